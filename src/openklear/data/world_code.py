@@ -1,0 +1,146 @@
+"""Small programs: the programming of the demo world.
+
+A problem asks in words for a program that reads one integer and prints another: level 1 a formula, levels 2 and 3 two
+cases with short and long formulas, level 4 three cases. The answer is a short plan and a real Python program. Tests
+cover every case and both sides of every boundary, so a program that gets one case right earns part of the reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+NAMES = "abcdghkmnpqrstuvwxyz"
+"""Variable names; the letters that read as operators, digits or words are left out."""
+
+TESTS = 8
+"""Tests of a problem."""
+
+_OPENINGS = ("Given {v}:", "Read {v},", "Input {v};", "Take {v} and", "With {v},")
+_MORE = (("over", ">"), ("above", ">"), ("at least", ">="))
+_LESS = (("below", "<"), ("under", "<"), ("at most", "<="))
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """The same thing said twice: in words and in Python."""
+
+    words: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """Guarded cases, tried in order; the last guard is None."""
+
+    name: str
+    cases: tuple[tuple[Phrase | None, Phrase], ...]
+    boundaries: tuple[int, ...]
+
+    def program(self) -> str:
+        """The reference program."""
+        lines = [f"{self.name}=int(input())"]
+        for index, (guard, formula) in enumerate(self.cases):
+            head = "" if guard is None else ("if " if index == 0 else "elif ") + guard.code + ":"
+            if guard is None and index > 0:
+                head = "else:"
+            lines.append(f"{head}print({formula.code})")
+        return "\n".join(lines)
+
+    def plan(self) -> str:
+        """The reasoning: each case as guard and formula, in Python's notation."""
+        return "\n".join(f"{guard.code}: {formula.code}" if guard else formula.code for guard, formula in self.cases)
+
+    def output(self, value: int) -> str:
+        """What the reference program prints for ``value`` (these formulas are our own, so eval is safe here)."""
+        scope = {self.name: value}
+        for guard, formula in self.cases:
+            if guard is None or eval(guard.code, {}, scope):
+                return str(eval(formula.code, {}, scope))
+        raise AssertionError("the last case has no guard")
+
+
+def draw_task(rng: Random, level: int) -> Task:
+    """A task of the level, with its own variable name, boundaries and formulas."""
+    name = rng.choice(NAMES)
+    if level == 1:
+        return Task(name, ((None, _formula(rng, name, long=True)),), ())
+    low = rng.randint(1, 12)
+    high = rng.randint(low + 3, 20)  # apart, so that the case between two boundaries is never empty
+    more, less = _guard(rng, _MORE, name, high), _guard(rng, _LESS, name, low)
+    if level == 4:
+        first, second = rng.sample((more, less), 2)
+        formulas = _different_formulas(rng, name, 3, long=False)
+        return Task(name, ((first, formulas[0]), (second, formulas[1]), (None, formulas[2])), (low, high))
+    guard, boundary = rng.choice(((more, high), (less, low)))
+    formulas = _different_formulas(rng, name, 2, long=level == 3)
+    return Task(name, ((guard, formulas[0]), (None, formulas[1])), (boundary,))
+
+
+def word(rng: Random, task: Task) -> str:
+    """The prompt: the task in words, in one of a few orders."""
+    opening = rng.choice(_OPENINGS).format(v=task.name)
+    *guarded, (_, otherwise) = task.cases
+    if not guarded:
+        return f"{opening} print {otherwise.words}."
+    if rng.random() < 0.5:
+        cases = ", ".join(f"if {guard.words} print {formula.words}" for guard, formula in guarded if guard)
+        return f"{opening} {cases}, else {otherwise.words}."
+    cases = ", ".join(f"{formula.words} if {guard.words}" for guard, formula in guarded if guard)
+    return f"{opening} print {cases}, else {otherwise.words}."
+
+
+def tests(rng: Random, task: Task) -> list[dict[str, str]]:
+    """``TESTS`` inputs on and around every boundary, filled up at random, in ascending order."""
+    values = {boundary + offset for boundary in task.boundaries for offset in (-1, 0, 1)}
+    while len(values) < TESTS:
+        values.add(rng.randint(-9, 30))
+    return [{"input": f"{value}\n", "output": task.output(value) + "\n"} for value in sorted(values)]
+
+
+def solution(task: Task) -> str:
+    """The plan, then the program in a fenced block."""
+    return f"<think>{task.plan()}</think>```python\n{task.program()}\n```"
+
+
+def slipped_solution(rng: Random, task: Task) -> str:
+    """A runnable answer to a slightly different task: one case, drawn at random, has another formula."""
+    cases = list(task.cases)
+    index = rng.randrange(len(cases))
+    guard, asked = cases[index]
+    formula = asked
+    while formula.code == asked.code:
+        formula = _formula(rng, task.name, long=rng.random() < 0.5)
+    cases[index] = (guard, formula)
+    return solution(Task(task.name, tuple(cases), task.boundaries))
+
+
+def _guard(rng: Random, phrases: tuple[tuple[str, str], ...], name: str, bound: int) -> Phrase:
+    words, operator = rng.choice(phrases)
+    return Phrase(f"{words} {bound}", f"{name}{operator}{bound}")
+
+
+def _different_formulas(rng: Random, name: str, count: int, long: bool) -> list[Phrase]:
+    formulas: list[Phrase] = []
+    while len(formulas) < count:
+        formula = _formula(rng, name, long)
+        if all(formula.code != other.code for other in formulas):
+            formulas.append(formula)
+    return formulas
+
+
+def _formula(rng: Random, v: str, long: bool) -> Phrase:
+    factor, addend = rng.randint(2, 9), rng.randint(1, 9)
+    bases = (
+        Phrase(f"double {v}", f"{v}*2"),
+        Phrase(f"triple {v}", f"{v}*3"),
+        Phrase(f"{v} times {factor}", f"{v}*{factor}"),
+        Phrase(f"half {v}", f"{v}//2"),
+        Phrase(f"{v} squared", f"{v}*{v}"),
+    )
+    ends = (Phrase(f"plus {addend}", f"+{addend}"), Phrase(f"minus {addend}", f"-{addend}"))
+    base, end = rng.choice(bases), rng.choice(ends)
+    if long:
+        return Phrase(f"{base.words} {end.words}", base.code + end.code)
+    shorts = (base, Phrase(f"{v} {end.words}", v + end.code), Phrase(f"{addend} minus {v}", f"{addend}-{v}"))
+    return rng.choice(shorts)

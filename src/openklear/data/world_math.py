@@ -1,0 +1,99 @@
+"""Arithmetic chains: the mathematics of the demo world.
+
+A problem of level k chains k + 1 operations on one-digit operands, written in ordinary precedence with as few
+parentheses as possible: ``(7+3)*4-9``. The reasoning works the chain off one operation a line. Every intermediate value
+stays within ``LIMIT``, so a step is a fact that a very small model can learn; a chain of such steps is still easy to
+get wrong, which leaves reinforcement learning something to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+LIMIT = 99
+"""Largest magnitude of any intermediate value."""
+
+WORDINGS = ("Find {}.", "What is {}?", "Compute {}.", "Evaluate {}.")
+
+_OPERATORS = ("+", "-", "*")
+
+
+@dataclass(frozen=True)
+class Chain:
+    """``start`` followed by (operator, operand) steps, applied from left to right."""
+
+    start: int
+    steps: tuple[tuple[str, int], ...]
+
+    def expression(self) -> str:
+        """The chain in ordinary notation, with parentheses only where precedence asks for them."""
+        text, sum_is_open = str(self.start), False
+        for operator, operand in self.steps:
+            if operator == "*" and sum_is_open:
+                text = f"({text})"
+            text += f"{operator}{operand}"
+            sum_is_open = operator != "*"
+        return text
+
+    def values(self) -> list[int]:
+        """The value after each step; the last one is the answer."""
+        values, value = [], self.start
+        for operator, operand in self.steps:
+            value = apply(operator, value, operand)
+            values.append(value)
+        return values
+
+    @property
+    def answer(self) -> str:
+        """The value of the whole chain."""
+        return str(self.values()[-1])
+
+
+def apply(operator: str, left: int, right: int) -> int:
+    """One operation."""
+    if operator == "+":
+        return left + right
+    if operator == "-":
+        return left - right
+    return left * right
+
+
+def draw_chain(rng: Random, level: int) -> Chain:
+    """A chain of ``level + 1`` operations whose intermediate values all stay within ``LIMIT``."""
+    start = value = rng.randint(1, 9)
+    steps: list[tuple[str, int]] = []
+    while len(steps) <= level:
+        operator, operand = rng.choice(_OPERATORS), rng.randint(2, 9)
+        result = apply(operator, value, operand)
+        if abs(result) <= LIMIT:
+            steps.append((operator, operand))
+            value = result
+    return Chain(start, tuple(steps))
+
+
+def word(rng: Random, chain: Chain) -> str:
+    """The prompt: the expression in one of a few wordings."""
+    return rng.choice(WORDINGS).format(chain.expression())
+
+
+def solution(chain: Chain, slip: tuple[int, int] | None = None) -> str:
+    """The worked answer; ``slip = (step, error)`` adds ``error`` to that step's result and carries it on."""
+    lines, value = [], chain.start
+    for index, (operator, operand) in enumerate(chain.steps):
+        result = apply(operator, value, operand)
+        if slip is not None and slip[0] == index:
+            result += slip[1]
+        lines.append(f"{value}{operator}{operand}={result}")
+        value = result
+    return "<think>" + "\n".join(lines) + f"</think>\\boxed{{{value}}}"
+
+
+def slipped_solution(rng: Random, chain: Chain) -> str:
+    """A worked answer with one wrong step; its final answer is always wrong.
+
+    A slip before a later multiplication still changes the answer, as no operand is zero.
+    """
+    step = rng.randrange(len(chain.steps))
+    error = rng.choice((-10, -2, -1, 1, 2, 10))
+    return solution(chain, (step, error))

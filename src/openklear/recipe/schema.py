@@ -1,0 +1,249 @@
+"""The whole recipe as frozen typed models: one class a table, one line of help a key.
+
+Every field's description is what `openklear recipe show` prints beside it. A key that nothing reads is a defect;
+tests/recipe/test_every_key.py proves for each that it changes rows, ids, the loss, the schedule or a file.
+Defaults are the report's (arXiv 2508.07629) where it gives one.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from openklear.types import Domain
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A table of the recipe: frozen, no unknown keys, no silent conversion of strings to numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class World(Section):
+    """The demo world: problems and demonstrations written from a seed, as ordinary files, with no download."""
+
+    seed: int = Field(0, description="seed of the world's texts (the run's own seed is the top-level key)")
+    demonstrations: Positive = Field(2000, description="clean demonstrations a domain, over all teachers")
+    problems: Positive = Field(2000, description="RL problems a domain")
+    validation: Positive = Field(64, description="validation problems a domain")
+    heldout: Positive = Field(200, description="held-out problems a domain, the ones reported")
+
+
+class TinyModel(Section):
+    """A Qwen3-architecture model made from scratch with a character tokenizer."""
+
+    type: Literal["tiny"] = Field("tiny", description="make a small model from scratch")
+    hidden_size: Positive = Field(64, description="width of the residual stream")
+    layers: Positive = Field(4, description="transformer blocks")
+    heads: Positive = Field(4, description="attention heads; must divide hidden_size")
+
+
+class PretrainedModel(Section):
+    """A model directory in the Hugging Face layout."""
+
+    type: Literal["pretrained"] = Field("pretrained", description="start from a model on disk")
+    path: str = Field(description="directory that holds the model and its tokenizer")
+    gguf_file: str | None = Field(None, description="a GGUF file inside the directory, dequantised on load")
+    chat_template: str | None = Field(None, description="Jinja file that replaces the tokenizer's chat template")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
+
+
+Model = Annotated[TinyModel | PretrainedModel, Field(discriminator="type")]
+
+
+class Source(Section):
+    """A file of rows; its shape (messages, ShareGPT, prompt + answer or tests) is read off its columns."""
+
+    name: str = Field(description="name in the funnel and the reports")
+    path: str = Field(description="JSONL or Parquet file; `world:NAME` is a file of the demo world")
+    role: Literal["demonstrations", "problems", "validation", "heldout"] = Field(
+        description="SFT rows, RL problems, problems that choose the best checkpoint, or those of the final evaluation"
+    )
+    domain: Domain | None = Field(None, description="math or code, for files without a `domain` column")
+
+
+class Data(Section):
+    """What is read, and the curation policy (report, section 2.1)."""
+
+    source: tuple[Source, ...] = Field(description="the files; demonstrations best first: it decides which copy stays")
+    top_sources: Positive | None = Field(None, description="use only the first K demonstration sources (Tables 4, 5)")
+    deduplicate: bool = Field(True, description="drop repeated prompts (RL) and repeated demonstrations (SFT)")
+    decontaminate_ngrams: Annotated[int, Field(ge=0)] = Field(
+        9, description="drop a training prompt that shares this many words in a row with an evaluation one; 0 is off"
+    )
+    correct_only: tuple[str, ...] = Field(
+        ("1",), description='levels whose wrong demonstrations are dropped (Table 2: the easy ones); ["*"] is all levels'
+    )
+    require_format: bool = Field(True, description="drop demonstrations without one <think>...</think> and an answer")
+
+
+class AdamW(Section):
+    """AdamW with fp32 state; no weight decay on norms and embeddings."""
+
+    type: Literal["adamw"] = Field("adamw", description="AdamW on every parameter")
+    beta1: Share = Field(0.9, description="decay of the first moment")
+    beta2: Share = Field(0.95, description="decay of the second moment")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="decoupled weight decay")
+
+
+class Muon(Section):
+    """Muon on the 2-D matrices of the blocks, AdamW (betas 0.9, 0.95) on the rest."""
+
+    type: Literal["muon"] = Field("muon", description="Muon on matrices, AdamW on norms and embeddings")
+    momentum: Share = Field(0.95, description="Nesterov momentum of Muon")
+    adam_ratio: Annotated[float, Field(gt=0.0)] = Field(0.15, description="learning rate of the AdamW part over Muon's")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="decoupled weight decay of the matrices")
+
+
+Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
+
+
+class Sft(Section):
+    """Supervised fine-tuning: token-mean loss over response tokens, cosine schedule (report: 8e-5 to 4e-5, 4 epochs)."""
+
+    epochs: Positive = Field(4, description="passes over the demonstrations")
+    batch_tokens: Positive = Field(8192, description="tokens an optimizer step, prompt and response, at most")
+    max_tokens: Positive = Field(32768, description="longest demonstration in tokens")
+    overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(8e-5, description="peak learning rate")
+    min_learning_rate: Annotated[float, Field(ge=0.0)] = Field(4e-5, description="learning rate at the end")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
+    save_every: Positive = Field(100, description="steps between checkpoints, each with its validation loss")
+    optimizer: Optimizer = Field(AdamW(), description="the optimizer")
+
+
+class Gppo(Section):
+    """GPPO (Eq. 11): clipped tokens keep a bounded gradient."""
+
+    type: Literal["gppo"] = Field("gppo", description="gradient-preserving clipping")
+    clip_low: Share = Field(0.2, description="the band starts at 1 - clip_low")
+    clip_high: Annotated[float, Field(ge=0.0)] = Field(0.28, description="the band ends at 1 + clip_high")
+
+
+class PpoClip(Section):
+    """Clip-higher (Eq. 7): clipped tokens lose their gradient."""
+
+    type: Literal["ppo_clip"] = Field("ppo_clip", description="PPO's clip with its own upper bound")
+    clip_low: Share = Field(0.2, description="the band starts at 1 - clip_low")
+    clip_high: Annotated[float, Field(ge=0.0)] = Field(0.28, description="the band ends at 1 + clip_high")
+
+
+class Cispo(Section):
+    """CISPO (Eq. 15): importance weight clipped, for both signs of the advantage."""
+
+    type: Literal["cispo"] = Field("cispo", description="clipped importance weights on REINFORCE")
+    clip_low: Share = Field(0.2, description="weights start at 1 - clip_low")
+    clip_high: Annotated[float, Field(ge=0.0)] = Field(0.28, description="weights end at 1 + clip_high")
+
+
+class Reinforce(Section):
+    """REINFORCE: no ratio, no clip."""
+
+    type: Literal["reinforce"] = Field("reinforce", description="plain policy gradient")
+
+
+Objective = Annotated[Gppo | PpoClip | Cispo | Reinforce, Field(discriminator="type")]
+
+
+class RewardScheme(Section):
+    """Verdict -> number. The report gives no penalty numbers; ours are marked as ours."""
+
+    format_penalty: Annotated[float, Field(ge=0.0)] = Field(
+        0.5, description="taken off where the reasoning is not inside one <think>...</think> (our number)"
+    )
+    code: Literal["soft", "hard"] = Field("soft", description="code reward: share of tests passed, or all of them")
+
+
+class Phase(Section):
+    """One RL phase: the keys of [rl] with this phase's own values over them."""
+
+    name: str = Field(description="the stage is called rl-NAME")
+    domains: tuple[Domain, ...] = Field(description="which problems the phase trains on")
+    iterations: Positive = Field(100, description="rollout batches (the report's steps)")
+    problems_per_iteration: Positive = Field(128, description="problems sampled an iteration")
+    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts a problem")
+    problems_per_update: Positive = Field(16, description="problems an optimizer step (mini-batch)")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-6, description="learning rate, constant after warm-up")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
+    temperature: Annotated[float, Field(gt=0.0)] = Field(1.0, description="sampling temperature of rollouts")
+    max_prompt_tokens: Positive = Field(4096, description="longer prompts are dropped, never cut")
+    max_completion_tokens: Positive = Field(28672, description="rollouts stop here by length")
+    overlong: Literal["incorrect", "mask", "soft"] = Field(
+        "incorrect", description="rollouts stopped by length: wrong, out of loss and group mean, or graded as they are"
+    )
+    sft_loss_weight: Annotated[float, Field(ge=0.0)] = Field(0.1, description="alpha of the joint loss (Eq. 14)")
+    filter_zero_advantage: bool = Field(True, description="drop groups whose rewards are all alike")
+    aggregation: Literal["token_mean", "group_token_mean", "sequence_mean"] = Field(
+        "token_mean", description="how per-token losses become one number, over global counts"
+    )
+    validate_every: Positive = Field(10, description="iterations between validations")
+    save_every: Positive = Field(1, description="iterations between checkpoints; those between are replayed from disk")
+    objective: Objective = Field(Gppo(), description="the policy loss")
+    optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
+    reward: RewardScheme = Field(RewardScheme(), description="how verdicts become rewards")
+
+
+class Rl(Section):
+    """Reinforcement learning: named phases in order. In the file, [rl] holds defaults and [[rl.phase]] overrides."""
+
+    phase: tuple[Phase, ...] = Field(description="the phases, in order")
+
+
+class Evaluation(Section):
+    """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
+
+    samples: Positive = Field(8, description="completions a problem: k of avg@k and pass@k")
+    temperature: Annotated[float, Field(gt=0.0)] = Field(0.6, description="sampling temperature")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.95, description="nucleus")
+    max_completion_tokens: Positive = Field(32768, description="completions stop here by length")
+    validation_samples: Positive = Field(4, description="completions a problem in validations while training")
+
+
+class Verifiers(Section):
+    """Limits of the graders."""
+
+    workers: Positive = Field(2, description="grader processes")
+    math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="wall seconds an equivalence may take")
+    code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds a test of a program may take")
+    code_memory_mb: Positive = Field(256, description="address space of a program in MiB")
+    minimum_isolation: Literal["rlimits", "namespaces"] = Field(
+        "rlimits", description="refuse to run programs with less isolation than this"
+    )
+
+
+class Engine(Section):
+    """The sampler."""
+
+    slots: Positive = Field(64, description="sequences decoded at once")
+
+
+class Checkpoints(Section):
+    """What stays on disk."""
+
+    keep_last: Positive = Field(1, description="newest checkpoints kept")
+    keep_best: bool = Field(False, description="hand the best checkpoint on validation to the next stage, not the last")
+    patience: Positive | None = Field(None, description="stop after this many validations without a better one")
+    keep_rollouts: Positive | None = Field(None, description="newest iterations whose rollouts stay; all by default")
+
+
+class Recipe(Section):
+    """A whole run."""
+
+    seed: int = Field(0, description="seed of initial weights, data order and every rollout")
+    threads: Positive = Field(1, description="CPU threads of torch; part of the result's bits")
+    microbatch_tokens: Positive = Field(8192, description="padded tokens in memory at once while training, at most")
+    world: World | None = Field(None, description="write the demo world first")
+    model: Model = Field(description="the model that is trained")
+    data: Data = Field(description="sources and curation")
+    sft: Sft | None = Field(None, description="supervised fine-tuning; left out, RL starts from the base model")
+    rl: Rl | None = Field(None, description="reinforcement learning")
+    evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
+    verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
+    engine: Engine = Field(Engine(), description="the sampler")
+    checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")

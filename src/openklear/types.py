@@ -1,0 +1,161 @@
+"""The nouns of the project: small frozen values that every room may hold.
+
+Shapes stand beside fields: P prompt tokens, T completion tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+Domain = Literal["math", "code"]
+DOMAINS: tuple[Domain, ...] = ("math", "code")
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat templates take it."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One stdin/stdout test of a program."""
+
+    stdin: str
+    stdout: str
+
+    __test__ = False  # not a pytest class
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A prompt with a reference answer (math) or tests (code)."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    domain: Domain
+    answer: str | None = None
+    tests: tuple[Test, ...] = ()
+    level: str | None = None
+    source: str = ""
+
+    @property
+    def content_hash(self) -> str:
+        """Stable hash of the prompt's messages: what a rollout's seed depends on (house rule 9)."""
+        text = json.dumps([[m["role"], m["content"]] for m in self.prompt], ensure_ascii=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A problem with a teacher's reasoning."""
+
+    problem: Problem
+    response: str
+    where: str = ""
+    """file:line the row came from."""
+
+
+class StopReason(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """What the sampler is asked for. `key` (64 bits) and the position decide every draw (house rule 9)."""
+
+    prompt_ids: tuple[int, ...]
+    key: int
+    max_new_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completion:
+    """Sampled tokens, the end-of-sequence token included where one was sampled."""
+
+    token_ids: NDArray[np.int32]  # (T,)
+    logprobs: NDArray[np.float32]  # (T,) of the sampled token, under the distribution sampled from
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a judge is given: a completion's text, and the end of the prompt, which may already open `<think>`."""
+
+    problem: Problem
+    text: str
+    prompt_tail: str = ""
+    stop_reason: StopReason = StopReason.STOP
+
+
+class Outcome(StrEnum):
+    """House rule 5: errors are never answers, and never a way out."""
+
+    CORRECT = "correct"
+    INCORRECT = "incorrect"
+    UNSCORABLE = "unscorable"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier says of one completion."""
+
+    outcome: Outcome
+    reason: str = ""
+    extracted: str | None = None
+    """The answer or the program that was graded."""
+    passed: int = 0
+    total: int = 0
+    well_formed: bool = True
+    """Reasoning inside one <think>...</think> and an answer after it."""
+    seconds: float = 0.0
+
+    @property
+    def correct(self) -> bool:
+        """True only for a correct verdict."""
+        return self.outcome is Outcome.CORRECT
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A number and the parts it was made of."""
+
+    value: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """One sampled and judged completion of a problem."""
+
+    problem: Problem
+    sample_index: int
+    prompt_ids: NDArray[np.int32]  # (P,)
+    completion: Completion
+    text: str
+    verdict: Verdict
+    reward: Reward
+    policy_version: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutGroup:
+    """All rollouts of one problem in one iteration."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
