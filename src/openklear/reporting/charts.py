@@ -1,0 +1,161 @@
+"""Figures as SVG text, drawn by Altair and vl-convert: no script in the page, so a report opens anywhere, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import altair as alt
+import vl_convert
+
+Row = Mapping[str, Any]
+
+INK = "#1f2933"
+MUTED = "#7b8794"
+DOMAIN_COLOURS = {"math": "#2563eb", "code": "#d97706"}
+PALETTE = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2"]
+
+_CONFIG: dict[str, Any] = {
+    "background": None,
+    "font": "ui-sans-serif, system-ui, Helvetica, Arial, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "titleFontWeight": "normal",
+        "gridColor": "#e8ecf0",
+        "domainColor": "#cbd2d9",
+        "tickColor": "#cbd2d9",
+    },
+    "legend": {"title": None, "orient": "top", "labelColor": INK},
+    "title": {"color": INK, "fontSize": 13, "anchor": "start", "fontWeight": 600},
+    "range": {"category": PALETTE},
+    "header": {"labelColor": INK, "title": None},
+}
+
+
+def svg(chart: alt.TopLevelMixin) -> str:
+    """The chart as one `<svg>` element."""
+    spec = chart.to_dict(validate=False)
+    return cast(str, vl_convert.vegalite_to_svg({**spec, "config": _CONFIG}))
+
+
+def accuracy(scores: Sequence[Row]) -> str:
+    """avg@k of every domain through the stages, with its 95 % interval over problems."""
+    rows = [dict(r) for r in scores if r["metric"] == "avg" and r["level"] is None and r["value"] is not None]
+    stages = list(dict.fromkeys(r["stage"] for r in rows))
+    domains = list(dict.fromkeys(r["domain"] for r in rows))
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
+        color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[DOMAIN_COLOURS[d] for d in domains])),
+    )
+    axis = alt.Axis(format="%", title=f"held-out avg@{rows[0]['k']}" if rows else "")
+    bars = base.mark_rule(strokeWidth=2).encode(
+        y=alt.Y("low:Q", scale=alt.Scale(domain=[0, 1]), axis=axis), y2=alt.Y2("high:Q")
+    )
+    line = base.mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=70)).encode(y=alt.Y("value:Q"))
+    text = base.mark_text(dx=24, dy=-8, fontSize=11).encode(y="value:Q", text=alt.Text("value:Q", format=".1%"))
+    return svg((bars + line + text).properties(width=620, height=280))
+
+
+def by_level(scores: Sequence[Row]) -> str:
+    """avg@k by difficulty level, one panel a domain."""
+    rows = [dict(r) for r in scores if r["metric"] == "avg" and r["level"] is not None and r["value"] is not None]
+    stages = list(dict.fromkeys(r["stage"] for r in rows))
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar()
+        .encode(
+            x=alt.X("level:N", title="level", axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("stage:N", sort=stages),
+            y=alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="avg@k")),
+            color=alt.Color("stage:N", sort=stages),
+        )
+        .properties(width=330, height=190)
+        .facet(column=alt.Column("domain:N", sort=list(DOMAIN_COLOURS)))
+    )
+    return svg(chart)
+
+
+def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form: str = "~g") -> str | None:
+    """One panel of curves: `keys` maps a metric to its label. None where no row has any of them."""
+    values = [
+        {"x": row[x], "y": row[key], "series": label}
+        for key, label in keys.items()
+        for row in rows
+        if isinstance(row.get(key), int | float)
+    ]
+    if not values:
+        return None
+    several = len({v["series"] for v in values}) > 1
+    chart = (
+        alt.Chart(alt.Data(values=values), title=title)
+        .mark_line(strokeWidth=1.6, point=len({v["x"] for v in values}) < 4)
+        .encode(
+            x=alt.X("x:Q", title=x, axis=alt.Axis(tickMinStep=1)),
+            y=alt.Y("y:Q", title=None, axis=alt.Axis(format=form), scale=alt.Scale(zero=False)),
+            color=alt.Color("series:N", sort=list(keys.values()), legend=alt.Legend() if several else None),
+        )
+        .properties(width=300, height=150)
+    )
+    return svg(chart)
+
+
+def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[float]]) -> str:
+    """Ratio histograms by sign of the advantage, on a logarithmic count axis so that the tails can be seen."""
+    values = [
+        {"bin": f"{low:.2f} - {high:.2f}", "order": i, "count": count, "series": label}
+        for label, column in counts.items()
+        for i, (low, high, count) in enumerate(zip(edges, edges[1:], column, strict=False))
+        if count > 0
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=values), title=title)
+        .mark_bar()
+        .encode(
+            x=alt.X("bin:N", sort=alt.SortField("order"), title="ratio", axis=alt.Axis(labelAngle=-60)),
+            xOffset="series:N",
+            y=alt.Y("count:Q", scale=alt.Scale(type="symlog"), title="tokens", axis=alt.Axis(format="~s")),
+            color="series:N",
+        )
+        .properties(width=620, height=160)
+    )
+    return svg(chart)
+
+
+def funnel(rows: Sequence[Row]) -> str:
+    """Rows kept and dropped, by source, for the demonstrations and the problems."""
+    values: list[dict[str, Any]] = []
+    for dataset, source in dict.fromkeys((r["dataset"], r["source"]) for r in rows):
+        steps = [r for r in rows if r["dataset"] == dataset and r["source"] == source]
+        name = f"{dataset}: {source}"
+        values.append({"name": name, "what": "kept", "rows": steps[-1]["kept"]})
+        values += [{"name": name, "what": r["step"], "rows": r["dropped"]} for r in steps if r["dropped"]]
+    order = ["kept", *dict.fromkeys(v["what"] for v in values if v["what"] != "kept")]
+    chart = (
+        alt.Chart(alt.Data(values=values))
+        .mark_bar()
+        .encode(
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
+            x=alt.X("rows:Q", title="rows read"),
+            color=alt.Color(
+                "what:N",
+                sort=order,
+                scale=alt.Scale(domain=order, range=["#2563eb", "#f59e0b", "#dc2626", "#9ca3af", "#7c3aed", "#0891b2"]),
+            ),
+        )
+        .properties(width=560, height=alt.Step(22))
+    )
+    return svg(chart)
+
+
+def seconds(values: Mapping[str, float]) -> str:
+    """Wall seconds by stage."""
+    rows = [{"stage": k, "seconds": v} for k, v in values.items()]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(color="#94a3b8")
+        .encode(y=alt.Y("stage:N", sort=None, title=None), x=alt.X("seconds:Q", title="wall seconds"))
+        .properties(width=560, height=alt.Step(20))
+    )
+    return svg(chart)

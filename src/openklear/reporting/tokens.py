@@ -1,0 +1,122 @@
+"""Rollouts with their tokens coloured by where the clip acts.
+
+The ratio shown is that of the weights after an iteration's updates to those that sampled it, so a coloured token is
+one that another pass over the same rollouts would clip: PPO would drop its gradient, GPPO keeps a bounded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openklear.models.batching import plan_microbatches
+from openklear.models.loading import LoadedModel, load_model
+from openklear.recipe.schema import Phase, Recipe
+from openklear.rollout.records import read_rollouts
+from openklear.training import checkpoint
+from openklear.training.step import PolicySequence, reference_logprobs
+from openklear.types import Problem, Rollout
+
+SHOWN = 4
+"""Rollouts a phase: two that were reinforced, two that were pushed down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownToken:
+    """A token and its place against the band."""
+
+    text: str
+    ratio: float
+    kind: str
+    """`high` (A > 0, above the band), `low` (A < 0, below it), `near` (outside, but the clip does not act) or ``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRollout:
+    """A rollout to read."""
+
+    prompt: str
+    verdict: str
+    reward: float
+    advantage: float
+    tokens: tuple[ShownToken, ...]
+
+
+def kind_of(ratio: float, advantage: float, low: float, high: float) -> str:
+    """Where a token stands: the clip acts only above the band for A > 0 and below it for A < 0 (Eq. 7)."""
+    if ratio > high:
+        return "high" if advantage > 0 else "near"
+    if ratio < low:
+        return "low" if advantage < 0 else "near"
+    return ""
+
+
+def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> list[ShownRollout]:
+    """The rollouts of the newest checkpointed iteration that moved most; [] where the objective has no band."""
+    newest = checkpoint.latest(stage)
+    band = _band(phase)
+    if newest is None or band is None:
+        return []
+    record = stage / "iterations" / newest.name / "rollouts.parquet"
+    if not record.is_file():
+        return []
+    groups, old, advantages = read_rollouts(record, {p.id: p for p in problems})
+    rollouts = {(g, r.sample_index): r for g, group in enumerate(groups) for r in group.rollouts}
+    keys = [key for key, advantage in advantages.items() if advantage and key in old]
+    loaded = load_model(newest)
+    new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
+    ratios = {k: np.exp(np.clip(n - old[k], -20, 20)) for k, n in zip(keys, new, strict=True)}
+    chosen = _choose(ratios, {k: advantages[k] for k in keys}, band)
+    return [_shown(loaded, rollouts[k], ratios[k], advantages[k], band) for k in chosen]
+
+
+def _band(phase: Phase) -> tuple[float, float] | None:
+    low, high = getattr(phase.objective, "clip_low", None), getattr(phase.objective, "clip_high", None)
+    return None if low is None or high is None else (1.0 - low, 1.0 + high)
+
+
+def _logprobs(
+    loaded: LoadedModel, rollouts: Sequence[Rollout], phase: Phase, microbatch_tokens: int
+) -> list[NDArray[np.float32]]:
+    sequences = []
+    for rollout in rollouts:
+        ids = np.concatenate([rollout.prompt_ids, rollout.completion.token_ids]).astype(np.int32)
+        mask = np.arange(len(ids)) >= len(rollout.prompt_ids)
+        sequences.append(PolicySequence(ids, mask, np.zeros(len(ids), dtype=np.float32), 0.0, False, 0))
+    batches = plan_microbatches([len(s.ids) for s in sequences], microbatch_tokens)
+    logprobs = reference_logprobs(loaded.model, sequences, batches, phase.temperature)
+    return [values[s.loss_mask] for values, s in zip(logprobs, sequences, strict=True)]
+
+
+def _choose(
+    ratios: dict[tuple[int, int], NDArray[np.float32]],
+    advantages: dict[tuple[int, int], float],
+    band: tuple[float, float],
+) -> list[tuple[int, int]]:
+    """For each sign of the advantage the rollouts with most clipped tokens; ties go to the earlier one."""
+    chosen: list[tuple[int, int]] = []
+    for sign in (1.0, -1.0):
+        mine = [k for k in ratios if advantages[k] * sign > 0]
+        mine.sort(key=lambda k: (-_clipped(ratios[k], advantages[k], band), k))
+        chosen += mine[: SHOWN // 2]
+    return chosen
+
+
+def _clipped(ratios: NDArray[np.float32], advantage: float, band: tuple[float, float]) -> int:
+    return int((ratios > band[1]).sum() if advantage > 0 else (ratios < band[0]).sum())
+
+
+def _shown(
+    loaded: LoadedModel, rollout: Rollout, ratios: NDArray[np.float32], advantage: float, band: tuple[float, float]
+) -> ShownRollout:
+    tokens = tuple(
+        ShownToken(loaded.tokenizer.decode([int(i)]), float(r), kind_of(float(r), advantage, *band))
+        for i, r in zip(rollout.completion.token_ids, ratios, strict=True)
+    )
+    verdict = rollout.verdict
+    said = verdict.outcome + (f": {verdict.reason}" if verdict.reason else "")
+    return ShownRollout(rollout.problem.prompt[-1]["content"], said, rollout.reward.value, advantage, tokens)

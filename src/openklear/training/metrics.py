@@ -1,0 +1,97 @@
+"""What an iteration of RL shows, and when it rings (losses.md, "Numbers to show while training, and alarms")."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
+
+
+def rollout_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    """Reward, accuracy, lengths, and shares of an iteration's rollouts, before any group is dropped."""
+    rollouts = [r for g in groups for r in g.rollouts]
+    scorable = [r for r in rollouts if r.verdict.outcome is not Outcome.UNSCORABLE]
+    lengths = np.array([len(r.completion.token_ids) for r in rollouts])
+    row = {
+        "rollouts": len(rollouts),
+        "reward": _mean([r.reward.value for r in scorable]),
+        "accuracy": _mean([float(r.verdict.correct) for r in scorable]),
+        "well_formed": _mean([float(r.verdict.well_formed) for r in scorable]),
+        "unscorable": 1.0 - len(scorable) / len(rollouts),
+        "no_eos": _mean([float(r.completion.stop_reason is StopReason.LENGTH) for r in rollouts]),
+        "timeouts": _mean([float("timeout" in r.verdict.reason) for r in rollouts]),
+        "length_mean": float(lengths.mean()),
+        "length_p50": float(np.percentile(lengths, 50)),
+        "length_p95": float(np.percentile(lengths, 95)),
+        "length_max": float(lengths.max()),
+    }
+    for name, chosen in (("correct", True), ("wrong", False)):
+        some = [len(r.completion.token_ids) for r in scorable if r.verdict.correct is chosen]
+        if some:
+            row[f"length_{name}"] = _mean(some)
+    row.update(group_shares(groups))
+    return row
+
+
+def group_shares(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    """Share of groups whose verdicts are all right, all wrong, and whose rewards are alike for another reason."""
+    counts = dict.fromkeys(("all_right", "all_wrong", "all_alike"), 0)
+    for group in groups:
+        rewards = {r.reward.value for r in scorable_rollouts(group)}
+        if len(rewards) > 1:
+            continue
+        kind = {r.verdict.correct for r in scorable_rollouts(group)}
+        counts["all_right" if kind == {True} else "all_wrong" if kind == {False} and rewards <= {0.0} else "all_alike"] += 1
+    shares = {f"zero_advantage_{name}": count / len(groups) for name, count in counts.items()}
+    shares["zero_advantage"] = sum(counts.values()) / len(groups)
+    return shares
+
+
+def scorable_rollouts(group: RolloutGroup) -> list[Rollout]:
+    """The rollouts that have a verdict: unscorable ones leave the group before its mean is taken."""
+    return [r for r in group.rollouts if r.verdict.outcome is not Outcome.UNSCORABLE]
+
+
+def mean_over_updates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The updates of one iteration as one row: means of numbers, sums of histograms."""
+    merged: dict[str, Any] = {}
+    for key in rows[0] if rows else ():
+        values = [row[key] for row in rows if key in row]
+        if isinstance(values[0], list):
+            merged[key] = [float(sum(column)) for column in zip(*values, strict=True)]
+        else:
+            merged[key] = _mean(values)
+    return merged
+
+
+def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with this iteration, in words; thresholds of losses.md."""
+    rung = [
+        text
+        for key, limit, text in (
+            ("no_eos", 0.05, "rollouts stopped by length"),
+            ("zero_advantage", 0.60, "groups without advantage"),
+            ("unscorable", 0.05, "rollouts nobody could grade"),
+            ("timeouts", 0.05, "programs or answers that ran out of time"),
+        )
+        if row.get(key, 0.0) > limit
+        for text in [f"{row[key]:.0%} {text} (alarm above {limit:.0%})"]
+    ]
+    if row.get("gap_ratio", 1.0) > 1.02:
+        rung.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
+    entropy, first = row.get("entropy"), next((h["entropy"] for h in history if "entropy" in h), None)
+    if entropy is not None and first and not 0.3 <= entropy / first <= 2.0:
+        rung.append(f"entropy is {entropy / first:.2f} of what it was at the start (alarm outside 0.3 to 2)")
+    norms = [h["grad_norm"] for h in history[-50:] if "grad_norm" in h]
+    if len(norms) >= 5 and row.get("grad_norm", 0.0) > 5 * statistics.median(norms):
+        rung.append(f"gradient norm {row['grad_norm']:.3g} is over five times its running median")
+    return rung
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else 0.0

@@ -1,0 +1,55 @@
+"""Sampled accuracy on the validation split, which chooses the best checkpoint and is never the reported one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from openklear.collect import Collector, EncodedProblem, Sampling
+from openklear.evaluation.statistics import avg_at_k, correctness
+from openklear.recipe.schema import Evaluation, RewardScheme
+from openklear.types import DOMAINS, Domain, Problem
+
+
+def validation_sampling(evaluation: Evaluation) -> Sampling:
+    """The evaluation's way of sampling, with the validation's number of samples."""
+    return Sampling(
+        evaluation.validation_samples,
+        evaluation.temperature,
+        evaluation.top_p,
+        evaluation.max_completion_tokens,
+    )
+
+
+def for_domains(problems: Sequence[Problem], domains: Sequence[Domain]) -> list[Problem]:
+    """The problems of some domains, in their order."""
+    return [p for p in problems if p.domain in domains]
+
+
+def validate(
+    collector: Collector,
+    problems: Sequence[EncodedProblem],
+    evaluation: Evaluation,
+    *,
+    stage: str,
+    at: int,
+) -> dict[str, float]:
+    """avg@k by domain, and their plain mean as "score"; {} where there are no validation problems.
+
+    The draws depend on the stage but not on `at`: checkpoints are compared under common random numbers.
+    """
+    if not problems:
+        return {}
+    groups = collector.collect(
+        problems,
+        validation_sampling(evaluation),
+        RewardScheme(),
+        purpose=f"validation/{stage}",
+        label=f"{stage}: validation at {at}",
+    )
+    scores: dict[str, float] = {}
+    for domain in DOMAINS:
+        table = correctness([g for g in groups if g.problem.domain == domain])
+        if len(table):
+            scores[f"validation_{domain}"] = avg_at_k(table).value
+    scores["validation_score"] = sum(scores.values()) / len(scores)
+    return scores
