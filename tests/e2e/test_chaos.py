@@ -1,0 +1,76 @@
+"""A run that is killed and restarted ends with the bits of an undisturbed one (house rule 10)."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RECIPE = HERE / "mini.toml"
+
+# Twenty moments: kind -> where in the run they fall, as shares of all moments of that kind.
+MOMENTS = {
+    "rename": (0.02, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.97),
+    "sync": (0.05, 0.45, 0.9),
+    "half-save": (0.01, 0.4, 0.99),
+    "step": (0.1, 0.6, 0.95),
+    "sample": (0.05, 0.5, 0.95),
+}
+CASES = [(kind, share) for kind, shares in MOMENTS.items() for share in shares]
+
+
+def command(*arguments: str, output: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1] / "src")}
+    full = [sys.executable, str(HERE / "kill_at.py"), *arguments, "--", "run", str(RECIPE), "--output", str(output)]
+    return subprocess.run(full, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+def digest(root: Path) -> dict[str, str]:
+    """What must be equal in bits: weights, optimizers, rollouts, metrics, scores; not clocks or the host's facts."""
+    clocks = {"timings.jsonl", "stage.json", "manifest.json", "report.html", "summary.json", "lock", "verdicts.jsonl"}
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.name not in clocks)
+    found = {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    summary = json.loads((root / "summary.json").read_text())
+    found["summary"] = json.dumps({k: summary[k] for k in ("scores", "weights", "seed", "recipe")}, sort_keys=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("undisturbed") / "run"
+    counts = root.parent / "counts.json"
+    done = command("count", str(counts), output=root)
+    assert done.returncode == 0, done.stderr
+    return digest(root), json.loads(counts.read_text())
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize(("kind", "share"), CASES, ids=[f"{k}-{s}" for k, s in CASES])
+def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(kind, share, undisturbed, tmp_path):
+    expected, counts = undisturbed
+    root = tmp_path / "run"
+    number = max(1, round(share * counts[kind]))
+    killed = command(f"{kind}:{number}", output=root)
+    assert killed.returncode == -signal.SIGKILL, f"{kind} {number} of {counts[kind]} never came:\n{killed.stderr}"
+    lost = iterations_lost(root)
+    finished = command("count", str(tmp_path / "counts.json"), output=root)
+    assert finished.returncode == 0, finished.stderr
+    assert digest(root) == expected
+    assert lost <= 1
+
+
+def iterations_lost(root: Path) -> int:
+    """Iterations under way when the run was killed: those with a partial directory and no whole one."""
+    return len(list(root.glob("rl-*/iterations/.partial-*")))
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(undisturbed, tmp_path):
+    expected, _ = undisturbed
+    again = command("count", str(tmp_path / "counts.json"), output=tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert digest(tmp_path / "again") == expected
