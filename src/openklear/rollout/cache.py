@@ -1,0 +1,149 @@
+"""A key/value cache of slots: every row has its own length, and a row can be given to another sequence at any time.
+
+transformers' caches keep one length for the whole batch. Here each row writes at its own position; columns beyond it
+are hidden by the mask that goes with the cache. Tensors have exactly the columns in use (rounded up), because
+attention over a narrow view of a wide tensor costs up to three times as much on a CPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ROUND = 32
+
+
+def rounded_columns(length: int) -> int:
+    """Columns kept for `length` tokens: a multiple of 32, coarser (by at most an eighth) as rows grow long.
+
+    Few sizes mean few reallocations; the multiple keeps mask rows aligned for GPU kernels.
+    """
+    step = max(_ROUND, 1 << max(0, length.bit_length() - 4))
+    return -(-length // step) * step
+
+
+class _Cursor:
+    """Where the running step writes; shared by all layers."""
+
+    def __init__(self) -> None:
+        self.index: Tensor | None = None  # (rows * heads,) flat positions in (rows * heads * columns)
+
+
+class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+    """Keys and values of one layer: (rows, heads, columns, head_dim), contiguous."""
+
+    is_sliding = False
+
+    def __init__(self, cursor: _Cursor, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self._cursor = cursor
+        self.keys, self.values = keys, values
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing to do: the tensors are given at construction."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
+        """Write one token a row, (rows, heads, 1, head_dim), at the cursor; returns all columns."""
+        index = self._cursor.index
+        for whole, new in ((self.keys, key_states), (self.values, value_states)):
+            whole.view(-1, whole.shape[-1]).index_copy_(0, index, new.reshape(-1, new.shape[-1]))
+        return self.keys, self.values
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Columns returned, and the offset of the first."""
+        return self.keys.shape[2], 0
+
+    def get_seq_length(self) -> int:
+        """Columns held; rows have lengths of their own, which positions given with each step tell."""
+        return int(self.keys.shape[2])
+
+    def get_max_length(self) -> int:
+        """-1: the columns grow."""
+        return -1
+
+
+class SlotCache(Cache):  # type: ignore[misc]
+    """The layers, and the operations on whole rows."""
+
+    def __init__(self, like: Cache, rows: int, length: int) -> None:
+        """Zeros for `rows` rows of at least `length` tokens; heads, sizes and types as in the layers of `like`."""
+        self.cursor = _Cursor()
+        columns = rounded_columns(length)
+        layers = []
+        for layer in like.layers:
+            shapes = [(rows, t.shape[1], columns, t.shape[3]) for t in (layer.keys, layer.values)]
+            keys, values = (t.new_zeros(s) for t, s in zip((layer.keys, layer.values), shapes, strict=True))
+            layers.append(SlotLayer(self.cursor, keys, values))
+        super().__init__(layers=layers)
+
+    @property
+    def columns(self) -> int:
+        """Columns held in every row."""
+        return int(self.layers[0].keys.shape[2])
+
+    def widen(self, length: int) -> None:
+        """Hold at least `length` columns."""
+        wanted = rounded_columns(length)
+        if self.columns < wanted:
+            for layer in self.layers:
+                layer.keys, layer.values = (_widened(t, wanted) for t in (layer.keys, layer.values))
+
+    def narrow(self, length: int) -> None:
+        """Give columns back when a quarter or more of them lies beyond `length`."""
+        wanted = rounded_columns(length)
+        if wanted * 4 <= self.columns * 3:
+            for layer in self.layers:
+                layer.keys, layer.values = (t[:, :, :wanted].contiguous() for t in (layer.keys, layer.values))
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Keep only `rows` (K,), in that order."""
+        for layer in self.layers:
+            layer.keys, layer.values = (t.index_select(0, rows) for t in (layer.keys, layer.values))
+
+    def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Copy the first `length` columns of the rows `source` (K,) to the rows `target` (K,); all reads come first."""
+        for layer in self.layers:
+            for whole in (layer.keys, layer.values):
+                whole[target, :, :length] = whole[source, :, :length]
+
+    def fill_rows(self, prefill: Cache, source: Tensor, target: Tensor) -> None:
+        """Put the rows `source` (K,) of a prefilled cache into the rows `target` (K,)."""
+        for mine, theirs in zip(self.layers, prefill.layers, strict=True):
+            for whole, new in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
+                whole[target, :, : new.shape[2]] = new[source]
+
+    def seek(self, positions: Tensor) -> Tensor:
+        """Make the next step write at `positions` (rows,); returns its mask (rows, 1, 1, columns), 0 or -inf.
+
+        A row sees its columns up to and including the one it writes.
+        """
+        keys = self.layers[0].keys
+        rows, heads, columns, _ = keys.shape
+        lines = torch.arange(rows * heads, device=keys.device).view(rows, heads)
+        self.cursor.index = (lines * columns + positions[:, None]).view(-1)
+        hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]
+        mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=keys.device).masked_fill_(hidden, float("-inf"))
+        return mask[:, None, None, :]
+
+
+def _widened(tensor: Tensor, columns: int) -> Tensor:
+    """The same rows with zeros to the right, `columns` in all."""
+    wide = tensor.new_zeros((*tensor.shape[:2], columns, tensor.shape[3]))
+    wide[:, :, : tensor.shape[2]] = tensor
+    return wide
+
+
+def prompt_rows(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Right-padded prompt ids (K, P) int64 and their lengths (K,). Causal attention never sees the padding."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    ids = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+    return ids.to(device), lengths.to(device)

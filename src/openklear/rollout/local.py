@@ -1,0 +1,298 @@
+"""The sampler inside the process: any Hugging Face decoder, an own cache of slots, continuous refill.
+
+It shares the learner's model object, so the weights it samples from are always the current ones. `slots` sequences are
+decoded at once; a slot whose sequence has ended is refilled from the queue, first in first out. Requests that share a
+prompt (a group) prefill it once: the keys and values are copied between slots. What happens when depends on counts
+only, never on clocks, so the same requests on the same weights give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from openklear.errors import EngineError, ModelError
+from openklear.rollout.cache import SlotCache, prompt_rows
+from openklear.rollout.engine import Progress
+from openklear.rollout.sampling import draw, next_token_logprobs
+from openklear.rollout.seeds import uniforms
+from openklear.rollout.slots import Slots, distinct_prompts
+from openklear.types import Completion, SampleRequest, StopReason
+
+# Padded tokens prefilled in one forward, at most (a longer prompt goes alone).
+_PREFILL_TOKENS = 16384
+# A prefill costs about as much as a decoding step, however few prompts it has: wait until this share of slots is free.
+_REFILL_SHARE = 8
+# Steps between two reports of progress.
+_REPORT_EVERY = 16
+
+
+class LocalEngine:
+    """A Sampler (see rollout.engine) over `model`, a decoder with a plain linear head (Qwen3, Llama, SmolLM2, ...).
+
+    Sampling stops at any of `end_ids` (kept in token_ids, STOP), or after max_new_tokens or at the model's last
+    position (LENGTH). A completion depends on its own request only, up to the rounding of batched arithmetic.
+    """
+
+    def __init__(self, model: nn.Module, *, end_ids: frozenset[int], slots: int) -> None:
+        """Raises ModelError where the architecture is not one that this engine samples from correctly."""
+        _check_architecture(model)
+        if slots < 1:
+            raise ValueError(f"slots must be positive: {slots}")
+        self.model, self.end_ids, self.slots = model, end_ids, slots
+
+    def sample(self, requests: Sequence[SampleRequest], on_progress: Progress | None = None) -> list[Completion]:
+        """One completion a request, in their order. on_progress gets (requests finished, tokens) since its last call.
+
+        Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
+        logits are not finite.
+        """
+        limits = [_checked_limit(self.model, index, request) for index, request in enumerate(requests)]
+        if not requests:
+            return []
+        with _evaluating(self.model), torch.inference_mode():
+            try:
+                return _Run(self, requests, limits).finish(on_progress)
+            except torch.OutOfMemoryError as error:
+                raise EngineError(
+                    f"the sampler ran out of device memory with {self.slots} slots: "
+                    "lower engine.slots or the longest completion"
+                ) from error
+
+
+class _Run:
+    """One call of sample: the queue, the slots, and the cache behind them."""
+
+    def __init__(self, engine: LocalEngine, requests: Sequence[SampleRequest], limits: Sequence[int]) -> None:
+        self.decoder, self.head = engine.model.base_model, engine.model.get_output_embeddings()
+        self.device: torch.device = self.head.weight.device
+        self.requests, self.limits = requests, limits
+        self.prompts, self.prompt_of = distinct_prompts(requests)
+        self.waiting = np.bincount(self.prompt_of)  # requests of each prompt still in the queue
+        self.prompt_hidden: dict[int, Tensor] = {}  # prompt -> (H,) state that predicts its first token
+        self.holder: dict[int, int] = {}  # prompt -> a slot whose cache row begins with it
+        self.queue = 0  # requests before this one have been given a slot
+        self.slots = Slots(min(engine.slots, len(requests)))
+        self.is_end = np.zeros(self.head.weight.shape[0], np.bool_)
+        self.is_end[[i for i in engine.end_ids if i < len(self.is_end)]] = True
+        self.completions: list[Completion | None] = [None] * len(requests)
+        self.cache: SlotCache | None = None
+        self.hidden = torch.zeros(0)  # (N, H) last hidden state of each slot
+
+    def finish(self, on_progress: Progress | None) -> list[Completion]:
+        """Run until every request is served."""
+        finished = tokens = steps = 0
+        while True:
+            self._refill()
+            finished_now, tokens_now = self._sample()
+            finished, tokens, steps = finished + finished_now, tokens + tokens_now, steps + 1
+            done = self.queue == len(self.requests) and not self.slots.active.any()
+            if on_progress is not None and (done or steps % _REPORT_EVERY == 0):
+                on_progress(finished, tokens)
+                finished = tokens = 0
+            if done:
+                return [completion for completion in self.completions if completion is not None]
+            if self.slots.active.any():
+                self._compact()
+                self._decode()
+
+    # -- giving slots to requests
+
+    def _refill(self) -> None:
+        """Give free slots to the requests at the head of the queue, where that is due."""
+        free = np.flatnonzero(~self.slots.active)
+        left = len(self.requests) - self.queue
+        if not left or not free.size:
+            return
+        due = free.size >= min(left, max(1, len(self.slots) // _REFILL_SHARE))
+        copies: list[tuple[int, int, int]] = []  # (source slot, slot, prompt)
+        fresh: dict[int, list[int]] = {}  # prompt to prefill -> slots
+        given: list[tuple[int, int]] = []
+        for slot, index in zip(free.tolist(), range(self.queue, len(self.requests)), strict=False):
+            prompt = self.prompt_of[index]
+            if prompt in self.holder:
+                copies.append((self.holder[prompt], slot, prompt))
+            elif due or prompt in fresh:
+                fresh.setdefault(prompt, []).append(slot)
+            else:
+                break
+            given.append((slot, index))
+        if given:
+            self._place(given, copies, fresh)
+
+    def _place(
+        self, given: list[tuple[int, int]], copies: list[tuple[int, int, int]], fresh: dict[int, list[int]]
+    ) -> None:
+        """Carry a refill out: copies first, since a prefill may overwrite the row that a copy reads."""
+        if copies:
+            self._copy(copies)
+        for chunk in self._prefill_chunks(fresh):
+            self._prefill(chunk, fresh)
+        for slot, index in given:
+            prompt, overwritten = self.prompt_of[index], int(self.slots.prompt[slot])
+            if self.holder.get(overwritten) == slot:
+                del self.holder[overwritten]
+            self.slots.assign(slot, index, self.requests[index], prompt, self.limits[index])
+            self.waiting[prompt] -= 1
+        for slot, index in given:
+            prompt = self.prompt_of[index]
+            if self.waiting[prompt]:
+                self.holder[prompt] = slot
+            else:
+                self.holder.pop(prompt, None)
+                self.prompt_hidden.pop(prompt, None)
+        self.queue += len(given)
+        self._upload_settings()
+
+    def _copy(self, copies: list[tuple[int, int, int]]) -> None:
+        """Prompts that are in the cache already: copy their rows."""
+        assert self.cache is not None
+        source, target, _ = torch.tensor(copies, device=self.device).T
+        self.cache.copy_rows(source, target, max(len(self.prompts[prompt]) for _, _, prompt in copies))
+        self.hidden[target] = torch.stack([self.prompt_hidden[prompt] for _, _, prompt in copies])
+
+    def _prefill_chunks(self, fresh: dict[int, list[int]]) -> Iterator[list[int]]:
+        """Prompts that are prefilled together: like lengths, bounded padded tokens."""
+        chunk: list[int] = []
+        for prompt in sorted(fresh, key=lambda p: len(self.prompts[p])):
+            if chunk and (len(chunk) + 1) * len(self.prompts[prompt]) > _PREFILL_TOKENS:
+                yield chunk
+                chunk = []
+            chunk.append(prompt)
+        if chunk:
+            yield chunk
+
+    def _prefill(self, chunk: list[int], fresh: dict[int, list[int]]) -> None:
+        """Run the prompts of a chunk, and put each into all slots that wait for it."""
+        ids, lengths = prompt_rows([self.prompts[prompt] for prompt in chunk], self.device)
+        cache = DynamicCache()
+        states = self.decoder(
+            input_ids=ids,
+            position_ids=torch.arange(ids.shape[1], device=self.device)[None, :],
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        last = states[torch.arange(len(chunk), device=self.device), lengths - 1]
+        if self.cache is None:
+            self.cache = SlotCache(cache, len(self.slots), ids.shape[1] + 1)
+            self.hidden = last.new_zeros((len(self.slots), last.shape[1]))
+        self.cache.widen(ids.shape[1] + 1)
+        pairs = [(row, slot) for row, prompt in enumerate(chunk) for slot in fresh[prompt]]
+        source, target = torch.tensor(pairs, device=self.device).T
+        self.cache.fill_rows(cache, source, target)
+        self.hidden[target] = last[source]
+        self.prompt_hidden.update(zip(chunk, last.unbind(), strict=True))
+
+    def _upload_settings(self) -> None:
+        """Per-slot temperature and top_p on the device; top_p only where some row uses it."""
+        self.temperature = torch.from_numpy(self.slots.temperature.copy()).to(self.device)
+        top_p = self.slots.top_p
+        self.top_p = torch.from_numpy(top_p.copy()).to(self.device) if (top_p < 1.0).any() else None
+
+    # -- one step
+
+    def _sample(self) -> tuple[int, int]:
+        """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
+        slots, rows = self.slots, np.flatnonzero(self.slots.active)
+        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)
+        uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
+        tokens = draw(logprobs, uniform)
+        chosen = logprobs.gather(1, tokens[:, None])[:, 0]
+        self.tokens = tokens
+        # One transfer for both: ids are exact in float64.
+        host = torch.stack((tokens.double(), chosen.double())).cpu().numpy()[:, rows]
+        if not np.isfinite(host[1]).all():
+            raise EngineError("the model's logits are not finite: its weights have diverged")
+        ids = host[0].astype(np.int32)
+        slots.record(rows, ids, host[1].astype(np.float32))
+        stopped = self.is_end[ids]
+        ended = stopped | (slots.count[rows] >= slots.limit[rows])
+        for row, stop in zip(rows[ended].tolist(), stopped[ended].tolist(), strict=True):
+            index, completion = slots.release(row, StopReason.STOP if stop else StopReason.LENGTH)
+            self.completions[index] = completion
+        return int(ended.sum()), len(rows)
+
+    def _compact(self) -> None:
+        """Drop idle slots once the queue is empty and half of the slots or more are idle."""
+        rows = np.flatnonzero(self.slots.active)
+        if self.queue < len(self.requests) or len(rows) * 2 > len(self.slots):
+            return
+        assert self.cache is not None
+        keep = torch.from_numpy(rows).to(self.device)
+        self.cache.keep_rows(keep)
+        self.tokens = self.tokens[keep]
+        self.slots.keep(rows)
+        self._upload_settings()
+
+    def _decode(self) -> None:
+        """Feed the tokens just drawn; idle slots feed something unread behind their prompt."""
+        assert self.cache is not None
+        longest = self.slots.longest
+        self.cache.narrow(longest)
+        self.cache.widen(longest)
+        positions = torch.from_numpy(self.slots.position.copy()).to(self.device)
+        mask = self.cache.seek(positions)
+        self.hidden = self.decoder(
+            input_ids=self.tokens[:, None],
+            attention_mask=mask,
+            position_ids=positions[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state[:, 0]
+        self.slots.position += self.slots.active
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout and no gradient checkpointing meanwhile; the learner finds its model as it left it."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _check_architecture(model: nn.Module) -> None:
+    """ModelError for what this engine would sample from wrongly: windows of attention, logits changed after the head."""
+    config = model.config
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None:
+        windowed = any(kind != "full_attention" for kind in layer_types)
+    else:
+        windowed = getattr(config, "sliding_window", None) is not None
+    changed = [
+        name
+        for name, neutral in (("final_logit_softcapping", None), ("logits_scaling", 1.0), ("logit_scale", 1.0))
+        if getattr(config, name, neutral) not in (None, neutral)
+    ]
+    if windowed or changed:
+        what = "attention other than full" if windowed else f"logits changed after the head ({', '.join(changed)})"
+        raise ModelError(f"{type(model).__name__}: the local engine does not support {what}; use a Qwen3 or Llama model")
+
+
+def _checked_limit(model: nn.Module, index: int, request: SampleRequest) -> int:
+    """How many tokens the request may sample; EngineError where it cannot be served."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    length = len(request.prompt_ids)
+    room = request.max_new_tokens if positions is None else min(request.max_new_tokens, positions - length)
+    problem = None
+    if request.max_new_tokens < 1:
+        problem = f"max_new_tokens is {request.max_new_tokens}: ask for at least one"
+    elif length == 0:
+        problem = "the prompt has no tokens"
+    elif room < 1:
+        problem = f"the prompt has {length} tokens, and the model {positions} positions: drop or shorten the prompt"
+    elif not (0.0 < request.temperature < float("inf")):
+        problem = f"temperature is {request.temperature}: it must be positive"
+    elif not (0.0 < request.top_p <= 1.0):
+        problem = f"top_p is {request.top_p}: it must be in (0, 1]"
+    if problem:
+        raise EngineError(f"request {index} cannot be sampled: {problem}")
+    return room
