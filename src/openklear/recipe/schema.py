@@ -7,10 +7,13 @@ Defaults are the report's (arXiv 2508.07629) where it gives one.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from openklear.recipe import rules
 from openklear.types import Domain
 
 Positive = Annotated[int, Field(gt=0)]
@@ -21,6 +24,18 @@ class Section(BaseModel):
     """A table of the recipe: frozen, no unknown keys, no silent conversion of strings to numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """Rules between keys that do not hold here; see `openklear.recipe.rules`."""
+        return ()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        broken = list(self.broken_rules())
+        if broken:
+            text = "; ".join(f"{'.'.join(map(str, path)) or 'recipe'}: {message}" for path, message in broken)
+            raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
+        return self
 
 
 class World(Section):
@@ -40,6 +55,10 @@ class TinyModel(Section):
     hidden_size: Positive = Field(64, description="width of the residual stream")
     layers: Positive = Field(4, description="transformer blocks")
     heads: Positive = Field(4, description="attention heads; must divide hidden_size")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.tiny_model`."""
+        return rules.tiny_model(self)
 
 
 class PretrainedModel(Section):
@@ -76,9 +95,14 @@ class Data(Section):
         9, description="drop a training prompt that shares this many words in a row with an evaluation one; 0 is off"
     )
     correct_only: tuple[str, ...] = Field(
-        ("1",), description='levels whose wrong demonstrations are dropped (Table 2: the easy ones); ["*"] is all levels'
+        ("1",),
+        description='levels whose wrong demonstrations are dropped (Table 2: the easy ones); ["*"] is all levels',
     )
     require_format: bool = Field(True, description="drop demonstrations without one <think>...</think> and an answer")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.data`."""
+        return rules.data(self)
 
 
 class AdamW(Section):
@@ -103,7 +127,7 @@ Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
 
 
 class Sft(Section):
-    """Supervised fine-tuning: token-mean loss over response tokens, cosine schedule (report: 8e-5 to 4e-5, 4 epochs)."""
+    """Supervised fine-tuning: token-mean loss on response tokens, cosine schedule (report: 8e-5 to 4e-5, 4 epochs)."""
 
     epochs: Positive = Field(4, description="passes over the demonstrations")
     batch_tokens: Positive = Field(8192, description="tokens an optimizer step, prompt and response, at most")
@@ -115,6 +139,10 @@ class Sft(Section):
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
     save_every: Positive = Field(100, description="steps between checkpoints, each with its validation loss")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.sft`."""
+        return rules.sft(self)
 
 
 class Gppo(Section):
@@ -188,11 +216,19 @@ class Phase(Section):
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
     reward: RewardScheme = Field(RewardScheme(), description="how verdicts become rewards")
 
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.phase`."""
+        return rules.phase(self)
+
 
 class Rl(Section):
     """Reinforcement learning: named phases in order. In the file, [rl] holds defaults and [[rl.phase]] overrides."""
 
     phase: tuple[Phase, ...] = Field(description="the phases, in order")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.rl`."""
+        return rules.rl(self)
 
 
 class Evaluation(Section):
@@ -247,3 +283,7 @@ class Recipe(Section):
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: Engine = Field(Engine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.recipe`."""
+        return rules.recipe(self)

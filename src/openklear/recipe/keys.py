@@ -1,0 +1,153 @@
+"""The keys of the schema as data: their paths, types in words, defaults and help; how a path leads through the tables.
+
+A path is written as on the command line: `rl.phase.NAME.objective.clip_low`, `data.source.NAME.path`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Tables = tuple[type[BaseModel], ...]
+
+WORDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text"}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One leaf of the recipe."""
+
+    path: str
+    only: str
+    """The `type` the key needs, where it belongs to one member of a tagged union; else empty."""
+    type: str
+    default: str
+    """As TOML, or `required`, or `not set`."""
+    help: str
+
+
+def tables(annotation: Any) -> Tables:
+    """The tables that a field of this annotation may hold: none for a leaf, several for a tagged union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return (annotation,)
+    return tuple(table for argument in get_args(annotation) for table in tables(argument))
+
+
+def is_list(annotation: Any) -> bool:
+    """Whether the field is an array ([[name]] in the file, if its items are tables)."""
+    return get_origin(annotation) is tuple
+
+
+def tag(table: type[BaseModel]) -> str:
+    """The `type` of a member of a tagged union."""
+    return str(table.model_fields["type"].default)
+
+
+def default_tag(field: FieldInfo) -> str | None:
+    """The `type` that a tagged union's table has when the file leaves it out; None where there is no default."""
+    return tag(type(field.default)) if isinstance(field.default, BaseModel) else None
+
+
+def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """A leaf's type for people: `whole number > 0`, `"drop" or "cut"`, `list of text`."""
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        unpacked = [item for mark in marks for item in (mark.metadata if isinstance(mark, FieldInfo) else (mark,))]
+        return in_words(inner, unpacked)
+    if get_origin(annotation) is Literal:
+        return _either([json.dumps(choice) for choice in get_args(annotation)])
+    if is_list(annotation):
+        return f"list of {in_words(get_args(annotation)[0])}"
+    if annotation in WORDS:
+        return WORDS[annotation] + _range(metadata)
+    return _either([in_words(part, metadata) for part in get_args(annotation) if part is not NoneType])
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """The texts a leaf may be, if it is one of a few; else none."""
+    if get_origin(annotation) is Literal:
+        return tuple(str(choice) for choice in get_args(annotation))
+    return tuple(choice for argument in get_args(annotation) for choice in choices(argument))
+
+
+def toml_value(value: Any) -> str:
+    """A leaf's value as TOML."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    return repr(value)
+
+
+def keys(model: type[BaseModel] | BaseModel, prefix: str = "", only: str = "") -> Iterator[Key]:
+    """Every leaf of a model, the schema of a list's items once.
+
+    Of a class: all members of every tagged union. Of an instance: the members that it holds.
+    """
+    table = model if isinstance(model, type) else type(model)
+    for name, field in table.model_fields.items():
+        path, members = prefix + name, tables(field.annotation)
+        if not members:
+            yield Key(path, only, in_words(field.annotation, field.metadata), _default(field), field.description or "")
+            continue
+        if len(members) > 1:
+            words = _either([json.dumps(tag(one)) for one in members])
+            yield Key(f"{path}.type", only, words, _default_of_tag(field), field.description or "")
+        yield from _below(field, members, getattr(model, name, None), path)
+
+
+def leaves(model: type[BaseModel] | BaseModel) -> list[str]:
+    """The path of every leaf, once; ` [type]` follows those that only one member of a tagged union has."""
+    found = {f"{key.path} [{key.only}]" if key.only else key.path: None for key in keys(model)}
+    return list(found)
+
+
+def _below(field: FieldInfo, members: Tables, value: Any, path: str) -> Iterator[Key]:
+    held = [item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, BaseModel)]
+    prefix = f"{path}.NAME." if is_list(field.annotation) else f"{path}."
+    known: dict[tuple[str, str], Key] = {}
+    for item in held or members:
+        table = item if isinstance(item, type) else type(item)
+        only = tag(table) if len(members) > 1 else ""
+        for key in keys(item, prefix, only):
+            if not (len(members) > 1 and key.path == f"{prefix}type"):
+                known.setdefault((key.path, key.only), key)
+    yield from known.values()
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return "not set" if field.default is None else toml_value(field.default)
+
+
+def _default_of_tag(field: FieldInfo) -> str:
+    found = default_tag(field)
+    return "required" if found is None else toml_value(found)
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _range(metadata: Sequence[Any]) -> str:
+    """The bounds of a number in words; a share reads better as a span."""
+    marks = {type(mark): mark for mark in metadata}
+    low, above, high = marks.get(Ge), marks.get(Gt), marks.get(Le)
+    if low is not None and high is not None:
+        return f" from {low.ge:g} to {high.le:g}"
+    words = [
+        f" > {above.gt:g}" if above is not None else "",
+        f" >= {low.ge:g}" if low is not None else "",
+        f" and <= {high.le:g}" if high is not None else "",
+    ]
+    return "".join(words)

@@ -1,0 +1,147 @@
+"""Rules that bind two or more keys of a recipe. Each yields the key to blame, what is wrong and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from openklear.recipe.schema import Data, Phase, Recipe, Rl, Sft, TinyModel
+
+PHASE_NAME = re.compile(r"[a-z0-9-]+")
+SOURCE_NAME = re.compile(r"[\w-]+")
+FEWEST_NGRAMS = 4
+"""Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
+
+
+class Broken(NamedTuple):
+    """A rule that does not hold: the key, relative to the table that was checked, and what to do."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+def tiny_model(model: TinyModel) -> Iterator[Broken]:
+    """Heads divide the width, and a head's size is even (rotary embeddings turn pairs of numbers)."""
+    if model.hidden_size % model.heads:
+        text = f"{model.heads} heads do not divide hidden_size {model.hidden_size}; choose a divisor of it"
+        yield Broken(("heads",), text)
+    elif (model.hidden_size // model.heads) % 2:
+        size = model.hidden_size // model.heads
+        yield Broken(("heads",), f"a head's size (hidden_size / heads) is {size}, but must be even; change one of them")
+
+
+def data(table: Data) -> Iterator[Broken]:
+    """Names of sources, a sensible decontamination, and `*` alone."""
+    for index, name in _repeated([source.name for source in table.source]):
+        yield Broken(("source", index, "name"), f'a second source is named "{name}"; give each its own name')
+    for index, source in enumerate(table.source):
+        if not SOURCE_NAME.fullmatch(source.name):
+            text = f'"{source.name}" cannot name a source; use letters, digits, - and _ only'
+            yield Broken(("source", index, "name"), text)
+    if 0 < table.decontaminate_ngrams < FEWEST_NGRAMS:
+        text = f"{table.decontaminate_ngrams} words in a row are shared by unrelated prompts; "
+        yield Broken(("decontaminate_ngrams",), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
+    if "*" in table.correct_only and len(table.correct_only) > 1:
+        yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
+
+
+def sft(table: Sft) -> Iterator[Broken]:
+    """The schedule falls."""
+    if table.min_learning_rate > table.learning_rate:
+        text = f"{table.min_learning_rate:g} is above learning_rate {table.learning_rate:g}; "
+        yield Broken(("min_learning_rate",), text + "lower min_learning_rate or raise learning_rate")
+
+
+def phase(table: Phase) -> Iterator[Broken]:
+    """Names that fit a directory, domains, and updates no larger than an iteration."""
+    if not PHASE_NAME.fullmatch(table.name):
+        yield Broken(("name",), f'"{table.name}" cannot name a phase; use lower-case letters, digits and - only')
+    if not table.domains:
+        yield Broken(("domains",), 'the phase trains on nothing; write ["math"], ["code"] or both')
+    for _, name in _repeated(list(table.domains)):
+        yield Broken(("domains",), f'"{name}" stands there twice; name each domain once')
+    if table.problems_per_update > table.problems_per_iteration:
+        text = f"{table.problems_per_update} is more than the problems_per_iteration {table.problems_per_iteration}; "
+        yield Broken(("problems_per_update",), text + "lower problems_per_update or raise problems_per_iteration")
+
+
+def rl(table: Rl) -> Iterator[Broken]:
+    """At least one phase; each with its own name."""
+    if not table.phase:
+        yield Broken(("phase",), "there are no phases; add [[rl.phase]] with a name and domains, or leave [rl] out")
+    for index, name in _repeated([item.name for item in table.phase]):
+        yield Broken(("phase", index, "name"), f'a second phase is named "{name}"; give each its own name')
+
+
+def recipe(whole: Recipe) -> Iterator[Broken]:
+    """Rules between tables."""
+    yield from _training(whole)
+    yield from _sources(whole)
+    yield from _checkpoints(whole)
+    yield from _microbatch(whole)
+
+
+def _training(whole: Recipe) -> Iterator[Broken]:
+    if whole.sft is None and whole.rl is None:
+        yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one of them")
+
+
+def _sources(whole: Recipe) -> Iterator[Broken]:
+    sources = whole.data.source
+    roles = {source.role for source in sources}
+    for index, source in enumerate(sources):
+        if source.path.startswith("world:") and whole.world is None:
+            text = f"{source.path} is a file of the demo world, but there is no [world]; add [world] or name a file"
+            yield Broken(("data", "source", index, "path"), text)
+    if "heldout" not in roles:
+        yield _no_source("heldout", "the final evaluation has no problems")
+    if whole.sft is not None and "demonstrations" not in roles:
+        yield _no_source("demonstrations", "[sft] has nothing to learn from", ", or leave [sft] out")
+    for index, item in enumerate(whole.rl.phase if whole.rl else ()):
+        for domain in item.domains:
+            if not any(source.role == "problems" and source.domain in (domain, None) for source in sources):
+                text = f'no source has {domain} problems; add a [[data.source]] with role = "problems" and '
+                path = ("rl", "phase", index, "domains")
+                yield Broken(path, text + f'domain = "{domain}", or take "{domain}" out of domains')
+
+
+def _checkpoints(whole: Recipe) -> Iterator[Broken]:
+    kept = whole.checkpoints
+    if kept.patience is not None and not kept.keep_best:
+        text = "a run that stops early would hand on its last checkpoint, not its best; set keep_best = true"
+        yield Broken(("checkpoints", "patience"), text + ", or leave patience out")
+    if kept.keep_best and not any(source.role == "validation" for source in whole.data.source):
+        text = (
+            'nothing says which checkpoint is best; add a [[data.source]] with role = "validation", or set it to false'
+        )
+        yield Broken(("checkpoints", "keep_best"), text)
+
+
+def _microbatch(whole: Recipe) -> Iterator[Broken]:
+    longest = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
+    for item in whole.rl.phase if whole.rl else ():
+        key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
+        longest[key] = item.max_prompt_tokens + item.max_completion_tokens
+    too_long = {key: tokens for key, tokens in longest.items() if tokens > whole.microbatch_tokens}
+    if too_long:
+        listed = ", ".join(f"{tokens} ({key})" for key, tokens in too_long.items())
+        text = f"{whole.microbatch_tokens} tokens cannot hold the longest sequence the recipe allows, {listed}; "
+        text += f"raise microbatch_tokens to {max(too_long.values())} or more, or lower those keys"
+        yield Broken(("microbatch_tokens",), text)
+
+
+def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:
+    text = f'no source has role = "{role}": {consequence}; add a [[data.source]] with role = "{role}"{otherwise}'
+    return Broken(("data", "source"), text)
+
+
+def _repeated(names: list[str]) -> Iterator[tuple[int, str]]:
+    """Index and name of every name that stood there before."""
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        if seen[name] == 1:
+            yield index, name
+        seen[name] += 1
