@@ -1,0 +1,166 @@
+"""What a run says while it works. Everything goes to stderr: bars on a terminal, a few plain lines elsewhere.
+
+with progress.task("sft", total=steps, unit="steps") as advance:
+    ...
+    advance(loss=1.25)
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Advance(Protocol):
+    """`advance(3, loss=0.5)`: three more units are done, and these are the latest figures."""
+
+    def __call__(self, n: int = 1, **figures: float | str) -> None:
+        """Count `n` more units; `figures` replace those shown so far, name by name."""
+        ...
+
+
+@contextmanager
+def task(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    """Show the progress of one piece of work of `total` units (None: unknown). Tasks may be nested."""
+    if _screen.silent:
+        yield _ignore
+    elif _screen.console().is_terminal:
+        with _bar(description, total, unit) as advance:
+            yield advance
+    else:
+        with _lines(description, total, unit) as advance:
+            yield advance
+
+
+def say(text: str) -> None:
+    """Print one line, above the bars if there are any."""
+    if not _screen.silent:
+        _screen.console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def quiet(silent: bool) -> None:
+    """Say nothing from now on, or talk again."""
+    _screen.silent = silent
+
+
+class _Screen:
+    """The one terminal of the process: bars of nested tasks share a display."""
+
+    def __init__(self) -> None:
+        self.silent = False
+        self.bars: Progress | None = None
+        self._console: Console | None = None
+
+    def console(self) -> Console:
+        """A console on the present sys.stderr."""
+        if self._console is None or self._console.file is not sys.stderr:
+            self._console = Console(file=sys.stderr)
+        return self._console
+
+
+_screen = _Screen()
+
+
+def _ignore(n: int = 1, **figures: float | str) -> None:
+    """The advance of a silent task."""
+
+
+@contextmanager
+def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    outermost = _screen.bars is None
+    bars = _screen.bars or _new_bars()
+    if outermost:
+        _screen.bars = bars
+        bars.start()
+    shown: dict[str, float | str] = {}
+    identity: TaskID = bars.add_task(description, total=total, unit=unit, figures="")
+
+    def advance(n: int = 1, **figures: float | str) -> None:
+        shown.update(figures)
+        bars.update(identity, advance=n, figures=figures_text(shown))
+
+    try:
+        yield advance
+    finally:
+        bars.stop_task(identity)
+        if outermost:
+            bars.stop()
+            _screen.bars = None
+
+
+def _new_bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        _Count(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[figures]}", style="dim", markup=False),
+        console=_screen.console(),
+    )
+
+
+class _Count(ProgressColumn):
+    """`40/100 steps, 3.9 steps/s`."""
+
+    def render(self, task: Task) -> Text:
+        total = None if task.total is None else int(task.total)
+        return Text(_count(int(task.completed), total, task.fields["unit"], task.finished_speed or task.speed))
+
+
+@contextmanager
+def _lines(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    done, shown = 0, dict[str, float | str]()
+    started = last = time.monotonic()
+
+    def advance(n: int = 1, **figures: float | str) -> None:
+        nonlocal done, last
+        done += n
+        shown.update(figures)
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and done != total:
+            last = now
+            speed = done / (now - started)
+            left = f"{duration((total - done) / speed)} left" if total is not None and done else ""
+            parts = (_count(done, total, unit, speed), left, figures_text(shown))
+            say(f"{description}: {', '.join(part for part in parts if part)}")
+
+    say(f"{description}: {_count(0, total, unit, None) if total is not None else 'begins'}")
+    ended = "stopped at "
+    try:
+        yield advance
+        ended = ""
+    finally:
+        took = f"{_count(done, total, unit, None)} in {duration(time.monotonic() - started)}"
+        say(f"{description}: {ended}{', '.join(part for part in (took, figures_text(shown)) if part)}")
+
+
+def _count(done: int, total: int | None, unit: str, speed: float | None) -> str:
+    text = f"{done:,} {unit}" if total is None else f"{done:,}/{total:,} {unit}"
+    return text if not speed else f"{text}, {speed:.3g} {unit}/s"
+
+
+def figures_text(figures: dict[str, float | str]) -> str:
+    """`loss 1.25, accuracy 0.5`: four significant digits are enough to watch."""
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else format(value, '.4g')}"
+        for name, value in figures.items()
+    )
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `2 min 5 s`, `3 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
