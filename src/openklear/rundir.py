@@ -246,7 +246,7 @@ def _is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     # safetensors passes the system's words on; torch's archive writer notices only that the file is too short
-    words = ("No space left on device", "PytorchStreamWriter failed writing", "inline_container.cc")
+    words = ("No space left on device", "PytorchStreamWriter failed writing", "inline_container.cc", "unexpected pos")
     return any(word in str(error) for word in words)
 
 
