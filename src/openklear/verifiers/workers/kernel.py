@@ -1,0 +1,135 @@
+"""Linux calls that the standard library lacks, through ctypes. Errors are OSError with the call's name.
+
+Numbers are from the kernel's uapi headers (prctl.h, mount.h, capability.h, unistd.h).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+
+LINUX = sys.platform == "linux"
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC = 1, 2, 4, 8, 4096, 16384
+_MNT_DETACH = 2
+_AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = -100, 0x8000, 1, 2
+_SYS_MOUNT_SETATTR = 442  # the same on every architecture
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_CAPABILITY_VERSION_3 = 0x20080522
+_LAST_CAPABILITY = 40
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def _prctl(option: int, value: int, what: str) -> None:
+    _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), what)
+
+
+def become_subreaper() -> None:
+    """Orphans of our descendants become our children, so that they can be killed and reaped."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+
+
+def no_new_privileges() -> None:
+    """No exec raises privileges any more: setuid programs run without their bit. Inherited, never undone."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1, "PR_SET_NO_NEW_PRIVS")
+
+
+def hide_memory() -> None:
+    """Processes without CAP_SYS_PTRACE can no longer trace us or open our /proc files (inherited by fork)."""
+    _prctl(_PR_SET_DUMPABLE, 0, "PR_SET_DUMPABLE")
+
+
+def die_with_parent(signal_number: int) -> None:
+    """The kernel sends the signal when the *thread* that forked us ends: only for single-threaded parents."""
+    _prctl(_PR_SET_PDEATHSIG, signal_number, "PR_SET_PDEATHSIG")
+
+
+def drop_bounding_set() -> None:
+    """No exec gains a capability any more. Needs CAP_SETPCAP."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        _prctl(_PR_CAPBSET_DROP, capability, "PR_CAPBSET_DROP")
+
+
+_CAPABILITY_HEADER = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
+
+
+def drop_capabilities() -> None:
+    """Gives up every capability of this process."""
+    _check(_libc.capset(ctypes.byref(_CAPABILITY_HEADER), ctypes.byref(_NO_CAPABILITIES)), "capset")
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    encoded = [None if text is None else text.encode() for text in (source, target, kind, data)]
+    result = _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
+    _check(result, f"mount {source} on {target}")
+
+
+def mount_scratch(target: str, mebibytes: int, *, again: bool = False) -> None:
+    """A fresh, empty, size-limited directory in memory; `again` takes the last one away first."""
+    if again:
+        _check(_libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
+    _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={mebibytes}m,nr_inodes=4096,mode=1777")
+
+
+def private_root(keep: list[str]) -> None:
+    """Replaces the root of this mount namespace by an empty one that shows only `keep`, /proc, and a writable /tmp.
+
+    Everything but /tmp is read-only for good. Needs CAP_SYS_ADMIN in a user, pid and mount namespace of our own.
+    """
+    paths = [path for path in keep if os.path.lexists(path)]
+    stage = next(d for d in ("/tmp", "/mnt", "/srv", "/var", "/opt") if _free(d, paths))
+    _mount("tmpfs", stage, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
+    for path in paths:
+        _show(path, stage + path)
+    for name in ("proc", "tmp", "dev"):
+        os.makedirs(f"{stage}/{name}", exist_ok=True)
+    os.symlink("/tmp", f"{stage}/dev/shm")
+    _mount("proc", f"{stage}/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    os.chdir(stage)
+    here = ctypes.c_char_p(b".")
+    _check(_libc.syscall(ctypes.c_long(_SYS_PIVOT_ROOT[platform.machine()]), here, here), "pivot_root")
+    _check(_libc.umount2(here, _MNT_DETACH), "umount of the host's root")
+    os.chdir("/")
+    _read_only("/")
+
+
+def _free(directory: str, paths: list[str]) -> bool:
+    """Whether a mount over `directory` hides none of `paths`."""
+    return os.path.isdir(directory) and not any(p == directory or p.startswith(directory + "/") for p in paths)
+
+
+def _show(path: str, target: str) -> None:
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.islink(path):
+        os.symlink(os.readlink(path), target)
+        return
+    if os.path.isdir(path):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
+    _mount(path, target, None, _MS_BIND | _MS_REC)
+
+
+def _read_only(root: str) -> None:
+    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
+    result = _libc.syscall(
+        ctypes.c_long(_SYS_MOUNT_SETATTR),
+        ctypes.c_int(_AT_FDCWD),
+        ctypes.c_char_p(root.encode()),
+        ctypes.c_uint(_AT_RECURSIVE),
+        ctypes.byref(attributes),
+        ctypes.c_size_t(ctypes.sizeof(attributes)),
+    )
+    _check(result, "mount_setattr")
