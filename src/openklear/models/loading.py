@@ -1,9 +1,31 @@
-"""A model with its tokenizer, from a directory and back."""
+"""A model with its tokenizer, from a directory in the Hugging Face layout and back.
+
+Whatever is wrong with a directory is said before training starts: weights that the files lack would otherwise be drawn
+at random, and a missing end token would let every completion run to its limit.
+"""
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers.utils import logging
+
+from openklear.errors import ModelError
+from openklear.models.chat import turn_end_id
+
+_TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
+_READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -11,5 +33,224 @@ class LoadedModel:
     """A causal language model with its tokenizer and every token that ends a completion."""
 
     model: Any
+    """A transformers causal language model in evaluation mode, so that no dropout ever applies."""
     tokenizer: Any
+    """A transformers tokenizer with a chat template."""
     end_ids: frozenset[int]
+
+
+def load_model(
+    directory: Path | str,
+    *,
+    dtype: str = "float32",
+    gguf_file: str | None = None,
+    chat_template: Path | str | None = None,
+) -> LoadedModel:
+    """Load weights (as `dtype`, on the CPU) and tokenizer; nothing is ever fetched from a network.
+
+    `gguf_file` names a GGUF file inside the directory, dequantised here. `chat_template` is a Jinja file that replaces
+    the tokenizer's. Raises ModelError where the directory, its configuration, tokenizer or chat template, one of the
+    weights, or an end token is missing or damaged.
+    """
+    directory = Path(directory)
+    _require_files(directory, gguf_file)
+    tokenizer = _load_tokenizer(directory, gguf_file)
+    if chat_template is not None:
+        tokenizer.chat_template = _read_template(Path(chat_template))
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{directory}: the tokenizer has no chat template, so messages cannot become a prompt. "
+            "Name a Jinja file with one: model.chat_template."
+        )
+    model = _load_weights(directory, dtype, gguf_file)
+    rows = model.get_input_embeddings().weight.shape[0]
+    if (largest := max(tokenizer.get_vocab().values())) >= rows:
+        raise ModelError(
+            f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
+            "they do not belong together. Copy the tokenizer files of this very model."
+        )
+    return LoadedModel(model.eval(), tokenizer, _end_ids(model, tokenizer, directory))
+
+
+def save_model(loaded: LoadedModel, directory: Path | str) -> None:
+    """Write the Hugging Face layout: weights (tied ones once), configurations, tokenizer, chat template.
+
+    The generation configuration names every end token, so plain transformers and vLLM stop where OpenKlear does. The
+    same model gives the same bytes. The caller makes the directory whole (`rundir.whole_directory`).
+    """
+    model = loaded.model
+    model.generation_config = _generation_config(loaded)
+    with _quiet():
+        model.save_pretrained(directory)
+        loaded.tokenizer.save_pretrained(directory)
+
+
+def weights_hash(directory: Path | str) -> str:
+    """Hash (blake2b, 32 hex digits) of all tensors in the directory's safetensors files: names, types, shapes, bytes.
+
+    It does not depend on how the tensors are spread over files. ModelError: there is none, or one is damaged.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    files = sorted(Path(directory).glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{directory}: no *.safetensors file to hash. Save the model again.")
+    tensors = sorted((name, entry, file, start) for file in files for name, entry, start in _tensors(file))
+    for name, entry, file, start in tensors:
+        digest.update(json.dumps([name, entry]).encode())
+        for block in _blocks(file, start, entry[2]):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, tuple[str, tuple[int, ...], int], int]]:
+    """(name, (dtype, shape, bytes), offset in the file) of each tensor, from the header of a safetensors file."""
+    try:
+        with file.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, file.stat().st_size)))
+        header.pop("__metadata__", None)
+        for name, entry in header.items():
+            begin, end = entry["data_offsets"]
+            yield name, (entry["dtype"], tuple(entry["shape"]), end - begin), 8 + length + begin
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{file}: not a safetensors file, or a damaged one ({error}). Copy it again.") from error
+
+
+def _blocks(file: Path, start: int, size: int) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        stream.seek(start)
+        while size > 0:
+            block = stream.read(min(size, _READ_BYTES))
+            if not block:
+                raise ModelError(f"{file}: the file ends before its last tensor does. Copy it again.")
+            size -= len(block)
+            yield block
+
+
+def _require_files(directory: Path, gguf_file: str | None) -> None:
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: no such model directory. Put a model there, or correct model.path.")
+    if gguf_file is not None:
+        if not (directory / gguf_file).is_file():
+            raise ModelError(f"{directory}: no file {gguf_file} in it. Correct model.gguf_file.")
+        return
+    if not (directory / "config.json").is_file():
+        raise ModelError(
+            f"{directory}: no config.json, so this is not a model in the Hugging Face layout. Correct model.path, or "
+            "name a GGUF file as model.gguf_file."
+        )
+    # Without any of these files the library would make an empty tokenizer of the architecture's kind.
+    if not any(found for pattern in _TOKENIZER_FILES for found in directory.glob(pattern)):
+        raise ModelError(
+            f"{directory}: no tokenizer.json (or another vocabulary). Copy the model's tokenizer files there."
+        )
+
+
+def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
+    load: Any = AutoTokenizer.from_pretrained
+    extra = {} if gguf_file is None else {"gguf_file": gguf_file}
+    try:
+        tokenizer = load(directory, local_files_only=True, **extra)
+    except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
+        raise ModelError(
+            f"{directory}: the tokenizer cannot be read ({_line(error)}). Copy its files again."
+        ) from error
+
+
+def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
+    load: Any = AutoModelForCausalLM.from_pretrained
+    extra = {} if gguf_file is None else _gguf_arguments(gguf_file)
+    try:
+        with _quiet():
+            model, info = load(
+                directory, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **extra
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ModelError(
+            f"{directory}: the model cannot be loaded ({_line(error)}). "
+            "Copy the directory again, or use a model that this version of transformers knows."
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{directory}: the files lack {len(missing)} of the model's tensors ({', '.join(missing[:3])}...), which "
+            "would be random numbers. Copy the directory again."
+        )
+    if gguf_file is not None:
+        _forget_quantisation(model)
+    return model
+
+
+def _gguf_arguments(gguf_file: str) -> dict[str, Any]:
+    """Arguments that make the library unpack a GGUF file. Before it had GgufConfig it always did."""
+    try:
+        from transformers import GgufConfig
+    except ImportError:
+        return {"gguf_file": gguf_file}
+    return {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
+
+
+def _forget_quantisation(model: Any) -> None:
+    """The weights are dense now; with these attributes the library would refuse to save them."""
+    for owner, name in ((model, "hf_quantizer"), (model.config, "quantization_config")):
+        if hasattr(owner, name):
+            delattr(owner, name)
+    model.is_quantized = False
+
+
+def _read_template(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(
+            f"{path}: the chat template cannot be read ({_line(error)}). Correct model.chat_template."
+        ) from error
+
+
+def _end_ids(model: Any, tokenizer: Any, directory: Path) -> frozenset[int]:
+    """Every token that ends a completion: what tokenizer, both configurations and the chat template say."""
+    said = (
+        tokenizer.eos_token_id,
+        getattr(model.generation_config, "eos_token_id", None),
+        getattr(model.config.get_text_config(), "eos_token_id", None),
+        turn_end_id(tokenizer),
+    )
+    ends = {
+        int(token) for value in said if value is not None for token in (value if isinstance(value, list) else [value])
+    }
+    if not ends:
+        raise ModelError(
+            f"{directory}: neither the tokenizer nor the configuration nor the chat template names an end-of-sequence "
+            "token, so no completion would end. Set eos_token in tokenizer_config.json."
+        )
+    return frozenset(ends)
+
+
+def _generation_config(loaded: LoadedModel) -> GenerationConfig:
+    """The model's own generation configuration with every end token; without its other keys if they contradict."""
+    own: GenerationConfig = copy.deepcopy(loaded.model.generation_config)
+    own._from_model_config = False  # else the library may derive it anew from config.json, which has one end token
+    own.eos_token_id = sorted(loaded.end_ids)
+    own.pad_token_id = loaded.tokenizer.pad_token_id if own.pad_token_id is None else own.pad_token_id
+    try:
+        own.validate(strict=True)
+    except ValueError:  # published models carry such ones (a temperature without sampling), and saving would fail
+        make: Any = GenerationConfig
+        own = make(bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id)
+    return own
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's progress bars: `progress` draws ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error, for a sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

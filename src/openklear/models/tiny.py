@@ -42,7 +42,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     backend.add_tokens([AddedToken(token, normalized=False) for token in (*THINK_TOKENS, *WORDS)])
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    build: Any = PreTrainedTokenizerFast  # the library leaves some of its functions without types
+    build: Any = PreTrainedTokenizerFast  # the library leaves it without types
     tokenizer: PreTrainedTokenizerFast = build(
         tokenizer_object=backend, pad_token=PAD, eos_token=END, clean_up_tokenization_spaces=False
     )
@@ -74,16 +74,17 @@ def make_tiny(hidden_size: int, layers: int, heads: int, max_positions: int, see
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         initializer_range=0.5 / hidden_size**0.5,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.get_vocab()[PAD],
+        eos_token_id=tokenizer.get_vocab()[END],
         bos_token_id=None,
         dtype="float32",
     )
+    make: Any = AutoModelForCausalLM
     with torch.random.fork_rng(devices=[]):
-        model: Any = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+        model = make.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
     _initialise(model, config.initializer_range, seed)
     model.eval()
-    return LoadedModel(model, tokenizer, frozenset({tokenizer.convert_tokens_to_ids(END)}))
+    return LoadedModel(model, tokenizer, frozenset({tokenizer.get_vocab()[END]}))
 
 
 @torch.no_grad()
