@@ -155,6 +155,9 @@ def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
         raise ModelError(
             f"{directory}: the tokenizer cannot be read ({_line(error)}). Copy its files again."
         ) from error
+    for trace in ("is_local", "local_files_only"):  # of this very call; they would be saved
+        tokenizer.init_kwargs.pop(trace, None)
+    return tokenizer
 
 
 def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
@@ -242,13 +245,14 @@ def _generation_config(loaded: LoadedModel) -> GenerationConfig:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the library's progress bars: `progress` draws ours."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _line(error: BaseException) -> str:
