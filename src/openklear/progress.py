@@ -95,6 +95,9 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
         if outermost:
             bars.stop()
             _screen.bars = None
+        else:
+            # Hundreds of inner tasks would pile up on the screen.
+            bars.remove_task(identity)
 
 
 def _new_bars() -> Progress:
