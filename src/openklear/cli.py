@@ -79,6 +79,12 @@ def _openklear(
     pass
 
 
+def _positive(value: float) -> float:
+    if not value > 0.0:
+        raise typer.BadParameter("must be above 0")
+    return value
+
+
 STAGE_COMMANDS = {
     "run": (
         "Run a whole recipe: prepare data, fine-tune, reinforce, evaluate, report.\n\n"
@@ -138,8 +144,8 @@ def generate(
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask; repeatable. Without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature; 0 takes the likeliest.")] = 0.6,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0, help="Nucleus.")] = 0.95,
+    temperature: Annotated[float, typer.Option(callback=_positive, help="Sampling temperature, above 0.")] = 0.6,
+    top_p: Annotated[float, typer.Option("--top-p", max=1.0, callback=_positive, help="Nucleus, above 0.")] = 0.95,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Completions stop here by length.")] = 1024,
     seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
     as_json: AsJson = False,
