@@ -1,0 +1,130 @@
+"""What an optimizer step shows of its tokens: sums that add up over micro-batches, finished once.
+
+`policy_sums` and `clip_sums` of each micro-batch are merged with `add`, then `finish` divides. Everything is detached
+and in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openklear.objectives.divergence import k1, k3
+from openklear.objectives.ratio import LOG_RATIO_BOUND, bounded_log_ratio, require_same_shape
+from openklear.objectives.weights import clipped_high, clipped_low
+
+Sums = dict[str, Tensor]
+
+_INNER_EDGES = tuple(2.0 ** ((2 * k + 1) / 8) for k in range(-24, 24))
+RATIO_EDGES: tuple[float, ...] = (0.0, *_INNER_EDGES, float("inf"))
+"""Edges of the ratio histograms: four bins to an octave from 1/59 to 59, one centred on r = 1, and two open ends.
+
+Count i of a histogram is of RATIO_EDGES[i] <= r < RATIO_EDGES[i + 1].
+"""
+
+
+def policy_sums(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, loss_mask: Tensor, entropies: Tensor
+) -> Sums:
+    """Sums over the tokens of the mask; all arguments (B, T)."""
+    require_same_shape(
+        logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, loss_mask=loss_mask, entropies=entropies
+    )
+    current, old = logprobs.detach()[loss_mask].double(), old_logprobs[loss_mask].double()
+    log_ratio = bounded_log_ratio(current, old)
+    ratio, advantage = log_ratio.exp(), advantages[loss_mask]
+    bins = torch.bucketize(ratio, torch.tensor(_INNER_EDGES, dtype=ratio.dtype, device=ratio.device), right=True)
+    return {
+        "tokens": loss_mask.sum().double(),
+        "entropy": entropies[loss_mask].double().sum(),
+        "ratio": ratio.sum(),
+        "ratio_squared": ratio.square().sum(),
+        "kl_k1": k1(log_ratio).sum(),
+        "kl_k3": k3(log_ratio).sum(),
+        "bounded_tokens": ((current - old).abs() > LOG_RATIO_BOUND).sum().double(),
+        "ratio_histogram_positive": _counts(bins[advantage > 0]),
+        "ratio_histogram_negative": _counts(bins[advantage < 0]),
+    }
+
+
+def clip_sums(
+    log_ratio: Tensor, advantages: Tensor, weights: Tensor, loss_mask: Tensor, *, clip_low: float, clip_high: float
+) -> Sums:
+    """Tokens outside the band in four cells, and gradient kept where PPO's clip would act; arguments (B, T).
+
+    `log_ratio` is bounded, `weights` is the objective's w. A token with A = 0 is in no cell.
+    """
+    require_same_shape(log_ratio=log_ratio, advantages=advantages, weights=weights, loss_mask=loss_mask)
+    ratio, advantage, weight = (t[loss_mask].double() for t in (log_ratio.exp(), advantages, weights))
+    positive, negative = advantage > 0, advantage < 0
+    above, below = ratio > 1.0 + clip_high, ratio < 1.0 - clip_low
+    push = advantage.abs() * weight
+    acts = clipped_high(ratio, positive, clip_high) | clipped_low(ratio, positive, clip_low)
+    return {
+        "clip_fraction_high_positive": (positive & above).sum().double(),
+        "clip_fraction_low_positive": (positive & below).sum().double(),
+        "clip_fraction_high_negative": (negative & above).sum().double(),
+        "clip_fraction_low_negative": (negative & below).sum().double(),
+        "push": push.sum(),
+        "push_clipped": push[acts].sum(),
+    }
+
+
+def add(total: Sums | None, more: Sums) -> Sums:
+    """Sums of two sets of tokens together."""
+    return more if total is None else {name: total[name] + more[name] for name in more}
+
+
+def finish(sums: Sums) -> dict[str, float | list[float]]:
+    """Metrics of one optimizer step.
+
+    tokens; entropy (nats a token); ratio_mean; kl_k1, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are equal;
+    bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of `clip_sums`
+    also clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the advantage's) and
+    preserved_gradient_share = sum |A| w over tokens where PPO's clip acts / sum |A| w over all, 0 without a push.
+    """
+    values: dict[str, Any] = {name: total.tolist() for name, total in sums.items()}
+    n = max(values["tokens"], 1.0)
+    metrics: dict[str, float | list[float]] = {
+        "tokens": values["tokens"],
+        "entropy": values["entropy"] / n,
+        "ratio_mean": values["ratio"] / n,
+        "kl_k1": values["kl_k1"] / n,
+        "kl_k3": values["kl_k3"] / n,
+        "ess": values["ratio"] ** 2 / (n * values["ratio_squared"]) if values["ratio_squared"] else 1.0,
+        "bounded_tokens": values["bounded_tokens"],
+        "ratio_histogram_positive": values["ratio_histogram_positive"],
+        "ratio_histogram_negative": values["ratio_histogram_negative"],
+    }
+    if "push" in values:
+        metrics |= {name: value / n for name, value in values.items() if name.startswith("clip_fraction")}
+        metrics["preserved_gradient_share"] = values["push_clipped"] / values["push"] if values["push"] else 0.0
+    return metrics
+
+
+def sampler_gap(old_logprobs: NDArray[np.floating], rollout_logprobs: NDArray[np.floating]) -> dict[str, float]:
+    """How far the trainer's log-probabilities of sampled tokens (N,) are from those the sampler reported (N,).
+
+    gap_ratio = mean exp|dlogp| (1 when equal), gap_k3 = k3 of trainer to sampler, gap_ess = effective sample size
+    of the weights trainer / sampler as a share of N. Differences are bounded like log-ratios; {} for no tokens.
+    """
+    if old_logprobs.shape != rollout_logprobs.shape or old_logprobs.ndim != 1:
+        raise ValueError(f"both must be (N,): {old_logprobs.shape} and {rollout_logprobs.shape}")
+    if not old_logprobs.size:
+        return {}
+    difference = old_logprobs.astype(np.float64) - rollout_logprobs.astype(np.float64)
+    difference = np.clip(difference, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
+    weights = np.exp(difference)
+    return {
+        "gap_ratio": float(np.exp(np.abs(difference)).mean()),
+        "gap_k3": float((np.expm1(difference) - difference).mean()),
+        "gap_ess": float(weights.sum() ** 2 / (len(weights) * np.square(weights).sum())),
+    }
+
+
+def _counts(bins: Tensor) -> Tensor:
+    return torch.bincount(bins, minlength=len(RATIO_EDGES) - 1).double()

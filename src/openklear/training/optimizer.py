@@ -1,0 +1,137 @@
+"""Optimizers by the recipe's name, learning rates as functions of the step, and the clipping of gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from openklear.errors import NonFinite
+from openklear.recipe.schema import AdamW, Muon
+
+ADAM_BETAS = (0.9, 0.95)
+"""Of the AdamW part beside Muon."""
+
+
+class Optimizer:
+    """One or two torch optimizers that share a learning rate, each with its own ratio to it.
+
+    Weights narrower than fp32 get fp32 masters here: an update of 1e-6 would vanish in bf16's 8 bits. The masters are
+    taken when the optimizer is built and are part of its state, so load weights before building, or load both.
+    """
+
+    def __init__(self, parts: Sequence[tuple[torch.optim.Optimizer, float]], masters: Sequence[tuple[Tensor, Tensor]]):
+        """`parts`: optimizers and the ratio of their learning rate; `masters`: (parameter, its fp32 master)."""
+        self._parts = list(parts)
+        self._masters = list(masters)
+
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Of the next steps; a part with a ratio gets ratio * learning_rate."""
+        for part, ratio in self._parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate * ratio
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move every parameter that has a gradient; without any (after `zero_grad`) nothing changes, decay included."""
+        for parameter, master in self._masters:
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+        for part, _ in self._parts:
+            part.step()
+        for parameter, master in self._masters:
+            parameter.copy_(master)
+            master.grad = None
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for part, _ in self._parts:
+            part.zero_grad(set_to_none=True)
+        for parameter, _ in self._masters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values only: `torch.load(weights_only=True)` reads it back."""
+        return {
+            "parts": [part.state_dict() for part, _ in self._parts],
+            "masters": [master for _, master in self._masters],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken: further steps have the same bits."""
+        for (part, _), saved in zip(self._parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        with torch.no_grad():
+            for (parameter, master), saved in zip(self._masters, state["masters"], strict=True):
+                master.copy_(saved)
+                parameter.copy_(master)
+
+
+def build_optimizer(model: nn.Module, settings: AdamW | Muon) -> Optimizer:
+    """The recipe's optimizer over the parameters that require a gradient; set a learning rate before the first step.
+
+    AdamW: decoupled weight decay on matrices, none on norms, biases, embeddings and the output head. Muon (Jordan et
+    al. 2024, with Nesterov momentum and the original sqrt(max(1, rows/columns)) scale) moves the 2-D matrices of the
+    blocks; AdamW without weight decay, at learning rate * adam_ratio, moves the rest.
+    """
+    at_ends = _embeddings_and_head(model)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    pairs = [(p, p if p.dtype.itemsize >= 4 else nn.Parameter(p.detach().float())) for p in trained]
+    matrices = [master for p, master in pairs if p.ndim >= 2 and id(p) not in at_ends]
+    if isinstance(settings, Muon):
+        matrices = [p for p in matrices if p.ndim == 2]
+    of_matrix = {id(p) for p in matrices}
+    rest = [master for _, master in pairs if id(master) not in of_matrix]
+    masters = [(p, master) for p, master in pairs if master is not p]
+    if isinstance(settings, AdamW):
+        groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        adamw = torch.optim.AdamW(groups, lr=0.0, betas=(settings.beta1, settings.beta2))
+        return Optimizer([(adamw, 1.0)], masters)
+    muon = torch.optim.Muon(
+        matrices, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, nesterov=True
+    )
+    adamw = torch.optim.AdamW(rest, lr=0.0, betas=ADAM_BETAS, weight_decay=0.0)
+    return Optimizer([(muon, 1.0), (adamw, settings.adam_ratio)], masters)
+
+
+def clip_gradients(model: nn.Module, max_norm: float) -> float:
+    """Scale all gradients so that their joint 2-norm is at most `max_norm`; returns the norm before.
+
+    NonFinite if it is not finite; the gradients are then left as they are.
+    """
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if not torch.isfinite(norm):
+        raise NonFinite(f"the gradient's norm is {norm.item()}")
+    nn.utils.clip_grads_with_norm_(model.parameters(), max_norm, norm)
+    return float(norm)
+
+
+def warmup_constant(step: int, warmup: int, peak: float) -> float:
+    """Learning rate of update `step` (from 0): peak * (step + 1) / warmup over the first `warmup`, then peak."""
+    return peak * min(1.0, (step + 1) / warmup) if warmup else peak
+
+
+def warmup_cosine(step: int, total: int, warmup: int, peak: float, minimum: float) -> float:
+    """Learning rate of update `step` (from 0) of `total`: linear warm-up, then half a cosine from peak to minimum.
+
+    Update warmup - 1 (the first one without warm-up) has exactly `peak`, update total - 1 exactly `minimum`, unless
+    the warm-up fills the whole schedule.
+    """
+    top = max(warmup - 1, 0)
+    if step <= top:
+        return warmup_constant(step, warmup, peak)
+    share = min((step - top) / (total - 1 - top), 1.0)
+    return minimum + (peak - minimum) * 0.5 * (1.0 + math.cos(math.pi * share))
+
+
+def _embeddings_and_head(model: nn.Module) -> set[int]:
+    """Identities of embedding tables and the output head; tied, they are one parameter."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    head: nn.Module | None = None
+    if isinstance(model, PreTrainedModel):
+        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return tables | ({id(p) for p in head.parameters()} if head is not None else set())
