@@ -53,7 +53,9 @@ class LocalEngine:
         Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
         logits are not finite.
         """
-        limits = [_checked_limit(self.model, index, request) for index, request in enumerate(requests)]
+        positions = getattr(self.model.config, "max_position_embeddings", None)
+        vocabulary = self.model.get_output_embeddings().weight.shape[0]
+        limits = [_checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
         if not requests:
             return []
         with _evaluating(self.model), torch.inference_mode():
@@ -277,9 +279,8 @@ def _check_architecture(model: nn.Module) -> None:
         raise ModelError(f"{type(model).__name__}: the local engine does not support {what}; use a Qwen3 or Llama model")
 
 
-def _checked_limit(model: nn.Module, index: int, request: SampleRequest) -> int:
-    """How many tokens the request may sample; EngineError where it cannot be served."""
-    positions = getattr(model.config, "max_position_embeddings", None)
+def _checked_limit(index: int, request: SampleRequest, positions: int | None, vocabulary: int) -> int:
+    """How many tokens the request may sample from a model of `positions`; EngineError where it cannot be served."""
     length = len(request.prompt_ids)
     room = request.max_new_tokens if positions is None else min(request.max_new_tokens, positions - length)
     problem = None
@@ -289,6 +290,8 @@ def _checked_limit(model: nn.Module, index: int, request: SampleRequest) -> int:
         problem = "the prompt has no tokens"
     elif room < 1:
         problem = f"the prompt has {length} tokens, and the model {positions} positions: drop or shorten the prompt"
+    elif not (0 <= min(request.prompt_ids) and max(request.prompt_ids) < vocabulary):
+        problem = f"the prompt has token ids outside the model's vocabulary of {vocabulary}: is it this tokenizer's model?"
     elif not (0.0 < request.temperature < float("inf")):
         problem = f"temperature is {request.temperature}: it must be positive"
     elif not (0.0 < request.top_p <= 1.0):

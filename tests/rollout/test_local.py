@@ -1,0 +1,285 @@
+"""The local engine against teacher-forced forwards and Hugging Face's own greedy generation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from openklear.errors import EngineError, ModelError
+from openklear.models.tiny import make_tiny
+from openklear.rollout.local import LocalEngine
+from openklear.types import Completion, SampleRequest, StopReason
+
+NO_END: frozenset[int] = frozenset()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=["qwen3", "llama"])
+def model(request):
+    if request.param == "qwen3":
+        built = make_tiny(32, 2, 4, 128, seed=1).model
+        with torch.no_grad():  # sharper logits than at the start of training: mistakes of a position show
+            for parameter in built.parameters():
+                parameter.mul_(2.0 if parameter.ndim > 1 else 1.0)
+        return built
+    torch.manual_seed(5)
+    config = LlamaConfig(
+        vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=1, max_position_embeddings=128, initializer_range=0.3, pad_token_id=0,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def requests(count: int, *, seed: int = 0, vocabulary: int = 61, **changes: object) -> list[SampleRequest]:
+    """Ragged prompts and ragged lengths."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for key in range(count):
+        prompt = tuple(rng.integers(3, vocabulary, rng.integers(1, 40)).tolist())
+        made.append(SampleRequest(prompt, key + 1000 * seed, int(rng.integers(1, 50))))
+    return [replace(request, **changes) for request in made]
+
+
+def teacher_forced(model, request: SampleRequest, completion: Completion) -> np.ndarray:
+    """Log-probabilities of the completion by one uncached forward, without anything of the engine's."""
+    ids = torch.tensor([[*request.prompt_ids, *completion.token_ids.tolist()]])
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits[0].double() / request.temperature
+    rows = torch.arange(len(request.prompt_ids) - 1, ids.shape[1] - 1)
+    return torch.log_softmax(logits, -1)[rows, ids[0, rows + 1]].numpy()
+
+
+def assert_same(one: list[Completion], other: list[Completion], tolerance: float = 0.0) -> None:
+    assert len(one) == len(other)
+    for a, b in zip(one, other, strict=True):
+        assert a.token_ids.tolist() == b.token_ids.tolist()
+        assert a.stop_reason == b.stop_reason
+        np.testing.assert_allclose(a.logprobs, b.logprobs, rtol=0, atol=tolerance)
+
+
+def test_recorded_logprobs_are_those_of_a_teacher_forced_forward(model):
+    asked = requests(24, temperature=0.7)
+    asked[::3] = [replace(request, temperature=1.3) for request in asked[::3]]
+    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=7).sample(asked), strict=True):
+        assert completion.token_ids.dtype == np.int32
+        assert completion.logprobs.dtype == np.float32
+        assert len(completion.token_ids) == request.max_new_tokens
+        assert completion.stop_reason is StopReason.LENGTH
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+
+
+def test_tiny_temperature_is_greedy_generation(model):
+    asked = requests(6, seed=2, temperature=1e-6, max_new_tokens=20)
+    end = int(LocalEngine(model, end_ids=NO_END, slots=2).sample(asked)[0].token_ids[7])
+    for request, completion in zip(asked, LocalEngine(model, end_ids=frozenset({end}), slots=4).sample(asked), strict=True):
+        prompt = torch.tensor([request.prompt_ids])
+        whole = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=20, eos_token_id=end
+        )
+        assert completion.token_ids.tolist() == whole[0, prompt.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("slots", [1, 3, 64])
+def test_the_number_of_slots_changes_no_token(model, slots):
+    asked = requests(40, seed=3)
+    assert_same(
+        LocalEngine(model, end_ids=frozenset({9, 10}), slots=16).sample(asked),
+        LocalEngine(model, end_ids=frozenset({9, 10}), slots=slots).sample(asked),
+        tolerance=1e-4,
+    )
+
+
+def test_a_request_does_not_depend_on_its_neighbours(model):
+    asked = requests(30, seed=4)
+    engine = LocalEngine(model, end_ids=NO_END, slots=8)
+    together = engine.sample(asked)
+    assert_same([together[i] for i in (29, 3, 17)], engine.sample([asked[i] for i in (29, 3, 17)]), tolerance=1e-4)
+    assert_same(together[::-1], engine.sample(asked[::-1]), tolerance=1e-4)
+
+
+def test_the_same_call_twice_gives_the_same_bits(model):
+    asked = requests(30, seed=5, top_p=0.9)
+    engine = LocalEngine(model, end_ids=frozenset({4}), slots=8)
+    assert_same(engine.sample(asked), engine.sample(asked), tolerance=0.0)
+
+
+@pytest.mark.parametrize("slots", [2, 5, 64])
+def test_groups_share_their_prompt(model, slots, monkeypatch):
+    prompts = [request.prompt_ids for request in requests(6, seed=6)]
+    lengths = np.random.default_rng(0).integers(1, 30, 48).tolist()
+    asked = [SampleRequest(prompts[i // 8], i, lengths[i], temperature=0.8) for i in range(48)]
+    engine = LocalEngine(model, end_ids=NO_END, slots=slots)
+    prefilled: list[int] = []
+    inner = model.base_model.forward
+
+    def counting(*args, **kwargs):
+        if kwargs["input_ids"].shape[1] > 1 or kwargs.get("attention_mask") is None:
+            prefilled.append(kwargs["input_ids"].shape[0])
+        return inner(*args, **kwargs)
+
+    monkeypatch.setattr(model.base_model, "forward", counting)
+    completions = engine.sample(asked)
+    monkeypatch.undo()
+    assert sum(prefilled) == 6  # each distinct prompt once
+    for request, completion in zip(asked, completions, strict=True):
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+    first = [tuple(completions[i].token_ids.tolist()) for i in range(8)]
+    assert len(set(first)) > 1  # the members of a group have keys of their own
+
+
+def test_a_prompt_that_comes_back_after_its_slot_was_reused_is_prefilled_again(model):
+    prompts = [request.prompt_ids for request in requests(5, seed=7)]
+    asked = [SampleRequest(prompts[i % 5], i, 3 + i % 4) for i in range(20)]  # never two of a prompt in a row
+    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+
+
+def test_first_tokens_follow_the_softmax(model):
+    prompt, n = (5, 6, 7, 8), 4000
+    with torch.no_grad():
+        expected = torch.softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1].double(), 0).numpy() * n
+    asked = [SampleRequest(prompt, key, 1) for key in range(n)]
+    completions = LocalEngine(model, end_ids=NO_END, slots=256).sample(asked)
+    observed = np.bincount([int(c.token_ids[0]) for c in completions], minlength=len(expected))
+    frequent = expected >= 5  # the usual condition of the chi-square test; the rest is one cell
+    cells = np.append(expected[frequent], expected[~frequent].sum()), np.append(observed[frequent], observed[~frequent].sum())
+    chi_square, freedom = float(((cells[1] - cells[0]) ** 2 / cells[0]).sum()), int(frequent.sum())
+    assert abs(chi_square - freedom) < 3.3 * (2 * freedom) ** 0.5
+
+
+def test_top_p_samples_inside_the_nucleus_and_records_its_logprobs(model):
+    prompt = (5, 6, 7, 8)
+    with torch.no_grad():
+        probabilities = torch.softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1].double(), 0)
+    ordered = torch.sort(probabilities, descending=True)
+    kept = int((ordered.values.cumsum(0) < 0.6).sum()) + 1
+    nucleus = {int(i): float(p / ordered.values[:kept].sum()) for i, p in zip(ordered.indices[:kept], ordered.values, strict=False)}
+    asked = [SampleRequest(prompt, key, 1, top_p=0.6) for key in range(500)]
+    for completion in LocalEngine(model, end_ids=NO_END, slots=128).sample(asked):
+        assert float(np.exp(completion.logprobs[0])) == pytest.approx(nucleus[int(completion.token_ids[0])], abs=1e-5)
+
+
+def test_stops_at_every_end_token_and_keeps_it(model):
+    asked = requests(20, seed=8, max_new_tokens=40)
+    free = LocalEngine(model, end_ids=NO_END, slots=6).sample(asked)
+    ends = frozenset({int(free[0].token_ids[5]), int(free[1].token_ids[11])})
+    for whole, cut in zip(free, LocalEngine(model, end_ids=ends, slots=6).sample(asked), strict=True):
+        at = next((i for i, token in enumerate(whole.token_ids.tolist()) if token in ends), None)
+        assert cut.stop_reason is (StopReason.LENGTH if at is None else StopReason.STOP)
+        assert cut.token_ids.tolist() == whole.token_ids.tolist()[: 40 if at is None else at + 1]
+
+
+def test_an_end_token_as_the_last_allowed_one_is_a_stop(model):
+    request = SampleRequest((5, 6), 1, 1)
+    token = int(LocalEngine(model, end_ids=NO_END, slots=1).sample([request])[0].token_ids[0])
+    assert LocalEngine(model, end_ids=frozenset({token}), slots=1).sample([request])[0].stop_reason is StopReason.STOP
+
+
+def test_completions_end_at_the_models_last_position(model):
+    asked = [SampleRequest(tuple(range(3, 3 + n)), n, 500) for n in (40, 57)]
+    asked.append(SampleRequest(tuple([5] * 127), 1, 500))
+    completions = LocalEngine(model, end_ids=NO_END, slots=2).sample(asked)
+    assert [len(c.token_ids) for c in completions] == [88, 71, 1]
+    assert {c.stop_reason for c in completions} == {StopReason.LENGTH}
+    for request, completion in zip(asked, completions, strict=True):
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"prompt_ids": ()}, "no tokens"),
+        ({"prompt_ids": (5,) * 128}, "128 tokens, and the model 128 positions"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"prompt_ids": (5, 10**6)}, "vocabulary"),
+    ],
+)
+def test_impossible_requests_are_refused_before_anything_is_sampled(model, changes, message):
+    asked = [*requests(3), replace(SampleRequest((5,), 0, 4), **changes)]
+    calls: list[tuple[int, int]] = []
+    with pytest.raises(EngineError, match=message) as raised:
+        LocalEngine(model, end_ids=NO_END, slots=2).sample(asked, lambda *counts: calls.append(counts))
+    assert "request 3" in str(raised.value)
+    assert calls == []
+
+
+def test_progress_adds_up_and_nothing_asked_is_nothing_done(model):
+    asked = requests(25, seed=9)
+    calls: list[tuple[int, int]] = []
+    engine = LocalEngine(model, end_ids=NO_END, slots=4)
+    completions = engine.sample(asked, lambda *counts: calls.append(counts))
+    assert sum(finished for finished, _ in calls) == 25
+    assert sum(tokens for _, tokens in calls) == sum(len(c.token_ids) for c in completions)
+    assert engine.sample([]) == []
+
+
+def test_the_model_is_left_as_it_was_and_its_current_weights_are_used(model):
+    asked = requests(3, seed=10, max_new_tokens=5)
+    engine = LocalEngine(model, end_ids=NO_END, slots=2)
+    before = engine.sample(asked)
+    model.train()
+    weight = model.get_output_embeddings().weight
+    try:
+        with torch.no_grad():
+            weight.mul_(0.5)
+        after = engine.sample(asked)
+        assert model.training
+        for request, completion in zip(asked, after, strict=True):
+            np.testing.assert_allclose(completion.logprobs, teacher_forced(model.eval(), request, completion), atol=1e-4)
+        model(input_ids=torch.tensor([[5, 6]])).logits.sum().backward()  # nothing of inference mode stays behind
+    finally:
+        with torch.no_grad():
+            weight.mul_(2.0)
+        model.zero_grad()
+        model.eval()
+    assert_same(before, engine.sample(asked))
+
+
+def test_diverged_weights_are_an_error(model):
+    norm = model.base_model.norm.weight
+    with torch.no_grad():
+        kept = norm[0].clone()
+        norm[0] = float("nan")
+    try:
+        with pytest.raises(EngineError, match="not finite"):
+            LocalEngine(model, end_ids=NO_END, slots=2).sample(requests(3))
+    finally:
+        with torch.no_grad():
+            norm[0] = kept
+
+
+def test_architectures_that_would_be_sampled_wrongly_are_refused():
+    model = make_tiny(32, 2, 4, 128, seed=1).model
+    model.config.layer_types = ["full_attention", "sliding_attention"]
+    with pytest.raises(ModelError, match="attention"):
+        LocalEngine(model, end_ids=NO_END, slots=2)
+    model.config.layer_types = ["full_attention"] * 2
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(ModelError, match="final_logit_softcapping"):
+        LocalEngine(model, end_ids=NO_END, slots=2)
+
+
+def test_dropout_of_a_training_learner_does_not_reach_the_sampler():
+    model = make_tiny(32, 2, 4, 128, seed=1).model
+    asked = requests(4, seed=11)
+    engine = LocalEngine(model, end_ids=NO_END, slots=2)
+    before = engine.sample(asked)
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.5
+    model.train()
+    assert_same(before, engine.sample(asked))
