@@ -122,12 +122,22 @@ def lock(root: Path) -> Iterator[None]:
         raise UsageError(f"cannot use {root} as a run directory: {error.strerror}; choose another --output") from error
     _held_locks.add(descriptor)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunLocked(f"{root} is in use by {_holder(root / 'lock')}; wait for it or stop it") from error
+        _take(descriptor, fcntl.LOCK_EX, root)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
+        yield
+    finally:
+        _held_locks.discard(descriptor)
+        os.close(descriptor)
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[None]:
+    """Keep others from working in a run directory while it is read, without writing there; RunLocked as with `lock`."""
+    descriptor = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    _held_locks.add(descriptor)
+    try:
+        _take(descriptor, fcntl.LOCK_SH, root)
         yield
     finally:
         _held_locks.discard(descriptor)
@@ -233,6 +243,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _take(descriptor: int, kind: int, root: Path) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunLocked(f"{root} is in use by {_holder(root / 'lock')}; wait for it or stop it") from error
 
 
 def _holder(path: Path) -> str:

@@ -1,0 +1,16 @@
+"""Torch's settings that are part of a result's bits, in one place. Imported only by what is about to compute."""
+
+from __future__ import annotations
+
+import torch
+
+
+def set_up(threads: int) -> None:
+    """CPU threads of this process, and on a machine without a GPU the deterministic algorithms, which cost nothing.
+
+    On a GPU some of them do not exist and torch would refuse; what holds there is said in the documentation.
+    """
+    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # filling new tensors with nan is for debugging

@@ -1,0 +1,148 @@
+"""The stages of a recipe, in order, and what each depends on.
+
+A key that only limits or stores (workers, kept checkpoints) is in no stage's list: changing it repeats nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from openklear.errors import UsageError
+from openklear.recipe.schema import PretrainedModel, Recipe
+
+Kind = Literal["world", "prepare", "base", "sft", "rl", "evaluate", "report"]
+Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
+
+_UP_TO: Mapping[str, tuple[Kind, ...]] = {
+    "prepare": ("world", "prepare"),
+    "sft": ("world", "prepare", "base", "sft"),
+    "rl": ("world", "prepare", "base", "sft", "rl"),
+    "evaluate": ("world", "prepare", "base", "sft", "rl", "evaluate"),
+    "report": ("world", "prepare", "base", "sft", "rl", "evaluate", "report"),
+}
+_GRADING = ("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb")
+_SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine")
+_TRAINING = (
+    *("seed", "threads", "microbatch_tokens", "model.dtype", "evaluation.validation_samples"),
+    *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: a module with `run(context)`, and what its result depends on."""
+
+    name: str
+    kind: Kind
+    module: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted key of the recipe -> its value as JSON."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Role -> name of the stage that plays it."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Label -> file or directory from outside the run; its content counts, its place does not."""
+    torch: bool = False
+    """Whether torch computes in it, so that threads must be set first."""
+    model: bool = False
+    """Whether it leaves model/."""
+
+
+def stages(recipe: Recipe) -> list[Stage]:
+    """All stages of the recipe, in the order they run."""
+    table = recipe.model_dump(mode="json")
+    found = [_world(table)] if recipe.world is not None else []
+    found += [_prepare(recipe, table), _base(recipe, table), _evaluate(recipe, table, "base")]
+    model = "base"
+    if recipe.sft is not None:
+        settings = pick(table, *_TRAINING, "sft")
+        found.append(_training("sft", "sft", settings, model))
+        found.append(_evaluate(recipe, table, "sft"))
+        model = "sft"
+    for phase in table["rl"]["phase"] if recipe.rl is not None else ():
+        name = f"rl-{phase['name']}"
+        settings = pick(table, *_TRAINING) | {f"rl.phase.{phase['name']}": phase}
+        found.append(_training(name, "rl", settings, model))
+        found.append(_evaluate(recipe, table, name))
+        model = name
+    inputs = {stage.name: stage.name for stage in found}
+    found.append(Stage("report", "report", "openklear.reporting.stage", table, inputs, torch=True))
+    return found
+
+
+def select(every: Sequence[Stage], through: str | None) -> list[Stage]:
+    """The stages that a run up to `through` needs; evaluations only from "evaluate" on. UsageError if there is none."""
+    if through is None:
+        return list(every)
+    if through not in _UP_TO:
+        raise UsageError(f"there is no stage {through} to run through; choose one of {', '.join(_UP_TO)}")
+    if not any(stage.kind == through for stage in every):
+        raise UsageError(f"the recipe has no [{through}], so a run cannot go through it")
+    return [stage for stage in every if stage.kind in _UP_TO[through]]
+
+
+def pick(table: Mapping[str, Any], *paths: str) -> dict[str, Any]:
+    """Dotted path -> value; a path that this recipe does not have (a key of another union member) is left out."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        value: Any = table
+        for word in path.split("."):
+            value = value.get(word, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        if value is not _ABSENT:
+            found[path] = value
+    return found
+
+
+def longest_prompt(recipe: Recipe) -> int:
+    """Tokens of the longest prompt that evaluations take, as `openklear.evaluation.stage` computes it."""
+    if recipe.rl is not None:
+        return max(phase.max_prompt_tokens for phase in recipe.rl.phase)
+    return recipe.sft.max_tokens if recipe.sft is not None else 4096
+
+
+_ABSENT = object()
+
+
+def _world(table: Mapping[str, Any]) -> Stage:
+    return Stage("world", "world", "openklear.data.world_stage", pick(table, "world"))
+
+
+def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
+    """Files from outside count by content; a source's path only names a file of the world."""
+    settings = pick(table, "data", *_GRADING)
+    outside = {s.name: Path(s.path) for s in recipe.data.source if not s.path.startswith("world:")}
+    sources = [{k: v for k, v in s.items() if k != "path" or s["name"] not in outside} for s in table["data"]["source"]]
+    settings["data"] = {**table["data"], "source": sources}
+    files = {f"data {name}": path for name, path in outside.items()}
+    inputs = {"world": "world"} if recipe.world is not None else {}
+    return Stage("prepare", "prepare", "openklear.data.prepare", settings, inputs, files)
+
+
+def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
+    settings = pick(table, "seed", "model")
+    files: dict[str, Path] = {}
+    if isinstance(recipe.model, PretrainedModel):
+        settings["model"] = {k: v for k, v in table["model"].items() if k not in ("path", "chat_template")}
+        files["model"] = Path(recipe.model.path)
+        if recipe.model.chat_template is not None:
+            files["chat template"] = Path(recipe.model.chat_template)
+    else:
+        settings |= pick(table, "sft.max_tokens", "evaluation.max_completion_tokens")
+        for phase in table["rl"]["phase"] if recipe.rl is not None else ():
+            lengths = pick(phase, "max_prompt_tokens", "max_completion_tokens")
+            settings |= {f"rl.phase.{phase['name']}.{key}": value for key, value in lengths.items()}
+    return Stage("base", "base", "openklear.models.base", settings, files=files, torch=True, model=True)
+
+
+def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str) -> Stage:
+    inputs = {"prepare": "prepare", "model": model}
+    return Stage(name, kind, f"openklear.training.{kind}", settings, inputs, torch=True, model=True)
+
+
+def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
+    settings = pick(table, "seed", "threads", "model.dtype", "evaluation.samples", *_SAMPLING, *_GRADING)
+    settings["longest prompt"] = longest_prompt(recipe)
+    inputs = {"prepare": "prepare", "model": model}
+    return Stage(f"evaluate-{model}", "evaluate", "openklear.evaluation.stage", settings, inputs, torch=True)
