@@ -44,7 +44,7 @@ def task(description: str, total: int | None, unit: str) -> Iterator[Advance]:
 def say(text: str) -> None:
     """Print one line, above the bars if there are any."""
     if not _screen.silent:
-        _screen.console().print(text, markup=False, highlight=False, soft_wrap=True)
+        _screen.console().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def quiet(silent: bool) -> None:
@@ -136,7 +136,6 @@ def _lines(description: str, total: int | None, unit: str) -> Iterator[Advance]:
             parts = (_count(done, total, unit, speed), left, figures_text(shown))
             say(f"{description}: {', '.join(part for part in parts if part)}")
 
-    say(f"{description}: {_count(0, total, unit, None) if total is not None else 'begins'}")
     ended = "stopped at "
     try:
         yield advance

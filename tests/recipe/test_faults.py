@@ -1,0 +1,336 @@
+"""Every fault of a recipe is named with its key and its remedy, and all of them at once."""
+
+from pathlib import Path
+
+import pytest
+
+from openklear.errors import RecipeError
+from openklear.recipe.load import load_recipe
+
+GOOD = """
+seed = 1
+microbatch_tokens = 512
+
+[world]
+seed = 2
+
+[model]
+type = "tiny"
+heads = 4
+
+[data]
+deduplicate = true
+decontaminate_ngrams = 9
+correct_only = ["1"]
+
+[[data.source]]
+name = "careful"
+path = "world:demonstrations/careful.jsonl"
+role = "demonstrations"
+
+[[data.source]]
+name = "easy"
+path = "problems.jsonl"
+role = "problems"
+domain = "math"
+
+[[data.source]]
+name = "heldout"
+path = "heldout.jsonl"
+role = "heldout"
+
+[sft]
+epochs = 2
+max_tokens = 128
+
+[rl]
+max_prompt_tokens = 64
+max_completion_tokens = 64
+problems_per_iteration = 16
+reward.format_penalty = 0.5
+
+[[rl.phase]]
+name = "math"
+domains = ["math"]
+objective.type = "reinforce"
+
+[checkpoints]
+keep_last = 1
+"""
+
+
+def faults(folder: Path, text: str, *overrides: str) -> str:
+    path = folder / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, overrides)
+    assert str(caught.value).startswith(str(path))
+    return str(caught.value)
+
+
+def test_the_good_recipe_is_good(tmp_path):
+    (tmp_path / "recipe.toml").write_text(GOOD)
+    load_recipe(tmp_path / "recipe.toml")
+
+
+# (what stands in the good recipe, what replaces it, fragments of the message)
+KEYS = [
+    ("epochs = 2", "epoch = 2", ["sft.epoch: unknown key; did you mean epochs?", "its keys are epochs, batch_tokens,"]),
+    ("seed = 1", "sede = 1", ["sede: unknown key; did you mean seed?", "its keys are seed, threads,"]),
+    ("seed = 1", "[evalution]\n[x]", ["evalution: unknown key; did you mean evaluation?"]),
+    ("seed = 1", "group_size = 4", ["group_size: unknown key; it is a key elsewhere: rl.phase.NAME.group_size;"]),
+    ("deduplicate = true", "dedup = true", ["data.dedup: unknown key; did you mean deduplicate?"]),
+    ('domain = "math"', 'domian = "math"', ["data.source.easy.domian: unknown key; did you mean domain?"]),
+    (
+        "heads = 4",
+        "head = 4",
+        ["model.head: unknown key; did you mean heads?", "its keys are type, hidden_size, layers, heads"],
+    ),
+    (
+        "heads = 4",
+        'path = "x"',
+        ["model.path: path is not a key of tiny; it belongs to pretrained; leave it out or change type"],
+    ),
+    (
+        'objective.type = "reinforce"',
+        'objective = {type = "reinforce", clip_low = 0.1}',
+        ["rl.phase.math.objective.clip_low: clip_low is not a key of reinforce; it belongs to gppo, ppo_clip, cispo;"],
+    ),
+    (
+        'objective.type = "reinforce"',
+        "iteration = 3",
+        ["rl.phase.math.iteration: unknown key; did you mean iterations?"],
+    ),
+    (
+        "reward.format_penalty",
+        "reward.format_penlty",
+        ["rl.reward.format_penlty: unknown key; did you mean format_penalty?"],
+    ),
+    ("[sft]", "[sft]\noptimizer = {momentum = 0.9}", ["momentum is not a key of adamw; it belongs to muon"]),
+    ("[rl]", '[rl]\nname = "x"', ["rl.name: is no default: each [[rl.phase]] has its own name; leave it out here"]),
+    ("[rl]", "[rl]\nlr = 1", ["rl.lr: unknown key;"]),
+]
+TYPES = [
+    (
+        "epochs = 2",
+        'epochs = "2"',
+        ['sft.epochs: must be a whole number > 0, not the text "2"; write it as TOML does, without quotes'],
+    ),
+    ("epochs = 2", "epochs = 2.0", ["sft.epochs: must be a whole number > 0, not 2.0; write 2"]),
+    ("epochs = 2", "epochs = true", ["sft.epochs: must be a whole number > 0, not true; write for example 4"]),
+    ("epochs = 2", "epochs = 2024-05-01", ["sft.epochs: must be a whole number > 0, not 2024-05-01"]),
+    (
+        "epochs = 2",
+        'learning_rate = "fast"',
+        ['sft.learning_rate: must be a number > 0, not the text "fast"; write for example 8e-05'],
+    ),
+    ("epochs = 2", "learning_rate = nan", ["sft.learning_rate: must be a number > 0, not nan"]),
+    ("epochs = 2", "learning_rate = inf", ["sft.learning_rate: must be a number > 0, not inf"]),
+    (
+        "deduplicate = true",
+        'deduplicate = "true"',
+        ["data.deduplicate: must be true or false", "write true without quotes"],
+    ),
+    ("deduplicate = true", "deduplicate = 1", ["data.deduplicate: must be true or false, not 1"]),
+    ('name = "easy"', "name = 7", ['must be text, not 7; write it in quotes, "7"']),
+    (
+        'correct_only = ["1"]',
+        'correct_only = "1"',
+        ['data.correct_only: must be a list of text, not the text "1"; write ["1"]'],
+    ),
+    (
+        'correct_only = ["1"]',
+        "correct_only = [1]",
+        ['data.correct_only[0]: must be text, not 1; write it in quotes, "1"'],
+    ),
+    (
+        'domains = ["math"]',
+        'domains = ["maths"]',
+        ['rl.phase.math.domains[0]: must be "math" or "code"', 'did you mean "math"?'],
+    ),
+    (
+        "[sft]",
+        "[sft]\noptimizer = 3",
+        ["sft.optimizer: must be a table, not 3; write [sft.optimizer] with its keys below"],
+    ),
+    ("[checkpoints]\nkeep_last = 1", "[[checkpoints]]", ["checkpoints: must be a table"]),
+    ("[[rl.phase]]", "[rl.phase]", ["rl.phase: must be a list of tables; write [[rl.phase]] with double brackets"]),
+    (
+        'role = "problems"\ndomain = "math"',
+        'role = "problem"\ndomain = "math"',
+        ['data.source.easy.role: must be "demonstrations", "problems",', 'did you mean "problems"?'],
+    ),
+]
+RANGES = [
+    ("epochs = 2", "epochs = 0", ["sft.epochs: must be a whole number > 0, not 0; write for example 4"]),
+    ("[rl]", "[rl]\ngroup_size = 1", ["rl.group_size: must be a whole number >= 2, not 1; write for example 8"]),
+    ("[rl]", "[rl]\nobjective = {clip_low = 1.5}", ["rl.objective.clip_low: must be a number from 0 to 1, not 1.5"]),
+    (
+        "[sft]",
+        "[evaluation]\ntop_p = 0\n[sft]",
+        ["evaluation.top_p: must be a number > 0 and <= 1, not 0; write for example 0.95"],
+    ),
+    (
+        "keep_last = 1",
+        "keep_rollouts = -1",
+        ["checkpoints.keep_rollouts: must be a whole number > 0, not -1; leave the key out"],
+    ),
+]
+MISSING = [
+    ('path = "problems.jsonl"', "", ["data.source.easy.path: missing; add it (text: JSONL or Parquet file;"]),
+    ('name = "easy"', "", ["data.source[1].name: missing; add it (text: name in the funnel"]),
+    ('domains = ["math"]', "", ["rl.phase.math.domains: missing; add it"]),
+    ('[model]\ntype = "tiny"\nheads = 4', "", ["model: missing; add it (table: the model that is trained)"]),
+    ('type = "tiny"', "", ['model.type: missing; write type = one of "tiny", "pretrained"']),
+    (
+        'type = "tiny"',
+        'type = "tinny"',
+        ['model.type: there is no tinny; did you mean tiny? choose from "tiny", "pretrained"'],
+    ),
+    (
+        'objective.type = "reinforce"',
+        'objective.type = "dapo"',
+        ['rl.phase.math.objective.type: there is no dapo; choose from "gppo", "ppo_clip", "cispo", "reinforce"'],
+    ),
+    ("[rl]", '[rl]\nobjective.type = "gpo"', ["rl.objective.type: there is no gpo; did you mean gppo?"]),
+    (
+        '[[rl.phase]]\nname = "math"\ndomains = ["math"]\nobjective.type = "reinforce"',
+        "",
+        ["rl.phase: missing; add it (table: the phases, in order)"],
+    ),
+    ('type = "tiny"\nheads = 4', 'type = "pretrained"', ["model.path: missing; add it"]),
+]
+RULES = [
+    ("heads = 4", "heads = 5", ["model.heads: 5 heads do not divide hidden_size 64; choose a divisor of it"]),
+    ("heads = 4", "heads = 64", ["model.heads: a head's size (hidden_size / heads) is 1, but must be even"]),
+    ("problems_per_iteration = 16", "problems_per_iteration = 8", ["rl.phase.math.problems_per_update: 16 is more than the problems_per_iteration 8; lower"]),
+    ("epochs = 2", "min_learning_rate = 1.0", ["sft.min_learning_rate: 1 is above learning_rate 8e-05; lower"]),
+    ('name = "math"', 'name = "Math 1"', ['.name: "Math 1" cannot name a phase; use lower-case letters, digits and -']),
+    ('name = "math"', 'name = ""', ['"" cannot name a phase']),
+    ("[checkpoints]", '[[rl.phase]]\nname = "math"\ndomains = ["math"]\n[checkpoints]', ['a second phase is named "math"; give each its own name']),
+    ('name = "easy"', 'name = "careful"', ['a second source is named "careful"; give each its own name']),
+    ('name = "easy"', 'name = "a.b"', ['"a.b" cannot name a source; use letters, digits, - and _ only']),
+    ("[world]\nseed = 2", "", ["data.source.careful.path: world:demonstrations/careful.jsonl is a file of the demo world, but there is no [world]; add"]),
+    ('domains = ["math"]', 'domains = ["math", "code"]', ["rl.phase.math.domains: no source has code problems; add a [[data.source]]"]),
+    ('domains = ["math"]', 'domains = ["math", "math"]', ['rl.phase.math.domains: "math" stands there twice']),
+    ('domains = ["math"]', "domains = []", ["rl.phase.math.domains: the phase trains on nothing; write"]),
+    ('role = "problems"', 'role = "validation"', ["rl.phase.math.domains: no source has math problems"]),
+    ('role = "heldout"', 'role = "validation"', ['data.source: no source has role = "heldout": the final evaluation has no problems; add']),
+    ('role = "demonstrations"', 'role = "validation"', ['no source has role = "demonstrations": [sft] has nothing to learn from; add', "or leave [sft] out"]),
+    ("keep_last = 1", "patience = 3", ["checkpoints.patience: a run that stops early", "set keep_best = true, or leave patience out"]),
+    ("keep_last = 1", "keep_best = true", ['checkpoints.keep_best: nothing says which checkpoint is best; add a [[data.source]] with role = "validation"']),
+    ("microbatch_tokens = 512", "microbatch_tokens = 127", ["microbatch_tokens: 127 tokens cannot hold the longest sequence", "128 (sft.max_tokens), 128 (rl.phase.math: max_prompt_tokens + max_completion_tokens); raise microbatch_tokens to 128 or more"]),
+    ("decontaminate_ngrams = 9", "decontaminate_ngrams = 1", ["data.decontaminate_ngrams: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
+    ("decontaminate_ngrams = 9", "decontaminate_ngrams = 3", ["data.decontaminate_ngrams: 3 words"]),
+    ('correct_only = ["1"]', 'correct_only = ["*", "1"]', ['data.correct_only: "*" already means every level; write ["*"]']),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "fragments"), [*KEYS, *TYPES, *RANGES, *MISSING, *RULES])
+def test_fault(tmp_path, before, after, fragments):
+    assert before in GOOD
+    said = faults(tmp_path, GOOD.replace(before, after, 1))
+    for fragment in fragments:
+        assert fragment in said
+
+
+def test_neither_sft_nor_rl(tmp_path):
+    text = GOOD[: GOOD.index("[sft]")] + GOOD[GOOD.index("[checkpoints]") :]
+    assert "there is neither [sft] nor [rl], so nothing would be trained; add" in faults(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("decontaminate_ngrams = 9", "decontaminate_ngrams = 0"),
+        ("decontaminate_ngrams = 9", "decontaminate_ngrams = 4"),
+        ("microbatch_tokens = 512", "microbatch_tokens = 128"),
+        ('correct_only = ["1"]', 'correct_only = ["*"]'),
+        ('correct_only = ["1"]', "correct_only = []"),
+        ("heads = 4", "heads = 32"),
+        ('domain = "math"', ""),  # a source without a domain may hold any
+        ("epochs = 2", "learning_rate = 1e-5\nmin_learning_rate = 1e-5"),
+        ("[rl]", "[rl]\nproblems_per_update = 16"),
+        (  # half a default is no fault where the phase holds the other half
+            "problems_per_iteration = 16\nreward.format_penalty = 0.5\n\n[[rl.phase]]",
+            "problems_per_iteration = 4\n\n[[rl.phase]]\nproblems_per_update = 4",
+        ),
+        ('role = "demonstrations"', 'role = "demonstrations"\n[[data.source]]\nname = "v"\npath = "v"\nrole = "validation"\n[checkpoints]\nkeep_best = true\npatience = 1\n[other]'),
+    ],
+)  # fmt: skip
+def test_the_edge_that_is_allowed(tmp_path, before, after):
+    assert before in GOOD
+    text = GOOD.replace(before, after, 1)
+    if "[other]" in text:
+        text = (
+            text[: text.index("[other]")]
+            + text[text.index('[[data.source]]\nname = "easy"') : text.index("[checkpoints]\nkeep_last")]
+        )
+    (tmp_path / "recipe.toml").write_text(text)
+    load_recipe(tmp_path / "recipe.toml")
+
+
+def test_all_faults_are_told_together(tmp_path):
+    text = GOOD.replace("epochs = 2", "epochs = 0\nmin_learning_rate = 1.0").replace("heads = 4", "heads = 5")
+    said = faults(tmp_path, text.replace('role = "problems"', "role = 3"), "sft.x=1", "rl.phase.mth.seed=1", "nonsense")
+    lines = said.splitlines()
+    assert lines[0].endswith("recipe.toml: 6 faults")
+    for start in (
+        "--set rl.phase.mth",
+        "--set nonsense",
+        "model.heads",
+        "data.source.easy.role",
+        "sft.epochs",
+        "sft.x",
+    ):
+        assert sum(line.startswith(f"  {start}") for line in lines) == 1, start
+
+
+def test_a_fault_of_a_default_is_told_once(tmp_path):
+    more = '[[rl.phase]]\nname = "b"\ndomains = ["math"]\n[[rl.phase]]\nname = "c"\ndomains = ["math"]\niterations = 3\n[checkpoints]'
+    text = GOOD.replace("[rl]", '[rl]\niterations = "many"').replace("[checkpoints]", more)
+    said = faults(tmp_path, text)
+    assert said.count("must be") == 1
+    assert "rl.iterations: must be a whole number" in said
+
+
+def test_a_default_that_every_phase_overrides_is_checked(tmp_path):
+    text = GOOD.replace("[rl]", "[rl]\niterations = -1").replace('objective.type = "reinforce"', "iterations = 2")
+    assert "rl.iterations: must be a whole number > 0, not -1" in faults(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("override", "fragments"),
+    [
+        ("sft.epochs", ["--set sft.epochs: not of the form a.b.c=value; write for example"]),
+        ("=3", ["not of the form"]),
+        ("sft..epochs=3", ["not of the form"]),
+        ("sft.epochs=two", ["sft.epochs (--set sft.epochs=two): must be a whole number"]),
+        ("sft.epoch=2", ["sft.epoch (--set sft.epoch=2): unknown key; did you mean epochs?"]),
+        ("rl.phase.mat.iterations=2", ['no phase is named "mat"; did you mean "math"? there are math']),
+        ("data.source.hard.path=x", ['no source is named "hard"; there are careful, easy, heldout']),
+        ("rl.phase.math=2", ["rl.phase.math is a table; name one of its keys"]),
+        ("seed.x=2", ["--set seed.x=2: seed is 1, not a table; drop .x"]),
+        (
+            "rl.phase.math.objective.clip_low=0.1",
+            ["rl.phase.math.objective.clip_low (--set", "is not a key of reinforce"],
+        ),
+        ("model.heads=5", ["model.heads (--set model.heads=5): 5 heads do not divide"]),
+        ("rl.iterations=0", ["rl.iterations (--set rl.iterations=0): must be"]),
+    ],
+)
+def test_override_that_cannot_be(tmp_path, override, fragments):
+    said = faults(tmp_path, GOOD, override)
+    for fragment in fragments:
+        assert fragment in said
+
+
+def test_override_of_a_list_that_is_not_there(tmp_path):
+    text = GOOD[: GOOD.index("[rl]")]
+    said = faults(tmp_path, text, "rl.phase.math.iterations=3")
+    assert "the recipe has no phases; add [[rl.phase]] to the file" in said
+
+
+def test_unclaimed_faults_do_not_blame_an_override(tmp_path):
+    said = faults(tmp_path, GOOD.replace("epochs = 2", "epochs = 0"), "seed=3")
+    assert "--set" not in said
