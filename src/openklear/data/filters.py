@@ -1,0 +1,71 @@
+"""Steps that look at one row at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from openklear.data.rows import Row, Sifted, sift
+from openklear.types import Attempt, Outcome, Verdict
+from openklear.verifiers.format import split_reasoning
+
+Judge = Callable[[Sequence[Attempt]], Sequence[Verdict]]
+"""Attempts -> verdicts, in their order."""
+
+EVERY_LEVEL = "*"
+
+
+def keep_top_sources(rows: Sequence[Row], sources: Sequence[str], count: int) -> Sifted:
+    """Keep the rows of the first `count` of `sources`, which stand in the order of their quality (Tables 4, 5)."""
+    chosen = frozenset(sources[:count])
+    return sift(rows, lambda row: None if row.problem.source in chosen else (f"not in the first {count} sources", ""))
+
+
+def require_reference(rows: Sequence[Row]) -> Sifted:
+    """Drop problems that nothing can grade: mathematics without an answer, code without tests."""
+    return sift(rows, _no_reference)
+
+
+def require_format(rows: Sequence[Row]) -> Sifted:
+    """Drop demonstrations that are not one <think>...</think> with an answer after it."""
+    return sift(rows, _bad_format)
+
+
+def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> Sifted:
+    """Drop demonstrations of `levels` (["*"]: of all) that the judge does not find correct (Table 2).
+
+    Rows of other levels are not graded. One that cannot be graded is dropped with a reason of its own: on these levels
+    the policy asks for a verdict, and there is none.
+    """
+    asked = [row for row in rows if EVERY_LEVEL in levels or row.problem.level in levels]
+    gradable = [row for row in asked if _no_reference(row) is None]
+    verdicts = judge([Attempt(row.problem, row.response or "") for row in gradable]) if gradable else ()
+    reasons: dict[int, tuple[str, str] | None] = {id(row): _no_reference(row) for row in asked}
+    for row, verdict in zip(gradable, verdicts, strict=True):
+        reasons[id(row)] = _by_verdict(verdict)
+    return sift(rows, lambda row: reasons.get(id(row)))
+
+
+def _no_reference(row: Row) -> tuple[str, str] | None:
+    if row.problem.domain == "math":
+        return None if row.problem.answer is not None else ("no reference answer", "")
+    return None if row.problem.tests else ("no tests", "")
+
+
+def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
+    if verdict.outcome is Outcome.CORRECT:
+        return None
+    return ("wrong" if verdict.outcome is Outcome.INCORRECT else "unscorable"), verdict.reason
+
+
+def _bad_format(row: Row) -> tuple[str, str] | None:
+    text = row.response or ""
+    well_formed, answer = split_reasoning(text)
+    if well_formed:
+        return None
+    opened, closed = text.count("<think>"), text.count("</think>")
+    detail = f"{opened} <think>, {closed} </think>"
+    if not opened or not closed:
+        return ("no reasoning" if not opened and not closed else "reasoning not closed or not opened"), detail
+    if opened > 1 or closed > 1:
+        return "more than one reasoning", detail
+    return ("no answer after the reasoning" if answer is None else "text before the reasoning"), detail

@@ -1,0 +1,174 @@
+"""Problems and demonstrations as Parquet: one explicit schema, and the same rows give the same bytes.
+
+The stage `prepare` leaves its files in `prepare/data/`, which stands whole or not at all; `prepared` names them.
+These functions write straight to the path they are given: whoever calls them makes the result whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openklear.data.rows import Dropped, prompt_text
+from openklear.errors import DataError
+from openklear.types import Demonstration, Message, Problem, Test
+
+PROBLEM_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), nullable=False),
+        pa.field("domain", pa.string(), nullable=False),
+        pa.field("answer", pa.string()),
+        pa.field("tests", pa.list_(pa.struct([("stdin", pa.string()), ("stdout", pa.string())])), nullable=False),
+        pa.field("level", pa.string()),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+DEMONSTRATION_SCHEMA = pa.schema(
+    [
+        *PROBLEM_SCHEMA,
+        pa.field("response", pa.string(), nullable=False),
+        pa.field("where", pa.string(), nullable=False),
+    ]
+)
+DROPPED_SCHEMA = pa.schema(
+    [
+        (name, pa.string())
+        for name in ("dataset", "source", "id", "where", "step", "reason", "detail", "domain", "level", "text")
+    ]
+)
+_ROWS_A_GROUP = 4096
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPaths:
+    """What the stage `prepare` leaves."""
+
+    demonstrations: Path
+    problems: Path
+    validation: Path
+    heldout: Path
+    dropped: Path
+    """dataset, source, id, where, step, reason, detail, domain, level, text of every row that was dropped."""
+    funnel: Path
+    """[{dataset, source, step, read, kept, dropped, reasons}], in the order of the steps."""
+
+
+def prepared(directory: Path) -> PreparedPaths:
+    """The files of a finished stage `prepare`, given its directory."""
+    return named_in(directory / "data")
+
+
+def named_in(data: Path) -> PreparedPaths:
+    """The files by their names inside `data`."""
+    return PreparedPaths(
+        demonstrations=data / "demonstrations.parquet",
+        problems=data / "problems.parquet",
+        validation=data / "validation.parquet",
+        heldout=data / "heldout.parquet",
+        dropped=data / "dropped.parquet",
+        funnel=data / "funnel.json",
+    )
+
+
+def write_problems(path: Path, problems: Iterable[Problem]) -> None:
+    """Write problems, in order."""
+    _write(path, PROBLEM_SCHEMA, map(_problem_columns, problems))
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read problems; DataError for a file that is missing or of another schema."""
+    return _read(path, PROBLEM_SCHEMA, _problem)
+
+
+def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) -> None:
+    """Write demonstrations, in order."""
+    rows = ({**_problem_columns(d.problem), "response": d.response, "where": d.where} for d in demonstrations)
+    _write(path, DEMONSTRATION_SCHEMA, rows)
+
+
+def read_demonstrations(path: Path) -> list[Demonstration]:
+    """Read demonstrations; DataError for a file that is missing or of another schema."""
+    return _read(path, DEMONSTRATION_SCHEMA, lambda row: Demonstration(_problem(row), row["response"], row["where"]))
+
+
+def write_dropped(path: Path, dropped: Iterable[tuple[str, str, Dropped]]) -> None:
+    """Write (dataset, step, dropped row), in order: every dropped row has a home (house rule 6)."""
+    _write(path, DROPPED_SCHEMA, (_dropped_columns(*item) for item in dropped))
+
+
+def read_dropped(path: Path) -> list[dict[str, Any]]:
+    """Read what was dropped, as plain rows."""
+    return _read(path, DROPPED_SCHEMA, dict)
+
+
+def _problem_columns(problem: Problem) -> dict[str, Any]:
+    return {
+        "id": problem.id,
+        "prompt": [{"role": m["role"], "content": m["content"]} for m in problem.prompt],
+        "domain": problem.domain,
+        "answer": problem.answer,
+        "tests": [{"stdin": test.stdin, "stdout": test.stdout} for test in problem.tests],
+        "level": problem.level,
+        "source": problem.source,
+    }
+
+
+def _problem(row: dict[str, Any]) -> Problem:
+    return Problem(
+        id=row["id"],
+        prompt=tuple(Message(role=m["role"], content=m["content"]) for m in row["prompt"]),
+        domain=row["domain"],
+        answer=row["answer"],
+        tests=tuple(Test(test["stdin"], test["stdout"]) for test in row["tests"]),
+        level=row["level"],
+        source=row["source"],
+    )
+
+
+def _dropped_columns(dataset: str, step: str, dropped: Dropped) -> dict[str, Any]:
+    row, problem = dropped.row, dropped.row.problem
+    prompt = prompt_text(problem)
+    return {
+        "dataset": dataset,
+        "source": problem.source,
+        "id": problem.id,
+        "where": row.where,
+        "step": step,
+        "reason": dropped.reason,
+        "detail": dropped.detail,
+        "domain": problem.domain,
+        "level": problem.level,
+        "text": prompt if row.response is None else f"{prompt}\n\n{row.response}",
+    }
+
+
+def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
+    rows = iter(rows)
+    with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
+        while group := list(islice(rows, _ROWS_A_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _read(path: Path, schema: pa.Schema, make: Callable[[dict[str, Any]], T]) -> list[T]:
+    try:
+        with pq.ParquetFile(path) as file:
+            _require_columns(path, file.schema_arrow.names, schema.names)
+            batches = file.iter_batches(batch_size=_ROWS_A_GROUP)
+            return [make(row) for batch in batches for row in batch.to_pylist()]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}; run the stage prepare again") from error
+
+
+def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
+    lacking = [name for name in wanted if name not in found]
+    if lacking:
+        raise DataError(f"{path}: has no column {', '.join(lacking)}; run the stage prepare again")

@@ -1,0 +1,110 @@
+"""Each kind of file reads back what was written, and each defect is named with its line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openklear.data.readers import read_rows
+from openklear.errors import DataError
+
+ROWS: list[dict[str, Any]] = [{"id": "a", "n": 1}, {"id": "ü", "n": 2}]
+LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        list(read_rows(path))
+    return str(caught.value)
+
+
+def put(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_json_lines_number_lines_and_skip_blank_ones(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", "\ufeff" + LINES.replace("\n", "\n\n", 1))
+    assert list(read_rows(path)) == [(f"{path}:1", ROWS[0]), (f"{path}:3", ROWS[1])]
+
+
+def test_a_line_separator_inside_a_string_does_not_end_a_line(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", '{"text": "one\u2028two\x85three"}\n{"text": "b"}\n')
+    assert [row["text"] for _, row in read_rows(path)] == ["one\u2028two\x85three", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", json.dumps(ROWS, indent=1).encode()),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("v1.2.jsonl.gz", gzip.compress(LINES.encode())),
+    ],
+)
+def test_json_kinds(tmp_path: Path, name: str, content: bytes) -> None:
+    path = put(tmp_path / name, content)
+    assert list(read_rows(path, "set")) == [("set:1", ROWS[0]), ("set:2", ROWS[1])]
+
+
+def test_parquet_numbers_rows_over_batches(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    rows = [{"id": str(i), "turns": [{"from": "human", "value": "x"}]} for i in range(2500)]
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=700)
+    found = list(read_rows(path))
+    assert found == [(f"{path}:{i + 1}", row) for i, row in enumerate(rows)]
+
+
+def test_malformed_line(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", LINES + '{"id": \n')
+    assert error_of(path).startswith(f"{path}:3: not valid JSON at column")
+
+
+def test_malformed_array_names_the_line_inside(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", '[{"id": 1},\n{"id": 2},\n{"id" 3}]')
+    assert error_of(path).startswith(f"{path}:3: not valid JSON at column 7")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", "{}\n[1]\n", ":2: an array stands where a row"),
+        ("a.json", '{"a": 1}', "name the file .jsonl"),
+        ("a.json", "[{}, null]", ":2: null stands where a row"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', ":2: byte"),
+        ("a.json", b'[{"a": 1},\n{"a": "\xff"}]', ":2: byte"),
+        ("a.jsonl", "", "holds no rows"),
+        ("a.jsonl", "\n \n", "holds no rows"),
+        ("a.json", "[]", "holds no rows"),
+        ("a.parquet", b"PAR1 no", "cannot be read as Parquet"),
+        ("a.jsonl.gz", gzip.compress(LINES.encode() * 99)[:-12], "the gzip file is damaged"),
+        ("a.jsonl.gz", LINES.encode(), ":1: the gzip file is damaged"),
+        ("a.jsonl", "[" * 100_000, ":1: JSON nested too deep"),
+        ("a.csv", "id\n1\n", "known endings: .jsonl"),
+    ],
+)
+def test_defects(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+    path = put(tmp_path / name, content)
+    message = error_of(path)
+    assert message.startswith(str(path))
+    assert words in message
+
+
+def test_an_empty_parquet_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": pa.array([], pa.string())}), path)
+    assert "holds no rows" in error_of(path)
+
+
+def test_a_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    put(tmp_path / "careful.jsonl", "{}")
+    put(tmp_path / "sloppy.parquet", "")
+    assert "nearest name there is careful.jsonl" in error_of(tmp_path / "carefull.jsonl")
+    assert "no directory" in error_of(tmp_path / "nowhere" / "a.jsonl")
+    (tmp_path / "dir.jsonl").mkdir()
+    assert "is a directory" in error_of(tmp_path / "dir.jsonl")

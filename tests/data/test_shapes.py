@@ -1,0 +1,207 @@
+"""Public shapes become problems and demonstrations; what is wrong is named with file:line and column."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from openklear.data.readers import read_rows
+from openklear.data.rows import Dropped, Row
+from openklear.data.shapes import Role, parse_row
+from openklear.errors import DataError
+from openklear.types import Domain, Problem, Test
+from tests.shared_data import shared
+
+ASK = {"role": "user", "content": "1+1?"}
+SAY = {"role": "assistant", "content": "2"}
+
+
+def parse(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> Row | Dropped:
+    return parse_row(raw, "f.jsonl:7", role=role, source="set", domain=domain)
+
+
+def kept(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> Row:
+    row = parse(raw, role, domain)
+    assert isinstance(row, Row)
+    return row
+
+
+def error_of(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> str:
+    with pytest.raises(DataError) as caught:
+        parse(raw, role, domain)
+    assert str(caught.value).startswith("f.jsonl:7: ")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"messages": [ASK, SAY]},
+        {"messages": json.dumps([ASK, SAY])},
+        {"conversations": [{"from": "human", "value": "1+1?"}, {"from": "gpt", "value": "2"}]},
+        {"conversations": [{"from": "user", "value": "1+1?"}, {"from": "assistant", "value": "2"}]},
+        {"prompt": "1+1?", "response": "2"},
+        {"prompt": [ASK], "response": "2"},
+        {"problem": "1+1?", "response": "2"},
+        {"question": "1+1?", "response": "2"},
+    ],
+)
+def test_demonstration_shapes_mean_the_same(raw: dict[str, Any]) -> None:
+    row = kept({**raw, "id": 5, "level": 3, "answer": 2}, "demonstrations")
+    assert row == Row(Problem("set/5", (ASK,), "math", "2", (), "3", "set"), "f.jsonl:7", "2")
+
+
+def test_turns_before_the_last_are_the_prompt() -> None:
+    turns = [{"role": "system", "content": "Be short."}, ASK, SAY, {"role": "user", "content": "Sure?"}, SAY]
+    row = kept({"messages": turns}, "demonstrations")
+    assert row.problem.prompt == tuple(turns[:4])
+    assert row.response == "2"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"prompt": "1+1?", "answer": "2"},
+        {"problem": "1+1?", "ground_truth": 2},
+        {"question": "1+1?", "answer": 2.0},
+        {"prompt": [ASK], "reward_model": {"ground_truth": 2, "style": "rule"}},
+        {"messages": [ASK], "ground_truth": "2"},
+        {"messages": [ASK, SAY], "answer": " 2 "},
+        {"conversations": [{"from": "human", "value": "1+1?"}], "answer": "2"},
+    ],
+)
+def test_problem_shapes_mean_the_same(raw: dict[str, Any]) -> None:
+    row = kept(raw)
+    assert row.problem.prompt == (ASK,)
+    assert row.problem.answer == "2"
+    assert row.response is None
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        [{"input": "1\n", "output": "2\n"}],
+        [{"stdin": "1\n", "stdout": "2\n"}],
+        json.dumps([{"input": "1\n", "output": "2\n"}]),
+    ],
+)
+def test_tests(tests: Any) -> None:
+    assert kept({"prompt": "p", "tests": tests}, domain="code").problem.tests == (Test("1\n", "2\n"),)
+
+
+@pytest.mark.parametrize("tests", [None, "", []])
+def test_no_tests(tests: Any) -> None:
+    assert kept({"prompt": "p", "tests": tests, "answer": None}).problem.tests == ()
+
+
+def test_a_missing_id_is_a_stable_hash_of_the_prompt() -> None:
+    first, other = kept({"prompt": "1+1?", "answer": "2"}), kept({"prompt": "1+2?", "answer": "3"})
+    # blake2b, 8 bytes, of [["user", "1+1?"]]
+    assert first.problem.id == f"set/{first.problem.content_hash}"
+    assert first.problem.id == kept({"question": "1+1?", "answer": "9"}).problem.id != other.problem.id
+
+
+@pytest.mark.parametrize(
+    ("raw", "role", "reason"),
+    [
+        ({"prompt": " ", "answer": "2"}, "problems", "empty prompt"),
+        ({"prompt": None, "answer": "2"}, "problems", "empty prompt"),
+        ({"messages": [SAY]}, "demonstrations", "empty prompt"),
+        ({"messages": []}, "demonstrations", "empty prompt"),
+        ({"messages": [ASK]}, "demonstrations", "no response"),
+        ({"prompt": "p", "response": None}, "demonstrations", "no response"),
+        ({"prompt": "half a pair: \ud83d", "answer": "2"}, "problems", "not valid Unicode"),
+    ],
+)
+def test_rows_that_say_nothing_are_dropped(raw: dict[str, Any], role: Role, reason: str) -> None:
+    dropped = parse(raw, role)
+    assert isinstance(dropped, Dropped)
+    assert dropped.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "role", "words"),
+    [
+        ({"messages": 5}, "demonstrations", "messages is 5, but a list of {role, content} is expected"),
+        ({"messages": "hello"}, "demonstrations", "messages is text, but not the JSON"),
+        ({"messages": [ASK, "hi"]}, "demonstrations", "messages[1] is 'hi'"),
+        ({"messages": [{"role": "user", "content": 5}]}, "demonstrations", "messages[0].content is 5"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "demonstrations", "messages[0].role is 'tool'"),
+        ({"conversations": [{"from": "bing", "value": "x"}]}, "demonstrations", "conversations[0].from is 'bing'"),
+        ({"prompt": 5, "answer": "2"}, "problems", "prompt is 5"),
+        ({"prompt": "p", "response": ["x"]}, "demonstrations", "response is ['x'], but a string"),
+        ({"prompt": "p", "answer": ["2"]}, "problems", "answer is ['2'], but a string or a number"),
+        ({"prompt": "p", "answer": True}, "problems", "answer is True"),
+        ({"prompt": "p", "reward_model": {"ground_truth": {}}}, "problems", "reward_model.ground_truth is {}"),
+        ({"prompt": "p", "answer": "2", "level": [1]}, "problems", "level is [1]"),
+        ({"prompt": "p", "tests": "def check(f): pass"}, "problems", "tests is text, but not the JSON"),
+        ({"prompt": "p", "tests": {"input": []}}, "problems", "tests is {'input': []}, but a list"),
+        ({"prompt": "p", "tests": [{"input": "1"}]}, "problems", "tests[0] is {'input': '1'}"),
+        ({"prompt": "p", "tests": [{"input": 1, "output": 2}]}, "problems", "both strings"),
+    ],
+)
+def test_wrong_types(raw: dict[str, Any], role: Role, words: str) -> None:
+    assert words in error_of(raw, role)
+
+
+def test_unknown_shapes_show_the_columns_and_the_nearest() -> None:
+    message = error_of({"problem": "p", "gtruth_answer": "2"})
+    assert "the columns problem, gtruth_answer" in message
+    assert "lacks answer | ground_truth | tests" in message
+    assert 'is it "gtruth_answer"?' in message
+    message = error_of({"message": [ASK, SAY]}, "demonstrations")
+    assert 'nearest is {messages}, which lacks messages; is it "message"?' in message
+    message = error_of({"problem": "p", "answer": "2"}, "demonstrations")
+    assert "which lacks response" in message
+
+
+def test_domain() -> None:
+    row = {"prompt": "p", "answer": "2"}
+    assert kept({**row, "domain": "code"}, domain=None).problem.domain == "code"
+    assert kept({**row, "domain": "Algebra"}, domain="math").problem.domain == "math"
+    assert "there is no domain" in error_of(row, domain=None)
+    assert "domain is 'puzzle'" in error_of({**row, "domain": "puzzle"}, domain=None)
+    assert 'domain is "code", but the recipe says this source is "math"' in error_of({**row, "domain": "code"})
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "domain", "count", "first"),
+    [
+        ("formats/open_instruct_rlvr.jsonl", "problems", "math", 100, "3"),
+        ("formats/verl_aime25.parquet", "heldout", "math", 30, "70"),
+        ("formats/verl_math500.parquet", "heldout", "math", 500, r"\left( 3, \frac{\pi}{2} \right)"),
+        ("benchmarks/aime24.jsonl", "heldout", "math", 30, "204"),
+        ("benchmarks/math500.jsonl", "heldout", "math", 500, r"\left( 3, \frac{\pi}{2} \right)"),
+        ("train/math_train.json", "problems", "math", 7474, "0"),
+        ("train/deepmath.jsonl", "problems", "math", 4994, "1"),
+        ("traces/long_cot.jsonl", "demonstrations", "math", 1604, "460"),
+    ],
+)
+def test_real_files_load(name: str, role: Role, domain: Domain, count: int, first: str) -> None:
+    rows = [
+        parse_row(raw, where, role=role, source="set", domain=domain) for where, raw in read_rows(shared(name))
+    ]
+    assert len(rows) == count
+    assert isinstance(rows[0], Row)
+    assert rows[0].problem.answer == first
+    assert all(isinstance(row, Row) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("formats/acecode_sample.jsonl", 'is it "test_cases"?'),
+        ("formats/r1_api_sample.json", "lacks answer"),
+        ("formats/s1k_5.parquet", "the columns solution, question"),
+        ("formats/verl_knights_knaves.parquet", "reward_model.ground_truth is {"),
+        ("train/leetcode_functional.jsonl", "tests is text, but not the JSON"),
+    ],
+)
+def test_real_files_of_other_shapes_say_so(name: str, words: str) -> None:
+    where, raw = next(iter(read_rows(shared(name))))
+    with pytest.raises(DataError) as caught:
+        parse_row(raw, where, role="problems", source="set", domain="code")
+    assert str(caught.value).startswith(where)
+    assert words in str(caught.value)
