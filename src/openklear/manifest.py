@@ -23,22 +23,14 @@ PACKAGES = (
 
 
 def manifest(root: Path, *, seed: int, threads: int, data: Mapping[str, str]) -> dict[str, Any]:
-    """Facts of this start, and the list of all starts in `root`.
+    """Facts of this start, and the list of all starts in `root` that had something to run, each with its facts.
 
     `data` maps the files from outside the run to the hashes of their contents. `git` is None where the package does
     not stand in a checkout. Whether there is a GPU is asked only of a torch that is loaded already.
     """
-    git = git_revision(Path(__file__).parent)
-    start = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "pid": os.getpid(),
+    facts = {
         "version": __version__,
-        "git": git,
-    }
-    return {
-        "version": __version__,
-        "git": git,
+        "git": git_revision(Path(__file__).parent),
         "packages": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -46,11 +38,10 @@ def manifest(root: Path, *, seed: int, threads: int, data: Mapping[str, str]) ->
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": memory_bytes(),
         "gpu": gpu_names(),
-        "seed": seed,
-        "threads": threads,
-        "data": dict(data),
-        "starts": [*_starts(root / "manifest.json"), start],
     }
+    start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, "pid": os.getpid()}
+    starts = [*_starts(root / "manifest.json"), {**start, **facts}]
+    return {**facts, "seed": seed, "threads": threads, "data": dict(data), "starts": starts}
 
 
 def git_revision(directory: Path) -> dict[str, Any] | None:

@@ -13,4 +13,5 @@ def set_up(threads: int) -> None:
     torch.set_num_threads(threads)
     if not torch.cuda.is_available():
         torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # filling new tensors with nan is for debugging
+        # By default every new tensor would be filled with nan, which only helps in debugging.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -108,6 +108,15 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def stage_record(directory: Path) -> dict[str, Any] | None:
+    """stage.json of a stage's directory; None where the stage has not begun."""
+    path = directory / "stage.json"
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = read_json(path)
+    return record
+
+
 @contextmanager
 def lock(root: Path) -> Iterator[None]:
     """Hold the run directory for this process; RunLocked names the process that holds it.
@@ -171,10 +180,15 @@ def disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def remove_partials(directory: Path) -> None:
-    """Remove, at any depth, what killed processes left half written; only the holder of the lock may do this."""
-    for found in sorted(directory.rglob(f"{_PARTIAL}*"), key=lambda p: len(p.parts)):
-        remove(found)
+def remove_partials(root: Path) -> None:
+    """Remove what killed processes left half written, beside the stages and at any depth in them.
+
+    Only the holder of the lock may do this. Directories that are no stage's are not looked into.
+    """
+    stages = [path.parent for path in root.glob("*/stage.json")]
+    found = [*root.glob(f"{_PARTIAL}*"), *(path for stage in stages for path in stage.rglob(f"{_PARTIAL}*"))]
+    for path in sorted(found, key=lambda p: len(p.parts)):
+        remove(path)
 
 
 def remove(path: Path) -> None:
