@@ -49,12 +49,20 @@ FIXED = [0.28176129772258496, 0.9160981669305095, 0.14734349408720393]
 
 def test_rollout_key_is_blake2b_of_the_canonical_tuple():
     name = b'[7,"train",3,"00ff",5]'
-    assert rollout_key(7, "train", 3, "00ff", 5) == int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+    assert rollout_key(7, "train", 3, "00ff", 5) == int.from_bytes(
+        hashlib.blake2b(name, digest_size=8).digest(), "little"
+    )
 
 
 def test_every_part_of_the_name_changes_the_key():
     base = (7, "train", 3, "00ff", 5)
-    others = [(8, *base[1:]), (7, "validation", 3, "00ff", 5), (7, "train", 4, "00ff", 5), (7, "train", 3, "00fe", 5), (7, "train", 3, "00ff", 6)]
+    others = [
+        (8, *base[1:]),
+        (7, "validation", 3, "00ff", 5),
+        (7, "train", 4, "00ff", 5),
+        (7, "train", 3, "00fe", 5),
+        (7, "train", 3, "00ff", 6),
+    ]
     assert len({rollout_key(*name) for name in (base, *others)}) == 6
 
 

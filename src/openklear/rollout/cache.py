@@ -7,14 +7,12 @@ attention over a narrow view of a wide tensor costs up to three times as much on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _ROUND = 32
 
@@ -32,16 +30,20 @@ class _Cursor:
     """Where the running step writes; shared by all layers."""
 
     def __init__(self) -> None:
-        self.index: Tensor | None = None  # (rows * heads,) flat positions in (rows * heads * columns)
+        self.index: Tensor = torch.zeros(
+            0, dtype=torch.int64
+        )  # (rows * heads,) flat positions in (rows * heads * columns)
 
 
-class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keys and values of one layer: (rows, heads, columns, head_dim), contiguous."""
 
     is_sliding = False
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, cursor: _Cursor, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._cursor = cursor
         self.keys, self.values = keys, values
         self.is_initialized = True
@@ -49,7 +51,9 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Nothing to do: the tensors are given at construction."""
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Write one token a row, (rows, heads, 1, head_dim), at the cursor; returns all columns."""
         index = self._cursor.index
         for whole, new in ((self.keys, key_states), (self.values, value_states)):
@@ -69,54 +73,53 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class SlotCache(Cache):
     """The layers, and the operations on whole rows."""
 
     def __init__(self, like: Cache, rows: int, length: int) -> None:
         """Zeros for `rows` rows of at least `length` tokens; heads, sizes and types as in the layers of `like`."""
         self.cursor = _Cursor()
         columns = rounded_columns(length)
-        layers = []
-        for layer in like.layers:
-            shapes = [(rows, t.shape[1], columns, t.shape[3]) for t in (layer.keys, layer.values)]
-            keys, values = (t.new_zeros(s) for t, s in zip((layer.keys, layer.values), shapes, strict=True))
-            layers.append(SlotLayer(self.cursor, keys, values))
-        super().__init__(layers=layers)
+        self.slot_layers: list[SlotLayer] = []
+        for pair in _contents(like):
+            keys, values = (t.new_zeros((rows, t.shape[1], columns, t.shape[3])) for t in pair)
+            self.slot_layers.append(SlotLayer(self.cursor, keys, values))
+        super().__init__(layers=[*self.slot_layers])
 
     @property
     def columns(self) -> int:
         """Columns held in every row."""
-        return int(self.layers[0].keys.shape[2])
+        return int(self.slot_layers[0].keys.shape[2])
 
     def widen(self, length: int) -> None:
         """Hold at least `length` columns."""
         wanted = rounded_columns(length)
         if self.columns < wanted:
-            for layer in self.layers:
+            for layer in self.slot_layers:
                 layer.keys, layer.values = (_widened(t, wanted) for t in (layer.keys, layer.values))
 
     def narrow(self, length: int) -> None:
         """Give columns back when a quarter or more of them lies beyond `length`."""
         wanted = rounded_columns(length)
         if wanted * 4 <= self.columns * 3:
-            for layer in self.layers:
+            for layer in self.slot_layers:
                 layer.keys, layer.values = (t[:, :, :wanted].contiguous() for t in (layer.keys, layer.values))
 
     def keep_rows(self, rows: Tensor) -> None:
         """Keep only `rows` (K,), in that order."""
-        for layer in self.layers:
+        for layer in self.slot_layers:
             layer.keys, layer.values = (t.index_select(0, rows) for t in (layer.keys, layer.values))
 
     def copy_rows(self, source: Tensor, target: Tensor, length: int) -> None:
         """Copy the first `length` columns of the rows `source` (K,) to the rows `target` (K,); all reads come first."""
-        for layer in self.layers:
+        for layer in self.slot_layers:
             for whole in (layer.keys, layer.values):
                 whole[target, :, :length] = whole[source, :, :length]
 
     def fill_rows(self, prefill: Cache, source: Tensor, target: Tensor) -> None:
         """Put the rows `source` (K,) of a prefilled cache into the rows `target` (K,)."""
-        for mine, theirs in zip(self.layers, prefill.layers, strict=True):
-            for whole, new in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
+        for mine, (keys, values) in zip(self.slot_layers, _contents(prefill), strict=True):
+            for whole, new in ((mine.keys, keys), (mine.values, values)):
                 whole[target, :, : new.shape[2]] = new[source]
 
     def seek(self, positions: Tensor) -> Tensor:
@@ -124,13 +127,18 @@ class SlotCache(Cache):  # type: ignore[misc]
 
         A row sees its columns up to and including the one it writes.
         """
-        keys = self.layers[0].keys
+        keys = self.slot_layers[0].keys
         rows, heads, columns, _ = keys.shape
         lines = torch.arange(rows * heads, device=keys.device).view(rows, heads)
         self.cursor.index = (lines * columns + positions[:, None]).view(-1)
         hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]
         mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=keys.device).masked_fill_(hidden, float("-inf"))
         return mask[:, None, None, :]
+
+
+def _contents(cache: Any) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of each layer of a filled transformers cache, (rows, heads, columns, head_dim)."""
+    return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def _widened(tensor: Tensor, columns: int) -> Tensor:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
@@ -40,7 +40,7 @@ class LocalEngine:
     position (LENGTH). A completion depends on its own request only, up to the rounding of batched arithmetic.
     """
 
-    def __init__(self, model: nn.Module, *, end_ids: frozenset[int], slots: int) -> None:
+    def __init__(self, model: Any, *, end_ids: frozenset[int], slots: int) -> None:
         """Raises ModelError where the architecture is not one that this engine samples from correctly."""
         _check_architecture(model)
         if slots < 1:
@@ -261,8 +261,8 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _check_architecture(model: nn.Module) -> None:
-    """ModelError for what this engine would sample from wrongly: windows of attention, logits changed after the head."""
+def _check_architecture(model: Any) -> None:
+    """ModelError for what would be sampled wrongly: windows of attention, logits changed after the head."""
     config = model.config
     layer_types = getattr(config, "layer_types", None)
     if layer_types is not None:
@@ -276,7 +276,9 @@ def _check_architecture(model: nn.Module) -> None:
     ]
     if windowed or changed:
         what = "attention other than full" if windowed else f"logits changed after the head ({', '.join(changed)})"
-        raise ModelError(f"{type(model).__name__}: the local engine does not support {what}; use a Qwen3 or Llama model")
+        raise ModelError(
+            f"{type(model).__name__}: the local engine does not support {what}; use a Qwen3 or Llama model"
+        )
 
 
 def _checked_limit(index: int, request: SampleRequest, positions: int | None, vocabulary: int) -> int:
@@ -290,8 +292,10 @@ def _checked_limit(index: int, request: SampleRequest, positions: int | None, vo
         problem = "the prompt has no tokens"
     elif room < 1:
         problem = f"the prompt has {length} tokens, and the model {positions} positions: drop or shorten the prompt"
-    elif not (0 <= min(request.prompt_ids) and max(request.prompt_ids) < vocabulary):
-        problem = f"the prompt has token ids outside the model's vocabulary of {vocabulary}: is it this tokenizer's model?"
+    elif min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocabulary:
+        problem = (
+            f"the prompt has token ids outside the model's vocabulary of {vocabulary}: is it this tokenizer's model?"
+        )
     elif not (0.0 < request.temperature < float("inf")):
         problem = f"temperature is {request.temperature}: it must be positive"
     elif not (0.0 < request.top_p <= 1.0):

@@ -41,7 +41,7 @@ class Slots:
     @property
     def active(self) -> NDArray[np.bool_]:
         """(N,) whether the slot serves a request."""
-        return self.request != IDLE
+        return np.not_equal(self.request, IDLE)
 
     @property
     def longest(self) -> int:

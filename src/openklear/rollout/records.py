@@ -1,0 +1,202 @@
+"""Rollouts on disk: one Parquet row a rollout. The same rollouts give the same bytes.
+
+Wall-clock times are not stored (a verdict's `seconds` is read back as 0): a record must not depend on how busy the
+machine was. Problems are not stored either, only their ids and content hashes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from openklear.errors import DataError
+from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+
+Key = tuple[int, int]
+"""(index of the group in the file, sample_index of the rollout)."""
+
+_IDS, _FLOATS = pa.large_list(pa.int32()), pa.large_list(pa.float32())
+SCHEMA = pa.schema(
+    [
+        pa.field("group", pa.int32(), nullable=False),
+        pa.field("problem_id", pa.string(), nullable=False),
+        pa.field("content_hash", pa.string(), nullable=False),
+        pa.field("sample_index", pa.int32(), nullable=False),
+        pa.field("prompt_ids", _IDS, nullable=False),
+        pa.field("token_ids", _IDS, nullable=False),
+        pa.field("logprobs", _FLOATS, nullable=False),
+        pa.field("old_logprobs", _FLOATS),
+        pa.field("stop_reason", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("extracted", pa.large_string()),
+        pa.field("passed", pa.int32(), nullable=False),
+        pa.field("total", pa.int32(), nullable=False),
+        pa.field("well_formed", pa.bool_(), nullable=False),
+        pa.field("reward", pa.float64(), nullable=False),
+        pa.field("reward_parts", pa.string(), nullable=False),
+        pa.field("advantage", pa.float64()),
+        pa.field("policy_version", pa.int32(), nullable=False),
+    ]
+)
+
+
+class StoredRollouts(NamedTuple):
+    """A file of rollouts, read back."""
+
+    groups: list[RolloutGroup]
+    old_logprobs: dict[Key, NDArray[np.float32]]
+    """(T,) for each rollout that was stored with them."""
+    advantages: dict[Key, float]
+
+
+def write_rollouts(
+    path: Path,
+    groups: Sequence[RolloutGroup],
+    old_logprobs: Mapping[Key, NDArray[np.float32]] | None = None,
+    advantages: Mapping[Key, float] | None = None,
+) -> None:
+    """Write the groups in their order; rollouts without old_logprobs or advantage (filtered ones) get null.
+
+    old_logprobs holds (T,) a rollout, one number a completion token.
+    """
+    old_logprobs, advantages = dict(old_logprobs or {}), dict(advantages or {})
+    columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
+    for number, group in enumerate(groups):
+        for rollout in group.rollouts:
+            key = (number, rollout.sample_index)
+            row = _row(rollout, old_logprobs.pop(key, None), advantages.pop(key, None))
+            for name, value in {"group": number, **row}.items():
+                columns[name].append(value)
+    if old_logprobs or advantages:
+        stray = sorted({*old_logprobs, *advantages})[:3]
+        raise ValueError(f"old_logprobs or advantages of rollouts that are not in the groups: {stray}")
+    arrays = [_array(columns[field.name], field.type) for field in SCHEMA]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
+
+
+def read_rollouts(path: Path, problems: Mapping[str, Problem]) -> StoredRollouts:
+    """Read what write_rollouts wrote. `problems` by id supplies the problems.
+
+    DataError: the file is missing, malformed, or of problems that are not (or no longer) those given.
+    """
+    stored = StoredRollouts([], {}, {})
+    rollouts: list[list[Rollout]] = []
+    for row in _rows(read_table(path)):
+        problem = problems.get(row["problem_id"])
+        if problem is None or problem.content_hash != row["content_hash"]:
+            state = "is not among the problems given" if problem is None else "has another prompt now"
+            raise DataError(f"{path}: problem {row['problem_id']} {state}: these rollouts belong to other data")
+        number = row["group"]
+        while len(rollouts) <= number:
+            rollouts.append([])
+        rollouts[number].append(_rollout(row, problem))
+        key = (number, row["sample_index"])
+        if row["old_logprobs"] is not None:
+            stored.old_logprobs[key] = row["old_logprobs"]
+        if row["advantage"] is not None:
+            stored.advantages[key] = row["advantage"]
+    stored.groups.extend(RolloutGroup(group[0].problem, tuple(group)) for group in rollouts)
+    return stored
+
+
+def read_table(path: Path) -> pa.Table:
+    """The file as an Arrow table of SCHEMA, for those who need some columns only. DataError as in read_rollouts."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there are no rollouts here") from error
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
+    if not table.schema.equals(SCHEMA):
+        raise DataError(f"{path}: these are not rollouts of this version: its columns are {table.schema.names}")
+    return table
+
+
+def _row(rollout: Rollout, old_logprobs: NDArray[np.float32] | None, advantage: float | None) -> dict[str, Any]:
+    completion, verdict = rollout.completion, rollout.verdict
+    lengths = {len(a) for a in (completion.token_ids, completion.logprobs, old_logprobs) if a is not None}
+    if len(lengths) != 1:
+        raise ValueError(f"{rollout.problem.id}: token_ids, logprobs and old_logprobs differ in length: {lengths}")
+    return {
+        "problem_id": rollout.problem.id,
+        "content_hash": rollout.problem.content_hash,
+        "sample_index": rollout.sample_index,
+        "prompt_ids": rollout.prompt_ids,
+        "token_ids": completion.token_ids,
+        "logprobs": completion.logprobs,
+        "old_logprobs": old_logprobs,
+        "stop_reason": str(completion.stop_reason),
+        "text": rollout.text,
+        "outcome": str(verdict.outcome),
+        "reason": verdict.reason,
+        "extracted": verdict.extracted,
+        "passed": verdict.passed,
+        "total": verdict.total,
+        "well_formed": verdict.well_formed,
+        "reward": rollout.reward.value,
+        "reward_parts": json.dumps(dict(rollout.reward.parts), sort_keys=True),
+        "advantage": advantage,
+        "policy_version": rollout.policy_version,
+    }
+
+
+def _rollout(row: Mapping[str, Any], problem: Problem) -> Rollout:
+    return Rollout(
+        problem=problem,
+        sample_index=row["sample_index"],
+        prompt_ids=row["prompt_ids"],
+        completion=Completion(row["token_ids"], row["logprobs"], StopReason(row["stop_reason"])),
+        text=row["text"],
+        verdict=Verdict(
+            outcome=Outcome(row["outcome"]),
+            reason=row["reason"],
+            extracted=row["extracted"],
+            passed=row["passed"],
+            total=row["total"],
+            well_formed=row["well_formed"],
+        ),
+        reward=Reward(row["reward"], json.loads(row["reward_parts"])),
+        policy_version=row["policy_version"],
+    )
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """An Arrow array; lists of numbers without a Python object a number."""
+    if not pa.types.is_large_list(kind):
+        return pa.array(values, kind)
+    lengths = [0 if value is None else len(value) for value in values]
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    present = [np.asarray(value) for value in values if value is not None]
+    dtype = kind.value_type.to_pandas_dtype()
+    flat = pa.array(np.concatenate(present).astype(dtype) if present else np.zeros(0, dtype), kind.value_type)
+    missing = pa.array([value is None for value in values], pa.bool_())
+    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), flat, type=kind, mask=missing)
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows with numpy arrays for lists."""
+    names = table.column_names
+    columns = [_values(column.combine_chunks()) for column in table.columns]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if not pa.types.is_large_list(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    flat, offsets = column.values.to_numpy(), column.offsets.to_numpy()
+    missing = column.is_null().to_pylist()
+    return [
+        None if absent else flat[start:end].copy()
+        for absent, start, end in zip(missing, offsets[:-1], offsets[1:], strict=True)
+    ]
