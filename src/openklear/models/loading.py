@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib.util
 import json
 import struct
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
 
 _TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
+_GGUF_PACKAGES = ("gguf", "accelerate")
+"""What transformers wants for GGUF files and does not install itself."""
 _READ_BYTES = 1 << 24
 
 
@@ -133,6 +136,8 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
     if gguf_file is not None:
         if not (directory / gguf_file).is_file():
             raise ModelError(f"{directory}: no file {gguf_file} in it. Correct model.gguf_file.")
+        if missing := [name for name in _GGUF_PACKAGES if importlib.util.find_spec(name) is None]:
+            raise ModelError(f"{directory}: reading {gguf_file} needs more packages: pip install {' '.join(missing)}.")
         return
     if not (directory / "config.json").is_file():
         raise ModelError(
