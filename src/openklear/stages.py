@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openklear.errors import UsageError
+from openklear.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.schema import PretrainedModel, Recipe
 
 Kind = Literal["world", "prepare", "base", "sft", "rl", "evaluate", "report"]
@@ -39,7 +40,7 @@ class Stage:
     kind: Kind
     module: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted key of the recipe -> its value as JSON."""
+    """Dotted key of the recipe (or words for a number computed from several) -> its value as JSON."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Role -> name of the stage that plays it."""
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -95,13 +96,6 @@ def pick(table: Mapping[str, Any], *paths: str) -> dict[str, Any]:
     return found
 
 
-def longest_prompt(recipe: Recipe) -> int:
-    """Tokens of the longest prompt that evaluations take, as `openklear.evaluation.stage` computes it."""
-    if recipe.rl is not None:
-        return max(phase.max_prompt_tokens for phase in recipe.rl.phase)
-    return recipe.sft.max_tokens if recipe.sft is not None else 4096
-
-
 _ABSENT = object()
 
 
@@ -129,10 +123,7 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
         if recipe.model.chat_template is not None:
             files["chat template"] = Path(recipe.model.chat_template)
     else:
-        settings |= pick(table, "sft.max_tokens", "evaluation.max_completion_tokens")
-        for phase in table["rl"]["phase"] if recipe.rl is not None else ():
-            lengths = pick(phase, "max_prompt_tokens", "max_completion_tokens")
-            settings |= {f"rl.phase.{phase['name']}.{key}": value for key, value in lengths.items()}
+        settings["positions"] = max_positions(recipe)
     return Stage("base", "base", "openklear.models.base", settings, files=files, torch=True, model=True)
 
 
@@ -143,6 +134,6 @@ def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str) ->
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
     settings = pick(table, "seed", "threads", "model.dtype", "evaluation.samples", *_SAMPLING, *_GRADING)
-    settings["longest prompt"] = longest_prompt(recipe)
+    settings["longest prompt"] = max_prompt_tokens(recipe)
     inputs = {"prepare": "prepare", "model": model}
     return Stage(f"evaluate-{model}", "evaluate", "openklear.evaluation.stage", settings, inputs, torch=True)
