@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from tests.shared_data import shared
 
 from openklear.data.readers import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_row
 from openklear.errors import DataError
 from openklear.types import Domain, Problem, Test
-from tests.shared_data import shared
 
 ASK = {"role": "user", "content": "1+1?"}
 SAY = {"role": "assistant", "content": "2"}
@@ -180,9 +180,7 @@ def test_domain() -> None:
     ],
 )
 def test_real_files_load(name: str, role: Role, domain: Domain, count: int, first: str) -> None:
-    rows = [
-        parse_row(raw, where, role=role, source="set", domain=domain) for where, raw in read_rows(shared(name))
-    ]
+    rows = [parse_row(raw, where, role=role, source="set", domain=domain) for where, raw in read_rows(shared(name))]
     assert len(rows) == count
     assert isinstance(rows[0], Row)
     assert rows[0].problem.answer == first

@@ -25,6 +25,7 @@ class Line:
     dropped: int
     reasons: dict[str, int]
     kept_by_domain: dict[str, int]
+    dropped_by_domain: dict[str, int]
 
     def columns(self) -> dict[str, Any]:
         """What funnel.json holds."""
@@ -68,6 +69,7 @@ class Funnel:
                 len(dropped),
                 dict(sorted(Counter(d.reason for d in dropped).items())),
                 dict(Counter(row.problem.domain for row in kept)),
+                dict(Counter(d.row.problem.domain for d in dropped)),
             )
             self._require_chain(line)
             self.lines.append(line)
@@ -81,21 +83,23 @@ class Funnel:
         """Raise DataError, with the lines of the step that took the last ones, if no row (of `domain`) is left."""
         if any(domain in (None, row.problem.domain) for row in rows):
             return
+        name = {"heldout": "held-out problems", "validation": "validation problems"}.get(dataset, dataset)
+        what = f"no {domain} {name} left" if domain else f"no {name} left"
         lines = self._emptied(dataset, domain)
-        what = f"no {domain} {dataset}" if domain else f"no {dataset}"
-        shown = "\n  ".join(str(line) for line in lines) or "no source has this role"
-        raise DataError(
-            f"{what} left, but {need}; the step that took the last ones:\n  {shown}\n"
-            "add a source, or loosen this step in [data]"
-        )
+        if lines:
+            shown = "\n  ".join(map(str, lines))
+            why = f"the step that took the last ones:\n  {shown}\nadd a source, or loosen this step in [data]"
+        else:
+            why = "the sources of this role hold none; add one that does, or correct its domain"
+        raise DataError(f"{what}, but {need}; {why}")
 
     def _emptied(self, dataset: str, domain: str | None) -> list[Line]:
-        """The lines of the first step that left nothing."""
+        """The lines of the first step that left nothing, of the sources it took rows from."""
         mine = [line for line in self.lines if line.dataset == dataset]
         for step in dict.fromkeys(line.step for line in mine):
             lines = [line for line in mine if line.step == step]
             if not sum(line.kept_by_domain.get(domain, 0) if domain else line.kept for line in lines):
-                return lines
+                return [line for line in lines if (line.dropped_by_domain.get(domain, 0) if domain else line.dropped)]
         return []
 
     def _require_chain(self, line: Line) -> None:
