@@ -52,26 +52,23 @@ def whole_directory(path: Path) -> Iterator[Path]:
     On an error it is removed. A directory that stands at `path` already is replaced; a kill between the two renames
     of that replacement leaves none, and the stage, called again, writes it anew. Raises NoSpace.
     """
-    partial = _partial(path)
+    partial, old = _partial(path), _partial(path.with_name(f"old-{path.name}"))
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)
+        remove(old)
         partial.mkdir()
         try:
             yield partial
             fsync_tree(partial)
             if path.exists():
-                old = _partial(path.with_name(f"old-{path.name}"))
-                remove(old)
                 os.replace(path, old)
-                os.replace(partial, path)
-                remove(old)
-            else:
-                os.replace(partial, path)
+            os.replace(partial, path)
         except BaseException:  # an interrupt too: what is half written must not stay
             remove(partial)
             raise
         fsync_directory(path.parent)
+        remove(old)
 
 
 def write_json(path: Path, value: Any) -> None:
