@@ -48,6 +48,7 @@ SRC = str(Path(cli.__file__).parents[1])
 class PlannedStage:
     name: str
     state: str
+    why: tuple[str, ...] = ()
 
 
 @dataclass
@@ -75,7 +76,10 @@ def pipeline(monkeypatch):
 
     module = types.ModuleType("openklear.pipeline")
     module.run_pipeline = run_pipeline
-    module.plan = lambda recipe, root: [PlannedStage("prepare", "finished"), PlannedStage("sft", "to do")]
+    module.plan = lambda recipe, root, *, through=None: [
+        PlannedStage("prepare", "reuse"),
+        PlannedStage("sft", "redo", ("it was 1",)),
+    ][: 2 if through is None else 1]
     monkeypatch.setitem(sys.modules, "openklear.pipeline", module)
     return double
 
@@ -184,6 +188,31 @@ def test_the_files_of_a_run_are_named(pipeline, recipe_file, tmp_path, capsys):
     assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
 
 
+def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
+    score = {
+        "stage": "base",
+        "domain": "math",
+        "level": None,
+        "metric": "avg",
+        "k": 8,
+        "value": 0.5,
+        "low": 0.25,
+        "high": 0.75,
+    }
+    others = [
+        {**score, "stage": "rl-math"},
+        {**score, "level": "1"},
+        {**score, "metric": "pass"},
+        {**score, "value": None},
+    ]
+    pipeline.then = lambda: {"scores": [score, *others]}
+    assert cli.main(["run", recipe_file, "-o", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "base     math  avg@8 0.500 (0.250 to 0.750)",
+        "rl-math  math  avg@8 0.500 (0.250 to 0.750)",
+    ]
+
+
 def test_json_is_one_document(pipeline, recipe_file, tmp_path, capsys):
     def chatter():
         print("a library that chatters")
@@ -202,11 +231,16 @@ def test_dry_run(pipeline, recipe_file, tmp_path, capsys):
     assert cli.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("sft: 4 epochs")
-    assert lines[-2:] == ["prepare  finished", "sft      to do"]
+    assert lines[-3:] == ["prepare  reuse", "sft      redo", "    it was 1"]
     assert cli.main([*words, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["stages"] == [{"name": "prepare", "state": "finished"}, {"name": "sft", "state": "to do"}]
+    assert document["stages"] == [
+        {"name": "prepare", "state": "reuse", "why": []},
+        {"name": "sft", "state": "redo", "why": ["it was 1"]},
+    ]
     assert document["arithmetic"][0].startswith("sft:")
+    assert cli.main(["prepare", *words[1:], "--json"]) == 0
+    assert [stage["name"] for stage in json.loads(capsys.readouterr().out)["stages"]] == ["prepare"]
     assert pipeline.calls == []
     assert not (tmp_path / "run").exists()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from openklear.errors import UsageError
 if TYPE_CHECKING:
     from openklear.recipe.schema import Recipe
     from openklear.rollout.generate import Generated
+    from openklear.stages import Through
 
 EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
 
@@ -129,7 +130,7 @@ def _add_stage_command(name: str, text: str) -> None:
         as_json: AsJson = False,
         fork: Fork = None,
     ) -> None:
-        through = None if name == "run" else name
+        through = None if name == "run" else cast("Through", name)
         _pipeline(recipe, output, overrides or (), dry_run=dry_run, as_json=as_json, fork=fork, through=through)
 
 
@@ -228,7 +229,7 @@ def _pipeline(
     dry_run: bool,
     as_json: bool,
     fork: Path | None,
-    through: str | None,
+    through: Through | None,
 ) -> None:
     """What all commands that run stages do."""
     from openklear import progress
@@ -237,7 +238,7 @@ def _pipeline(
 
     recipe = load_recipe(path, overrides)
     if dry_run:
-        _print_plan(recipe, root, as_json)
+        _print_plan(recipe, root, through, as_json)
         return
     failures.write_crashes_to(root)
     progress.quiet(as_json)
@@ -250,22 +251,37 @@ def _pipeline(
     if as_json:
         _print_json(summary)
         return
+    for line in score_lines(summary):
+        typer.echo(line)
     for name in ("summary.json", "report.html"):
         if (root / name).exists():
             typer.echo(f"{root / name}")
 
 
-def _print_plan(recipe: Recipe, root: Path, as_json: bool) -> None:
+def score_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The avg@k of every model and domain, over all levels, with its interval."""
+    rows = [row for row in summary.get("scores", ()) if row["metric"] == "avg" and row["level"] is None]
+    width = max((len(row["stage"]) for row in rows), default=0)
+    return [
+        f"{row['stage']:{width}}  {row['domain']}  avg@{row['k']} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        for row in rows
+        if row["value"] is not None
+    ]
+
+
+def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bool) -> None:
     from openklear.pipeline import plan
     from openklear.recipe.show import arithmetic
 
-    lines, stages = arithmetic(recipe), plan(recipe, root)
+    lines, stages = arithmetic(recipe), plan(recipe, root, through=through)
     if as_json:
-        states = [{"name": stage.name, "state": stage.state} for stage in stages]
+        states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
         _print_json({"arithmetic": lines, "stages": states})
         return
     width = max((len(stage.name) for stage in stages), default=0)
-    typer.echo("\n".join([*lines, "", *(f"{stage.name:{width}}  {stage.state}" for stage in stages)]))
+    typer.echo("\n".join([*lines, ""]))
+    for stage in stages:
+        typer.echo("\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)))
 
 
 @contextmanager
