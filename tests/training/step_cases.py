@@ -1,0 +1,64 @@
+"""Rollouts with ragged masks, and a model small enough to take gradients of dozens of times a second."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from openklear.models.tiny import make_tiny
+from openklear.recipe.schema import Cispo, Gppo, PpoClip, Reinforce
+from openklear.training.step import PolicySequence, policy_gradient, reference_logprobs
+
+OBJECTIVES = (Gppo(), PpoClip(), Cispo(), Reinforce())
+AGGREGATIONS = ("token_mean", "group_token_mean", "sequence_mean")
+
+
+def tiny_model(seed=0):
+    return make_tiny(16, 2, 2, 64, seed).model
+
+
+def rollouts(model, count=12, *, seed=0, drift=0.4):
+    """`count` sequences of 4 to 32 tokens in unequal groups, their old policy `drift` nats a token off the model."""
+    rng = np.random.default_rng(seed)
+    sequences = []
+    for index in range(count):
+        length = int(rng.integers(4, 33))
+        prompt = int(rng.integers(1, 4))
+        mask = np.arange(length) >= prompt
+        mask[prompt + 1 :] &= rng.random(length - prompt - 1) > 0.2  # holes: masks need not be suffixes
+        ids = rng.integers(7, 100, length).astype(np.int32)
+        advantage = float(rng.normal())
+        old = np.zeros(length, dtype=np.float32)
+        group = int(rng.integers(0, 3))
+        sequences.append(PolicySequence(ids, mask, old, advantage, bool(rng.random() < 0.4), group, index))
+    found = reference_logprobs(model, sequences, [list(range(count))], 1.0)
+    return [
+        replace(s, old_logprobs=np.where(s.loss_mask, p + rng.normal(0, drift, len(p)), 0).astype(np.float32))
+        for s, p in zip(sequences, found, strict=True)
+    ]
+
+
+def flat_gradient(model):
+    return torch.cat([p.grad.flatten() for p in model.parameters()]).clone()
+
+
+def gradient(model, sequences, microbatches, objective=None, aggregation="token_mean", *, sft_loss_weight=0.1, temperature=1.0):  # fmt: skip
+    """Flat gradient and metrics of one step."""
+    model.zero_grad()
+    metrics = policy_gradient(
+        model,
+        sequences,
+        microbatches,
+        objective=objective or Gppo(),
+        aggregation=aggregation,
+        sft_loss_weight=sft_loss_weight,
+        temperature=temperature,
+    )
+    return flat_gradient(model), metrics
+
+
+def distance(one, other):
+    """||one - other|| / ||one||."""
+    return float((one.double() - other.double()).norm() / one.double().norm())
