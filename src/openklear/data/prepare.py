@@ -112,7 +112,7 @@ def write(directory: Path, datasets: Datasets, funnel: Funnel) -> None:
 
 
 def table(funnel: Funnel) -> str:
-    """The funnel as text for the terminal."""
+    """The funnel as text for the terminal: what was read, and the steps that dropped something."""
     shown = Table(box=box.SIMPLE, pad_edge=False)
     for column in ("data set", "source", "step"):
         shown.add_column(column, no_wrap=True)
@@ -120,13 +120,17 @@ def table(funnel: Funnel) -> str:
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("reasons")
     for line in funnel.lines:
+        if line.step != "read" and not line.dropped:
+            continue
         reasons = ", ".join(f"{reason}: {count}" for reason, count in line.reasons.items())
         cells = (line.dataset, line.source, line.step, f"{line.read:,}", f"{line.kept:,}", f"{line.dropped:,}", reasons)
         shown.add_row(*cells)
     console = Console(file=StringIO(), width=140)
     console.print(shown)
     assert isinstance(console.file, StringIO)
-    return "\n".join(text.rstrip() for text in console.file.getvalue().rstrip().split("\n"))
+    text = "\n".join(text.rstrip() for text in console.file.getvalue().rstrip().split("\n"))
+    proved = sum(line.kept for line in funnel.lines if line.step == "disjoint")
+    return f"{text}\n\n {proved:,} training rows kept; none has the prompt of an evaluation row"
 
 
 def _read(role: Role, sources: Sequence[Source], paths: dict[str, Path], funnel: Funnel) -> list[Row]:

@@ -3,7 +3,7 @@
 It stands in for the public data sets where there is no network and little time: small enough that a transformer of
 0.2 M parameters learns it on a CPU in minutes, dirty enough that curation has real work. ``write_world`` writes
 
-    demonstrations/careful.jsonl    right answers; ``messages`` rows; some exact duplicates and leaked evaluation prompts
+    demonstrations/careful.jsonl    right answers; ``messages`` rows; some duplicates and leaked evaluation prompts
     demonstrations/sloppy.parquet   wrong more often the harder the level; ShareGPT ``conversations`` rows
     demonstrations/noise.jsonl      mangled traces, unrelated text, wrong answers; ``conversations`` rows
     problems/{math,code}.jsonl      prompts for reinforcement learning, with answers or tests; some leaks
@@ -23,16 +23,28 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol, TypeVar
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from openklear.data import world_code, world_math
 
 DOMAINS = ("math", "code")
 LEVELS = (1, 2, 3, 4)
 
-TEACHERS = {"careful": 0.45, "sloppy": 0.40, "noise": 0.15}
+TEACHERS = {"careful": 0.40, "sloppy": 0.45, "noise": 0.15}
 """Teacher -> share of the demonstrations."""
 
-SLOPPY_SLIPS = {1: 0.15, 2: 0.30, 3: 0.45, 4: 0.60}
+SLOPPY_SLIPS = {1: 0.20, 2: 0.35, 3: 0.50, 4: 0.65}
 """Level -> share of the sloppy teacher's answers that are wrong."""
+
+DUPLICATES = 0.04
+"""Exact copies planted among the demonstrations, as a share of them."""
+
+LEAKS = 0.13
+"""Evaluation problems planted among the demonstrations, and again among the problems, as a share of the evaluation."""
+
+WORDS = (*world_math.WORDS, *world_code.WORDS)
+"""Longer strings that a character tokenizer for this world may hold as single tokens; they halve its sequences."""
 
 _DRAWS_PER_PROMPT = 1000
 
@@ -43,19 +55,29 @@ class WorldRecipe(Protocol):
     """What ``write_world`` reads; every count is per domain."""
 
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Seed of everything random."""
+        ...
+
     @property
-    def demonstrations(self) -> int: ...
+    def demonstrations(self) -> int:
+        """Demonstrations, before leaks and duplicates are planted."""
+        ...
+
     @property
-    def problems(self) -> int: ...
+    def problems(self) -> int:
+        """Prompts for reinforcement learning, before leaks are planted."""
+        ...
+
     @property
-    def validation(self) -> int: ...
+    def validation(self) -> int:
+        """Validation problems."""
+        ...
+
     @property
-    def heldout(self) -> int: ...
-    @property
-    def duplicates(self) -> int: ...
-    @property
-    def leaks(self) -> int: ...
+    def heldout(self) -> int:
+        """Held-out problems."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -103,11 +125,11 @@ def write_world(world: WorldRecipe, directory: Path) -> None:
         problems = [next(items) for _ in range(world.problems)]
         taught = [next(items) for _ in range(world.demonstrations)]
         rng = _random(world.seed, domain, "leaks")
-        problem_leaks = _sample(rng, validation + heldout, world.leaks)
-        demonstration_leaks = _sample(rng, validation + heldout, world.leaks)
+        problem_leaks = _share(rng, validation + heldout, LEAKS)
+        demonstration_leaks = _share(rng, validation + heldout, LEAKS)
         for split, rows in (("validation", validation), ("heldout", heldout), ("problems", problems + problem_leaks)):
             _write_jsonl(directory / split / f"{domain}.jsonl", _problem_rows(split, rows))
-        demonstrations += _demonstrations(_random(world.seed, domain, "teachers"), taught, demonstration_leaks, world)
+        demonstrations += _demonstrations(_random(world.seed, domain, "teachers"), taught, demonstration_leaks)
     _random(world.seed, "order").shuffle(demonstrations)
     _write_demonstrations(demonstrations, directory / "demonstrations")
 
@@ -141,14 +163,13 @@ def _draw_item(domain: str, rng: Random, level: int) -> Item:
     return Item(world_code.word(rng, task), domain, level, task, tuple(world_code.tests(rng, task)))
 
 
-def _demonstrations(
-    rng: Random, taught: Sequence[Item], leaked: Sequence[Item], world: WorldRecipe
-) -> list[dict[str, Any]]:
+def _demonstrations(rng: Random, taught: Sequence[Item], leaked: Sequence[Item]) -> list[dict[str, Any]]:
     """Each item answered by one teacher, then leaked evaluation prompts, then exact copies of earlier rows."""
     teachers = rng.choices(list(TEACHERS), weights=list(TEACHERS.values()), k=len(taught))
     rows = [_demonstration(rng, item, teacher) for item, teacher in zip(taught, teachers, strict=True)]
     rows += [_demonstration(rng, item, "careful") for item in leaked]
-    return rows + [dict(row) for row in _sample(rng, rows, world.duplicates)]
+    copies = rng.sample(rows, round(DUPLICATES * len(taught)))
+    return rows + [dict(row) for row in copies]
 
 
 def _demonstration(rng: Random, item: Item, teacher: str) -> dict[str, Any]:
@@ -210,8 +231,8 @@ def _problem_rows(split: str, items: Sequence[Item]) -> list[dict[str, Any]]:
     ]
 
 
-def _sample(rng: Random, rows: Sequence[T], count: int) -> list[T]:
-    return rng.sample(rows, min(count, len(rows)))
+def _share(rng: Random, rows: Sequence[T], share: float) -> list[T]:
+    return rng.sample(rows, round(share * len(rows)))
 
 
 def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -221,9 +242,6 @@ def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     turn = pa.struct([("from", pa.string()), ("value", pa.string())])
     test = pa.struct([("input", pa.string()), ("output", pa.string())])
     names = ("id", "domain", "level", "answer", "teacher")

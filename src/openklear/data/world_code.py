@@ -16,6 +16,13 @@ NAMES = "abcdghkmnpqrstuvwxyz"
 TESTS = 8
 """Tests of a problem."""
 
+WORDS = (
+    *("Given", "Read", "Input", "Take", "With", " and", " print", " if", " else", " at least", " at most", " above"),
+    *(" over", " below", " under", " double", " triple", " half", " squared"),
+    *("```python\n", "\n```", "int(input())", "print("),
+)
+"""Strings worth a token of their own."""
+
 _OPENINGS = ("Given {v}:", "Read {v},", "Input {v};", "Take {v} and", "With {v},")
 _MORE = (("over", ">"), ("above", ">"), ("at least", ">="))
 _LESS = (("below", "<"), ("under", "<"), ("at most", "<="))
@@ -39,17 +46,14 @@ class Task:
 
     def program(self) -> str:
         """The reference program."""
-        lines = [f"{self.name}=int(input())"]
-        for index, (guard, formula) in enumerate(self.cases):
-            head = "" if guard is None else ("if " if index == 0 else "elif ") + guard.code + ":"
-            if guard is None and index > 0:
-                head = "else:"
-            lines.append(f"{head}print({formula.code})")
-        return "\n".join(lines)
+        *guarded, (_, otherwise) = self.cases
+        choice = "".join(f"{formula.code} if {guard.code} else " for guard, formula in guarded if guard)
+        return f"{self.name}=int(input())\nprint({choice}{otherwise.code})"
 
     def plan(self) -> str:
-        """The reasoning: each case as guard and formula, in Python's notation."""
-        return "\n".join(f"{guard.code}: {formula.code}" if guard else formula.code for guard, formula in self.cases)
+        """The reasoning: the conditions in Python's notation, or the formula where there is none."""
+        guards = [guard.code for guard, _ in self.cases if guard]
+        return ", ".join(guards) if guards else self.cases[0][1].code
 
     def output(self, value: int) -> str:
         """What the reference program prints for ``value`` (these formulas are our own, so eval is safe here)."""
@@ -84,7 +88,7 @@ def word(rng: Random, task: Task) -> str:
     if not guarded:
         return f"{opening} print {otherwise.words}."
     if rng.random() < 0.5:
-        cases = ", ".join(f"if {guard.words} print {formula.words}" for guard, formula in guarded if guard)
+        cases = ", ".join(f"if {guard.words} {formula.words}" for guard, formula in guarded if guard)
         return f"{opening} {cases}, else {otherwise.words}."
     cases = ", ".join(f"{formula.words} if {guard.words}" for guard, formula in guarded if guard)
     return f"{opening} print {cases}, else {otherwise.words}."
@@ -134,13 +138,12 @@ def _formula(rng: Random, v: str, long: bool) -> Phrase:
     bases = (
         Phrase(f"double {v}", f"{v}*2"),
         Phrase(f"triple {v}", f"{v}*3"),
-        Phrase(f"{v} times {factor}", f"{v}*{factor}"),
+        Phrase(f"{v}*{factor}", f"{v}*{factor}"),
         Phrase(f"half {v}", f"{v}//2"),
         Phrase(f"{v} squared", f"{v}*{v}"),
     )
-    ends = (Phrase(f"plus {addend}", f"+{addend}"), Phrase(f"minus {addend}", f"-{addend}"))
-    base, end = rng.choice(bases), rng.choice(ends)
+    base, sign = rng.choice(bases), rng.choice("+-")
     if long:
-        return Phrase(f"{base.words} {end.words}", base.code + end.code)
-    shorts = (base, Phrase(f"{v} {end.words}", v + end.code), Phrase(f"{addend} minus {v}", f"{addend}-{v}"))
-    return rng.choice(shorts)
+        return Phrase(f"{base.words} {sign} {addend}", f"{base.code}{sign}{addend}")
+    end = f"{v}{sign}{addend}"
+    return rng.choice((base, Phrase(end, end), Phrase(f"{addend}-{v}", f"{addend}-{v}")))

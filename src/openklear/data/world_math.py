@@ -11,10 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-LIMIT = 99
+LIMIT = 20
 """Largest magnitude of any intermediate value."""
 
 WORDINGS = ("Find {}.", "What is {}?", "Compute {}.", "Evaluate {}.")
+
+WORDS = ("Find", "What is", "Compute", "Evaluate", "\\boxed{")
+"""Strings worth a token of their own."""
 
 _OPERATORS = ("+", "-", "*")
 

@@ -1,0 +1,127 @@
+"""What the demonstration run shows, over seeds and against its controls: one command, one table.
+
+    python benchmarks/demonstration.py --seeds 0 1 2 --output runs/demonstration
+
+For every seed it runs recipes/quickstart.toml, and two controls that change one thing each:
+  more-sft   no RL; SFT for as many more epochs as take the wall time that RL took
+  shuffled   RL whose verdicts are permuted among the rollouts of each problem
+Finished runs are reused. Differences are paired over held-out problems, with 95 % intervals.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from openklear import collect
+from openklear.data.store import prepared, read_problems
+from openklear.evaluation.statistics import Estimate, Table, correctness, paired_difference
+from openklear.pipeline import run_pipeline
+from openklear.recipe.load import load_recipe
+from openklear.rollout.records import read_rollouts
+from openklear.training import rl
+from openklear.types import Attempt, Verdict
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
+
+
+class ShuffledJudge:
+    """Permutes verdicts among the attempts at each problem: the same rewards, telling nothing of the rollouts."""
+
+    def __init__(self, judge, seed: int) -> None:
+        self.judge_inner, self.generator = judge, np.random.default_rng(seed)
+
+    def __enter__(self) -> "ShuffledJudge":
+        self.judge_inner.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.judge_inner.__exit__(*error)
+
+    def judge(self, attempts: Sequence[Attempt], on_progress=None) -> list[Verdict]:
+        verdicts = self.judge_inner.judge(attempts, on_progress)
+        owners = np.array([a.problem.id for a in attempts])
+        for owner in dict.fromkeys(owners.tolist()):
+            places = np.flatnonzero(owners == owner)
+            shuffled = [verdicts[i] for i in self.generator.permutation(places)]
+            for place, verdict in zip(places, shuffled, strict=True):
+                verdicts[place] = verdict
+        return verdicts
+
+
+def table(root: Path, stage: str, domain: str) -> Table:
+    problems = {p.id: p for p in read_problems(prepared(root / "prepare").heldout)}
+    parts = sorted((root / f"evaluate-{stage}" / "parts").iterdir())
+    groups = [g for part in parts for g in read_rollouts(part / "rollouts.parquet", problems)[0]]
+    return correctness([g for g in groups if g.problem.domain == domain])
+
+
+def main_run(output: Path, seed: int) -> Path:
+    root = output / f"seed-{seed}"
+    run_pipeline(load_recipe(RECIPE, [f"seed={seed}"]), root)
+    return root
+
+
+def more_sft(output: Path, seed: int, main: Path) -> Path:
+    seconds = json.loads((main / "summary.json").read_text())["seconds"]
+    epochs = load_recipe(RECIPE).sft.epochs
+    longer = round(epochs * (1 + (seconds["rl-math"] + seconds["rl-code"]) / seconds["sft"]))
+    recipe = load_recipe(RECIPE, [f"seed={seed}", f"sft.epochs={longer}"])
+    root = output / f"seed-{seed}-more-sft"
+    run_pipeline(recipe.model_copy(update={"rl": None}), root)
+    return root
+
+
+def shuffled(output: Path, seed: int) -> Path:
+    root, real = output / f"seed-{seed}-shuffled", collect.open_judge
+    rl.open_judge = lambda *arguments: ShuffledJudge(real(*arguments), seed)
+    try:
+        run_pipeline(load_recipe(RECIPE, [f"seed={seed}"]), root)
+    finally:
+        rl.open_judge = real
+    return root
+
+
+def points(estimate: Estimate) -> str:
+    return f"{100 * estimate.value:+.1f} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+
+
+def level(root: Path, stage: str, domain: str) -> str:
+    return f"{100 * np.nanmean(table(root, stage, domain)):.1f}"
+
+
+def rows(seed: int, main: Path, longer: Path | None, noise: Path | None) -> list[str]:
+    cells = {d: [level(main, s, d) for s in ("base", "sft", "rl-math", "rl-code")] for d in ("math", "code")}
+    lines = [
+        f"| {seed} | {domain} | " + " | ".join(cells[domain]) + f" | {points(gain)} |"
+        for domain, before, after in (("math", "sft", "rl-math"), ("code", "rl-math", "rl-code"))
+        for gain in [paired_difference(table(main, before, domain), table(main, after, domain))]
+    ]
+    for name, root, stages in (("more SFT", longer, ("sft", "sft")), ("shuffled", noise, ("rl-math", "rl-code"))):
+        if root is None:
+            continue
+        for domain, stage in zip(("math", "code"), stages, strict=True):
+            gain = paired_difference(table(main, "sft", domain), table(root, stage, domain))
+            lines.append(f"| {seed} | {domain}, {name} | | | | {level(root, stage, domain)} | from sft {points(gain)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, default=Path("runs/demonstration"))
+    parser.add_argument("--controls", nargs="*", default=["more-sft", "shuffled"], choices=["more-sft", "shuffled"])
+    arguments = parser.parse_args()
+    lines = ["| seed | held-out avg@8 | base | sft | rl-math | rl-code | gain of its RL phase |", "|" + "---|" * 7]
+    for seed in arguments.seeds:
+        root = main_run(arguments.output, seed)
+        longer = more_sft(arguments.output, seed, root) if "more-sft" in arguments.controls else None
+        noise = shuffled(arguments.output, seed) if "shuffled" in arguments.controls else None
+        lines += rows(seed, root, longer, noise)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
