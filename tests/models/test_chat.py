@@ -170,6 +170,21 @@ def test_a_template_without_end_token_gets_one(smollm):
     assert turn_end_id(smollm) is None
 
 
+def test_a_history_without_the_newline_of_the_generation_prompt(smollm):
+    """The tokens trained follow the prompt that the sampler sees, not the one the template writes into the past."""
+    smollm.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role }}{{ '<think>' if m.role == 'assistant' else '' }}"
+        "{{ m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant<think>\n' }}{% endif %}"
+    )
+    assert parts(smollm, [USER, answer("ab</think>2")])[1] == "ab</think>2<|im_end|>"
+
+
+def test_an_ordinary_token_does_not_end_a_turn(smollm):
+    smollm.chat_template = "{% for m in messages %}{{ m.content + '</think>' }}{% endfor %}"
+    assert turn_end_id(smollm) is None
+
+
 def test_the_turn_end_of_the_template(qwen, r1):
     assert turn_end_id(qwen) == qwen.convert_tokens_to_ids("<|im_end|>")
     assert turn_end_id(r1) == r1.convert_tokens_to_ids("<|end|>")
