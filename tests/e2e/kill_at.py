@@ -57,7 +57,14 @@ def patch(reaper: Reaper) -> None:
     os.replace, os.rename, os.fsync = before("rename", replace), before("rename", rename), before("sync", fsync)
     torch.save = half_save
     torch.optim.Optimizer.zero_grad = before("step", step)
-    local.LocalEngine.sample = before("sample", sample)
+
+    def logged_sample(self, requests, *args, **kwargs):
+        completions = sample(self, requests, *args, **kwargs)
+        with open(os.environ["KILL_LOG"], "a") as log:  # which batches were sampled to their end, over all attempts
+            log.write(f"{requests[0].key}\n")
+        return completions
+
+    local.LocalEngine.sample = before("sample", logged_sample)
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """The stages `evaluate-NAME`: the held-out problems, sampled from the model that the stage NAME left.
 
-Leaves scores.json (rows as in summary.json) and one Parquet file of rollouts for every part of the problems, written
+Leaves scores.json (rows as in summary.json), well_formed.json (by domain, the share of completions whose reasoning
+stands inside one <think>...</think> with an answer after it) and one Parquet file of rollouts for every part of the problems, written
 as soon as the part is judged: a run that was killed goes on at the next part. Draws depend on the problem alone, so
 that the models of a run are compared under common random numbers.
 """
@@ -13,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from openklear import progress
 from openklear.collect import Collector, EncodedProblem, Sampling, encode_problems, open_judge
 from openklear.data.store import prepared, read_problems
-from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, mean_interval, pass_at_k
+from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
 from openklear.models.loading import load_model
 from openklear.recipe.schema import Recipe, RewardScheme
 from openklear.rollout.local import LocalEngine
@@ -45,6 +45,7 @@ def run(context: StageContext) -> None:
         groups = [group for part in _parts(context, collector, problems) for group in part]
     rows = score_rows(stage, groups)
     write_json(context.directory / "scores.json", rows)
+    write_json(context.directory / "well_formed.json", well_formed(groups))
     for row in rows:
         if row["level"] is None and row["metric"] == "avg" and row["value"] is not None:
             progress.say(
@@ -89,12 +90,11 @@ def _part(
         )
         with whole_directory(target) as partial:
             write_rollouts(partial / "rollouts.parquet", groups)
-    groups, _ = read_rollouts(target / "rollouts.parquet", by_id)
-    return groups
+    return read_rollouts(target / "rollouts.parquet", by_id).groups
 
 
 def score_rows(stage: str, groups: Sequence[RolloutGroup]) -> list[dict[str, Any]]:
-    """Scores by domain and level (null: all levels): avg@k, pass@1, 2, 4.. k, and the share that is well formed."""
+    """Scores by domain and level (null: all levels): avg@k and pass@1, 2, 4.. k."""
     rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
         mine = [g for g in groups if g.problem.domain == domain]
@@ -112,16 +112,15 @@ def _metrics(groups: Sequence[RolloutGroup]) -> list[tuple[str, int, Estimate]]:
     table = correctness(groups)
     samples = table.shape[1]
     powers = [2**i for i in range(samples.bit_length()) if 2**i < samples]
-    formed = mean_interval(_well_formed(groups))
-    return [
-        ("avg", samples, avg_at_k(table)),
-        *(("pass", k, pass_at_k(table, k)) for k in (*powers, samples)),
-        ("well_formed", samples, formed),
-    ]
+    return [("avg", samples, avg_at_k(table)), *(("pass", k, pass_at_k(table, k)) for k in (*powers, samples))]
 
 
-def _well_formed(groups: Sequence[RolloutGroup]) -> NDArray[np.float64]:
-    return np.array([np.mean([float(r.verdict.well_formed) for r in g.rollouts]) for g in groups])
+def well_formed(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    """Domain -> share of completions that are well formed."""
+    found: dict[str, list[float]] = {}
+    for group in groups:
+        found.setdefault(group.problem.domain, []).extend(float(r.verdict.well_formed) for r in group.rollouts)
+    return {domain: sum(values) / len(values) for domain, values in found.items()}
 
 
 def _fields(estimate: Estimate) -> dict[str, float | int | None]:

@@ -37,7 +37,7 @@ def correctness(groups: Sequence[RolloutGroup]) -> Table:
         [np.nan if r.verdict.outcome is Outcome.UNSCORABLE else float(r.verdict.correct) for r in group.rollouts]
         for group in groups
     ]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+    return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 0))
 
 
 def avg_at_k(table: Table) -> Estimate:

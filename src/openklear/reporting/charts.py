@@ -47,6 +47,7 @@ def accuracy(scores: Sequence[Row]) -> str:
     domains = list(dict.fromkeys(r["domain"] for r in rows))
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("domain:N", sort=domains, scale=alt.Scale(paddingOuter=3)),
         color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[DOMAIN_COLOURS[d] for d in domains])),
     )
     axis = alt.Axis(format="%", title=f"held-out avg@{rows[0]['k']}" if rows else "")
@@ -96,7 +97,7 @@ def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form
             y=alt.Y("y:Q", title=None, axis=alt.Axis(format=form), scale=alt.Scale(zero=False)),
             color=alt.Color("series:N", sort=list(keys.values()), legend=alt.Legend() if several else None),
         )
-        .properties(width=300, height=150)
+        .properties(width=270, height=140)
     )
     return svg(chart)
 
@@ -126,7 +127,9 @@ def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[
 def funnel(rows: Sequence[Row]) -> str:
     """Rows kept and dropped, by source, for the demonstrations and the problems."""
     values: list[dict[str, Any]] = []
-    for dataset, source in dict.fromkeys((r["dataset"], r["source"]) for r in rows):
+    order_of = {"demonstrations": 0, "problems": 1}
+    named = dict.fromkeys((r["dataset"], r["source"]) for r in rows)
+    for dataset, source in sorted(named, key=lambda pair: order_of.get(pair[0], 2)):
         steps = [r for r in rows if r["dataset"] == dataset and r["source"] == source]
         name = f"{dataset}: {source}"
         values.append({"name": name, "what": "kept", "rows": steps[-1]["kept"]})
@@ -136,7 +139,7 @@ def funnel(rows: Sequence[Row]) -> str:
         alt.Chart(alt.Data(values=values))
         .mark_bar()
         .encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=260)),
+            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)),
             x=alt.X("rows:Q", title="rows read"),
             color=alt.Color(
                 "what:N",

@@ -73,7 +73,8 @@ def run(context: StageContext) -> None:
 
 def render(root: Path, recipe: Recipe) -> str:
     """The whole page as text."""
-    scores = _scores(root, recipe)
+    stages = [name for name in model_stages(recipe) if (root / f"evaluate-{name}" / "scores.json").is_file()]
+    scores = [row for name in stages for row in read_json(root / f"evaluate-{name}" / "scores.json")]
     funnel = read_json(prepared(root / "prepare").funnel)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("openklear.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
@@ -83,6 +84,7 @@ def render(root: Path, recipe: Recipe) -> str:
         recipe=recipe,
         headline=headline(scores),
         scores=[r for r in scores if r["level"] is None],
+        well_formed={name: read_json(root / f"evaluate-{name}" / "well_formed.json") for name in stages},
         accuracy=Markup(charts.accuracy(scores)),
         levels=Markup(charts.by_level(scores)) if any(r["level"] is not None for r in scores) else None,
         parts=_parts(root, recipe),
@@ -104,11 +106,10 @@ def headline(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _scores(root: Path, recipe: Recipe) -> list[dict[str, Any]]:
+def model_stages(recipe: Recipe) -> list[str]:
+    """The stages that leave a model, in order."""
     phases = recipe.rl.phase if recipe.rl else ()
-    names = ["base", "sft", *(f"rl-{p.name}" for p in phases)]
-    files = [root / f"evaluate-{name}" / "scores.json" for name in names]
-    return [row for file in files if file.is_file() for row in read_json(file)]
+    return ["base", *(["sft"] if recipe.sft else []), *(f"rl-{p.name}" for p in phases)]
 
 
 def _seconds(root: Path) -> dict[str, float]:

@@ -67,6 +67,8 @@ def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence
     groups, old, advantages = read_rollouts(record, {p.id: p for p in problems})
     rollouts = {(g, r.sample_index): r for g, group in enumerate(groups) for r in group.rollouts}
     keys = [key for key, advantage in advantages.items() if advantage and key in old]
+    if not keys:
+        return []
     loaded = load_model(newest)
     new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
     ratios = {k: np.exp(np.clip(n - old[k], -20, 20)) for k, n in zip(keys, new, strict=True)}

@@ -297,7 +297,7 @@ def _make_durable(
 
 def _replayed(state: _Run, recorded: Path) -> tuple[list[Update], list[RolloutGroup]]:
     problems = {e.problem.id: e.problem for e in state.problems}
-    groups, old = read_rollouts(recorded / "rollouts.parquet", problems)
+    groups, old, _ = read_rollouts(recorded / "rollouts.parquet", problems)
     updates = [
         [_restored(s, old[s.group, s.sample]) for s in update] for update in _updates(state.phase, groups)
     ]
