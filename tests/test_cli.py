@@ -209,7 +209,7 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
     assert cli.main(["run", recipe_file, "-o", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "base     math  avg@8 0.500 (0.250 to 0.750)",
-        "rl-math  math  avg@8 0.500 (0.250 to 0.750)",
+        "rl-math  math  avg@8 0.500",
     ]
 
 

@@ -262,11 +262,13 @@ def score_lines(summary: Mapping[str, Any]) -> list[str]:
     """The avg@k of every model and domain, over all levels, with its interval."""
     rows = [row for row in summary.get("scores", ()) if row["metric"] == "avg" and row["level"] is None]
     width = max((len(row["stage"]) for row in rows), default=0)
-    return [
-        f"{row['stage']:{width}}  {row['domain']}  avg@{row['k']} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-        for row in rows
-        if row["value"] is not None
-    ]
+    lines = []
+    for row in rows:
+        if row["value"] is not None:  # null: no problem could be scored
+            # One problem alone has a mean but no interval.
+            span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+            lines.append(f"{row['stage']:{width}}  {row['domain']}  avg@{row['k']} {row['value']:.3f}{span}")
+    return lines
 
 
 def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bool) -> None:
