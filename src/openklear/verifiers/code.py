@@ -20,6 +20,7 @@ from openklear.types import Outcome, Test
 from openklear.verifiers.isolation import UNSHARE, Isolation, Level, demand, describe
 from openklear.verifiers.pool import Pool, Worker, WorkerLost, worker_command
 from openklear.verifiers.workers import child
+from openklear.verifiers.workers.box import MAX_STARVED
 
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -90,7 +91,7 @@ class CodeGrader:
 
     def _grade_once(self, program: str, tests: Sequence[Test]) -> Grade:
         job = self._job(program, tests)
-        patience = len(tests) * (2 * self._seconds + 1.0 + 2.0) + _OVERHEAD_SECONDS
+        patience = len(tests) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
         answer = self._pool.call(job, patience)
         results = answer.get("tests")
         if not isinstance(results, list) or not 0 < len(results) <= len(tests):
@@ -123,6 +124,7 @@ class CodeGrader:
         code: int = result["code"]
         ended = {
             "wall": "timeout",
+            "cpu": "timeout",
             "output": "too much output",
             "processes": "too many processes",
             "memory": "too much memory",

@@ -49,19 +49,23 @@ def extract_boxed(text: str) -> str | None:
 
 
 _STATED = re.compile(r"(?:\banswer(?:\s+is|\s*:|\s*=)(?:\s*:)?|^\s*####)", re.IGNORECASE | re.MULTILINE)
-_FORMULA = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?")
+_CANDIDATE = re.compile(
+    r"(?:\$\$([^$]+)\$\$|\$([^$\n]+)\$|\\\[(.+?)\\\]|\\\((.+?)\\\))(\s*(?:\\?%|percent\b|pct\b))?"
+    r"|(-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)",
+    re.DOTALL,
+)
+_WORD = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{3,}")
 _TAIL = 4096
 """Characters at the end of an answer without a box that are searched."""
-_PLAIN_ANSWER = 40
-"""Characters of an answer that is nothing but an answer, without a formula's delimiters."""
+_SHORT = 40
+"""Characters of a phrase that is nothing but an answer."""
 
 
 def extract_answer(text: str) -> str | None:
     """What a text answers: the first of these that it has.
 
-    The last box; what follows the last "the answer is"; the last formula between delimiters; all of a text that is one
-    short line; the last number.
+    The last box; what follows the last "the answer is"; all of a text that is one line and nothing but an answer; the
+    last formula between delimiters or number.
     """
     boxed = extract_boxed(text)
     if boxed is not None:
@@ -70,31 +74,38 @@ def extract_answer(text: str) -> str | None:
     starts = [match.end() for match in _STATED.finditer(tail)]
     if starts and (stated := _statement(tail[starts[-1] :])):
         return stated
-    formulas = _formulas(tail)
-    if formulas:
-        return formulas[-1]
-    if len(tail) <= _PLAIN_ANSWER and "\n" not in tail and tail.count(" ") <= 2:
-        return tail or None
-    numbers = _NUMBER.findall(tail)
-    return numbers[-1].rstrip(",") if numbers else None
+    if "\n" not in tail and _bare(tail) and tail:
+        return tail
+    candidates = _candidates(tail)
+    return candidates[-1] if candidates else None
 
 
-def _formulas(text: str) -> list[str]:
-    found = ("".join(groups).strip() for groups in _FORMULA.findall(text))
-    return [formula for formula in found if formula]
+def _bare(text: str) -> bool:
+    """Whether a line is an answer and not a sentence with one in it."""
+    return "$" not in text and (not _WORD.search(text) or (len(text) <= _SHORT and text.count(" ") <= 2))
+
+
+def _candidates(text: str) -> list[str]:
+    """Formulas between delimiters, and numbers outside of them, in their order."""
+    found = []
+    for match in _CANDIDATE.finditer(text):
+        *formulas, percent, plain = match.groups(default="")
+        candidate = ("".join(formulas) + percent if any(formulas) else plain.rstrip(",")).strip()
+        if candidate:
+            found.append(candidate)
+    return found
 
 
 def _statement(text: str) -> str:
-    """What a sentence states: its first formula; else all of it where it is short; else its first number."""
+    """What a sentence states: the formula it starts with; else all of it where it is bare; else its last candidate."""
     text = text.strip(" \t*:\n")
-    sentence = re.split(r"\.(?:\s|$)|\n", text, maxsplit=1)[0].strip(" *`\"'")
-    formulas = _formulas(text if text.startswith(("$", "\\[", "\\(")) else sentence)
-    if formulas:
+    if text.startswith(("$", r"\[", r"\(")) and (formulas := _candidates(text)):
         return formulas[0]
-    if sentence.count(" ") <= 2:
+    sentence = re.split(r"\.(?:\s|$)|\n", text, maxsplit=1)[0].strip(" *`\"'")
+    if _bare(sentence):
         return sentence
-    numbers = _NUMBER.findall(sentence)
-    return numbers[0].rstrip(",") if numbers else sentence
+    candidates = _candidates(sentence)
+    return candidates[-1] if candidates else sentence
 
 
 def extract_program(text: str) -> str:

@@ -58,9 +58,7 @@ class Journal:
         rows = []
         for key in sorted(verdicts):
             verdict = verdicts[key]
-            self._known[key] = Verdict(
-                verdict.outcome, verdict.reason, passed=verdict.passed, total=verdict.total
-            )
+            self._known[key] = Verdict(verdict.outcome, verdict.reason, passed=verdict.passed, total=verdict.total)
             row = {"key": key, "outcome": verdict.outcome.value, "reason": verdict.reason}
             rows.append(json.dumps(row | {"passed": verdict.passed, "total": verdict.total}) + "\n")
         if self._path is None:

@@ -76,7 +76,7 @@ class LocalJudge:
         return self._code.isolation()
 
     def judge(self, attempts: Sequence[Attempt], on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
-        """Verdicts in the order of the attempts. `on_progress` gets the number of attempts judged so far."""
+        """Verdicts in the order of the attempts. `on_progress` gets how many more are judged."""
         prepared = [self._prepare(attempt) for attempt in attempts]
         unknown = {work.key: work for work in prepared if isinstance(work, _Work) and work.key not in self._journal}
         found = self._grade_all(unknown, prepared, on_progress)
@@ -119,7 +119,8 @@ class LocalJudge:
         for work in prepared:
             if isinstance(work, _Work) and work.key in waiting:
                 waiting[work.key] += 1
-        judged = len(prepared) - sum(waiting.values())
+        if on_progress is not None:
+            on_progress(len(prepared) - sum(waiting.values()))
         futures: dict[Future[Verdict], str] = {
             self._threads.submit(self._grade, work): key for key, work in unknown.items()
         }
@@ -128,9 +129,8 @@ class LocalJudge:
             for future in as_completed(futures):
                 key = futures[future]
                 found[key] = future.result()
-                judged += waiting[key]
                 if on_progress is not None:
-                    on_progress(judged)
+                    on_progress(waiting[key])
         finally:
             for future in futures:
                 future.cancel()

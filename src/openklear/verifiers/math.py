@@ -2,7 +2,7 @@ r"""Is an answer equal to the reference? An exact path decides most pairs in mic
 
 The exact path: equal normalised strings, and exact fractions of integers, decimals, percentages, a/b, \frac{a}{b}, and
 lists of them. Nothing is ever evaluated. Before anything is parsed static limits turn monsters away; the rest goes to
-a worker process that the kernel kills after `seconds`.
+a worker process that the kernel kills after `seconds` of CPU time (6 times as many of the clock).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from openklear.types import Outcome
 from openklear.verifiers.pool import Pool, Worker, WorkerLost, worker_command
+from openklear.verifiers.workers.equivalence import WALL_FACTOR
 
 MAX_CHARACTERS = 4096
 MAX_NESTING = 64
@@ -23,6 +24,9 @@ MAX_OPERATORS = 1024
 MAX_DIGITS = 256
 MAX_EXPONENT = 10_000
 MAX_FACTORIAL = 10_000
+_HARMLESS = "17"
+"""An answer that costs nothing. A reference that cannot be compared with it and with itself is at fault, not the
+answer that failed (itself alone is not enough: math-verify sees at once that the two are one)."""
 _NEAR = Fraction(1, 1000)
 """Relative difference below which a decimal may be a rounded form of the other number: math-verify decides."""
 
@@ -90,7 +94,7 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{([^{}]*)\}")
 
 
 def normalise(text: str) -> str:
-    """One spelling for what only looks different: delimiters, spacing commands, kinds of \\frac, pi, a last full stop."""
+    """One spelling for what only looks different: delimiters, spaces, kinds of \\frac, pi, a last full stop."""
     text = text.strip()
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
@@ -213,7 +217,7 @@ def _squeeze(text: str) -> str:
 
 
 class MathGrader:
-    """Grades answers over `workers` processes that may take `seconds` each. Any thread may call; `close` it."""
+    """Grades answers over `workers` processes, `seconds` of CPU time a question. Any thread may call; `close` it."""
 
     def __init__(self, workers: int, seconds: float):
         self._seconds = seconds
@@ -246,7 +250,7 @@ class MathGrader:
         said = self._request(reference, answer)
         if "equal" in said:
             return _grade(bool(said["equal"]))
-        if "equal" in self._request(reference, reference):  # the reference can be graded: the answer is at fault
+        if all("equal" in self._request(reference, other) for other in (reference, _HARMLESS)):
             return Grade(Outcome.INCORRECT, f"the answer cannot be graded: {said['error']}")
         return Grade(Outcome.UNSCORABLE, f"the reference cannot be graded: {said['error']}")
 
@@ -254,7 +258,7 @@ class MathGrader:
         """The worker's answer; a lost worker is replaced and asked once more."""
         for _ in range(2):
             try:
-                return self._pool.call({"reference": reference, "answer": answer}, self._seconds + 10.0)
+                return self._pool.call({"reference": reference, "answer": answer}, WALL_FACTOR * self._seconds + 10.0)
             except WorkerLost:
                 continue
         return {"error": "lost its worker twice"}

@@ -7,6 +7,7 @@ this process is killed. (The kernel's parent-death signal would fire when the *t
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import select
 import signal
@@ -126,10 +127,8 @@ class Worker:
 
     def kill(self) -> None:
         """Kills the worker's group at once; whoever waits for its answer gets WorkerLost and closes it."""
-        try:
+        with contextlib.suppress(ProcessLookupError):  # ended already
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # ended already
 
     def close(self, patience: float = GOODBYE_SECONDS) -> None:
         """Ends the worker: asks, waits `patience` seconds, kills its group. Returns when it is gone."""

@@ -6,6 +6,7 @@ thread; it ends, with everything below it, when the other end of its stdin is cl
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -13,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import child, kernel, wire
@@ -27,6 +29,9 @@ MAX_FAMILY = 32
 """Processes a program may have at once."""
 TICK = 0.02
 """Seconds between two looks at a program's family."""
+_CLOCK_TICKS, _PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+MAX_STARVED = 30.0
+"""Seconds, at most, that a program waited for a CPU and that its wall limit therefore does not count."""
 
 PRELOADED = ("bisect", "collections", "functools", "heapq", "itertools", "math", "operator", "random", "re", "string")
 """Modules nearly every program imports: loaded once, shared by fork."""
@@ -162,7 +167,7 @@ class Watch:
         self.poll.register(incoming, 0)  # reports only that its other end is gone
 
     def until_end(self) -> str:
-        """Why the test ended: exit, wall, output, processes or memory."""
+        """Why the test ended: exit, wall, cpu, output, processes or memory."""
         now = time.monotonic()
         deadline, next_look = now + 2 * self.bounds.cpu_seconds + 1.0, now + TICK
         tick = TICK if self.pidfd >= 0 else 0.002
@@ -178,7 +183,7 @@ class Watch:
             if len(self.stdout) > STDOUT_CAP or self.stderr_bytes > STDERR_CAP:
                 return "output"
             now = time.monotonic()
-            if now > deadline:
+            if now > deadline + min(_starved_seconds(self.pid), MAX_STARVED) and not self._exited():
                 return "wall"
             if now > next_look:
                 next_look = now + TICK
@@ -194,7 +199,10 @@ class Watch:
         family = _descendants(self.bounds.own_pids)
         if len(family) > MAX_FAMILY:
             return "processes"
-        if len(family) > 1 and sum(map(_resident_bytes, family)) > self.bounds.memory_bytes:
+        used = [_used(pid) for pid in family]
+        if sum(seconds for seconds, _ in used) > self.bounds.cpu_seconds:
+            return "cpu"
+        if len(family) > 1 and sum(resident for _, resident in used) > self.bounds.memory_bytes:
             return "memory"
         return None
 
@@ -231,16 +239,16 @@ class Watch:
 def _kill_family(pid: int, own_pids: bool) -> None:
     """Kills a test's processes. `pid` is not reaped yet, so its group's number is still its own."""
     if own_pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)  # all of our pid namespace but us, its first process: atomic
-        except ProcessLookupError:
-            pass
         return
-    for target in (lambda: os.killpg(pid, signal.SIGKILL), lambda: os.kill(pid, signal.SIGKILL)):
-        try:
-            target()
-        except (ProcessLookupError, PermissionError):
-            pass
+    for kill in (os.killpg, os.kill):
+        _kill(pid, kill)
+
+
+def _kill(pid: int, kill: Callable[[int, int], None] = os.kill) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        kill(pid, signal.SIGKILL)
 
 
 def _reap(own_pids: bool) -> None:
@@ -249,10 +257,7 @@ def _reap(own_pids: bool) -> None:
     while True:
         if not own_pids:
             for pid in _descendants(own_pids):
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except (ProcessLookupError, PermissionError):
-                    pass
+                _kill(pid)
         try:
             pid, _ = os.waitpid(-1, 0 if own_pids else os.WNOHANG)
         except ChildProcessError:
@@ -290,12 +295,23 @@ def _descendants(own_pids: bool) -> list[int]:
     return found
 
 
-def _resident_bytes(pid: int) -> int:
+def _starved_seconds(pid: int) -> float:
+    """How long a process could run but got no CPU: a crowded machine is not the program's fault (house rule 5)."""
     try:
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):  # gone meanwhile
-        return 0
+        with open(f"/proc/{pid}/schedstat") as file:
+            return int(file.read().split()[1]) * 1e-9
+    except (OSError, IndexError):  # macOS, or a kernel without scheduler statistics
+        return 0.0
+
+
+def _used(pid: int) -> tuple[float, int]:
+    """CPU seconds (with those of reaped children) and resident bytes of a process; zeros where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # the name before may hold anything
+    except OSError:
+        return 0.0, 0
+    return sum(map(int, fields[11:15])) / _CLOCK_TICKS, int(fields[21]) * _PAGE_BYTES
 
 
 class Scratch:

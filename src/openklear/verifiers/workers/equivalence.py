@@ -1,6 +1,6 @@
 """The mathematics worker: asks math-verify whether two answers are equal, under an alarm that nothing can catch.
 
-The first process loads math-verify and forks a second that answers. The second sets an alarm whose default action,
+The first process loads math-verify and forks a second that answers. The second sets alarms whose default action,
 death, works in the middle of any C call; the first then says "timeout" in its place and forks again (a few ms).
 Answers only ever pass through math-verify's LaTeX grammar: its plain-expression path is sympy's parse_expr, an eval.
 """
@@ -18,6 +18,9 @@ from typing import Any
 from . import wire
 
 MEMORY_BYTES = 4 * 2**30
+WALL_FACTOR = 6.0
+"""Wall seconds a question may take for each of its CPU seconds: a crowded machine is not the answer's fault."""
+_ALARMS = (signal.SIGPROF, signal.SIGALRM)
 
 
 def main() -> None:
@@ -38,7 +41,7 @@ def main() -> None:
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
             return
-        wire.write_message(outgoing, {"error": "timeout" if code == -signal.SIGALRM else "killed"})
+        wire.write_message(outgoing, {"error": "timeout" if -code in _ALARMS else "killed"})
 
 
 def warm_up() -> None:
@@ -51,12 +54,19 @@ def _serve(incoming: int, outgoing: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":  # macOS accepts the call and ignores it
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    for number in _ALARMS:
+        signal.signal(number, signal.SIG_DFL)
     while (message := wire.read_message(incoming)) is not None:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        _set_alarms(seconds)
         answer = _answer(message)
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        _set_alarms(0.0)
         wire.write_message(outgoing, answer)
+
+
+def _set_alarms(seconds: float) -> None:
+    """Death after so many CPU seconds, or WALL_FACTOR times as many of the clock; 0 calls both off."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * seconds)
 
 
 def _answer(message: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+import json
+
+import pytest
+
+from openklear.errors import DataError, VerifierError
+from openklear.types import Attempt, Outcome, Problem, StopReason, Test
+from openklear.verifiers import code as code_module
+from openklear.verifiers.judge import Limits, LocalJudge
+
+LIMITS = Limits(workers=2, math_seconds=2.0, code_seconds=0.5)
+MATH = Problem("m", ({"role": "user", "content": "half of one"},), "math", answer=r"\frac{1}{2}")
+CODE = Problem(
+    "c", ({"role": "user", "content": "double"},), "code", tests=tuple(Test(f"{n}\n", f"{2 * n}\n") for n in range(4))
+)
+DOUBLE = "<think>easy</think>\n```python\nprint(int(input()) * 2)\n```"
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with LocalJudge(LIMITS) as made:
+        yield made
+
+
+def summary(verdict):
+    return verdict.outcome.value, verdict.reason, verdict.extracted, verdict.passed, verdict.total, verdict.well_formed
+
+
+@pytest.mark.parametrize(
+    ("text", "tail", "expected"),
+    [
+        (r"<think>x</think>\boxed{0.5}", "", ("correct", "", "0.5", 1, 1, True)),
+        (r"x</think>The answer is 1/2.", "<think>\n", ("correct", "", "1/2", 1, 1, True)),
+        (r"\boxed{\frac12}", "", ("correct", "", r"\frac12", 1, 1, False)),
+        (r"<think>\boxed{0.5}</think>\boxed{7}", "", ("incorrect", "wrong answer", "7", 0, 1, True)),
+        (r"<think>\boxed{0.5}", "", ("incorrect", "no answer after the reasoning", None, 0, 1, False)),
+        (r"<think>\boxed{0.5}</think>", "", ("incorrect", "no answer after the reasoning", None, 0, 1, False)),
+        (r"<think>\boxed{0.5}</think> I do not really know it", "", ("incorrect", "no answer found", None, 0, 1, True)),
+    ],
+)
+def test_mathematics(judge, text, tail, expected):
+    assert summary(judge.judge([Attempt(MATH, text, tail)])[0]) == expected
+
+
+def test_programs(judge):
+    half_right = DOUBLE.replace("int(input()) * 2", "int(input()) // 2 * 4")
+    verdicts = judge.judge([Attempt(CODE, DOUBLE), Attempt(CODE, half_right), Attempt(CODE, "<think>print(1)")])
+    assert summary(verdicts[0]) == ("correct", "", "print(int(input()) * 2)", 4, 4, True)
+    assert summary(verdicts[1])[1:5] == ("test 2 of 4: wrong output", "print(int(input()) // 2 * 4)", 2, 4)
+    assert summary(verdicts[2]) == ("incorrect", "no answer after the reasoning", None, 0, 4, False)
+
+
+def test_our_failures_are_unscorable(judge):
+    bare = Problem("b", MATH.prompt, "math")
+    empty = Problem("e", CODE.prompt, "code")
+    verdicts = judge.judge(
+        [Attempt(MATH, r"\boxed{0.5}", stop_reason=StopReason.ERROR), Attempt(bare, "5"), Attempt(empty, DOUBLE)]
+    )
+    assert [(v.outcome, v.reason) for v in verdicts] == [
+        (Outcome.UNSCORABLE, "engine error"),
+        (Outcome.UNSCORABLE, "no reference"),
+        (Outcome.UNSCORABLE, "no reference"),
+    ]
+
+
+def test_what_was_cut_off_is_graded_as_it_is(judge):
+    attempt = Attempt(MATH, r"<think>x</think>\boxed{0.5} and", stop_reason=StopReason.LENGTH)
+    assert judge.judge([attempt])[0].correct
+
+
+def test_order_progress_and_one_run_for_equal_work(judge, monkeypatch):
+    graded = []
+    grade = judge._code.grade
+
+    def counting(program, tests):
+        graded.append(program)
+        return grade(program, tests)
+
+    monkeypatch.setattr(judge._code, "grade", counting)
+    texts = [DOUBLE.replace("* 2", f"* 2 + {n}") for n in range(4)]
+    attempts = [Attempt(CODE, texts[n % 4]) for n in range(12)]
+    attempts[5] = Attempt(CODE, "not <think>well formed</think>" + texts[1].split("</think>")[1])
+    progress = []
+    verdicts = judge.judge(attempts, progress.append)
+    assert [v.passed for v in verdicts] == [4, 0, 0, 0] * 3
+    assert [v.well_formed for v in verdicts] == [n != 5 for n in range(12)]
+    assert len(graded) == 4
+    assert sum(progress) == 12
+    assert sorted(progress)[-4:] == [3, 3, 3, 3]
+    judge.judge(attempts)
+    assert len(graded) == 4  # the second call knows them all
+
+
+def test_a_journal_replays_after_a_kill(tmp_path, monkeypatch):
+    path = tmp_path / "verdicts.jsonl"
+    attempts = [Attempt(CODE, DOUBLE), Attempt(MATH, r"\boxed{0.5}"), Attempt(MATH, r"\boxed{3}")]
+    with LocalJudge(LIMITS, journal=path) as judge:
+        first = judge.judge(attempts)
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 3
+    assert b"seconds" not in b"".join(lines)
+    path.write_bytes(b"".join(lines) + lines[0][:20])  # torn by the kill
+    with LocalJudge(LIMITS, journal=path) as judge:
+        monkeypatch.setattr(judge, "_grade", None)  # nothing may be graded again
+        assert [summary(v) for v in judge.judge(attempts)] == [summary(v) for v in first]
+    with LocalJudge(LIMITS, journal=path) as judge:
+        judge.judge([Attempt(MATH, r"\boxed{4}")])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(rows) == 4  # the torn line is gone, the new one stands on its own
+
+
+def test_other_limits_are_other_verdicts(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    for seconds in (0.5, 0.6):
+        with LocalJudge(Limits(1, 2.0, seconds), journal=path) as judge:
+            judge.judge([Attempt(CODE, DOUBLE)])
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_broken_journal_is_named(tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text('{"key": "a"}\n{"key": "b"}\n')
+    with pytest.raises(DataError, match=r"verdicts.jsonl:1"):
+        LocalJudge(LIMITS, journal=path)
+
+
+def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
+    path = tmp_path / "verdicts.jsonl"
+    with LocalJudge(LIMITS, journal=path) as judge:
+        lost = code_module.Grade(Outcome.UNSCORABLE, "workers are lost", 0, 4)
+        with monkeypatch.context() as patch:
+            patch.setattr(judge._code, "grade", lambda program, tests: lost)
+            assert judge.judge([Attempt(CODE, DOUBLE)])[0].outcome is Outcome.UNSCORABLE
+        assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
+
+
+def test_demanded_isolation_is_checked_at_once(monkeypatch):
+    monkeypatch.setattr(code_module, "UNSHARE", ("false",))
+    with pytest.raises(VerifierError, match="minimum_isolation"):
+        LocalJudge(Limits(minimum_isolation="namespaces"))
+
+
+def test_isolation_speaks_plainly(judge):
+    isolation = judge.isolation()
+    assert isolation.level in ("namespaces", "rlimits")
+    assert isolation.description.startswith(isolation.level)
