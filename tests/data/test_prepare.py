@@ -178,6 +178,16 @@ def test_again_gives_the_same_bytes_and_grades_nothing(done: PreparedPaths) -> N
     assert (root / "prepare" / "verdicts.jsonl").read_bytes() == journal
 
 
+def test_the_table_shows_reads_and_drops(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(recipe_of(tmp_path, correct_only=()), tmp_path)
+    shown = capsys.readouterr().err
+    line = next(line for line in shown.splitlines() if line.split()[:3] == ["demonstrations", "good", "deduplicate"])
+    assert line.split()[3:] == ["9", "8", "1", "repeated", "demonstration:", "1"]
+    assert "disjoint" not in shown
+    # good 7, more 1, noise 1; math 2, code 1
+    assert "12 training rows kept; none has the prompt of an evaluation row" in shown
+
+
 class StrictJudge:
     """Finds everything wrong, and counts."""
 
