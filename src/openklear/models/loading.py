@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 from transformers.utils import logging
 
 from openklear.errors import ModelError
@@ -167,7 +167,8 @@ def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
 
 def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
     load: Any = AutoModelForCausalLM.from_pretrained
-    extra = {} if gguf_file is None else _gguf_arguments(gguf_file)
+    unpacked = {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
+    extra = {} if gguf_file is None else unpacked
     try:
         with _quiet():
             model, info = load(
@@ -186,15 +187,6 @@ def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
     if gguf_file is not None:
         _forget_quantisation(model)
     return model
-
-
-def _gguf_arguments(gguf_file: str) -> dict[str, Any]:
-    """Arguments that make the library unpack a GGUF file. Before it had GgufConfig it always did."""
-    try:
-        from transformers import GgufConfig
-    except ImportError:
-        return {"gguf_file": gguf_file}
-    return {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
 
 
 def _forget_quantisation(model: Any) -> None:
