@@ -277,9 +277,9 @@ grader.grade("import os; os.execlp('sleep', 'sleep', sys.argv[2])".replace("sys.
 
 
 @pytest.mark.parametrize("level", ["namespaces", "rlimits"])
-def test_a_killed_parent_leaves_no_orphan(level):
+def test_a_killed_parent_leaves_no_orphan(level, tmp_path):
     mark = f"5{os.getpid()}.{len(level)}5"
-    environment = os.environ | {"PYTHONPATH": str(Path(code_module.__file__).parents[2])}
+    environment = os.environ | {"PYTHONPATH": str(Path(code_module.__file__).parents[2]), "TMPDIR": str(tmp_path)}
     parent = subprocess.Popen(
         [sys.executable, "-c", _HOLDER, level, mark], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -289,6 +289,7 @@ def test_a_killed_parent_leaves_no_orphan(level):
     parent.wait()
     parent.stdout.close()
     _wait_until(lambda: not _processes_with(mark))
+    _wait_until(lambda: not list(tmp_path.iterdir()))
 
 
 def _processes_with(mark):

@@ -1,4 +1,8 @@
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +122,42 @@ def test_a_reference_that_hangs_is_unscorable(grader):
     grade = grader.grade("((9!)!)!", "5x")
     assert grade.outcome is Outcome.UNSCORABLE
     assert "timeout" in grade.reason
+
+
+_HOLDER = """
+import sys
+from openklear.verifiers.math import MathGrader
+grader = MathGrader(1, 61.0)
+grader.grade("x+1", "1+x")
+print(grader._pool.pids()[0], flush=True)
+grader.grade("5", "((9!)!)!")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
+def test_a_killed_parent_leaves_no_worker_behind():
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    parent = subprocess.Popen([sys.executable, "-c", _HOLDER], env=environment, stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    time.sleep(0.3)  # the worker's own child is in the middle of a question
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    deadline = time.monotonic() + 20
+    while _session(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _session(leader):
+    """Living processes of a worker's session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(entry.name)
+    return found

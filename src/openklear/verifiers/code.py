@@ -165,14 +165,10 @@ class CodeGrader:
         return worker
 
     def _start_at(self, level: Level) -> Worker:
-        prefix = UNSHARE if level == "namespaces" else ()
-        scratch = tempfile.mkdtemp(prefix="openklear-box-")
-        command = [*prefix, *worker_command("box", level, scratch, options=_OPTIONS)]
-        try:
-            worker = Worker(command, ENVIRONMENT, scratch, lambda: shutil.rmtree(scratch, ignore_errors=True))
-        except OSError:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
+        if level == "namespaces":
+            worker = Worker([*UNSHARE, *worker_command("box", level, options=_OPTIONS)], ENVIRONMENT, "/")
+        else:
+            worker = _start_with_scratch()
         if worker.hello.get("level") != level:
             worker.close()
             raise WorkerLost(str(worker.hello.get("error", "the box said nothing")))
@@ -181,6 +177,20 @@ class CodeGrader:
     def close(self) -> None:
         """Ends all workers."""
         self._pool.close()
+
+
+def _start_with_scratch() -> Worker:
+    """A box that shares our file system and works in a directory of its own."""
+    scratch = tempfile.mkdtemp(prefix="openklear-box-")
+
+    def remove() -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    try:
+        return Worker(worker_command("box", "rlimits", scratch, options=_OPTIONS), ENVIRONMENT, scratch, remove)
+    except BaseException:
+        remove()
+        raise
 
 
 def _stable(error: str) -> str:

@@ -37,8 +37,12 @@ PRELOADED = ("bisect", "collections", "functools", "heapq", "itertools", "math",
 """Modules nearly every program imports: loaded once, shared by fork."""
 
 
+class ParentGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
 def main() -> None:
-    """Serves jobs until the end of stdin. argv: [-c, directory, module, level, scratch directory]."""
+    """Serves jobs until the end of stdin. argv: [-c, directory, module, level, scratch directory of `rlimits`]."""
     level = sys.argv[3]
     incoming, outgoing = _take_protocol()
     try:
@@ -48,8 +52,10 @@ def main() -> None:
         wire.write_message(outgoing, {"level": "none", "error": str(error)})
         return
     wire.write_message(outgoing, {"level": level})
-    while (job := wire.read_message(incoming)) is not None:
-        wire.write_message(outgoing, {"tests": _run_job(job, incoming, scratch)})
+    with contextlib.suppress(ParentGone, BrokenPipeError):
+        while (job := wire.read_message(incoming)) is not None:
+            wire.write_message(outgoing, {"tests": _run_job(job, incoming, scratch)})
+    scratch.remove()
 
 
 def _take_protocol() -> tuple[int, int]:
@@ -122,10 +128,12 @@ def _run_test(program: str, stdin: str, bounds: child.Bounds, incoming: int) -> 
     for descriptor in (source, out_inner, err_inner):
         os.close(descriptor)
     watch = Watch(pid, out, err, bounds, incoming)
-    ended = watch.until_end()
-    _kill_family(pid, bounds.own_pids)
-    _, status, usage = os.wait4(pid, 0)
-    _reap(bounds.own_pids)
+    try:
+        ended = watch.until_end()
+    finally:
+        _kill_family(pid, bounds.own_pids)
+        _, status, usage = os.wait4(pid, 0)
+        _reap(bounds.own_pids)
     watch.drain()
     if ended == "exit" and len(watch.stdout) > STDOUT_CAP:
         ended = "output"
@@ -174,8 +182,7 @@ class Watch:
         while True:
             for descriptor, event in self.poll.poll(tick * 1000):
                 if descriptor == self.incoming and event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
-                    _kill_family(self.pid, self.bounds.own_pids)
-                    os._exit(0)
+                    raise ParentGone
                 if descriptor in self.open:
                     self._read(descriptor)
             if self._exited():
@@ -344,6 +351,12 @@ class Scratch:
         else:
             remove_tree(f"{self.base}/{self.count}")
         self._enter()
+
+    def remove(self) -> None:
+        """Takes the whole directory away, for nobody else may be left to do it."""
+        os.chdir("/")
+        if self.base is not None:
+            remove_tree(self.base)
 
 
 def remove_tree(path: str) -> None:
