@@ -47,8 +47,8 @@ def generate(model: torch.nn.Module, asked: Sequence[SampleRequest], batch: int)
         for row, request in enumerate(part):
             ids[row, width - len(request.prompt_ids) :] = torch.tensor(request.prompt_ids)
         longest = max(request.max_new_tokens for request in part)
-        kept = dict(do_sample=True, top_k=0, max_new_tokens=longest, min_new_tokens=longest, pad_token_id=0)
-        model.generate(ids, attention_mask=(ids != 0).long(), **kept)
+        length = {"max_new_tokens": longest, "min_new_tokens": longest}
+        model.generate(ids, attention_mask=(ids != 0).long(), do_sample=True, top_k=0, pad_token_id=0, **length)
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--group", type=int, default=1, help="requests that share a prompt")
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args()
     torch.set_num_threads(1)
