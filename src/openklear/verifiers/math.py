@@ -189,6 +189,9 @@ def _measured(text: str) -> tuple[str, str]:
 
 def decide(reference: str, answer: str) -> bool | None:
     """What can be said exactly and at once; None where it takes math-verify."""
+    plain = number(reference.strip()), number(answer.strip())
+    if plain[0] is not None and plain[1] is not None:  # most answers: no need to normalise
+        return _same_number(plain[0], plain[1])
     left, right = normalise(reference), normalise(answer)
     if not right:
         return False
