@@ -38,9 +38,9 @@ from openklear.verifiers.judge import Limits, LocalJudge
 class Judge(Protocol):
     """Grades completions; the verdicts stand in the order of the attempts."""
 
-    def judge(
-        self, attempts: Sequence[Attempt], on_progress: Callable[[int], None] | None = None
-    ) -> list[Verdict]: ...
+    def judge(self, attempts: Sequence[Attempt], on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
+        """One verdict an attempt; `on_progress` gets how many more are judged."""
+        ...
 
 
 def open_judge(limits: Verifiers, journal: Path) -> LocalJudge:

@@ -1,17 +1,17 @@
 """Everything that OpenKlear raises on purpose.
 
-    OpenKlearError                what went wrong, where, and what to do; the terminal prints it without a traceback
-    |-- UsageError                the caller can mend it: exit code 2
-    |   |-- RecipeError           a key of the recipe (missing, unknown, impossible with another key)
-    |   |-- DataError             a file or a row of it (file:line stands in the message)
-    |   |-- ModelError            a model directory, a tokenizer, a chat template
-    |   `-- StageChanged          the recipe or the code changed under an unfinished stage
-    `-- RunError                  the run could not go on: exit code 1
-        |-- RunLocked             another process works in the run directory
-        |-- NoSpace               the disk is too full for what the stage will write
-        |-- NonFinite             a loss or a gradient is not a number; the batch was dumped
-        |-- EngineError           the sampler failed
-        `-- VerifierError         the verifiers cannot run here (isolation demanded but not to be had)
+OpenKlearError                what went wrong, where, and what to do; the terminal prints it without a traceback
+|-- UsageError                the caller can mend it: exit code 2
+|   |-- RecipeError           a key of the recipe (missing, unknown, impossible with another key)
+|   |-- DataError             a file or a row of it (file:line stands in the message)
+|   |-- ModelError            a model directory, a tokenizer, a chat template
+|   `-- StageChanged          the recipe or the code changed under an unfinished stage
+`-- RunError                  the run could not go on: exit code 1
+    |-- RunLocked             another process works in the run directory
+    |-- NoSpace               the disk is too full for what the stage will write
+    |-- NonFinite             a loss or a gradient is not a number; the batch was dumped
+    |-- EngineError           the sampler failed
+    `-- VerifierError         the verifiers cannot run here (isolation demanded but not to be had)
 """
 
 from __future__ import annotations

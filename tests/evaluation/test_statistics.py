@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.shared_data import shared
 
 from openklear.evaluation.statistics import avg_at_k, mean_interval, paired_difference, pass_at_k
-from tests.shared_data import shared
 
 
 def table(*rows):

@@ -67,5 +67,12 @@ def test_updates_of_an_iteration_become_one_row():
 def test_an_alarm_rings_above_its_limit_and_not_at_it(row, word):
     history = [{"entropy": 1.0, "grad_norm": 1.0}] * 6
     assert [word in text for text in alarms(row, history)] == [True]
-    quiet = {"no_eos": 0.05, "zero_advantage": 0.6, "unscorable": 0.05, "gap_ratio": 1.02, "entropy": 1.0, "grad_norm": 5}
+    quiet = {
+        "no_eos": 0.05,
+        "zero_advantage": 0.6,
+        "unscorable": 0.05,
+        "gap_ratio": 1.02,
+        "entropy": 1.0,
+        "grad_norm": 5,
+    }
     assert alarms(quiet, history) == []

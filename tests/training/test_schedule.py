@@ -1,5 +1,7 @@
 """Orders of rows: every row once, the same again for the same seed, another for another."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ def test_an_epoch_takes_every_row_once_within_the_budget(lengths, budget, epoch)
     assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or sum(lengths[i] for i in batch) <= budget
-    for first, second in zip(batches, batches[1:], strict=False):
+    for first, second in itertools.pairwise(batches):
         assert sum(lengths[i] for i in first) + lengths[second[0]] > budget  # no step is closed early
 
 

@@ -1,9 +1,9 @@
 """The stages `evaluate-NAME`: the held-out problems, sampled from the model that the stage NAME left.
 
 Leaves scores.json (rows as in summary.json), well_formed.json (by domain, the share of completions whose reasoning
-stands inside one <think>...</think> with an answer after it) and one Parquet file of rollouts for every part of the problems, written
-as soon as the part is judged: a run that was killed goes on at the next part. Draws depend on the problem alone, so
-that the models of a run are compared under common random numbers.
+stands inside one <think>...</think> with an answer after it) and one Parquet file of rollouts for every part of the
+problems, written as soon as the part is judged: a run that was killed goes on at the next part. Draws depend on the
+problem alone, so that the models of a run are compared under common random numbers.
 """
 
 from __future__ import annotations
@@ -61,9 +61,7 @@ def max_prompt_tokens(recipe: Recipe) -> int:
     return recipe.sft.max_tokens if recipe.sft is not None else 4096
 
 
-def _parts(
-    context: StageContext, collector: Collector, problems: Sequence[EncodedProblem]
-) -> list[list[RolloutGroup]]:
+def _parts(context: StageContext, collector: Collector, problems: Sequence[EncodedProblem]) -> list[list[RolloutGroup]]:
     by_id = {e.problem.id: e.problem for e in problems}
     starts = range(0, len(problems), PART)
     return [

@@ -103,5 +103,5 @@ def _bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
 def _problem_means(table: Table, *, drop: bool = True) -> NDArray[np.float64]:
     counts = (~np.isnan(table)).sum(axis=1)
     sums = np.nansum(table, axis=1)
-    means = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)
     return means[counts > 0] if drop else means

@@ -49,7 +49,7 @@ def load_model(
     gguf_file: str | None = None,
     chat_template: Path | str | None = None,
 ) -> LoadedModel:
-    """Load weights (as `dtype`, on the CPU) and tokenizer; nothing is ever fetched from a network.
+    """Load weights (as `dtype`, on the GPU where there is one) and tokenizer; nothing is fetched from a network.
 
     `gguf_file` names a GGUF file inside the directory, dequantised here. `chat_template` is a Jinja file that replaces
     the tokenizer's. Raises ModelError where the directory, its configuration, tokenizer or chat template, one of the
@@ -72,7 +72,8 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
-    return LoadedModel(model.eval(), tokenizer, _end_ids(model, tokenizer, directory))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return LoadedModel(model.eval().to(device), tokenizer, _end_ids(model, tokenizer, directory))
 
 
 def save_model(loaded: LoadedModel, directory: Path | str) -> None:

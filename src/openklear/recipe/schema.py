@@ -245,7 +245,7 @@ class Verifiers(Section):
     """Limits of the graders."""
 
     workers: Positive = Field(2, description="grader processes")
-    math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="wall seconds an equivalence may take")
+    math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="CPU seconds an equivalence may take")
     code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds a test of a program may take")
     code_memory_mb: Positive = Field(256, description="address space of a program in MiB")
     minimum_isolation: Literal["rlimits", "namespaces"] = Field(

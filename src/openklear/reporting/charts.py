@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import altair as alt
 import vl_convert
@@ -37,7 +37,11 @@ _CONFIG: dict[str, Any] = {
 def svg(chart: alt.TopLevelMixin) -> str:
     """The chart as one `<svg>` element."""
     spec = chart.to_dict(validate=False)
-    return cast(str, vl_convert.vegalite_to_svg({**spec, "config": _CONFIG}))
+    return vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
+
+
+def _inline(rows: Sequence[Row]) -> alt.InlineData:
+    return alt.InlineData(values=[dict(row) for row in rows])
 
 
 def accuracy(scores: Sequence[Row]) -> str:
@@ -45,7 +49,7 @@ def accuracy(scores: Sequence[Row]) -> str:
     rows = [dict(r) for r in scores if r["metric"] == "avg" and r["level"] is None and r["value"] is not None]
     stages = list(dict.fromkeys(r["stage"] for r in rows))
     domains = list(dict.fromkeys(r["domain"] for r in rows))
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(_inline(rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("domain:N", sort=domains, scale=alt.Scale(paddingOuter=3)),
         color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[DOMAIN_COLOURS[d] for d in domains])),
@@ -64,7 +68,7 @@ def by_level(scores: Sequence[Row]) -> str:
     rows = [dict(r) for r in scores if r["metric"] == "avg" and r["level"] is not None and r["value"] is not None]
     stages = list(dict.fromkeys(r["stage"] for r in rows))
     chart = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(_inline(rows))
         .mark_bar()
         .encode(
             x=alt.X("level:N", title="level", axis=alt.Axis(labelAngle=0)),
@@ -90,7 +94,7 @@ def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form
         return None
     several = len({v["series"] for v in values}) > 1
     chart = (
-        alt.Chart(alt.Data(values=values), title=title)
+        alt.Chart(_inline(values), title=title)
         .mark_line(strokeWidth=1.6, point=len({v["x"] for v in values}) < 4)
         .encode(
             x=alt.X("x:Q", title=x, axis=alt.Axis(tickMinStep=1)),
@@ -111,7 +115,7 @@ def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[
         if count > 0
     ]
     chart = (
-        alt.Chart(alt.Data(values=values), title=title)
+        alt.Chart(_inline(values), title=title)
         .mark_bar()
         .encode(
             x=alt.X("bin:N", sort=alt.SortField("order"), title="ratio", axis=alt.Axis(labelAngle=-60)),
@@ -136,7 +140,7 @@ def funnel(rows: Sequence[Row]) -> str:
         values += [{"name": name, "what": r["step"], "rows": r["dropped"]} for r in steps if r["dropped"]]
     order = ["kept", *dict.fromkeys(v["what"] for v in values if v["what"] != "kept")]
     chart = (
-        alt.Chart(alt.Data(values=values))
+        alt.Chart(_inline(values))
         .mark_bar()
         .encode(
             y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)),
@@ -156,7 +160,7 @@ def seconds(values: Mapping[str, float]) -> str:
     """Wall seconds by stage."""
     rows = [{"stage": k, "seconds": v} for k, v in values.items()]
     chart = (
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(_inline(rows))
         .mark_bar(color="#94a3b8")
         .encode(y=alt.Y("stage:N", sort=None, title=None), x=alt.X("seconds:Q", title="wall seconds"))
         .properties(width=560, height=alt.Step(20))

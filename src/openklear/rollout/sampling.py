@@ -41,11 +41,10 @@ def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
     """Token ids (N,) int64 by inversion: the first token whose cumulative probability exceeds u * total.
 
     logprobs (N, V), uniforms (N,) float64 in [0, 1). The cumulative sum is float64, and tokens of probability zero are
-    taken out of it, so that no rounding of a parallel scan can select one; the threshold is held below the total, so
-    that some token is always selected.
+    taken out of it, so that no rounding of a parallel scan can select one. The largest uniform, 1 - 2**-53, times the
+    total is still below the total in float64, so some token is always selected.
     """
     probabilities = logprobs.double().exp()
     cumulative = probabilities.cumsum(dim=1).masked_fill_(probabilities == 0.0, 0.0)
     total = cumulative.amax(dim=1)
-    threshold = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
-    return (cumulative > threshold[:, None]).to(torch.int8).argmax(dim=1)
+    return (cumulative > (uniforms * total)[:, None]).to(torch.int8).argmax(dim=1)

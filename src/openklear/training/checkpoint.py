@@ -1,4 +1,4 @@
-"""Checkpoints: a directory that plain transformers can load, with the optimizer and the place in the schedule beside it.
+"""Checkpoints: a directory that plain transformers can load, and beside it the optimizer and the place in the schedule.
 
 A checkpoint is written whole or not at all (temporary directory, fsync, rename), so the newest one that stands is good.
 """
@@ -6,6 +6,7 @@ A checkpoint is written whole or not at all (temporary directory, fsync, rename)
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ def hand_on(stage: Path, place: Place, loaded: LoadedModel, keep: Checkpoints) -
 
 def needed_bytes(loaded: LoadedModel) -> int:
     """What a checkpoint takes on disk: the weights, and two fp32 moments of them."""
-    return sum(p.numel() * (p.element_size() + 8) for p in loaded.model.parameters()) + 1_000_000
+    parameters: Iterator[torch.nn.Parameter] = loaded.model.parameters()
+    return sum(p.numel() * (p.element_size() + 8) for p in parameters) + 1_000_000
 
 
 def _prune(stage: Path, place: Place, keep: Checkpoints) -> None:

@@ -46,7 +46,9 @@ def group_shares(groups: Sequence[RolloutGroup]) -> dict[str, float]:
         if len(rewards) > 1:
             continue
         kind = {r.verdict.correct for r in scorable_rollouts(group)}
-        counts["all_right" if kind == {True} else "all_wrong" if kind == {False} and rewards <= {0.0} else "all_alike"] += 1
+        counts[
+            "all_right" if kind == {True} else "all_wrong" if kind == {False} and rewards <= {0.0} else "all_alike"
+        ] += 1
     shares = {f"zero_advantage_{name}": count / len(groups) for name, count in counts.items()}
     shares["zero_advantage"] = sum(counts.values()) / len(groups)
     return shares

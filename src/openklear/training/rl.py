@@ -111,9 +111,7 @@ def _resume(state: _Run) -> None:
         return
     state.place = checkpoint.restore(newest, state.loaded, state.optimizer)
     state.metrics.extend(read_json(_iteration(state, i) / "metrics.json") for i in range(1, state.place.at + 1))
-    state.timings.extend(
-        r for r in read_jsonl(state.directory / "timings.jsonl") if r["iteration"] <= state.place.at
-    )
+    state.timings.extend(r for r in read_jsonl(state.directory / "timings.jsonl") if r["iteration"] <= state.place.at)
     progress.say(f"{state.context.name}: going on after iteration {state.place.at} of {state.phase.iterations}")
 
 
@@ -161,9 +159,7 @@ def _sample(state: _Run, number: int) -> list[RolloutGroup]:
     chosen = problem_batch(
         len(state.problems), phase.problems_per_iteration, state.context.recipe.seed, state.context.name, number - 1
     )
-    sampling = Sampling(
-        phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong
-    )
+    sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     return state.collector.collect(
         [state.problems[i] for i in chosen],
         sampling,
@@ -220,9 +216,7 @@ def _with_old_logprobs(learner: Learner, updates: Sequence[Update]) -> list[Upda
 def _gap(updates: Sequence[Update], groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on."""
     old = [s.old_logprobs[s.loss_mask] for update in updates for s in update]
-    sampled = [
-        groups[s.group].rollouts[s.sample].completion.logprobs for update in updates for s in update
-    ]
+    sampled = [groups[s.group].rollouts[s.sample].completion.logprobs for update in updates for s in update]
     if not old:
         return {}
     return sampler_gap(np.concatenate(old), np.concatenate(sampled))
@@ -298,9 +292,7 @@ def _make_durable(
 def _replayed(state: _Run, recorded: Path) -> tuple[list[Update], list[RolloutGroup]]:
     problems = {e.problem.id: e.problem for e in state.problems}
     groups, old, _ = read_rollouts(recorded / "rollouts.parquet", problems)
-    updates = [
-        [_restored(s, old[s.group, s.sample]) for s in update] for update in _updates(state.phase, groups)
-    ]
+    updates = [[_restored(s, old[s.group, s.sample]) for s in update] for update in _updates(state.phase, groups)]
     return updates, groups
 
 
@@ -333,5 +325,3 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._since
         self._since = now
-
-

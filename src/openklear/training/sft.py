@@ -1,7 +1,8 @@
 """The stage `sft`: token-mean loss on response tokens, warm-up and cosine, several epochs (report, section 2.1).
 
-It reads prepare/demonstrations.parquet and the model before it, and leaves model/, metrics.jsonl (no clocks: the same
-run gives the same bytes), timings.jsonl (clocks alone), tokens.json and checkpoints/.
+It reads the prepared demonstrations and the model before it, and leaves model/, metrics.jsonl (no clocks: the same run
+gives the same bytes), timings.jsonl (clocks alone), tokens.json, dropped.jsonl (rows that cannot be trained, with their
+reason) and checkpoints/.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from openklear.training.optimizer import Optimizer, build_optimizer, clip_gradie
 from openklear.training.schedule import token_batches
 from openklear.training.step import supervised_gradient
 from openklear.training.validation import validate
-from openklear.types import Demonstration
+from openklear.types import Demonstration, Message
 
 
 @dataclass(slots=True)
@@ -54,8 +55,9 @@ def run(context: StageContext) -> None:
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=dtype_of(recipe))
     paths = prepared(context.inputs["prepare"])
-    rows, counts = encode_rows(loaded, read_demonstrations(paths.demonstrations), settings)
+    rows, dropped, counts = encode_rows(loaded, read_demonstrations(paths.demonstrations), settings)
     write_json(context.directory / "tokens.json", counts)
+    write_jsonl_atomic(context.directory / "dropped.jsonl", dropped)
     schedule = [
         batch
         for epoch in range(settings.epochs)
@@ -79,32 +81,54 @@ def dtype_of(recipe: Recipe) -> str:
 
 def encode_rows(
     loaded: LoadedModel, demonstrations: Sequence[Demonstration], settings: Sft
-) -> tuple[list[EncodedDemonstration], dict[str, int]]:
-    """Token ids and loss masks; rows over max_tokens are dropped or cut, as the recipe says, and counted."""
+) -> tuple[list[EncodedDemonstration], list[dict[str, str]], dict[str, int]]:
+    """Token ids and loss masks; the rows that cannot be trained, each with its reason; and counts.
+
+    Rows over max_tokens are dropped or cut, as the recipe says, and counted. DataError where nothing is left.
+    """
     rows: list[EncodedDemonstration] = []
+    dropped: list[dict[str, str]] = []
     overlong = 0
     for demo in demonstrations:
-        messages = [*demo.problem.prompt, {"role": "assistant", "content": demo.response}]
-        encoded = encode_demonstration(loaded.tokenizer, messages, end_ids=loaded.end_ids, where=demo.where)
-        if len(encoded.ids) > settings.max_tokens:
-            overlong += 1
-            if settings.overlong == "drop":
-                continue
-            limit = settings.max_tokens
-            encoded = replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])
-        if encoded.loss_mask.any():
-            rows.append(encoded)
+        messages = [*demo.problem.prompt, Message(role="assistant", content=demo.response)]
+        try:
+            encoded = encode_demonstration(loaded.tokenizer, messages, end_ids=loaded.end_ids, where=demo.where)
+        except DataError as error:  # a row the template cannot hold is one row less, not the end of the run
+            dropped.append({"where": demo.where, "reason": str(error)})
+            continue
+        overlong += len(encoded.ids) > settings.max_tokens
+        row = _within(encoded, settings)
+        if row is None:
+            dropped.append({"where": demo.where, "reason": f"over sft.max_tokens = {settings.max_tokens}"})
+        else:
+            rows.append(row)
     if not rows:
         raise DataError(
-            f"no demonstration of {len(demonstrations)} fits in sft.max_tokens = {settings.max_tokens}; raise it"
+            f"none of {len(demonstrations)} demonstrations can be trained; the first: {dropped[0]['reason']} "
+            f"({dropped[0]['where']}). Raise sft.max_tokens, or mend the rows"
         )
-    return rows, {
-        "demonstrations": len(demonstrations),
-        "trained": len(rows),
-        "overlong": overlong,
-        "tokens": sum(len(r.ids) for r in rows),
-        "response_tokens": sum(int(r.loss_mask.sum()) for r in rows),
-    }
+    return (
+        rows,
+        dropped,
+        {
+            "demonstrations": len(demonstrations),
+            "trained": len(rows),
+            "dropped": len(dropped),
+            "overlong": overlong,
+            "tokens": sum(len(r.ids) for r in rows),
+            "response_tokens": sum(int(r.loss_mask.sum()) for r in rows),
+        },
+    )
+
+
+def _within(encoded: EncodedDemonstration, settings: Sft) -> EncodedDemonstration | None:
+    """The row as it is trained; None where it is too long, or where cutting it would leave no response."""
+    limit = settings.max_tokens
+    if len(encoded.ids) <= limit:
+        return encoded
+    if settings.overlong == "drop" or not encoded.loss_mask[:limit].any():
+        return None
+    return replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])
 
 
 def resume(state: _Run) -> None:
