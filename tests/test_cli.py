@@ -200,7 +200,7 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
         "high": 0.75,
     }
     others = [
-        {**score, "stage": "rl-math"},
+        {**score, "stage": "rl-math", "low": None, "high": None},
         {**score, "level": "1"},
         {**score, "metric": "pass"},
         {**score, "value": None},
