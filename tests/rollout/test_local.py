@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from openklear.errors import EngineError, ModelError
 from openklear.models.tiny import make_tiny
 from openklear.rollout.local import LocalEngine
+from openklear.rollout.seeds import uniforms
 from openklear.types import Completion, SampleRequest, StopReason
 
 NO_END: frozenset[int] = frozenset()
@@ -92,6 +93,18 @@ def test_tiny_temperature_is_greedy_generation(model):
         assert completion.token_ids.tolist() == whole[0, prompt.shape[1] :].tolist()
 
 
+def test_tokens_are_the_inversion_of_the_uniform_of_key_and_position(model):
+    asked = requests(12, seed=12, temperature=0.9)
+    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=5).sample(asked), strict=True):
+        ids = torch.tensor([[*request.prompt_ids, *completion.token_ids.tolist()]])
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0].double() / 0.9
+        for position, token in enumerate(completion.token_ids.tolist()):
+            edges = torch.softmax(logits[len(request.prompt_ids) - 1 + position], 0).cumsum(0)
+            uniform = float(uniforms(np.array([request.key], np.uint64), np.array([position]))[0])
+            assert (float(edges[token - 1]) if token else 0.0) - 1e-5 <= uniform <= float(edges[token]) + 1e-5
+
+
 @pytest.mark.parametrize("slots", [1, 3, 64])
 def test_the_number_of_slots_changes_no_token(model, slots):
     asked = requests(20, seed=3)
@@ -143,6 +156,14 @@ def test_groups_share_their_prompt(model, slots, monkeypatch):
 def test_a_prompt_that_comes_back_after_its_slot_was_reused_is_prefilled_again(model):
     prompts = [request.prompt_ids for request in requests(5, seed=7)]
     asked = [SampleRequest(prompts[i % 5], i, 3 + i % 4) for i in range(20)]  # never two of a prompt in a row
+    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+
+
+def test_a_copied_prompt_is_read_before_its_row_is_overwritten(model):
+    first, other, between = (request.prompt_ids for request in requests(3, seed=13))
+    # Both slots end at once; the first, which holds the prompt that the last request wants, is given to `between`.
+    asked = [SampleRequest(prompt, key, 4) for key, prompt in enumerate((first, other, between, first))]
     for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
         np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
 
