@@ -1,0 +1,480 @@
+"""Every key of the schema changes rows, ids, the loss, the schedule or a file.
+
+Most keys are proved by running the stage that they belong to under a base recipe and under one with the key changed:
+one named file must differ, and it is never one that merely stores the recipe. Equal recipes give equal files, which is
+asserted for every base, or a difference would say nothing.
+"""
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from tests.easy_sources import write_easy_sources
+
+from openklear import progress
+from openklear.collect import open_judge
+from openklear.errors import ModelError, VerifierError
+from openklear.models.loading import save_model
+from openklear.models.tiny import make_tiny
+from openklear.numerics import set_up
+from openklear.pipeline import run_pipeline
+from openklear.recipe.keys import leaves
+from openklear.recipe.load import load_recipe
+from openklear.recipe.schema import Recipe, Verifiers
+from openklear.rundir import read_jsonl
+from openklear.stage import StageContext
+from openklear.stages import stages
+from openklear.types import Attempt, Outcome, Problem, Test, Verdict
+from openklear.verifiers.code import CodeGrader
+from openklear.verifiers.pool import WorkerLost
+
+pytestmark = pytest.mark.slow
+
+MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
+WITHOUT_MEANING = {"timings.jsonl", "verdicts.jsonl", "optimizer.pt"}
+"""Clocks; the journal, whose order is free; and the optimizer's state, which repeats the recipe's numbers."""
+
+WEIGHTS = "model/model.safetensors"
+ROWS = "metrics.jsonl"
+SAMPLED = "iterations/000001/rollouts.parquet"
+SECOND = "iterations/000002/rollouts.parquet"
+ANSWERED = "parts/00001/rollouts.parquet"
+DEMONSTRATIONS = "data/demonstrations.parquet"
+NAMES = "names"
+"""Not a file: which files there are."""
+
+Files = dict[str, str]
+
+
+class Workshop:
+    """Inputs that all cases share, and the files that stages leave, kept by stage and recipe."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.sources = write_easy_sources(root / "sources")
+        self.known: dict[tuple[str, tuple[str, ...]], Files] = {}
+        self.runs = 0
+        easy = self.recipe("sft", ("sft.epochs=60", "sft.batch_tokens=600", "sft.learning_rate=0.05"))
+        self.world = self.directory("world", self.recipe("world"), {})
+        self.prepared = self.directory("prepare", easy, {"world": self.world})
+        self.start = self.directory("base", easy, {})
+        self.able = self.directory("sft", easy, {"prepare": self.prepared, "model": self.start})
+
+    def recipe(self, stage: str, overrides: tuple[str, ...] = ()) -> Recipe:
+        """mini.toml; for the stages with a model, over data that it can learn and with rewards that differ."""
+        if stage in ("world", "base"):
+            return load_recipe(MINI, overrides)
+        if stage == "prepare":  # without grading, which would cost each case its workers
+            return load_recipe(MINI, ("data.correct_only=[]", *overrides))
+        paths = [f"data.source.{name}.path={path}" for name, path in self.sources.items()]
+        loose = ("data.top_sources=1", "data.correct_only=[]", "data.require_format=false", "data.deduplicate=false")
+        learn = (
+            "model.hidden_size=32",
+            "sft.warmup_steps=0",
+            "sft.epochs=1",
+            "sft.batch_tokens=400",
+            "sft.save_every=9",
+        )
+        sample = ("rl.iterations=2", "rl.group_size=6", "rl.max_completion_tokens=24", "rl.problems_per_update=1")
+        score = (
+            "checkpoints.keep_last=9",
+            "rl.validate_every=2",
+            "evaluation.max_completion_tokens=24",
+            "evaluation.validation_samples=4",
+        )
+        return load_recipe(MINI, (*paths, *loose, *learn, *sample, *score, *overrides))
+
+    def directory(self, stage: str, recipe: Recipe, inputs: dict[str, Path]) -> Path:
+        """What the stage leaves."""
+        self.runs += 1
+        directory = self.root / f"{self.runs:03d}-{stage}"
+        directory.mkdir()
+        module = next(s.module for s in stages(recipe) if s.name == stage)
+        importlib.import_module(module).run(StageContext(recipe, self.root, stage, directory, inputs))
+        return directory
+
+    def make(self, stage: str, overrides: tuple[str, ...] = ()) -> Path:
+        """The stage on the shared inputs."""
+        able = {"prepare": self.prepared, "model": self.able}
+        inputs = {
+            "prepare": {"world": self.world},
+            "sft": {"prepare": self.prepared, "model": self.start},
+        }.get(stage, able)
+        return self.directory(stage, self.recipe(stage, overrides), inputs)
+
+    def files(self, stage: str, overrides: tuple[str, ...] = ()) -> Files:
+        """Digests of what the stage leaves on the shared inputs."""
+        if (stage, overrides) not in self.known:
+            self.known[stage, overrides] = digests(self.make(stage, overrides))
+        return self.known[stage, overrides]
+
+
+def digests(directory: Path) -> Files:
+    paths = sorted(p for p in directory.rglob("*") if p.is_file() and p.name not in WITHOUT_MEANING)
+    found = {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+    return found | {NAMES: "\n".join(found)}
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    progress.quiet(True)
+    set_up(1)
+    yield Workshop(tmp_path_factory.mktemp("every-key"))
+    progress.quiet(False)
+
+
+Proof = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Differs:
+    """The stage's file is another one after `change`; `base` is written into both recipes, so that the key can act."""
+
+    stage: str
+    file: str
+    change: tuple[str, ...]
+    base: tuple[str, ...] = ()
+
+    def __call__(self, workshop: Workshop) -> None:
+        before, after = (workshop.files(self.stage, (*self.base, *more)) for more in ((), self.change))
+        assert self.file in before, sorted(before)
+        assert self.file in after, sorted(after)
+        assert before[self.file] != after[self.file], f"{self.change} left {self.file} of {self.stage} as it was"
+
+
+def differs(stage: str, file: str, *change: str, base: tuple[str, ...] = ()) -> Differs:
+    return Differs(stage, file, change, base)
+
+
+def sft(change: str, *base: str, file: str = WEIGHTS) -> Differs:
+    return differs("sft", file, f"sft.{change}", base=tuple(f"sft.{key}" for key in base))
+
+
+def rl(change: str, *base: str, file: str = WEIGHTS, phase: str = "math") -> Differs:
+    return differs(f"rl-{phase}", file, f"rl.phase.{phase}.{change}", base=tuple(f"rl.{key}" for key in base))
+
+
+def pretrained(directory: Path, workshop: Workshop, *more: str) -> Files:
+    """The base stage over a model directory. mini.toml's model is a tiny one, whose keys do not fit."""
+    keys = "\n".join((f'path = "{directory}"', *more))
+    text = MINI.read_text().replace(
+        'type = "tiny"\nhidden_size = 16\nlayers = 1\nheads = 2', f'type = "pretrained"\n{keys}'
+    )
+    path = directory.parent / "pretrained.toml"
+    path.write_text(text)
+    return digests(workshop.directory("base", load_recipe(path), {}))
+
+
+def saved(tmp_path: Path, name: str, seed: int) -> Path:
+    save_model(make_tiny(16, 1, 2, 256, seed), tmp_path / name)
+    return tmp_path / name
+
+
+def model_path(workshop, tmp_path):
+    one, other = (pretrained(saved(tmp_path, f"m{seed}", seed), workshop) for seed in (1, 2))
+    assert one[WEIGHTS] != other[WEIGHTS]
+
+
+def model_type(workshop, tmp_path):
+    given = pretrained(saved(tmp_path, "m", 7), workshop)
+    assert given[WEIGHTS] != workshop.files("base")[WEIGHTS]
+
+
+def model_dtype(workshop, tmp_path):
+    directory = saved(tmp_path, "m", 1)
+    plain, half = (pretrained(directory, workshop, f'dtype = "{dtype}"') for dtype in ("float32", "bfloat16"))
+    assert plain[WEIGHTS] != half[WEIGHTS]
+
+
+def model_chat_template(workshop, tmp_path):
+    directory = saved(tmp_path, "m", 1)
+    own = tmp_path / "own.jinja"
+    own.write_text("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}")
+    plain, other = pretrained(directory, workshop), pretrained(directory, workshop, f'chat_template = "{own}"')
+    assert plain["model/chat_template.jinja"] != other["model/chat_template.jinja"]
+
+
+def model_gguf_file(workshop, tmp_path):
+    """Without the packages that read such files: the directory is looked into for this file, which is not there."""
+    directory = saved(tmp_path, "m", 1)
+    pretrained(directory, workshop)
+    with pytest.raises(ModelError, match=r"no file weights\.gguf"):
+        pretrained(directory, workshop, 'gguf_file = "weights.gguf"')
+
+
+def threads(workshop, tmp_path):
+    recipe = load_recipe(MINI, ["threads=2"])
+    try:
+        run_pipeline(recipe, tmp_path / "run", stage_list=[s for s in stages(recipe) if s.name == "base"])
+        assert torch.get_num_threads() == 2
+    finally:
+        set_up(1)
+
+
+def slots(workshop, monkeypatch):
+    """The most sequences that the model is ever given at once."""
+
+    def widest(count: int) -> int:
+        rows = []
+        with monkeypatch.context() as patched:
+            embed = torch.nn.Embedding.forward
+            patched.setattr(torch.nn.Embedding, "forward", lambda self, ids: rows.append(len(ids)) or embed(self, ids))
+            workshop.make("evaluate-sft", (f"engine.slots={count}",))
+        return max(rows)
+
+    assert (widest(3), widest(5)) == (3, 5)
+
+
+def source_domain(workshop, tmp_path):
+    """Rows that do not say what they are."""
+    path = tmp_path / "plain.jsonl"
+    path.write_text('{"prompt": "m1", "answer": "1", "tests": [{"input": "", "output": "1"}]}\n')
+
+    def domains(value: str) -> list[str]:
+        change = (f"data.source.math-problems.path={path}", f"data.source.math-problems.domain={value}")
+        rows = pq.read_table(workshop.make("prepare", change) / "data/problems.parquet").to_pylist()
+        return [row["domain"] for row in rows if row["source"] == "math-problems"]
+
+    # The recipe's phases want problems of both domains; the other source has the code ones, and mathematics is gone.
+    assert domains("math") == ["math"]
+    with pytest.raises(Exception, match="no math problems left"):
+        domains("code")
+
+
+def source_name(workshop):
+    text = MINI.read_text().replace('"sloppy"\npath', '"teacher-two"\npath')
+    path = workshop.root / "renamed.toml"
+    path.write_text(text)
+    renamed = workshop.directory("prepare", load_recipe(path, ["data.correct_only=[]"]), {"world": workshop.world})
+    found = [pq.read_table(d / DEMONSTRATIONS).to_pylist() for d in (renamed, workshop.make("prepare"))]
+    assert {row["source"] for row in found[0]} == {"careful", "teacher-two"}
+    assert {row["source"] for row in found[1]} == {"careful", "sloppy"}
+
+
+def phase_name(workshop):
+    text = MINI.read_text().replace('name = "math"\ndomains', 'name = "sums"\ndomains')
+    recipe = load_recipe_text(workshop, text)
+    assert [s.name for s in stages(recipe) if s.kind == "rl"] == ["rl-sums", "rl-code"]
+    directory = workshop.directory("rl-sums", recipe, {"prepare": workshop.prepared, "model": workshop.able})
+    same = workshop.directory("rl-math", load_recipe(MINI), {"prepare": workshop.prepared, "model": workshop.able})
+    assert digests(directory)[SAMPLED] != digests(same)[SAMPLED]  # draws are seeded with the name
+
+
+def load_recipe_text(workshop: Workshop, text: str) -> Recipe:
+    path = workshop.root / "other.toml"
+    path.write_text(text)
+    return load_recipe(path)
+
+
+def verdicts(limits: Verifiers, tmp_path: Path, *attempts: Attempt) -> tuple[list[Verdict], int]:
+    """What the judge of a stage says, and how many processes it had for programs."""
+    with open_judge(limits, tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl") as judge:
+        return judge.judge(attempts), len(judge._code._pool.pids())
+
+
+def program(text: str) -> Attempt:
+    problem = Problem(text, ({"role": "user", "content": text},), "code", tests=(Test("", "1\n"),))
+    return Attempt(problem, f"<think>a</think>\n```python\n{text}\n```")
+
+
+def workers(workshop, tmp_path):
+    attempts = [program(f"import time; time.sleep(0.4); print({n})") for n in (1, 2, 3)]
+    counts = [verdicts(Verifiers(workers=n), tmp_path, *attempts)[1] for n in (1, 3)]
+    assert counts == [1, 3]
+
+
+def outcome(attempt: Attempt, tmp_path: Path, **limits: float) -> Outcome:
+    ((verdict,), _) = verdicts(Verifiers(**limits), tmp_path, attempt)
+    return verdict.outcome
+
+
+def code_seconds(workshop, tmp_path):
+    slow = program("import time\nwhile time.process_time() < 0.7: pass\nprint(1)")
+    assert outcome(slow, tmp_path, code_seconds=0.3) is Outcome.INCORRECT
+    assert outcome(slow, tmp_path, code_seconds=5.0) is Outcome.CORRECT
+
+
+def code_memory_mb(workshop, tmp_path):
+    large = program("held = bytearray(100 * 2**20)\nprint(1)")
+    assert outcome(large, tmp_path, code_memory_mb=64) is Outcome.INCORRECT
+    assert outcome(large, tmp_path, code_memory_mb=256) is Outcome.CORRECT
+
+
+def math_seconds(workshop, tmp_path):
+    problem = Problem("p", ({"role": "user", "content": "x"},), "math", answer="(x+1)^2")
+    attempt = Attempt(problem, "<think>a</think> \\boxed{x^2+2x+1}")
+    assert outcome(attempt, tmp_path, math_seconds=20.0) is Outcome.CORRECT
+    # With no time at all the reference cannot be compared with itself either: nobody's answer.
+    assert outcome(attempt, tmp_path, math_seconds=0.0001) is Outcome.UNSCORABLE
+
+
+def minimum_isolation(workshop, tmp_path, monkeypatch):
+    start = CodeGrader._start_at
+
+    def only_rlimits(self, level):
+        if level == "namespaces":
+            raise WorkerLost("unshare: Operation not permitted")
+        return start(self, level)
+
+    monkeypatch.setattr(CodeGrader, "_start_at", only_rlimits)
+    assert outcome(program("print(1)"), tmp_path, minimum_isolation="rlimits") is Outcome.CORRECT
+    with pytest.raises(VerifierError, match="minimum_isolation"):
+        outcome(program("print(1)"), tmp_path, minimum_isolation="namespaces")
+
+
+ADAMW, MUON = "optimizer.type=adamw", "optimizer.type=muon"
+STEEP = ("learning_rate=0.003", "validate_every=1", "iterations=3")
+"""Reinforcement that soon does harm, so that the best checkpoint is not the last."""
+BEST = "checkpoints.keep_best=true"
+PREPARE, EVALUATE, HARM = "prepare", "evaluate-sft", tuple(f"rl.{key}" for key in STEEP)
+
+PROOFS: dict[str, Proof] = {
+    "seed": differs("base", WEIGHTS, "seed=1"),
+    "threads": threads,
+    "microbatch_tokens": differs("sft", WEIGHTS, "microbatch_tokens=210"),
+    "world.seed": differs("world", "files/heldout/math.jsonl", "world.seed=1"),
+    "world.demonstrations": differs("world", "files/demonstrations/careful.jsonl", "world.demonstrations=50"),
+    "world.problems": differs("world", "files/problems/math.jsonl", "world.problems=30"),
+    "world.validation": differs("world", "files/validation/code.jsonl", "world.validation=5"),
+    "world.heldout": differs("world", "files/heldout/code.jsonl", "world.heldout=7"),
+    "model.type": model_type,
+    "model.hidden_size [tiny]": differs("base", WEIGHTS, "model.hidden_size=32"),
+    "model.layers [tiny]": differs("base", WEIGHTS, "model.layers=2"),
+    "model.heads [tiny]": differs("base", WEIGHTS, "model.heads=4"),
+    "model.path [pretrained]": model_path,
+    "model.gguf_file [pretrained]": model_gguf_file,
+    "model.chat_template [pretrained]": model_chat_template,
+    "model.dtype [pretrained]": model_dtype,
+    "data.source.NAME.name": source_name,
+    "data.source.NAME.path": differs(
+        PREPARE, "data/heldout.parquet", "data.source.math-heldout.path=world:validation/math.jsonl"
+    ),
+    "data.source.NAME.role": differs(PREPARE, "data/validation.parquet", "data.source.math-validation.role=heldout"),
+    "data.source.NAME.domain": source_domain,
+    "data.top_sources": differs(PREPARE, DEMONSTRATIONS, "data.top_sources=1"),
+    "data.deduplicate": differs(PREPARE, DEMONSTRATIONS, "data.deduplicate=false"),
+    "data.decontaminate_ngrams": differs(PREPARE, DEMONSTRATIONS, "data.decontaminate_ngrams=4"),
+    "data.correct_only": differs(PREPARE, DEMONSTRATIONS, 'data.correct_only=["*"]'),
+    "data.require_format": differs(
+        PREPARE,
+        DEMONSTRATIONS,
+        "data.require_format=false",
+        base=("data.source.sloppy.path=world:demonstrations/noise.jsonl",),
+    ),
+    "sft.epochs": sft("epochs=2"),
+    "sft.batch_tokens": sft("batch_tokens=700"),
+    "sft.max_tokens": sft("max_tokens=20", file="tokens.json"),
+    "sft.overlong": sft("overlong=cut", "max_tokens=20"),
+    "sft.learning_rate": sft("learning_rate=0.01"),
+    "sft.min_learning_rate": sft("min_learning_rate=0.001"),
+    "sft.warmup_steps": sft("warmup_steps=2"),
+    "sft.max_grad_norm": sft("max_grad_norm=0.01", ADAMW, "optimizer.beta2=0.999"),
+    "sft.save_every": sft("save_every=1", file=NAMES),
+    "sft.optimizer.type": sft(ADAMW),
+    "sft.optimizer.beta1 [adamw]": sft("optimizer.beta1=0.5", ADAMW),
+    "sft.optimizer.beta2 [adamw]": sft("optimizer.beta2=0.5", ADAMW),
+    "sft.optimizer.weight_decay [adamw]": sft("optimizer.weight_decay=0.5", ADAMW),
+    "sft.optimizer.momentum [muon]": sft("optimizer.momentum=0.5", MUON),
+    "sft.optimizer.adam_ratio [muon]": sft("optimizer.adam_ratio=0.5", MUON),
+    "sft.optimizer.weight_decay [muon]": sft("optimizer.weight_decay=0.5", MUON),
+    "rl.phase.NAME.name": phase_name,
+    "rl.phase.NAME.domains": rl('domains=["code"]', file=SAMPLED),
+    "rl.phase.NAME.iterations": rl("iterations=3", file=NAMES),
+    "rl.phase.NAME.problems_per_iteration": rl("problems_per_iteration=3", file=SAMPLED),
+    "rl.phase.NAME.group_size": rl("group_size=5", file=SAMPLED),
+    "rl.phase.NAME.problems_per_update": rl("problems_per_update=4"),
+    "rl.phase.NAME.learning_rate": rl("learning_rate=0.002"),
+    "rl.phase.NAME.warmup_steps": rl("warmup_steps=3"),
+    "rl.phase.NAME.max_grad_norm": rl("max_grad_norm=0.1", MUON),
+    "rl.phase.NAME.temperature": rl("temperature=0.5", file=SAMPLED),
+    "rl.phase.NAME.max_prompt_tokens": rl("max_prompt_tokens=30", file="dropped.jsonl"),
+    "rl.phase.NAME.max_completion_tokens": rl("max_completion_tokens=12", file=SAMPLED),
+    "rl.phase.NAME.overlong": rl("overlong=incorrect", file=SAMPLED),
+    "rl.phase.NAME.sft_loss_weight": rl("sft_loss_weight=0.5"),
+    "rl.phase.NAME.filter_zero_advantage": rl("filter_zero_advantage=true", "group_size=2"),
+    "rl.phase.NAME.aggregation": rl("aggregation=sequence_mean"),
+    "rl.phase.NAME.validate_every": rl("validate_every=1", file=ROWS),
+    "rl.phase.NAME.save_every": rl("save_every=1", "validate_every=4", "iterations=3", file=NAMES),
+    "rl.phase.NAME.objective.type": rl("objective.type=reinforce"),
+    "rl.phase.NAME.objective.clip_low [gppo]": rl("objective.clip_low=0.001"),
+    "rl.phase.NAME.objective.clip_high [gppo]": rl("objective.clip_high=0.001"),
+    "rl.phase.NAME.objective.clip_low [ppo_clip]": rl("objective.clip_low=0.001", "objective.type=ppo_clip"),
+    "rl.phase.NAME.objective.clip_high [ppo_clip]": rl("objective.clip_high=0.001", "objective.type=ppo_clip"),
+    "rl.phase.NAME.objective.clip_low [cispo]": rl("objective.clip_low=0.001", "objective.type=cispo"),
+    "rl.phase.NAME.objective.clip_high [cispo]": rl("objective.clip_high=0.001", "objective.type=cispo"),
+    "rl.phase.NAME.optimizer.type": rl(MUON),
+    "rl.phase.NAME.optimizer.beta1 [adamw]": rl("optimizer.beta1=0.5"),
+    "rl.phase.NAME.optimizer.beta2 [adamw]": rl("optimizer.beta2=0.5"),
+    "rl.phase.NAME.optimizer.weight_decay [adamw]": rl("optimizer.weight_decay=0.5"),
+    "rl.phase.NAME.optimizer.momentum [muon]": rl("optimizer.momentum=0.5", MUON),
+    "rl.phase.NAME.optimizer.adam_ratio [muon]": rl("optimizer.adam_ratio=0.5", MUON),
+    "rl.phase.NAME.optimizer.weight_decay [muon]": rl("optimizer.weight_decay=0.5", MUON),
+    "rl.phase.NAME.reward.format_penalty": rl("reward.format_penalty=0.1"),
+    "rl.phase.NAME.reward.code": rl("reward.code=hard", phase="code"),
+    "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
+    "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
+    "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),
+    "evaluation.max_completion_tokens": differs(EVALUATE, ANSWERED, "evaluation.max_completion_tokens=9"),
+    "evaluation.validation_samples": differs("rl-math", ROWS, "evaluation.validation_samples=3"),
+    "verifiers.workers": workers,
+    "verifiers.math_seconds": math_seconds,
+    "verifiers.code_seconds": code_seconds,
+    "verifiers.code_memory_mb": code_memory_mb,
+    "verifiers.minimum_isolation": minimum_isolation,
+    "engine.slots": slots,
+    "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
+    "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
+    "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),
+    "checkpoints.keep_rollouts": differs("rl-math", NAMES, "checkpoints.keep_rollouts=1"),
+}
+
+
+def test_every_key_has_a_proof():
+    assert sorted(PROOFS) == sorted(leaves(Recipe))
+
+
+BASES = sorted({(proof.stage, proof.base) for proof in PROOFS.values() if isinstance(proof, Differs)})
+
+
+@pytest.mark.parametrize(("stage", "base"), BASES, ids=[" ".join((stage, *base)) for stage, base in BASES])
+def test_the_same_recipe_gives_the_same_files(stage, base, workshop):
+    assert digests(workshop.make(stage, base)) == workshop.files(stage, base)
+
+
+@pytest.mark.parametrize("key", PROOFS)
+def test_the_key_changes_what_it_says(key, request):
+    proof = PROOFS[key]
+    fixtures = ["workshop"] if isinstance(proof, Differs) else proof.__code__.co_varnames[: proof.__code__.co_argcount]
+    proof(**{name: request.getfixturevalue(name) for name in fixtures})
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("overlong", ("incorrect", "mask", "soft")),
+        ("aggregation", ("token_mean", "group_token_mean", "sequence_mean")),
+        ("objective.type", ("gppo", "ppo_clip", "cispo", "reinforce")),
+    ],
+)
+def test_no_two_choices_are_the_same(key, values, workshop):
+    narrow = ("objective.clip_high=0.001", "objective.clip_low=0.001", "problems_per_update=2")
+    models = []
+    for value in values:
+        base = narrow[2:] if value == "reinforce" else narrow
+        models.append(
+            workshop.files("rl-math", tuple(f"rl.phase.math.{k}" for k in (f"{key}={value}", *base)))[WEIGHTS]
+        )
+    assert len(set(models)) == len(values)
+
+
+def test_patience_stops_early_and_the_best_checkpoint_is_handed_on(workshop):
+    directory = workshop.make("rl-math", (*HARM, BEST, "checkpoints.patience=1", "checkpoints.keep_last=9"))
+    rows = read_jsonl(directory / ROWS)
+    assert len(rows) == 2
+    files = digests(directory)
+    assert files[WEIGHTS] == files["checkpoints/000001/model.safetensors"]
