@@ -100,14 +100,17 @@ def test_muon_moves_matrices_by_orthogonal_steps():
 
 
 def test_muon_momentum_is_nesterovs():
-    """Against a loop of our own: B = m B + (1 - m) g, direction (1 - m) g + m B, orthogonalised by the quintic."""
+    """Beside AdamW with betas .9 and .95 on the bias, against a loop of our own: B = m B + (1 - m) g, direction (1 - m) g + m B, orthogonalised by the quintic."""
     torch.manual_seed(0)
     model = nn.Linear(6, 4, bias=True)
     optimizer = build_optimizer(model, Muon(momentum=0.9, weight_decay=0.3))
     optimizer.set_learning_rate(0.05)
     p, buffer = model.weight.detach().clone(), torch.zeros(4, 6)
+    bias, m, v = model.bias.detach().clone(), 0, 0
     for seed in range(3):
         fill_gradients(model, seed)
+        m, v = 0.9 * m + 0.1 * model.bias.grad, 0.95 * v + 0.05 * model.bias.grad**2
+        bias = bias - 0.05 * 0.15 * m / (1 - 0.9 ** (seed + 1)) / (v / (1 - 0.95 ** (seed + 1))).sqrt()
         buffer = 0.9 * buffer + 0.1 * model.weight.grad
         x = 0.1 * model.weight.grad + 0.9 * buffer
         x = x / x.norm()
@@ -117,6 +120,7 @@ def test_muon_momentum_is_nesterovs():
         p = p * (1 - 0.05 * 0.3) - 0.05 * x
         optimizer.step()
         torch.testing.assert_close(model.weight.detach(), p, rtol=0, atol=0.05 * 0.03 * (seed + 1))  # torch's is bf16
+        torch.testing.assert_close(model.bias.detach(), bias)
 
 
 def test_momentum_and_betas_are_read():

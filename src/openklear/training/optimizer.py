@@ -61,13 +61,12 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken: further steps have the same bits."""
+        """Continue where `state_dict` was taken: with the weights of then, further steps have the same bits."""
         for (part, _), saved in zip(self._parts, state["parts"], strict=True):
             part.load_state_dict(saved)
         with torch.no_grad():
-            for (parameter, master), saved in zip(self._masters, state["masters"], strict=True):
+            for (_, master), saved in zip(self._masters, state["masters"], strict=True):
                 master.copy_(saved)
-                parameter.copy_(master)
 
 
 def build_optimizer(model: nn.Module, settings: AdamW | Muon) -> Optimizer:

@@ -93,8 +93,6 @@ def policy_gradient(
     imitated = sum(n for n, s in zip(lengths, sequences, strict=True) if s.correct)
     policy_losses, sft_losses, sums = [], [], None
     for number, rows in enumerate(microbatches):
-        if not any(lengths[i] for i in rows):
-            continue
         batch = _policy_batch([sequences[i] for i in rows], model.device)
         logprobs, entropies = sequence_logprobs(model, batch.ids, batch.loss_mask, temperature=temperature)
         loss = AGGREGATIONS[aggregation](
@@ -125,8 +123,6 @@ def supervised_gradient(
     lengths = _loss_tokens(rows, microbatches)
     losses = []
     for number, chosen in enumerate(microbatches):
-        if not any(lengths[i] for i in chosen):
-            continue
         ids, mask = _tokens([rows[i] for i in chosen], model.device)
         logprobs, _ = sequence_logprobs(model, ids, mask, entropy=False)
         loss = negative_log_likelihood(logprobs, mask, sum(lengths))
@@ -146,11 +142,9 @@ def reference_logprobs(
 
     Given the micro-batches that `policy_gradient` gets next, they have the bits that it computes: log r is exactly 0.
     """
-    lengths = _loss_tokens(sequences, microbatches)
+    _loss_tokens(sequences, microbatches)
     found = [np.zeros(len(s.ids), dtype=np.float32) for s in sequences]
     for rows in microbatches:
-        if not any(lengths[i] for i in rows):
-            continue
         ids, mask = _tokens([sequences[i] for i in rows], model.device)
         logprobs, _ = sequence_logprobs(model, ids, mask, temperature=temperature, entropy=False)
         for i, row in zip(rows, logprobs.cpu().numpy(), strict=True):
