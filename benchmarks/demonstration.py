@@ -104,7 +104,9 @@ def rows(seed: int, main: Path, longer: Path | None, noise: Path | None) -> list
             continue
         for domain, stage in zip(("math", "code"), stages, strict=True):
             gain = paired_difference(table(main, "sft", domain), table(root, stage, domain))
-            lines.append(f"| {seed} | {domain}, {name} | | | | {level(root, stage, domain)} | from sft {points(gain)} |")
+            lines.append(
+                f"| {seed} | {domain}, {name} | | | | {level(root, stage, domain)} | from sft {points(gain)} |"
+            )
     return lines
 
 

@@ -1,9 +1,9 @@
 """Runs the `openklear` command and kills it with SIGKILL at a chosen moment; the product has no hooks for this.
 
-    python kill_at.py count FILE -- run RECIPE --output DIR     write how often each kind of moment came
-    python kill_at.py rename:17 -- run RECIPE --output DIR      die between the 17th write and its rename
-    python kill_at.py half-save:2 -- ...                        die with the 2nd optimizer file half written
-    python kill_at.py sync:9 / step:5 / sample:3 -- ...         die after an fsync, in an optimizer step, while sampling
+python kill_at.py count FILE -- run RECIPE --output DIR     write how often each kind of moment came
+python kill_at.py rename:17 -- run RECIPE --output DIR      die between the 17th write and its rename
+python kill_at.py half-save:2 -- ...                        die with the 2nd optimizer file half written
+python kill_at.py sync:9 / step:5 / sample:3 -- ...         die after an fsync, in an optimizer step, while sampling
 """
 
 import json

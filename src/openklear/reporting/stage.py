@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from openklear import __version__, progress
 from openklear.data.store import prepared, read_problems
+from openklear.objectives.diagnostics import RATIO_EDGES
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.reporting import charts
@@ -60,6 +61,7 @@ class Part:
     name: str
     text: str
     figures: tuple[Markup, ...]
+    histogram: Markup | None = None
     rollouts: tuple[ShownRollout, ...] = ()
 
 
@@ -137,8 +139,20 @@ def _parts(root: Path, recipe: Recipe) -> list[Part]:
             f"{int(sum(r['updates'] for r in rows)):,} updates."
         )
         figures = _figures(rows, RL_PANELS, "iteration")
-        parts.append(Part(stage.name, text, figures, tuple(shown_rollouts(stage, recipe, phase, problems))))
+        shown = tuple(shown_rollouts(stage, recipe, phase, problems))
+        parts.append(Part(stage.name, text, figures, _ratios(rows), shown))
     return parts
+
+
+def _ratios(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """All updates of a phase in one histogram of ratios; None where there was no update."""
+    counts = {
+        label: [sum(column) for column in zip(*(r[key] for r in rows if key in r), strict=True)]
+        for label, key in (("A > 0", "ratio_histogram_positive"), ("A < 0", "ratio_histogram_negative"))
+    }
+    if not any(counts.values()):
+        return None
+    return Markup(charts.histogram("Ratio to the policy before the updates, all tokens", RATIO_EDGES, counts))
 
 
 def _figures(

@@ -97,9 +97,9 @@ def hand_on(stage: Path, place: Place, loaded: LoadedModel, keep: Checkpoints) -
 
 
 def needed_bytes(loaded: LoadedModel) -> int:
-    """What a checkpoint takes on disk: the weights, and two fp32 moments of them."""
+    """What a checkpoint takes on disk: the weights, two fp32 moments of them, and fp32 masters of shorter types."""
     parameters: Iterator[torch.nn.Parameter] = loaded.model.parameters()
-    return sum(p.numel() * (p.element_size() + 8) for p in parameters) + 1_000_000
+    return sum(p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in parameters) + 1_000_000
 
 
 def _prune(stage: Path, place: Place, keep: Checkpoints) -> None:
