@@ -74,7 +74,7 @@ def test_nested(clock, capsys):
         with progress.task("sample", 2, "rollouts") as inner:
             inner(2)
         outer()
-    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["rl", "sample", "sample", "rl"]
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["sample", "rl"]
 
 
 def test_say_is_literal_and_one_line(capsys):
@@ -139,3 +139,10 @@ def test_bars_are_put_away_after_an_error(monkeypatch):
 )
 def test_duration(seconds, text):
     assert progress.duration(seconds) == text
+
+
+def test_the_end_is_told_once(clock, capsys):
+    with progress.task("sft", total=1, unit="steps") as advance:
+        clock(11)
+        advance()
+    assert [line for line in capsys.readouterr().err.splitlines() if "1/1" in line] == ["sft: 1/1 steps in 11 s"]

@@ -334,3 +334,14 @@ def test_override_of_a_list_that_is_not_there(tmp_path):
 def test_unclaimed_faults_do_not_blame_an_override(tmp_path):
     said = faults(tmp_path, GOOD.replace("epochs = 2", "epochs = 0"), "seed=3")
     assert "--set" not in said
+
+
+def test_a_fault_is_told_where_it_was_written(tmp_path):
+    text = GOOD.replace("[rl]", "[rl]\niterations = 5").replace('objective.type = "reinforce"', "iterations = 0")
+    assert "rl.phase.math.iterations: must be a whole number > 0, not 0" in faults(tmp_path, text)
+
+
+def test_a_rule_does_not_blame_an_override_below_it(tmp_path):
+    text = GOOD.replace('role = "heldout"', 'role = "validation"')
+    said = faults(tmp_path, text, "data.source.careful.domain=math")
+    assert "data.source: no source has" in said
