@@ -51,7 +51,7 @@ def accuracy(scores: Sequence[Row]) -> str:
     domains = list(dict.fromkeys(r["domain"] for r in rows))
     base = alt.Chart(_inline(rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
-        xOffset=alt.XOffset("domain:N", sort=domains, scale=alt.Scale(paddingOuter=3)),
+        xOffset=alt.XOffset("domain:N", sort=domains, scale=alt.Scale(paddingOuter=1)),
         color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[DOMAIN_COLOURS[d] for d in domains])),
     )
     axis = alt.Axis(format="%", title=f"held-out avg@{rows[0]['k']}" if rows else "")

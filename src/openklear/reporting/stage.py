@@ -150,7 +150,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
         label: [sum(column) for column in zip(*(r[key] for r in rows if key in r), strict=True)]
         for label, key in (("A > 0", "ratio_histogram_positive"), ("A < 0", "ratio_histogram_negative"))
     }
-    if not any(counts.values()):
+    if not any(any(column) for column in counts.values()):
         return None
     return Markup(charts.histogram("Ratio to the policy before the updates, all tokens", RATIO_EDGES, counts))
 
