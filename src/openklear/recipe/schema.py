@@ -18,6 +18,7 @@ from openklear.types import Domain
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
@@ -109,8 +110,8 @@ class AdamW(Section):
     """AdamW with fp32 state; no weight decay on norms and embeddings."""
 
     type: Literal["adamw"] = Field("adamw", description="AdamW on every parameter")
-    beta1: Share = Field(0.9, description="decay of the first moment")
-    beta2: Share = Field(0.95, description="decay of the second moment")
+    beta1: Decay = Field(0.9, description="decay of the first moment")
+    beta2: Decay = Field(0.95, description="decay of the second moment")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="decoupled weight decay")
 
 
@@ -118,7 +119,7 @@ class Muon(Section):
     """Muon on the 2-D matrices of the blocks, AdamW (betas 0.9, 0.95) on the rest."""
 
     type: Literal["muon"] = Field("muon", description="Muon on matrices, AdamW on norms and embeddings")
-    momentum: Share = Field(0.95, description="Nesterov momentum of Muon")
+    momentum: Decay = Field(0.95, description="Nesterov momentum of Muon")
     adam_ratio: Annotated[float, Field(gt=0.0)] = Field(0.15, description="learning rate of the AdamW part over Muon's")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="decoupled weight decay of the matrices")
 
@@ -130,7 +131,9 @@ class Sft(Section):
     """Supervised fine-tuning: token-mean loss on response tokens, cosine schedule (report: 8e-5 to 4e-5, 4 epochs)."""
 
     epochs: Positive = Field(4, description="passes over the demonstrations")
-    batch_tokens: Positive = Field(8192, description="tokens an optimizer step, prompt and response, at most")
+    batch_tokens: Positive = Field(
+        131072, description="tokens an optimizer step, prompt and response, at most; a longer row is a step of its own"
+    )
     max_tokens: Positive = Field(32768, description="longest demonstration in tokens")
     overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(8e-5, description="peak learning rate")
@@ -273,7 +276,7 @@ class Recipe(Section):
 
     seed: int = Field(0, description="seed of initial weights, data order and every rollout")
     threads: Positive = Field(1, description="CPU threads of torch; part of the result's bits")
-    microbatch_tokens: Positive = Field(8192, description="padded tokens in memory at once while training, at most")
+    microbatch_tokens: Positive = Field(32768, description="padded tokens in memory at once while training, at most")
     world: World | None = Field(None, description="write the demo world first")
     model: Model = Field(description="the model that is trained")
     data: Data = Field(description="sources and curation")
