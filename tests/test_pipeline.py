@@ -203,15 +203,6 @@ def test_a_stage_reads_no_section_of_the_recipe_that_it_does_not_depend_on(name)
     assert read & set(Recipe.model_fields) <= declared
 
 
-def test_computed_lengths_are_those_that_the_stages_use():
-    from openklear import lengths
-    from openklear.evaluation.stage import max_prompt_tokens
-    from openklear.models.base import max_positions
-
-    for of in (small_recipe(), small_recipe().model_copy(update={"rl": None})):
-        assert (lengths.max_positions(of), lengths.max_prompt_tokens(of)) == (max_positions(of), max_prompt_tokens(of))
-
-
 # ---- running
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from openklear import lengths
 from openklear.errors import NoSpace
 from openklear.models import base
 from openklear.models.loading import load_model, weights_hash
@@ -37,7 +38,7 @@ def phase(prompt, completion):
     ],
 )
 def test_max_positions(arguments, expected):
-    assert base.max_positions(recipe(**arguments)) == expected
+    assert lengths.max_positions(recipe(**arguments)) == expected
 
 
 def context(tmp_path, **arguments):

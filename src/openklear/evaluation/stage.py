@@ -18,9 +18,11 @@ import numpy as np
 from openklear import progress
 from openklear.collect import Collector, EncodedProblem, Sampling, encode_problems, open_judge
 from openklear.data.store import prepared, read_problems
+from openklear.errors import DataError
 from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
+from openklear.lengths import max_prompt_tokens
 from openklear.models.loading import load_model
-from openklear.recipe.schema import Recipe, RewardScheme
+from openklear.recipe.schema import RewardScheme
 from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rundir import whole_directory, write_json
@@ -38,6 +40,12 @@ def run(context: StageContext) -> None:
     heldout = read_problems(prepared(context.inputs["prepare"]).heldout)
     problems, dropped = encode_problems(loaded, heldout, max_prompt_tokens(recipe))
     write_json(context.directory / "dropped.json", [{"id": p.id, "reason": why} for p, why in dropped])
+    if not problems:
+        raise DataError(
+            f"{context.name}: no held-out problem can be asked; the first of {len(dropped)}: {dropped[0][1]}; raise it"
+        )
+    if dropped:
+        progress.say(f"{context.name}: {len(dropped)} held-out problems have too long a prompt; see dropped.json")
     with ExitStack() as stack:
         judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl"))
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
@@ -52,13 +60,6 @@ def run(context: StageContext) -> None:
                 f"{stage}: {row['domain']} avg@{row['k']} {row['value']:.1%} "
                 f"[{row['low']:.1%}, {row['high']:.1%}] on {row['problems']} problems"
             )
-
-
-def max_prompt_tokens(recipe: Recipe) -> int:
-    """The longest prompt any phase takes; without RL what the SFT rows may be."""
-    if recipe.rl is not None:
-        return max(phase.max_prompt_tokens for phase in recipe.rl.phase)
-    return recipe.sft.max_tokens if recipe.sft is not None else 4096
 
 
 def _parts(context: StageContext, collector: Collector, problems: Sequence[EncodedProblem]) -> list[list[RolloutGroup]]:

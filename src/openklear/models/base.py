@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from openklear.lengths import max_positions
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
 from openklear.recipe.schema import Recipe, TinyModel
 from openklear.rundir import require_space, whole_directory
 from openklear.stage import StageContext
-
-_ROUNDING = 64
 
 
 def run(context: StageContext) -> None:
@@ -23,17 +22,6 @@ def run(context: StageContext) -> None:
     require_space(target, size, "the base model")
     with whole_directory(target) as partial:
         save_model(loaded, partial)
-
-
-def max_positions(recipe: Recipe) -> int:
-    """Positions that a tiny model needs for the recipe's longest sequence, rounded up to a multiple of 64."""
-    phases = recipe.rl.phase if recipe.rl is not None else ()
-    longest_prompt = max((phase.max_prompt_tokens for phase in phases), default=0)
-    lengths = [longest_prompt + recipe.evaluation.max_completion_tokens]
-    lengths += [phase.max_prompt_tokens + phase.max_completion_tokens for phase in phases]
-    if recipe.sft is not None:
-        lengths.append(recipe.sft.max_tokens)
-    return -(-max(lengths) // _ROUNDING) * _ROUNDING
 
 
 def _model_of(recipe: Recipe) -> LoadedModel:

@@ -17,7 +17,7 @@ from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.reporting import charts
 from openklear.reporting.tokens import ShownRollout, shown_rollouts
-from openklear.rundir import read_json, read_jsonl, write_atomic
+from openklear.rundir import read_json, read_jsonl, stage_record, write_atomic
 from openklear.stage import StageContext
 
 SFT_PANELS: tuple[tuple[str, dict[str, str], str], ...] = (
@@ -92,7 +92,7 @@ def render(root: Path, recipe: Recipe) -> str:
         parts=_parts(root, recipe),
         funnel=funnel,
         funnel_figure=Markup(charts.funnel(funnel)),
-        seconds_figure=Markup(charts.seconds(_seconds(root))),
+        seconds_figure=Markup(charts.seconds(_seconds(root, recipe))),
         recipe_text=resolved_toml(recipe),
         manifest=read_json(root / "manifest.json"),
     )
@@ -114,9 +114,9 @@ def model_stages(recipe: Recipe) -> list[str]:
     return ["base", *(["sft"] if recipe.sft else []), *(f"rl-{p.name}" for p in phases)]
 
 
-def _seconds(root: Path) -> dict[str, float]:
-    stages = sorted(root.glob("*/stage.json"), key=lambda p: p.stat().st_mtime)
-    return {p.parent.name: read_json(p).get("seconds", 0.0) for p in stages if p.parent.name != "report"}
+def _seconds(root: Path, recipe: Recipe) -> dict[str, float]:
+    names = ["world", "prepare", *(n for model in model_stages(recipe) for n in (model, f"evaluate-{model}"))]
+    return {name: record["seconds"] for name in names if (record := stage_record(root / name)) is not None}
 
 
 def _parts(root: Path, recipe: Recipe) -> list[Part]:
