@@ -32,8 +32,9 @@ State = Literal["reuse", "run", "continue", "redo", "blocked"]
 class PlannedStage:
     """What a run would do with a stage.
 
-    reuse: finished, nothing changed; run: not begun; continue: begun, nothing changed; redo: finished, but something
-    changed, so it is moved aside and run anew; blocked: begun, but something changed (StageChanged).
+    reuse: finished, nothing changed; run: not begun; continue: begun, nothing changed; redo: finished, or failed before
+    it did any work, but something changed, so it is moved aside and run anew; blocked: its work is under way, but
+    something changed (StageChanged).
     """
 
     name: str
@@ -116,7 +117,12 @@ def _state(directory: Path, parts: Parts) -> tuple[State, list[str]]:
         return ("reuse" if finished else "continue"), []
     if not finished and not _left_behind(directory):
         return "run", []  # it failed before it left anything: there is nothing to lose
-    return ("redo" if finished else "blocked"), difference(record["parts"], parts)
+    return ("redo" if finished or not _worked(directory) else "blocked"), difference(record["parts"], parts)
+
+
+def _worked(directory: Path) -> bool:
+    """Whether an unfinished stage has done work: that stands in directories, its files only tell what it met."""
+    return any(path.is_dir() for path in _left_behind(directory))
 
 
 def _left_behind(directory: Path) -> list[Path]:
@@ -201,7 +207,7 @@ def _current(every: Sequence[Stage], parts: Mapping[str, Parts], root: Path) -> 
 
 
 def _set_aside(directory: Path, why: Sequence[str]) -> None:
-    """Move a finished stage that something changed under to superseded/NAME-FINGERPRINT."""
+    """Move a stage that something changed under to superseded/NAME-FINGERPRINT."""
     record = rundir.read_json(directory / "stage.json")
     place = directory.parent / "superseded" / f"{directory.name}-{record['fingerprint'][:8]}"
     place.parent.mkdir(exist_ok=True)

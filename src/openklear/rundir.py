@@ -39,7 +39,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-        except OSError:
+        except BaseException:  # an interrupt too: what is half written must not stay
             partial.unlink(missing_ok=True)
             raise
         fsync_directory(path.parent)
@@ -124,7 +124,9 @@ def lock(root: Path) -> Iterator[None]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
+        if _is_disk_full(error):
+            raise
         raise UsageError(f"cannot use {root} as a run directory: {error.strerror}; choose another --output") from error
     _held_locks.add(descriptor)
     try:

@@ -83,7 +83,8 @@ def recipe_of(directory: Path, files: dict[str, Any] = FILES, **data: Any) -> Re
         rows = [{"domain": "math", **row} if domain is None else row for row in rows]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         sources.append(Source(name=name, path=str(path), role=role, domain=domain))
-    phase = Phase(name="all", domains=("math", "code"), max_prompt_tokens=10, max_completion_tokens=10)
+    lengths = {"max_prompt_tokens": 10, "max_completion_tokens": 10}
+    phase = Phase(name="all", domains=("math", "code"), problems_per_iteration=2, problems_per_update=1, **lengths)
     return Recipe(
         model=TinyModel(),
         data=Data(source=tuple(sources), **data),

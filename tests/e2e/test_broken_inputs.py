@@ -382,25 +382,26 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
 
 
 @pytest.mark.parametrize(
-    ("mistake", "stage"),
+    ("command", "mistake", "stage"),
     [
-        ("rl.max_prompt_tokens=1", "evaluate-base"),
-        ("sft.max_tokens=4", "sft"),
-        ("data.require_format=true", "prepare"),
+        ("evaluate", "rl.max_prompt_tokens=1", "evaluate-base"),
+        ("rl", "rl.max_prompt_tokens=1", "rl-math"),
+        ("rl", "sft.max_tokens=4", "sft"),
+        ("rl", "data.require_format=true", "prepare"),
     ],
 )
-def test_who_does_as_the_message_says_goes_on(mistake, stage, desk, capsys):
+def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, capsys):
     """The stage that stopped has begun under the old recipe, but has done nothing that could be lost."""
     if stage == "prepare":
         emptied_by_curation(desk)
         desk.set('data.correct_only=["*"]')  # its verdicts stand beside the data when the next step finds nothing
     else:
         desk.set(mistake)
-    code, said = told(capsys, desk.arguments("rl"))
+    code, said = told(capsys, desk.arguments(command))
     assert code == 2, said
     assert json.loads((desk.output / stage / "stage.json").read_text())["state"] == "unfinished"
     desk.sets.clear()
-    code, said = told(capsys, desk.arguments("rl"))
+    code, said = told(capsys, desk.arguments(command))
     assert code == 0, said
     assert (desk.output / "rl-math/model/model.safetensors").is_file()
 

@@ -98,6 +98,12 @@ def require_rows(recipe: Recipe, datasets: Datasets, funnel: Funnel) -> None:
     for phase in recipe.rl.phase if recipe.rl else ():
         for domain in phase.domains:
             funnel.require("problems", datasets["problems"], domain, f'the RL phase "{phase.name}" trains on them')
+        count = sum(row.problem.domain in phase.domains for row in datasets["problems"])
+        if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
+            raise DataError(
+                f"{count} problems are left for the RL phase {phase.name}, fewer than its problems_per_iteration = "
+                f"{phase.problems_per_iteration}; lower it or add problems"
+            )
 
 
 def write(directory: Path, datasets: Datasets, funnel: Funnel) -> None:

@@ -97,8 +97,9 @@ def _problems(
     write_jsonl_atomic(context.directory / "dropped.jsonl", [{"id": p.id, "reason": why} for p, why in dropped])
     if len(kept) < phase.problems_per_iteration:
         raise DataError(
-            f"{context.name}: {len(kept)} problems (of {len(chosen)}; {len(dropped)} have too long a prompt) are fewer "
-            f"than problems_per_iteration = {phase.problems_per_iteration}; lower it or add problems"
+            f"{context.name}: {len(kept)} problems (of {len(chosen)}; {len(dropped)} have a prompt over "
+            f"max_prompt_tokens = {phase.max_prompt_tokens}) are fewer than problems_per_iteration = "
+            f"{phase.problems_per_iteration}; lower the latter, raise the former, or add problems"
         )
     validation = for_domains(read_problems(paths.validation), phase.domains)
     return kept, encode_problems(loaded, validation, phase.max_prompt_tokens)[0]
