@@ -10,6 +10,7 @@ Finished runs are reused. Differences are paired over held-out problems, with 95
 
 import argparse
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,8 +75,11 @@ def more_sft(output: Path, seed: int, main: Path) -> Path:
     return root
 
 
-def shuffled(output: Path, seed: int) -> Path:
+def shuffled(output: Path, seed: int, main: Path) -> Path:
     root, real = output / f"seed-{seed}-shuffled", collect.open_judge
+    for stage in ("world", "prepare", "base", "evaluate-base", "sft", "evaluate-sft"):  # the same up to here
+        if not (root / stage).exists():
+            shutil.copytree(main / stage, root / stage)
     rl.open_judge = lambda *arguments: ShuffledJudge(real(*arguments), seed)
     try:
         run_pipeline(load_recipe(RECIPE, [f"seed={seed}"]), root)
@@ -120,7 +124,7 @@ def main() -> None:
     for seed in arguments.seeds:
         root = main_run(arguments.output, seed)
         longer = more_sft(arguments.output, seed, root) if "more-sft" in arguments.controls else None
-        noise = shuffled(arguments.output, seed) if "shuffled" in arguments.controls else None
+        noise = shuffled(arguments.output, seed, root) if "shuffled" in arguments.controls else None
         lines += rows(seed, root, longer, noise)
     print("\n".join(lines))
 
