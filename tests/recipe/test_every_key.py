@@ -237,6 +237,7 @@ def source_domain(workshop, tmp_path):
 
     def domains(value: str) -> list[str]:
         change = (f"data.source.math-problems.path={path}", f"data.source.math-problems.domain={value}")
+        change += ("rl.problems_per_iteration=1", "rl.problems_per_update=1")
         rows = pq.read_table(workshop.make("prepare", change) / "data/problems.parquet").to_pylist()
         return [row["domain"] for row in rows if row["source"] == "math-problems"]
 

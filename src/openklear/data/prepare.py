@@ -101,8 +101,8 @@ def require_rows(recipe: Recipe, datasets: Datasets, funnel: Funnel) -> None:
         count = sum(row.problem.domain in phase.domains for row in datasets["problems"])
         if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
             raise DataError(
-                f"{count} problems are left for the RL phase {phase.name}, fewer than its problems_per_iteration = "
-                f"{phase.problems_per_iteration}; lower it or add problems"
+                f"the RL phase {phase.name} takes problems_per_iteration = {phase.problems_per_iteration} problems at "
+                f"a time, but {count} are left for it; lower it or add problems"
             )
 
 
