@@ -25,6 +25,9 @@ from openklear.stage import StageContext
 from openklear.stages import Stage, Through, select, stages
 from openklear.summary import write_summary
 
+DATA = {"world": "files", "prepare": "data"}
+"""Stages that leave data -> where in their directory it lies; its hashes go into the manifest."""
+
 State = Literal["reuse", "run", "continue", "redo", "blocked"]
 
 
@@ -153,8 +156,14 @@ def _begin(recipe: Recipe, root: Path, every: Sequence[Stage], parts: Mapping[st
         _set_up_torch(recipe.threads)
     data = {k: v for stage in every for k, v in parts[stage.name]["inputs"].items() if k not in stage.inputs}
     rundir.write_atomic(root / "recipe.toml", resolved_toml(recipe))
-    facts = manifest(root, seed=recipe.seed, threads=recipe.threads, data=data)
+    facts = manifest(root, seed=recipe.seed, threads=recipe.threads, data=data | _own_data(root))
     rundir.write_json(root / "manifest.json", facts)
+
+
+def _own_data(root: Path) -> dict[str, str]:
+    """Hashes of the data that the run itself made: the demo world's files, and what curation left."""
+    made = ((name, root / name / below) for name, below in DATA.items())
+    return {label: text for name, path in made if path.is_dir() for label, text in hash_files(name, path).items()}
 
 
 def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root: Path) -> None:
@@ -176,6 +185,9 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
             importlib.import_module(stage.module).run(context)
         if stage.model:
             record["weights"] = _weights_hash(directory / "model")
+    if stage.name in DATA:
+        facts = rundir.read_json(root / "manifest.json")
+        rundir.write_json(root / "manifest.json", {**facts, "data": facts["data"] | _own_data(root)})
 
 
 @contextmanager

@@ -17,6 +17,7 @@ PALETTE = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2"]
 
 _CONFIG: dict[str, Any] = {
     "background": None,
+    "padding": {"left": 24, "right": 24, "top": 5, "bottom": 5},  # browsers' fonts are wider than the one measured with
     "font": "ui-sans-serif, system-ui, Helvetica, Arial, sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -74,12 +75,18 @@ def by_level(scores: Sequence[Row]) -> str:
             x=alt.X("level:N", title="level", axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("stage:N", sort=stages),
             y=alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="avg@k")),
-            color=alt.Color("stage:N", sort=stages),
+            color=alt.Color("stage:N", sort=stages, scale=alt.Scale(domain=stages, range=_shades(len(stages)))),
         )
         .properties(width=330, height=190)
         .facet(column=alt.Column("domain:N", sort=list(DOMAIN_COLOURS)))
     )
     return svg(chart)
+
+
+def _shades(count: int) -> list[str]:
+    """From pale to dark, for what has an order; more than six repeat the darkest."""
+    shades = ["#cbd5e1", "#93c5fd", "#3b82f6", "#1d4ed8", "#1e3a8a", "#172554"]
+    return [shades[min(i, len(shades) - 1)] for i in range(count)]
 
 
 def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form: str = "~g") -> str | None:

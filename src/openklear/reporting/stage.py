@@ -99,10 +99,17 @@ def render(root: Path, recipe: Recipe) -> str:
 
 
 def headline(scores: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each domain the first and the last avg@k, in the order of the stages."""
+    """For each domain its avg@k, in the order of the stages; the first and the last stand out."""
     rows = [r for r in scores if r["metric"] == "avg" and r["level"] is None and r["value"] is not None]
     return [
-        {"domain": domain, "k": mine[0]["k"], "problems": mine[0]["problems"], "first": mine[0], "last": mine[-1]}
+        {
+            "domain": domain,
+            "k": mine[0]["k"],
+            "problems": mine[0]["problems"],
+            "rows": mine,
+            "first": mine[0],
+            "last": mine[-1],
+        }
         for domain in dict.fromkeys(r["domain"] for r in rows)
         for mine in [[r for r in rows if r["domain"] == domain]]
     ]
