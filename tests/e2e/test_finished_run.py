@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.e2e.conftest import MINI
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from openklear.data.store import prepared, read_problems
@@ -15,7 +16,6 @@ from openklear.pipeline import plan, run_pipeline
 from openklear.recipe.load import load_recipe
 from openklear.rollout.records import read_rollouts
 from openklear.training import checkpoint
-from tests.e2e.conftest import MINI
 
 pytestmark = pytest.mark.slow
 MODELS = ("base", "sft", "rl-math", "rl-code")
