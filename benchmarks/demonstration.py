@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openklear import collect
+from openklear import judging
 from openklear.data.store import prepared, read_problems
 from openklear.evaluation.statistics import Estimate, Table, correctness, paired_difference
 from openklear.pipeline import run_pipeline
@@ -76,7 +76,7 @@ def more_sft(output: Path, seed: int, main: Path) -> Path:
 
 
 def shuffled(output: Path, seed: int, main: Path) -> Path:
-    root, real = output / f"seed-{seed}-shuffled", collect.open_judge
+    root, real = output / f"seed-{seed}-shuffled", judging.open_judge
     for stage in ("world", "prepare", "base", "evaluate-base", "sft", "evaluate-sft"):  # the same up to here
         if not (root / stage).exists():
             shutil.copytree(main / stage, root / stage)

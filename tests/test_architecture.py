@@ -21,7 +21,7 @@ LAYERS = (
     ("objectives", "verifiers", "evaluation.statistics"),
     ("data",),
     ("recipe",),
-    ("stage", "lengths"),
+    ("stage", "lengths", "judging"),
     ("models",),
     ("rollout", "rewards"),
     ("collect",),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from openklear import progress
 from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
 from openklear.models.loading import LoadedModel
-from openklear.recipe.schema import RewardScheme, Verifiers
+from openklear.recipe.schema import RewardScheme
 from openklear.rewards import reward_of
 from openklear.rollout.engine import Sampler
 from openklear.rollout.seeds import rollout_key
@@ -32,7 +31,6 @@ from openklear.types import (
     StopReason,
     Verdict,
 )
-from openklear.verifiers.judge import Limits, LocalJudge
 
 
 class Judge(Protocol):
@@ -41,20 +39,6 @@ class Judge(Protocol):
     def judge(self, attempts: Sequence[Attempt], on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """One verdict an attempt; `on_progress` gets how many more are judged."""
         ...
-
-
-def open_judge(limits: Verifiers, journal: Path) -> LocalJudge:
-    """The judge a recipe asks for; recorded verdicts of a run that was killed are read back from `journal`."""
-    return LocalJudge(
-        Limits(
-            workers=limits.workers,
-            math_seconds=limits.math_seconds,
-            code_seconds=limits.code_seconds,
-            code_memory_mb=limits.code_memory_mb,
-            minimum_isolation=limits.minimum_isolation,
-        ),
-        journal=journal,
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ class StrictJudge:
 
     asked: list[str]
 
-    def __init__(self, limits: Any, *, journal: Path | None = None) -> None:
+    def __init__(self, settings: Any, journal: Path) -> None:
         StrictJudge.asked = []
 
     def __enter__(self) -> StrictJudge:
@@ -209,7 +209,7 @@ class StrictJudge:
 
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> type[StrictJudge]:
-    monkeypatch.setattr(prepare, "LocalJudge", StrictJudge)
+    monkeypatch.setattr(prepare, "open_judge", StrictJudge)
     monkeypatch.setattr(prepare, "GRADED_AT_ONCE", 2)
     return StrictJudge
 

@@ -17,7 +17,7 @@ import torch
 from tests.easy_sources import write_easy_sources
 
 from openklear import progress
-from openklear.collect import open_judge
+from openklear.judging import open_judge
 from openklear.errors import ModelError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny

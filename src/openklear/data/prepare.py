@@ -39,11 +39,11 @@ from openklear.data.readers import read_rows
 from openklear.data.rows import Dropped, Row, Sifted, prompt_key
 from openklear.data.shapes import Role, parse_row
 from openklear.errors import DataError
+from openklear.judging import open_judge
 from openklear.recipe.schema import Recipe, Source
 from openklear.rundir import require_space, whole_directory, write_json
 from openklear.stage import StageContext
 from openklear.types import Attempt, Verdict
-from openklear.verifiers.judge import Limits, LocalJudge
 
 WORLD = "world:"
 GRADED_AT_ONCE = 256
@@ -204,17 +204,9 @@ def _steps(
 
 def _grade(recipe: Recipe, journal: Path, attempts: Sequence[Attempt]) -> list[Verdict]:
     """Verdicts of the recipe's judge; those that a killed run left in the journal are not made again."""
-    settings = recipe.verifiers
-    limits = Limits(
-        workers=settings.workers,
-        math_seconds=settings.math_seconds,
-        code_seconds=settings.code_seconds,
-        code_memory_mb=settings.code_memory_mb,
-        minimum_isolation=settings.minimum_isolation,
-    )
     with (
         progress.task("prepare: grading", len(attempts), "demonstrations") as advance,
-        LocalJudge(limits, journal=journal) as judge,
+        open_judge(recipe.verifiers, journal) as judge,
     ):
         verdicts: list[Verdict] = []
         for start in range(0, len(attempts), GRADED_AT_ONCE):

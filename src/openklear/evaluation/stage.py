@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from openklear import progress
-from openklear.collect import Collector, EncodedProblem, Sampling, encode_problems, open_judge
+from openklear.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.data.store import prepared, read_problems
 from openklear.errors import DataError
 from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
+from openklear.judging import open_judge
 from openklear.lengths import max_prompt_tokens
 from openklear.models.loading import load_model
 from openklear.recipe.schema import RewardScheme

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear import progress
-from openklear.collect import Collector, EncodedProblem, Sampling, encode_problems, open_judge
+from openklear.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.data.store import prepared, read_problems
 from openklear.errors import DataError, NonFinite
+from openklear.judging import open_judge
 from openklear.models.loading import LoadedModel, load_model
 from openklear.objectives.advantages import group_advantages
 from openklear.objectives.diagnostics import sampler_gap

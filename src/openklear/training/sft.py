@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from openklear import progress
-from openklear.collect import Collector, EncodedProblem, encode_problems, open_judge
+from openklear.collect import Collector, EncodedProblem, encode_problems
 from openklear.data.store import prepared, read_demonstrations, read_problems
 from openklear.errors import DataError, NonFinite
+from openklear.judging import open_judge
 from openklear.models.batching import plan_microbatches
 from openklear.models.chat import EncodedDemonstration, encode_demonstration
 from openklear.models.loading import LoadedModel, load_model
