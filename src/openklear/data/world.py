@@ -34,7 +34,7 @@ LEVELS = (1, 2, 3, 4)
 TEACHERS = {"careful": 0.40, "sloppy": 0.45, "noise": 0.15}
 """Teacher -> share of the demonstrations."""
 
-SLOPPY_SLIPS = {1: 0.20, 2: 0.35, 3: 0.50, 4: 0.65}
+SLOPPY_SLIPS = {1: 0.30, 2: 0.45, 3: 0.60, 4: 0.75}
 """Level -> share of the sloppy teacher's answers that are wrong."""
 
 DUPLICATES = 0.04
