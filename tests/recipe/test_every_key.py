@@ -17,8 +17,8 @@ import torch
 from tests.easy_sources import write_easy_sources
 
 from openklear import progress
-from openklear.judging import open_judge
 from openklear.errors import ModelError, VerifierError
+from openklear.judging import open_judge
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
 from openklear.numerics import set_up
