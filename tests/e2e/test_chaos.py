@@ -25,7 +25,7 @@ MOMENTS = {
 CASES = [(kind, share) for kind, shares in MOMENTS.items() for share in shares]
 
 
-def command(*arguments: str, output: Path) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, output: Path, extra: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -33,6 +33,7 @@ def command(*arguments: str, output: Path) -> subprocess.CompletedProcess[str]:
         "KILL_LOG": str(output.with_suffix(".log")),
     }
     full = [sys.executable, str(HERE / "kill_at.py"), *arguments, "--", "run", str(RECIPE), "--output", str(output)]
+    full += extra
     return subprocess.run(full, capture_output=True, text=True, env=environment, timeout=300, check=False)
 
 
@@ -76,8 +77,13 @@ def sampled(root: Path) -> Counter[str]:
     return Counter(root.with_suffix(".log").read_text().split())
 
 
+@pytest.mark.slow
 def test_two_runs_are_equal_and_another_seed_is_not(undisturbed, tmp_path):
     expected, _, _ = undisturbed
     again = command("count", str(tmp_path / "counts.json"), output=tmp_path / "again")
     assert again.returncode == 0, again.stderr
     assert digest(tmp_path / "again") == expected
+    other = command("count", str(tmp_path / "counts.json"), output=tmp_path / "other", extra=("--set", "seed=1"))
+    assert other.returncode == 0, other.stderr
+    weights = [json.loads((tmp_path / run / "summary.json").read_text())["weights"] for run in ("again", "other")]
+    assert all(weights[0][stage] != weights[1][stage] for stage in weights[0])
