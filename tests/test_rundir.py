@@ -168,9 +168,13 @@ import os, sys, time
 from pathlib import Path
 from openklear import rundir
 with rundir.lock(Path(sys.argv[1])):
-    if sys.argv[2] == "fork" and os.fork() == 0:
-        time.sleep(60)
-        os._exit(0)
+    forked, alive = os.pipe()
+    if sys.argv[2] == "fork":
+        if os.fork() == 0:
+            os.write(alive, b"!")
+            time.sleep(60)
+            os._exit(0)
+        os.read(forked, 1)  # the child's own first steps, which drop the lock, are behind it
     print("held", flush=True)
     time.sleep(60)
 """
