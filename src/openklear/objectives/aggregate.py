@@ -1,72 +1,115 @@
 """From per-token losses to one number, over counts of the whole optimizer step.
 
-Each function returns the share of the step's loss that lies in the tensors it is given, so the shares of all
-micro-batches add up to the loss, however the step was split. A mean taken over a micro-batch would not
-(losses.md, "Aggregation: the field's most repeated bug").
+An aggregation says what a token of a sequence weighs, given counts over all sequences, ranks included, that were taken
+before the first micro-batch. The loss is the weighted sum, so the shares of micro-batches, packs and ranks add up to
+it, however the step was split. A mean taken over a micro-batch would not (losses.md, "Aggregation: the field's most
+repeated bug"); the released Klear code takes one, and its rule is here under its name so that it can be compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from openklear.objectives.ratio import require_same_shape
+from openklear.objectives.ratio import at_least_fp32, require_same_shape
 
 
 @dataclass(frozen=True, slots=True)
-class Denominators:
-    """Counts over all sequences of one optimizer step; those without a loss token are not counted."""
+class Counts:
+    """Of one optimizer step over all its sequences; those without a loss token are not counted."""
 
     tokens: int
     sequences: int
-    groups: int
     tokens_of_group: Mapping[int, int]
+    microbatches: int = 1
+    constant: int = 1
+    """Tokens that `constant` divides every sequence by: the longest completion the recipe allows."""
 
     @staticmethod
-    def count(tokens: Sequence[int], groups: Sequence[int]) -> Denominators:
+    def of(lengths: Sequence[int], groups: Sequence[int], *, microbatches: int = 1, constant: int = 1) -> Counts:
         """From the number of loss tokens of every sequence, and the group that each belongs to."""
         of_group: dict[int, int] = {}
-        for number, group in zip(tokens, groups, strict=True):
+        for number, group in zip(lengths, groups, strict=True):
             if number:
                 of_group[group] = of_group.get(group, 0) + number
-        return Denominators(sum(tokens), sum(n > 0 for n in tokens), len(of_group), of_group)
+        return Counts(sum(lengths), sum(n > 0 for n in lengths), of_group, microbatches, constant)
+
+    @staticmethod
+    def together(parts: Iterable[Counts]) -> Counts:
+        """The counts of all ranks as one step's; a group may be spread over ranks."""
+        parts = list(parts)
+        of_group: dict[int, int] = {}
+        for part in parts:
+            for group, number in part.tokens_of_group.items():
+                of_group[group] = of_group.get(group, 0) + number
+        return Counts(
+            sum(p.tokens for p in parts),
+            sum(p.sequences for p in parts),
+            of_group,
+            sum(p.microbatches for p in parts),
+            max(p.constant for p in parts),
+        )
 
 
-Aggregation = Callable[[Tensor, Tensor, Sequence[int], Denominators], Tensor]
-"""(losses (B, T), loss_mask (B, T), the group of each row (B), denominators) -> scalar."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a sequence stands: its loss tokens, its group, and the loss tokens of its micro-batch."""
+
+    tokens: int
+    group: int
+    microbatch_tokens: int
 
 
-def token_mean(losses: Tensor, loss_mask: Tensor, groups: Sequence[int], denominators: Denominators) -> Tensor:
+Aggregation = Callable[[Place, Counts], float]
+"""(place of a sequence, counts of the step) -> the weight of one of its tokens."""
+
+
+def token_mean(place: Place, counts: Counts) -> float:
     """Every token of the step weighs the same (our reading of Eq. 7 and 11, and the field's)."""
-    return _row_sums(losses, loss_mask, groups).sum() / max(denominators.tokens, 1)
+    return 1.0 / counts.tokens
 
 
-def group_token_mean(losses: Tensor, loss_mask: Tensor, groups: Sequence[int], denominators: Denominators) -> Tensor:
+def group_token_mean(place: Place, counts: Counts) -> float:
     """The mean over groups of each group's token mean: Eq. 7 and 11 as printed."""
-    sums = _row_sums(losses, loss_mask, groups)
-    tokens = [max(denominators.tokens_of_group.get(group, 0), 1) for group in groups]
-    return (sums / torch.tensor(tokens, dtype=sums.dtype, device=sums.device)).sum() / max(denominators.groups, 1)
+    return 1.0 / (len(counts.tokens_of_group) * counts.tokens_of_group[place.group])
 
 
-def sequence_mean(losses: Tensor, loss_mask: Tensor, groups: Sequence[int], denominators: Denominators) -> Tensor:
+def sequence_mean(place: Place, counts: Counts) -> float:
     """The mean over sequences of each sequence's token mean (GRPO's 1/|o|): long answers weigh less a token."""
-    means = _row_sums(losses, loss_mask, groups) / loss_mask.sum(dim=1).clamp(min=1)
-    return means.sum() / max(denominators.sequences, 1)
+    return 1.0 / (counts.sequences * place.tokens)
+
+
+def constant(place: Place, counts: Counts) -> float:
+    """The mean over sequences of each sequence's token sum over a constant (Dr. GRPO, arXiv 2503.20783)."""
+    return 1.0 / (counts.sequences * counts.constant)
+
+
+def klear_released(place: Place, counts: Counts) -> float:
+    """The mean over micro-batches of each one's token mean, as released: it depends on the split (tests/laws)."""
+    return 1.0 / (counts.microbatches * place.microbatch_tokens)
 
 
 AGGREGATIONS: Mapping[str, Aggregation] = {
     "token_mean": token_mean,
     "group_token_mean": group_token_mean,
     "sequence_mean": sequence_mean,
+    "constant": constant,
+    "klear_released": klear_released,
 }
 """The recipe's `aggregation` -> function."""
 
 
-def _row_sums(losses: Tensor, loss_mask: Tensor, groups: Sequence[int]) -> Tensor:
-    require_same_shape(losses=losses, loss_mask=loss_mask)
-    if losses.ndim != 2 or len(groups) != len(losses):
-        raise ValueError(f"losses {tuple(losses.shape)} must be (B, T) with one group a row, not {len(groups)}")
-    return torch.where(loss_mask, losses, 0.0).sum(dim=1)
+def token_weights(aggregation: str, lengths: Sequence[int], groups: Sequence[int], counts: Counts) -> list[float]:
+    """The weight of a token of each sequence of one micro-batch; sequences without a loss token get 0."""
+    total = sum(lengths)
+    rule = AGGREGATIONS[aggregation]
+    return [rule(Place(n, g, total), counts) if n else 0.0 for n, g in zip(lengths, groups, strict=True)]
+
+
+def aggregate(losses: Tensor, weights: Tensor, loss_mask: Tensor) -> Tensor:
+    """Sum of weight times loss over the mask: the micro-batch's share of the step's loss; all (B, T) -> scalar."""
+    require_same_shape(losses=losses, weights=weights, loss_mask=loss_mask)
+    return (torch.where(loss_mask, at_least_fp32(losses), 0.0) * torch.where(loss_mask, weights, 0.0)).sum()

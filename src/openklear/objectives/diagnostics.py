@@ -1,4 +1,4 @@
-"""What an optimizer step shows of its tokens: sums that add up over micro-batches, finished once.
+"""What an optimizer step shows of its tokens: sums that add up over micro-batches and ranks, finished once.
 
 `policy_sums` and `clip_sums` of each micro-batch are merged with `add`, then `finish` divides. Everything is detached
 and in float64.
@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from openklear.objectives.divergence import k1, k3
+from openklear.objectives.divergence import k1, k2, k3
 from openklear.objectives.ratio import LOG_RATIO_BOUND, bounded_log_ratio, require_same_shape
 from openklear.objectives.weights import clipped_high, clipped_low
 
@@ -44,6 +42,7 @@ def policy_sums(
         "ratio": ratio.sum(),
         "ratio_squared": ratio.square().sum(),
         "kl_k1": k1(log_ratio).sum(),
+        "kl_k2": k2(log_ratio).sum(),
         "kl_k3": k3(log_ratio).sum(),
         "bounded_tokens": ((current - old).abs() > LOG_RATIO_BOUND).sum().double(),
         "ratio_histogram_positive": _counts(bins[advantage > 0]),
@@ -52,17 +51,18 @@ def policy_sums(
 
 
 def clip_sums(
-    log_ratio: Tensor, advantages: Tensor, weights: Tensor, loss_mask: Tensor, *, clip_low: float, clip_high: float
+    log_ratio: Tensor, advantages: Tensor, slopes: Tensor, loss_mask: Tensor, *, clip_low: float, clip_high: float
 ) -> Sums:
     """Tokens outside the band in four cells, and gradient kept where PPO's clip would act; arguments (B, T).
 
-    `log_ratio` is bounded, `weights` is the objective's w. A token with A = 0 is in no cell.
+    `log_ratio` is bounded (of the sequence, for sequence losses), `slopes` is d loss / d logprobs of each token's loss,
+    so that its size is |A| w. A token with A = 0 is in no cell.
     """
-    require_same_shape(log_ratio=log_ratio, advantages=advantages, weights=weights, loss_mask=loss_mask)
-    ratio, advantage, weight = (t[loss_mask].double() for t in (log_ratio.exp(), advantages, weights))
+    require_same_shape(log_ratio=log_ratio, advantages=advantages, slopes=slopes, loss_mask=loss_mask)
+    ratio, advantage, slope = (t[loss_mask].double() for t in (log_ratio.exp(), advantages, slopes))
     positive, negative = advantage > 0, advantage < 0
     above, below = ratio > 1.0 + clip_high, ratio < 1.0 - clip_low
-    push = advantage.abs() * weight
+    push = slope.abs()
     acts = clipped_high(ratio, positive, clip_high) | clipped_low(ratio, positive, clip_low)
     return {
         "clip_fraction_high_positive": (positive & above).sum().double(),
@@ -82,10 +82,10 @@ def add(total: Sums | None, more: Sums) -> Sums:
 def finish(sums: Sums) -> dict[str, float | list[float]]:
     """Metrics of one optimizer step.
 
-    tokens; entropy (nats a token); ratio_mean; kl_k1, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are equal;
-    bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of `clip_sums`
-    also clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the advantage's) and
-    preserved_gradient_share = sum |A| w over tokens where PPO's clip acts / sum |A| w over all, 0 without a push.
+    tokens; entropy (nats a token); ratio_mean; kl_k1, kl_k2, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are
+    equal; bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of
+    `clip_sums` also clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the advantage's)
+    and preserved_gradient_share = sum |A| w over tokens where PPO's clip acts / sum |A| w over all, 0 without a push.
     """
     values: dict[str, Any] = {name: total.tolist() for name, total in sums.items()}
     n = max(values["tokens"], 1.0)
@@ -94,6 +94,7 @@ def finish(sums: Sums) -> dict[str, float | list[float]]:
         "entropy": values["entropy"] / n,
         "ratio_mean": values["ratio"] / n,
         "kl_k1": values["kl_k1"] / n,
+        "kl_k2": values["kl_k2"] / n,
         "kl_k3": values["kl_k3"] / n,
         "ess": values["ratio"] ** 2 / (n * values["ratio_squared"]) if values["ratio_squared"] else 1.0,
         "bounded_tokens": values["bounded_tokens"],
@@ -106,23 +107,22 @@ def finish(sums: Sums) -> dict[str, float | list[float]]:
     return metrics
 
 
-def sampler_gap(old_logprobs: NDArray[np.floating], rollout_logprobs: NDArray[np.floating]) -> dict[str, float]:
+def sampler_gap(old_logprobs: Tensor, rollout_logprobs: Tensor) -> dict[str, float]:
     """How far the trainer's log-probabilities of sampled tokens (N,) are from those the sampler reported (N,).
 
     gap_ratio = mean exp|dlogp| (1 when equal), gap_k3 = k3 of trainer to sampler, gap_ess = effective sample size
     of the weights trainer / sampler as a share of N. Differences are bounded like log-ratios; {} for no tokens.
     """
     if old_logprobs.shape != rollout_logprobs.shape or old_logprobs.ndim != 1:
-        raise ValueError(f"both must be (N,): {old_logprobs.shape} and {rollout_logprobs.shape}")
-    if not old_logprobs.size:
+        raise ValueError(f"both must be (N,): {tuple(old_logprobs.shape)} and {tuple(rollout_logprobs.shape)}")
+    if not old_logprobs.numel():
         return {}
-    difference = old_logprobs.astype(np.float64) - rollout_logprobs.astype(np.float64)
-    difference = np.clip(difference, -LOG_RATIO_BOUND, LOG_RATIO_BOUND)
-    weights = np.exp(difference)
+    difference = bounded_log_ratio(old_logprobs.double(), rollout_logprobs.double())
+    weights = difference.exp()
     return {
-        "gap_ratio": float(np.exp(np.abs(difference)).mean()),
-        "gap_k3": float((np.expm1(difference) - difference).mean()),
-        "gap_ess": float(weights.sum() ** 2 / (len(weights) * np.square(weights).sum())),
+        "gap_ratio": float(difference.abs().exp().mean()),
+        "gap_k3": float(k3(difference).mean()),
+        "gap_ess": float(weights.sum() ** 2 / (len(weights) * weights.square().sum())),
     }
 
 

@@ -1,0 +1,32 @@
+"""The entropy-ratio gate, which lies on top of any per-token loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from openklear.objectives.ratio import at_least_fp32, require_same_shape
+
+EPSILON = 1e-8
+"""Added to both entropies (arXiv 2512.05591), so that certain tokens have a ratio of 1."""
+
+
+def entropy_gate(
+    losses: Tensor,
+    *,
+    entropy: Tensor,
+    old_entropy: Tensor,
+    low: float = 0.95,
+    high: float = 1.05,
+    loss_mask: Tensor | None = None,
+) -> Tensor:
+    """Entropy-ratio clipping (arXiv 2512.05591): tokens count while low < (H+1e-8)/(H_old+1e-8) < high; all (B, T).
+
+    `losses` are those of any policy loss; `entropy` and `old_entropy` are those of the whole next-token distribution,
+    in nats, under the current and the old policy. Elsewhere value and gradient are 0; the token still counts in the
+    denominator. Entropies get no gradient and are not looked at outside the mask.
+    """
+    mask = torch.ones_like(losses, dtype=torch.bool) if loss_mask is None else loss_mask.bool()
+    require_same_shape(losses=losses, entropy=entropy, old_entropy=old_entropy, loss_mask=mask)
+    new, old = (torch.where(mask, at_least_fp32(t.detach()), 0.0) + EPSILON for t in (entropy, old_entropy))
+    return torch.where((new > low * old) & (new < high * old), losses, 0.0)
