@@ -60,8 +60,9 @@ def ce_gppo(
 ) -> Tensor:
     """r inside the band and on the pessimistic sides, beta times the band's edge in the two clipped cells."""
     above, below = ratio - (1.0 + clip_high), (1.0 - clip_low) - ratio
-    edge = torch.where(positive, beta_high * (1.0 + clip_high), beta_low * (1.0 - clip_low))
-    return torch.where(torch.where(positive, above, below) > 0, edge, ratio)
+    clipped = torch.where(positive, above, below) > 0
+    high = torch.where(clipped & positive, beta_high * (1.0 + clip_high), ratio)
+    return torch.where(clipped & ~positive, beta_low * (1.0 - clip_low), high)
 
 
 def cispo(ratio: Tensor, positive: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
@@ -81,7 +82,7 @@ def cispo_trl(ratio: Tensor, positive: Tensor, *, cap: float) -> Tensor:
 
 def sapo(ratio: Tensor, positive: Tensor, *, tau_positive: float, tau_negative: float) -> Tensor:
     """r / cosh^2(tau (r-1) / 2), which is 4 s (1-s) r."""
-    tau = torch.where(positive, tau_positive, tau_negative).to(ratio.dtype)
+    tau = torch.where(positive, ratio.new_tensor(tau_positive), ratio.new_tensor(tau_negative))
     half = (tau * (ratio - 1.0) / 2).abs()
     decay = torch.exp(-2 * half)
     return ratio * 4 * decay / (1 + decay) ** 2  # 1/cosh^2 without overflow

@@ -77,9 +77,10 @@ def sapo(
     Gradient: w = 4 s (1-s) r with s = sigmoid(tau (r-1)): 1 at r = 1, falling to 0 on both sides without a corner.
     """
     tokens = read(logprobs, old_logprobs, advantages, loss_mask)
-    tau = torch.where(tokens.positive, tau_positive, tau_negative).to(tokens.ratio.dtype)
-    shift = tau * (tokens.ratio - 1.0)
-    weight = 4.0 * torch.sigmoid(shift) * torch.sigmoid(-shift) * tokens.ratio  # 1-s would lose digits
+    ratio = tokens.ratio
+    tau = torch.where(tokens.positive, ratio.new_tensor(tau_positive), ratio.new_tensor(tau_negative))
+    shift = tau * (ratio - 1.0)
+    weight = 4.0 * torch.sigmoid(shift) * torch.sigmoid(-shift) * ratio  # 1-s would lose digits
     return loss_of(tokens, surrogate_value(tokens, 4.0 / tau * torch.sigmoid(shift)), weight)
 
 
