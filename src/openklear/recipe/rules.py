@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
+
 if TYPE_CHECKING:
     from openklear.recipe.schema import Data, Phase, Recipe, Rl, Sft, TinyModel
 
@@ -66,6 +68,21 @@ def phase(table: Phase) -> Iterator[Broken]:
     if table.problems_per_update > table.problems_per_iteration:
         text = f"{table.problems_per_update} is more than the problems_per_iteration {table.problems_per_iteration}; "
         yield Broken(("problems_per_update",), text + "lower problems_per_update or raise problems_per_iteration")
+    if CATALOG[table.objective.type].sequence and table.aggregation != SEQUENCE_AGGREGATION:
+        text = (
+            f'{table.objective.type} has one ratio a rollout, which "{table.aggregation}" would weigh by its length; '
+        )
+        yield Broken(
+            ("aggregation",), text + f'write aggregation = "{SEQUENCE_AGGREGATION}", or take another objective'
+        )
+
+
+def band(low: float, high: float) -> Iterator[Broken]:
+    """A band holds more than nothing."""
+    if low >= high:
+        yield Broken(
+            ("low",), f"{low:g} is not below high {high:g}, so that no token would count; lower low or raise high"
+        )
 
 
 def rl(table: Rl) -> Iterator[Broken]:

@@ -8,35 +8,14 @@ Defaults are the report's (arXiv 2508.07629) where it gives one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from openklear.recipe import rules
+from openklear.recipe.objectives import Advantage, Correction, EntropyGate, Gppo, Grpo, NoCorrection, Objective
+from openklear.recipe.section import Decay, Positive, Section
 from openklear.types import Domain
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """A table of the recipe: frozen, no unknown keys, no silent conversion of strings to numbers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """Rules between keys that do not hold here; see `openklear.recipe.rules`."""
-        return ()
-
-    @model_validator(mode="after")
-    def _check_rules(self) -> Self:
-        broken = list(self.broken_rules())
-        if broken:
-            text = "; ".join(f"{'.'.join(map(str, path)) or 'recipe'}: {message}" for path, message in broken)
-            raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
-        return self
 
 
 class World(Section):
@@ -148,39 +127,6 @@ class Sft(Section):
         return rules.sft(self)
 
 
-class Gppo(Section):
-    """GPPO (Eq. 11): clipped tokens keep a bounded gradient."""
-
-    type: Literal["gppo"] = Field("gppo", description="gradient-preserving clipping")
-    clip_low: Share = Field(0.2, description="the band starts at 1 - clip_low")
-    clip_high: Annotated[float, Field(ge=0.0)] = Field(0.28, description="the band ends at 1 + clip_high")
-
-
-class PpoClip(Section):
-    """Clip-higher (Eq. 7): clipped tokens lose their gradient."""
-
-    type: Literal["ppo_clip"] = Field("ppo_clip", description="PPO's clip with its own upper bound")
-    clip_low: Share = Field(0.2, description="the band starts at 1 - clip_low")
-    clip_high: Annotated[float, Field(ge=0.0)] = Field(0.28, description="the band ends at 1 + clip_high")
-
-
-class Cispo(Section):
-    """CISPO (Eq. 15): importance weight clipped, for both signs of the advantage."""
-
-    type: Literal["cispo"] = Field("cispo", description="clipped importance weights on REINFORCE")
-    clip_low: Share = Field(0.2, description="weights start at 1 - clip_low")
-    clip_high: Annotated[float, Field(ge=0.0)] = Field(0.28, description="weights end at 1 + clip_high")
-
-
-class Reinforce(Section):
-    """REINFORCE: no ratio, no clip."""
-
-    type: Literal["reinforce"] = Field("reinforce", description="plain policy gradient")
-
-
-Objective = Annotated[Gppo | PpoClip | Cispo | Reinforce, Field(discriminator="type")]
-
-
 class RewardScheme(Section):
     """Verdict -> number. The report gives no penalty numbers; ours are marked as ours."""
 
@@ -210,12 +156,17 @@ class Phase(Section):
     )
     sft_loss_weight: Annotated[float, Field(ge=0.0)] = Field(0.1, description="alpha of the joint loss (Eq. 14)")
     filter_zero_advantage: bool = Field(True, description="drop groups whose rewards are all alike")
-    aggregation: Literal["token_mean", "group_token_mean", "sequence_mean"] = Field(
-        "token_mean", description="how per-token losses become one number, over global counts"
+    aggregation: Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"] = Field(
+        "token_mean",
+        description="how per-token losses become one number, over counts of the whole update; klear_released alone "
+        "depends on the micro-batches",
     )
     validate_every: Positive = Field(10, description="iterations between validations")
     save_every: Positive = Field(1, description="iterations between checkpoints; those between are replayed from disk")
     objective: Objective = Field(Gppo(), description="the policy loss")
+    entropy_gate: EntropyGate | None = Field(None, description="drop tokens whose entropy moved (off by default)")
+    advantage: Advantage = Field(Grpo(), description="from the rewards of a group to its advantages")
+    correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
     reward: RewardScheme = Field(RewardScheme(), description="how verdicts become rewards")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel, load_model
+from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.records import read_rollouts
 from openklear.training import checkpoint
@@ -64,21 +65,22 @@ def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence
     record = stage / "iterations" / newest.name / "rollouts.parquet"
     if not record.is_file():
         return []
-    groups, old, advantages = read_rollouts(record, {p.id: p for p in problems})
+    groups, trained = read_rollouts(record, {p.id: p for p in problems})
     rollouts = {(g, r.sample_index): r for g, group in enumerate(groups) for r in group.rollouts}
-    keys = [key for key, advantage in advantages.items() if advantage and key in old]
+    keys = [key for key, one in trained.items() if one.advantage]
     if not keys:
         return []
     loaded = load_model(newest)
     new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
-    ratios = {k: np.exp(np.clip(n - old[k], -20, 20)) for k, n in zip(keys, new, strict=True)}
-    chosen = _choose(ratios, {k: advantages[k] for k in keys}, band)
-    return [_shown(loaded, rollouts[k], ratios[k], advantages[k], band) for k in chosen]
+    ratios = {k: np.exp(np.clip(n - trained[k].old_logprobs, -20, 20)) for k, n in zip(keys, new, strict=True)}
+    chosen = _choose(ratios, {k: trained[k].advantage for k in keys}, band)
+    return [_shown(loaded, rollouts[k], ratios[k], trained[k].advantage, band) for k in chosen]
 
 
 def _band(phase: Phase) -> tuple[float, float] | None:
-    low, high = getattr(phase.objective, "clip_low", None), getattr(phase.objective, "clip_high", None)
-    return None if low is None or high is None else (1.0 - low, 1.0 + high)
+    """Edges of the band on a token's ratio; None where there is none, or where it is on a whole rollout's (GSPO)."""
+    band = None if phase.objective.type == "gspo" else band_of(phase.objective)
+    return None if band is None else (1.0 - band[0], 1.0 + band[1])
 
 
 def _logprobs(
@@ -90,7 +92,7 @@ def _logprobs(
         mask = np.arange(len(ids)) >= len(rollout.prompt_ids)
         sequences.append(PolicySequence(ids, mask, np.zeros(len(ids), dtype=np.float32), 0.0, False, 0))
     batches = plan_microbatches([len(s.ids) for s in sequences], microbatch_tokens)
-    logprobs = reference_logprobs(loaded.model, sequences, batches, phase.temperature)
+    logprobs, _ = reference_logprobs(loaded.model, sequences, batches, phase.temperature)
     return [values[s.loss_mask] for values, s in zip(logprobs, sequences, strict=True)]
 
 

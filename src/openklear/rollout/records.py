@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         pa.field("token_ids", _IDS, nullable=False),
         pa.field("logprobs", _FLOATS, nullable=False),
         pa.field("old_logprobs", _FLOATS),
+        pa.field("old_entropies", _FLOATS),
         pa.field("stop_reason", pa.string(), nullable=False),
         pa.field("text", pa.large_string(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
@@ -49,36 +50,33 @@ SCHEMA = pa.schema(
 )
 
 
+class Trained(NamedTuple):
+    """What is known of a rollout that is in an update; (T,), one number a completion token."""
+
+    old_logprobs: NDArray[np.float32]
+    advantage: float
+    old_entropies: NDArray[np.float32] | None = None
+    """Only where an entropy gate asked for them."""
+
+
 class StoredRollouts(NamedTuple):
     """A file of rollouts, read back."""
 
     groups: list[RolloutGroup]
-    old_logprobs: dict[Key, NDArray[np.float32]]
-    """(T,) for each rollout that was stored with them."""
-    advantages: dict[Key, float]
+    trained: dict[Key, Trained]
 
 
-def write_rollouts(
-    path: Path,
-    groups: Sequence[RolloutGroup],
-    old_logprobs: Mapping[Key, NDArray[np.float32]] | None = None,
-    advantages: Mapping[Key, float] | None = None,
-) -> None:
-    """Write the groups in their order; rollouts without old_logprobs or advantage (filtered ones) get null.
-
-    old_logprobs holds (T,) a rollout, one number a completion token.
-    """
-    old_logprobs, advantages = dict(old_logprobs or {}), dict(advantages or {})
+def write_rollouts(path: Path, groups: Sequence[RolloutGroup], trained: Mapping[Key, Trained] | None = None) -> None:
+    """Write the groups in their order; rollouts in no update (filtered ones) get null for what `Trained` has."""
+    left = dict(trained or {})
     columns: dict[str, list[Any]] = {field.name: [] for field in SCHEMA}
     for number, group in enumerate(groups):
         for rollout in group.rollouts:
-            key = (number, rollout.sample_index)
-            row = _row(rollout, old_logprobs.pop(key, None), advantages.pop(key, None))
+            row = _row(rollout, left.pop((number, rollout.sample_index), None))
             for name, value in {"group": number, **row}.items():
                 columns[name].append(value)
-    if old_logprobs or advantages:
-        stray = sorted({*old_logprobs, *advantages})[:3]
-        raise ValueError(f"old_logprobs or advantages of rollouts that are not in the groups: {stray}")
+    if left:
+        raise ValueError(f"what was trained on is not in the groups: {sorted(left)[:3]}")
     arrays = [_array(columns[field.name], field.type) for field in SCHEMA]
     pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
 
@@ -88,7 +86,7 @@ def read_rollouts(path: Path, problems: Mapping[str, Problem]) -> StoredRollouts
 
     DataError: the file is missing, malformed, or of problems that are not (or no longer) those given.
     """
-    stored = StoredRollouts([], {}, {})
+    trained: dict[Key, Trained] = {}
     rollouts: list[list[Rollout]] = []
     for row in _rows(read_table(path)):
         problem = problems.get(row["problem_id"])
@@ -99,13 +97,9 @@ def read_rollouts(path: Path, problems: Mapping[str, Problem]) -> StoredRollouts
         while len(rollouts) <= number:
             rollouts.append([])
         rollouts[number].append(_rollout(row, problem))
-        key = (number, row["sample_index"])
         if row["old_logprobs"] is not None:
-            stored.old_logprobs[key] = row["old_logprobs"]
-        if row["advantage"] is not None:
-            stored.advantages[key] = row["advantage"]
-    stored.groups.extend(RolloutGroup(group[0].problem, tuple(group)) for group in rollouts)
-    return stored
+            trained[number, row["sample_index"]] = Trained(row["old_logprobs"], row["advantage"], row["old_entropies"])
+    return StoredRollouts([RolloutGroup(group[0].problem, tuple(group)) for group in rollouts], trained)
 
 
 def read_table(path: Path) -> pa.Table:
@@ -121,11 +115,12 @@ def read_table(path: Path) -> pa.Table:
     return table
 
 
-def _row(rollout: Rollout, old_logprobs: NDArray[np.float32] | None, advantage: float | None) -> dict[str, Any]:
+def _row(rollout: Rollout, trained: Trained | None) -> dict[str, Any]:
     completion, verdict = rollout.completion, rollout.verdict
-    lengths = {len(a) for a in (completion.token_ids, completion.logprobs, old_logprobs) if a is not None}
+    old, entropies = (trained.old_logprobs, trained.old_entropies) if trained else (None, None)
+    lengths = {len(a) for a in (completion.token_ids, completion.logprobs, old, entropies) if a is not None}
     if len(lengths) != 1:
-        raise ValueError(f"{rollout.problem.id}: token_ids, logprobs and old_logprobs differ in length: {lengths}")
+        raise ValueError(f"{rollout.problem.id}: the arrays of its tokens differ in length: {sorted(lengths)}")
     return {
         "problem_id": rollout.problem.id,
         "content_hash": rollout.problem.content_hash,
@@ -133,7 +128,8 @@ def _row(rollout: Rollout, old_logprobs: NDArray[np.float32] | None, advantage: 
         "prompt_ids": rollout.prompt_ids,
         "token_ids": completion.token_ids,
         "logprobs": completion.logprobs,
-        "old_logprobs": old_logprobs,
+        "old_logprobs": old,
+        "old_entropies": entropies,
         "stop_reason": str(completion.stop_reason),
         "text": rollout.text,
         "outcome": str(verdict.outcome),
@@ -144,7 +140,7 @@ def _row(rollout: Rollout, old_logprobs: NDArray[np.float32] | None, advantage: 
         "well_formed": verdict.well_formed,
         "reward": rollout.reward.value,
         "reward_parts": json.dumps(dict(rollout.reward.parts), sort_keys=True),
-        "advantage": advantage,
+        "advantage": trained.advantage if trained else None,
         "policy_version": rollout.policy_version,
     }
 

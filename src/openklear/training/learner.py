@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Phase
 from openklear.training.optimizer import Optimizer, clip_gradients
-from openklear.training.step import PolicySequence, policy_gradient, reference_logprobs
+from openklear.training.step import LossSettings, PolicySequence, policy_gradient, reference_logprobs
 
 Metrics = dict[str, float | list[float]]
 
@@ -21,8 +18,8 @@ Metrics = dict[str, float | list[float]]
 class Learner(Protocol):
     """What the RL loop asks of the training side."""
 
-    def old_logprobs(self, sequences: Sequence[PolicySequence]) -> list[NDArray[np.float32]]:
-        """Log-probabilities (T,) of each sequence under the weights as they are now, from a pass of its own."""
+    def with_old(self, sequences: Sequence[PolicySequence]) -> list[PolicySequence]:
+        """The sequences with the log-probabilities (and entropies, for a gate) of the weights as they are now."""
         ...
 
     def update(self, sequences: Sequence[PolicySequence], learning_rate: float) -> Metrics:
@@ -39,24 +36,23 @@ class LocalLearner:
     phase: Phase
     microbatch_tokens: int
 
-    def old_logprobs(self, sequences: Sequence[PolicySequence]) -> list[NDArray[np.float32]]:
+    def with_old(self, sequences: Sequence[PolicySequence]) -> list[PolicySequence]:
         """See `Learner`. Called a mini-batch at a time it shares its micro-batches, and so its bits, with `update`."""
-        return reference_logprobs(self.loaded.model, sequences, self._microbatches(sequences), self.phase.temperature)
+        gated = self.phase.entropy_gate is not None
+        microbatches = self._microbatches(sequences)
+        logprobs, entropies = reference_logprobs(
+            self.loaded.model, sequences, microbatches, self.phase.temperature, entropy=gated
+        )
+        return [
+            replace(s, old_logprobs=old, old_entropies=entropy if gated else None)
+            for s, old, entropy in zip(sequences, logprobs, entropies, strict=True)
+        ]
 
     def update(self, sequences: Sequence[PolicySequence], learning_rate: float) -> Metrics:
         """See `Learner`. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
-        metrics: Metrics = dict(
-            policy_gradient(
-                self.loaded.model,
-                sequences,
-                self._microbatches(sequences),
-                objective=self.phase.objective,
-                aggregation=self.phase.aggregation,
-                sft_loss_weight=self.phase.sft_loss_weight,
-                temperature=self.phase.temperature,
-            )
-        )
+        microbatches = self._microbatches(sequences)
+        metrics = policy_gradient(self.loaded.model, sequences, microbatches, LossSettings.of(self.phase))
         metrics["grad_norm"] = clip_gradients(self.loaded.model, self.phase.max_grad_norm)
         metrics["learning_rate"] = learning_rate
         self.optimizer.set_learning_rate(learning_rate)

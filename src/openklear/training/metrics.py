@@ -9,7 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from openklear.errors import RunError
 from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
+
+GAP_K3_WARNING, GAP_K3_LIMIT = 1e-3, 1e-2
+"""k3 of the trainer's to the sampler's log-probabilities, nats a token (losses.md, "Numbers to show")."""
 
 
 def rollout_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -84,8 +88,7 @@ def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list
         if row.get(key, 0.0) > limit
         for text in [f"{row[key]:.0%} {text} (alarm above {limit:.0%})"]
     ]
-    if row.get("gap_ratio", 1.0) > 1.02:
-        rung.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
+    rung.extend(gap_alarms(row))
     entropy, first = row.get("entropy"), next((h["entropy"] for h in history if "entropy" in h), None)
     if entropy is not None and first and not 0.3 <= entropy / first <= 2.0:
         rung.append(f"entropy is {entropy / first:.2f} of what it was at the start (alarm outside 0.3 to 2)")
@@ -93,6 +96,28 @@ def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list
     if len(norms) >= 5 and row.get("grad_norm", 0.0) > 5 * statistics.median(norms):
         rung.append(f"gradient norm {row['grad_norm']:.3g} is over five times its running median")
     return rung
+
+
+def gap_alarms(row: Mapping[str, Any]) -> list[str]:
+    """How far the sampler's log-probabilities are from the trainer's, where that is too far."""
+    rung = []
+    if row.get("gap_ratio", 1.0) > 1.02:
+        rung.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
+    if row.get("gap_k3", 0.0) > GAP_K3_WARNING:
+        rung.append(f"sampler and trainer differ: k3 {row['gap_k3']:.2g} nats a token (alarm above {GAP_K3_WARNING:g})")
+    if row.get("gap_ess", 1.0) < 0.3:
+        rung.append(f"weights of trainer over sampler are worth {row['gap_ess']:.0%} of the tokens (alarm below 30%)")
+    return rung
+
+
+def refuse_gap(row: Mapping[str, Any]) -> None:
+    """RunError where sampler and trainer are so far apart that one of them computes another model."""
+    if row.get("gap_k3", 0.0) > GAP_K3_LIMIT:
+        raise RunError(
+            f"the sampler's log-probabilities are k3 = {row['gap_k3']:.2g} nats a token from the trainer's (limit "
+            f"{GAP_K3_LIMIT:g}): they do not compute one model, so no correction would help. Look at the sampler's "
+            "precision, temperature and weights; what was done is kept."
+        )
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from openklear import progress
@@ -26,17 +27,17 @@ from openklear.data.store import prepared, read_problems
 from openklear.errors import DataError, NonFinite
 from openklear.judging import open_judge
 from openklear.models.loading import LoadedModel, load_model
-from openklear.objectives.advantages import group_advantages
+from openklear.objectives.advantages import ADVANTAGES
 from openklear.objectives.diagnostics import sampler_gap
 from openklear.recipe.schema import Phase
 from openklear.rollout.local import LocalEngine
-from openklear.rollout.records import read_rollouts, write_rollouts
+from openklear.rollout.records import Trained, read_rollouts, write_rollouts
 from openklear.rundir import read_json, read_jsonl, whole_directory, write_json, write_jsonl_atomic
 from openklear.stage import StageContext
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Place
 from openklear.training.learner import Learner, LocalLearner
-from openklear.training.metrics import alarms, mean_over_updates, rollout_metrics, scorable_rollouts
+from openklear.training.metrics import alarms, mean_over_updates, refuse_gap, rollout_metrics, scorable_rollouts
 from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
 from openklear.training.schedule import problem_batch
 from openklear.training.sft import dtype_of
@@ -138,9 +139,10 @@ def _iterate(state: _Run, number: int) -> dict[str, Any]:
         updates, groups = _replayed(state, recorded)
     else:
         groups = _sample(state, number)
-        updates = _with_old_logprobs(state.learner, _updates(state.phase, groups))
+        updates = [state.learner.with_old(update) for update in _updates(state.phase, groups)]
     clock.lap("sampling")
-    row: dict[str, Any] = {"iteration": number, **rollout_metrics(groups), **_gap(updates, groups)}
+    row: dict[str, Any] = {"iteration": number, **rollout_metrics(groups), **_gap(updates)}
+    refuse_gap(row)
     rows = [_update(state, update, number, k) for k, update in enumerate(updates)]
     row |= {"updates": len(rows), **mean_over_updates(rows)}
     clock.lap("training")
@@ -178,19 +180,29 @@ def _updates(phase: Phase, groups: Sequence[RolloutGroup]) -> list[Update]:
     Unscorable rollouts, and with overlong = "mask" those stopped by length, leave their group before its mean is
     taken; they are in no loss either.
     """
-    kept: list[Update] = []
-    for number, group in enumerate(groups):
-        rollouts = [
+    rollouts = [
+        [
             r
             for r in scorable_rollouts(group)
             if not (phase.overlong == "mask" and r.completion.stop_reason is StopReason.LENGTH)
         ]
-        advantages = group_advantages(np.array([r.reward.value for r in rollouts], dtype=np.float64))
-        if len(rollouts) < 2 or (phase.filter_zero_advantage and not np.any(advantages)):
-            continue
-        kept.append([_sequence(r, float(a), number) for r, a in zip(rollouts, advantages, strict=True)])
+        for group in groups
+    ]
+    kept = [
+        [_sequence(r, a, number) for r, a in zip(rollouts[number], advantages, strict=True)]
+        for number, advantages in enumerate(_advantages(phase, rollouts))
+        if len(advantages) >= 2 and (any(advantages) or not phase.filter_zero_advantage)
+    ]
     size = phase.problems_per_update
     return [[s for group in kept[i : i + size] for s in group] for i in range(0, len(kept), size)]
+
+
+def _advantages(phase: Phase, groups: Sequence[Sequence[Rollout]]) -> list[list[float]]:
+    """Of every rollout of every group, by the phase's estimator."""
+    rewards = [torch.tensor([r.reward.value for r in group], dtype=torch.float64) for group in groups]
+    lengths = [torch.tensor([len(r.completion.token_ids) for r in group]) for group in groups]
+    numbers = phase.advantage.model_dump(exclude={"type"})
+    return [found.tolist() for found in ADVANTAGES[phase.advantage.type](rewards, lengths, **numbers)]
 
 
 def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
@@ -204,24 +216,25 @@ def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
         correct=rollout.verdict.correct,
         group=group,
         sample=rollout.sample_index,
+        rollout_logprobs=_over(mask, rollout.completion.logprobs),
     )
 
 
-def _with_old_logprobs(learner: Learner, updates: Sequence[Update]) -> list[Update]:
-    """Old log-probabilities: a pass of its own under the weights before the first update, a mini-batch at a time."""
-    return [
-        [replace(s, old_logprobs=old) for s, old in zip(update, learner.old_logprobs(update), strict=True)]
-        for update in updates
-    ]
+def _over(mask: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One value a completion token -> (T,), 0 outside the mask."""
+    spread = np.zeros(len(mask), dtype=np.float32)
+    spread[mask] = values
+    return spread
 
 
-def _gap(updates: Sequence[Update], groups: Sequence[RolloutGroup]) -> dict[str, float]:
+def _gap(updates: Sequence[Update]) -> dict[str, float]:
     """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on."""
-    old = [s.old_logprobs[s.loss_mask] for update in updates for s in update]
-    sampled = [groups[s.group].rollouts[s.sample].completion.logprobs for update in updates for s in update]
-    if not old:
+    pairs = [(s.old_logprobs, s.rollout_logprobs, s.loss_mask) for update in updates for s in update]
+    if not pairs:
         return {}
-    return sampler_gap(np.concatenate(old), np.concatenate(sampled))
+    old = np.concatenate([old[mask] for old, _, mask in pairs])
+    sampled = np.concatenate([sampled[mask] for _, sampled, mask in pairs if sampled is not None])
+    return sampler_gap(torch.from_numpy(old), torch.from_numpy(sampled))
 
 
 def _update(state: _Run, update: Update, number: int, index: int) -> dict[str, Any]:
@@ -270,13 +283,9 @@ def _make_durable(
 ) -> None:
     """The iteration directory first, then the checkpoint: what a checkpoint has seen is always on disk."""
     if not target.is_dir():
-        old: dict[tuple[int, int], NDArray[np.float32]] = {}
-        advantages: dict[tuple[int, int], float] = {}
-        for sequence in (s for update in updates for s in update):
-            old[sequence.group, sequence.sample] = sequence.old_logprobs[sequence.loss_mask]
-            advantages[sequence.group, sequence.sample] = sequence.advantage
+        trained = {(s.group, s.sample): _trained(s) for update in updates for s in update}
         with whole_directory(target) as partial:
-            write_rollouts(partial / "rollouts.parquet", groups, old, advantages)
+            write_rollouts(partial / "rollouts.parquet", groups, trained)
             write_json(partial / "metrics.json", row)
     elif read_json(target / "metrics.json") != row:
         progress.say(
@@ -293,15 +302,24 @@ def _make_durable(
 
 def _replayed(state: _Run, recorded: Path) -> tuple[list[Update], list[RolloutGroup]]:
     problems = {e.problem.id: e.problem for e in state.problems}
-    groups, old, _ = read_rollouts(recorded / "rollouts.parquet", problems)
-    updates = [[_restored(s, old[s.group, s.sample]) for s in update] for update in _updates(state.phase, groups)]
+    groups, trained = read_rollouts(recorded / "rollouts.parquet", problems)
+    updates = [[_restored(s, trained[s.group, s.sample]) for s in update] for update in _updates(state.phase, groups)]
     return updates, groups
 
 
-def _restored(sequence: PolicySequence, old: NDArray[np.float32]) -> PolicySequence:
-    logprobs = np.zeros(len(sequence.ids), dtype=np.float32)
-    logprobs[sequence.loss_mask] = old
-    return replace(sequence, old_logprobs=logprobs)
+def _trained(sequence: PolicySequence) -> Trained:
+    """What is recorded of a rollout that is in an update."""
+    mask, entropies = sequence.loss_mask, sequence.old_entropies
+    return Trained(sequence.old_logprobs[mask], sequence.advantage, None if entropies is None else entropies[mask])
+
+
+def _restored(sequence: PolicySequence, trained: Trained) -> PolicySequence:
+    mask, entropies = sequence.loss_mask, trained.old_entropies
+    return replace(
+        sequence,
+        old_logprobs=_over(mask, trained.old_logprobs),
+        old_entropies=None if entropies is None else _over(mask, entropies),
+    )
 
 
 def _forget_rollouts(state: _Run, keep: int | None) -> None:

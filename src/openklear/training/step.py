@@ -1,15 +1,15 @@
 """Gradients of one optimizer step, a micro-batch at a time.
 
-The law (tests/laws): the gradient does not depend on how the step's sequences are split into micro-batches, on padding,
-or on their order. So every term's denominator is counted over the whole step before the first micro-batch.
+The law (tests/laws): the gradient does not depend on how the step's sequences are split into micro-batches, packs or
+ranks, on padding, or on their order. So every term's denominator is counted over the whole step before the first
+micro-batch.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,143 +18,171 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
-from openklear.models.batching import pad_right
 from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
-from openklear.objectives.aggregate import AGGREGATIONS, Denominators
-from openklear.objectives.policy import OBJECTIVES
+from openklear.objectives.aggregate import Counts, aggregate, token_weights
+from openklear.objectives.correction import CORRECTIONS
+from openklear.objectives.policy import NEEDS, OBJECTIVES, entropy_gate
 from openklear.objectives.ratio import bounded_log_ratio
+from openklear.objectives.segments import segment_mean
 from openklear.objectives.supervised import negative_log_likelihood
-from openklear.objectives.weights import WEIGHTS
-from openklear.recipe.schema import Objective
+from openklear.recipe.objectives import Correction, EntropyGate, NoCorrection, Objective, band_of
+from openklear.recipe.schema import Phase
+from openklear.training import parallel
+from openklear.training.layout import Layout, Microbatch, TokenRow, members
 
 Metrics = dict[str, float | list[float]]
-
-
-class TokenRow(Protocol):
-    """A sequence and which of its tokens are trained; an encoded demonstration is one, a `PolicySequence` too."""
-
-    @property
-    def ids(self) -> NDArray[np.int32]:
-        """(T,) token ids."""
-
-    @property
-    def loss_mask(self) -> NDArray[np.bool_]:
-        """(T,) True where the token is trained; the first one never is."""
+Aggregation = Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicySequence:
-    """One rollout as the policy loss takes it: prompt and completion."""
+    """One rollout as the policy loss takes it: prompt and completion. Arrays are 0 outside the mask."""
 
     ids: NDArray[np.int32]  # (T,)
     loss_mask: NDArray[np.bool_]  # (T,) True on the completion's tokens
-    old_logprobs: NDArray[np.float32]  # (T,) before this iteration's updates; 0 outside the mask
+    old_logprobs: NDArray[np.float32]  # (T,) before this iteration's updates
     advantage: float
     correct: bool
     """By the verdict, never by the reward: which rollouts the joint loss imitates."""
     group: int
     sample: int = 0
     """Index in its group; carried for the caller, no loss looks at it."""
+    rollout_logprobs: NDArray[np.float32] | None = None  # (T,) as the sampler reported; for a correction
+    old_entropies: NDArray[np.float32] | None = None  # (T,) nats; for the entropy gate
+
+
+@dataclass(frozen=True, slots=True)
+class LossSettings:
+    """What the loss of an optimizer step is made of; the recipe's keys of the same names."""
+
+    objective: Objective
+    aggregation: Aggregation = "token_mean"
+    sft_loss_weight: float = 0.0
+    temperature: float = 1.0
+    """The one the rollouts were sampled at; both terms see the policy at it."""
+    entropy_gate: EntropyGate | None = None
+    correction: Correction = field(default_factory=NoCorrection)
+    max_completion_tokens: int = 1
+    """What the aggregation `constant` divides by."""
+
+    @staticmethod
+    def of(phase: Phase) -> LossSettings:
+        """Those of a phase of the recipe."""
+        return LossSettings(
+            objective=phase.objective,
+            aggregation=phase.aggregation,
+            sft_loss_weight=phase.sft_loss_weight,
+            temperature=phase.temperature,
+            entropy_gate=phase.entropy_gate,
+            correction=phase.correction,
+            max_completion_tokens=phase.max_completion_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """The padded tensors of one micro-batch, all (B, T)."""
+    """One micro-batch of rollouts, all tensors (B, T)."""
 
-    ids: Tensor
-    loss_mask: Tensor
+    layout: Layout
     old_logprobs: Tensor
     advantages: Tensor
-    imitated: Tensor
-    """Tokens of correct rollouts."""
-    groups: list[int]
+    correct: Tensor
+    weights: Tensor
+    """Of each token in the step's loss, by the aggregation."""
+    rollout_logprobs: Tensor | None
+    old_entropies: Tensor | None
+
+    @property
+    def loss_mask(self) -> Tensor:
+        return self.layout.loss_mask
 
 
 def policy_gradient(
     model: PreTrainedModel,
     sequences: Sequence[PolicySequence],
-    microbatches: Sequence[Sequence[int]],
+    microbatches: Sequence[Microbatch],
+    settings: LossSettings,
     *,
-    objective: Objective,
-    aggregation: Literal["token_mean", "group_token_mean", "sequence_mean"],
-    sft_loss_weight: float,
-    temperature: float,
+    group: parallel.Group | None = None,
 ) -> Metrics:
     """Add the gradient of policy loss + `sft_loss_weight` * imitation of correct rollouts (Eq. 13) to `.grad`.
 
-    `microbatches` holds indices into `sequences`, each exactly once. `temperature` is the one they were sampled at;
-    both terms see the policy at it. Returns loss, policy_loss, sft_loss (only where its weight is not 0) and what
+    `microbatches` holds indices into `sequences`, each exactly once; a tuple of indices shares a row. With a process
+    `group` the step is that of all its ranks: each hands in its own share (not an empty one), with numbers of groups
+    that are the step's. Returns loss, policy_loss, sft_loss (only where its weight is not 0) and what
     `objectives.diagnostics.finish` describes, clip figures only for objectives with a band. Raises NonFinite naming the
     micro-batch before its backward pass, so the weights have not moved; gradients of earlier ones are then in `.grad`.
     """
     lengths = _loss_tokens(sequences, microbatches)
-    denominators = Denominators.count(lengths, [s.group for s in sequences])
-    imitated = sum(n for n, s in zip(lengths, sequences, strict=True) if s.correct)
-    policy_losses, sft_losses, sums = [], [], None
-    for number, rows in enumerate(microbatches):
-        batch = _policy_batch([sequences[i] for i in rows], model.device)
-        logprobs, entropies = sequence_logprobs(model, batch.ids, batch.loss_mask, temperature=temperature)
-        loss = AGGREGATIONS[aggregation](
-            _losses(batch, logprobs, objective), batch.loss_mask, batch.groups, denominators
-        )
-        policy_losses.append(loss.item())
-        if sft_loss_weight:
-            imitation = negative_log_likelihood(logprobs, batch.imitated, imitated)
-            sft_losses.append(imitation.item())
-            loss = loss + sft_loss_weight * imitation
+    groups = [s.group for s in sequences]
+    counts = Counts.of(lengths, groups, microbatches=len(microbatches), constant=settings.max_completion_tokens)
+    counts = parallel.counts_of_all(counts, group)
+    imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
+    imitated = parallel.counts_of_all(imitated, group)
+    sums: diagnostics.Sums | None = None
+    for number, microbatch in enumerate(microbatches):
+        batch = _batch(model, sequences, microbatch, lengths, settings, counts)
+        logprobs, entropies = _logprobs(model, batch.layout, settings.temperature)
+        losses = _token_losses(logprobs, entropies, batch, settings)
+        loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
+        shares = {"policy_loss": policy.detach().double()}
+        if settings.sft_loss_weight:
+            imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
+            shares["sft_loss"] = imitation.detach().double()
+            loss = policy + settings.sft_loss_weight * imitation
         _backward(loss, number, microbatches)
-        sums = diagnostics.add(sums, _sums(batch, logprobs, entropies, objective))
+        sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, settings))
     assert sums is not None  # _loss_tokens refused a step without tokens
-    policy_loss, sft_loss = math.fsum(policy_losses), math.fsum(sft_losses)
-    metrics: Metrics = {"loss": policy_loss + sft_loss_weight * sft_loss, "policy_loss": policy_loss}
-    if sft_loss_weight:
-        metrics["sft_loss"] = sft_loss
-    return metrics | diagnostics.finish(sums)
+    parallel.add_gradients(model.parameters(), group)
+    return _metrics(parallel.sums_of_all(sums, group), settings)
 
 
 def supervised_gradient(
-    model: PreTrainedModel, rows: Sequence[TokenRow], microbatches: Sequence[Sequence[int]]
+    model: PreTrainedModel, rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]
 ) -> dict[str, float]:
     """Add the gradient of the token-mean of -log pi over all rows' masks to `.grad`; returns loss and tokens.
 
     `microbatches` holds indices into `rows`, each exactly once. Raises NonFinite as `policy_gradient` does.
     """
     lengths = _loss_tokens(rows, microbatches)
-    losses = []
+    total = 0.0
     for number, chosen in enumerate(microbatches):
-        ids, mask = _tokens([rows[i] for i in chosen], model.device)
-        logprobs, _ = sequence_logprobs(model, ids, mask, entropy=False)
-        loss = negative_log_likelihood(logprobs, mask, sum(lengths))
+        layout = Layout.of(rows, chosen, model.device)
+        logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
+        loss = negative_log_likelihood(logprobs, layout.loss_mask, sum(lengths))
         _backward(loss, number, microbatches)
-        losses.append(loss.item())
-    return {"loss": math.fsum(losses), "tokens": float(sum(lengths))}
+        total += loss.item()
+    return {"loss": total, "tokens": float(sum(lengths))}
 
 
 @torch.no_grad()
 def reference_logprobs(
     model: PreTrainedModel,
     sequences: Sequence[TokenRow],
-    microbatches: Sequence[Sequence[int]],
+    microbatches: Sequence[Microbatch],
     temperature: float,
-) -> list[NDArray[np.float32]]:
-    """Log-probabilities (T,) of each sequence under the weights as they are, 0 outside its mask; no gradient.
+    *,
+    entropy: bool = False,
+) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    """Log-probabilities and entropies (T,) of each sequence under the weights as they are, 0 outside its mask.
 
     Given the micro-batches that `policy_gradient` gets next, they have the bits that it computes: log r is exactly 0.
+    Without `entropy` the second list holds NaN, so that it cannot be mistaken for one.
     """
     _loss_tokens(sequences, microbatches)
-    found = [np.zeros(len(s.ids), dtype=np.float32) for s in sequences]
-    for rows in microbatches:
-        ids, mask = _tokens([sequences[i] for i in rows], model.device)
-        logprobs, _ = sequence_logprobs(model, ids, mask, temperature=temperature, entropy=False)
-        for i, row in zip(rows, logprobs.cpu().numpy(), strict=True):
-            found[i][:] = row[: len(found[i])]
-    return found
+    found: list[list[NDArray[np.float32]]] = [[np.zeros(0, np.float32)] * len(sequences) for _ in range(2)]
+    for chosen in microbatches:
+        layout = Layout.of(sequences, chosen, model.device)
+        for target, values in zip(found, _logprobs(model, layout, temperature, entropy=entropy), strict=True):
+            for i, row in zip(members(chosen), layout.split(values), strict=True):
+                target[i] = row
+    return found[0], found[1]
 
 
-def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Sequence[int]]) -> list[int]:
+def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]) -> list[int]:
     """Loss tokens of every row; ValueError if there are none, or if the micro-batches do not hold each row once."""
-    if sorted(i for chosen in microbatches for i in chosen) != list(range(len(rows))):
+    if sorted(i for chosen in microbatches for i in members(chosen)) != list(range(len(rows))):
         raise ValueError(f"the micro-batches must hold each of {len(rows)} sequences exactly once")
     lengths = [int(np.count_nonzero(row.loss_mask)) for row in rows]
     if not sum(lengths):
@@ -162,52 +190,106 @@ def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Sequence[int]]
     return lengths
 
 
-def _tokens(rows: Sequence[TokenRow], device: torch.device) -> tuple[Tensor, Tensor]:
-    ids = pad_right([row.ids for row in rows], 0, torch.int64)
-    mask = pad_right([row.loss_mask for row in rows], False, torch.bool)
-    return ids.to(device), mask.to(device)
+def _logprobs(
+    model: PreTrainedModel, layout: Layout, temperature: float, *, entropy: bool = True
+) -> tuple[Tensor, Tensor]:
+    return sequence_logprobs(
+        model,
+        layout.ids,
+        layout.loss_mask,
+        temperature=temperature,
+        entropy=entropy,
+        position_ids=layout.position_ids,
+    )
 
 
-def _policy_batch(sequences: Sequence[PolicySequence], device: torch.device) -> _Batch:
-    ids, mask = _tokens(sequences, device)
-    old = pad_right([s.old_logprobs for s in sequences], 0.0, torch.float32).to(device)
-    advantages = torch.tensor([s.advantage for s in sequences], dtype=torch.float32, device=device)
-    correct = torch.tensor([s.correct for s in sequences], dtype=torch.bool, device=device)
+def _batch(
+    model: PreTrainedModel,
+    sequences: Sequence[PolicySequence],
+    microbatch: Microbatch,
+    lengths: Sequence[int],
+    settings: LossSettings,
+    counts: Counts,
+) -> _Batch:
+    indices = members(microbatch)
+    chosen = [sequences[i] for i in indices]
+    layout = Layout.of(sequences, microbatch, model.device)
+    dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
+    weights = token_weights(settings.aggregation, [lengths[i] for i in indices], [s.group for s in chosen], counts)
     return _Batch(
-        ids=ids,
+        layout=layout,
+        old_logprobs=layout.join([s.old_logprobs for s in chosen], dtype),
+        advantages=layout.spread([s.advantage for s in chosen], dtype),
+        correct=layout.spread([s.correct for s in chosen], torch.bool),
+        weights=layout.spread(weights, dtype),
+        rollout_logprobs=_joined(layout, [s.rollout_logprobs for s in chosen], dtype),
+        old_entropies=_joined(layout, [s.old_entropies for s in chosen], dtype),
+    )
+
+
+def _joined(layout: Layout, arrays: Sequence[NDArray[np.float32] | None], dtype: torch.dtype) -> Tensor | None:
+    present = [array for array in arrays if array is not None]
+    return layout.join(present, dtype) if len(present) == len(arrays) else None
+
+
+def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor:
+    """The policy loss of each token (B, T): objective, gate, correction."""
+    objective, mask = settings.objective, batch.loss_mask
+    extra = {"segment_ids": batch.layout.segments, "correct": batch.correct}
+    losses = OBJECTIVES[objective.type](
+        logprobs,
+        batch.old_logprobs,
+        batch.advantages,
         loss_mask=mask,
-        old_logprobs=old,
-        advantages=advantages[:, None].expand_as(old),
-        imitated=mask & correct[:, None],
-        groups=[s.group for s in sequences],
+        **objective.model_dump(exclude={"type"}),
+        **{name: extra[name] for name in (NEEDS.get(objective.type),) if name is not None},
     )
+    if settings.entropy_gate is not None:
+        assert batch.old_entropies is not None, "the gate needs the entropies before the update"
+        gate = settings.entropy_gate.model_dump()
+        losses = entropy_gate(losses, entropy=entropies, old_entropy=batch.old_entropies, loss_mask=mask, **gate)
+    if settings.correction.type != "none":
+        assert batch.rollout_logprobs is not None, "a correction needs the sampler's log-probabilities"
+        weigh: Callable[..., Tensor] = CORRECTIONS[settings.correction.type]
+        numbers: dict[str, Any] = settings.correction.model_dump(exclude={"type"})
+        losses = losses * weigh(
+            batch.old_logprobs,
+            batch.rollout_logprobs,
+            loss_mask=mask,
+            segment_ids=batch.layout.segments,
+            **numbers,
+        )
+    return losses
 
 
-def _losses(batch: _Batch, logprobs: Tensor, objective: Objective) -> Tensor:
-    return OBJECTIVES[objective.type](
-        logprobs, batch.old_logprobs, batch.advantages, loss_mask=batch.loss_mask, **_band(objective)
-    )
-
-
-def _band(objective: Objective) -> dict[str, float]:
-    """The objective's own numbers, as its functions take them."""
-    return objective.model_dump(exclude={"type"})
-
-
-def _sums(batch: _Batch, logprobs: Tensor, entropies: Tensor, objective: Objective) -> diagnostics.Sums:
-    sums = diagnostics.policy_sums(logprobs, batch.old_logprobs, batch.advantages, batch.loss_mask, entropies)
-    if objective.type == "reinforce":  # it has no band
+def _sums(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSettings) -> diagnostics.Sums:
+    mask = batch.loss_mask
+    sums = diagnostics.policy_sums(logprobs, batch.old_logprobs, batch.advantages, mask, entropies)
+    band = band_of(settings.objective)
+    if band is None:
         return sums
+    # The slope of each token's loss from the loss itself, on a leaf, so that gate and correction are in it.
+    leaf = logprobs.detach().requires_grad_()
+    (slopes,) = torch.autograd.grad(_token_losses(leaf, entropies, batch, settings).sum(), leaf)
     log_ratio = bounded_log_ratio(logprobs, batch.old_logprobs)
-    band = _band(objective)
-    weights = WEIGHTS[objective.type](log_ratio.exp(), batch.advantages > 0, **band)
-    return sums | diagnostics.clip_sums(log_ratio, batch.advantages, weights, batch.loss_mask, **band)
+    if settings.objective.type == "gspo":  # its band is on the sequence's ratio
+        log_ratio = segment_mean(log_ratio, mask, batch.layout.segments)
+    low, high = band
+    return sums | diagnostics.clip_sums(log_ratio, batch.advantages, slopes, mask, clip_low=low, clip_high=high)
 
 
-def _backward(loss: Tensor, number: int, microbatches: Sequence[Sequence[int]]) -> None:
+def _metrics(sums: diagnostics.Sums, settings: LossSettings) -> Metrics:
+    policy, imitation = float(sums.pop("policy_loss")), float(sums.pop("sft_loss", 0.0))
+    metrics: Metrics = {"loss": policy + settings.sft_loss_weight * imitation, "policy_loss": policy}
+    if settings.sft_loss_weight:
+        metrics["sft_loss"] = imitation
+    return metrics | diagnostics.finish(sums)
+
+
+def _backward(loss: Tensor, number: int, microbatches: Sequence[Microbatch]) -> None:
     if not torch.isfinite(loss):
         raise NonFinite(
             f"the loss of micro-batch {number + 1} of {len(microbatches)} is {loss.item()} "
-            f"(sequences {list(microbatches[number])})"
+            f"(sequences {members(microbatches[number])})"
         )
     loss.backward()  # type: ignore[no-untyped-call]

@@ -1,0 +1,53 @@
+"""One optimizer step over several processes: counts before the first micro-batch, sums after the last.
+
+Every rank holds its share of the step's sequences. Denominators are those of the whole step, so gradients are *added*
+over ranks: a mean over ranks would weigh their tokens by how evenly the step was dealt. Without a process group
+everything here hands back what it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from openklear.objectives.aggregate import Counts
+
+Group = dist.ProcessGroup
+Value = TypeVar("Value")
+
+
+def counts_of_all(counts: Counts, group: Group | None) -> Counts:
+    """The step's counts from those of every rank."""
+    return Counts.together(_gathered(counts, group))
+
+
+def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Tensor]:
+    """Sums of every rank together; all ranks hold the same names."""
+    summed = dict(sums)
+    if group is not None:
+        for name in sorted(summed):
+            summed[name] = summed[name].clone()
+            dist.all_reduce(summed[name], group=group)
+    return summed
+
+
+def add_gradients(parameters: Iterable[torch.nn.Parameter], group: Group | None) -> None:
+    """Replace each `.grad` by its sum over ranks; a rank without one has zeros."""
+    if group is None:
+        return
+    for parameter in parameters:
+        if parameter.requires_grad:
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            dist.all_reduce(parameter.grad, group=group)
+
+
+def _gathered(value: Value, group: Group | None) -> list[Value]:
+    if group is None:
+        return [value]
+    found: list[Value | None] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(found, value, group=group)
+    return [one for one in found if one is not None]
