@@ -1,9 +1,11 @@
 """The law of house rule 2 and losses.md: one optimizer step has one gradient, however its tokens are laid out.
 
-Every check runs on the real model with ragged masks, unequal groups and the joint loss on. A per-micro-batch mean,
-written below, must fail the same check, or the check proves nothing.
+Every check runs on the real model with ragged masks, unequal groups and the joint loss on, in float64 and in float32,
+over micro-batches, packs, orders and paddings; ranks are in test_ranks.py. The released Klear aggregation must fail the
+same check, or the check proves nothing.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +13,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.training.step_cases import AGGREGATIONS, OBJECTIVES, distance, flat_gradient, gradient, rollouts, tiny_model
+from tests.training.step_cases import (
+    AGGREGATIONS,
+    CONSTANT,
+    OBJECTIVES,
+    PAIRS,
+    distance,
+    flat_gradient,
+    gradient,
+    rollouts,
+    tiny_model,
+)
 
 from openklear.models.batching import plan_microbatches
-from openklear.objectives.policy import gppo
+from openklear.recipe.objectives import EntropyGate, Truncate
 from openklear.training.step import reference_logprobs, supervised_gradient
 
-TOLERANCE = 1e-6
+TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
+TOLERANCE = TOLERANCES[torch.float32]
 COUNT = 12
 WHOLE = [list(range(COUNT))]
 SPLITS = {
@@ -25,16 +38,26 @@ SPLITS = {
     "unequal": [[11], [0, 3, 5, 7, 9], [1, 2], [4, 6, 8, 10]],
     "backwards": [list(range(COUNT))[::-1][i : i + 5] for i in range(0, COUNT, 5)],
 }
+PACKS = {
+    "one pack": [[tuple(range(COUNT))]],
+    "packs beside rows": [[(3, 0, 7), 5], [(1, 2), (11, 4)], [6, 8, (10, 9)]],
+}
+LAYOUTS = {**SPLITS, **PACKS}
 
 every_loss = pytest.mark.parametrize(
-    ("objective", "aggregation"),
-    [pytest.param(o, a, id=f"{o.type}-{a}") for o in OBJECTIVES for a in AGGREGATIONS],
+    ("objective", "aggregation"), [pytest.param(o, a, id=f"{o.type}-{a}") for o, a in PAIRS]
 )
+both_types = pytest.mark.parametrize("dtype", TOLERANCES, ids=["float32", "float64"])
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny_model()
+def models():
+    return {dtype: tiny_model(dtype=dtype) for dtype in TOLERANCES}
+
+
+@pytest.fixture(scope="module")
+def model(models):
+    return models[torch.float32]
 
 
 @pytest.fixture(scope="module")
@@ -42,39 +65,63 @@ def sequences(model):
     return rollouts(model, COUNT)
 
 
+@both_types
 @every_loss
-def test_split_into_microbatches(model, sequences, objective, aggregation):
-    expected, metrics = gradient(model, sequences, WHOLE, objective, aggregation)
-    for name, split in SPLITS.items():
-        found, same = gradient(model, sequences, split, objective, aggregation)
-        assert distance(expected, found) <= TOLERANCE, name
+def test_layout_does_not_matter(models, sequences, objective, aggregation, dtype):
+    """Micro-batches, packs, orders."""
+    expected, metrics = gradient(models[dtype], sequences, WHOLE, objective, aggregation)
+    for name, layout in LAYOUTS.items():
+        found, same = gradient(models[dtype], sequences, layout, objective, aggregation)
+        assert distance(expected, found) <= TOLERANCES[dtype], name
         assert same["loss"] == pytest.approx(metrics["loss"], rel=1e-5, abs=1e-6), name
+        assert same["tokens"] == metrics["tokens"], name
 
 
+@both_types
 @every_loss
-def test_padding(model, sequences, objective, aggregation):
+def test_padding(models, sequences, objective, aggregation, dtype):
     """Tokens to the right of a sequence that no loss looks at: what a longer neighbour in the micro-batch does to it."""
-    expected, _ = gradient(model, sequences, WHOLE, objective, aggregation)
+    expected, _ = gradient(models[dtype], sequences, WHOLE, objective, aggregation)
     padded = [pad(s, extra) for s, extra in zip(sequences, (0, 7, 1, 13, 0, 2, 5, 0, 20, 3, 1, 0), strict=True)]
-    found, _ = gradient(model, padded, SPLITS["unequal"], objective, aggregation)
-    assert distance(expected, found) <= TOLERANCE
+    found, _ = gradient(models[dtype], padded, SPLITS["unequal"], objective, aggregation)
+    assert distance(expected, found) <= TOLERANCES[dtype]
 
 
+@both_types
 @every_loss
-def test_order_of_rollouts(model, sequences, objective, aggregation):
-    expected, _ = gradient(model, sequences, WHOLE, objective, aggregation)
+def test_order_of_rollouts(models, sequences, objective, aggregation, dtype):
+    expected, _ = gradient(models[dtype], sequences, WHOLE, objective, aggregation)
     order = np.random.default_rng(1).permutation(COUNT)
-    found, _ = gradient(model, [sequences[i] for i in order], SPLITS["unequal"], objective, aggregation)
-    assert distance(expected, found) <= TOLERANCE
+    shuffled = [sequences[i] for i in order]
+    found, _ = gradient(models[dtype], shuffled, PACKS["packs beside rows"], objective, aggregation)
+    assert distance(expected, found) <= TOLERANCES[dtype]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(order=st.permutations(range(COUNT)), cuts=st.sets(st.integers(1, COUNT - 1)), which=st.integers(0, 11))
-def test_any_split_of_any_order(model, sequences, order, cuts, which):
-    objective, aggregation = OBJECTIVES[which % 4], AGGREGATIONS[which % 3]
+@both_types
+@pytest.mark.parametrize("more", [{"entropy_gate": EntropyGate()}, {"correction": Truncate(level="sequence", cap=1.2)}])
+def test_gate_and_correction_obey_the_law(models, sequences, more, dtype):
+    expected, _ = gradient(models[dtype], sequences, WHOLE, **more)
+    assert distance(expected, gradient(models[dtype], sequences, WHOLE)[0]) > 0.01
+    for name, layout in LAYOUTS.items():
+        assert distance(expected, gradient(models[dtype], sequences, layout, **more)[0]) <= TOLERANCES[dtype], name
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    order=st.permutations(range(COUNT)),
+    cuts=st.sets(st.integers(1, COUNT - 1)),
+    packed=st.sets(st.integers(0, COUNT - 1)),
+    which=st.integers(0, len(PAIRS) - 1),
+)
+def test_any_split_of_any_order(models, sequences, order, cuts, packed, which):
+    """Cuts into micro-batches; those whose number is in `packed` are one pack."""
+    objective, aggregation = PAIRS[which]
     split = [order[a:b] for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), COUNT], strict=True)]
-    expected, _ = gradient(model, sequences, WHOLE, objective, aggregation)
-    assert distance(expected, gradient(model, sequences, split, objective, aggregation)[0]) <= TOLERANCE
+    layout = [[tuple(rows)] if number in packed else rows for number, rows in enumerate(split)]
+    for dtype, tolerance in TOLERANCES.items():
+        expected, _ = gradient(models[dtype], sequences, WHOLE, objective, aggregation)
+        found, _ = gradient(models[dtype], sequences, layout, objective, aggregation)
+        assert distance(expected, found) <= tolerance
 
 
 def test_names_of_groups_do_not_matter(model, sequences):
@@ -83,20 +130,30 @@ def test_names_of_groups_do_not_matter(model, sequences):
     assert torch.equal(gradient(model, renamed, WHOLE, aggregation="group_token_mean")[0], expected)
 
 
-def test_the_three_aggregations_are_three(model, sequences):
+def test_no_two_aggregations_are_one(model, sequences):
     """Ragged data must tell them apart, or the laws above would hold for a mix-up too."""
-    found = [gradient(model, sequences, WHOLE, aggregation=a, sft_loss_weight=0.0)[0] for a in AGGREGATIONS]
-    assert min(distance(found[0], found[1]), distance(found[0], found[2]), distance(found[1], found[2])) > 0.05
+    found = {a: gradient(model, sequences, WHOLE, aggregation=a, sft_loss_weight=0.0)[0] for a in AGGREGATIONS}
+    for one, other in itertools.combinations(AGGREGATIONS, 2):
+        assert distance(found[one] / found[one].norm(), found[other] / found[other].norm()) > (
+            0.0 if {one, other} == {"token_mean", "constant"} else 0.05
+        ), (one, other)
+    scale = found["constant"].norm() / found["token_mean"].norm()  # these two differ by a factor: tokens / (N L)
+    tokens = sum(int(s.loss_mask.sum()) for s in sequences)
+    assert float(scale) == pytest.approx(tokens / (COUNT * CONSTANT), rel=1e-5)
 
 
-@pytest.mark.parametrize("split", SPLITS)
-def test_a_local_mean_breaks_the_law(model, sequences, split):
-    """What many trainers do: a mean over each micro-batch, then over micro-batches. The check above must see it."""
-    expected = local_mean_gradient(model, sequences, WHOLE)
-    assert (
-        distance(gradient(model, sequences, WHOLE, sft_loss_weight=0.0)[0], expected) <= TOLERANCE
-    )  # one batch: equal
-    assert distance(expected, local_mean_gradient(model, sequences, SPLITS[split])) > 1e4 * TOLERANCE
+@both_types
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_released_aggregation_breaks_the_law(models, sequences, layout, dtype):
+    """A mean over each micro-batch, then over micro-batches: in one batch token_mean, in several another gradient."""
+    model, released = models[dtype], {"aggregation": "klear_released"}
+    expected, _ = gradient(model, sequences, WHOLE, **released)
+    assert distance(gradient(model, sequences, WHOLE)[0], expected) <= TOLERANCES[dtype]
+    off = distance(expected, gradient(model, sequences, LAYOUTS[layout], **released)[0])
+    if layout == "one pack":
+        assert off <= TOLERANCES[dtype]
+    else:
+        assert off > 1e4 * TOLERANCE
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -142,7 +199,7 @@ def test_another_split_is_near_and_other_weights_are_not(sequences):
 def test_while_ratios_are_one_all_objectives_coincide(model, sequences):
     """paper.md, section 2: with one update a batch there is nothing to compare."""
     fresh = with_old(model, sequences, WHOLE, 1.0)
-    found = [gradient(model, fresh, WHOLE, objective)[0] for objective in OBJECTIVES]
+    found = [gradient(model, fresh, WHOLE, objective, "sequence_mean")[0] for objective in OBJECTIVES]
     for other in found[1:]:
         assert distance(found[0], other) <= TOLERANCE
 
@@ -157,7 +214,7 @@ def test_a_step_along_the_gradient_does_what_the_advantage_says(model, sequences
         with torch.no_grad():
             for parameter in trained.parameters():
                 parameter -= 0.01 * parameter.grad
-        after = reference_logprobs(trained, fresh, [[0]], 1.0)[0]
+        after = reference_logprobs(trained, fresh, [[0]], 1.0)[0][0]
         assert sign * (after - fresh[0].old_logprobs).sum() > 0
 
 
@@ -172,7 +229,7 @@ def pad(sequence, extra):
 
 
 def with_old(model, sequences, microbatches, temperature):
-    found = reference_logprobs(model, sequences, microbatches, temperature)
+    found, _ = reference_logprobs(model, sequences, microbatches, temperature)
     return [replace(s, old_logprobs=row) for s, row in zip(sequences, found, strict=True)]
 
 
@@ -180,18 +237,3 @@ def supervised(model, sequences, microbatches):
     model.zero_grad()
     metrics = supervised_gradient(model, sequences, microbatches)
     return flat_gradient(model), metrics["loss"]
-
-
-def local_mean_gradient(model, sequences, microbatches):
-    """Deliberately wrong: the denominator is the micro-batch's own count."""
-    model.zero_grad()
-    for rows in microbatches:
-        terms = []
-        for s in (sequences[i] for i in rows):
-            ids, mask = torch.from_numpy(s.ids.astype(np.int64)), torch.from_numpy(s.loss_mask)
-            logits = model(input_ids=ids[None]).logits[0, :-1].log_softmax(-1)
-            logprobs = torch.cat([torch.zeros(1), logits[torch.arange(len(ids) - 1), ids[1:]]])[None]
-            old, advantages = torch.from_numpy(s.old_logprobs)[None], torch.full((1, len(ids)), s.advantage)
-            terms.append(gppo(logprobs, old, advantages, clip_low=0.2, clip_high=0.28, loss_mask=mask[None])[0][mask])
-        (torch.cat(terms).mean() / len(microbatches)).backward()
-    return flat_gradient(model)

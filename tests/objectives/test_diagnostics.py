@@ -28,9 +28,9 @@ def tensors():
 def test_by_hand():
     logprobs, old, advantages, mask, entropies = tensors()
     log_ratio = bounded_log_ratio(logprobs, old)
-    weights = WEIGHTS["gppo"](log_ratio.exp(), advantages > 0, **BAND)
+    slopes = -advantages * WEIGHTS["gppo"](log_ratio.exp(), advantages > 0, **BAND)
     sums = policy_sums(logprobs, old, advantages, mask, entropies)
-    sums |= clip_sums(log_ratio, advantages, weights, mask, **BAND)
+    sums |= clip_sums(log_ratio, advantages, slopes, mask, **BAND)
     found = finish(sums)
     kept, signs, w = RATIOS[:7], ADVANTAGES[:7], WEIGHT[:7]
     push = [abs(a) * b for a, b in zip(signs, w, strict=True)]
@@ -39,6 +39,7 @@ def test_by_hand():
         "entropy": 0.25,
         "ratio_mean": sum(kept) / 7,
         "kl_k1": -sum(map(math.log, kept)) / 7,
+        "kl_k2": sum(math.log(r) ** 2 for r in kept) / 14,
         "kl_k3": sum(r - 1 - math.log(r) for r in kept) / 7,
         "ess": sum(kept) ** 2 / (7 * sum(r * r for r in kept)),
         "bounded_tokens": 0,
@@ -71,10 +72,10 @@ def test_ppo_preserves_nothing_and_no_push_is_no_share():
     logprobs, old, advantages, mask, entropies = tensors()
     log_ratio = bounded_log_ratio(logprobs, old)
     common = policy_sums(logprobs, old, advantages, mask, entropies)
-    weights = WEIGHTS["ppo_clip"](log_ratio.exp(), advantages > 0, **BAND)
-    assert finish(common | clip_sums(log_ratio, advantages, weights, mask, **BAND))["preserved_gradient_share"] == 0
+    slopes = -advantages * WEIGHTS["ppo_clip"](log_ratio.exp(), advantages > 0, **BAND)
+    assert finish(common | clip_sums(log_ratio, advantages, slopes, mask, **BAND))["preserved_gradient_share"] == 0
     none = torch.zeros_like(advantages)
-    assert finish(common | clip_sums(log_ratio, none, weights, mask, **BAND))["preserved_gradient_share"] == 0
+    assert finish(common | clip_sums(log_ratio, none, none, mask, **BAND))["preserved_gradient_share"] == 0
 
 
 def test_without_a_band_there_are_no_clip_keys():
@@ -144,18 +145,20 @@ def test_masked_tokens_may_hold_anything():
 
 
 def test_sampler_gap_by_hand():
-    old, sampled = np.log(np.array([0.5, 0.2], np.float64)), np.log(np.array([0.25, 0.4], np.float64))
+    old, sampled = torch.tensor([0.5, 0.2]).double().log(), torch.tensor([0.25, 0.4]).double().log()
     found = sampler_gap(old, sampled)  # weights 2 and 1/2
     assert found == pytest.approx(
         {
             "gap_ratio": 2.0,
             "gap_k3": ((2 - 1 - math.log(2)) + (0.5 - 1 + math.log(2))) / 2,
             "gap_ess": 2.5**2 / (2 * 4.25),
-        }
+        },
+        rel=1e-6,
     )
-    same = old.astype(np.float32)
+    same = old.float()
     assert sampler_gap(same, same) == {"gap_ratio": 1.0, "gap_k3": 0.0, "gap_ess": 1.0}
     assert sampler_gap(same[:0], same[:0]) == {}
-    assert all(math.isfinite(v) for v in sampler_gap(np.array([-np.inf, 0.0]), np.array([-1.0, -1.0])).values())
+    far = sampler_gap(torch.tensor([-math.inf, 0.0]), torch.tensor([-1.0, -1.0]))
+    assert all(math.isfinite(v) for v in far.values())
     with pytest.raises(ValueError, match="both must be"):
         sampler_gap(old, sampled[:1])

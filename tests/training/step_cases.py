@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from openklear.models.tiny import make_tiny
-from openklear.recipe.schema import Cispo, Gppo, PpoClip, Reinforce
-from openklear.training.step import PolicySequence, policy_gradient, reference_logprobs
+from openklear.objectives.aggregate import AGGREGATIONS as ALL_AGGREGATIONS
+from openklear.objectives.catalog import CATALOG
+from openklear.recipe.objectives import Gppo, Objective
+from openklear.training.step import LossSettings, PolicySequence, policy_gradient, reference_logprobs
 
-OBJECTIVES = (Gppo(), PpoClip(), Cispo(), Reinforce())
-AGGREGATIONS = ("token_mean", "group_token_mean", "sequence_mean")
+OBJECTIVES = tuple(member() for member in typing.get_args(typing.get_args(Objective)[0]))
+AGGREGATIONS = tuple(name for name in ALL_AGGREGATIONS if name != "klear_released")
+"""Those that obey the law."""
+PAIRS = tuple((o, a) for o in OBJECTIVES for a in AGGREGATIONS if a == "sequence_mean" or not CATALOG[o.type].sequence)
+CONSTANT = 50
 
 
-def tiny_model(seed=0):
-    return make_tiny(16, 2, 2, 64, seed).model
+def tiny_model(seed=0, dtype=torch.float32):
+    return make_tiny(16, 2, 2, 64, seed).model.to(dtype)
 
 
 def rollouts(model, count=12, *, seed=0, drift=0.4):
@@ -33,10 +39,15 @@ def rollouts(model, count=12, *, seed=0, drift=0.4):
         old = np.zeros(length, dtype=np.float32)
         group = int(rng.integers(0, 3))
         sequences.append(PolicySequence(ids, mask, old, advantage, bool(rng.random() < 0.4), group, index))
-    found = reference_logprobs(model, sequences, [list(range(count))], 1.0)
+    found = zip(*reference_logprobs(model, sequences, [list(range(count))], 1.0, entropy=True), strict=True)
     return [
-        replace(s, old_logprobs=np.where(s.loss_mask, p + rng.normal(0, drift, len(p)), 0).astype(np.float32))
-        for s, p in zip(sequences, found, strict=True)
+        replace(
+            s,
+            old_logprobs=np.where(s.loss_mask, p + rng.normal(0, drift, len(p)), 0).astype(np.float32),
+            rollout_logprobs=np.where(s.loss_mask, p + rng.normal(0, drift, len(p)), 0).astype(np.float32),
+            old_entropies=(h * rng.uniform(0.9, 1.1, len(h))).astype(np.float32),
+        )
+        for s, (p, h) in zip(sequences, found, strict=True)
     ]
 
 
@@ -44,18 +55,21 @@ def flat_gradient(model):
     return torch.cat([p.grad.flatten() for p in model.parameters()]).clone()
 
 
-def gradient(model, sequences, microbatches, objective=None, aggregation="token_mean", *, sft_loss_weight=0.1, temperature=1.0):  # fmt: skip
+def settings(objective=None, aggregation="token_mean", *, sft_loss_weight=0.1, temperature=1.0, **more):
+    return LossSettings(
+        objective or Gppo(),
+        aggregation,
+        sft_loss_weight,
+        temperature,
+        max_completion_tokens=CONSTANT,
+        **more,
+    )
+
+
+def gradient(model, sequences, microbatches, objective=None, aggregation="token_mean", **more):
     """Flat gradient and metrics of one step."""
     model.zero_grad()
-    metrics = policy_gradient(
-        model,
-        sequences,
-        microbatches,
-        objective=objective or Gppo(),
-        aggregation=aggregation,
-        sft_loss_weight=sft_loss_weight,
-        temperature=temperature,
-    )
+    metrics = policy_gradient(model, sequences, microbatches, settings(objective, aggregation, **more))
     return flat_gradient(model), metrics
 
 

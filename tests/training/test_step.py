@@ -6,11 +6,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.training.step_cases import AGGREGATIONS, OBJECTIVES, distance, flat_gradient, gradient, rollouts, tiny_model
+from tests.objectives.test_published_formulas import PRINTED, slow_gmpo, slow_gspo
+from tests.training.step_cases import (
+    AGGREGATIONS,
+    CONSTANT,
+    OBJECTIVES,
+    PAIRS,
+    distance,
+    flat_gradient,
+    gradient,
+    rollouts,
+    settings,
+    tiny_model,
+)
 
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
-from openklear.recipe.schema import Cispo, Gppo, PpoClip, Reinforce
+from openklear.objectives.catalog import CATALOG
+from openklear.recipe.objectives import EntropyGate, Gppo, Gspo, Mask, PpoClip, Reinforce, Truncate, band_of
 from openklear.training.step import policy_gradient, reference_logprobs, supervised_gradient
 
 THREE = [[3, 0, 7], [1, 2, 4, 5], [6, 8, 9, 10, 11]]
@@ -33,19 +46,19 @@ def slow_logprobs(model, sequence, temperature):
     return torch.cat([torch.zeros(1), logits.log_softmax(-1)[torch.arange(len(ids) - 1), ids[1:]]])
 
 
-def slow_token_loss(objective, logp, old, advantage):
-    """One token, through torch's own autograd; GPPO by Eq. 12 as a surrogate with its value left out."""
-    ratio = (logp - old).exp()
-    if isinstance(objective, Reinforce):
-        return -advantage * logp
-    low, high = 1 - objective.clip_low, 1 + objective.clip_high
-    if isinstance(objective, Cispo):
-        return -advantage * ratio.clamp(low, high).detach() * logp
-    value = -torch.min(ratio * advantage, ratio.clamp(low, high) * advantage)
-    if isinstance(objective, PpoClip):
-        return value
-    factor = low if ratio < low and advantage < 0 else high if ratio > high and advantage > 0 else ratio.detach()
-    return value.detach() - advantage * factor * (logp - logp.detach())
+def slow_losses(objective, logprobs, s):
+    """The policy loss of each token of one sequence, by the formula as its source prints it."""
+    mask = torch.from_numpy(s.loss_mask)
+    logp, old = logprobs[mask][None], torch.from_numpy(s.old_logprobs)[mask][None]
+    advantages = torch.full_like(old, s.advantage)
+    numbers = {k: v for k, v in objective.model_dump(exclude={"type"}).items() if v is not None}
+    if CATALOG[objective.type].sequence:
+        slow = {"gspo": slow_gspo, "gmpo": slow_gmpo}[objective.type]
+        whole = slow(logp, old, advantages, torch.ones_like(old, dtype=torch.bool), torch.zeros_like(old), **numbers)
+        return [whole] * old.shape[1]
+    if objective.type == "topr":
+        numbers["correct"] = torch.full(old.shape, s.correct)
+    return list(PRINTED[objective.type](logp, old, advantages, **numbers)[0])
 
 
 def slow_step(model, sequences, objective, aggregation, alpha, temperature):
@@ -54,27 +67,29 @@ def slow_step(model, sequences, objective, aggregation, alpha, temperature):
     for s in sequences:
         logprobs = slow_logprobs(model, s, temperature)
         places = [t for t in range(len(s.ids)) if s.loss_mask[t]]
-        old = torch.from_numpy(s.old_logprobs)
-        token_losses.append([slow_token_loss(objective, logprobs[t], old[t], s.advantage) for t in places])
+        token_losses.append(slow_losses(objective, logprobs, s))
         imitated += [-logprobs[t] for t in places if s.correct]
-        tokens += [(math.exp(logprobs[t].item() - old[t].item()), s.advantage) for t in places]
-    if aggregation == "token_mean":
-        units = [[x for losses in token_losses for x in losses]]
-    elif aggregation == "sequence_mean":
-        units = token_losses
+        tokens += [(math.exp(logprobs[t].item() - s.old_logprobs[t]), s.advantage) for t in places]
+    if aggregation == "constant":
+        policy = sum(x for losses in token_losses for x in losses) / CONSTANT / len(sequences)
     else:
-        names = {s.group for s in sequences}
-        units = [
-            [x for s, losses in zip(sequences, token_losses, strict=True) if s.group == g for x in losses]
-            for g in names
-        ]
-    policy = sum(sum(unit) / len(unit) for unit in units) / len(units)
+        units = slow_units(sequences, token_losses, aggregation)
+        policy = sum(sum(unit) / len(unit) for unit in units) / len(units)
     imitation = sum(imitated) / len(imitated)
     return policy + alpha * imitation, policy, imitation, tokens
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: o.type)
+def slow_units(sequences, token_losses, aggregation):
+    """Which tokens share a mean."""
+    if aggregation == "token_mean":
+        return [[x for losses in token_losses for x in losses]]
+    if aggregation == "sequence_mean":
+        return token_losses
+    pairs = list(zip(sequences, token_losses, strict=True))
+    return [[x for s, losses in pairs if s.group == g for x in losses] for g in {s.group for s in sequences}]
+
+
+@pytest.mark.parametrize(("objective", "aggregation"), PAIRS, ids=[f"{o.type}-{a}" for o, a in PAIRS])
 def test_against_the_slow_version(model, sequences, objective, aggregation):
     found, metrics = gradient(model, sequences, THREE, objective, aggregation, sft_loss_weight=0.3, temperature=0.8)
     model.zero_grad()
@@ -86,15 +101,28 @@ def test_against_the_slow_version(model, sequences, objective, aggregation):
     assert metrics["sft_loss"] == pytest.approx(imitation.item(), rel=1e-5)
     assert metrics["tokens"] == len(tokens)
     assert metrics["ratio_mean"] == pytest.approx(sum(r for r, _ in tokens) / len(tokens), rel=1e-5)
-    if objective.type != "reinforce":
-        high = sum(r > 1.28 and a > 0 for r, a in tokens) / len(tokens)
-        assert 0 < high == metrics["clip_fraction_high_positive"]
+    band = band_of(objective)
+    if band is not None and objective.type != "gspo":
+        high = sum(r > 1 + band[1] and a > 0 for r, a in tokens) / len(tokens)
+        assert high == metrics["clip_fraction_high_positive"]
+        assert high > 0 or objective.type == "cispo_trl"
 
 
 def test_keys(model, sequences):
     _, metrics = gradient(model, sequences, THREE)
     clip = {f"clip_fraction_{side}_{sign}" for side in ("high", "low") for sign in ("positive", "negative")}
-    always = {"loss", "policy_loss", "tokens", "entropy", "ratio_mean", "kl_k1", "kl_k3", "ess", "bounded_tokens"}
+    always = {
+        "loss",
+        "policy_loss",
+        "tokens",
+        "entropy",
+        "ratio_mean",
+        "kl_k1",
+        "kl_k2",
+        "kl_k3",
+        "ess",
+        "bounded_tokens",
+    }
     always |= {"ratio_histogram_positive", "ratio_histogram_negative"}
     assert set(metrics) == always | clip | {"sft_loss", "preserved_gradient_share"}
     assert set(gradient(model, sequences, THREE, Reinforce())[1]) == always | {"sft_loss"}
@@ -153,7 +181,8 @@ def test_supervised_against_the_slow_version(model, sequences):
 
 
 def test_reference_logprobs_against_the_slow_version(model, sequences):
-    found = reference_logprobs(model, sequences, THREE, 0.7)
+    found, entropies = reference_logprobs(model, sequences, THREE, 0.7)
+    assert all(np.isnan(h[s.loss_mask]).all() for h, s in zip(entropies, sequences, strict=True))  # not asked for
     for s, row in zip(sequences, found, strict=True):
         with torch.no_grad():
             expected = np.where(s.loss_mask, slow_logprobs(model, s, 0.7).numpy(), 0)
@@ -170,9 +199,72 @@ def test_reference_logprobs_leave_no_trace(model, sequences):
 
 def test_gradients_are_added_to_those_that_stand(model, sequences):
     once, _ = gradient(model, sequences, THREE)
-    options = {"objective": Gppo(), "aggregation": "token_mean", "sft_loss_weight": 0.1, "temperature": 1.0}
-    policy_gradient(model, sequences, THREE, **options)
+    policy_gradient(model, sequences, THREE, settings())
     assert distance(2 * once, flat_gradient(model)) < 1e-6
+
+
+def test_the_gate_closes_tokens_and_keeps_their_denominator(model, sequences):
+    """Wide open it changes nothing, shut it leaves no policy gradient; in between the open tokens alone."""
+    plain, _ = gradient(model, sequences, THREE, sft_loss_weight=0.0)
+    wide, _ = gradient(model, sequences, THREE, sft_loss_weight=0.0, entropy_gate=EntropyGate(low=0.0, high=1e9))
+    assert torch.equal(plain, wide)
+    shut, metrics = gradient(model, sequences, THREE, sft_loss_weight=0.0, entropy_gate=EntropyGate(low=7.0, high=8.0))
+    assert not shut.any()
+    assert metrics["policy_loss"] == 0.0
+    # By hand: the tokens whose entropy moved are masked in the old way, and the denominator is that of all tokens.
+    _, now = reference_logprobs(model, sequences, THREE, 1.0, entropy=True)
+    kept = []
+    for s, h in zip(sequences, now, strict=True):
+        ratio = (h + 1e-8) / (s.old_entropies + 1e-8)
+        kept.append(replace(s, loss_mask=s.loss_mask & (ratio > 0.95) & (ratio < 1.05)))
+    share = sum(s.loss_mask.sum() for s in kept) / sum(s.loss_mask.sum() for s in sequences)
+    assert 0.3 < share < 0.7
+    gated, _ = gradient(model, sequences, THREE, sft_loss_weight=0.0, entropy_gate=EntropyGate())
+    alone, _ = gradient(model, kept, THREE, sft_loss_weight=0.0)
+    assert distance(gated, float(share) * alone) < 3e-6
+
+
+@pytest.mark.parametrize(
+    "correction", [Truncate(cap=1.3), Mask(low=0.8, high=1.4), Truncate(level="sequence", cap=1.3)]
+)
+def test_corrections_weigh_the_policy_loss_alone(model, sequences, correction):
+    """With a linear loss (REINFORCE) a weight a sequence is the same as another advantage."""
+    found, _ = gradient(model, sequences, THREE, Reinforce(), correction=correction)
+    plain, _ = gradient(model, sequences, THREE, Reinforce())
+    assert distance(plain, found) > 0.01
+    total = torch.zeros_like(found)
+    tokens = sum(s.loss_mask.sum() for s in sequences)
+    for s in sequences:  # token by token, each with its weight in its advantage
+        gap = np.where(s.loss_mask, s.old_logprobs - s.rollout_logprobs, 0.0)
+        ratio = np.exp(np.full(len(gap), gap.sum()) if correction.level == "sequence" else gap)
+        if correction.type == "truncate":
+            weight = np.minimum(ratio, correction.cap)
+        else:
+            weight = np.where((ratio >= correction.low) & (ratio <= correction.high), ratio, 0.0)
+        logprobs = slow_logprobs(model, s, 1.0)
+        model.zero_grad()
+        loss = -(logprobs * torch.from_numpy(np.where(s.loss_mask, weight, 0.0))).sum() * s.advantage / tokens
+        loss.backward()
+        total += flat_gradient(model)
+    imitation, _ = gradient(model, [replace(s, advantage=0.0) for s in sequences], THREE, Reinforce())
+    assert distance(found, total + imitation) < 1e-5
+
+
+def test_a_rare_objective_sees_what_it_needs(model, sequences):
+    """TOPR reads verdicts, GSPO whole rollouts: their cells follow."""
+    flipped = [replace(s, correct=not s.correct) for s in sequences]
+    topr = next(o for o in OBJECTIVES if o.type == "topr")
+    one, other = (gradient(model, q, THREE, topr, sft_loss_weight=0.0)[0] for q in (sequences, flipped))
+    assert distance(one, other) > 0.01
+    _, metrics = gradient(model, sequences, THREE, Gspo(clip_low=0.01, clip_high=0.02), "sequence_mean")
+    cells = {"high_positive": 0, "low_positive": 0, "high_negative": 0, "low_negative": 0}
+    for s in sequences:
+        mean = math.exp(np.mean((slow_logprobs(model, s, 1.0).detach().numpy() - s.old_logprobs)[s.loss_mask]))
+        side = "high" if mean > 1.02 else "low" if mean < 0.99 else None
+        if side:
+            cells[f"{side}_{'positive' if s.advantage > 0 else 'negative'}"] += s.loss_mask.sum()
+    for cell, count in cells.items():
+        assert metrics[f"clip_fraction_{cell}"] == pytest.approx(count / metrics["tokens"])
 
 
 @pytest.mark.parametrize("poison", ["old_logprobs", "advantage"])

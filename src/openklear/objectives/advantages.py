@@ -23,7 +23,7 @@ def grpo(rewards: Sequence[Tensor], lengths: Sequence[Tensor], *, std_floor: flo
 
     A floor of 0.05 keeps near-ties of soft rewards from exploding: without one .99 against 1 becomes +-1.
     """
-    return [_centred(values) / max(float(values.std(correction=0)), std_floor, _TINY) for values in _checked(rewards)]
+    return [_centred(values) / max(_std(values), std_floor, _TINY) for values in _checked(rewards)]
 
 
 def mean_only(rewards: Sequence[Tensor], lengths: Sequence[Tensor]) -> list[Tensor]:
@@ -42,7 +42,7 @@ def batch_std(rewards: Sequence[Tensor], lengths: Sequence[Tensor], *, std_floor
     The batch is all the groups given.
     """
     checked = _checked(rewards)
-    spread = float(torch.cat(checked).std(correction=0)) if checked else 0.0
+    spread = _std(torch.cat(checked)) if checked else 0.0
     return [_centred(values) / max(spread, std_floor, _TINY) for values in checked]
 
 
@@ -84,3 +84,8 @@ def _alike(values: Tensor) -> bool:
 def _centred(values: Tensor) -> Tensor:
     """Exact zeros for rewards that are all alike: a computed mean of equals may be 1e-17 off."""
     return torch.zeros_like(values) if _alike(values) else values - values.mean()
+
+
+def _std(values: Tensor) -> float:
+    """Of the population (1/M), as in Eq. 4."""
+    return float(values.std(correction=0)) if len(values) else 0.0

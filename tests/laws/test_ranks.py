@@ -1,0 +1,51 @@
+"""The law over two processes (gloo): dealt evenly or not, the gradient of a step is the one of a single process."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.laws.ranks import alone, cases, name_of
+from tests.training.step_cases import distance
+
+TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+@pytest.fixture(scope="module")
+def dealt(tmp_path_factory):
+    """Gradient and metrics of every case by rank."""
+    directory = tmp_path_factory.mktemp("ranks")
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.laws.ranks"]
+    environment = {"PYTHONPATH": f"{root / 'src'}:{root}", "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen([*command, str(rank), str(directory)], env=environment, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    for rank in ranks:
+        _, errors = rank.communicate(timeout=300)
+        assert rank.returncode == 0, errors
+    return [torch.load(directory / f"rank-{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return alone()
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: name_of(*case))
+def test_two_ranks_have_the_gradient_of_one(dealt, whole, case):
+    dtype, aggregation = case[0], case[3]
+    name = name_of(*case)
+    expected, metrics = whole[name]
+    (first, ours), (second, theirs) = (rank[name] for rank in dealt)
+    assert torch.equal(first, second)
+    assert ours == theirs
+    if aggregation == "klear_released":
+        assert distance(expected, first) > 0.01
+        return
+    assert distance(expected, first) <= TOLERANCES[dtype]
+    assert ours["loss"] == pytest.approx(metrics["loss"], rel=1e-5, abs=1e-6)
+    assert ours["tokens"] == metrics["tokens"]
+    assert ours["ratio_histogram_positive"] == metrics["ratio_histogram_positive"]
