@@ -19,10 +19,12 @@ LAYERS = (
     ("errors", "types"),
     ("rundir", "progress", "fingerprint", "failures", "numerics"),
     ("objectives", "verifiers", "evaluation.statistics"),
+    ("integrations",),
     ("data",),
     ("recipe",),
     ("stage", "lengths", "judging"),
     ("models",),
+    ("conformance",),
     ("rollout", "rewards"),
     ("collect",),
     ("training",),
@@ -33,8 +35,9 @@ LAYERS = (
     ("cli",),
     ("__main__",),
 )
-PURE = ("objectives", "verifiers", "evaluation.statistics", "data")
-"""They know only `types` and `errors` besides their own room; data also calls the verifiers' pure parsing."""
+TORCH_ALONE = ("objectives", "integrations")
+"""They install without dependencies into an environment with other pins: nothing from outside but torch and the peers."""
+PEERS = {"integrations.trl": {"trl", "transformers", "accelerate"}, "integrations.verl": {"verl", "omegaconf"}}
 LIGHT = "cli recipe.load recipe.show pipeline stages fork summary manifest rundir progress fingerprint stage lengths"
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
@@ -110,6 +113,24 @@ def test_the_pure_core_knows_only_types_and_errors(name):
     room = name.split(".")[0]
     allowed = {room, "types", "errors"} | ({"verifiers"} if room == "data" else set())
     assert {other.split(".")[0] for _, other in imports(name)} <= allowed
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.split(".")[0] in TORCH_ALONE])
+def test_objectives_and_integrations_import_torch_alone(name):
+    outside = {
+        found.split(".")[0]
+        for node in walk_without_type_checking(TREES[name])
+        for found in (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    } - set(sys.stdlib_module_names)
+    assert outside <= {"torch", "openklear"} | PEERS.get(name, set())
+    rooms = {other.split(".")[0] for _, other in imports(name)}
+    assert rooms <= {"objectives", "errors", name.split(".")[0]}
 
 
 def test_modules_do_not_import_each_other_in_circles():

@@ -64,9 +64,9 @@ def test_every_iteration_is_on_disk_with_ids_logprobs_and_verdicts(finished):
         for directory in directories:
             stored = read_rollouts(directory / "rollouts.parquet", problems)
             assert [len(g.rollouts) for g in stored.groups] == [4] * 4
-            for key, old in stored.old_logprobs.items():
+            for key, trained in stored.trained.items():
                 rollout = stored.groups[key[0]].rollouts[key[1]]
-                np.testing.assert_allclose(old, rollout.completion.logprobs, atol=2e-5)
+                np.testing.assert_allclose(trained.old_logprobs, rollout.completion.logprobs, atol=2e-5)
             columns = pq.read_schema(directory / "rollouts.parquet").names
             assert {"token_ids", "logprobs", "outcome", "reward", "reward_parts", "policy_version"} <= set(columns)
         rows = [json.loads(line) for line in (finished / name / "metrics.jsonl").read_text().splitlines()]

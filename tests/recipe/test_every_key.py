@@ -7,14 +7,16 @@ asserted for every base, or a difference would say nothing.
 
 import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.easy_sources import write_easy_sources
+from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
 from openklear.errors import ModelError, VerifierError
@@ -25,10 +27,11 @@ from openklear.numerics import set_up
 from openklear.pipeline import run_pipeline
 from openklear.recipe.keys import leaves
 from openklear.recipe.load import load_recipe
-from openklear.recipe.schema import Recipe, Verifiers
+from openklear.recipe.schema import Phase, Recipe, Verifiers
 from openklear.rundir import read_jsonl
 from openklear.stage import StageContext
 from openklear.stages import stages
+from openklear.training.step import LossSettings, policy_gradient
 from openklear.types import Attempt, Outcome, Problem, Test, Verdict
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.pool import WorkerLost
@@ -173,6 +176,69 @@ def pretrained(directory: Path, workshop: Workshop, *more: str) -> Files:
 def saved(tmp_path: Path, name: str, seed: int) -> Path:
     save_model(make_tiny(16, 1, 2, 256, seed), tmp_path / name)
     return tmp_path / name
+
+
+@dataclass(frozen=True)
+class Moves:
+    """The gradient of a step is another one after `change`: for the keys of the policy loss, whose stage costs more."""
+
+    objective: str
+    change: dict[str, Any]
+    aggregation: str = "token_mean"
+    table: str = "objective"
+
+    def __call__(self) -> None:
+        model = tiny_model()
+        sequences = rollouts(model)
+        layout = [list(range(len(sequences)))]
+        settings = [LossSettings.of(self.phase({})), LossSettings.of(self.phase(self.change))]
+        found = []
+        for one in (*settings, settings[0]):
+            model.zero_grad()
+            policy_gradient(model, sequences, layout, one)
+            found.append(flat_gradient(model))
+        assert torch.equal(found[0], found[2])
+        assert not torch.equal(found[0], found[1]), f"{self.table} {self.change} left the gradient as it was"
+
+    def phase(self, change: dict[str, Any]) -> Phase:
+        tables: dict[str, Any] = {"objective": {"type": self.objective}}
+        tables[self.table] = {**tables.get(self.table, {}), **change} if change or self.table == "objective" else None
+        tables = {name: table for name, table in tables.items() if table is not None}
+        return Phase.model_validate(
+            {"name": "math", "domains": ("math",), "aggregation": self.aggregation, "sft_loss_weight": 0.0, **tables}
+        )
+
+
+def moves(objective: str, aggregation: str = "token_mean", **change: float) -> Moves:
+    return Moves(objective, change, aggregation)
+
+
+def corrected(kind: str, **change: Any) -> Callable[[], None]:
+    """A key of [rl.correction]: another gradient than the same correction without the change."""
+
+    def proof() -> None:
+        gradients = []
+        for more in ({}, change):
+            one = Moves("gppo", {"type": kind, **more}, table="correction")
+            model = tiny_model()
+            policy_gradient(model, rollouts(model), [list(range(12))], LossSettings.of(one.phase(one.change)))
+            gradients.append(flat_gradient(model))
+        assert not torch.equal(*gradients)
+
+    return proof
+
+
+def gate(**change: float) -> Callable[[], None]:
+    def proof() -> None:
+        gradients = []
+        for more in ({}, change):
+            model = tiny_model()
+            one = Moves("gppo", {"low": 0.95, "high": 1.05, **more}, table="entropy_gate")
+            policy_gradient(model, rollouts(model), [list(range(12))], LossSettings.of(one.phase(one.change)))
+            gradients.append(flat_gradient(model))
+        assert not torch.equal(*gradients)
+
+    return proof
 
 
 def model_path(workshop, tmp_path):
@@ -406,8 +472,37 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.objective.clip_high [gppo]": rl("objective.clip_high=0.001"),
     "rl.phase.NAME.objective.clip_low [ppo_clip]": rl("objective.clip_low=0.001", "objective.type=ppo_clip"),
     "rl.phase.NAME.objective.clip_high [ppo_clip]": rl("objective.clip_high=0.001", "objective.type=ppo_clip"),
-    "rl.phase.NAME.objective.clip_low [cispo]": rl("objective.clip_low=0.001", "objective.type=cispo"),
-    "rl.phase.NAME.objective.clip_high [cispo]": rl("objective.clip_high=0.001", "objective.type=cispo"),
+    **{
+        f"rl.phase.NAME.objective.{key} [{kind}]": moves(kind, aggregation, **{key: value})
+        for kind, aggregation, numbers in (
+            ("gppo", "token_mean", {"beta_low": 0.5, "beta_high": 0.5, "dual_clip": 1.1}),
+            ("ce_gppo", "token_mean", {"clip_low": 0.1, "clip_high": 0.1, "beta_low": 0.5, "beta_high": 0.5}),
+            ("ppo_clip", "token_mean", {"dual_clip": 1.1}),
+            ("two_sided", "token_mean", {"clip_low": 0.1, "clip_high": 0.1, "delta": 1.1}),
+            ("cispo", "token_mean", {"clip_low": 0.1, "clip_high": 0.1}),
+            ("cispo_minimax", "token_mean", {"clip_high": 0.1}),
+            ("cispo_verl", "token_mean", {"clip_low": 0.1, "clip_high": 0.1}),
+            ("cispo_trl", "token_mean", {"cap": 1.1}),
+            ("sapo", "token_mean", {"tau_positive": 2.0, "tau_negative": 2.0}),
+            ("aspo", "token_mean", {"clip_low": 0.1, "clip_high": 0.1, "cap": 1.1}),
+            ("dgpo", "token_mean", {"clip_low": 0.1, "clip_high": 0.1, "n": 2.0, "m": 3.0}),
+            ("dppo_tv", "token_mean", {"divergence": 1e-3, "cap": 1.1}),
+            ("gspo", "sequence_mean", {"clip_low": 0.5, "clip_high": 0.5}),
+            ("gmpo", "sequence_mean", {"clip_low": 0.1, "clip_high": 0.1}),
+        )
+        for key, value in numbers.items()
+    },
+    "rl.phase.NAME.entropy_gate.low": gate(low=0.99),
+    "rl.phase.NAME.entropy_gate.high": gate(high=1.01),
+    "rl.phase.NAME.advantage.type": rl("advantage.type=mean_only"),
+    "rl.phase.NAME.advantage.std_floor [grpo]": rl("advantage.std_floor=0.9"),
+    "rl.phase.NAME.advantage.std_floor [batch_std]": rl("advantage.std_floor=0.9", "advantage.type=batch_std"),
+    "rl.phase.NAME.correction.type": rl("correction.type=truncate"),
+    "rl.phase.NAME.correction.level [truncate]": corrected("truncate", level="sequence"),
+    "rl.phase.NAME.correction.cap [truncate]": corrected("truncate", cap=1.1),
+    "rl.phase.NAME.correction.level [mask]": corrected("mask", level="sequence"),
+    "rl.phase.NAME.correction.low [mask]": corrected("mask", low=0.9),
+    "rl.phase.NAME.correction.high [mask]": corrected("mask", high=1.1),
     "rl.phase.NAME.optimizer.type": rl(MUON),
     "rl.phase.NAME.optimizer.beta1 [adamw]": rl("optimizer.beta1=0.5"),
     "rl.phase.NAME.optimizer.beta2 [adamw]": rl("optimizer.beta2=0.5"),
@@ -450,7 +545,12 @@ def test_the_same_recipe_gives_the_same_files(stage, base, workshop):
 @pytest.mark.parametrize("key", PROOFS)
 def test_the_key_changes_what_it_says(key, request):
     proof = PROOFS[key]
-    fixtures = ["workshop"] if isinstance(proof, Differs) else proof.__code__.co_varnames[: proof.__code__.co_argcount]
+    if isinstance(proof, Moves):
+        fixtures: Sequence[str] = ()
+    elif isinstance(proof, Differs):
+        fixtures = ("workshop",)
+    else:
+        fixtures = proof.__code__.co_varnames[: proof.__code__.co_argcount]
     proof(**{name: request.getfixturevalue(name) for name in fixtures})
 
 
@@ -458,18 +558,17 @@ def test_the_key_changes_what_it_says(key, request):
     ("key", "values"),
     [
         ("overlong", ("incorrect", "mask", "soft")),
-        ("aggregation", ("token_mean", "group_token_mean", "sequence_mean")),
-        ("objective.type", ("gppo", "ppo_clip", "cispo", "reinforce")),
+        ("aggregation", ("token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released")),
+        ("advantage.type", ("grpo", "mean_only", "leave_one_out", "batch_std", "length_weighted")),
     ],
 )
 def test_no_two_choices_are_the_same(key, values, workshop):
     narrow = ("objective.clip_high=0.001", "objective.clip_low=0.001", "problems_per_update=2")
     models = []
     for value in values:
-        base = narrow[2:] if value == "reinforce" else narrow
-        models.append(
-            workshop.files("rl-math", tuple(f"rl.phase.math.{k}" for k in (f"{key}={value}", *base)))[WEIGHTS]
-        )
+        phase = tuple(f"rl.phase.math.{k}" for k in (f"{key}={value}", *narrow))
+        # Small micro-batches, for klear_released alone depends on them.
+        models.append(workshop.files("rl-math", (*phase, "microbatch_tokens=300"))[WEIGHTS])
     assert len(set(models)) == len(values)
 
 

@@ -94,7 +94,9 @@ KEYS = [
     (
         'objective.type = "reinforce"',
         'objective = {type = "reinforce", clip_low = 0.1}',
-        ["rl.phase.math.objective.clip_low: clip_low is not a key of reinforce; it belongs to gppo, ppo_clip, cispo;"],
+        [
+            "rl.phase.math.objective.clip_low: clip_low is not a key of reinforce; it belongs to gppo, ce_gppo, ppo_clip, two_sided, cispo, cispo_verl, aspo,"
+        ],
     ),
     (
         'objective.type = "reinforce"',
@@ -190,9 +192,15 @@ MISSING = [
     (
         'objective.type = "reinforce"',
         'objective.type = "dapo"',
-        ['rl.phase.math.objective.type: there is no dapo; choose from "gppo", "ppo_clip", "cispo", "reinforce"'],
+        [
+            'rl.phase.math.objective.type: there is no dapo; did you mean sapo or aspo or dgpo? choose from "gppo", '
+        ],
     ),
-    ("[rl]", '[rl]\nobjective.type = "gpo"', ["rl.objective.type: there is no gpo; did you mean gppo?"]),
+    (
+        "[rl]",
+        '[rl]\nobjective.type = "gpo"',
+        ["rl.objective.type: there is no gpo; did you mean gppo or dgpo or gspo or gmpo?"],
+    ),
     (
         '[[rl.phase]]\nname = "math"\ndomains = ["math"]\nobjective.type = "reinforce"',
         "",

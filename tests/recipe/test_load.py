@@ -6,7 +6,8 @@ import pytest
 
 from openklear.errors import RecipeError
 from openklear.recipe.load import load_recipe
-from openklear.recipe.schema import Cispo, Gppo, Muon, PpoClip, PretrainedModel, Recipe, Reinforce
+from openklear.recipe.objectives import Cispo, Gppo, PpoClip, Reinforce
+from openklear.recipe.schema import Muon, PretrainedModel, Recipe
 
 HEAD = """
 microbatch_tokens = 512

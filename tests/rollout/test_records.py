@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openklear.errors import DataError
-from openklear.rollout.records import SCHEMA, read_rollouts, read_table, write_rollouts
+from openklear.rollout.records import SCHEMA, Trained, read_rollouts, read_table, write_rollouts
 from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
 
@@ -67,24 +67,28 @@ def plain(value: Rollout) -> dict[str, object]:
 
 
 def test_read_back_equal(tmp_path: Path, groups: list[RolloutGroup]):
-    old = {(0, 1): np.linspace(-1, 0, 5, dtype=np.float32), (1, 4): np.zeros(0, np.float32)}
-    advantages = {(0, 0): 0.0, (0, 1): -1.25, (1, 2): 1 / 3}
-    write_rollouts(tmp_path / "rollouts.parquet", groups, old, advantages)
+    trained = {
+        (0, 1): Trained(np.linspace(-1, 0, 5, dtype=np.float32), -1.25, np.linspace(0, 2, 5, dtype=np.float32)),
+        (1, 4): Trained(np.zeros(0, np.float32), 0.0),
+        (1, 2): Trained(np.array([-0.5], np.float32), 1 / 3),
+    }
+    write_rollouts(tmp_path / "rollouts.parquet", groups, trained)
     stored = read_rollouts(tmp_path / "rollouts.parquet", PROBLEMS)
     assert [g.problem for g in stored.groups] == [g.problem for g in groups]
     assert [[plain(r) for r in g.rollouts] for g in stored.groups] == [[plain(r) for r in g.rollouts] for g in groups]
-    assert {key: value.tolist() for key, value in stored.old_logprobs.items()} == {
-        k: v.tolist() for k, v in old.items()
-    }
-    assert all(value.dtype == np.float32 for value in stored.old_logprobs.values())
-    assert stored.advantages == advantages
+    assert {key: listed(one) for key, one in stored.trained.items()} == {k: listed(t) for k, t in trained.items()}
+    assert all(one.old_logprobs.dtype == np.float32 for one in stored.trained.values())
 
 
-def test_without_updates_there_are_no_old_logprobs_nor_advantages(tmp_path: Path, groups: list[RolloutGroup]):
+def listed(one: Trained) -> tuple[list[float], float, list[float] | None]:
+    return one.old_logprobs.tolist(), one.advantage, None if one.old_entropies is None else one.old_entropies.tolist()
+
+
+def test_without_updates_nothing_is_trained(tmp_path: Path, groups: list[RolloutGroup]):
     write_rollouts(tmp_path / "r.parquet", groups)
     stored = read_rollouts(tmp_path / "r.parquet", PROBLEMS)
     assert len(stored.groups) == 3
-    assert (stored.old_logprobs, stored.advantages) == ({}, {})
+    assert stored.trained == {}
 
 
 def test_no_rollouts(tmp_path: Path):
@@ -98,13 +102,14 @@ def test_same_rollouts_same_bytes_and_clocks_leave_no_trace(tmp_path: Path, grou
         return replace(r, verdict=replace(r.verdict, seconds=9.75), reward=Reward(r.reward.value, parts))
 
     again = [RolloutGroup(g.problem, tuple(map(slower, g.rollouts))) for g in groups]
-    write_rollouts(tmp_path / "a.parquet", groups, {}, {(0, 0): 1.0})
-    write_rollouts(tmp_path / "b.parquet", again, {}, {(0, 0): 1.0})
+    trained = {(0, 0): Trained(np.zeros(3, np.float32), 1.0)}
+    write_rollouts(tmp_path / "a.parquet", groups, trained)
+    write_rollouts(tmp_path / "b.parquet", again, trained)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
 def test_plain_parquet_readers_see_the_columns(tmp_path: Path, groups: list[RolloutGroup]):
-    write_rollouts(tmp_path / "r.parquet", groups, {}, {(0, 1): 2.0})
+    write_rollouts(tmp_path / "r.parquet", groups, {(0, 1): Trained(np.zeros(5, np.float32), 2.0)})
     rows = pq.read_table(tmp_path / "r.parquet").to_pylist()
     assert [row["advantage"] for row in rows] == [None, 2.0, None, None, None]
     assert [row["group"] for row in rows] == [0, 0, 1, 1, 2]
@@ -117,10 +122,12 @@ def test_plain_parquet_readers_see_the_columns(tmp_path: Path, groups: list[Roll
 
 
 def test_numbers_that_do_not_belong_are_refused(tmp_path: Path, groups: list[RolloutGroup]):
-    with pytest.raises(ValueError, match="differ in length"):
-        write_rollouts(tmp_path / "r.parquet", groups, {(0, 0): np.zeros(2, np.float32)})
+    short, fits = np.zeros(2, np.float32), np.zeros(3, np.float32)
+    for trained in (Trained(short, 1.0), Trained(fits, 1.0, short)):
+        with pytest.raises(ValueError, match="differ in length"):
+            write_rollouts(tmp_path / "r.parquet", groups, {(0, 0): trained})
     with pytest.raises(ValueError, match=r"\(0, 9\)"):
-        write_rollouts(tmp_path / "r.parquet", groups, None, {(0, 9): 1.0})
+        write_rollouts(tmp_path / "r.parquet", groups, {(0, 9): Trained(fits, 1.0)})
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, groups: list[RolloutGroup]):

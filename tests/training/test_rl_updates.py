@@ -1,12 +1,20 @@
 """From judged groups to updates: which rollouts are in a loss, with what advantage, in which mini-batch."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from openklear.errors import RunError
+from openklear.models.loading import LoadedModel
+from openklear.models.tiny import make_tiny
+from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly
 from openklear.recipe.schema import Phase
-from openklear.training.rl import _updates, _with_old_logprobs
+from openklear.training.learner import LocalLearner
+from openklear.training.metrics import gap_alarms, refuse_gap
+from openklear.training.rl import _gap, _updates
+from openklear.training.step import reference_logprobs
 from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
 
@@ -83,15 +91,51 @@ def test_kept_groups_make_ceil_updates_and_no_group_is_split(kept, size, expecte
     assert all(len(update) == 2 * n for update, n in zip(updates, expected, strict=True))
 
 
-def test_old_logprobs_are_taken_a_mini_batch_at_a_time_before_any_update():
-    calls = []
+@pytest.mark.parametrize(
+    ("advantage", "expected"),
+    [
+        (MeanOnly(), [[0.75, -0.25, -0.25, -0.25], [0.5, -0.5]]),
+        (LengthWeighted(), [[0.5, -0.5, -0.5, -0.5], [0.5, -0.5]]),  # 3 of 6 tokens are the right answer's
+        # The batch's six rewards hold two 1s: variance 1/3 * 2/3.
+        (BatchStd(), [[x / math.sqrt(2 / 9) for x in (0.75, -0.25, -0.25, -0.25)], [x / math.sqrt(2 / 9) for x in (0.5, -0.5)]]),
+        (Grpo(std_floor=2.0), [[0.375, -0.125, -0.125, -0.125], [0.25, -0.25]]),
+    ],
+)  # fmt: skip
+def test_the_phase_chooses_the_estimator(advantage, expected):
+    cells = [(1.0, 3, False), (0.0, 1, False), (0.0, 1, False), (0.0, 1, False)]
+    (update,) = _updates(phase(advantage=advantage), [group("p", *cells), group("q", *short(1.0, 0.0))])
+    for number, wanted in enumerate(expected):
+        assert [s.advantage for s in update if s.group == number] == pytest.approx(wanted)
 
-    class Learner:
-        def old_logprobs(self, sequences):
-            calls.append(len(sequences))
-            return [np.full(len(s.ids), -1.0, np.float32) for s in sequences]
 
-    updates = _updates(phase(problems_per_update=1), [group(f"p{i}", *short(1.0, 0.0)) for i in range(3)])
-    found = _with_old_logprobs(Learner(), updates)
-    assert calls == [2, 2, 2]
-    assert all((s.old_logprobs == -1.0).all() for update in found for s in update)
+def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
+    """From a pass of its own; entropies only where a gate will look at them."""
+    tiny = make_tiny(16, 1, 2, 64, seed=1)
+    loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
+    (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])
+    logprobs, entropies = reference_logprobs(tiny.model, update, [[0, 1]], 1.0, entropy=True)
+    for gate in (None, EntropyGate()):
+        learner = LocalLearner(loaded, None, phase(entropy_gate=gate), 1000)
+        found = learner.with_old(update)
+        for one, old, entropy in zip(found, logprobs, entropies, strict=True):
+            np.testing.assert_array_equal(one.old_logprobs, old)
+            assert (one.old_entropies is None) is (gate is None)
+            if gate is not None:
+                np.testing.assert_array_equal(one.old_entropies, entropy)
+                assert one.old_entropies.max() > 1
+
+
+def test_the_gap_is_between_the_trainer_and_the_sampler():
+    (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])  # sampled at -0.5 a token
+    near = [replace(s, old_logprobs=np.where(s.loss_mask, -0.4, 0).astype(np.float32)) for s in update]
+    found = _gap([near])
+    assert found == pytest.approx(
+        {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0}, rel=1e-5
+    )
+    assert _gap([]) == {}
+    assert [text.split(":")[0] for text in gap_alarms(found)] == ["sampler and trainer differ"] * 2
+    assert gap_alarms({"gap_ratio": 1.01, "gap_k3": 1e-4, "gap_ess": 0.9}) == []
+    assert "29%" in gap_alarms({"gap_ess": 0.29})[0]
+    refuse_gap(found)
+    with pytest.raises(RunError, match="do not compute one model"):
+        refuse_gap({"gap_k3": 0.011})

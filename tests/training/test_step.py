@@ -1,5 +1,6 @@
 """The step against a slow version of itself: whole logits, one sequence at a time, loops over tokens, Python's sums."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -23,7 +24,7 @@ from tests.training.step_cases import (
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
 from openklear.objectives.catalog import CATALOG
-from openklear.recipe.objectives import EntropyGate, Gppo, Gspo, Mask, PpoClip, Reinforce, Truncate, band_of
+from openklear.recipe.objectives import DppoTv, EntropyGate, Gppo, Gspo, Mask, PpoClip, Reinforce, Truncate, band_of
 from openklear.training.step import policy_gradient, reference_logprobs, supervised_gradient
 
 THREE = [[3, 0, 7], [1, 2, 4, 5], [6, 8, 9, 10, 11]]
@@ -106,6 +107,14 @@ def test_against_the_slow_version(model, sequences, objective, aggregation):
         high = sum(r > 1 + band[1] and a > 0 for r, a in tokens) / len(tokens)
         assert high == metrics["clip_fraction_high_positive"]
         assert high > 0 or objective.type == "cispo_trl"
+
+
+def test_no_two_objectives_are_one(model, sequences):
+    """Of DPPO with a narrow band, for the tiny model's tokens are all rare."""
+    chosen = [DppoTv(divergence=1e-3) if o.type == "dppo_tv" else o for o in OBJECTIVES]
+    found = {o.type: gradient(model, sequences, THREE, o, "sequence_mean", sft_loss_weight=0.0)[0] for o in chosen}
+    for one, other in itertools.combinations(found, 2):
+        assert distance(found[one], found[other]) > 1e-3, (one, other)
 
 
 def test_keys(model, sequences):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -161,10 +161,17 @@ def _tag_fault(detail: ErrorDetails, place: Place) -> Fault:
     if detail["type"] == "union_tag_not_found":
         return Fault(path, f"missing; write type = one of {quoted}")
     given = detail["ctx"]["tag"]
-    near = get_close_matches(given, known, 1)
-    return Fault(
-        path, f"there is no {given}; " + (f"did you mean {near[0]}? " if near else "") + f"choose from {quoted}"
-    )
+    near = _nearest(given, known)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return Fault(path, f"there is no {given}; {hint}choose from {quoted}")
+
+
+def _nearest(given: str, known: Sequence[str]) -> list[str]:
+    """The close names that no other is closer than: gpo is as near to gppo as to gspo."""
+    likeness = {
+        name: SequenceMatcher(None, given, name).ratio() for name in get_close_matches(given, known, len(known))
+    }
+    return [name for name in known if likeness.get(name, -1.0) == max(likeness.values(), default=0.0)]
 
 
 def shown(value: Any) -> str:
