@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from openklear import __version__, failures
+from openklear import __version__, cli_objectives, failures
+from openklear.cli_objectives import EXIT_CODES
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
     from openklear.recipe.schema import Recipe
     from openklear.rollout.generate import Generated
     from openklear.stages import Through
-
-EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
 
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")]
 Output = Annotated[
@@ -57,6 +56,7 @@ app = typer.Typer(
 )
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes: what a file resolves to, and which keys exist.")
 app.add_typer(recipe_app, name="recipe", epilog=EXIT_CODES)
+app.add_typer(cli_objectives.app, name="objectives", epilog=EXIT_CODES)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

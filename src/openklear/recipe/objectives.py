@@ -7,12 +7,13 @@ written. Defaults are the published ones, and those of the functions in `openkle
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from openklear.recipe import rules
+from openklear.recipe.keys import tables, tag
 from openklear.recipe.section import Above, NotNegative, Section, Share
 
 ClipLow = Annotated[Share, Field(description="the band starts at 1 - clip_low")]
@@ -174,6 +175,10 @@ Objective = Annotated[
     | Reinforce,
     Field(discriminator="type"),
 ]
+
+
+MEMBERS: Mapping[str, type[Section]] = {tag(member): member for member in tables(Objective)}
+"""Objective by its `type`."""
 
 
 class EntropyGate(Section):
