@@ -192,9 +192,7 @@ MISSING = [
     (
         'objective.type = "reinforce"',
         'objective.type = "dapo"',
-        [
-            'rl.phase.math.objective.type: there is no dapo; did you mean sapo or aspo or dgpo? choose from "gppo", '
-        ],
+        ['rl.phase.math.objective.type: there is no dapo; did you mean sapo or aspo or dgpo? choose from "gppo", '],
     ),
     (
         "[rl]",
