@@ -1,6 +1,7 @@
 """`openklear objectives`: the figure, the table, and what they say to bad input."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,7 @@ def test_table_names_every_loss_with_its_numbers(capsys):
     _, out, _ = run(capsys, "table", "--format", "markdown")
     assert len(out.splitlines()) == len(CATALOG) + 2
     assert len({line.replace("\\|", "").count("|") for line in out.splitlines()}) == 1
+    assert out in (Path(__file__).parents[1] / "docs" / "objectives.md").read_text(), "docs/objectives.md is behind"
 
 
 def test_plot_writes_and_names_the_file(capsys, tmp_path):

@@ -89,7 +89,8 @@ def defined(house: Path, words: list[str]) -> bool:
                 not rest or re.search(rf"^\s*(?:def |class )?{re.escape(rest[-1])}\b", text, re.MULTILINE) is not None
             )
         else:
-            return False
+            names = (place / "__init__.py").read_text() if (place / "__init__.py").is_file() else ""
+            return index == len(words) - 1 and re.search(rf"\b{re.escape(word)}\b", names) is not None
     return True
 
 

@@ -228,7 +228,8 @@ def test_the_gate_closes_tokens_and_keeps_their_denominator(model, sequences):
         kept.append(replace(s, loss_mask=s.loss_mask & (ratio > 0.95) & (ratio < 1.05)))
     share = sum(s.loss_mask.sum() for s in kept) / sum(s.loss_mask.sum() for s in sequences)
     assert 0.3 < share < 0.7
-    gated, _ = gradient(model, sequences, THREE, sft_loss_weight=0.0, entropy_gate=EntropyGate())
+    gated, metrics = gradient(model, sequences, THREE, sft_loss_weight=0.0, entropy_gate=EntropyGate())
+    assert metrics["gate_closed"] == pytest.approx(1 - float(share), abs=2e-3)
     alone, _ = gradient(model, kept, THREE, sft_loss_weight=0.0)
     assert distance(gated, float(share) * alone) < 3e-6
 
@@ -238,10 +239,10 @@ def test_the_gate_closes_tokens_and_keeps_their_denominator(model, sequences):
 )
 def test_corrections_weigh_the_policy_loss_alone(model, sequences, correction):
     """With a linear loss (REINFORCE) a weight a sequence is the same as another advantage."""
-    found, _ = gradient(model, sequences, THREE, Reinforce(), correction=correction)
+    found, metrics = gradient(model, sequences, THREE, Reinforce(), correction=correction)
     plain, _ = gradient(model, sequences, THREE, Reinforce())
     assert distance(plain, found) > 0.01
-    total = torch.zeros_like(found)
+    total, kept = torch.zeros_like(found), []
     tokens = sum(s.loss_mask.sum() for s in sequences)
     for s in sequences:  # token by token, each with its weight in its advantage
         gap = np.where(s.loss_mask, s.old_logprobs - s.rollout_logprobs, 0.0)
@@ -250,6 +251,7 @@ def test_corrections_weigh_the_policy_loss_alone(model, sequences, correction):
             weight = np.minimum(ratio, correction.cap)
         else:
             weight = np.where((ratio >= correction.low) & (ratio <= correction.high), ratio, 0.0)
+        kept += weight[s.loss_mask].tolist()
         logprobs = slow_logprobs(model, s, 1.0)
         model.zero_grad()
         loss = -(logprobs * torch.from_numpy(np.where(s.loss_mask, weight, 0.0))).sum() * s.advantage / tokens
@@ -257,6 +259,8 @@ def test_corrections_weigh_the_policy_loss_alone(model, sequences, correction):
         total += flat_gradient(model)
     imitation, _ = gradient(model, [replace(s, advantage=0.0) for s in sequences], THREE, Reinforce())
     assert distance(found, total + imitation) < 1e-5
+    assert metrics["correction_weight"] == pytest.approx(sum(kept) / tokens, rel=1e-5)
+    assert metrics["correction_dropped"] == pytest.approx(sum(w == 0 for w in kept) / tokens)
 
 
 def test_a_rare_objective_sees_what_it_needs(model, sequences):

@@ -24,6 +24,8 @@ RATIO_EDGES: tuple[float, ...] = (0.0, *_INNER_EDGES, float("inf"))
 Count i of a histogram is of RATIO_EDGES[i] <= r < RATIO_EDGES[i + 1].
 """
 
+_SHARES = ("gate_closed", "correction_weight", "correction_dropped")
+
 
 def policy_sums(
     logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, loss_mask: Tensor, entropies: Tensor
@@ -74,6 +76,17 @@ def clip_sums(
     }
 
 
+def gate_sums(open_tokens: Tensor, loss_mask: Tensor) -> Sums:
+    """Tokens that an entropy gate closes; both (B, T), bool."""
+    return {"gate_closed": (loss_mask & ~open_tokens).sum().double()}
+
+
+def correction_sums(weights: Tensor, loss_mask: Tensor) -> Sums:
+    """Importance weights of a correction (B, T), and tokens that it drops."""
+    kept = weights[loss_mask].double()
+    return {"correction_weight": kept.sum(), "correction_dropped": (kept == 0).sum().double()}
+
+
 def add(total: Sums | None, more: Sums) -> Sums:
     """Sums of two sets of tokens together."""
     return more if total is None else {name: total[name] + more[name] for name in more}
@@ -84,8 +97,10 @@ def finish(sums: Sums) -> dict[str, float | list[float]]:
 
     tokens; entropy (nats a token); ratio_mean; kl_k1, kl_k2, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are
     equal; bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of
-    `clip_sums` also clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the advantage's)
-    and preserved_gradient_share = sum |A| w over tokens where PPO's clip acts / sum |A| w over all, 0 without a push.
+    `gate_sums` and `correction_sums` also gate_closed, correction_dropped (shares) and correction_weight (a mean).
+    With those of `clip_sums` clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the
+    advantage's) and preserved_gradient_share = sum |A| w over tokens where PPO's clip acts / sum |A| w over all, 0
+    without a push.
     """
     values: dict[str, Any] = {name: total.tolist() for name, total in sums.items()}
     n = max(values["tokens"], 1.0)
@@ -101,6 +116,7 @@ def finish(sums: Sums) -> dict[str, float | list[float]]:
         "ratio_histogram_positive": values["ratio_histogram_positive"],
         "ratio_histogram_negative": values["ratio_histogram_negative"],
     }
+    metrics |= {name: values[name] / n for name in _SHARES if name in values}
     if "push" in values:
         metrics |= {name: value / n for name, value in values.items() if name.startswith("clip_fraction")}
         metrics["preserved_gradient_share"] = values["push_clipped"] / values["push"] if values["push"] else 0.0

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from openklear.recipe import rules
 from openklear.recipe.keys import tables, tag
@@ -177,7 +177,7 @@ Objective = Annotated[
 ]
 
 
-MEMBERS: Mapping[str, type[Section]] = {tag(member): member for member in tables(Objective)}
+MEMBERS: Mapping[str, type[BaseModel]] = {tag(member): member for member in tables(Objective)}
 """Objective by its `type`."""
 
 

@@ -22,7 +22,7 @@ from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
 from openklear.objectives.correction import CORRECTIONS
-from openklear.objectives.policy import NEEDS, OBJECTIVES, entropy_gate
+from openklear.objectives.policy import NEEDS, OBJECTIVES, gate_open
 from openklear.objectives.ratio import bounded_log_ratio
 from openklear.objectives.segments import segment_mean
 from openklear.objectives.supervised import negative_log_likelihood
@@ -244,27 +244,43 @@ def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: 
         **objective.model_dump(exclude={"type"}),
         **{name: extra[name] for name in (NEEDS.get(objective.type),) if name is not None},
     )
-    if settings.entropy_gate is not None:
-        assert batch.old_entropies is not None, "the gate needs the entropies before the update"
-        gate = settings.entropy_gate.model_dump()
-        losses = entropy_gate(losses, entropy=entropies, old_entropy=batch.old_entropies, loss_mask=mask, **gate)
-    if settings.correction.type != "none":
-        assert batch.rollout_logprobs is not None, "a correction needs the sampler's log-probabilities"
-        weigh: Callable[..., Tensor] = CORRECTIONS[settings.correction.type]
-        numbers: dict[str, Any] = settings.correction.model_dump(exclude={"type"})
-        losses = losses * weigh(
-            batch.old_logprobs,
-            batch.rollout_logprobs,
-            loss_mask=mask,
-            segment_ids=batch.layout.segments,
-            **numbers,
-        )
-    return losses
+    gate, weights = _gate(entropies, batch, settings), _correction(batch, settings)
+    if gate is not None:
+        losses = torch.where(gate, losses, 0.0)
+    return losses if weights is None else losses * weights
+
+
+def _gate(entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor | None:
+    """The tokens that an entropy gate leaves in (B, T)."""
+    if settings.entropy_gate is None:
+        return None
+    assert batch.old_entropies is not None, "the gate needs the entropies before the update"
+    return gate_open(entropies, batch.old_entropies, loss_mask=batch.loss_mask, **settings.entropy_gate.model_dump())
+
+
+def _correction(batch: _Batch, settings: LossSettings) -> Tensor | None:
+    """Importance weights between sampler and trainer (B, T)."""
+    if settings.correction.type == "none":
+        return None
+    assert batch.rollout_logprobs is not None, "a correction needs the sampler's log-probabilities"
+    numbers: dict[str, Any] = settings.correction.model_dump(exclude={"type"})
+    weigh: Callable[..., Tensor] = CORRECTIONS[settings.correction.type]
+    return weigh(
+        batch.old_logprobs,
+        batch.rollout_logprobs,
+        loss_mask=batch.loss_mask,
+        segment_ids=batch.layout.segments,
+        **numbers,
+    )
 
 
 def _sums(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSettings) -> diagnostics.Sums:
     mask = batch.loss_mask
     sums = diagnostics.policy_sums(logprobs, batch.old_logprobs, batch.advantages, mask, entropies)
+    if (gate := _gate(entropies, batch, settings)) is not None:
+        sums |= diagnostics.gate_sums(gate, mask)
+    if (weights := _correction(batch, settings)) is not None:
+        sums |= diagnostics.correction_sums(weights, mask)
     band = band_of(settings.objective)
     if band is None:
         return sums

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from openklear.objectives.policy.clip import ce_gppo, gppo, ppo_clip, reinforce, two_sided
-from openklear.objectives.policy.gate import entropy_gate
+from openklear.objectives.policy.gate import entropy_gate, gate_open
 from openklear.objectives.policy.sequence import gmpo, gspo
 from openklear.objectives.policy.weighted import aspo, cispo, cispo_minimax, cispo_trl, dgpo, dppo_tv, sapo, topr
 
@@ -31,6 +31,7 @@ __all__ = [
     "dgpo",
     "dppo_tv",
     "entropy_gate",
+    "gate_open",
     "gmpo",
     "gppo",
     "gspo",

@@ -11,6 +11,16 @@ EPSILON = 1e-8
 """Added to both entropies (arXiv 2512.05591), so that certain tokens have a ratio of 1."""
 
 
+def gate_open(
+    entropy: Tensor, old_entropy: Tensor, *, low: float = 0.95, high: float = 1.05, loss_mask: Tensor | None = None
+) -> Tensor:
+    """Where low < (H+1e-8)/(H_old+1e-8) < high; all (B, T), bool; the ratio is 1 outside the mask."""
+    mask = torch.ones_like(entropy, dtype=torch.bool) if loss_mask is None else loss_mask.bool()
+    require_same_shape(entropy=entropy, old_entropy=old_entropy, loss_mask=mask)
+    new, old = (torch.where(mask, at_least_fp32(t.detach()), 0.0) + EPSILON for t in (entropy, old_entropy))
+    return (new > low * old) & (new < high * old)
+
+
 def entropy_gate(
     losses: Tensor,
     *,
@@ -26,7 +36,5 @@ def entropy_gate(
     in nats, under the current and the old policy. Elsewhere value and gradient are 0; the token still counts in the
     denominator. Entropies get no gradient and are not looked at outside the mask.
     """
-    mask = torch.ones_like(losses, dtype=torch.bool) if loss_mask is None else loss_mask.bool()
-    require_same_shape(losses=losses, entropy=entropy, old_entropy=old_entropy, loss_mask=mask)
-    new, old = (torch.where(mask, at_least_fp32(t.detach()), 0.0) + EPSILON for t in (entropy, old_entropy))
-    return torch.where((new > low * old) & (new < high * old), losses, 0.0)
+    require_same_shape(losses=losses, entropy=entropy)
+    return torch.where(gate_open(entropy, old_entropy, low=low, high=high, loss_mask=loss_mask), losses, 0.0)
