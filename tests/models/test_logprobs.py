@@ -127,6 +127,84 @@ def test_right_padding_does_not_matter(model, fill):
     torch.testing.assert_close(gradient, model.model.embed_tokens.weight.grad, atol=1e-4, rtol=1e-4)
 
 
+SEGMENTS = [[5, 9, 7], [14, 3], [21]]
+"""Lengths of the sequences packed in each of three rows; the rest of each row is padding."""
+
+
+def pack(width):
+    """The segments, and (ids, positions, mask) of the rows that hold them."""
+    generator = torch.Generator().manual_seed(4)
+    rows = [[torch.randint(0, 278, (n,), generator=generator) for n in lengths] for lengths in SEGMENTS]
+    ids = torch.stack([torch.cat([*row, torch.full((width - sum(map(len, row)),), 9)]) for row in rows])
+    places = [
+        torch.cat([*(torch.arange(len(s)) for s in row), torch.arange(width - sum(map(len, row)))]) for row in rows
+    ]
+    positions = torch.stack(places)
+    mask = positions > 0
+    for row, lengths in zip(mask, SEGMENTS, strict=True):
+        row[sum(lengths) :] = False
+    return rows, ids, positions, mask
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_a_packed_segment_gives_what_it_gives_alone(model, dtype, tolerance):
+    """Rows packed differently in one batch, each value and the summed gradient as if no segment had neighbours."""
+    model = copy.deepcopy(model).to(dtype)
+    rows, ids, positions, mask = pack(width=23)
+    packed = sequence_logprobs(model, ids, mask, position_ids=positions, temperature=0.8)
+    assert packed[0].dtype == packed[1].dtype == dtype
+    together = torch.autograd.grad(packed[0].mean(), list(model.parameters()))
+    alone_sum = 0
+    for i, row in enumerate(rows):
+        at = 0
+        for segment in row:
+            own_mask = torch.arange(len(segment))[None] > 0
+            alone = sequence_logprobs(model, segment[None], own_mask, temperature=0.8)
+            alone_sum = alone_sum + alone[0].sum()
+            for a, b in zip(packed, alone, strict=True):
+                torch.testing.assert_close(a[i, at : at + len(segment)], b[0], atol=tolerance, rtol=0)
+            at += len(segment)
+    apart = torch.autograd.grad(alone_sum / mask.numel(), list(model.parameters()))
+    for a, b in zip(together, apart, strict=True):
+        torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
+
+
+def test_packing_without_positions_lets_segments_see_each_other(model):
+    """The check above can fail: neighbours matter where positions do not part them."""
+    _, ids, positions, mask = pack(width=23)
+    parted, _ = sequence_logprobs(model, ids, mask, position_ids=positions)
+    joined, _ = sequence_logprobs(model, ids, mask)
+    differs = (parted - joined).abs() > 1e-3
+    assert not bool(differs[:, :5].any())
+    assert bool(differs[0, 5:21].any())
+    assert not bool(differs[2].any())
+
+
+def test_positions_that_only_count_change_no_bit(model, batch):
+    ids, mask = batch
+    positions = torch.arange(ids.shape[1]).expand(ids.shape)
+    assert torch.equal(
+        sequence_logprobs(model, ids, mask, position_ids=positions)[0], sequence_logprobs(model, ids, mask)[0]
+    )
+
+
+def test_float64_model_gives_float64(model, batch):
+    ids, mask = batch
+    high = copy.deepcopy(model).double()
+    logprobs, entropies = sequence_logprobs(high, ids, mask, temperature=0.6)
+    expected, expected_entropies = naive(high, ids, mask, 0.6)
+    assert logprobs.dtype == entropies.dtype == torch.float64
+    torch.testing.assert_close(logprobs, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(entropies, expected_entropies, atol=1e-12, rtol=0)
+
+
+def test_bits_do_not_depend_on_gradients(model, batch):
+    ids, mask = batch
+    with torch.no_grad():
+        without, _ = sequence_logprobs(model, ids, mask, entropy=False, chunk_tokens=4)
+    assert torch.equal(without, sequence_logprobs(model, ids, mask, chunk_tokens=4)[0])
+
+
 def test_bf16_model_gives_fp32(model, batch):
     """The head's product is taken in fp32, so the result is finer than bf16 logits could be."""
     ids, mask = batch
@@ -164,6 +242,9 @@ def test_first_column_and_shapes_are_refused(model):
         sequence_logprobs(model, torch.ones(1, 3, dtype=torch.long), torch.tensor([[True, True, True]]))
     with pytest.raises(ValueError, match="must both be"):
         sequence_logprobs(model, torch.ones(2, 3, dtype=torch.long), torch.zeros(2, 1, dtype=torch.bool))
+    ids = torch.ones(2, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match="the ids' shape"):
+        sequence_logprobs(model, ids, ids < 0, position_ids=torch.arange(3)[None])
 
 
 @pytest.mark.parametrize(
@@ -176,13 +257,26 @@ def test_first_column_and_shapes_are_refused(model):
 )
 def test_known_scales_and_caps(family, settings, batch):
     model = _other_family(family, **settings)
+    module.verify_head(copy.deepcopy(model).to(torch.bfloat16))  # its own logits are rounded, and still pass
     ids, mask = batch
     values, _ = sequence_logprobs(model, ids % 32, mask)
     torch.testing.assert_close(values.double(), naive(model, ids % 32, mask)[0], atol=1e-5, rtol=0)
 
 
-def test_an_unknown_scale_is_refused(model, batch, monkeypatch):
-    strange = copy.deepcopy(model)
+def test_a_head_with_a_bias(batch):
+    model = _other_family("phi")
+    with torch.no_grad():
+        model.lm_head.bias.copy_(torch.linspace(-2, 2, 32))
+    ids, mask = batch
+    values, _ = sequence_logprobs(model, ids % 32, mask, temperature=0.7)
+    torch.testing.assert_close(values.double(), naive(model, ids % 32, mask, 0.7)[0], atol=1e-5, rtol=0)
+    values.sum().backward()
+    assert bool(model.lm_head.bias.grad.any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_unknown_scale_is_refused(model, batch, monkeypatch, dtype):
+    strange = copy.deepcopy(model).to(dtype)
     forward = strange.forward
 
     def doubled(**arguments):
