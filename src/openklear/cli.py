@@ -57,6 +57,7 @@ app = typer.Typer(
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes: what a file resolves to, and which keys exist.")
 app.add_typer(recipe_app, name="recipe", epilog=EXIT_CODES)
 app.add_typer(cli_objectives.app, name="objectives", epilog=EXIT_CODES)
+app.command("conformance", epilog=EXIT_CODES)(cli_objectives.conformance)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -87,6 +87,37 @@ def table(
         typer.echo("\n".join(f"  {name:{width}}  {note}" for name, note in AGGREGATION_NOTES.items()))
 
 
+def conformance(
+    style: Annotated[
+        Literal["text", "markdown", "json"], typer.Option("--format", help="How the table is printed.")
+    ] = "text",
+    objectives: Annotated[
+        list[str] | None, typer.Option("--objective", metavar="NAME", help="Only this loss; repeatable.")
+    ] = None,
+    frameworks: Annotated[
+        list[str] | None, typer.Option("--framework", metavar="NAME", help="Only rows of this one; repeatable.")
+    ] = None,
+    departures: Annotated[bool, typer.Option("--departures", help="Only what does not agree.")] = False,
+) -> None:
+    """Compare the losses of the frameworks installed here with the published formulas, on one fixture of tokens.
+
+    Shows where ours, the released Klear code, TRL or verl departs: in value, in gradient, with how a step is split into
+    micro-batches, at far log-ratios, or by NaN outside the mask. In an environment without this command's own
+    dependencies the same is python -m openklear.conformance. Ends with 1 if a loss of ours departs.
+
+    Example: openklear conformance --objective gppo --objective ppo_clip --departures
+    """
+    from openklear.conformance import render, run
+
+    report = run(objectives=objectives)
+    known = {row.framework for row in report.rows}
+    if unknown := sorted(set(frameworks or ()) - known):
+        raise UsageError(f"--framework {unknown[0]}: asked here were {', '.join(sorted(known))}")
+    typer.echo(render(report, style, departures=departures, frameworks=frameworks), nl=False)
+    if not report.ours_agree:
+        raise typer.Exit(1)
+
+
 def markdown(rows: list[dict[str, str]]) -> list[str]:
     """The rows as a Markdown table; the name in backticks."""
     lines = ["| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
