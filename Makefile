@@ -2,13 +2,14 @@
 #
 #   make quickstart   raw data to a better reasoner, on a CPU; the result lies in runs/quickstart
 #   make test         all tests but those that need a browser or kill whole runs (.ci/run runs them too)
+#   make test-verl    the tests of the plug-in for verl, in .venv-verl with verl in it (Python 3.11 or 3.12)
 #   make check        format, lint, types, architecture and documentation
-#   make clean        remove caches and build leftovers;  make distclean: .venv too. Runs are never removed.
+#   make clean        remove caches and build leftovers;  make distclean: .venv and .venv-verl too. Runs are never removed.
 #
 # PYTHON=... chooses the interpreter, TORCH_ARGS="..." is handed to pip when it installs torch.
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check clean distclean
+.PHONY: help install quickstart test test-verl check clean distclean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -16,6 +17,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 TORCH_ARGS ?=
+
+VENV_VERL := .venv-verl
+BIN_VERL := $(VENV_VERL)/bin
+INSTALLED_VERL := $(VENV_VERL)/installed
+PIP_VERL := $(BIN_VERL)/python -m pip --disable-pip-version-check --no-input
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,7 +41,22 @@ quickstart: $(INSTALLED)
 	$(BIN)/openklear run recipes/quickstart.toml --output runs/quickstart
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not browser and not chaos'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not browser and not chaos and not verl'
+
+# verl pins another transformers and wants Python < 3.13, so it has an environment of its own, with openklear's core only.
+$(INSTALLED_VERL): pyproject.toml constraints-verl.txt
+	@[ -x $(BIN_VERL)/python ] || for name in $(or $(PYTHON),python3.12 python3.11 python3); do \
+	  if python="$$(.ci/find-python $$name 2>/dev/null)"; then "$$python" -m venv $(VENV_VERL); break; fi; done
+	@[ -x $(BIN_VERL)/python ] || { echo "verl needs Python 3.11 or 3.12, and none is here: give PYTHON=..." >&2; exit 1; }
+	@$(BIN_VERL)/python -c 'import sys; sys.exit(sys.version_info >= (3, 13) and "verl needs Python < 3.13; remove $(VENV_VERL) and give another PYTHON=...")'
+	@echo "installing torch and verl into $(VENV_VERL) (large downloads, once)"
+	@$(PIP_VERL) install --quiet $(TORCH_ARGS) "$$(grep '^torch==' constraints-verl.txt)"
+	@$(PIP_VERL) install --quiet -c constraints-verl.txt "$$(grep '^verl==' constraints-verl.txt)" pytest
+	@$(PIP_VERL) install --quiet --no-deps -e .
+	@touch $@
+
+test-verl: $(INSTALLED_VERL)
+	OMP_NUM_THREADS=1 $(BIN_VERL)/python -m pytest -q -m verl tests/integrations
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -48,4 +69,4 @@ clean:
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV_VERL)

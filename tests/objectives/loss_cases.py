@@ -32,11 +32,14 @@ SEQUENCE = ("gspo", "gmpo")
 
 
 def tokens(rows: int, columns: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """logprobs with gradient, old_logprobs with log-uniform ratios in 1e-4 .. 1e4, advantages of both signs; float64."""
+    """logprobs with gradient, old_logprobs with log-uniform ratios in 1e-4 .. 1e4, advantages of both signs; float64.
+
+    Both are logarithms of probabilities: the likelier of the two lies in -10 .. 0.
+    """
     generator = torch.Generator().manual_seed(seed)
     uniform = torch.rand(3, rows, columns, generator=generator, dtype=torch.float64)
-    logprobs = -10 * uniform[0]
     log_ratio = (2 * uniform[1] - 1) * math.log(1e4)
+    logprobs = -10 * uniform[0] + log_ratio.clamp(max=0)
     advantages = 4 * uniform[2] - 2
     return logprobs.requires_grad_(), logprobs.detach() - log_ratio, advantages
 
@@ -63,6 +66,6 @@ def closed_form(name, ratio, advantages, old):
     """w of each token by the closed form."""
     numbers = dict(NUMBERS[name])
     if name == "dppo_tv":
-        numbers["old_prob"] = old.clamp(max=0).exp()
+        numbers["old_prob"] = old.exp()
     positive = extra(name, ratio.shape).get("correct", advantages > 0)
     return WEIGHTS[name](ratio, positive, **numbers)

@@ -23,10 +23,10 @@ ROOT = Path(__file__).parents[2]
 POLICY = Path("openklear/objectives/policy")
 FILES = {
     "clip.py": ("reinforce", "ppo_clip", "two_sided", "gppo", "ce_gppo"),
-    "weighted.py": ("cispo", "cispo_minimax", "cispo_trl", "sapo", "aspo", "dgpo", "topr", "dppo_tv"),
+    "weighted.py": ("cispo", "cispo_verl", "cispo_minimax", "cispo_trl", "sapo", "aspo", "dgpo", "topr", "dppo_tv"),
     "sequence.py": ("gspo", "gmpo"),
 }
-DELEGATES = {"two_sided": "ppo_clip", "ce_gppo": "gppo"}
+DELEGATES = {"two_sided": "ppo_clip", "ce_gppo": "gppo", "cispo_verl": "cispo"}
 PAIRS = {
     "two_sided": (),
     "gppo": ("beta_low", "beta_high"),
@@ -42,6 +42,7 @@ WITHOUT_STOP_GRADIENT = {
     "gspo": "its formula has none",
     "gmpo": "its formula has none",
     "ce_gppo": "it is gppo's",
+    "cispo_verl": "it is cispo's",
 }
 LIVE = """
 

@@ -149,6 +149,16 @@ def test_gppo_alone_grows_without_bound_above_for_negative_advantages():
     torch.testing.assert_close(found, torch.tensor([[0.8, HIGH]]), rtol=1e-6, atol=0)
 
 
+def test_dppos_band_is_on_the_probability_itself_however_far_the_ratio():
+    """From e^-100 to .88 a token gains .88, beyond any band; the bounded ratio would say e^-80."""
+    logprobs = torch.tensor([[-0.125, -3.0, -100.125, -103.0]], dtype=torch.float64, requires_grad=True)
+    old = torch.tensor([[-100.125, -103.0, -0.125, -3.0]], dtype=torch.float64)
+    for sign, expected in ((1.0, [0.0, 20.0, LOW, LOW]), (-1.0, [20.0, 20.0, 0.0, LOW])):
+        loss = OBJECTIVES["dppo_tv"](logprobs, old, torch.full((1, 4), sign, dtype=torch.float64))
+        found = torch.autograd.grad(loss.sum(), logprobs)[0][0] * -sign
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gap", [-math.inf, -1e4, -100.0, -88.8, -20.0, 0.0, 20.0, 88.8, 100.0, 1e4, math.inf])
 @every_loss
@@ -260,7 +270,7 @@ def test_an_asymmetric_band_is_not_swapped():
 def test_every_objective_of_the_recipe_has_its_functions():
     """An objective that can be written can be computed, takes exactly the numbers that can be written, and no others.
 
-    Its defaults are the function's own, except where a dialect shares a function.
+    Its defaults are the function's own.
     """
     union = typing.get_args(typing.get_args(schema.Objective)[0])
     names = {c.model_fields["type"].default for c in union}
@@ -273,9 +283,8 @@ def test_every_objective_of_the_recipe_has_its_functions():
         closed = inspect.signature(WEIGHTS[name]).parameters
         aside = {"old_prob", "sequence_ratio"}  # what the figure assumes
         assert {p for p, v in closed.items() if v.kind is v.KEYWORD_ONLY} - aside == numbers
-        if OBJECTIVES[name].__name__ == name:
-            assert getattr(weights, name) is WEIGHTS[name]
-            assert {p: loss[p].default for p in numbers} == settings().model_dump(exclude={"type"})
+        assert getattr(weights, name) is WEIGHTS[name]
+        assert {p: loss[p].default for p in numbers} == settings().model_dump(exclude={"type"})
 
 
 def test_the_catalog_knows_which_ratios_belong_to_sequences():

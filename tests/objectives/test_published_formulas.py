@@ -89,11 +89,9 @@ def topr(logprobs, old, advantages, correct):
 
 
 def dppo_tv(logprobs, old, advantages, divergence, cap):
-    """pi_old is a probability only where its logarithm is not above 0; the tokens drawn here are moved there."""
-    ratio = (logprobs - old).exp()
-    moved = (ratio - 1) * old.clamp(max=0).exp()
+    moved = logprobs.exp() - old.exp()
     kept = torch.where(advantages > 0, moved <= divergence, moved >= -divergence)
-    return -advantages * ratio.clamp(max=cap).detach() * kept * logprobs
+    return -advantages * (logprobs - old).exp().clamp(max=cap).detach() * kept * logprobs
 
 
 def reinforce(logprobs, old, advantages):

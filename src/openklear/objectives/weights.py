@@ -70,6 +70,11 @@ def cispo(ratio: Tensor, positive: Tensor, *, clip_low: float, clip_high: float)
     return ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
 
 
+def cispo_verl(ratio: Tensor, positive: Tensor, *, clip_low: float, clip_high: float) -> Tensor:
+    """1-el below the band, 1+eh above it, r inside."""
+    return ratio.maximum(torch.full_like(ratio, 1.0 - clip_low)).minimum(torch.full_like(ratio, 1.0 + clip_high))
+
+
 def cispo_minimax(ratio: Tensor, positive: Tensor, *, clip_high: float) -> Tensor:
     """min(r, 1+eh)."""
     return torch.where(ratio > 1.0 + clip_high, 1.0 + clip_high, ratio)
@@ -141,7 +146,7 @@ WEIGHTS: Mapping[str, TokenWeight] = {
     "two_sided": two_sided,
     "cispo": cispo,
     "cispo_minimax": cispo_minimax,
-    "cispo_verl": cispo,
+    "cispo_verl": cispo_verl,
     "cispo_trl": cispo_trl,
     "sapo": sapo,
     "aspo": aspo,

@@ -17,7 +17,17 @@ from torch import Tensor
 from openklear.objectives.policy.clip import ce_gppo, gppo, ppo_clip, reinforce, two_sided
 from openklear.objectives.policy.gate import entropy_gate, gate_open
 from openklear.objectives.policy.sequence import gmpo, gspo
-from openklear.objectives.policy.weighted import aspo, cispo, cispo_minimax, cispo_trl, dgpo, dppo_tv, sapo, topr
+from openklear.objectives.policy.weighted import (
+    aspo,
+    cispo,
+    cispo_minimax,
+    cispo_trl,
+    cispo_verl,
+    dgpo,
+    dppo_tv,
+    sapo,
+    topr,
+)
 
 __all__ = [
     "NEEDS",
@@ -28,6 +38,7 @@ __all__ = [
     "cispo",
     "cispo_minimax",
     "cispo_trl",
+    "cispo_verl",
     "dgpo",
     "dppo_tv",
     "entropy_gate",
@@ -52,7 +63,7 @@ OBJECTIVES: Mapping[str, PolicyLoss] = {
     "two_sided": two_sided,
     "cispo": cispo,
     "cispo_minimax": cispo_minimax,
-    "cispo_verl": cispo,
+    "cispo_verl": cispo_verl,
     "cispo_trl": cispo_trl,
     "sapo": sapo,
     "aspo": aspo,

@@ -22,11 +22,28 @@ def cispo(
 
     Gradient (Eq. 16): w = clip(r, 1-el, 1+eh) for both signs of A. It differs from `gppo` on the pessimistic sides
     only: A > 0 below the band is pushed with 1-el instead of r, A < 0 above it with 1+eh instead of r. verl's dialect
-    has this form with .2 / .2; MiniMax's has no lower bound (`cispo_minimax`), TRL's one absolute cap (`cispo_trl`).
+    has this form with other numbers (`cispo_verl`); MiniMax's has no lower bound (`cispo_minimax`), TRL's one absolute
+    cap (`cispo_trl`).
     """
     tokens = read(logprobs, old_logprobs, advantages, loss_mask)
     weight = tokens.ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     return loss_of(tokens, log_value(tokens, weight), weight)
+
+
+def cispo_verl(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    *,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    loss_mask: Tensor | None = None,
+) -> Tensor:
+    """CISPO as verl 0.9 runs it: `cispo` with verl's clip_ratio on either side.
+
+    Gradient: w = clip(r, 1-el, 1+eh) for both signs of A.
+    """
+    return cispo(logprobs, old_logprobs, advantages, clip_low=clip_low, clip_high=clip_high, loss_mask=loss_mask)
 
 
 def cispo_minimax(
@@ -165,7 +182,8 @@ def dppo_tv(
     thus move by a large ratio, a frequent one may not. Value: -A sg(w) log pi.
     """
     tokens = read(logprobs, old_logprobs, advantages, loss_mask)
-    gained = tokens.old_logprobs.clamp(max=0.0).exp() * (tokens.ratio - 1.0)  # pi - pi_old
+    # Not from the bounded ratio: a token that rose from e^-100 to .9 has gained .9.
+    gained = tokens.logprobs.detach().clamp(max=0.0).exp() - tokens.old_logprobs.clamp(max=0.0).exp()
     outside = torch.where(tokens.positive, gained > divergence, -gained > divergence)
     weight = torch.where(outside, 0.0, tokens.ratio.clamp(max=cap))
     return loss_of(tokens, log_value(tokens, weight), weight)

@@ -1,0 +1,48 @@
+"""Does a framework's loss compute what its paper says, and does its gradient depend on how a step is split?
+
+`python -m openklear.conformance` puts the same few tokens through our losses, through the released GPPO code's formula
+and through whichever of TRL and verl is installed, and prints where they depart from the published formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+import torch
+
+from openklear.conformance import compare
+from openklear.conformance.compare import Peer, Report, Row
+from openklear.conformance.table import FORMATS, render
+
+__all__ = ["FORMATS", "Peer", "Report", "Row", "installed", "render", "run"]
+
+
+def installed() -> tuple[list[Peer], dict[str, str]]:
+    """The frameworks that are installed here, and why the others cannot be asked."""
+    peers: list[Peer] = []
+    missing: dict[str, str] = {}
+    try:
+        from openklear.conformance import trl
+    except ImportError as error:
+        missing["TRL"] = _why("trl", error)
+    else:
+        peers.append(Peer.of(trl))
+    try:
+        from openklear.conformance import verl
+    except ImportError as error:
+        missing["verl"] = _why("verl", error)
+    else:
+        peers += verl.peers()
+    return peers, missing
+
+
+def _why(package: str, error: ImportError) -> str:
+    """Its adapter's first failing import may be a neighbour of a package that is simply not there."""
+    return "it is not installed" if find_spec(package) is None else str(error)
+
+
+def run(*, objectives: Iterable[str] | None = None, dtype: torch.dtype = torch.float32) -> Report:
+    """Everyone who is here, in `dtype`, for these objectives or all. UsageError for an unknown objective."""
+    peers, missing = installed()
+    return compare.run(peers, missing=missing, objectives=objectives, dtype=dtype)

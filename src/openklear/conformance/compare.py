@@ -1,0 +1,227 @@
+"""Where a framework departs from the published formula, and by how much."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from openklear.conformance import ours
+from openklear.conformance.fixture import Fixture, Partition, fixtures
+from openklear.errors import UsageError
+from openklear.objectives.policy import OBJECTIVES
+
+TOLERANCE = 1e-5
+"""Relative; what is computed in fp32 stays below it, a wrong cell or denominator does not."""
+
+Evaluate = Callable[[str, Mapping[str, Any], str, Fixture, Partition], tuple[float, Tensor]]
+"""(objective, numbers, aggregation, fixture, partition) -> (loss of one optimizer step, d loss / d logprobs (B, T)).
+
+Objective, numbers and aggregation are ours by name. The rows are split as the partition says and put together again as
+the framework's trainer does it. UsageError: the framework does not have this.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A framework in one of its settings."""
+
+    name: str
+    version: str
+    losses: Mapping[str, Mapping[str, Any]]
+    """Our objective -> what to set in the framework."""
+    aggregations: Mapping[str, str]
+    """Our aggregation -> the framework's word for it."""
+    evaluate: Evaluate
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Objective, or else aggregation -> why it departs where it does."""
+    setting: str = ""
+    """What holds for all objectives."""
+
+    @staticmethod
+    def of(adapter: ModuleType) -> Peer:
+        """From a module with NAME, version(), LOSSES, AGGREGATIONS, evaluate(), and NOTES if it has reasons to give."""
+        notes = getattr(adapter, "NOTES", {})
+        return Peer(adapter.NAME, adapter.version(), adapter.LOSSES, adapter.AGGREGATIONS, adapter.evaluate, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One framework, objective and aggregation. The numbers are relative differences; None was not measured."""
+
+    objective: str
+    framework: str
+    setting: str
+    aggregation: str
+    value: float | None = None
+    """|loss - published| over |published|, on `near`, the step in one piece."""
+    gradient: float | None = None
+    """Norm of the difference over the norm, likewise."""
+    split: float | None = None
+    """Norm of the change of the gradient when the same step is split into micro-batches of as many rows each."""
+    unequal: float | None = None
+    """Likewise where they have different numbers of rows, as when they are filled by tokens."""
+    far: float | None = None
+    """The larger of the two differences on `far`."""
+    runaway: float | None = None
+    """Likewise on `runaway`."""
+    masked: float | None = None
+    """How far the gradient is from that on `near` when NaN stands outside the mask."""
+    verdict: str = "not available"
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All rows, who was asked, and who could not be."""
+
+    rows: Sequence[Row]
+    versions: Mapping[str, str]
+    missing: Mapping[str, str]
+    """Framework -> why it could not be asked."""
+
+    @property
+    def ours_agree(self) -> bool:
+        """Our losses in fp32 give the published formula; the released aggregation is ours by name only."""
+        mine = [row for row in self.rows if row.framework == ours.NAME and row.aggregation != "klear_released"]
+        return all(row.verdict == AGREES for row in mine)
+
+
+AGREES = "agrees"
+
+
+def numbers_of(objective: str) -> dict[str, float]:
+    """The published numbers of an objective: the defaults of its function, without those that are off."""
+    parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
+    return {p.name: p.default for p in parameters if isinstance(p.default, float)}
+
+
+def run(
+    peers: Iterable[Peer],
+    *,
+    missing: Mapping[str, str] | None = None,
+    objectives: Iterable[str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Report:
+    """Ours and the peers, in `dtype`, against the published formula: our losses in float64, the step in one piece."""
+    asked = list(OBJECTIVES if objectives is None else objectives)
+    unknown = [name for name in asked if name not in OBJECTIVES]
+    if unknown:
+        raise UsageError(f"no objective is called {', '.join(unknown)}; there are {', '.join(OBJECTIVES)}")
+    mine = Peer(ours.NAME, ours.version(), ours.LOSSES, ours.AGGREGATIONS, ours.evaluate, ours.NOTES, _name(dtype))
+    everyone = [mine, *ours_as_released(), *peers]
+    found = (_row(peer, o, a, dtype) for o in asked for peer in everyone for a in _aggregations(peer, o))
+    rows = [row for row in found if row is not None]
+    missing = missing or {}
+    rows += [Row("-", name, "-", "-", note=reason) for name, reason in missing.items()]
+    return Report(rows, {peer.name: peer.version for peer in everyone}, missing)
+
+
+def ours_as_released() -> list[Peer]:
+    """The formula of the code that was released with the report, without and with the dual clip it leaves on."""
+    return [
+        Peer(
+            ours.RELEASED,
+            "as printed",
+            {"gppo": {} if c is None else {"dual clip": c}},
+            {"token_mean": "micro-batch"},
+            lambda o, n, a, f, p, c=c: ours.released(n, f, p, dual_clip=c),  # type: ignore[misc]
+            ours.RELEASED_NOTES
+            if c is None
+            else {"gppo": f"no gradient for A < 0 above {c:g}, the setting it ships with"},
+        )
+        for c in (None, 3.0)
+    ]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _aggregations(peer: Peer, objective: str) -> list[str]:
+    """Of those a peer has: all, or the one that a sequence loss is defined with."""
+    if objective not in peer.losses:
+        return []
+    return [a for a in peer.aggregations if objective not in ours.SEQUENCE or a == "sequence_mean"]
+
+
+def _row(peer: Peer, objective: str, aggregation: str, dtype: torch.dtype) -> Row | None:
+    """None where the framework has no such combination."""
+    try:
+        found = _differences(peer, objective, aggregation, dtype)
+    except UsageError:
+        return None
+    setting = ", ".join(filter(None, (peer.setting, *(f"{k}={v}" for k, v in peer.losses[objective].items()))))
+    words = " = ".join(dict.fromkeys((aggregation, peer.aggregations[aggregation])))
+    verdict = _verdict(found)
+    note = "" if verdict == AGREES else peer.notes.get(objective, peer.notes.get(aggregation, ""))
+    return Row(objective, peer.name, setting, words, **found, verdict=verdict, note=note)
+
+
+def _differences(peer: Peer, objective: str, aggregation: str, dtype: torch.dtype) -> dict[str, float]:
+    """The numbers of a row."""
+    numbers, cases = numbers_of(objective), fixtures()
+    near = cases["near"]
+
+    def asked(name: str, partition: Partition) -> tuple[float, Tensor]:
+        value, gradient = peer.evaluate(objective, numbers, aggregation, cases[name].to(dtype), partition)
+        return value, gradient.double()
+
+    def from_published(name: str) -> float:
+        return _largest(_apart(asked(name, near.whole), ours.published(objective, numbers, aggregation, cases[name])))
+
+    whole = asked("near", near.whole)
+    at_once = _apart(whole, ours.published(objective, numbers, aggregation, near))
+    changes: dict[bool, list[float]] = {True: [], False: []}
+    for partition in near.partitions.values():
+        equal = len({len(rows) for rows in partition}) == 1
+        changes[equal].append(_relative(asked("near", partition)[1], whole[1]))
+    return {
+        "value": at_once[0],
+        "gradient": at_once[1],
+        "split": _largest(changes[True]),
+        "unequal": _largest(changes[False]),
+        "far": from_published("far"),
+        "runaway": from_published("runaway"),
+        "masked": _largest(_apart(asked("masked", near.whole), whole)),
+    }
+
+
+def _verdict(found: Mapping[str, float]) -> str:
+    """What departs, in the order of the columns; far ratios only where ordinary ones agree."""
+    departs = {name for name, difference in found.items() if not difference <= TOLERANCE}  # NaN departs
+    formula = [name for name in ("value", "gradient") if name in departs]
+    said = [f"departs: {', '.join(formula)}"] if formula else []
+    if "split" in departs:
+        said.append("depends on the split")
+    elif "unequal" in departs:
+        said.append("depends on an unequal split")
+    if not formula:
+        said += [f"departs at {name} ratios" for name in ("far", "runaway") if name in departs]
+    if "masked" in departs:
+        said.append("NaN leaks through the mask")
+    return "; ".join(said) or AGREES
+
+
+def _apart(found: tuple[float, Tensor], wanted: tuple[float, Tensor]) -> tuple[float, float]:
+    """How far value and gradient are apart."""
+    values = (torch.tensor(one, dtype=torch.float64) for one in (found[0], wanted[0]))
+    return _relative(*values), _relative(found[1], wanted[1])
+
+
+def _relative(found: Tensor, wanted: Tensor) -> float:
+    """Norm of the difference over the norm; NaN where a number is not finite."""
+    if not bool(torch.isfinite(found).all()):
+        return math.nan
+    return float((found.double() - wanted.double()).norm() / wanted.double().norm().clamp(min=1e-12))
+
+
+def _largest(numbers: Iterable[float]) -> float:
+    """The largest, where NaN is larger than every number."""
+    return max(numbers, key=lambda x: math.inf if math.isnan(x) else x)

@@ -1,0 +1,102 @@
+"""Our own losses, which in float64 stand for the published formula, and the released GPPO code's written out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import openklear
+from openklear.conformance.fixture import Fixture, Partition
+from openklear.errors import UsageError
+from openklear.objectives.aggregate import AGGREGATIONS as RULES
+from openklear.objectives.aggregate import Counts, aggregate, token_weights
+from openklear.objectives.policy import NEEDS, OBJECTIVES
+
+NAME = "OpenKlear"
+RELEASED = "Klear released code"
+LOSSES: Mapping[str, Mapping[str, Any]] = {name: {} for name in OBJECTIVES}
+AGGREGATIONS: Mapping[str, str] = {name: name for name in RULES}
+
+SEQUENCE = ("gspo", "gmpo")
+"""Objectives whose formula has one aggregation, the mean over sequences."""
+ALL_AGGREGATIONS = ("gppo", "ppo_clip")
+"""Objectives shown with every aggregation of ours. Aggregation and loss know nothing of each other."""
+
+NOTES: Mapping[str, str] = {"klear_released": "the token mean of each micro-batch, then the mean over micro-batches"}
+RELEASED_NOTES: Mapping[str, str] = {
+    "gppo": "each micro-batch's token mean, then their mean; in fp32 (1-el)/sg(r)*r is no number where |log r| > 88, "
+    "and what stands under the mask is multiplied, not replaced"
+}
+
+REFERENCE: Mapping[str, str] = {"klear_released": "token_mean"}
+"""What an aggregation is meant to be, where it is not that."""
+
+
+def version() -> str:
+    """OpenKlear's."""
+    return openklear.__version__
+
+
+def evaluate(
+    objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
+) -> tuple[float, Tensor]:
+    """Loss of the step and its derivative by logprobs (B, T): the shares of the micro-batches, added."""
+    usual = "sequence_mean" if objective in SEQUENCE else "token_mean"
+    if objective not in ALL_AGGREGATIONS and aggregation != usual:
+        raise UsageError(f"{objective} is shown with one aggregation")
+    return _step(objective, numbers, aggregation, fixture, partition)
+
+
+def _step(
+    objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
+) -> tuple[float, Tensor]:
+    logprobs = fixture.logprobs.clone().requires_grad_()
+    width = fixture.mask.shape[1]
+    lengths = fixture.lengths
+    counts = Counts.of(lengths, fixture.groups, microbatches=len(partition), constant=width)
+    total = logprobs.new_zeros(())
+    for rows in map(list, partition):
+        mask = fixture.mask[rows]
+        verdicts = {"correct": fixture.correct[rows][:, None].expand(-1, width)}
+        weights = token_weights(aggregation, [lengths[b] for b in rows], [fixture.groups[b] for b in rows], counts)
+        losses = OBJECTIVES[objective](
+            logprobs[rows],
+            fixture.old_logprobs[rows],
+            fixture.advantages[rows][:, None].expand(-1, width),
+            loss_mask=mask,
+            **numbers,
+            **{need: verdicts[need] for need in (NEEDS.get(objective),) if need in verdicts},
+        )
+        total = total + aggregate(losses, losses.new_tensor(weights)[:, None].expand_as(losses), mask)
+    (gradient,) = torch.autograd.grad(total, logprobs)
+    return float(total.detach()), gradient
+
+
+def published(objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture) -> tuple[float, Tensor]:
+    """The formula in float64 over the whole step. Log-ratios are bounded at 20, which no paper forbids or asks for."""
+    return _step(objective, numbers, REFERENCE.get(aggregation, aggregation), fixture, fixture.whole)
+
+
+def released(
+    numbers: Mapping[str, Any], fixture: Fixture, partition: Partition, *, dual_clip: float | None
+) -> tuple[float, Tensor]:
+    """GPPO as the released code prints it: r A against clip(r, (1-el)/sg(r) r, (1+eh)/sg(r) r) A, nothing bounded.
+
+    The mask multiplies, each micro-batch has its own token mean, and their mean is the step's.
+    """
+    logprobs = fixture.logprobs.clone().requires_grad_()
+    total = logprobs.new_zeros(())
+    for rows in map(list, partition):
+        mask = fixture.mask[rows].to(logprobs.dtype)
+        advantages = fixture.advantages[rows][:, None]
+        ratio = (logprobs[rows] - fixture.old_logprobs[rows]).exp()
+        low, high = ((edge / ratio.detach()) * ratio for edge in (1 - numbers["clip_low"], 1 + numbers["clip_high"]))
+        losses = torch.maximum(-advantages * ratio, -advantages * torch.clamp(ratio, low, high))
+        if dual_clip is not None:
+            losses = torch.where(advantages < 0, torch.minimum(-advantages * dual_clip, losses), losses)
+        total = total + (losses * mask).sum() / mask.sum() / len(partition)
+    (gradient,) = torch.autograd.grad(total, logprobs)
+    return float(total.detach()), gradient
