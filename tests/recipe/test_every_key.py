@@ -7,6 +7,7 @@ asserted for every base, or a difference would say nothing.
 
 import hashlib
 import importlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from openklear.recipe.schema import Phase, Recipe, Verifiers
 from openklear.rundir import read_jsonl
 from openklear.stage import StageContext
 from openklear.stages import stages
+from openklear.training import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
 from openklear.types import Attempt, Outcome, Problem, Test, Verdict
 from openklear.verifiers.code import CodeGrader
@@ -578,3 +580,20 @@ def test_patience_stops_early_and_the_best_checkpoint_is_handed_on(workshop):
     assert len(rows) == 2
     files = digests(directory)
     assert files[WEIGHTS] == files["checkpoints/000001/model.safetensors"]
+
+
+def test_replayed_iterations_know_what_gate_and_correction_need(workshop):
+    """Killed after its first checkpoint, a phase replays recorded iterations and ends with the same weights."""
+    keys = ("iterations=3", "entropy_gate={low=0.99, high=1.01}", "correction.type=truncate", "save_every=1")
+    changes = tuple(f"rl.phase.math.{key}" for key in (*keys, "problems_per_update=2", "learning_rate=0.003"))
+    directory = workshop.make("rl-math", changes)
+    whole = digests(directory)
+    assert whole[WEIGHTS] != workshop.files("rl-math", (*changes[:1], *changes[2:]))[WEIGHTS]  # the gate acts
+    for name in ("000002", "000003"):
+        shutil.rmtree(directory / "checkpoints" / name)
+    shutil.rmtree(directory / "model")
+    recorded = (directory / "iterations/000003/rollouts.parquet").stat().st_mtime_ns
+    inputs = {"prepare": workshop.prepared, "model": workshop.able}
+    rl_stage.run(StageContext(workshop.recipe("rl-math", changes), workshop.root, "rl-math", directory, inputs))
+    assert (directory / "iterations/000003/rollouts.parquet").stat().st_mtime_ns == recorded  # not sampled again
+    assert digests(directory) == whole
