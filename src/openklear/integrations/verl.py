@@ -30,7 +30,7 @@ try:
     from openklear.objectives.diagnostics import Sums, clip_sums
     from openklear.objectives.policy import gppo
     from openklear.objectives.ratio import at_least_fp32, bounded_log_ratio, require_same_shape
-except Exception:
+except Exception:  # whatever it is: verl drops it at debug level, so it is said here before it is raised again
     LOG.exception("openklear's plug-in for verl could not be imported: gppo and ce_gppo are not registered")
     raise
 
@@ -212,6 +212,6 @@ def _register() -> None:
 
 try:
     _register()
-except Exception:
+except Exception:  # likewise
     LOG.exception("openklear's plug-in does not fit this verl: gppo and ce_gppo are not registered")
     raise
