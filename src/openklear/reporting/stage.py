@@ -43,7 +43,9 @@ RL_PANELS: tuple[tuple[str, dict[str, str], str], ...] = (
     ),
     ("Preserved-gradient share", {"preserved_gradient_share": "share"}, ".2%"),
     ("KL to the policy before the updates", {"kl_k1": "k1", "kl_k3": "k3"}, "~g"),
+    ("Effective sample size", {"ess": "of the ratios", "gap_ess": "of trainer over sampler"}, ".2%"),
     ("Sampler-trainer gap (k3)", {"gap_k3": "k3"}, ".1e"),
+    ("Tokens left out", {"gate_closed": "by the entropy gate", "correction_dropped": "by the correction"}, ".2%"),
     (
         "Groups without advantage",
         {"zero_advantage_all_right": "all right", "zero_advantage_all_wrong": "all wrong"},
