@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -479,7 +480,10 @@ def test_ctrl_c_and_the_same_command_again(desk):
     desk.set("sft.epochs=400", "sft.save_every=1")
     environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "openklear", *desk.arguments("sft")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    # A shell's background jobs ignore Ctrl-C and hand that on; here it must arrive, also where the suite is such a job.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    start = partial(subprocess.Popen, command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=listening)
+    with start() as process:
         wait_for(lambda: list((desk.output / "sft").glob("checkpoints/0*")), process)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
@@ -488,7 +492,7 @@ def test_ctrl_c_and_the_same_command_again(desk):
     assert "Traceback" not in said
     assert half_written(desk.output) == []
     reached = max(int(path.name) for path in (desk.output / "sft/checkpoints").iterdir())
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with start() as process:
         assert process.stderr is not None
         found = next((line for line in process.stderr if "going on after step" in line), "")
         process.send_signal(signal.SIGINT)

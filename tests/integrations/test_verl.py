@@ -171,7 +171,7 @@ def test_gppo_differs_from_vanilla_exactly_where_the_clip_drops_a_token():
 
 def documented():
     """The overrides of the page's longest command line for verl."""
-    section = (ROOT / "docs" / "integrations.md").read_text().split("\n## verl\n")[1].split("\n## ")[0]
+    section = (ROOT / "README.md").read_text().split("\n### verl\n")[1].split("\n## ")[0]
     return re.findall(rf"\+?{ACTOR}\.\S+=\S+", section)
 
 
