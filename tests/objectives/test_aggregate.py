@@ -1,6 +1,7 @@
 """Five aggregations by hand; the shares of any split add up to four of them, and not to the released one."""
 
 import math
+import typing
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openklear.objectives.aggregate import AGGREGATIONS, Counts, aggregate, token_weights
+from openklear.objectives.catalog import AGGREGATION_NOTES
+from openklear.recipe.schema import Phase
 
 # Three sequences, groups 7, 7, 9; losses 1 2 3 | 4 | 10 20.
 LOSSES = torch.tensor([[1.0, 2.0, 3.0], [math.nan, 4.0, 99.0], [10.0, 20.0, math.inf]])
@@ -20,6 +23,11 @@ LAWFUL = [name for name in AGGREGATIONS if name != "klear_released"]
 def share(name, losses, mask, lengths, groups, counts):
     weights = torch.tensor(token_weights(name, lengths, groups, counts), dtype=losses.dtype)
     return aggregate(losses, weights[:, None].expand_as(losses), mask)
+
+
+def test_every_aggregation_can_be_written_and_is_described():
+    written = typing.get_args(Phase.model_fields["aggregation"].annotation)
+    assert set(written) == set(AGGREGATIONS) == set(AGGREGATION_NOTES)
 
 
 def test_counts():

@@ -13,6 +13,7 @@ from openklear.conformance.fixture import Fixture, Partition
 from openklear.errors import UsageError
 from openklear.objectives.aggregate import AGGREGATIONS as RULES
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
+from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
 from openklear.objectives.policy import NEEDS, OBJECTIVES
 
 NAME = "OpenKlear"
@@ -20,7 +21,7 @@ RELEASED = "Klear released code"
 LOSSES: Mapping[str, Mapping[str, Any]] = {name: {} for name in OBJECTIVES}
 AGGREGATIONS: Mapping[str, str] = {name: name for name in RULES}
 
-SEQUENCE = ("gspo", "gmpo")
+SEQUENCE = tuple(name for name, entry in CATALOG.items() if entry.sequence)
 """Objectives whose formula has one aggregation, the mean over sequences."""
 ALL_AGGREGATIONS = ("gppo", "ppo_clip")
 """Objectives shown with every aggregation of ours. Aggregation and loss know nothing of each other."""
@@ -44,7 +45,7 @@ def evaluate(
     objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
 ) -> tuple[float, Tensor]:
     """Loss of the step and its derivative by logprobs (B, T): the shares of the micro-batches, added."""
-    usual = "sequence_mean" if objective in SEQUENCE else "token_mean"
+    usual = SEQUENCE_AGGREGATION if objective in SEQUENCE else "token_mean"
     if objective not in ALL_AGGREGATIONS and aggregation != usual:
         raise UsageError(f"{objective} is shown with one aggregation")
     return _step(objective, numbers, aggregation, fixture, partition)

@@ -28,15 +28,17 @@ try:
     from openklear.errors import UsageError
     from openklear.objectives import weights as closed_forms
     from openklear.objectives.diagnostics import Sums, clip_sums
-    from openklear.objectives.policy import gppo
+    from openklear.objectives.policy import ce_gppo, gppo
     from openklear.objectives.ratio import at_least_fp32, bounded_log_ratio, require_same_shape
 except Exception:  # whatever it is: verl drops it at debug level, so it is said here before it is raised again
     LOG.exception("openklear's plug-in for verl could not be imported: gppo and ce_gppo are not registered")
     raise
 
-PUBLISHED = {
-    "gppo": {"clip_low": 0.2, "clip_high": 0.28, "beta_low": 1.0, "beta_high": 1.0},
-    "ce_gppo": {"clip_low": 0.2, "clip_high": 0.2, "beta_low": 0.75, "beta_high": 1.0},
+PUBLISHED: dict[str, dict[str, float]] = {
+    loss.__name__: {
+        p.name: p.default for p in inspect.signature(loss).parameters.values() if isinstance(p.default, float)
+    }
+    for loss in (gppo, ce_gppo)
 }
 """`loss_mode` -> the numbers of its paper (arXiv 2508.07629, 2509.20712). The band's are only compared with."""
 
