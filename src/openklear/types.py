@@ -37,6 +37,32 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
+class CallTest:
+    """One call of a function of the program: LeetCode and LiveCodeBench style."""
+
+    call: str
+    """A function, or a method of `Solution` (with or without the class before it)."""
+    args: str
+    """JSON: an array of positional arguments, or an object of named ones."""
+    expected: str
+    """JSON: the value it must return."""
+
+    __test__ = False
+
+
+@dataclass(frozen=True, slots=True)
+class AssertTest:
+    """Code that calls the program and asserts: MBPP and HumanEval style. It never runs in the program's box."""
+
+    code: str
+
+    __test__ = False
+
+
+AnyTest = Test | CallTest | AssertTest
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A prompt with a reference answer (math) or tests (code)."""
 
@@ -44,7 +70,9 @@ class Problem:
     prompt: tuple[Message, ...]
     domain: Domain
     answer: str | None = None
-    tests: tuple[Test, ...] = ()
+    tests: tuple[AnyTest, ...] = ()
+    checker: str | None = None
+    """How outputs are compared where equality is not it (verifiers.checkers); None: equality."""
     level: str | None = None
     source: str = ""
 
