@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import threading
@@ -6,11 +7,6 @@ import time
 import pytest
 
 from openklear.verifiers.pool import Pool, Worker, WorkerLost, worker_command
-
-
-def start():
-    environment = {"PYTHONHASHSEED": "0", "PATH": os.environ["PATH"]}
-    return Worker(worker_command("box", "rlimits", "/nowhere"), environment, "/")
 
 
 class Echo(Worker):
@@ -103,9 +99,10 @@ def test_close_ends_busy_workers_and_their_callers(pool):
 
 
 def test_a_worker_that_cannot_start_says_why():
-    worker = start()  # /nowhere is no directory for scratch
+    plan = {"command": ["/nowhere/box"], "paths": [], "drop": False, "cgroup": None}
+    worker = Worker(worker_command("launch", json.dumps(plan)), {}, "/")
     assert worker.hello["level"] == "none"
-    assert "/nowhere" in worker.hello["error"]
+    assert "No such file" in worker.hello["error"]
     worker.close()
 
 

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,11 @@ class WorkerLost(Exception):
     """A worker ended, broke the protocol, or did not answer in time. Never leaves the verifiers."""
 
 
-def worker_command(module: str, *arguments: str, options: Sequence[str] = ()) -> list[str]:
+def worker_command(
+    module: str, *arguments: str, options: Sequence[str] = (), python: str = sys.executable
+) -> list[str]:
     """The command line of a worker: a module of `workers`, under another package name, with nothing of ours loaded."""
-    return [sys.executable, "-P", *options, "-c", _BOOT, str(_WORKERS), module, *arguments]
+    return [python, "-P", *options, "-c", _BOOT, str(_WORKERS), module, *arguments]
 
 
 class Worker:
@@ -83,6 +85,14 @@ class Worker:
         deadline = time.monotonic() + seconds
         self._send(wire.encode(message), deadline)
         return self._receive(deadline)
+
+    def send(self, message: dict[str, Any], seconds: float) -> None:
+        """Sends a message; WorkerLost where it is not taken within `seconds`."""
+        self._send(wire.encode(message), time.monotonic() + seconds)
+
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """Waits for the next message; WorkerLost after `seconds`, or when the worker is gone."""
+        return self._receive(time.monotonic() + seconds)
 
     def _wait(self, descriptor: int, event: int, deadline: float) -> None:
         poll = select.poll()
@@ -158,14 +168,19 @@ class Pool:
 
     def call(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """One request to any free worker; waits for one. WorkerLost where it was lost: it is gone by then."""
+        with self.session() as worker:
+            return worker.request(message, seconds)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Worker]:
+        """Any free worker, for several messages; waits for one. It is gone where the block raises anything."""
         worker = self._take()
-        answered = False
+        healthy = False
         try:
-            answer = worker.request(message, seconds)
-            answered = True
-            return answer
+            yield worker
+            healthy = True
         finally:
-            self._give_back(worker, answered)
+            self._give_back(worker, healthy)
 
     def hello(self) -> dict[str, Any]:
         """What the first worker said at its start; starts one where none runs."""

@@ -1,4 +1,4 @@
-"""What a test's own process does around the program's code. Runs in a fork of the box; never returns."""
+"""What a test's own process does before and after the code it is for. Runs in a fork of the runner; never returns."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import NoReturn
@@ -16,7 +17,24 @@ from . import kernel
 COMPILE_ERROR = 121
 """Exit status of a program that does not compile. A program may fake it: all its tests fail then."""
 MAX_FILES = 64
-MAX_PROCESSES = 64
+MAX_TASKS = 24
+"""Processes and threads of the box's user, the box's own five among them. Only counted where the user is not root."""
+CHANNEL = 3
+"""The descriptor of a test's channel, where it has one."""
+OWN_MODULES: list[str] = []
+"""Our modules' names, which no program shall find; the box fills it once, for every page touched here costs a fault."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What keeps programs in, besides limits."""
+
+    own_pids: bool
+    """Every session has pid, ipc and mount namespaces of its own."""
+    filtered: bool
+    """System calls that no program needs are denied."""
+    landlock: tuple[str, ...]
+    """All that a program may read, by Landlock too; empty where it is not used."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +42,31 @@ class Bounds:
     """What a test of a program may use."""
 
     cpu_seconds: float
+    wall_seconds: float
     memory_bytes: int
     file_bytes: int
     own_pids: bool
-    """The box has a pid namespace of its own."""
+    """The session has a pid namespace of its own."""
 
 
-def run(source: str, descriptors: tuple[int, int, int], bounds: Bounds) -> NoReturn:
-    """Runs the program with `descriptors` as its stdin, stdout and stderr, and ends the process with its status."""
+def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds, walls: Walls) -> NoReturn:
+    """Runs `entry(channel)` behind the walls and ends the process with its status.
+
+    `descriptors` become stdin, stdout, stderr and, where there is a fourth, the channel; all others are closed.
+    """
     status = 1
     try:
         os.setsid()
         for number, descriptor in enumerate(descriptors):
-            os.dup2(descriptor, number)
-        os.closerange(3, 4096)
+            os.dup2(descriptor, number)  # 0, 1 and 2 are /dev/null until here, and the channel comes last
+        os.closerange(len(descriptors), 4096)
         _limit(bounds)
-        _give_up_powers(bounds)
-        code = _compile(source)
-        status = COMPILE_ERROR if code is None else _execute(code)
+        if kernel.LINUX and not walls.own_pids:
+            kernel.die_with_parent(9)
+        status = entry(CHANNEL)
         _finish()
     except BaseException as error:  # the program's finalizers may raise anything; nothing of it may reach the box
-        _report(error)
+        report(error)
         status = status or 1
     finally:
         os._exit(status & 0xFF)
@@ -61,7 +83,7 @@ def _limit(bounds: Bounds) -> None:
     if kernel.LINUX:  # macOS accepts the call and ignores it
         limits.append((resource.RLIMIT_AS, bounds.memory_bytes, bounds.memory_bytes))
     if bounds.own_pids:  # elsewhere it would count all processes of the user, innocent ones too
-        limits.append((resource.RLIMIT_NPROC, MAX_PROCESSES, MAX_PROCESSES))
+        limits.append((resource.RLIMIT_NPROC, MAX_TASKS, MAX_TASKS))
     for which, soft, hard in limits:
         ceiling = resource.getrlimit(which)[1]
         if ceiling != resource.RLIM_INFINITY:
@@ -69,43 +91,49 @@ def _limit(bounds: Bounds) -> None:
         resource.setrlimit(which, (soft, hard))
 
 
-def _give_up_powers(bounds: Bounds) -> None:
-    if not kernel.LINUX:
-        return
-    if not bounds.own_pids:
-        kernel.die_with_parent(9)
-    kernel.drop_capabilities()
+def run_script(source: str) -> int:
+    """Runs a whole program, as the interpreter would run a file. Returns its exit status."""
+    code = compile_program(source)
+    return COMPILE_ERROR if code is None else _execute(code)
 
 
-def _compile(source: str) -> CodeType | None:
+def compile_program(source: str) -> CodeType | None:
+    """The program's code; None (and a line on stderr) where it does not compile."""
     try:
         return compile(source, "solution.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        _report(error)
+        report(error)
         return None
 
 
-def _execute(code: CodeType) -> int:
+def fresh_main() -> ModuleType:
+    """An empty __main__ for a program; the box's own modules can no longer be imported."""
     module = ModuleType("__main__")
     module.__dict__["__builtins__"] = __builtins__
-    for name in [name for name in sys.modules if name.partition(".")[0] == __package__]:
-        del sys.modules[name]
+    for name in OWN_MODULES:
+        sys.modules.pop(name, None)
     sys.modules["__main__"] = module
     sys.argv = ["solution.py"]
     if (random := sys.modules.get("random")) is not None:
         random.seed(0)  # a program that draws at random gets the same verdict every time
     gc.enable()
+    return module
+
+
+def _execute(code: CodeType) -> int:
+    module = fresh_main()
     try:
         exec(code, module.__dict__)
     except SystemExit as stop:
-        return _exit_status(stop.code)
+        return exit_status(stop.code)
     except BaseException as error:  # whatever the program raises ends it, as in an interpreter of its own
-        _report(error)
+        report(error)
         return 1
     return 0
 
 
-def _exit_status(code: object) -> int:
+def exit_status(code: object) -> int:
+    """The status of a process that called sys.exit(code); what it says goes to stderr."""
     if code is None:
         return 0
     if isinstance(code, int):
@@ -116,7 +144,7 @@ def _exit_status(code: object) -> int:
 
 def _finish() -> None:
     """What an interpreter does at its end: waits for threads, runs exit handlers, flushes."""
-    if (threading := sys.modules.get("threading")) is not None:
+    if (threading := sys.modules.get("threading")) is not None:  # not preloaded, so the program has asked for it
         threading._shutdown()
     import atexit
 
@@ -125,7 +153,7 @@ def _finish() -> None:
     sys.stderr.flush()
 
 
-def _report(error: BaseException) -> None:
+def report(error: BaseException) -> None:
     """The exception's last line, to stderr; kept short, since its text is the program's."""
     try:
         text = str(error)

@@ -14,13 +14,23 @@ LINUX = sys.platform == "linux"
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC = 1, 2, 4, 8, 4096, 16384
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+_CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWPID = 0x20000, 0x8000000, 0x20000000
 _MNT_DETACH = 2
 _AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = -100, 0x8000, 1, 2
 _SYS_MOUNT_SETATTR = 442  # the same on every architecture
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 40
+
+DEVICE_LINKS = {
+    "shm": "/tmp",
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
+"""What a program finds in /dev besides devices."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -55,6 +65,23 @@ def die_with_parent(signal_number: int) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal_number, "PR_SET_PDEATHSIG")
 
 
+def own_session() -> None:
+    """New ipc and mount namespaces for us, and a new pid namespace for our children. Needs CAP_SYS_ADMIN."""
+    _check(_libc.unshare(_CLONE_NEWPID | _CLONE_NEWIPC | _CLONE_NEWNS), "unshare of pid, ipc and mount namespaces")
+
+
+def own_mounts() -> None:
+    """A mount namespace of our own, whose changes nobody else sees. Needs CAP_SYS_ADMIN."""
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare of the mount namespace")
+    _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+
+
+def die_first() -> None:
+    """Where memory runs out, the kernel takes us and our children before others. Before `hide_memory`."""
+    with open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")
+
+
 def drop_bounding_set() -> None:
     """No exec gains a capability any more. Needs CAP_SETPCAP."""
     for capability in range(_LAST_CAPABILITY + 1):
@@ -76,11 +103,24 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
     _check(result, f"mount {source} on {target}")
 
 
-def mount_scratch(target: str, mebibytes: int, *, again: bool = False) -> None:
-    """A fresh, empty, size-limited directory in memory; `again` takes the last one away first."""
-    if again:
-        _check(_libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
+def mount_scratch(target: str, mebibytes: int) -> None:
+    """A fresh, empty, size-limited directory in memory."""
     _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, f"size={mebibytes}m,nr_inodes=4096,mode=1777")
+
+
+def mount_empty(target: str) -> None:
+    """Covers a directory by an empty one that everybody may pass."""
+    _mount("tmpfs", target, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
+
+
+def bind(source: str, target: str) -> None:
+    """Shows a directory at another place."""
+    _mount(source, target, None, _MS_BIND | _MS_REC)
+
+
+def mount_proc() -> None:
+    """Shows /proc of our own pid namespace."""
+    _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
 
 
 def private_root(keep: list[str]) -> None:
@@ -95,7 +135,8 @@ def private_root(keep: list[str]) -> None:
         _show(path, stage + path)
     for name in ("proc", "tmp", "dev"):
         os.makedirs(f"{stage}/{name}", exist_ok=True)
-    os.symlink("/tmp", f"{stage}/dev/shm")
+    for name, target in DEVICE_LINKS.items():
+        os.symlink(target, f"{stage}/dev/{name}")
     _mount("proc", f"{stage}/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     os.chdir(stage)
     here = ctypes.c_char_p(b".")

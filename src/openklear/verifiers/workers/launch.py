@@ -1,0 +1,111 @@
+"""The warden of a box: starts it in its cage, watches that somebody still wants it, and sees that it ends.
+
+It is a process of its own, because a box must end when its user is killed, whatever its programs do, and because only
+a single-threaded parent can hand a process the kernel's parent-death signal. Where it starts as root it first makes
+the interpreter reachable in a mount namespace of its own (a Python in a private home is closed to other users), then
+gives the box another user id: the kernel does not bound the number of root's processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from typing import Any, NoReturn
+
+from . import kernel, wire
+
+NOBODY = 65534
+"""The user and group that a box gets where it is started by root."""
+TERMINATED = 75
+"""Exit status where the box did not end by itself."""
+
+
+def main() -> None:
+    """Runs a box until it ends or nobody holds the other end of stdin. argv: [-c, directory, module, specification].
+
+    The specification is a JSON object: `command`, `paths` that the box needs, `drop` (leave root if we are it), and
+    `cgroup` (a directory to put the box into, or null).
+    """
+    plan = json.loads(sys.argv[3])
+    box = os.fork()
+    if box == 0:
+        _become(plan)
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 1)
+    sys.exit(_outlive(box))
+
+
+def _become(plan: dict[str, Any]) -> NoReturn:
+    """Turns into the box; what is not to be had is told in its place, as a hello."""
+    try:
+        kernel.die_with_parent(signal.SIGKILL)
+        if plan["cgroup"] is not None:
+            with open(f"{plan['cgroup']}/cgroup.procs", "w") as processes:
+                processes.write("0")
+        if plan["drop"] and os.getuid() == 0:
+            _leave_root(plan["paths"], plan.get("scratch"))
+            kernel.die_with_parent(signal.SIGKILL)  # a new user id takes it away
+        os.execve(plan["command"][0], plan["command"], dict(os.environ))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            wire.write_message(1, {"level": "none", "error": str(error)})
+    os._exit(1)
+
+
+def _leave_root(paths: list[str], scratch: str | None) -> None:
+    """Makes `paths` reachable for everybody, in this mount namespace alone, and becomes nobody."""
+    closed = {wall for path in paths if (wall := _closed_ancestor(path)) is not None}
+    if closed:
+        kernel.own_mounts()
+        held = {path: os.open(path, os.O_PATH) for path in paths}  # before anything is mounted over their parents
+        for wall in sorted(closed):
+            if not any(wall.startswith(other + "/") for other in closed):
+                kernel.mount_empty(wall)
+        for path, descriptor in held.items():
+            if any(path.startswith(wall + "/") for wall in closed):
+                os.makedirs(path, mode=0o755, exist_ok=True)
+                kernel.bind(f"/proc/self/fd/{descriptor}", path)
+            os.close(descriptor)
+    if scratch is not None:
+        os.chown(scratch, NOBODY, NOBODY)
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def _closed_ancestor(path: str) -> str | None:
+    """The topmost directory on the way to `path` that not everybody may pass; None where the way is open."""
+    ancestor = ""
+    for name in path.strip("/").split("/")[:-1]:
+        ancestor += "/" + name
+        if not os.stat(ancestor).st_mode & 0o001:
+            return ancestor
+    return None
+
+
+def _outlive(box: int) -> int:
+    """Waits for the box; kills it where the other end of our stdin is gone."""
+    poll = select.poll()
+    poll.register(0, 0)  # reports only that its other end is gone: what is in it belongs to the box
+    pidfd = os.pidfd_open(box)
+    poll.register(pidfd, select.POLLIN)
+    while True:
+        ready = dict(poll.poll())
+        if pidfd in ready:
+            _, status = os.waitpid(box, 0)
+            return max(0, os.waitstatus_to_exitcode(status)) if os.WIFEXITED(status) else TERMINATED
+        if _grace_is_over(pidfd):
+            os.kill(box, signal.SIGKILL)
+            os.waitpid(box, 0)
+            return TERMINATED
+
+
+def _grace_is_over(pidfd: int) -> bool:
+    """Gives a box that was told to go a moment to do so."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return not poll.poll(200)

@@ -1,0 +1,241 @@
+"""One session: a program, its tests, and nothing else. Runs in a fork of the box, in namespaces made for it alone.
+
+Kinds of session, by their first frame (more in each function):
+
+stdio   {"program"}, then {"stdins": [...]} -> {"results": [...]}: the program is run on each input
+calls   {"program"}, then {"calls": [[name, arguments], ...]} -> {"results": [...]}: one call of it each
+talk    {"role", "source"}: one process, whose words are passed on both ways
+
+No frame ever holds an expected output. A session ends with {"end": true}, or with the end of the box's stdin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from . import child, kernel, session, watch, wire
+
+DONE, END_OF_INPUT = 0, 3
+"""How a session ended, for the box: the next one may come; nobody will ask again."""
+FILE_BYTES = 16 * 2**20
+SCRATCH_MEBIBYTES = 64
+VALUE_CAP = 8 * 2**20
+"""Bytes that a call may answer with, and that one frame of a talk may hold."""
+
+Run = Callable[[str, Any, child.Bounds], dict[str, Any]]
+
+
+class Runner:
+    """Serves one session over the box's descriptors."""
+
+    def __init__(self, incoming: int, outgoing: int, walls: child.Walls, scratch: Scratch):
+        self.incoming, self.outgoing, self.walls, self.scratch = incoming, outgoing, walls, scratch
+
+    def serve(self) -> int:
+        """Waits for a session, serves it, and says how it ended. watch.ParentGone where its user went in the middle."""
+        header = wire.read_message(self.incoming)
+        if header is None:
+            return END_OF_INPUT
+        bounds = _bounds(header, self.walls.own_pids)
+        if header["kind"] == "talk":
+            return self._talk(header, bounds)
+        while (frame := wire.read_message(self.incoming)) is not None:
+            if "end" in frame:
+                return DONE
+            run, inputs = (self._call, frame["calls"]) if header["kind"] == "calls" else (self._stdio, frame["stdins"])
+            self._answer(run, header["program"], inputs, bounds)
+        return END_OF_INPUT
+
+    def _answer(self, run: Run, program: str, inputs: list[Any], bounds: child.Bounds) -> None:
+        """Runs tests in their order; one that does not compile is the last."""
+        results: list[dict[str, Any]] = []
+        for given in inputs:
+            results.append(run(program, given, bounds))
+            self.scratch.clean()
+            if results[-1]["code"] == child.COMPILE_ERROR:
+                break
+        wire.write_message(self.outgoing, {"results": results})
+
+    def _stdio(self, program: str, stdin: str, bounds: child.Bounds) -> dict[str, Any]:
+        look, result = self._run(lambda channel: child.run_script(program), stdin, bounds, None)
+        return result | {"stdout": look.stdout.data[: watch.STDOUT_CAP].decode("utf-8", "surrogateescape")}
+
+    def _call(self, program: str, call: list[Any], bounds: child.Bounds) -> dict[str, Any]:
+        """`value` is what the call wrote to its channel; None where it wrote nothing."""
+        name, arguments = call
+        ours, theirs = os.pipe()
+        value = watch.Collected(ours, VALUE_CAP)
+        _, result = self._run(
+            lambda channel: session.call(program, name, arguments, channel), "", bounds, (value, theirs)
+        )
+        return result | {"value": value.data.decode("utf-8", "surrogateescape") or None}
+
+    def _talk(self, header: dict[str, Any], bounds: child.Bounds) -> int:
+        """Passes words on, says how the process ended, always, and waits for the end of the session."""
+        entry = {"candidate": session.candidate, "tester": session.tester}[header["role"]]
+        ours, theirs = socket.socketpair()
+        relay = Relay(ours.detach(), self.incoming, self.outgoing)
+        _, result = self._run(lambda channel: entry(header["source"], channel), "", bounds, (relay, theirs.detach()))
+        wire.write_message(self.outgoing, result)
+        while not relay.ended:  # what was said before its user knew
+            frame = wire.read_message(self.incoming)
+            if frame is None:
+                return END_OF_INPUT
+            relay.ended = "end" in frame
+        return DONE
+
+    def _run(
+        self,
+        entry: Callable[[int], int],
+        stdin: str,
+        bounds: child.Bounds,
+        channel: tuple[watch.Channel, int] | None,
+    ) -> tuple[watch.Watch, dict[str, Any]]:
+        """Forks a test, watches it, kills and reaps its family. `channel`: our end, and the test's descriptor."""
+        source = _input_file(stdin, self.walls.filtered)
+        out, out_inner = os.pipe()
+        err, err_inner = os.pipe()
+        theirs = [source, out_inner, err_inner, *([] if channel is None else [channel[1]])]
+        pid = os.fork()
+        if pid == 0:
+            child.run(entry, theirs, bounds, self.walls)
+        for descriptor in theirs:
+            os.close(descriptor)
+        look = watch.Watch(pid, out, err, bounds, self.incoming, None if channel is None else channel[0])
+        try:
+            ended = look.until_end()
+        finally:
+            watch.kill_family(pid, bounds.own_pids)
+            _, status, usage = os.wait4(pid, 0)
+            watch.reap(bounds.own_pids)
+        look.drain()
+        if ended == "exit" and (look.stdout.over or (channel is not None and channel[0].over == "output")):
+            ended = "output"
+        code, cpu = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
+        return look, {"ended": ended, "code": code, "cpu": cpu, "error": look.last_error()}
+
+
+class Relay:
+    """Passes frames between the box's user and a test's socket; the test cannot make us wait, nor hold much of ours."""
+
+    def __init__(self, fd: int, incoming: int, outgoing: int):
+        self.fd, self.incoming, self.outgoing, self.over, self.ended = fd, incoming, outgoing, "", False
+        self._received = bytearray()
+        self._waiting: deque[memoryview] = deque()
+        os.set_blocking(fd, False)
+
+    def readable(self) -> bool:
+        """Passes on whole frames that the test sent; False at its end."""
+        part = os.read(self.fd, 65536)
+        self._received += part
+        while not self.over and len(self._received) >= wire.HEADER.size:
+            (length,) = wire.HEADER.unpack_from(self._received)
+            if length > VALUE_CAP:
+                self.over = "output"
+            elif len(self._received) < wire.HEADER.size + length:
+                break
+            else:
+                body = bytes(self._received[wire.HEADER.size : wire.HEADER.size + length])
+                del self._received[: wire.HEADER.size + length]
+                wire.write_message(self.outgoing, {"said": body.decode("utf-8", "replace")})
+        return bool(part)
+
+    def heard(self) -> bool:
+        """Takes a frame of our user; False at the end of the box's stdin."""
+        frame = wire.read_message(self.incoming)
+        if frame is None:
+            raise watch.ParentGone
+        if "end" in frame:
+            self.ended, self.over = True, "stopped"
+        else:
+            body = frame["say"].encode("utf-8", "surrogateescape")
+            self._waiting.append(memoryview(wire.HEADER.pack(len(body)) + body))
+        return True
+
+    def wants_write(self) -> bool:
+        """Whether the test has not taken all yet."""
+        return bool(self._waiting)
+
+    def write(self) -> None:
+        """Sends what the test takes now."""
+        try:
+            while self._waiting:
+                rest = self._waiting[0][os.write(self.fd, self._waiting[0]) :]
+                if rest:
+                    self._waiting[0] = rest
+                else:
+                    self._waiting.popleft()
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):  # it closed its end: nobody will read this
+            self._waiting.clear()
+
+
+def _bounds(header: dict[str, Any], own_pids: bool) -> child.Bounds:
+    seconds = header["cpu_seconds"]
+    wall = header.get("wall_seconds", 2 * seconds + 1.0)
+    return child.Bounds(seconds, wall, header["memory_bytes"], FILE_BYTES, own_pids)
+
+
+def _input_file(text: str, filtered: bool) -> int:
+    """The input as an open file without a name: nothing needs to feed it, and reading past its end ends."""
+    if filtered:
+        descriptor = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
+    elif kernel.LINUX:
+        descriptor = os.memfd_create("stdin")
+    else:
+        import tempfile  # on Linux it would only make the box larger
+
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    view = memoryview(text.encode("utf-8", "surrogateescape"))
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+class Scratch:
+    """The working directory of tests: empty for each, whatever the one before left in it."""
+
+    def __init__(self, base: str | None):
+        """`base` is a directory of our own; None where /tmp shall be one, in a mount that ends with the session."""
+        self.base = base or "/tmp"
+        if base is None:
+            kernel.mount_scratch(self.base, SCRATCH_MEBIBYTES)
+        os.chdir(self.base)
+
+    def clean(self) -> None:
+        """Empties the directory, also where a test removed it or locked it."""
+        try:
+            if not os.listdir("."):
+                return
+        except OSError:  # removed or locked: mended below
+            pass
+        os.chdir("/")
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.base)
+        os.chmod(self.base, 0o700)
+        for name in os.listdir(self.base):
+            remove(f"{self.base}/{name}")
+        os.chdir(self.base)
+
+
+def remove(path: str) -> None:
+    """Removes a file or a tree that a program may have locked; what resists goes with the mount, or with the pool."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+        return
+    os.chmod(path, 0o700)
+    for directory, names, _ in os.walk(path):  # top down: unlock before descending; links are not followed
+        for name in names:
+            inner = os.path.join(directory, name)
+            if not os.path.islink(inner):
+                os.chmod(inner, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
