@@ -11,7 +11,6 @@ Finished runs are reused. Differences are paired over held-out problems, with 95
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +40,32 @@ class ShuffledJudge:
     def __exit__(self, *error) -> None:
         self.judge_inner.__exit__(*error)
 
-    def judge(self, attempts: Sequence[Attempt], on_progress=None) -> list[Verdict]:
-        verdicts = self.judge_inner.judge(attempts, on_progress)
-        owners = np.array([a.problem.id for a in attempts])
-        for owner in dict.fromkeys(owners.tolist()):
+    def begin(self, *, stop_early: bool = False) -> "ShuffledBatch":
+        return ShuffledBatch(self.judge_inner.begin(stop_early=stop_early), self.generator)
+
+
+class ShuffledBatch:
+    def __init__(self, inner, generator) -> None:
+        self.inner, self.generator, self.owners = inner, generator, []
+
+    def __enter__(self) -> "ShuffledBatch":
+        self.inner.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.inner.__exit__(*error)
+
+    def add(self, attempt: Attempt) -> None:
+        self.owners.append(attempt.problem.id)
+        self.inner.add(attempt)
+
+    def check(self) -> None:
+        self.inner.check()
+
+    def finish(self, on_progress=None) -> list[Verdict]:
+        verdicts = self.inner.finish(on_progress)
+        owners = np.array(self.owners)
+        for owner in dict.fromkeys(self.owners):
             places = np.flatnonzero(owners == owner)
             shuffled = [verdicts[i] for i in self.generator.permutation(places)]
             for place, verdict in zip(places, shuffled, strict=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from openklear import __version__, cli_objectives, failures
+from openklear import __version__, cli_doctor, cli_grade, cli_objectives, failures
 from openklear.cli_objectives import EXIT_CODES
 from openklear.errors import UsageError
 
@@ -57,6 +57,8 @@ app = typer.Typer(
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes: what a file resolves to, and which keys exist.")
 app.add_typer(recipe_app, name="recipe", epilog=EXIT_CODES)
 app.add_typer(cli_objectives.app, name="objectives", epilog=EXIT_CODES)
+app.add_typer(cli_grade.app, name="grade", epilog=EXIT_CODES)
+app.add_typer(cli_doctor.app, name="doctor", epilog=EXIT_CODES)
 app.command("conformance", epilog=EXIT_CODES)(cli_objectives.conformance)
 
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from types import TracebackType
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
 from openklear import progress
 from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
 from openklear.models.loading import LoadedModel
-from openklear.recipe.schema import RewardScheme
-from openklear.rewards import reward_of
+from openklear.recipe.reward import RewardScheme
+from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.engine import Sampler
 from openklear.rollout.seeds import rollout_key
 from openklear.types import (
     Attempt,
     Completion,
+    FormatFault,
     Outcome,
     Problem,
     Reward,
@@ -31,13 +33,40 @@ from openklear.types import (
     StopReason,
     Verdict,
 )
+from openklear.verifiers.format import split_reasoning
+
+
+class Batch(Protocol):
+    """Attempts that are graded from the moment they are added. What is not graded when its block ends is given up."""
+
+    def add(self, attempt: Attempt) -> None:
+        """Starts to grade. Raises what grading an earlier attempt raised."""
+        ...
+
+    def check(self) -> None:
+        """Raises what grading raised so far."""
+        ...
+
+    def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
+        """One verdict an attempt, in the order of `add`; `on_progress` gets how many more are judged."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Nothing happens."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gives up what is not graded."""
+        ...
 
 
 class Judge(Protocol):
-    """Grades completions; the verdicts stand in the order of the attempts."""
+    """Grades completions while more are sampled."""
 
-    def judge(self, attempts: Sequence[Attempt], on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
-        """One verdict an attempt; `on_progress` gets how many more are judged."""
+    def begin(self, *, stop_early: bool = False) -> Batch:
+        """A batch; with `stop_early` no test of a program runs after the first that fails."""
         ...
 
 
@@ -97,28 +126,28 @@ class Collector:
         policy_version: int = 0,
         label: str | None = None,
     ) -> list[RolloutGroup]:
-        """Sample `sampling.samples` completions of every problem and judge them.
+        """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
 
         `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
         """
-        completions = self._sample(problems, sampling, purpose, iteration, label)
         owners = [problem for problem in problems for _ in range(sampling.samples)]
-        texts = [decode_completion(self.loaded.tokenizer, c.token_ids, self.loaded.end_ids) for c in completions]
-        verdicts = self._judge(owners, completions, texts, sampling.overlong, label)
+        requests = self._requests(problems, sampling, purpose, iteration)
+        with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
+            work = _Graded(self.loaded, owners, batch, graded_when_cut=sampling.overlong == "soft")
+            completions = self._sample(requests, work, label)
+            verdicts = work.finish(label)
         rollouts = [
             Rollout(
                 problem=owner.problem,
                 sample_index=index % sampling.samples,
                 prompt_ids=np.asarray(owner.prompt_ids, dtype=np.int32),
                 completion=completion,
-                text=text,
+                text=work.texts[index],
                 verdict=verdict,
-                reward=_reward(verdict, owner.problem, scheme),
+                reward=_reward(verdict, owner.problem, scheme, index % sampling.samples),
                 policy_version=policy_version,
             )
-            for index, (owner, completion, text, verdict) in enumerate(
-                zip(owners, completions, texts, verdicts, strict=True)
-            )
+            for index, (owner, completion, verdict) in enumerate(zip(owners, completions, verdicts, strict=True))
         ]
         size = sampling.samples
         return [
@@ -126,15 +155,10 @@ class Collector:
             for i, encoded in enumerate(problems)
         ]
 
-    def _sample(
-        self,
-        problems: Sequence[EncodedProblem],
-        sampling: Sampling,
-        purpose: str,
-        iteration: int,
-        label: str | None,
-    ) -> list[Completion]:
-        requests = [
+    def _requests(
+        self, problems: Sequence[EncodedProblem], sampling: Sampling, purpose: str, iteration: int
+    ) -> list[SampleRequest]:
+        return [
             SampleRequest(
                 prompt_ids=encoded.prompt_ids,
                 key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
@@ -145,39 +169,63 @@ class Collector:
             for encoded in problems
             for sample in range(sampling.samples)
         ]
+
+    def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
+        """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
         if label is None:
-            return self.sampler.sample(requests)
+            return self.sampler.sample(requests, lambda done, tokens: work.batch.check(), work.add)
         with progress.task(f"{label}: sampling", len(requests), "rollouts") as advance:
-            return self.sampler.sample(requests, lambda done, tokens: advance(done))
 
-    def _judge(
-        self,
-        owners: Sequence[EncodedProblem],
-        completions: Sequence[Completion],
-        texts: Sequence[str],
-        overlong: str,
-        label: str | None,
-    ) -> list[Verdict]:
-        graded = [i for i, c in enumerate(completions) if overlong == "soft" or c.stop_reason is not StopReason.LENGTH]
-        attempts = [
-            Attempt(owners[i].problem, texts[i], owners[i].prompt_tail, completions[i].stop_reason) for i in graded
-        ]
+            def report(done: int, tokens: int) -> None:
+                work.batch.check()
+                advance(done)
+
+            return self.sampler.sample(requests, report, work.add)
+
+
+class _Graded:
+    """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
+
+    def __init__(
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: Batch, *, graded_when_cut: bool
+    ) -> None:
+        self.batch = batch
+        self.texts = [""] * len(owners)
+        self._loaded, self._owners, self._graded_when_cut = loaded, owners, graded_when_cut
+        self._cut: dict[int, Verdict] = {}
+        self._added: list[int] = []
+
+    def add(self, index: int, completion: Completion) -> None:
+        """The sampler's `on_completion`."""
+        owner = self._owners[index]
+        text = decode_completion(self._loaded.tokenizer, completion.token_ids, self._loaded.end_ids)
+        self.texts[index] = text
+        if completion.stop_reason is StopReason.LENGTH and not self._graded_when_cut:
+            self._cut[index] = _stopped_by_length(owner, text)
+            return
+        self._added.append(index)
+        self.batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
+
+    def finish(self, label: str | None) -> list[Verdict]:
+        """The verdicts in the order of the requests."""
         if label is None:
-            found = self.judge.judge(attempts)
+            found = self.batch.finish()
         else:
-            with progress.task(f"{label}: grading", len(attempts), "rollouts") as advance:
-                found = self.judge.judge(attempts, advance)
-        verdicts = dict(zip(graded, found, strict=True))
-        return [verdicts.get(i) or _stopped_by_length(owners[i].problem) for i in range(len(completions))]
+            with progress.task(f"{label}: grading", len(self._added), "rollouts") as advance:
+                found = self.batch.finish(advance)
+        verdicts = self._cut | dict(zip(self._added, found, strict=True))
+        return [verdicts[index] for index in range(len(self._owners))]
 
 
-def _stopped_by_length(problem: Problem) -> Verdict:
-    """A cut answer is wrong and badly formed: it must not be punished less than a wrong one (paper.md, departure 5)."""
-    return Verdict(Outcome.INCORRECT, "stopped by length", total=len(problem.tests), well_formed=False)
+def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
+    """A cut answer is wrong and badly formed: our rewards must not punish it less than a wrong one."""
+    fault, _ = split_reasoning(text, owner.prompt_tail)
+    tests = len(owner.problem.tests) if owner.problem.domain == "code" else 1
+    return Verdict(Outcome.INCORRECT, "stopped by length", total=tests, format_fault=fault or FormatFault.NO_ANSWER)
 
 
-def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme) -> Reward:
+def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme, sample: int) -> Reward:
     """Unscorable rollouts have no reward; nan keeps anyone from averaging over them unawares."""
     if verdict.outcome is Outcome.UNSCORABLE:
         return Reward(float("nan"), {})
-    return reward_of(verdict, problem.domain, code=scheme.code, format_penalty=scheme.format_penalty)
+    return reward_of(verdict, problem.domain, scheme, f"problem {problem.id}, sample {sample}")

@@ -11,13 +11,27 @@ from openklear.verifiers.judge import Limits, LocalJudge
 
 
 def open_judge(settings: Verifiers, journal: Path) -> LocalJudge:
-    """A judge with the recipe's limits; verdicts that a killed run left in `journal` are read back.
+    """A judge with the recipe's limits and graders; verdicts that a killed run left in `journal` are read back.
 
     Raises VerifierError where the host has less isolation than `minimum_isolation`. Close it, or use it in a `with`.
     """
-    judge = LocalJudge(Limits(**settings.model_dump()), journal=journal)
-    isolation = judge.isolation()
-    _say_once(f"programs run under {isolation.level!r}: {isolation.description}")
+    limits = Limits(
+        settings.workers,
+        settings.math_seconds,
+        settings.code_seconds,
+        settings.code_memory_mb,
+        settings.minimum_isolation,
+        settings.sandbox_url,
+        settings.custom,
+    )
+    judge = LocalJudge(limits, journal=journal)
+    for domain, name in limits.custom.items():
+        _say_once(f"{domain} is graded by {name}, in worker processes without walls")
+    if limits.sandbox_url is not None:
+        _say_once(f"programs run on the server {limits.sandbox_url}")
+    elif "code" not in limits.custom:
+        isolation = judge.isolation()
+        _say_once(f"programs run under {isolation.level!r}: {isolation.description}")
     return judge
 
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from openklear.errors import UsageError
 from openklear.lengths import max_positions, max_prompt_tokens
-from openklear.recipe.schema import PretrainedModel, Recipe
+from openklear.recipe.reward import CustomReward
+from openklear.recipe.schema import Phase, PretrainedModel, Recipe
+from openklear.verifiers.custom import function, verifier
 
 Kind = Literal["world", "prepare", "base", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
@@ -24,7 +26,10 @@ _UP_TO: Mapping[str, tuple[Kind, ...]] = {
     "evaluate": ("world", "prepare", "base", "sft", "rl", "evaluate"),
     "report": ("world", "prepare", "base", "sft", "rl", "evaluate", "report"),
 }
-_GRADING = ("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb")
+_GRADING = (
+    *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb"),
+    "verifiers.graders",
+)
 _SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine")
 _TRAINING = (
     *("seed", "threads", "microbatch_tokens", "model.dtype", "evaluation.validation_samples"),
@@ -59,13 +64,13 @@ def stages(recipe: Recipe) -> list[Stage]:
     model = "base"
     if recipe.sft is not None:
         settings = pick(table, *_TRAINING, "sft")
-        found.append(_training("sft", "sft", settings, model))
+        found.append(_training("sft", "sft", settings, model, _graders(recipe)))
         found.append(_evaluate(recipe, table, "sft"))
         model = "sft"
-    for phase in table["rl"]["phase"] if recipe.rl is not None else ():
-        name = f"rl-{phase['name']}"
-        settings = pick(table, *_TRAINING) | {f"rl.phase.{phase['name']}": phase}
-        found.append(_training(name, "rl", settings, model))
+    for phase in recipe.rl.phase if recipe.rl is not None else ():
+        name = f"rl-{phase.name}"
+        settings = pick(table, *_TRAINING) | {f"rl.phase.{phase.name}": phase.model_dump(mode="json")}
+        found.append(_training(name, "rl", settings, model, _graders(recipe) | _reward(phase)))
         found.append(_evaluate(recipe, table, name))
         model = name
     inputs = {stage.name: stage.name for stage in found}
@@ -109,7 +114,7 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     outside = {s.name: Path(s.path) for s in recipe.data.source if not s.path.startswith("world:")}
     sources = [{k: v for k, v in s.items() if k != "path" or s["name"] not in outside} for s in table["data"]["source"]]
     settings["data"] = {**table["data"], "source": sources}
-    files = {f"data {name}": path for name, path in outside.items()}
+    files = {f"data {name}": path for name, path in outside.items()} | _graders(recipe)
     inputs = {"world": "world"} if recipe.world is not None else {}
     return Stage("prepare", "prepare", "openklear.data.prepare", settings, inputs, files)
 
@@ -127,13 +132,26 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     return Stage("base", "base", "openklear.models.base", settings, files=files, torch=True, model=True)
 
 
-def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str) -> Stage:
+def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str, files: Mapping[str, Path]) -> Stage:
     inputs = {"prepare": "prepare", "model": model}
-    return Stage(name, kind, f"openklear.training.{kind}", settings, inputs, torch=True, model=True)
+    return Stage(name, kind, f"openklear.training.{kind}", settings, inputs, files, torch=True, model=True)
+
+
+def _graders(recipe: Recipe) -> dict[str, Path]:
+    """The source files of the user's own verifiers."""
+    found = {f"grader {domain}": verifier(name).file for domain, name in recipe.verifiers.custom.items()}
+    return {label: path for label, path in found.items() if path is not None}
+
+
+def _reward(phase: Phase) -> dict[str, Path]:
+    """The source file of the user's own reward function."""
+    file = function(phase.reward.function).file if isinstance(phase.reward, CustomReward) else None
+    return {} if file is None else {"reward": file}
 
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
     settings = pick(table, "seed", "threads", "model.dtype", "evaluation.samples", *_SAMPLING, *_GRADING)
     settings["longest prompt"] = max_prompt_tokens(recipe)
     inputs = {"prepare": "prepare", "model": model}
-    return Stage(f"evaluate-{model}", "evaluate", "openklear.evaluation.stage", settings, inputs, torch=True)
+    module = "openklear.evaluation.stage"
+    return Stage(f"evaluate-{model}", "evaluate", module, settings, inputs, _graders(recipe), torch=True)

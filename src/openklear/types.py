@@ -129,6 +129,8 @@ class Attempt:
     text: str
     prompt_tail: str = ""
     stop_reason: StopReason = StopReason.STOP
+    exact: bool = False
+    """The text is the answer or the program itself: nothing is extracted from it."""
 
 
 class Outcome(StrEnum):
@@ -137,6 +139,17 @@ class Outcome(StrEnum):
     CORRECT = "correct"
     INCORRECT = "incorrect"
     UNSCORABLE = "unscorable"
+
+
+class FormatFault(StrEnum):
+    """What is wrong with the form of a completion (verifiers.format); empty where nothing is."""
+
+    NONE = ""
+    NOT_OPENED = "no <think>"
+    NOT_CLOSED = "no </think>"
+    SEVERAL = "several thoughts"
+    TEXT_BEFORE = "text before the thought"
+    NO_ANSWER = "no answer after the thought"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +162,13 @@ class Verdict:
     """The answer or the program that was graded."""
     passed: int = 0
     total: int = 0
-    well_formed: bool = True
-    """Reasoning inside one <think>...</think> and an answer after it."""
+    format_fault: FormatFault = FormatFault.NONE
     seconds: float = 0.0
+
+    @property
+    def well_formed(self) -> bool:
+        """Reasoning inside one <think>...</think> and an answer after it."""
+        return self.format_fault is FormatFault.NONE
 
     @property
     def correct(self) -> bool:

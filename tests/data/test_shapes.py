@@ -50,7 +50,7 @@ def error_of(raw: dict[str, Any], role: Role = "problems", domain: Domain | None
 )
 def test_demonstration_shapes_mean_the_same(raw: dict[str, Any]) -> None:
     row = kept({**raw, "id": 5, "level": 3, "answer": 2}, "demonstrations")
-    assert row == Row(Problem("set/5", (ASK,), "math", "2", (), "3", "set"), "f.jsonl:7", "2")
+    assert row == Row(Problem("set/5", (ASK,), "math", "2", level="3", source="set"), "f.jsonl:7", "2")
 
 
 def test_turns_before_the_last_are_the_prompt() -> None:

@@ -31,7 +31,7 @@ def row(
     tests: tuple[Test, ...] = (),
     where: str = "f:1",
 ) -> Row:
-    problem = Problem(where, (Message(role="user", content=prompt),), domain, answer, tests, level, source)
+    problem = Problem(where, (Message(role="user", content=prompt),), domain, answer, tests, level=level, source=source)
     return Row(problem, where, response)
 
 

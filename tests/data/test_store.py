@@ -9,12 +9,14 @@ import pytest
 from openklear.data import store
 from openklear.data.rows import Dropped, Row
 from openklear.errors import DataError
-from openklear.types import Demonstration, Message, Problem, Test
+from openklear.types import AssertTest, CallTest, Demonstration, Message, Problem, Test
 
 PROMPT = (Message(role="system", content="Think.\u2028"), Message(role="user", content="ü\n"))
 PROBLEMS = [
-    Problem("s/1", PROMPT, "math", "1/2", (), "1", "s"),
-    Problem("s/2", PROMPT[1:], "code", None, (Test("", "1\n"), Test("2", "")), None, "s"),
+    Problem("s/1", PROMPT, "math", "1/2", level="1", source="s"),
+    Problem("s/2", PROMPT[1:], "code", None, (Test("", "1\n"), Test("2", "")), source="s"),
+    Problem("s/3", PROMPT[1:], "code", None, (CallTest("f", "[]", "null"), CallTest("C.f", '{"a": "\u2028"}', '""'))),
+    Problem("s/4", PROMPT[1:], "code", None, (AssertTest("assert f() == ''\n"), Test("", "")), "float:1e-6"),
 ]
 
 
@@ -27,7 +29,7 @@ def test_problems(tmp_path: Path) -> None:
 
 def test_demonstrations_over_several_groups(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
-    rows = [Demonstration(PROBLEMS[i % 2], f"<think>{i}</think>1", f"f:{i}") for i in range(5000)]
+    rows = [Demonstration(PROBLEMS[i % 4], f"<think>{i}</think>1", f"f:{i}") for i in range(5000)]
     store.write_demonstrations(path, iter(rows))
     assert store.read_demonstrations(path) == rows
 

@@ -7,6 +7,7 @@ asserted for every base, or a difference would say nothing.
 
 import hashlib
 import importlib
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ from openklear.stages import stages
 from openklear.training import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
 from openklear.types import Attempt, Outcome, Problem, Test, Verdict
-from openklear.verifiers.code import CodeGrader
+from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
 
 pytestmark = pytest.mark.slow
@@ -235,7 +236,7 @@ def gate(**change: float) -> Callable[[], None]:
         gradients = []
         for more in ({}, change):
             model = tiny_model()
-            one = Moves("gppo", {"low": 0.95, "high": 1.05, **more}, table="entropy_gate")
+            one = Moves("gppo", {"type": "ratio", "low": 0.95, "high": 1.05, **more}, table="entropy_gate")
             policy_gradient(model, rollouts(model), [list(range(12))], LossSettings.of(one.phase(one.change)))
             gradients.append(flat_gradient(model))
         assert not torch.equal(*gradients)
@@ -383,17 +384,68 @@ def math_seconds(workshop, tmp_path):
 
 
 def minimum_isolation(workshop, tmp_path, monkeypatch):
-    start = CodeGrader._start_at
+    start = Boxes._start_at
 
     def only_rlimits(self, level):
-        if level == "namespaces":
+        if level != "rlimits":
             raise WorkerLost("unshare: Operation not permitted")
         return start(self, level)
 
-    monkeypatch.setattr(CodeGrader, "_start_at", only_rlimits)
+    monkeypatch.setattr(Boxes, "_start_at", only_rlimits)
     assert outcome(program("print(1)"), tmp_path, minimum_isolation="rlimits") is Outcome.CORRECT
     with pytest.raises(VerifierError, match="minimum_isolation"):
         outcome(program("print(1)"), tmp_path, minimum_isolation="namespaces")
+
+
+OWN = """
+def grade(problem, completion):
+    return "17" in completion
+
+def reward(verdict, domain):
+    return {"right": 3.0 * verdict.correct, "form": float(verdict.well_formed)}
+
+def other(verdict, domain):
+    return -float(verdict.correct)
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module of a user: a verifier and reward functions."""
+    name = f"own_{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}"
+    (tmp_path / f"{name}.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def graders(workshop, tmp_path, own):
+    """Another verifier, another verdict; and a stage of RL trains on its verdicts, to the stated effect."""
+    right = Attempt(Problem("p", ({"role": "user", "content": "x"},), "math", answer="1"), "<think>a</think> 1")
+    assert outcome(right, tmp_path) is Outcome.CORRECT
+    assert outcome(right, tmp_path, graders={"math": f"{own}:grade"}) is Outcome.INCORRECT
+    ours = workshop.files("rl-math")
+    assert workshop.files("rl-math", (f"verifiers.graders.math={own}:grade",))[SAMPLED] != ours[SAMPLED]
+
+
+def reward_type(workshop):
+    found = [
+        workshop.files("rl-math", (f"rl.phase.math.reward.type={kind}",))[SAMPLED]
+        for kind in ("ours", "klear_released")
+    ]
+    assert found[0] == workshop.files("rl-math")[SAMPLED]
+    assert found[0] != found[1]
+
+
+def reward_function(workshop, own):
+    keys = [
+        ("rl.phase.math.reward.type=custom", f"rl.phase.math.reward.function={own}:{name}")
+        for name in ("reward", "other")
+    ]
+    directories = [workshop.make("rl-math", change) for change in keys]
+    rows = [pq.read_table(directory / SAMPLED).to_pylist() for directory in directories]
+    assert all(json.loads(row["reward_parts"]).keys() == {"right", "form"} for row in rows[0])
+    assert {row["reward"] for row in rows[0]} <= {0.0, 1.0, 3.0, 4.0}
+    assert {row["reward"] for row in rows[1]} <= {0.0, -1.0}
 
 
 ADAMW, MUON = "optimizer.type=adamw", "optimizer.type=muon"
@@ -494,8 +546,9 @@ PROOFS: dict[str, Proof] = {
         )
         for key, value in numbers.items()
     },
-    "rl.phase.NAME.entropy_gate.low": gate(low=0.99),
-    "rl.phase.NAME.entropy_gate.high": gate(high=1.01),
+    "rl.phase.NAME.entropy_gate.type": rl("entropy_gate={type='ratio', low=0.99, high=1.01}"),
+    "rl.phase.NAME.entropy_gate.low [ratio]": gate(low=0.99),
+    "rl.phase.NAME.entropy_gate.high [ratio]": gate(high=1.01),
     "rl.phase.NAME.advantage.type": rl("advantage.type=mean_only"),
     "rl.phase.NAME.advantage.std_floor [grpo]": rl("advantage.std_floor=0.9"),
     "rl.phase.NAME.advantage.std_floor [batch_std]": rl("advantage.std_floor=0.9", "advantage.type=batch_std"),
@@ -512,8 +565,10 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.optimizer.momentum [muon]": rl("optimizer.momentum=0.5", MUON),
     "rl.phase.NAME.optimizer.adam_ratio [muon]": rl("optimizer.adam_ratio=0.5", MUON),
     "rl.phase.NAME.optimizer.weight_decay [muon]": rl("optimizer.weight_decay=0.5", MUON),
-    "rl.phase.NAME.reward.format_penalty": rl("reward.format_penalty=0.1"),
-    "rl.phase.NAME.reward.code": rl("reward.code=hard", phase="code"),
+    "rl.phase.NAME.reward.type": reward_type,
+    "rl.phase.NAME.reward.format_penalty [ours]": rl("reward.format_penalty=0.1"),
+    "rl.phase.NAME.reward.code [ours]": rl("reward.code=hard", phase="code"),
+    "rl.phase.NAME.reward.function [custom]": reward_function,
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
     "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),
@@ -524,6 +579,7 @@ PROOFS: dict[str, Proof] = {
     "verifiers.code_seconds": code_seconds,
     "verifiers.code_memory_mb": code_memory_mb,
     "verifiers.minimum_isolation": minimum_isolation,
+    "verifiers.graders": graders,
     "engine.slots": slots,
     "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
@@ -584,7 +640,12 @@ def test_patience_stops_early_and_the_best_checkpoint_is_handed_on(workshop):
 
 def test_replayed_iterations_know_what_gate_and_correction_need(workshop):
     """Killed after its first checkpoint, a phase replays recorded iterations and ends with the same weights."""
-    keys = ("iterations=3", "entropy_gate={low=0.99, high=1.01}", "correction.type=truncate", "save_every=1")
+    keys = (
+        "iterations=3",
+        "entropy_gate={type='ratio', low=0.99, high=1.01}",
+        "correction.type=truncate",
+        "save_every=1",
+    )
     changes = tuple(f"rl.phase.math.{key}" for key in (*keys, "problems_per_update=2", "learning_rate=0.003"))
     directory = workshop.make("rl-math", changes)
     whole = digests(directory)

@@ -351,3 +351,69 @@ def test_a_rule_does_not_blame_an_override_below_it(tmp_path):
     text = GOOD.replace('role = "heldout"', 'role = "validation"')
     said = faults(tmp_path, text, "data.source.careful.domain=math")
     assert "data.source: no source has" in said
+
+
+GRADERS = [
+    (
+        'maths = "a:b"',
+        ["verifiers.graders.maths: there is no domain maths; did you mean math? its keys are math, code"],
+    ),
+    ('other = "a:b"', ["verifiers.graders.other: there is no domain other; its keys are math, code"]),
+    ('math = "http://host:8080"', ["verifiers.graders.math: a server runs programs, which mathematics has none of"]),
+    ('code = "http://"', ["verifiers.graders.code: 'http://' is no address of a SandboxFusion server"]),
+    ("math = 7", ['verifiers.graders.math: must be text, not 7; write it in quotes, "7"']),
+    ('math = "no_such_package.grading:grade"', ["verifiers.graders.math: no_such_package.grading cannot be imported"]),
+    ('math = "json:nothing"', ["verifiers.graders.math: json has no nothing; name one of its functions"]),
+    ('math = "units"', ['verifiers.graders.math: no installed package has an entry point "units"']),
+]
+
+
+@pytest.mark.parametrize(("line", "fragments"), GRADERS, ids=[line for line, _ in GRADERS])
+def test_graders(tmp_path, line, fragments):
+    said = faults(tmp_path, GOOD + f"[verifiers.graders]\n{line}\n")
+    for fragment in fragments:
+        assert fragment in said
+
+
+def test_graders_are_a_table(tmp_path):
+    said = faults(tmp_path, GOOD + '[verifiers]\ngraders = "json:loads"\n')
+    assert 'verifiers.graders: must be a table of text, not the text "json:loads"; leave the key out' in said
+
+
+def test_no_box_is_demanded_where_none_is_used(tmp_path):
+    text = GOOD + '[verifiers]\nminimum_isolation = "bubblewrap"\ngraders.code = "http://host:8080"\n'
+    assert "verifiers.minimum_isolation: programs run in no box of this machine" in faults(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("reward", "fragments"),
+    [
+        ('type = "custom"', ["rl.reward.function: missing; add it (text: module:function of (verdict, domain)"]),
+        (
+            'type = "custom"\nfunction = "no_such_package:f"',
+            ["rl.reward.function: no_such_package cannot be imported: ModuleNotFoundError", "PYTHONPATH"],
+        ),
+        ('type = "custom"\nfunction = "rewards"', ['rl.reward.function: "rewards" is not of the form']),
+        ('type = "custom"\nfunction = "json:__name__"', ["rl.reward.function: json has an uncallable __name__"]),
+        (
+            'type = "klear_released"\nformat_penalty = 0.5',
+            ["rl.reward.format_penalty: format_penalty is not a key of klear_released; it belongs to ours"],
+        ),
+        ('type = "klear"', ['rl.reward.type: there is no klear; choose from "ours", "klear_released"']),
+    ],
+)
+def test_rewards(tmp_path, reward, fragments):
+    said = faults(
+        tmp_path,
+        GOOD.replace("reward.format_penalty = 0.5\n", "").replace(
+            "[[rl.phase]]", f"[rl.reward]\n{reward}\n[[rl.phase]]"
+        ),
+    )
+    for fragment in fragments:
+        assert fragment in said
+
+
+def test_a_phase_tells_its_own_reward(tmp_path):
+    text = GOOD.replace("reward.format_penalty = 0.5\n", "")
+    text = text.replace('objective.type = "reinforce"', 'reward = {type = "custom", function = "json:nothing"}')
+    assert "rl.phase.math.reward.function: json has no nothing" in faults(tmp_path, text)

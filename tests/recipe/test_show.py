@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from openklear.recipe.keys import in_words, keys, leaves, toml_value
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, Gppo, Reinforce
+from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import (
     AdamW,
     Checkpoints,
@@ -23,6 +24,7 @@ from openklear.recipe.schema import (
     Sft,
     Source,
     TinyModel,
+    Verifiers,
     World,
 )
 from openklear.recipe.show import arithmetic, key_lines, resolved_toml
@@ -62,6 +64,10 @@ VARIANTS = {
     "no rl": {"rl": None},
     "pretrained": {"model": PretrainedModel(path="/models/m", chat_template="/t.jinja", dtype="bfloat16")},
     "best": {"checkpoints": Checkpoints(keep_best=True, patience=3, keep_rollouts=2), "seed": -5},
+    "own": {
+        "verifiers": Verifiers(graders={"math": "json:loads", "code": "http://host:1"}),
+        "rl": Rl(phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps")),)),
+    },
     "unions": {
         "sft": Sft(optimizer=Muon(momentum=0.5), max_tokens=64),
         "rl": Rl(
@@ -95,7 +101,22 @@ def test_any_value_survives(tmp_path_factory, name, levels, number):
 
 
 @pytest.mark.parametrize(
-    "value", ['"\\\n\t\r\b\f\x00\x1f\x7f', "é \U0001f600", "", 1e-300, 8e-05, 1e22, 3, -0.0, True, ("a", "b"), ()]
+    "value",
+    [
+        '"\\\n\t\r\b\f\x00\x1f\x7f',
+        "é \U0001f600",
+        "",
+        1e-300,
+        8e-05,
+        1e22,
+        3,
+        -0.0,
+        True,
+        ("a", "b"),
+        (),
+        {"a": "x"},
+        {},
+    ],
 )
 def test_toml_value(value):
     again = tomllib.loads(f"x = {toml_value(value)}")["x"]
@@ -114,7 +135,7 @@ def written_keys(model: BaseModel) -> int:
     ]
     lists = [value for value in values if isinstance(value, tuple) and value and isinstance(value[0], BaseModel)]
     absent = sum(
-        value is None and name in ("sft", "rl", "world", "entropy_gate")
+        value is None and name in ("sft", "rl", "world")
         for name, value in zip(type(model).model_fields, values, strict=True)
     )
     direct = [value for value in values if not isinstance(value, BaseModel)]
@@ -142,7 +163,7 @@ def test_leaves_by_hand():
         "sft.optimizer.beta1 [adamw]",
         "rl.phase.NAME.objective.clip_low [gppo]",
         "rl.phase.NAME.objective.clip_low [cispo]",
-        "rl.phase.NAME.reward.code",
+        "rl.phase.NAME.reward.code [ours]",
     ):
         assert path in paths
     assert "model.type [tiny]" not in paths
@@ -190,6 +211,7 @@ def test_keys_say_everything():
 def test_types_in_words():
     assert in_words(tuple[str, ...]) == "list of text"
     assert in_words(int | None) == "whole number"
+    assert in_words(dict[str, str]) == "table of text"
 
 
 def test_arithmetic():

@@ -256,6 +256,39 @@ def test_progress_adds_up_and_nothing_asked_is_nothing_done(model):
     assert engine.sample([]) == []
 
 
+def test_completions_are_told_as_they_end(model):
+    """Each once, with its index, long before the last one is sampled; and telling them changes no bit."""
+    asked = requests(12)
+    told = []
+    engine = LocalEngine(model, end_ids=frozenset({9, 10}), slots=3)
+    sampled = []
+    made = engine.sample(asked, lambda done, tokens: sampled.append(done), lambda i, c: told.append((i, c)))
+    assert sorted(index for index, _ in told) == list(range(12))
+    for index, completion in told:
+        assert completion is made[index]
+    assert [index for index, _ in told] != list(range(12)), "short ones end first"
+    assert_same(made, engine.sample(asked), tolerance=0.0)
+
+
+def test_what_a_callback_raises_ends_the_sampling_and_the_model_is_as_before(model):
+    engine, told = LocalEngine(model, end_ids=NO_END, slots=2), []
+    asked = requests(8)
+    before = engine.sample(asked)
+
+    def interrupt(index, completion):
+        told.append(index)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    model.train()
+    with pytest.raises(KeyboardInterrupt):
+        engine.sample(asked, None, interrupt)
+    assert model.training
+    model.eval()
+    assert len(told) == 2
+    assert_same(before, engine.sample(asked), tolerance=0.0)
+
+
 def test_the_model_is_left_as_it_was_and_its_current_weights_are_used(model):
     asked = requests(3, seed=10, max_new_tokens=5)
     engine = LocalEngine(model, end_ids=NO_END, slots=2)

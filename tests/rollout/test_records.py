@@ -12,7 +12,7 @@ import pytest
 
 from openklear.errors import DataError
 from openklear.rollout.records import SCHEMA, Trained, read_rollouts, read_table, write_rollouts
-from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+from openklear.types import Completion, FormatFault, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
 
 def problem(name: str) -> Problem:
@@ -32,7 +32,7 @@ def rollout(of: Problem, sample: int, length: int, **changes: object) -> Rollout
         ),
         text=f"<think>zero\x00, é, 東, \U0001f600\n{sample}</think>",
         verdict=Verdict(
-            Outcome.INCORRECT, "expected 4", extracted="5", passed=1, total=3, well_formed=False, seconds=0.25
+            Outcome.INCORRECT, "expected 4", "5", passed=1, total=3, format_fault=FormatFault.SEVERAL, seconds=0.25
         ),
         reward=Reward(-0.5 + sample / 3, {"correct": 0.0, "format": -0.5}),
         policy_version=7,
@@ -117,6 +117,7 @@ def test_plain_parquet_readers_see_the_columns(tmp_path: Path, groups: list[Roll
     assert rows[2]["token_ids"] == []
     assert rows[2]["extracted"] is None
     assert rows[0]["content_hash"] == problem("one").content_hash
+    assert [(row["well_formed"], row["format_fault"]) for row in rows[1:3]] == [(False, "several thoughts"), (True, "")]
     assert "seconds" not in rows[0]
     assert read_table(tmp_path / "r.parquet").schema.equals(SCHEMA)
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from openklear.training.metrics import alarms, group_shares, mean_over_updates, rollout_metrics
-from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+from openklear.types import Completion, FormatFault, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
 PROBLEM = Problem("p", ({"role": "user", "content": "1+1"},), "math", answer="2")
 
 
 def rollout(outcome, reward, length=4, stop=StopReason.STOP, formed=True):
     completion = Completion(np.zeros(length, np.int32), np.zeros(length, np.float32), stop)
-    verdict = Verdict(outcome, well_formed=formed)
+    verdict = Verdict(outcome, format_fault=FormatFault.NONE if formed else FormatFault.NOT_CLOSED)
     return Rollout(PROBLEM, 0, np.zeros(2, np.int32), completion, "", verdict, Reward(reward), 0)
 
 

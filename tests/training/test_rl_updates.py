@@ -9,7 +9,7 @@ import pytest
 from openklear.errors import RunError
 from openklear.models.loading import LoadedModel
 from openklear.models.tiny import make_tiny
-from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly
+from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly, NoGate
 from openklear.recipe.schema import Phase
 from openklear.training.learner import LocalLearner
 from openklear.training.metrics import gap_alarms, refuse_gap
@@ -114,13 +114,13 @@ def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
     loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
     (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])
     logprobs, entropies = reference_logprobs(tiny.model, update, [[0, 1]], 1.0, entropy=True)
-    for gate in (None, EntropyGate()):
+    for gate in (NoGate(), EntropyGate()):
         learner = LocalLearner(loaded, None, phase(entropy_gate=gate), 1000)
         found = learner.with_old(update)
         for one, old, entropy in zip(found, logprobs, entropies, strict=True):
             np.testing.assert_array_equal(one.old_logprobs, old)
-            assert (one.old_entropies is None) is (gate is None)
-            if gate is not None:
+            assert (one.old_entropies is None) is isinstance(gate, NoGate)
+            if isinstance(gate, EntropyGate):
                 np.testing.assert_array_equal(one.old_entropies, entropy)
                 assert one.old_entropies.max() > 1
 

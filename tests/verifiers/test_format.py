@@ -1,71 +1,56 @@
+import re
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from openklear.verifiers.format import extract_answer, extract_boxed, extract_program, split_reasoning
+from openklear.types import FormatFault as Fault
+from openklear.verifiers.format import extract_program, split_reasoning
 
 
 @pytest.mark.parametrize(
     ("text", "tail", "expected"),
     [
-        ("<think>a</think>b", "", (True, "b")),
-        ("  \n<think>a</think>\n b", "", (True, "\n b")),
-        ("a</think>b", "<|assistant|>\n<think>\n", (True, "b")),
-        ("no thought at all", "", (False, "no thought at all")),
-        ("hello <think>a</think>b", "", (False, "b")),
-        ("<think>a</think>b</think>c", "", (False, "c")),
-        ("<think><think>a</think>b", "", (False, "b")),
-        ("<think>a</think>b<think>c</think>d", "", (False, "d")),
-        ("<think>a</think>b", "<think>", (False, "b")),
-        ("a</think>b", "", (False, "b")),
-        ("<think>a", "", (False, None)),
-        ("a", "<think>", (False, None)),
-        ("<think>a</think> \n", "", (False, None)),
-        ("", "", (False, None)),
-        ("<think>a</think>b<think>", "", (False, "b<think>")),
+        ("<think>a</think>b", "", (Fault.NONE, "b")),
+        ("  \n<think>a</think>\n b", "", (Fault.NONE, "\n b")),
+        ("a</think>b", "<|assistant|>\n<think>\n", (Fault.NONE, "b")),
+        ("no thought at all", "", (Fault.NOT_OPENED, "no thought at all")),
+        ("hello <think>a</think>b", "", (Fault.TEXT_BEFORE, "b")),
+        ("</think>a<think>b", "", (Fault.TEXT_BEFORE, "a<think>b")),
+        ("<think>a</think>b</think>c", "", (Fault.SEVERAL, "c")),
+        ("<think><think>a</think>b", "", (Fault.SEVERAL, "b")),
+        ("<think>a</think>b<think>c</think>d", "", (Fault.SEVERAL, "d")),
+        ("<think>a</think>b", "<think>", (Fault.SEVERAL, "b")),
+        ("a</think>b", "", (Fault.NOT_OPENED, "b")),
+        ("<think>a", "", (Fault.NOT_CLOSED, None)),
+        ("a", "<think>", (Fault.NOT_CLOSED, None)),
+        ("<think>a</think> \n", "", (Fault.NO_ANSWER, None)),
+        ("</think>", "", (Fault.NOT_OPENED, None)),
+        ("", "", (Fault.NOT_OPENED, None)),
+        ("", "<think>", (Fault.NOT_CLOSED, None)),
+        ("<think>a</think>b<think>", "", (Fault.SEVERAL, "b<think>")),
+        ("hello <think>a</think>", "", (Fault.TEXT_BEFORE, None)),
+        ("a</think>b", "said <think>x</think> before <think>", (Fault.NONE, "b")),  # the last one counts
     ],
 )
 def test_split_reasoning(text, tail, expected):
     assert split_reasoning(text, tail) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (r"\boxed{5}", "5"),
-        (r"\boxed{\frac{1}{2}} and then \boxed{\frac{3}{4}}.", r"\frac{3}{4}"),
-        (r"\boxed{\boxed{7}}", r"\boxed{7}"),
-        (r"\boxed{4} wait \boxed{5", "4"),
-        (r"\boxed {\{1,2\}}", r"\{1,2\}"),
-        (r"\boxed{a\}b}", r"a\}b"),
-        (r"} \boxed{5}", "5"),
-        (r"\fbox{3}", "3"),
-        (r"\boxed 5", None),
-        ("nothing", None),
-    ],
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "a", " ", "\n", "<", "think>"]), max_size=9).map("".join),
+    st.sampled_from(["", "<|assistant|>", "<|assistant|>\n<think>\n"]),
 )
-def test_extract_boxed(text, expected):
-    assert extract_boxed(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (r"The answer is 3, so \boxed{4}.", "4"),
-        ("The answer is 42.", "42"),
-        ("The answer is 42 because geometry proves it.", "42"),
-        ("the answer is $\\frac{1}{2}$, since $x>3$.", r"\frac{1}{2}"),
-        ("Final answer: 17\nThat is all.", "17"),
-        ("The answer is that the volume of $ABC$ is 120.", "120"),
-        ("some work 2+2=4\n#### 1,234", "1,234"),
-        ("We add 3 and 4 to get 7", "7"),
-        ("So we have $x=3$ and finally $x = 9$.", "x = 9"),
-        ("no number here at all, sorry", None),
-        ("", None),
-    ],
-)
-def test_extract_answer(text, expected):
-    assert extract_answer(text) == expected
+def test_well_formed_is_what_one_pattern_says(text, tail):
+    whole = ("<think>\n" if "<think>" in tail else "") + text
+    pattern = r"\s*<think>((?!</?think>).)*</think>(?P<answer>((?!</?think>).)*)"
+    match = re.fullmatch(pattern, whole, re.DOTALL)
+    fault, answer = split_reasoning(text, tail)
+    assert (fault is Fault.NONE) == (match is not None and bool(match["answer"].strip()))
+    if fault is Fault.NONE:
+        assert answer == match["answer"]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +74,5 @@ def test_hostile_texts_take_linear_time(piece):
     text = piece * (400_000 // len(piece))
     start = time.perf_counter()
     split_reasoning(text)
-    extract_answer(text)
     extract_program(text)
     assert time.perf_counter() - start < 2.0  # a quadratic pass would take minutes

@@ -1,11 +1,18 @@
+import itertools
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from openklear.errors import DataError, VerifierError
-from openklear.types import Attempt, Outcome, Problem, StopReason, Test
+from openklear.types import Attempt, FormatFault, Outcome, Problem, StopReason, Test
 from openklear.verifiers import code as code_module
+from openklear.verifiers import isolation as isolation_module
 from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.pool import WorkerLost
 
 LIMITS = Limits(workers=2, math_seconds=2.0, code_seconds=0.5)
 MATH = Problem("m", ({"role": "user", "content": "half of one"},), "math", answer=r"\frac{1}{2}")
@@ -67,13 +74,23 @@ def test_what_was_cut_off_is_graded_as_it_is(judge):
     assert judge.judge([attempt])[0].correct
 
 
+def test_the_fault_of_the_form_is_told(judge):
+    texts = {
+        r"<think>x</think>\boxed{0.5}": FormatFault.NONE,
+        r"\boxed{0.5}": FormatFault.NOT_OPENED,
+        r"<think>\boxed{0.5}": FormatFault.NOT_CLOSED,
+        r"So: <think>x</think>\boxed{0.5}": FormatFault.TEXT_BEFORE,
+    }
+    assert [v.format_fault for v in judge.judge([Attempt(MATH, text) for text in texts])] == list(texts.values())
+
+
 def test_order_progress_and_one_run_for_equal_work(judge, monkeypatch):
     graded = []
     grade = judge._code.grade
 
-    def counting(program, tests):
+    def counting(program, *more):
         graded.append(program)
-        return grade(program, tests)
+        return grade(program, *more)
 
     monkeypatch.setattr(judge._code, "grade", counting)
     texts = [DOUBLE.replace("* 2", f"* 2 + {n}") for n in range(4)]
@@ -100,7 +117,7 @@ def test_a_journal_replays_after_a_kill(tmp_path, monkeypatch):
     assert b"seconds" not in b"".join(lines)
     path.write_bytes(b"".join(lines) + lines[0][:20])  # torn by the kill
     with LocalJudge(LIMITS, journal=path) as judge:
-        monkeypatch.setattr(judge, "_grade", None)  # nothing may be graded again
+        monkeypatch.setattr(judge, "start", None)  # nothing may be graded again
         assert [summary(v) for v in judge.judge(attempts)] == [summary(v) for v in first]
     with LocalJudge(LIMITS, journal=path) as judge:
         judge.judge([Attempt(MATH, r"\boxed{4}")])
@@ -128,18 +145,134 @@ def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
     with LocalJudge(LIMITS, journal=path) as judge:
         lost = code_module.Grade(Outcome.UNSCORABLE, "workers are lost", 0, 4)
         with monkeypatch.context() as patch:
-            patch.setattr(judge._code, "grade", lambda program, tests: lost)
+            patch.setattr(judge._code, "grade", lambda *asked: lost)
             assert judge.judge([Attempt(CODE, DOUBLE)])[0].outcome is Outcome.UNSCORABLE
         assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
 
 
 def test_demanded_isolation_is_checked_at_once(monkeypatch):
-    monkeypatch.setattr(code_module, "UNSHARE", ("false",))
+    start = isolation_module.Boxes._start_at
+
+    def only_rlimits(self, level):
+        if level != "rlimits":
+            raise WorkerLost("unshare: Operation not permitted")
+        return start(self, level)
+
+    monkeypatch.setattr(isolation_module.Boxes, "_start_at", only_rlimits)
     with pytest.raises(VerifierError, match="minimum_isolation"):
         LocalJudge(Limits(minimum_isolation="namespaces"))
 
 
 def test_isolation_speaks_plainly(judge):
     isolation = judge.isolation()
-    assert isolation.level in ("namespaces", "rlimits")
+    assert isolation.level in ("bubblewrap", "namespaces", "rlimits")
     assert isolation.description.startswith(isolation.level)
+
+
+def test_a_batch_grades_while_more_is_added(judge):
+    """The first verdict is there before the last attempt is added; equal work, added later, is done once."""
+    slow = Attempt(CODE, DOUBLE.replace("print(", "print(sum(range(9)) * 0 + "))
+    with judge.begin() as batch:
+        batch.add(slow)
+        deadline = time.monotonic() + 60.0
+        while not all(future.done() for future in batch._running.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        batch.add(slow)
+        batch.add(Attempt(MATH, r"\boxed{707}"))
+        assert len(batch._running) == 2
+        progress = []
+        verdicts = batch.finish(progress.append)
+    assert [v.outcome.value for v in verdicts] == ["correct", "correct", "incorrect"]
+    assert sum(progress) == 3
+
+
+def test_a_failure_of_grading_stops_who_adds(judge, monkeypatch):
+    def failing(*asked):
+        raise VerifierError("no boxes here")
+
+    monkeypatch.setattr(judge._code, "grade", failing)
+    with judge.begin() as batch:
+
+        def add_for_ever():
+            for n in itertools.count(17):
+                batch.add(Attempt(CODE, DOUBLE.replace("* 2", f"* {n}")))
+
+        with pytest.raises(VerifierError, match="no boxes here"):
+            add_for_ever()
+    with pytest.raises(VerifierError, match="no boxes here"):
+        judge.judge([Attempt(CODE, DOUBLE.replace("* 2", "* 5"))])
+
+
+def test_an_abandoned_batch_grades_no_further(monkeypatch):
+    graded = []
+    with LocalJudge(Limits(1, 2.0, 0.5)) as judge:
+        grade, gate = judge._code.grade, threading.Event()
+
+        def counting(program, *more):
+            graded.append(program)
+            gate.wait(60.0)
+            return grade(program, *more)
+
+        monkeypatch.setattr(judge._code, "grade", counting)
+
+        def interrupted():
+            with judge.begin() as batch:
+                for n in range(20):
+                    batch.add(Attempt(CODE, DOUBLE.replace("* 2", f"* {n}")))
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        gate.set()
+        assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct  # its one thread is free again
+    assert len(graded) <= 2
+
+
+def test_any_thread_may_ask(judge):
+    """Eight callers at once, over work that they share and work of their own: each gets its own verdicts in order."""
+
+    def ask(caller):
+        texts = [DOUBLE, DOUBLE.replace("* 2", f"* 2 + {caller % 2}"), DOUBLE.replace("* 2", f"* {caller + 3}")]
+        attempts = [Attempt(CODE, text) for text in texts] + [Attempt(MATH, rf"\boxed{{\frac{{{caller}}}{{4}}}}")]
+        return [v.correct for v in judge.judge(attempts)]
+
+    with ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(ask, range(8)))
+    assert answers == [[True, caller % 2 == 0, False, caller == 2] for caller in range(8)]
+
+
+def test_stopping_early_is_another_verdict(tmp_path):
+    """No test runs after the first that fails; and what was stopped early is never believed by who needs every test."""
+    path = tmp_path / "verdicts.jsonl"
+    wrong_for_one = Attempt(CODE, DOUBLE.replace("int(input()) * 2", "(n := int(input())) * 2 + (n == 1)"))
+    for _ in range(2):
+        with LocalJudge(LIMITS, journal=path) as judge:
+            early = judge.judge([wrong_for_one, Attempt(CODE, DOUBLE)], stop_early=True)
+            whole = judge.judge([wrong_for_one, Attempt(CODE, DOUBLE)])
+        assert [(v.outcome.value, v.passed, v.total) for v in early] == [("incorrect", 1, 4), ("correct", 4, 4)]
+        assert [(v.outcome.value, v.passed, v.total) for v in whole] == [("incorrect", 3, 4), ("correct", 4, 4)]
+        assert early[0].reason == whole[0].reason == "test 2 of 4: wrong output"
+    assert len(path.read_text().splitlines()) == 4
+
+
+def test_many_valid_answers_need_a_checker(judge):
+    statement = (
+        "Print any permutation of 1..n that has no fixed point. If there are multiple answers, print any of them."
+    )
+    tests = (Test("2\n", "2 1\n"),)
+    open_ended = Problem("o", ({"role": "user", "content": statement},), "code", tests=tests)
+    attempt = "<think>x</think>\n```python\nprint('2 1')\n```"
+    refused = judge.judge([Attempt(open_ended, attempt)])[0]
+    assert (refused.outcome, refused.reason) == (Outcome.UNSCORABLE, "many valid answers and no checker")
+    checked = replace(open_ended, checker="unordered")
+    assert judge.judge([Attempt(checked, attempt)])[0].outcome is not Outcome.UNSCORABLE
+
+
+def test_the_journal_does_not_depend_on_who_was_first(tmp_path):
+    """One add a batch, in the order of the keys: equal batches leave equal bytes, in whatever order they were graded."""
+    attempts = [Attempt(MATH, rf"\boxed{{{n}}}") for n in range(12)] + [Attempt(CODE, DOUBLE)]
+    for name, order in (("a", attempts), ("b", attempts[::-1])):
+        with LocalJudge(LIMITS, journal=tmp_path / name) as judge:
+            judge.judge(order)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

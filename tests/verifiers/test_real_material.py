@@ -1,8 +1,7 @@
-"""Peers' cases, attacks and real programs, where the material is at hand. Floors are what was reached: raise them."""
+"""Attacks and real programs, where the material is at hand."""
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,53 +9,12 @@ import pytest
 from openklear.errors import VerifierError
 from openklear.types import Outcome, Test
 from openklear.verifiers.code import CodeGrader
-from openklear.verifiers.format import extract_answer, extract_boxed
-from openklear.verifiers.math import MathGrader
 
 DATA = Path(os.environ.get("OPENKLEAR_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not DATA.is_dir(), reason="no material: set OPENKLEAR_DATA"),
 ]
-
-
-@pytest.fixture(scope="module")
-def mathematics():
-    grader = MathGrader(2, seconds=1.0)
-    yield grader
-    grader.close()
-
-
-def outcomes(grader, rows):
-    def one(row):
-        reference = extract_boxed(row["gold"]) or row["gold"]
-        answer = extract_answer(row["pred"])
-        return Outcome.INCORRECT if answer is None else grader.grade(reference, answer).outcome
-
-    with ThreadPoolExecutor(2) as threads:
-        return list(threads.map(one, rows))
-
-
-@pytest.mark.parametrize(
-    ("name", "agree", "too_kind"),
-    [("inspect_math_cases", 38, 0), ("known_errors", 9, 2), ("lighteval_cases", 126, 1), ("math_verify_cases", 157, 2)],
-)
-def test_peers_cases(mathematics, name, agree, too_kind):
-    rows = json.loads((DATA / "grading" / f"{name}.json").read_text())
-    expected = [bool(row.get("expected", row.get("human_expected"))) for row in rows]
-    got = [outcome is Outcome.CORRECT for outcome in outcomes(mathematics, rows)]
-    assert sum(a == b for a, b in zip(expected, got, strict=True)) >= agree
-    assert sum(b and not a for a, b in zip(expected, got, strict=True)) <= too_kind
-
-
-def test_adversarial_answers(mathematics):
-    rows = json.loads((DATA / "grading" / "adversarial.json").read_text())
-    for row, outcome in zip(rows, outcomes(mathematics, rows), strict=True):
-        if row["name"] == "backslash flood":  # an escaped backslash before "boxed{5}": the last number is 5
-            continue
-        assert outcome is not Outcome.UNSCORABLE or row["expected"] == "any"
-        assert row["expected"] == "any" or (outcome is Outcome.CORRECT) == (row["expected"] == "correct"), row["name"]
-    assert not Path("marker").exists()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from openklear.data.rows import Row, Sifted, sift
-from openklear.types import Attempt, Outcome, Verdict
+from openklear.types import Attempt, FormatFault, Outcome, Verdict
+from openklear.verifiers.checkers import needs_checker
 from openklear.verifiers.format import split_reasoning
 
 Judge = Callable[[Sequence[Attempt]], Sequence[Verdict]]
@@ -21,7 +22,10 @@ def keep_top_sources(rows: Sequence[Row], sources: Sequence[str], count: int) ->
 
 
 def require_reference(rows: Sequence[Row]) -> Sifted:
-    """Drop problems that nothing can grade: mathematics without an answer, code without tests."""
+    """Drop problems that nothing can grade: mathematics without an answer, code without tests or the checker it needs.
+
+    A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
+    """
     return sift(rows, _no_reference)
 
 
@@ -48,7 +52,10 @@ def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> Si
 def _no_reference(row: Row) -> tuple[str, str] | None:
     if row.problem.domain == "math":
         return None if row.problem.answer is not None else ("no reference answer", "")
-    return None if row.problem.tests else ("no tests", "")
+    if not row.problem.tests:
+        return "no tests", ""
+    statement = "\n".join(message["content"] for message in row.problem.prompt)
+    return ("many valid answers and no checker", "") if row.problem.checker is None and needs_checker(statement) else None
 
 
 def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
@@ -59,8 +66,8 @@ def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
 
 def _bad_format(row: Row) -> tuple[str, str] | None:
     text = row.response or ""
-    well_formed, answer = split_reasoning(text)
-    if well_formed:
+    fault, answer = split_reasoning(text)
+    if fault is FormatFault.NONE:
         return None
     opened, closed = text.count("<think>"), text.count("</think>")
     detail = f"{opened} <think>, {closed} </think>"

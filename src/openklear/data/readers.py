@@ -20,6 +20,8 @@ from openklear.errors import DataError
 
 KINDS = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 _BATCH_ROWS = 1024
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+"""What a blank line may hold: a file's first may begin with a byte order mark."""
 
 
 def read_rows(path: Path, name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -63,16 +65,26 @@ def _require_file(path: Path) -> None:
     raise DataError(f"{path}: no such file; {hint}")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number, bytes) of every line that is not blank; `parse_line` says what stands in it."""
     with _open(path) as file:
         number = 0
         try:
             for number, line in enumerate(file, start=1):
-                text = _decode(line, path, number).rstrip("\r\n")
-                if text.strip():
-                    yield number, _parse(text, path, number)
+                if line.strip(_BLANK):
+                    yield number, line
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise _torn(path, number + 1, error) from error
+
+
+def parse_line(line: bytes, path: Path, number: int) -> Any:
+    """The value of one line of a file of JSON lines; DataError, with the line, where it holds none."""
+    return _parse(_decode(line, path, number).rstrip("\r\n"), path, number)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in json_lines(path):
+        yield number, parse_line(line, path, number)
 
 
 def _json_array(path: Path) -> Iterator[tuple[int, Any]]:
@@ -123,6 +135,8 @@ def _parse(text: str, path: Path, number: int) -> Any:
         raise DataError(f"{path}:{line}: {what}; correct or remove the line") from error
     except RecursionError as error:
         raise DataError(f"{path}:{number}: JSON nested too deep; correct or remove the line") from error
+    except ValueError as error:  # a whole number with thousands of digits
+        raise DataError(f"{path}:{number}: not readable JSON: {error}; correct or remove the line") from error
 
 
 def _torn(path: Path, number: int, error: Exception) -> DataError:

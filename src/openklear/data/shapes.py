@@ -6,8 +6,8 @@
                    with response (demonstrations), or with
                    answer | ground_truth | tests | reward_model.ground_truth (problems)
 
-Beside them, in every shape: answer or ground_truth (a string or a number), tests ([{input, output}] or [{stdin,
-stdout}], also as JSON text), domain, level (a number or a string), id. Other columns are left alone.
+Beside them, in every shape: answer or ground_truth (a string or a number), tests (see openklear.data.tests), checker
+(see openklear.verifiers.checkers), domain, level (a number or a string), id. Other columns are left alone.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from difflib import get_close_matches
 from typing import Any, Literal
 
 from openklear.data.rows import Dropped, Row
-from openklear.errors import DataError
-from openklear.types import DOMAINS, Domain, Message, Problem, Test
+from openklear.data.tests import parse_tests
+from openklear.data.tests import texts as test_texts
+from openklear.errors import DataError, UsageError
+from openklear.types import DOMAINS, Domain, Message, Problem
+from openklear.verifiers.checkers import checker
 
 Role = Literal["demonstrations", "problems", "validation", "heldout"]
 PROMPTS = ("prompt", "problem", "question")
@@ -66,7 +69,8 @@ def parse_row(raw: Mapping[str, Any], where: str, *, role: Role, source: str, do
         prompt=prompt,
         domain=_domain(raw, where, domain),
         answer=_answer(raw, where),
-        tests=_tests(raw, where),
+        tests=parse_tests(raw.get("tests"), where),
+        checker=_checker(raw, where),
         level=_scalar(raw, "level", where),
         source=source,
     )
@@ -193,32 +197,18 @@ def _scalar(raw: Mapping[str, Any], name: str, where: str, inside: str = "") -> 
     return str(value).strip() or None
 
 
-def _tests(raw: Mapping[str, Any], where: str) -> tuple[Test, ...]:
-    value, wanted = raw.get("tests"), "a list of {input, output}"
-    if isinstance(value, str) and value.strip():
-        value = _from_json(value, "tests", wanted, where)
-    if value is None or value == "":
-        return ()
-    if not isinstance(value, list):
-        raise _wrong("tests", value, wanted, where)
-    tests: list[Test] = []
-    for index, test in enumerate(value):
-        pair = _test_pair(test)
-        if pair is None:
-            raise _wrong(
-                f"tests[{index}]", test, "an object with input and output (or stdin and stdout), both strings", where
-            )
-        tests.append(Test(*pair))
-    return tuple(tests)
-
-
-def _test_pair(test: Any) -> tuple[str, str] | None:
-    if not isinstance(test, dict):
+def _checker(raw: Mapping[str, Any], where: str) -> str | None:
+    """The row's checker, known to be there."""
+    name = raw.get("checker")
+    if name is None or name == "":
         return None
-    for given, expected in (("input", "output"), ("stdin", "stdout")):
-        if isinstance(test.get(given), str) and isinstance(test.get(expected), str):
-            return test[given], test[expected]
-    return None
+    if not isinstance(name, str):
+        raise _wrong("checker", name, "the name of a checker", where)
+    try:
+        checker(name)
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from error
+    return name
 
 
 def _from_json(text: str, column: str, wanted: str, where: str) -> Any:
@@ -243,7 +233,7 @@ def _says_nothing(row: Row, role: Role) -> str | None:
     if role == "demonstrations" and not (row.response or "").strip():
         return "no response"
     texts = [m["content"] for m in problem.prompt] + [row.response or "", problem.answer or "", problem.level or ""]
-    texts += [text for test in problem.tests for text in (test.stdin, test.stdout)]
+    texts += [text for test in problem.tests for text in test_texts(test)]
     return "not valid Unicode" if any(_has_surrogate(text) for text in texts) else None
 
 

@@ -17,7 +17,11 @@ import pyarrow.parquet as pq
 
 from openklear.data.rows import Dropped, prompt_text
 from openklear.errors import DataError
-from openklear.types import Demonstration, Message, Problem, Test
+from openklear.types import AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
+
+_KINDS = (Test, CallTest, AssertTest)
+_TEST_FIELDS = tuple(name for kind in _KINDS for name in kind.__slots__)
+"""Of a test's columns those of its own kind are filled; the others are null."""
 
 PROBLEM_SCHEMA = pa.schema(
     [
@@ -25,7 +29,8 @@ PROBLEM_SCHEMA = pa.schema(
         pa.field("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), nullable=False),
         pa.field("domain", pa.string(), nullable=False),
         pa.field("answer", pa.string()),
-        pa.field("tests", pa.list_(pa.struct([("stdin", pa.string()), ("stdout", pa.string())])), nullable=False),
+        pa.field("tests", pa.list_(pa.struct([(name, pa.string()) for name in _TEST_FIELDS])), nullable=False),
+        pa.field("checker", pa.string()),
         pa.field("level", pa.string()),
         pa.field("source", pa.string(), nullable=False),
     ]
@@ -116,7 +121,8 @@ def _problem_columns(problem: Problem) -> dict[str, Any]:
         "prompt": [{"role": m["role"], "content": m["content"]} for m in problem.prompt],
         "domain": problem.domain,
         "answer": problem.answer,
-        "tests": [{"stdin": test.stdin, "stdout": test.stdout} for test in problem.tests],
+        "tests": [{name: getattr(test, name, None) for name in _TEST_FIELDS} for test in problem.tests],
+        "checker": problem.checker,
         "level": problem.level,
         "source": problem.source,
     }
@@ -128,10 +134,16 @@ def _problem(row: dict[str, Any]) -> Problem:
         prompt=tuple(Message(role=m["role"], content=m["content"]) for m in row["prompt"]),
         domain=row["domain"],
         answer=row["answer"],
-        tests=tuple(Test(test["stdin"], test["stdout"]) for test in row["tests"]),
+        tests=tuple(map(_test, row["tests"])),
+        checker=row["checker"],
         level=row["level"],
         source=row["source"],
     )
+
+
+def _test(columns: dict[str, str | None]) -> AnyTest:
+    kind = next(kind for kind in _KINDS if columns[kind.__slots__[0]] is not None)
+    return kind(*(columns[name] for name in kind.__slots__))  # type: ignore[arg-type]
 
 
 def _dropped_columns(dataset: str, step: str, dropped: Dropped) -> dict[str, Any]:

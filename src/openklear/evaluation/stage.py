@@ -23,7 +23,7 @@ from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pas
 from openklear.judging import open_judge
 from openklear.lengths import max_prompt_tokens
 from openklear.models.loading import load_model
-from openklear.recipe.schema import RewardScheme
+from openklear.recipe.reward import Ours
 from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rundir import whole_directory, write_json
@@ -85,8 +85,9 @@ def _part(
         sampling = Sampling(
             evaluation.samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens
         )
+        # Every test runs, though the scores ask for correctness alone: the rollouts are kept, to be read and rescored.
         groups = collector.collect(
-            problems, sampling, RewardScheme(), purpose="evaluation", label=f"{context.name}, part {label}"
+            problems, sampling, Ours(), purpose="evaluation", label=f"{context.name}, part {label}"
         )
         with whole_directory(target) as partial:
             write_rollouts(partial / "rollouts.parquet", groups)

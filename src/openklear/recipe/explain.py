@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -93,10 +93,12 @@ def _message(detail: ErrorDetails, place: Place) -> str:
 
 def _wrong_value(detail: ErrorDetails, field: FieldInfo, given: Any, *, is_item: bool) -> str:
     annotation, metadata = field.annotation, field.metadata
+    if get_origin(annotation) is dict and detail["type"] != "dict_type":
+        annotation, metadata = get_args(annotation)[1], []
     if is_item and keys.is_list(annotation):
         annotation, metadata = get_args(annotation)[0], []
     words = keys.in_words(annotation, metadata)
-    article = "a " if words.startswith(("whole", "number", "list")) else ""
+    article = "a " if words.startswith(("whole", "number", "list", "table")) else ""
     remedy = _remedy(detail["type"], given) or _example(field, annotation, given)
     return f"must be {article}{words}, not {shown(given)}; {remedy}"
 
@@ -108,7 +110,7 @@ def _example(field: FieldInfo, annotation: Any, given: Any) -> str:
         return f'did you mean "{near[0]}"?'
     if field.is_required():
         return f"write what the key asks for: {field.description}"
-    if field.default is None:
+    if field.default is None or field.default == {}:
         return "leave the key out, or write such a value"
     return f"write for example {keys.toml_value(field.default)}"
 

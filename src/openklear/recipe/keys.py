@@ -65,6 +65,8 @@ def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return _either([json.dumps(choice) for choice in get_args(annotation)])
     if is_list(annotation):
         return f"list of {in_words(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return f"table of {in_words(get_args(annotation)[1])}"
     if annotation in WORDS:
         return WORDS[annotation] + _range(metadata)
     return _either([in_words(part, metadata) for part in get_args(annotation) if part is not NoneType])
@@ -85,6 +87,8 @@ def toml_value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{toml_value(name)} = {toml_value(item)}" for name, item in value.items()) + " }"
     return repr(value)
 
 

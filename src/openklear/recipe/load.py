@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from openklear.errors import RecipeError
+from openklear.errors import RecipeError, UsageError
 from openklear.recipe import explain, keys
 from openklear.recipe.explain import Fault
 from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign, parse_override
+from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, Recipe
+from openklear.verifiers.custom import function, verifier
 
 Table = dict[str, Any]
 
@@ -108,7 +110,33 @@ def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
         recipe = Recipe.model_validate(_as_tuples(merge_phases(raw)))
     except ValidationError as error:
         found += [Fault(_origin(fault.path, raw), fault.message, fault.rule) for fault in explain.faults(error)]
+    else:
+        found += [Fault(_origin(fault.path, raw), fault.message) for fault in _functions(recipe)]
     return recipe, list({(fault.path, fault.message): fault for fault in found}.values())
+
+
+def _functions(recipe: Recipe) -> Iterator[Fault]:
+    """The functions of the user's own that cannot be loaded, and a server that cannot be one."""
+    asked: list[tuple[explain.Path, Callable[[str], object], str]] = [
+        (("verifiers", "graders", domain), verifier, name) for domain, name in recipe.verifiers.custom.items()
+    ]
+    for index, phase in enumerate(recipe.rl.phase if recipe.rl else ()):
+        if isinstance(phase.reward, CustomReward):
+            asked.append((("rl", "phase", index, "reward", "function"), function, phase.reward.function))
+    if recipe.verifiers.sandbox_url is not None:
+        asked.append((("verifiers", "graders", "code"), _checked_server, recipe.verifiers.sandbox_url))
+    for path, load, name in asked:
+        try:
+            load(name)
+        except UsageError as error:
+            yield Fault(path, str(error))
+
+
+def _checked_server(url: str) -> None:
+    """UsageError where it cannot be a server's address. Nothing is sent."""
+    from openklear.verifiers.remote import SandboxFusionGrader  # most recipes have no use for its imports
+
+    SandboxFusionGrader(url, 1.0, 1).close()
 
 
 def _faults_of_defaults(raw: Table) -> list[Fault]:

@@ -181,15 +181,25 @@ MEMBERS: Mapping[str, type[BaseModel]] = {tag(member): member for member in tabl
 """Objective by its `type`."""
 
 
+class NoGate(Section):
+    """Every token counts."""
+
+    type: Literal["none"] = Field("none", description="no gate")
+
+
 class EntropyGate(Section):
     """Entropy-ratio clipping (arXiv 2512.05591), on top of the objective."""
 
+    type: Literal["ratio"] = Field("ratio", description="a band on entropy / old entropy")
     low: NotNegative = Field(0.95, description="tokens count while entropy / old entropy is above this")
     high: Above = Field(1.05, description="and below this")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.band`."""
         return rules.band(self.low, self.high)
+
+
+Gate = Annotated[NoGate | EntropyGate, Field(discriminator="type")]
 
 
 class Grpo(Section):

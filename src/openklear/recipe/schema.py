@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from openklear.recipe import rules
-from openklear.recipe.objectives import Advantage, Correction, EntropyGate, Gppo, Grpo, NoCorrection, Objective
+from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
+from openklear.recipe.reward import Ours, RewardScheme
 from openklear.recipe.section import Decay, Positive, Section
-from openklear.types import Domain
+from openklear.types import DOMAINS, Domain
 
 
 class World(Section):
@@ -127,15 +128,6 @@ class Sft(Section):
         return rules.sft(self)
 
 
-class RewardScheme(Section):
-    """Verdict -> number. The report gives no penalty numbers; ours are marked as ours."""
-
-    format_penalty: Annotated[float, Field(ge=0.0)] = Field(
-        0.5, description="taken off where the reasoning is not inside one <think>...</think> (our number)"
-    )
-    code: Literal["soft", "hard"] = Field("soft", description="code reward: share of tests passed, or all of them")
-
-
 class Phase(Section):
     """One RL phase: the keys of [rl] with this phase's own values over them."""
 
@@ -164,11 +156,11 @@ class Phase(Section):
     validate_every: Positive = Field(10, description="iterations between validations")
     save_every: Positive = Field(1, description="iterations between checkpoints; those between are replayed from disk")
     objective: Objective = Field(Gppo(), description="the policy loss")
-    entropy_gate: EntropyGate | None = Field(None, description="drop tokens whose entropy moved (off by default)")
+    entropy_gate: Gate = Field(NoGate(), description="drop tokens whose entropy moved")
     advantage: Advantage = Field(Grpo(), description="from the rewards of a group to its advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
-    reward: RewardScheme = Field(RewardScheme(), description="how verdicts become rewards")
+    reward: RewardScheme = Field(Ours(), description="how verdicts become rewards")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.phase`."""
@@ -196,15 +188,35 @@ class Evaluation(Section):
 
 
 class Verifiers(Section):
-    """Limits of the graders."""
+    """The graders: who grades, and the limits."""
 
     workers: Positive = Field(2, description="grader processes")
     math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="CPU seconds an equivalence may take")
     code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds a test of a program may take")
     code_memory_mb: Positive = Field(256, description="address space of a program in MiB")
-    minimum_isolation: Literal["rlimits", "namespaces"] = Field(
+    minimum_isolation: Literal["rlimits", "namespaces", "bubblewrap"] = Field(
         "rlimits", description="refuse to run programs with less isolation than this"
     )
+    graders: dict[str, str] = Field(
+        {},
+        description="others than ours by domain: module:function or an entry point's name; for code also the http "
+        "address of a SandboxFusion server",
+    )
+
+    @property
+    def sandbox_url(self) -> str | None:
+        """The server that runs programs, if one does."""
+        code = self.graders.get("code", "")
+        return code if rules.is_address(code) else None
+
+    @property
+    def custom(self) -> dict[Domain, str]:
+        """The user's own verifiers by domain."""
+        return {d: self.graders[d] for d in DOMAINS if d in self.graders and not rules.is_address(self.graders[d])}
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.verifiers`."""
+        return rules.verifiers(self)
 
 
 class Engine(Section):

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from openklear.errors import EngineError, ModelError
 from openklear.rollout.cache import SlotCache, prompt_rows
-from openklear.rollout.engine import Progress
+from openklear.rollout.engine import OnCompletion, Progress
 from openklear.rollout.sampling import draw, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 from openklear.rollout.slots import Slots, distinct_prompts
@@ -47,8 +47,15 @@ class LocalEngine:
             raise ValueError(f"slots must be positive: {slots}")
         self.model, self.end_ids, self.slots = model, end_ids, slots
 
-    def sample(self, requests: Sequence[SampleRequest], on_progress: Progress | None = None) -> list[Completion]:
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        on_progress: Progress | None = None,
+        on_completion: OnCompletion | None = None,
+    ) -> list[Completion]:
         """One completion a request, in their order. on_progress gets (requests finished, tokens) since its last call.
+
+        on_completion gets (index of the request, its completion) between two decoding steps.
 
         Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
         logits are not finite.
@@ -60,7 +67,7 @@ class LocalEngine:
             return []
         with _evaluating(self.model), torch.inference_mode():
             try:
-                return _Run(self, requests, limits).finish(on_progress)
+                return _Run(self, requests, limits, on_completion).finish(on_progress)
             except torch.OutOfMemoryError as error:
                 raise EngineError(
                     f"the sampler ran out of device memory with {self.slots} slots: "
@@ -71,7 +78,14 @@ class LocalEngine:
 class _Run:
     """One call of sample: the queue, the slots, and the cache behind them."""
 
-    def __init__(self, engine: LocalEngine, requests: Sequence[SampleRequest], limits: Sequence[int]) -> None:
+    def __init__(
+        self,
+        engine: LocalEngine,
+        requests: Sequence[SampleRequest],
+        limits: Sequence[int],
+        on_completion: OnCompletion | None,
+    ) -> None:
+        self.on_completion = on_completion
         self.decoder, self.head = engine.model.base_model, engine.model.get_output_embeddings()
         self.device: torch.device = self.head.weight.device
         self.requests, self.limits = requests, limits
@@ -218,6 +232,8 @@ class _Run:
         for row, stop in zip(rows[ended].tolist(), stopped[ended].tolist(), strict=True):
             index, completion = slots.release(row, StopReason.STOP if stop else StopReason.LENGTH)
             self.completions[index] = completion
+            if self.on_completion is not None:
+                self.on_completion(index, completion)
         return int(ended.sum()), len(rows)
 
     def _compact(self) -> None:

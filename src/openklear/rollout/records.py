@@ -1,7 +1,8 @@
 """Rollouts on disk: one Parquet row a rollout. The same rollouts give the same bytes.
 
 Wall-clock times are not stored (a verdict's `seconds` is read back as 0): a record must not depend on how busy the
-machine was. Problems are not stored either, only their ids and content hashes.
+machine was. Problems are not stored either, only their ids and content hashes. `well_formed` says for readers of the
+file what `format_fault` (empty where there is none) says in full.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from openklear.errors import DataError
-from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+from openklear.types import (
+    Completion,
+    FormatFault,
+    Outcome,
+    Problem,
+    Reward,
+    Rollout,
+    RolloutGroup,
+    StopReason,
+    Verdict,
+)
 
 Key = tuple[int, int]
 """(index of the group in the file, sample_index of the rollout)."""
@@ -42,6 +53,7 @@ SCHEMA = pa.schema(
         pa.field("passed", pa.int32(), nullable=False),
         pa.field("total", pa.int32(), nullable=False),
         pa.field("well_formed", pa.bool_(), nullable=False),
+        pa.field("format_fault", pa.string(), nullable=False),
         pa.field("reward", pa.float64(), nullable=False),
         pa.field("reward_parts", pa.string(), nullable=False),
         pa.field("advantage", pa.float64()),
@@ -138,6 +150,7 @@ def _row(rollout: Rollout, trained: Trained | None) -> dict[str, Any]:
         "passed": verdict.passed,
         "total": verdict.total,
         "well_formed": verdict.well_formed,
+        "format_fault": str(verdict.format_fault),
         "reward": rollout.reward.value,
         "reward_parts": json.dumps(dict(rollout.reward.parts), sort_keys=True),
         "advantage": trained.advantage if trained else None,
@@ -158,7 +171,7 @@ def _rollout(row: Mapping[str, Any], problem: Problem) -> Rollout:
             extracted=row["extracted"],
             passed=row["passed"],
             total=row["total"],
-            well_formed=row["well_formed"],
+            format_fault=FormatFault(row["format_fault"]),
         ),
         reward=Reward(row["reward"], json.loads(row["reward_parts"])),
         policy_version=row["policy_version"],

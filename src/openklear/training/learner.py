@@ -8,6 +8,7 @@ from typing import Protocol
 
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel
+from openklear.recipe.objectives import EntropyGate
 from openklear.recipe.schema import Phase
 from openklear.training.optimizer import Optimizer, clip_gradients
 from openklear.training.step import LossSettings, PolicySequence, policy_gradient, reference_logprobs
@@ -38,7 +39,7 @@ class LocalLearner:
 
     def with_old(self, sequences: Sequence[PolicySequence]) -> list[PolicySequence]:
         """See `Learner`. Called a mini-batch at a time it shares its micro-batches, and so its bits, with `update`."""
-        gated = self.phase.entropy_gate is not None
+        gated = isinstance(self.phase.entropy_gate, EntropyGate)
         microbatches = self._microbatches(sequences)
         logprobs, entropies = reference_logprobs(
             self.loaded.model, sequences, microbatches, self.phase.temperature, entropy=gated

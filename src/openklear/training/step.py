@@ -74,7 +74,7 @@ class LossSettings:
             aggregation=phase.aggregation,
             sft_loss_weight=phase.sft_loss_weight,
             temperature=phase.temperature,
-            entropy_gate=phase.entropy_gate,
+            entropy_gate=phase.entropy_gate if isinstance(phase.entropy_gate, EntropyGate) else None,
             correction=phase.correction,
             max_completion_tokens=phase.max_completion_tokens,
         )
@@ -255,7 +255,8 @@ def _gate(entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor | 
     if settings.entropy_gate is None:
         return None
     assert batch.old_entropies is not None, "the gate needs the entropies before the update"
-    return gate_open(entropies, batch.old_entropies, loss_mask=batch.loss_mask, **settings.entropy_gate.model_dump())
+    band = settings.entropy_gate.model_dump(exclude={"type"})
+    return gate_open(entropies, batch.old_entropies, loss_mask=batch.loss_mask, **band)
 
 
 def _correction(batch: _Batch, settings: LossSettings) -> Tensor | None:

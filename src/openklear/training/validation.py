@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from openklear.collect import Collector, EncodedProblem, Sampling
 from openklear.evaluation.statistics import avg_at_k, correctness
-from openklear.recipe.schema import Evaluation, RewardScheme
+from openklear.recipe.reward import Ours
+from openklear.recipe.schema import Evaluation
 from openklear.types import DOMAINS, Domain, Problem
 
 
@@ -42,7 +43,7 @@ def validate(
     groups = collector.collect(
         problems,
         validation_sampling(evaluation),
-        RewardScheme(),
+        Ours(code="hard"),  # only correctness is asked for, so that tests stop at the first that fails
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",
     )

@@ -7,33 +7,30 @@ that is lost too and an innocent program still passes, the program is at fault, 
 from __future__ import annotations
 
 import re
-import shutil
+import secrets
 import signal
-import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from itertools import groupby
+from typing import Any, Literal
 
-from openklear.errors import VerifierError
-from openklear.types import Outcome, Test
-from openklear.verifiers.isolation import UNSHARE, Isolation, Level, demand, describe
-from openklear.verifiers.pool import Pool, Worker, WorkerLost, worker_command
+from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test
+from openklear.verifiers import checkers
+from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
+from openklear.verifiers.checkers import Checker
+from openklear.verifiers.isolation import Boxes, Isolation, Level, describe
+from openklear.verifiers.pool import Pool, WorkerLost
 from openklear.verifiers.workers import child
-from openklear.verifiers.workers.box import MAX_STARVED
+from openklear.verifiers.workers.watch import MAX_STARVED
 
-ENVIRONMENT = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "HOME": "/tmp",
-    "LANG": "C.UTF-8",
-    "PYTHONUTF8": "1",
-    "PYTHONHASHSEED": "0",  # sets of strings iterate alike in every run: verdicts are deterministic
-}
-_OPTIONS = ("-s", "-S")
-"""With -P these isolate the interpreter like -I, which would also ignore PYTHONHASHSEED."""
 _OVERHEAD_SECONDS = 10.0
 """Added to the sum of the tests' wall limits before a silent worker counts as lost."""
-_PROBE = ("print(int(input()) + 1)", (Test("1\n", "2\n"),))
+_SHOWN = 200
+
+Kind = Literal["stdio", "calls", "talk", "broken"]
+Finding = str | BrokenTest
+"""Of one test: empty where it passed, why the program failed it, or why it cannot run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,78 +43,136 @@ class Grade:
     total: int
 
 
-def same_output(expected: str, actual: str) -> bool:
-    """Equal but for white space at the ends of lines and empty lines at the end."""
-    return _lines(expected) == _lines(actual)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A test, and how it is run."""
 
+    kind: Kind
+    test: AnyTest
+    calls: Calls | None = None
+    broken: str = ""
 
-def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    def sent(self, nonce: str) -> Any:
+        """What goes into the program's box: never an expected output (house rule 7)."""
+        return self.test.stdin if isinstance(self.test, Test) else self.calls and self.calls.plan(nonce)
 
 
 class CodeGrader:
     """Grades programs over `workers` boxes. Any thread may call; `close` it."""
 
-    def __init__(self, workers: int, seconds: float, memory_mb: int, minimum_isolation: str):
-        self._seconds, self._memory_bytes, self._minimum = seconds, memory_mb * 2**20, minimum_isolation
-        self._level: Level | None = None
-        self._level_lock = threading.Lock()
-        self._why_not = ""
-        self._pool = Pool(self._start, workers)
+    def __init__(
+        self, workers: int, seconds: float, memory_mb: int, minimum_isolation: str, level: Level | None = None
+    ):
+        """`level` forces one way of isolation; by default the strongest that this host allows is used."""
+        self._seconds, self._memory_bytes = seconds, memory_mb * 2**20
+        boxes = Boxes(minimum_isolation, self._memory_bytes, level)
+        self._pool = Pool(boxes.start, workers)
+        self._testers = Pool(boxes.start, workers)
 
     def isolation(self) -> Isolation:
         """What programs are kept from here; starts a worker to know. VerifierError where it is less than demanded."""
         level: Level = self._pool.hello()["level"]
         return describe(level)
 
-    def grade(self, program: str, tests: Sequence[Test]) -> Grade:
-        """Runs the program on every test's input and compares. VerifierError where programs cannot run here at all."""
+    def grade(
+        self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
+    ) -> Grade:
+        """Runs the program on every test, in their order. VerifierError where programs cannot run here at all.
+
+        `checker` (verifiers.checkers) compares outputs and results of calls. With `stop_early` a program that has
+        failed a test is not run on the rest, and `passed` counts those before.
+        """
+        how, tasks = checkers.checker(checker), [_task(test) for test in tests]
+        if not tasks:
+            return Grade(Outcome.UNSCORABLE, "no tests", 0, 0)
         for _ in range(2):
             try:
-                return self._grade_once(program, tests)
+                return _summary(self._run(program, tasks, how, stop_early), len(tests))
             except WorkerLost:
                 continue
-        probe, probe_tests = _PROBE
+        probe = _PROBES if any(task.kind == "talk" for task in tasks) else _PROBES[:1]
         try:
-            innocent_passes = self._grade_once(probe, probe_tests).outcome is Outcome.CORRECT
+            innocent_passes = self._run(_PROBE, probe, checkers.checker(None), False) == [""] * len(probe)
         except WorkerLost:
             innocent_passes = False
         if innocent_passes:
             return Grade(Outcome.INCORRECT, "lost its worker twice", 0, len(tests))
         return Grade(Outcome.UNSCORABLE, "workers are lost over innocent programs too", 0, len(tests))
 
-    def _grade_once(self, program: str, tests: Sequence[Test]) -> Grade:
-        job = self._job(program, tests)
-        patience = len(tests) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
-        answer = self._pool.call(job, patience)
-        results = answer.get("tests")
-        if not isinstance(results, list) or not 0 < len(results) <= len(tests):
-            raise WorkerLost("an answer without results")
-        return self._compare(results, tests)
+    def _run(self, program: str, tasks: Sequence[_Task], how: Checker, stop_early: bool) -> list[Finding]:
+        """What is found for each test, in order; fewer than tests where it stopped early."""
+        found: list[Finding] = []
+        for kind, group in groupby(tasks, key=lambda task: task.kind):
+            mine = list(group)
+            if kind == "broken":
+                found += [BrokenTest(task.broken) for task in mine]
+            elif kind == "talk":
+                for task in mine:
+                    found.append(self._talk(program, task))
+                    if stop_early and found[-1] != "":
+                        break
+            else:
+                found += self._batches(program, kind, mine, how, stop_early)
+            failed = next((index for index, one in enumerate(found) if one != ""), None)
+            if stop_early and failed is not None:
+                return found[: failed + 1]
+        return found
 
-    def _job(self, program: str, tests: Sequence[Test]) -> dict[str, Any]:
-        """What goes into the box: never an expected output (house rule 7)."""
-        return {
-            "program": program,
-            "stdins": [test.stdin for test in tests],
-            "cpu_seconds": self._seconds,
-            "memory_bytes": self._memory_bytes,
-        }
+    def _batches(
+        self, program: str, kind: Kind, tasks: Sequence[_Task], how: Checker, stop_early: bool
+    ) -> list[Finding]:
+        """Tests of one kind in one session, a process each."""
+        found: list[Finding] = []
+        nonce, field = secrets.token_hex(16), "stdins" if kind == "stdio" else "calls"
+        with self._pool.session() as box:
+            box.send({"kind": kind, "program": program, **self._limits()}, _OVERHEAD_SECONDS)
+            for batch in _split(tasks, stop_early):
+                patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
+                answer = box.request({field: [task.sent(nonce) for task in batch]}, patience)
+                results = answer.get("results")
+                if not isinstance(results, list) or not 0 < len(results) <= len(batch):
+                    raise WorkerLost("an answer without results")
+                found += [self._finding(*pair, how, nonce) for pair in zip(batch, results, strict=False)]
+                if len(results) < len(batch) or (stop_early and any(found)):
+                    break
+            box.send({"end": True}, _OVERHEAD_SECONDS)
+        if found[-1] and not stop_early:  # it does not compile: it would fail the rest in the same way
+            found += [found[-1]] * (len(tasks) - len(found))
+        return found
 
-    def _compare(self, results: list[dict[str, Any]], tests: Sequence[Test]) -> Grade:
-        passed, first_failure = 0, ""
-        for number, (result, test) in enumerate(zip(results, tests, strict=False), start=1):
-            failure = self._failure(result) or ("" if same_output(test.stdout, result["stdout"]) else "wrong output")
-            if not failure:
-                passed += 1
-            elif not first_failure:
-                first_failure = f"test {number} of {len(tests)}: {failure}"
-        if passed == len(tests):
-            return Grade(Outcome.CORRECT, "", passed, len(tests))
-        return Grade(Outcome.INCORRECT, first_failure, passed, len(tests))
+    def _limits(self) -> dict[str, Any]:
+        return {"cpu_seconds": self._seconds, "memory_bytes": self._memory_bytes}
+
+    def _talk(self, program: str, task: _Task) -> Finding:
+        """A test's code against the program, each in a box; both may wait for the other, so they get more wall time."""
+        assert isinstance(task.test, AssertTest)
+        wall = 4 * self._seconds + 2.0
+        sides = (("candidate", program, wall), ("tester", task.test.code, 2 * wall))
+        first, second = (
+            {"kind": "talk", "role": role, "source": source, "wall_seconds": seconds, **self._limits()}
+            for role, source, seconds in sides
+        )
+        with self._pool.session() as box, self._testers.session() as other:
+            return relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
+
+    def _finding(self, task: _Task, result: dict[str, Any], how: Checker, nonce: str) -> Finding:
+        """What a process's end, and what it left, say of a test."""
+        if failure := self._failure(result):
+            return failure
+        if isinstance(task.test, Test):
+            test = task.test
+            return compared(how, partial(how.text, test.stdin, test.stdout), test.stdout, result["stdout"], "output")
+        calls = task.calls
+        assert calls is not None
+        found = read_results(result["value"], nonce, len(calls.checks))
+        if found is None:
+            return "ended without an answer"
+        if isinstance(task.test, AssertTest):
+            return "" if all(map(holds, calls.checks, found)) else "assertion failed"
+        if len(found[0]) > 1:
+            return f"returned a value {found[0][0]}"[:_SHOWN]
+        expected = calls.checks[0].expected
+        return compared(how, partial(how.value, task.test.args, expected), expected, found[0][0], "result")
 
     def _failure(self, result: dict[str, Any]) -> str:
         """Why the program failed a test before its output is looked at; empty where it ended well."""
@@ -142,55 +197,59 @@ class CodeGrader:
             return error or f"exit status {code}"
         return ""
 
-    def _start(self) -> Worker:
-        """Starts a box, at the strongest level that the host allows; what was found once holds for all."""
-        with self._level_lock:
-            if self._level is None:
-                return self._find_level()
-        return self._start_at(self._level)
-
-    def _find_level(self) -> Worker:
-        try:
-            worker = self._start_at("namespaces")
-            self._level = "namespaces"
-            return worker
-        except (WorkerLost, OSError) as error:
-            self._why_not = str(error)
-        demand("rlimits", self._minimum, self._why_not)
-        try:
-            worker = self._start_at("rlimits")
-        except (WorkerLost, OSError) as error:
-            raise VerifierError(f"no worker process for programs can be started: {error}") from error
-        self._level = "rlimits"
-        return worker
-
-    def _start_at(self, level: Level) -> Worker:
-        if level == "namespaces":
-            worker = Worker([*UNSHARE, *worker_command("box", level, options=_OPTIONS)], ENVIRONMENT, "/")
-        else:
-            worker = _start_with_scratch()
-        if worker.hello.get("level") != level:
-            worker.close()
-            raise WorkerLost(str(worker.hello.get("error", "the box said nothing")))
-        return worker
-
     def close(self) -> None:
         """Ends all workers."""
         self._pool.close()
+        self._testers.close()
 
 
-def _start_with_scratch() -> Worker:
-    """A box that shares our file system and works in a directory of its own."""
-    scratch = tempfile.mkdtemp(prefix="openklear-box-")
-
-    def remove() -> None:
-        shutil.rmtree(scratch, ignore_errors=True)
-
+def _task(test: AnyTest) -> _Task:
     try:
-        return Worker(worker_command("box", "rlimits", scratch, options=_OPTIONS), ENVIRONMENT, scratch, remove)
-    except BaseException:
-        remove()
-        raise
+        if isinstance(test, Test):
+            return _Task("stdio", test)
+        calls = calls_of(test) if isinstance(test, CallTest) else translate(test.code)
+        return _Task("talk" if calls is None else "calls", test, calls)
+    except BrokenTest as error:
+        return _Task("broken", test, broken=str(error))
+
+
+_PROBE = "print(int(input() or 0) + 1)\ndef f(x): return x + 1"
+_PROBES = (_task(Test("1\n", "2\n")), _task(AssertTest("for n in range(2): assert f(n) == n + 1")))
+
+
+def _split(tasks: Sequence[_Task], stop_early: bool) -> Iterator[Sequence[_Task]]:
+    """All at once; or one, one, two, four, ... where the first failure is the end."""
+    start, size = 0, 1 if stop_early else len(tasks)
+    while start < len(tasks):
+        yield tasks[start : start + size]
+        start, size = start + size, max(start + size, 1)
+
+
+def compared(how: Checker, compare: Callable[[Any], bool], expected: object, actual: object, what: str) -> Finding:
+    """Empty where `compare` takes the actual for the expected. A checker that raises is tried on the expected."""
+    try:
+        return "" if compare(actual) else f"wrong {what}"
+    except Exception as error:  # a custom checker is the user's function and may raise anything; built-in ones do not
+        if not how.custom:
+            raise
+        why = f"checker {how.name}: {type(error).__name__}: {error}"[:_SHOWN]
+    try:
+        innocent = compare(expected)
+    except Exception:  # as above: it cannot even read what is right
+        innocent = False
+    return why if innocent else BrokenTest(why)
+
+
+def _summary(found: Sequence[Finding], total: int) -> Grade:
+    passed = sum(one == "" for one in found)
+    failures = [(number, one) for number, one in enumerate(found, start=1) if one != ""]
+    wrong = [(number, one) for number, one in failures if isinstance(one, str)]
+    if wrong:
+        return Grade(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", passed, total)
+    if failures:
+        why = f"test {failures[0][0]} of {total} cannot run: {failures[0][1]}"
+        return Grade(Outcome.UNSCORABLE, why[:_SHOWN], passed, total)
+    return Grade(Outcome.CORRECT, "", passed, total)
 
 
 def _stable(error: str) -> str:

@@ -7,62 +7,61 @@ Unscorable verdicts are never kept: they are our failure, and the next call trie
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from openklear.types import Attempt, Outcome, StopReason, Verdict
-from openklear.verifiers.code import CodeGrader
-from openklear.verifiers.format import extract_answer, extract_program, split_reasoning
+from openklear.errors import VerifierError
+from openklear.types import AnyTest, Attempt, Outcome, Verdict
+from openklear.verifiers.code import CodeGrader, Grade
+from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.isolation import Isolation
 from openklear.verifiers.journal import Journal
 from openklear.verifiers.math import MathGrader
+from openklear.verifiers.questions import GRADER_VERSION, Limits, Question, Questions, Work
 
-GRADER_VERSION = 1
-"""Part of every key: raise it when a grader's answers change, so that old journals are not believed."""
+__all__ = ["GRADER_VERSION", "Batch", "Limits", "LocalJudge"]
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What grading may use (the recipe's [verifiers])."""
-
-    workers: int = 2
-    math_seconds: float = 5.0
-    code_seconds: float = 2.0
-    code_memory_mb: int = 256
-    minimum_isolation: str = "rlimits"
+CUSTOM_PATIENCE = 6.0
+"""Wall seconds a custom verifier has for each second that the recipe gives an equivalence, or a test of a program."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A completion after the format check: what is left to grade, and under which key its verdict is kept."""
+class ProgramGrader(Protocol):
+    """Runs programs on tests, here or on a server. Any thread may call."""
 
-    attempt: Attempt
-    extracted: str
-    well_formed: bool
-    key: str
+    def grade(
+        self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
+    ) -> Grade:
+        """What the tests say; with `stop_early` no test runs after the first that fails."""
+        ...
+
+    def close(self) -> None:
+        """Ends what it started."""
+        ...
 
 
 class LocalJudge:
-    """Grades attempts in parallel on this machine. Use it as a context manager, or `close` it.
+    """Grades attempts in parallel on this machine; any thread may call. Use it as a context manager, or `close` it.
 
     Verdicts depend on the attempts and the limits alone; only `seconds` (0 where a verdict was known) does not.
     """
 
-    def __init__(self, limits: Limits, *, journal: Path | None = None):
-        """VerifierError at once where `minimum_isolation` asks for more than the weakest and it is not to be had."""
+    def __init__(self, limits: Limits, *, journal: Path | None = None, remember: bool = True):
+        """`remember` keeps verdicts from one call of `judge` to the next; without it memory does not grow.
+
+        VerifierError at once where `minimum_isolation` asks for more than the weakest and it is not to be had;
+        UsageError where a custom verifier cannot be loaded.
+        """
+        self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
+        self._remember = remember
         self._limits = limits
         self._journal = Journal(journal)
         self._math = MathGrader(limits.workers, limits.math_seconds)
-        self._code = CodeGrader(
-            limits.workers, limits.code_seconds, limits.code_memory_mb, minimum_isolation=limits.minimum_isolation
-        )
+        self._code: ProgramGrader = _program_grader(limits)
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="judge")
         if limits.minimum_isolation != "rlimits":
             try:
@@ -72,91 +71,76 @@ class LocalJudge:
                 raise
 
     def isolation(self) -> Isolation:
-        """What programs are kept from on this host, found by starting a worker."""
+        """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
+        if not isinstance(self._code, CodeGrader) or "code" in self._custom:
+            raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
         return self._code.isolation()
 
-    def judge(self, attempts: Sequence[Attempt], on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
-        """Verdicts in the order of the attempts. `on_progress` gets how many more are judged."""
-        prepared = [self._prepare(attempt) for attempt in attempts]
-        unknown = {work.key: work for work in prepared if isinstance(work, _Work) and work.key not in self._journal}
-        found = self._grade_all(unknown, prepared, on_progress)
-        self._journal.add({key: verdict for key, verdict in found.items() if verdict.outcome is not Outcome.UNSCORABLE})
-        return [work if isinstance(work, Verdict) else self._finish(work, found) for work in prepared]
-
-    def _prepare(self, attempt: Attempt) -> _Work | Verdict:
-        """The verdict where it needs no grader, else the work."""
-        problem = attempt.problem
-        well_formed, answer = split_reasoning(attempt.text, attempt.prompt_tail)
-        if attempt.stop_reason is StopReason.ERROR:
-            return Verdict(Outcome.UNSCORABLE, "engine error", total=len(problem.tests), well_formed=well_formed)
-        if (problem.answer is None) if problem.domain == "math" else not problem.tests:
-            return Verdict(Outcome.UNSCORABLE, "no reference", well_formed=well_formed)
-        extract = extract_answer if problem.domain == "math" else extract_program
-        extracted = None if answer is None else extract(answer)
-        total = 1 if problem.domain == "math" else len(problem.tests)
-        if not extracted:
-            reason = "no answer after the reasoning" if answer is None else "no answer found"
-            return Verdict(Outcome.INCORRECT, reason, total=total, well_formed=well_formed)
-        return _Work(attempt, extracted, well_formed, self._key(attempt, extracted))
-
-    def _key(self, attempt: Attempt, extracted: str) -> str:
-        """Hash of all that the verdict depends on."""
-        limits, problem = self._limits, attempt.problem
-        parts: list[object] = [GRADER_VERSION, problem.domain, extracted]
-        if problem.domain == "math":
-            parts += [problem.answer, limits.math_seconds]
-        else:
-            parts += [[[test.stdin, test.stdout] for test in problem.tests], limits.code_seconds, limits.code_memory_mb]
-        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
-
-    def _grade_all(
+    def judge(
         self,
-        unknown: dict[str, _Work],
-        prepared: Sequence[_Work | Verdict],
-        on_progress: Callable[[int], None] | None,
-    ) -> dict[str, Verdict]:
-        waiting: dict[str, int] = dict.fromkeys(unknown, 0)
-        for work in prepared:
-            if isinstance(work, _Work) and work.key in waiting:
-                waiting[work.key] += 1
-        if on_progress is not None:
-            on_progress(len(prepared) - sum(waiting.values()))
-        futures: dict[Future[Verdict], str] = {
-            self._threads.submit(self._grade, work): key for key, work in unknown.items()
-        }
-        found: dict[str, Verdict] = {}
-        try:
-            for future in as_completed(futures):
-                key = futures[future]
-                found[key] = future.result()
-                if on_progress is not None:
-                    on_progress(waiting[key])
-        finally:
-            for future in futures:
-                future.cancel()
-        return found
+        attempts: Sequence[Attempt],
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        stop_early: bool = False,
+    ) -> list[Verdict]:
+        """Verdicts in the order of the attempts. `on_progress` gets how many more are judged.
 
-    def _grade(self, work: _Work) -> Verdict:
-        problem, start = work.attempt.problem, time.monotonic()
-        if problem.domain == "math":
-            assert problem.answer is not None
-            equality = self._math.grade(problem.answer, work.extracted)
-            passed = int(equality.outcome is Outcome.CORRECT)
-            verdict = Verdict(equality.outcome, equality.reason, passed=passed, total=1)
-        else:
-            grade = self._code.grade(work.extracted, problem.tests)
-            verdict = Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+        `stop_early`: no test of a program runs after the first that fails, so `passed` counts those before it only.
+        """
+        with self.begin(stop_early=stop_early) as batch:
+            for attempt in attempts:
+                batch.add(attempt)
+            return batch.finish(on_progress)
+
+    def begin(self, *, stop_early: bool = False) -> Batch:
+        """A batch of attempts that are graded from the moment they are added."""
+        versions = {domain: grader.version for domain, grader in self._custom.items()}
+        return Batch(self, Questions(self._limits, versions, stop_early=stop_early), stop_early)
+
+    def known(self, key: str) -> Verdict | None:
+        """A verdict from an earlier batch, or from a run that was killed."""
+        return self._journal.get(key)
+
+    def keep(self, found: dict[str, Verdict]) -> None:
+        """Keeps a batch's verdicts, but for unscorable ones."""
+        if self._remember:
+            self._journal.add({key: v for key, v in found.items() if v.outcome is not Outcome.UNSCORABLE})
+
+    def start(self, work: Work, stop_early: bool) -> Future[Verdict]:
+        """Grades on a thread of the judge."""
+        return self._threads.submit(self._grade, work, stop_early)
+
+    def _grade(self, work: Work, stop_early: bool) -> Verdict:
+        start = time.monotonic()
+        verdict = self._verdict(work.question, work.graded, stop_early)
         return replace(verdict, seconds=time.monotonic() - start)
 
-    def _finish(self, work: _Work, found: dict[str, Verdict]) -> Verdict:
-        verdict = found[work.key] if work.key in found else self._journal[work.key]
-        return replace(verdict, extracted=work.extracted, well_formed=work.well_formed)
+    def _verdict(self, question: Question, graded: str, stop_early: bool) -> Verdict:
+        problem = question.problem
+        if question.plain is not None:
+            return self._custom[problem.domain].grade(question.plain, graded, self._patience(question))
+        if problem.domain == "math":
+            assert problem.answer is not None, "a question without reference is refused before"
+            equality = self._math.grade(problem.answer, graded)
+            passed = int(equality.outcome is Outcome.CORRECT)
+            return Verdict(equality.outcome, equality.reason, passed=passed, total=1)
+        grade = self._code.grade(graded, problem.tests, problem.checker, stop_early)
+        return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+
+    def _patience(self, question: Question) -> float:
+        """Wall seconds for a custom verifier."""
+        limits = self._limits
+        if question.problem.domain == "math":
+            return CUSTOM_PATIENCE * limits.math_seconds
+        return CUSTOM_PATIENCE * limits.code_seconds * max(1, question.total)
 
     def close(self) -> None:
         """Ends all workers; again is harmless."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._math.close()
         self._code.close()
+        for grader in self._custom.values():
+            grader.close()
         self._journal.close()
 
     def __enter__(self) -> Self:
@@ -166,3 +150,80 @@ class LocalJudge:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Batch:
+    """Attempts of one caller, graded while more are added. Verdicts do not depend on when that happens.
+
+    Use it as a context manager: what is not graded at its end is given up. Not for two threads at once.
+    """
+
+    def __init__(self, judge: LocalJudge, questions: Questions, stop_early: bool):
+        self._judge, self._questions, self._stop_early = judge, questions, stop_early
+        self._added: list[Work | Verdict] = []
+        self._known: dict[str, Verdict] = {}
+        self._running: dict[str, Future[Verdict]] = {}
+        self._failure: BaseException | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        """Starts to grade; equal work only once. Raises what grading an earlier attempt raised."""
+        self.check()
+        work = self._questions.work(attempt)
+        self._added.append(work)
+        if isinstance(work, Verdict) or work.key in self._known or work.key in self._running:
+            return
+        known = self._judge.known(work.key)
+        if known is not None:
+            self._known[work.key] = known
+            return
+        future = self._judge.start(work, self._stop_early)
+        self._running[work.key] = future
+        future.add_done_callback(self._note)
+
+    def check(self) -> None:
+        """Raises what grading raised, so that nobody samples on for verdicts that will never come."""
+        if self._failure is not None:
+            raise self._failure
+
+    def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
+        """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
+        waiting: dict[str, int] = dict.fromkeys(self._running, 0)
+        for work in self._added:
+            if isinstance(work, Work) and work.key in waiting:
+                waiting[work.key] += 1
+        if on_progress is not None:
+            on_progress(len(self._added) - sum(waiting.values()))
+        keys = {future: key for key, future in self._running.items()}
+        found: dict[str, Verdict] = {}
+        for future in as_completed(keys):
+            found[keys[future]] = future.result()
+            if on_progress is not None:
+                on_progress(waiting[keys[future]])
+        self._judge.keep(found)
+        self._known |= found
+        return [work if isinstance(work, Verdict) else self._told(work) for work in self._added]
+
+    def _told(self, work: Work) -> Verdict:
+        verdict = self._known[work.key]
+        return replace(verdict, extracted=work.extracted or verdict.extracted, format_fault=work.fault)
+
+    def _note(self, future: Future[Verdict]) -> None:
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._failure = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for future in self._running.values():
+            future.cancel()
+
+
+def _program_grader(limits: Limits) -> ProgramGrader:
+    if limits.sandbox_url is None:
+        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
+    from openklear.verifiers.remote import SandboxFusionGrader
+
+    return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)

@@ -17,7 +17,7 @@ from . import kernel
 COMPILE_ERROR = 121
 """Exit status of a program that does not compile. A program may fake it: all its tests fail then."""
 MAX_FILES = 64
-MAX_TASKS = 24
+MAX_TASKS = 16
 """Processes and threads of the box's user, the box's own five among them. Only counted where the user is not root."""
 CHANNEL = 3
 """The descriptor of a test's channel, where it has one."""

@@ -2,14 +2,16 @@
 
 The first process loads math-verify and forks a second that answers. The second sets alarms whose default action,
 death, works in the middle of any C call; the first then says "timeout" in its place and forks again (a few ms).
-Answers only ever pass through math-verify's LaTeX grammar: its plain-expression path is sympy's parse_expr, an eval.
+Answers only ever pass through math-verify's LaTeX grammar; sympy's parse_expr, an eval, is replaced before any comes.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
+import re
 import resource
 import select
 import signal
@@ -19,8 +21,13 @@ from typing import Any
 from . import wire
 
 MEMORY_BYTES = 4 * 2**30
+PARSED = 512
+"""Parsed answers and references that a worker keeps."""
+SMALL = 1e-3
+"""Constants below this are compared relative to their size too."""
 WALL_FACTOR = 6.0
 """Wall seconds a question may take for each of its CPU seconds: a crowded machine is not the answer's fault."""
+_NUMERAL = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _ALARMS = (signal.SIGPROF, signal.SIGALRM)
 
 
@@ -33,21 +40,48 @@ def main() -> None:
     warm_up()
     wire.write_message(outgoing, {"ready": True})
     gc.freeze()
+    gc.set_threshold(20_000, 20, 50)  # a parse makes many objects and few cycles
     while True:
         pid = os.fork()
         if pid == 0:
             _serve(incoming, outgoing, seconds)
             os._exit(0)
         code = _outlive(pid, incoming)
-        if code == 0:
-            return
-        wire.write_message(outgoing, {"error": "timeout" if -code in _ALARMS else "killed"})
+        if -code not in _ALARMS:
+            return  # perhaps killed between two questions: a word now would be taken for the next one's answer
+        wire.write_message(outgoing, {"error": "timeout"})
 
 
 def warm_up() -> None:
-    """Loads what the first question would load."""
+    """Loads what the first question would load, and walls off evaluation."""
+    _wall_off_evaluation()
     if not equal(r"\frac{1}{2}x", r"\frac{x}{2}"):
         raise RuntimeError("math-verify does not know that x/2 is x/2")
+
+
+def _wall_off_evaluation() -> None:
+    """From here on sympy reads no string but a numeral.
+
+    math-verify hands every number it finds to sympify, which hands strings to parse_expr, which is an eval.
+    """
+    from latex2sympy2_extended import latex2sympy2
+    from math_verify import parser
+    from sympy import parsing
+    from sympy.parsing import sympy_parser
+    from sympy.physics import units as _  # noqa: F401  (loaded by simplify when needed, and sympifies its own names)
+
+    for module in (sympy_parser, parsing, parser, latex2sympy2):
+        module.parse_expr = numeral
+
+
+def numeral(text: str, *_: Any, **__: Any) -> Any:
+    """Stands in for sympy's parse_expr: an Integer or Float of a numeral; ValueError for any other text."""
+    from sympy import Float, Integer
+
+    text = text.strip()
+    if not _NUMERAL.fullmatch(text):
+        raise ValueError("not a numeral")
+    return Float(text) if "." in text else Integer(text)
 
 
 def _serve(incoming: int, outgoing: int, seconds: float) -> None:
@@ -99,14 +133,38 @@ def _answer(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def equal(reference: str, answer: str) -> bool:
-    """Whether math-verify holds two LaTeX answers (the contents of boxes) for equal."""
-    from math_verify import LatexExtractionConfig, parse, verify
+    """Whether math-verify holds two LaTeX answers (the contents of boxes) for equal, and their difference is none."""
+    from math_verify import verify
 
-    config = [LatexExtractionConfig(boxed_match_priority=0)]
-    sides = [
-        parse(f"\\boxed{{{text}}}", config, parsing_timeout=0, fallback_mode="no_fallback", raise_on_error=True)
-        for text in (reference, answer)
-    ]
+    sides = _parsed(reference), _parsed(answer)
     if not all(sides):
         return False
-    return bool(verify(sides[0], sides[1], timeout_seconds=0, raise_on_error=True))
+    if not verify(list(sides[0]), list(sides[1]), timeout_seconds=0, raise_on_error=True):
+        return False
+    return not any(_differ(left, right) for left in sides[0] for right in sides[1])
+
+
+@functools.lru_cache(maxsize=PARSED)
+def _parsed(text: str) -> tuple[Any, ...]:
+    """What math-verify reads; the same reference comes with every answer to its problem."""
+    from math_verify import LatexExtractionConfig, parse
+
+    config = [LatexExtractionConfig(boxed_match_priority=0)]
+    return tuple(
+        parse(f"\\boxed{{{text}}}", config, parsing_timeout=0, fallback_mode="no_fallback", raise_on_error=True)
+    )
+
+
+def _differ(left: Any, right: Any) -> bool:
+    """Whether two constants are apart by more than their size allows.
+
+    math-verify calls e^{-100} and e^{-101}, or 1/2^99 and 1/2^98, equal: their difference is nearly 0.
+    """
+    from sympy import Expr, Float
+
+    if not all(isinstance(side, Expr) and side.is_number and not side.has(Float) for side in (left, right)):
+        return False
+    size = max(abs(complex(side.evalf(20))) for side in (left, right))
+    if size == 0.0 or size > SMALL:
+        return False
+    return abs(complex((left - right).evalf(20))) > 1e-9 * size

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -228,14 +227,24 @@ class Scratch:
 
 
 def remove(path: str) -> None:
-    """Removes a file or a tree that a program may have locked; what resists goes with the mount, or with the pool."""
+    """Removes a file or a tree that a program may have locked or made very deep; what resists goes with the mount.
+
+    Inner directories are moved beside the outer one, so that no path gets long and nothing recurses.
+    """
     if os.path.islink(path) or not os.path.isdir(path):
         os.unlink(path)
         return
-    os.chmod(path, 0o700)
-    for directory, names, _ in os.walk(path):  # top down: unlock before descending; links are not followed
-        for name in names:
-            inner = os.path.join(directory, name)
-            if not os.path.islink(inner):
-                os.chmod(inner, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    beside = f"{os.path.dirname(path)}/{os.urandom(8).hex()}."
+    waiting, count = [path], 0
+    while waiting:
+        directory = waiting.pop()
+        os.chmod(directory, 0o700)
+        for entry in list(os.scandir(directory)):
+            if entry.is_dir(follow_symlinks=False):
+                count += 1
+                os.chmod(entry.path, 0o700)
+                os.rename(entry.path, f"{beside}{count}")
+                waiting.append(f"{beside}{count}")
+            else:
+                os.unlink(entry.path)
+        os.rmdir(directory)

@@ -1,0 +1,125 @@
+"""Files of rows: JSON lines (also gzipped) and Parquet, read in bounded memory, and written again with verdicts."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openklear.data.readers import json_lines, parse_line
+from openklear.errors import DataError, UsageError
+from openklear.grading.rows import INPUT_FIELDS, VERDICT_FIELDS, dumps, graded
+
+FileKind = Literal["jsonl", "parquet"]
+BATCH_ROWS = 2048
+"""Rows of a Parquet file that are held at once, and the size of the row groups that are written."""
+_TYPES = {"verdict": pa.string(), "reason": pa.string(), "passed": pa.int64(), "total": pa.int64()} | {
+    "seconds": pa.float64()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A row, or the line that should have been one, with what is wrong with it."""
+
+    where: str
+    row: dict[str, Any]
+    fault: DataError | None = None
+
+
+def file_kind(path: Path) -> FileKind:
+    """The kind of a file, by its ending; UsageError for one that cannot be graded."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".jsonl"):
+        return "jsonl"
+    if path.suffix == ".parquet":
+        return "parquet"
+    what = (
+        "write one row a line into a .jsonl" if name.endswith(".json") else "known endings: .jsonl, .jsonl.gz, .parquet"
+    )
+    raise UsageError(f"{path}: cannot grade a file of this kind; {what}")
+
+
+def graded_name(path: Path) -> Path:
+    """`runs/a.jsonl.gz` -> `runs/a.graded.jsonl.gz`; UsageError as `file_kind`."""
+    file_kind(path)
+    ending = next(e for e in (".jsonl.gz", ".jsonl", ".parquet") if path.name.endswith(e))
+    return path.with_name(f"{path.name.removesuffix(ending)}.graded{ending}")
+
+
+def read(path: Path) -> Iterator[Read]:
+    """Yield the file's rows in their order. DataError where the file itself is damaged."""
+    return _read_jsonl(path) if file_kind(path) == "jsonl" else _read_parquet(path)
+
+
+def _read_jsonl(path: Path) -> Iterator[Read]:
+    for number, line in json_lines(path):
+        fault: DataError | None = None
+        try:
+            value = parse_line(line, path, number)
+        except DataError as error:
+            value, fault = None, error
+        if isinstance(value, dict):
+            yield Read(f"{path}:{number}", value)
+            continue
+        fault = fault or DataError(f"{path}:{number}: no JSON object; write one object a line")
+        text = line.decode("utf-8", "replace").strip()
+        yield Read(f"{path}:{number}", {"unreadable": text}, fault)
+
+
+def _read_parquet(path: Path) -> Iterator[Read]:
+    with _parquet(path) as file:
+        names = file.schema_arrow.names
+        known = [name for name in INPUT_FIELDS if name in names]
+        others = dict.fromkeys(names)
+        number = 0
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known or None):
+            for row in batch.to_pylist():
+                number += 1
+                yield Read(f"{path}:{number}", others | row)
+
+
+def _parquet(path: Path) -> Any:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}; write or download it again") from error
+
+
+def write(source: Path, output: Path, verdicts: Iterator[Mapping[str, Any]]) -> None:
+    """Write the rows of `source` with one verdict each to `output`, which is of the same kind."""
+    if file_kind(source) == "jsonl":
+        _write_jsonl(source, output, verdicts)
+    else:
+        _write_parquet(source, output, verdicts)
+
+
+def _write_jsonl(source: Path, output: Path, verdicts: Iterator[Mapping[str, Any]]) -> None:
+    with output.open("wb") as plain:
+        # no name and no time in the header: the same rows give the same bytes
+        packed = gzip.GzipFile("", "wb", fileobj=plain, mtime=0) if output.suffix == ".gz" else None
+        file = plain if packed is None else cast(BinaryIO, packed)
+        for found, fields in zip(_read_jsonl(source), verdicts, strict=True):
+            file.write(dumps(graded(found.row, fields)))
+        if packed is not None:
+            packed.close()
+
+
+def _write_parquet(source: Path, output: Path, verdicts: Iterator[Mapping[str, Any]]) -> None:
+    with _parquet(source) as file:
+        kept = [field for field in file.schema_arrow if field.name not in VERDICT_FIELDS]
+        added = [pa.field(name, kind) for name, kind in _TYPES.items()]
+        schema = pa.schema([*kept, *added], metadata=file.schema_arrow.metadata)
+        codec = file.metadata.row_group(0).column(0).compression if file.metadata.num_row_groups else "SNAPPY"
+        with pq.ParquetWriter(output, schema, compression="NONE" if codec == "UNCOMPRESSED" else codec) as writer:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                fields = list(islice(verdicts, batch.num_rows))
+                columns = [batch.column(field.name) for field in kept]
+                columns += [pa.array([one[name] for one in fields], kind) for name, kind in _TYPES.items()]
+                writer.write_batch(pa.record_batch(columns, schema=schema))

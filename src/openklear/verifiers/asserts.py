@@ -1,0 +1,304 @@
+"""Tests that call the program: calls with an expected value, and code that asserts. Neither is shown to the program.
+
+Code that only compares results of one function with literals (nearly all of MBPP and HumanEval) is translated into
+calls; the results are compared here, as Python compares. Any other code runs in a box of its own (`workers.testing`)
+and talks with the program in another; `relay` passes the words on and rules.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from openklear.types import CallTest
+from openklear.verifiers.pool import Worker, WorkerLost
+from openklear.verifiers.workers import values
+
+Result = tuple[Any] | tuple[str, bool]
+"""A value, or the type and the truth of an object that is not plain."""
+
+
+class BrokenTest(Exception):
+    """The test cannot run, whatever the program is; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What the result of a call must be: `relation` is ==, !=, is, is not (of `expected`), true or false."""
+
+    relation: str
+    expected: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Calls of one function, and what each result must be."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    """[positional, named] of each call, packed."""
+    checks: tuple[Check, ...]
+    keep: bool = False
+    """All are calls of one object's method."""
+
+    def plan(self, nonce: str) -> list[Any]:
+        """What goes into the program's box: no expected value."""
+        return [self.function, {"nonce": nonce, "calls": list(self.arguments), "keep": self.keep}]
+
+
+def calls_of(test: CallTest) -> Calls:
+    """A test by call. BrokenTest where its JSON is none, or its arguments are neither an array nor an object."""
+    try:
+        arguments, expected = json.loads(test.args), json.loads(test.expected)
+        if not isinstance(arguments, list | dict):
+            raise ValueError("args is neither an array nor an object")
+        positional, named = (arguments, {}) if isinstance(arguments, list) else ([], arguments)
+        packed = [values.pack(positional), values.pack(named)]
+        values.pack(expected)  # not too deep or big to be compared
+    except (ValueError, RecursionError, values.NotPlain) as error:
+        raise BrokenTest(str(error)) from error
+    return Calls(test.call, (packed,), (Check("==", expected),))
+
+
+@lru_cache(maxsize=1024)
+def translate(code: str) -> Calls | None:
+    """The calls that the code amounts to; None where it must run. BrokenTest where it does not compile."""
+    try:
+        compile(code, "test.py", "exec", dont_inherit=True)
+        return _translated(ast.parse(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise BrokenTest(f"{type(error).__name__}: {error}") from error
+
+
+def _translated(tree: ast.Module) -> Calls | None:
+    body = [statement for statement in tree.body if not _idle(statement)]
+    names = {name for statement in tree.body if _idle(statement) for name in _bound(statement)}
+    keep = False
+    if len(body) == 2 and isinstance(body[0], ast.FunctionDef):
+        found = _check_function(body[0], body[1])
+        if found is None:
+            return None
+        function, parameter, names = found[0], body[0].args.args[0].arg, names | found[1]
+        keep, body = True, [statement for statement in body[0].body if not _idle(statement)]
+    else:
+        function = parameter = ""
+    read = [_read_assert(statement) for statement in body]
+    callees = {one[0] for one in read if one is not None}
+    if None in read or len(callees) != 1 or callees & names:
+        return None
+    callee = callees.pop()
+    if keep and callee != parameter:
+        return None
+    function = function if keep else callee
+    if function.partition(".")[0].partition("(")[0] in names:
+        return None
+    parts = [one for one in read if one is not None]
+    return Calls(function, tuple(part[1] for part in parts), tuple(part[2] for part in parts), keep)
+
+
+def _idle(statement: ast.stmt) -> bool:
+    """It does nothing that calls with literals could notice."""
+    if isinstance(statement, ast.Pass | ast.Import | ast.ImportFrom):
+        return True
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    if isinstance(statement, ast.Assert):
+        return isinstance(statement.test, ast.Constant) and bool(statement.test.value)
+    if isinstance(statement, ast.Assign):
+        return all(isinstance(target, ast.Name) for target in statement.targets) and _is_literal(statement.value)
+    return False
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from ((alias.asname or alias.name).partition(".")[0] for alias in statement.names)
+    if isinstance(statement, ast.Assign):
+        yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
+
+
+def _check_function(defined: ast.FunctionDef, called: ast.stmt) -> tuple[str, set[str]] | None:
+    """`def check(candidate): ...` and `check(f)`: the function's text, and the names that the body binds."""
+    match called:
+        case ast.Expr(ast.Call(ast.Name(name), [argument], [])) if name == defined.name:
+            function = _function(argument)
+        case _:
+            return None
+    given = defined.args
+    extra = (given.posonlyargs, given.kwonlyargs, given.defaults, given.vararg, given.kwarg, defined.decorator_list)
+    if function is None or any(extra) or len(given.args) != 1:
+        return None
+    return function, {name for statement in defined.body if _idle(statement) for name in _bound(statement)}
+
+
+def _function(node: ast.expr) -> str | None:
+    """`f`, `Class.f` or `Class().f`."""
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(ast.Name(), _) | ast.Attribute(ast.Call(ast.Name(), [], []), _):
+            return ast.unparse(node)
+    return None
+
+
+def _read_assert(statement: ast.stmt) -> tuple[str, Any, Check] | None:
+    """(function, packed arguments, check) of `assert f(literals) == literal` and the like; None for anything else."""
+    match statement:
+        case ast.Assert(ast.UnaryOp(ast.Not(), ast.Call() as call)):
+            return _read_call(call, Check("false"))
+        case ast.Assert(ast.Call() as call):
+            return _read_call(call, Check("true"))
+        case ast.Assert(ast.Compare(ast.Call() as call, [operator], [literal])) if _is_literal(literal):
+            return _read_compare(call, operator, literal)
+        case ast.Assert(ast.Compare(literal, [ast.Eq() | ast.NotEq() as operator], [ast.Call() as call])):
+            return _read_compare(call, operator, literal) if _is_literal(literal) else None
+    return None
+
+
+def _read_compare(call: ast.Call, operator: ast.cmpop, literal: ast.expr) -> tuple[str, Any, Check] | None:
+    expected = ast.literal_eval(literal)
+    single = expected is None or isinstance(expected, bool)
+    if isinstance(operator, ast.Eq | ast.NotEq):
+        return _read_call(call, Check("==" if isinstance(operator, ast.Eq) else "!=", expected))
+    if isinstance(operator, ast.Is | ast.IsNot) and single:
+        return _read_call(call, Check("is" if isinstance(operator, ast.Is) else "is not", expected))
+    return None
+
+
+def _read_call(call: ast.Call, check: Check) -> tuple[str, Any, Check] | None:
+    function = _function(call.func)
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    if function is None or None in named or not all(map(_is_literal, [*call.args, *named.values()])):
+        return None
+    try:
+        positional = [ast.literal_eval(argument) for argument in call.args]
+        packed = [
+            values.pack(positional),
+            values.pack({name: ast.literal_eval(value) for name, value in named.items()}),
+        ]
+    except values.NotPlain:  # an Ellipsis, or a literal that is too big
+        return None
+    return function, packed, check
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError):
+        return False
+    return True
+
+
+def read_results(text: str | None, nonce: str, count: int) -> list[Result] | None:
+    """The results that a call's process wrote; None where it wrote none, or something else."""
+    if text is None or not text.startswith(nonce):
+        return None
+    try:
+        trees = values.from_text(text[len(nonce) :])
+        found = [(values.unpack(tree[0]),) if len(tree) == 1 else (str(tree[0]), bool(tree[1])) for tree in trees]
+    except (ValueError, TypeError, IndexError, RecursionError):
+        return None
+    return found if len(found) == count else None
+
+
+def holds(check: Check, result: Result) -> bool:
+    """Python's own answer for plain values; an object that is not plain is equal to nothing."""
+    if check.relation in ("true", "false"):
+        return bool(result[-1]) is (check.relation == "true")
+    if len(result) == 2:
+        return check.relation in ("!=", "is not")
+    if check.relation in ("is", "is not"):
+        return (result[0] is check.expected) is (check.relation == "is")
+    return bool(result[0] == check.expected) is (check.relation == "==")
+
+
+def relay(
+    boxes: tuple[Worker, Worker],
+    headers: tuple[Mapping[str, Any], Mapping[str, Any]],
+    seconds: float,
+    failure: Callable[[dict[str, Any]], str],
+) -> str | BrokenTest:
+    """Runs a test's code against a program: empty where it passed, else why not; BrokenTest if the test is at fault.
+
+    `boxes` and `headers`: the program's, then the test's. A box that says nothing for `seconds` is lost: WorkerLost.
+    `failure` tells how a process ended; empty where it ended well.
+    """
+    program, test = (_End(box, header, seconds) for box, header in zip(boxes, headers, strict=True))
+    outcome = _talk(program, test, failure)
+    program.stop()
+    test.stop()
+    return outcome
+
+
+def _talk(program: _End, test: _End, failure: Callable[[dict[str, Any]], str]) -> str | BrokenTest:
+    """Passes words on until the test rules, or one of the two processes ends."""
+    nonce, involved = secrets.token_hex(16), False
+    if program.hear() is None:
+        return failure(program.ended) or "ended early"
+    test.say(json.dumps({"nonce": nonce}))
+    while (word := test.hear()) is not None:
+        said = _read(word)
+        if said.get("verdict") == nonce:
+            return _ruled(said)
+        involved |= said.get("do") != "name"
+        program.say(word)
+        answer = program.hear()
+        if answer is None:
+            return failure(program.ended) or "ended early"
+        test.say(answer)
+    why = failure(test.ended) or "ended early"
+    return f"the test's code: {why}" if involved else BrokenTest(why)
+
+
+def _read(word: str) -> dict[str, Any]:
+    """A word of the test's end; empty for one that is none: a test may evaluate what the program returned."""
+    try:
+        said = json.loads(word)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _ruled(verdict: dict[str, Any]) -> str | BrokenTest:
+    if verdict.get("passed") is True:
+        return ""
+    error = str(verdict.get("error", ""))
+    if verdict.get("cannot") or not (verdict.get("involved") or verdict.get("assertion")):
+        return BrokenTest(error)
+    return error or "assertion failed"
+
+
+class _End:
+    """Our side of one of the two sessions."""
+
+    def __init__(self, box: Worker, header: Mapping[str, Any], seconds: float):
+        self._box, self._seconds = box, seconds
+        self.ended: dict[str, Any] = {}
+        """How the process ended, once it has."""
+        box.send(dict(header), seconds)
+
+    def say(self, word: str) -> None:
+        """Sends a word to the process."""
+        self._box.send({"say": word}, self._seconds)
+
+    def hear(self) -> str | None:
+        """The process's next word; None where it has ended."""
+        frame = self._box.receive(self._seconds)
+        if "said" in frame:
+            return str(frame["said"])
+        self.ended = frame
+        return None
+
+    def stop(self) -> None:
+        """Ends the session, and takes what is left of its words."""
+        self._box.send({"end": True}, self._seconds)
+        deadline = time.monotonic() + self._seconds
+        while not self.ended:
+            self.hear()
+            if time.monotonic() > deadline:
+                raise WorkerLost("it goes on talking")

@@ -1,0 +1,188 @@
+"""Memory cgroups for workers: one number for the whole family, whatever it holds and however it shares it.
+
+To be had where a memory controller (cgroup v1 or v2) is mounted and we may make groups below our own or beside it: as
+root, in most containers' own cgroup namespaces with it writable, and for users whose session is delegated to them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_PREFIX = "openklear-"
+_LIMIT = ("memory.max", "memory.limit_in_bytes")
+_SWAP = (("memory.swap.max", "0"), ("memory.swappiness", "0"))
+_JOIN = 'echo 0 > "$0" && exec "$@"'
+_REMOVE_SECONDS = 2.0
+
+_numbers = itertools.count()
+
+
+class Cage:
+    """A group of our own with a limit on memory. Not for two threads at once."""
+
+    def __init__(self, path: Path, lock: int):
+        """`lock` is the group's open directory, locked while we live, so that nobody takes it for a leftover."""
+        self.path, self._lock = path, lock
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """The command such that it and all it ever starts are in the group: a shell joins it first."""
+        return ["/bin/sh", "-c", _JOIN, str(self.path / "cgroup.procs"), *command]
+
+    def add(self, pid: int) -> None:
+        """Moves a process into the group; its children stay where they are. OSError where it is gone."""
+        (self.path / "cgroup.procs").write_text(f"{pid}\n")
+
+    def pids(self) -> list[int]:
+        """The processes in the group."""
+        return _pids(self.path)
+
+    def kills(self) -> int:
+        """How many processes the kernel killed here because the limit was reached."""
+        for name in ("memory.events", "memory.oom_control"):
+            with contextlib.suppress(OSError):
+                fields = dict(line.split(None, 1) for line in (self.path / name).read_text().splitlines())
+                return int(fields.get("oom_kill", 0))
+        return 0
+
+    def used(self) -> int:
+        """Bytes charged to the group now: all its processes' memory, its files in memory, its share of the kernel's."""
+        for name in ("memory.current", "memory.usage_in_bytes"):
+            with contextlib.suppress(OSError):
+                return int((self.path / name).read_text())
+        return 0
+
+    def remove(self) -> None:
+        """Kills what is left in the group and takes it away; again is harmless."""
+        if self._lock < 0:
+            return
+        _remove(self.path)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def make(limit_bytes: int) -> Cage | None:
+    """A new group that may hold `limit_bytes` and no swap; None where this host does not let us.
+
+    Takes away groups that killed processes of ours left behind.
+    """
+    for directory in _directories():
+        _sweep(directory)
+        try:
+            return _make_in(directory, limit_bytes)
+        except OSError:  # not ours to write, or no memory controller below it: the next, or none
+            continue
+    return None
+
+
+def _make_in(directory: Path, limit_bytes: int) -> Cage:
+    while True:
+        path = directory / f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
+        try:
+            path.mkdir()
+        except FileExistsError:  # of another process namespace with this number, or of a dead one while it is removed
+            continue
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # another process swept it before it was locked
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            limit = next((path / name for name in _LIMIT if (path / name).exists()), None)
+            if limit is None:
+                raise FileNotFoundError("no memory controller")
+            limit.write_text(f"{limit_bytes}")
+            _without_swap(path, limit_bytes)
+        except OSError as error:
+            os.close(lock)
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            if isinstance(error, BlockingIOError):  # a sweep holds it at this moment
+                continue
+            raise
+        return Cage(path, lock)
+
+
+def _without_swap(path: Path, limit_bytes: int) -> None:
+    for name, value in (*_SWAP, ("memory.memsw.limit_in_bytes", f"{limit_bytes}")):
+        with contextlib.suppress(OSError):  # kernels without swap accounting lack the files
+            if (path / name).exists():
+                (path / name).write_text(value)
+
+
+def _directories() -> Iterator[Path]:
+    """Where groups may be made: below our own group of the memory hierarchy; under v2 also beside it.
+
+    A v2 group that holds processes cannot have a controller for groups below it, but the one around it may.
+    """
+    for mount, root, kind in _mounts():
+        with open("/proc/self/cgroup") as file:
+            lines = [line.rstrip("\n").split(":", 2) for line in file]
+        for _, controllers, place in lines:
+            if (kind == "cgroup2" and controllers == "") or (kind == "cgroup" and "memory" in controllers.split(",")):
+                relative = os.path.relpath(place, root) if place.startswith(root) else "."
+                own = Path(os.path.normpath(os.path.join(mount, relative)))
+                own = own if own.is_dir() else Path(mount)
+                yield own
+                if kind == "cgroup2" and own != Path(mount):
+                    yield own.parent
+
+
+def _mounts() -> Iterator[tuple[str, str, str]]:
+    """Mounted cgroup hierarchies that can hold a memory controller: mount point, root shown there, file system."""
+    try:
+        with open("/proc/self/mountinfo") as file:
+            lines = file.readlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields, (kind, _, options) = before.split(), after.split()[:3]
+        if kind == "cgroup2" or (kind == "cgroup" and "memory" in options.split(",")):
+            yield fields[4], fields[3], kind
+
+
+def _sweep(directory: Path) -> None:
+    """Removes groups of ours that nobody holds the lock of."""
+    try:
+        left = [path for path in directory.iterdir() if path.name.startswith(_PREFIX)]
+    except OSError:
+        return
+    for path in left:
+        with contextlib.suppress(OSError):  # held, gone meanwhile, or another user's
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path)
+            finally:
+                os.close(lock)
+
+
+def _remove(path: Path) -> None:
+    patience = time.monotonic() + _REMOVE_SECONDS
+    while True:
+        for pid in _pids(path):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            path.rmdir()
+            return
+        except FileNotFoundError:
+            return
+        except OSError:  # busy: its processes have not ended yet
+            if time.monotonic() > patience:
+                return
+            time.sleep(0.002)
+
+
+def _pids(path: Path) -> list[int]:
+    try:
+        return [int(line) for line in (path / "cgroup.procs").read_text().split() if line != "0"]
+    except OSError:
+        return []

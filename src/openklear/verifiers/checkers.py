@@ -1,0 +1,247 @@
+"""How what a program gives is compared with what is expected: by equality, or by a named checker.
+
+    lines (default)     text: equal but for white space at line ends and empty lines at the end; values: equal
+    tokens              text: equal words, whatever white space is between them
+    float:1e-6          text: equal words, numbers within 1e-6 (absolute or relative); values: the same for numbers
+    unordered           text: equal lines in any order; values: equal elements of the outermost list in any order
+    unordered_tokens    text: equal words in any order; values: as above at every depth
+    module:function     function(stdin, expected, actual) -> bool, of a test by call function(args, expected, actual)
+
+A `module:function` runs in this process, on what hostile programs print: write it so that nothing of it is executed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+from openklear.errors import UsageError
+from openklear.verifiers import custom
+
+Text = Callable[[str, str], bool]
+Value = Callable[[Any, Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Checker:
+    """Says whether an output, or the result of a call, is what is expected."""
+
+    name: str
+    text: Callable[[str, str, str], bool]
+    """(stdin, expected, actual)"""
+    value: Callable[[str, Any, Any], bool]
+    """(args as JSON, expected, actual)"""
+    custom: bool = False
+    """It is the user's, and may raise anything."""
+
+
+def checker(name: str | None) -> Checker:
+    """The checker of that name; None: equality. UsageError, naming the nearest, for an unknown one."""
+    name = name or "lines"
+    if name in _PLAIN:
+        return _of(name, *_PLAIN[name])
+    kind, _, rest = name.partition(":")
+    if kind == "float":
+        tolerance = _tolerance(name, rest)
+        return _of(name, partial(_close_tokens, tolerance), partial(_close_values, tolerance))
+    if rest:
+        function = custom.function(name).call
+        return Checker(
+            name,
+            lambda stdin, expected, actual: bool(function(stdin, expected, actual)),
+            lambda arguments, expected, actual: bool(function(json.loads(arguments), expected, actual)),
+            custom=True,
+        )
+    near = get_close_matches(name, [*_PLAIN, "float"], n=1, cutoff=0.0)[0]
+    nearest = "float:1e-6" if near == "float" else near
+    raise UsageError(
+        f'there is no checker "{name}"; the nearest is "{nearest}" (known: {", ".join(_PLAIN)}, float:TOLERANCE, '
+        "module:function)"
+    )
+
+
+def _of(name: str, text: Text, value: Value) -> Checker:
+    return Checker(
+        name,
+        lambda stdin, expected, actual: text(expected, actual),
+        lambda arguments, expected, actual: value(expected, actual),
+    )
+
+
+def _tolerance(name: str, text: str) -> float:
+    try:
+        tolerance = float(text)
+    except ValueError:
+        tolerance = -1.0
+    if not 0.0 < tolerance < 1.0:
+        raise UsageError(f'checker "{name}": write a tolerance between 0 and 1, as in "float:1e-6"')
+    return tolerance
+
+
+def same_output(expected: str, actual: str) -> bool:
+    """Equal but for white space at the ends of lines and empty lines at the end."""
+    return _lines(expected) == _lines(actual)
+
+
+def _lines(text: str) -> list[str]:
+    lines = [line.rstrip() for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _same_tokens(expected: str, actual: str) -> bool:
+    return expected.split() == actual.split()
+
+
+def _same_lines_unordered(expected: str, actual: str) -> bool:
+    return Counter(filter(None, _lines(expected))) == Counter(filter(None, _lines(actual)))
+
+
+def _same_tokens_unordered(expected: str, actual: str) -> bool:
+    return Counter(expected.split()) == Counter(actual.split())
+
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def _close_tokens(tolerance: float, expected: str, actual: str) -> bool:
+    words, given = expected.split(), actual.split()
+    return len(words) == len(given) and all(
+        word == other or _close_words(tolerance, word, other) for word, other in zip(words, given, strict=True)
+    )
+
+
+def _close_words(tolerance: float, word: str, other: str) -> bool:
+    if _NUMBER.fullmatch(word) is None or _NUMBER.fullmatch(other) is None:
+        return False
+    return _close(tolerance, float(word), float(other))
+
+
+def _close(tolerance: float, expected: float, actual: float) -> bool:
+    """Within the tolerance, of the expected number or of 1; an infinity is close to itself alone."""
+    if expected == actual:
+        return True
+    try:
+        distance, size = abs(expected - actual), abs(float(expected))
+    except OverflowError:  # whole numbers beyond all floats
+        return False
+    return math.isfinite(size) and distance <= tolerance * max(1.0, size)
+
+
+def same_value(expected: Any, actual: Any) -> bool:
+    """Whether a call returned the expected value, which is JSON: no tuples there, and no keys but strings.
+
+    Numbers are equal by value (5.0 passes for 5), true and false only to themselves, a tuple to the list of the same
+    elements, a key to the string that JSON makes of it; nan to nan. A set, bytes and complex are equal to nothing.
+    """
+    return _same(_equal_numbers, expected, actual)
+
+
+def _close_values(tolerance: float, expected: Any, actual: Any) -> bool:
+    return _same(lambda one, other: _equal_numbers(one, other) or _close(tolerance, one, other), expected, actual)
+
+
+def _equal_numbers(expected: float, actual: float) -> bool:
+    return expected == actual or (expected != expected and actual != actual)
+
+
+def _same(numbers: Callable[[Any, Any], bool], expected: Any, actual: Any) -> bool:
+    if _is_number(expected):
+        return _is_number(actual) and numbers(expected, actual)
+    if isinstance(expected, list):
+        return (
+            isinstance(actual, list | tuple)
+            and len(expected) == len(actual)
+            and all(_same(numbers, one, other) for one, other in zip(expected, actual, strict=True))
+        )
+    if isinstance(expected, dict):
+        given = _string_keys(actual) if isinstance(actual, dict) else None
+        return (
+            given is not None
+            and expected.keys() == given.keys()
+            and all(_same(numbers, one, given[key]) for key, one in expected.items())
+        )
+    return type(expected) is type(actual) and bool(expected == actual)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _string_keys(value: dict[Any, Any]) -> dict[str, Any] | None:
+    """The dictionary as JSON has it; None where it has none, or two keys become one."""
+    keys = [key if type(key) is str else json.dumps(key) for key in value if type(key) in _JSON_KEYS]
+    return dict(zip(keys, value.values(), strict=True)) if len(set(keys)) == len(value) else None
+
+
+_JSON_KEYS = (str, int, float, bool, type(None))
+
+
+def _same_unordered(deep: bool, expected: Any, actual: Any) -> bool:
+    return _canonical(expected, deep) == _canonical(actual, deep)
+
+
+def _canonical(value: Any, deep: bool, outermost: bool = True) -> str:
+    """A text that equal values share, whatever the order of the outermost list (or, where `deep`, of every list)."""
+    if isinstance(value, list | tuple | set | frozenset):
+        parts = [_canonical(item, deep, False) for item in value]
+        any_order = deep or outermost or isinstance(value, set | frozenset)
+        return f"[{','.join(sorted(parts) if any_order else parts)}]"
+    if isinstance(value, dict):
+        given = _string_keys(value)
+        if given is None:
+            return f"{type(value).__name__} without JSON"
+        return f"{{{','.join(f'{json.dumps(key)}:{_canonical(given[key], deep, False)}' for key in sorted(given))}}}"
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is int:
+        return hex(value)
+    return json.dumps(value) if isinstance(value, str | float | bool | None) else f"({type(value).__name__})"
+
+
+_PLAIN: dict[str, tuple[Text, Value]] = {
+    "lines": (same_output, same_value),
+    "tokens": (_same_tokens, same_value),
+    "unordered": (_same_lines_unordered, partial(_same_unordered, False)),
+    "unordered_tokens": (_same_tokens_unordered, partial(_same_unordered, True)),
+}
+
+_PRINT = r"\b(?:print|output|return|report|display|write)\w*"
+_GOOD = r"(?:answer|solution|valid|such|possible|correct|suitable|optimal|acceptable|appropriate)"
+_THING = r"(?:permutation|arrangement|assignment|sequence|option|way|variant|pair|set|path|order|ordering|array|string)"
+_ANY = r"(?:any|either|arbitrary|whichever)"
+_OF_THEM = rf"(?:one\b|(?:one\s+)?of\s+(?:them|these|those|the\s+(?:{_GOOD}|{_THING})s?)\b|{_GOOD}\b)"
+_MANY = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        # "If there are multiple answers, print any"
+        rf"\b(?:multiple|several|many|more\s+than\s+one)\b[^.\n]{{0,80}}{_PRINT}\s+(?:\w+\s+){{0,3}}?{_ANY}\b",
+        # "Print any of them"; "output any permutation"; "find any valid one"; not "choose any pair and swap it"
+        rf"{_PRINT}\s+(?:\w+\s+){{0,3}}?{_ANY}\s+(?:{_OF_THEM}|{_THING}\b)",
+        rf"\b(?:find|give|construct|restore|show)\s+{_ANY}\s+{_OF_THEM}",
+        r"\bany\s+(?:of\s+(?:them|these)|valid\s+(?:answer|solution|output)|(?:correct|suitable|such)\s+(?:answer|solution"
+        r"|output)|answer|solution|one(?:\s+of\s+them)?)\s+(?:is|are|will\s+be|would\s+be|can\s+be|may\s+be|would)\s+"
+        r"(?:\w+\s+)?(?:accepted|acceptable|allowed|fine|considered|printed|output|returned|correct|ok)",
+        # "You may return the answer in any order"; not "perform the operations in any order"
+        rf"(?:{_PRINT}|\b(?:answers?|results?|combinations|solutions?)\b)"
+        r"[^.\n]{0,120}\bin\s+(?:any|arbitrary)\s+(?:possible\s+)?order\b",
+        # "Answers within 10^-5 of the actual value will be accepted"; "an absolute or relative error"
+        r"\babsolute\s+(?:and/or|or|and)\s+relative\s+(?:error|precision|tolerance|difference)",
+        r"\brelative\s+(?:or|and)\s+absolute\s+(?:error|precision|tolerance|difference)",
+        r"\b(?:absolute|relative|calculation)\s+error\b[^.\n]{0,60}\b(?:10|1e|exceed|less|most|accepted)",
+        r"\bwithin\s+\$?(?:10\s*(?:\^|\*\*)?\s*\{?\s*[-\u2212]|1e-|0\.0)",
+    )
+]
+
+
+def needs_checker(statement: str) -> bool:
+    """Whether the statement says that other outputs than the recorded one are right: no equality can grade it then."""
+    return any(pattern.search(statement) for pattern in _MANY)

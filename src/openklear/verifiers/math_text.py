@@ -1,0 +1,202 @@
+r"""One spelling for what only looks different in LaTeX answers, and how they are cut into parts."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
+_REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (
+            r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\displaystyle(?![a-zA-Z])|\\[bB]igg?[lr]?(?![a-zA-Z])",
+            "",
+        ),
+        (r"(?<!\\)\\f?boxed(?![a-zA-Z])", ""),  # a box in the answer: math-verify would take it alone
+        (r"(?<!\\)\\[()\[\]$]|\$", ""),  # not the line break of a matrix before a bracket
+        (r",\s*\\!\s*|\{,\}", ","),
+        (r"(?<!\\)\\!", ""),
+        (r"(?<!\\)\\[,;: ]|~|\\quad(?![a-zA-Z])|\\qquad(?![a-zA-Z])|[\u00a0\u2009\u202f]", " "),
+        (r"\s+", " "),  # and every pattern below is linear, for it meets no runs of white space
+        (r"<=|\u2264|\\leq?(?:slant)?(?![a-zA-Z])", r"\\leq "),
+        (r">=|\u2265|\\geq?(?:slant)?(?![a-zA-Z])", r"\\geq "),
+        (r"!=|\u2260|\\neq?(?![a-zA-Z])", r"\\neq "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"(?<=\d)\s*\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?", "%"),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
+        (r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])", ""),
+        (r"\\%", "%"),
+        (r"[\u2212\u2013\u2012]", "-"),
+        (r"\u00d7", r"\\times "),
+        (r"\u00b7", r"\\cdot "),
+        (r"\u221a\s*(\d+|\([^()]*\)|[a-zA-Z])", r"\\sqrt{\1}"),
+        (r"\u03c0|(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
+        (r"\u221e|(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
+        (r"\u222a", r"\\cup "),
+        (r"(?<![a-zA-Z\\])sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}"),
+        (
+            r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei]|ln|log|sin|cos|tan)\s*\}(?=\s*[\^{(\\a-z0-9+*/)}-]|\s*$)",
+            r"@\1@",
+        ),
+        (r"@([ei])@", r"\1"),
+        (r"@(ln|log|sin|cos|tan)@", r"\\\1 "),
+        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
+        (r"(\\frac\s*\{[^{}]*\})\s*(\d)(?!\d)", r"\1{\2}"),
+    )
+)
+_NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$")
+_WRAPPED = re.compile(r"^\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}$")
+TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+
+
+_SPACES = re.compile(r"\s+")
+
+
+@lru_cache(maxsize=4096)
+def normalise(text: str) -> str:
+    """One spelling for what only looks different: delimiters, spaces, kinds of \\frac, pi, a last full stop."""
+    text = _SPACES.sub(" ", text.strip())
+    if not _NEEDS_WORK.search(text):
+        return text
+    if text == "\\":  # what stripping left of a space
+        return ""
+    if _TRIGONOMETRY.search(text):
+        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
+    for pattern, replacement in _REPLACEMENTS:
+        text = pattern.sub(replacement, text)
+    text = text.strip().rstrip(".").strip()
+    while match := _WRAPPED.match(text):
+        text = match.group(1).strip()
+    return text
+
+
+_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
+
+
+def squeeze(text: str) -> str:
+    """A normalised text without white space, text commands and braces around one character after ^ or _."""
+    return _SINGLE.sub(r"\1\2", _SPACES.sub("", TEXT.sub(r"\1", text)))
+
+
+_OPENING, _CLOSING = "([{", ")]}"
+_ALTERNATIVES = re.compile(
+    r"\s*[,;]?\s*(?:\\(?:text|textbf|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])|\\lor(?![a-zA-Z])"
+    r"|\\vee(?![a-zA-Z]))\s*"
+)
+
+
+def split(text: str, separators: str = ",;") -> list[str] | None:
+    """Parts between separators outside of brackets; None where the brackets do not match up (of any kinds: (1,2])."""
+    depth, start, parts = 0, 0, []
+    previous = ""
+    for i, character in enumerate(text):
+        if character in _OPENING:
+            depth += 1
+        elif character in _CLOSING:
+            depth -= 1
+            if depth < 0:
+                return None
+        elif depth == 0 and character in separators and previous != "\\":
+            parts.append(text[start:i].strip())
+            start = i + 1
+        previous = character
+    if depth:
+        return None
+    parts.append(text[start:].strip())
+    return parts
+
+
+def alternatives(text: str) -> list[str] | None:
+    """What a bare list offers: parts between commas, semicolons, "and", "or", and both signs of \\pm.
+
+    Solutions in several unknowns (x=1, y=2 or x=3, y=4) are tuples, one for each.
+    """
+    if "or" in text or "and" in text or "\\vee" in text:
+        text = _ALTERNATIVES.sub(" ; ", text)
+    parts = split(text)
+    if parts is None:
+        return None
+    if ";" in text and "=" in text:
+        solutions = [split(solution, ",") or [] for solution in split(text, ";") or []]
+        if len({len(solution) for solution in solutions}) == 1 and len(solutions[0]) > 1:
+            parts = [f"({', '.join(solution)})" for solution in solutions]
+    offered: list[str] = []
+    for part in parts:
+        if "\\pm" in part and "\\mp" not in part and part.count("\\pm") == 1 and part[0] != "{" and part[:2] != "\\{":
+            offered += [part.replace("\\pm", sign).strip().removeprefix("+") for sign in "+-"]
+        elif part:
+            offered.append(part)
+    return offered
+
+
+_KNOWN_UNITS = {
+    spelling: names.split()[0]
+    for names in (
+        "mm millimeter millimetre",
+        "cm centimeter centimetre",
+        "dm decimeter decimetre",
+        "m meter metre",
+        "km kilometer kilometre",
+        "in inch inche",
+        "ft foot feet",
+        "yd yard",
+        "mi mile",
+        "mg milligram",
+        "g gram",
+        "kg kilogram",
+        "lb pound",
+        "oz ounce",
+        "t ton tonne",
+        "s sec second",
+        "min minute",
+        "h hr hour",
+        "day",
+        "week",
+        "month",
+        "yr year",
+        "ml milliliter millilitre",
+        "l liter litre",
+        "gal gallon",
+        "mph mi/h",
+        "km/h kph kmph",
+        "m/s",
+        "dollar usd",
+        "cent",
+        "rad radian",
+        "degree deg",
+        "hz hertz",
+        "n newton",
+        "j joule",
+        "w watt",
+    )
+    for spelling in names.split()
+}
+_UNIT_TEXT = re.compile(
+    r"^(.*[\d})])"
+    r"\s*(?:\\(?:text|textbf|textrm|mathrm|mbox|rm)\s*\{\s*([^{}\d]+?)\s*\}"
+    r"|\s\s*([a-zA-Z]{2,}(?:/[a-z]+)?(?: [a-zA-Z]+)*)|(mm|cm|km|kg|ml|mph))"
+    r"(?:\s*\^\s*\{?\s*([23])\s*\}?)?$"
+)
+_POWERS = (("square ", "2"), ("sq. ", "2"), ("sq ", "2"), ("cubic ", "3"))
+
+
+def measured(text: str) -> tuple[str, str]:
+    """An amount and its unit: "" where there is none, "?" where it is a word that measures nothing known (apples)."""
+    match = _UNIT_TEXT.match(text)
+    if match is None:
+        return text, ""
+    unit = (match.group(2) or match.group(3) or match.group(4)).strip().casefold().rstrip(".")
+    if unit in ("or", "and") or unit.startswith(("or ", "and ", "if ")) or " or " in unit or " and " in unit:
+        return text, ""
+    power = match.group(5) or ""
+    for prefix, number in _POWERS:
+        if unit.startswith(prefix):
+            unit, power = unit.removeprefix(prefix), number
+    known = _KNOWN_UNITS.get(unit) or _KNOWN_UNITS.get(unit.removesuffix("s"))
+    return match.group(1).strip(), known + power if known else "?"

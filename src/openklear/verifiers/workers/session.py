@@ -1,0 +1,178 @@
+"""What a test that calls the program runs in the program's process, and what runs in the process of the test's code.
+
+`call` answers a list of calls and is done. Where a test is code, it runs in another box: `candidate` and `tester` are
+the two ends of a talk. The test's code holds handles of the program's objects, and every use of one is a request to
+the other end; only plain values cross (`values`). Nothing that the program says can end or rule the test: it is a
+value, an exception of a built-in type, or a handle that is equal to nothing but itself.
+"""
+
+from __future__ import annotations
+
+import builtins
+import operator
+import os
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+from . import child, prelude, testing, values
+from .talk import IN_PLACE, Gone, Peer, as_exception, raised
+
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
+_ORDER = ("lt", "le", "gt", "ge")
+_VERBS: dict[str, Callable[..., Any]] = {
+    "call": lambda function, *arguments, **named: function(*arguments, **named),
+    **{one.__name__: one for one in (getattr, setattr, delattr, len, iter, next, bool, str, repr, isinstance, int)},
+    **{name: getattr(operator, name) for name in ("getitem", "setitem", "delitem", "neg", "abs", "index")},
+    "float": float,
+    **{name: getattr(operator, name) for name in (*_ARITHMETIC, *_ORDER)},
+}
+
+
+def call(program: str, name: str, plan: dict[str, Any], channel: int) -> int:
+    """Runs the program, then the plan's calls of its function `name`, and writes their results to `channel`.
+
+    plan: {"nonce", "calls": [[arguments, named], ...] (packed), "keep": one object for all methods called}. Written:
+    the nonce and a JSON array with, for each call, [value (packed)] or [type, truth] of a result that is not plain.
+    """
+    status, namespace = _load(program)
+    if namespace is None:
+        return status
+    results: list[Any] = []
+    try:
+        function = _find(namespace, name)
+        for arguments, named in plan["calls"]:
+            if results and not plan["keep"]:
+                function = _find(namespace, name)
+            results.append(_shown(function(*values.unpack(arguments), **values.unpack(named))))
+        view = memoryview((plan["nonce"] + values.to_text(results)).encode("ascii"))
+        while view:
+            view = view[os.write(channel, view) :]
+    except BaseException as error:  # whatever the program raises, SystemExit too, is its answer: a wrong one
+        child.report(error)
+        return 1
+    return 0
+
+
+def _shown(result: object) -> list[Any]:
+    try:
+        return [values.pack(result)]
+    except values.NotPlain as error:
+        return [str(error), bool(result)]
+
+
+def _load(program: str) -> tuple[int, dict[str, Any] | None]:
+    """Runs the program as a module that is not __main__, with the prelude's names: (0, its names) or (status, None)."""
+    code = child.compile_program(program)
+    if code is None:
+        return child.COMPILE_ERROR, None
+    module = child.fresh_main()
+    module.__name__ = "solution"
+    sys.modules["solution"] = module
+    module.__dict__.update(prelude.NAMES)
+    try:
+        exec(code, module.__dict__)
+    except BaseException as error:  # SystemExit too: a program that is asked for a function must live to give it
+        child.report(error)
+        return 1, None
+    return 0, module.__dict__
+
+
+def _find(namespace: dict[str, Any], name: str) -> Any:
+    """What a test calls: `f`, else the method `f` of a fresh Solution(); or `Class.f` and `Class().f`."""
+    owner, _, attribute = name.rpartition(".")
+    owner = owner.removesuffix("()")
+    if owner:
+        found = namespace.get(owner)
+        if found is None:
+            raise NameError(f"name {owner!r} is not defined")
+        return getattr(found() if isinstance(found, type) else found, attribute)
+    if _defines(namespace, attribute):
+        return namespace[attribute]
+    solution = namespace.get("Solution")
+    if isinstance(solution, type) and hasattr(solution, attribute):
+        return getattr(solution(), attribute)
+    if hasattr(builtins, attribute):
+        return getattr(builtins, attribute)
+    raise NameError(f"name {attribute!r} is not defined")
+
+
+def _defines(namespace: dict[str, Any], name: str) -> bool:
+    """Whether the program itself gives the name a meaning, beyond what the prelude put there."""
+    return name in namespace and (name not in prelude.NAMES or namespace[name] is not prelude.NAMES[name])
+
+
+def candidate(source: str, channel: int) -> int:
+    """The program's end of a talk: runs it, says so, and answers until the other end is gone."""
+    status, namespace = _load(source)
+    if namespace is None:
+        return status
+    end = _Candidate(channel, namespace)
+    try:
+        end.say({"ready": True})
+        while True:
+            end.say(end.serve(end.hear()))
+    except Gone:
+        return 0
+
+
+class _Callback:
+    """A function of the test's, as the program sees it."""
+
+    def __init__(self, end: _Candidate, number: int):
+        self._end, self._number = end, number
+
+    def __call__(self, *arguments: object, **named: object) -> Any:
+        end = self._end
+        answer = end.ask(
+            "callback", [self._number, *map(end.pack, arguments)], {k: end.pack(v) for k, v in named.items()}
+        )
+        if "raised" in answer:
+            raise as_exception(answer)
+        return values.unpack(answer["value"], end.resolve)
+
+
+class _Candidate(Peer):
+    def __init__(self, channel: int, namespace: dict[str, Any]):
+        super().__init__(channel)
+        self._namespace = namespace
+        self._callbacks: dict[int, _Callback] = {}
+
+    def pack(self, value: object) -> values.Tree:
+        """A value for the other end; what is not plain is named by a number."""
+        return values.pack(value, lambda thing: ["h", self.keep(thing), type(thing).__name__])
+
+    def resolve(self, tree: list[Any]) -> object:
+        """An object of ours, a function of the test's, or a built-in that both ends have."""
+        if tree[0] == "o":
+            return self.kept(tree[1])
+        if tree[0] == "n":
+            return getattr(builtins, tree[1])
+        return self._callbacks.setdefault(tree[1], _Callback(self, tree[1]))
+
+    def serve(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Does what the test's code asks, and says what came of it."""
+        if request["do"] == "name":
+            name = request["on"][0]
+            found = _defines(self._namespace, name) and type(self._namespace[name]) is not types.ModuleType
+            return {"value": self.pack(self._namespace[name])} if found else {"missing": True}
+        try:
+            operands = [values.unpack(tree, self.resolve) for tree in request["on"]]
+            named = {name: values.unpack(tree, self.resolve) for name, tree in request["named"].items()}
+            result = _VERBS[request["do"]](*operands, **named)
+            answer: dict[str, Any] = {"value": self.pack(result)}
+            if result is None and request["do"] == "call":  # it worked in place
+                places = {**dict(enumerate(operands[1:])), **named}
+                changed = {key: thing for key, thing in places.items() if type(thing) in IN_PLACE}
+                answer["after"] = [[key, self.pack(thing)] for key, thing in changed.items()]
+            return answer
+        except Gone:
+            raise
+        except BaseException as error:  # the program's, whatever it is: it crosses
+            return raised(error)
+
+
+def tester(source: str, channel: int) -> int:
+    """The test's end of a talk: runs its code, and says whether it came to its end."""
+    return testing.run(source, channel)

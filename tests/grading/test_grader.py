@@ -1,0 +1,121 @@
+"""Grading from Python: what the documentation shows, order, bounded memory, errors."""
+
+import ast
+import threading
+from itertools import count, islice
+
+import pytest
+
+import openklear.grading
+from openklear.errors import DataError, VerifierError
+from openklear.grading import Grader, Settings, grade_rows
+from openklear.grading import grader as module
+from openklear.types import Outcome
+
+TWO = Settings(workers=2, code_seconds=1.0)
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(TWO) as made:
+        yield made
+
+
+def test_the_documented_example_holds():
+    example = ast.parse(openklear.grading.__doc__.partition("\n\n")[2])
+    rows = [
+        {"id": 1, "reference": "2", "completion": "The answer is 2."},
+        {"id": 2, "reference": "2", "completion": "3"},
+    ]
+    seen = []
+
+    class Note(ast.NodeTransformer):
+        """Every expression whose value the example shows is noted."""
+
+        def visit_Expr(self, node):
+            return ast.copy_location(ast.Expr(ast.Call(ast.Name("note", ast.Load()), [node.value], [])), node)
+
+    tree = ast.fix_missing_locations(Note().visit(example))
+    exec(compile(tree, "example", "exec"), {"rows": rows, "note": seen.append})
+    assert seen[:2] == [True, 1]
+    assert [value[0] for value in seen[2:]] == ["correct", "incorrect"]
+
+
+def test_single_answers(grader):
+    assert grader.math("1/2", r"<think>7</think>\boxed{0.5}").correct
+    assert grader.math("7", r"so 7</think> it is \boxed{7}", prompt_tail="<think>\n").correct
+    assert grader.math("7", r"<think>\boxed{7}").reason == "no answer after the reasoning"
+
+
+def test_single_programs_stand_as_they_are(grader):
+    """Fences and tags in a program's own strings are its own affair."""
+    program = 'text = """\n```\n</think>\n```\n"""\nprint(len(text))'
+    verdict = grader.code(program, [{"stdin": "", "stdout": "18"}])
+    assert (verdict.outcome, verdict.passed, verdict.total) == (Outcome.CORRECT, 1, 1)
+    assert verdict.extracted == program
+    verdict = grader.code("print(1)", [{"stdin": "", "stdout": "1"}, {"stdin": "", "stdout": "2"}])
+    assert (verdict.reason, verdict.passed) == ("test 2 of 2: wrong output", 1)
+
+
+def test_calls_and_asserts(grader):
+    program = "def add(a, b): return a + b"
+    assert grader.code(program, [{"call": "add", "args": [1, 2], "expected": 3}]).correct
+    assert not grader.code(program, [{"call": "add", "args": [1, 2], "expected": 4}]).correct
+    assert grader.code(program, ["assert add(1, 2) == 3", "assert add('a', 'b') == 'ab'"]).correct
+
+
+def test_checkers(grader):
+    tests = [{"stdin": "", "stdout": "1.0 2"}]
+    assert not grader.code("print('1.0000001 2')", tests).correct
+    assert grader.code("print('1.0000001 2')", tests, checker="float:1e-3").correct
+
+
+def test_tests_that_are_none_are_an_error(grader):
+    with pytest.raises(DataError, match="tests is empty"):
+        grader.code("print(1)", [])
+
+
+def test_any_thread_may_ask(grader):
+    found = {}
+
+    def ask(n):
+        found[n] = grader.math(str(n), rf"\boxed{{{n + n % 2}}}").correct
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: n % 2 == 0 for n in range(40)}
+
+
+def test_rows_come_back_in_order_with_their_fields():
+    rows = [{"id": n, "reference": str(n), "completion": str(n + n % 3), "z": {"n": n}} for n in range(3000)]
+    rows[5] = {"id": 5, "completion": "x"}
+    found = list(grade_rows(iter(rows), "math", TWO))
+    assert [row["id"] for row in found] == list(range(3000))
+    assert [row["verdict"] == "correct" for row in found] == [n % 3 == 0 and n != 5 for n in range(3000)]
+    assert found[5]["verdict"] == "unscorable"
+    assert found[5]["reason"].startswith("malformed row: reference is missing")
+    assert found[7]["z"] == {"n": 7}
+
+
+def test_a_stream_is_read_as_far_as_it_is_graded():
+    read = count()
+    rows = ({"reference": str(n), "completion": "0"} for n in iter(read.__next__, None))
+    found = grade_rows(rows, "math", TWO)
+    assert [row["reference"] for row in islice(found, 3)] == ["0", "1", "2"]
+    assert next(read) <= module._IN_FLIGHT * module.BATCH_ROWS["math"] + 1
+    found.close()
+
+
+def test_a_batch_ends_by_characters_too(monkeypatch):
+    monkeypatch.setattr(module, "BATCH_CHARACTERS", 100)
+    works = [module.prepare({"reference": "1", "completion": "x" * 60}, "math") for _ in range(5)]
+    assert [len(batch) for batch in module._batches(works, 1000)] == [2, 2, 1]
+
+
+def test_errors_of_the_judge_reach_the_reader():
+    """The level demanded is not to be had: no rows come back, nothing hangs."""
+    with pytest.raises((VerifierError, ValueError)):
+        list(grade_rows([{"program": "", "tests": ["assert 1"]}], "code", Settings(isolation="walls of steel")))
