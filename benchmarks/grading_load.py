@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grading_rows import Item, item
+from grading_rows import TRACE, Item, item
 
 CODE_SECONDS = 0.5
 """Loops cost this much CPU each."""
@@ -87,12 +87,21 @@ class Server:
                 said: dict[str, Any] = json.loads(answer.read())
             finally:
                 connection.close()
-            if answer.status == 503:
-                time.sleep(float(answer.headers.get("Retry-After", "1")))
-            elif answer.status != 200:
-                raise SystemExit(f"row {one.row['id']}: the server answers {answer.status}: {said}")
-            else:
+            if answer.status == 200:
                 return said
+            if answer.status != 503:
+                return {"verdict": f"HTTP {answer.status}", "reason": said.get("error")}
+            time.sleep(float(answer.headers.get("Retry-After", "1")))
+
+    def health(self) -> dict[str, Any]:
+        """What it says of itself."""
+        connection = http.client.HTTPConnection(self.host, timeout=60)
+        try:
+            connection.request("GET", "/health")
+            said: dict[str, Any] = json.loads(connection.getresponse().read())
+            return said
+        finally:
+            connection.close()
 
     def family(self) -> list[int]:
         """The server and everything below it."""
@@ -303,11 +312,13 @@ def server_killed(server: Server, clients: int) -> dict[str, Any]:
     return {"processes": len(family), "left": len(left), "seconds until all were gone": time.monotonic() - died}
 
 
-def faults(report: dict[str, Any]) -> list[str]:
+def faults(report: dict[str, Any], gradings: int) -> list[str]:
     """What does not hold."""
     first, second, third = report["load"], report["workers killed"], report["server killed"]
     found = [f"wrong verdict: {one}" for one in (*first["wrong"], *second["wrong"])]
     found += [f"grown: {name} {first['first and last third'][name]}" for name in first["grown"]]
+    found += [] if first["gradings"] == gradings else [f"{first['gradings']} of {gradings} rows were graded"]
+    found += ["an answer was executed"] if Path(TRACE).exists() else []
     found += ["connections broke under load"] if first["broken connections"] + second["broken connections"] else []
     found += [] if second["server goes on"] else ["the server did not outlive its workers"]
     found += [f"{third['left']} processes outlived the server"] if third["left"] else []
@@ -325,14 +336,18 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="openklear-load-") as scratch:
         server = Server(options.workers, scratch)
         try:
+            said = server.health()
             report = {
+                "isolation": said["isolation"],
+                "workers": said["workers"],
+                "cores": len(os.sched_getaffinity(0)),
                 "load": measured_load(server, options.gradings, options.clients),
                 "workers killed": with_workers_killed(server, options.gradings // 20, options.kills, options.clients),
                 "server killed": server_killed(server, options.clients),
             }
         finally:
             server.process.kill()
-        report["faults"] = faults(report)
+        report["faults"] = faults(report, options.gradings)
     print(json.dumps(report, indent=2, default=str))
     if not options.json:
         print("\n".join(report["faults"]) or "all verdicts right, nothing grew, nothing was left")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 HOSTILE_EVERY = 20
+TRACE = "/tmp/openklear-load-was-here"
+"""What an answer that is executed leaves."""
 
 HOSTILE_PROGRAMS = {
     "loop": "while True: pass",
@@ -31,7 +33,7 @@ HOSTILE_ANSWERS = {
     "long": "1+" * 40_000 + "1",
     "deep": "(" * 5000 + "1" + ")" * 5000,
     "digits": "7" * 100_000,
-    "code": "__import__('os').system('touch /tmp/openklear-load-was-here')",
+    "code": f"__import__('os').system('touch {TRACE}')",
     "braces": r"\frac{" * 3000,
 }
 

@@ -18,7 +18,9 @@ from openklear.judging import open_judge
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Verifiers
 from openklear.stages import stages
-from openklear.types import Attempt, Outcome, Problem, Test
+from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test
+from openklear.verifiers.isolation import Boxes
+from openklear.verifiers.pool import WorkerLost
 
 MINI = Path(__file__).parent / "e2e" / "mini.toml"
 CODE = Problem("c", ({"role": "user", "content": "double"},), "code", tests=(Test("1\n", "2\n"), Test("2\n", "4\n")))
@@ -86,7 +88,7 @@ def test_a_server_runs_the_programs(tmp_path, said):
     half = DOUBLE.replace("* 2", "+ 1")
     with sandbox() as url:
         settings = Verifiers(graders={"code": url})
-        with open_judge(settings, tmp_path / "verdicts.jsonl") as judge:
+        with open_judge(settings, tmp_path / "verdicts.jsonl", DOMAINS) as judge:
             whole, part = judge.judge([Attempt(CODE, DOUBLE), Attempt(CODE, half)])
             (early,) = judge.judge([Attempt(CODE, half.replace("+ 1", "+ 7"))], stop_early=True)
             with pytest.raises(VerifierError, match="do not run in boxes of this machine"):
@@ -101,7 +103,7 @@ def test_verdicts_of_boxes_are_not_those_of_a_server(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     with sandbox() as url:
         for graders in ({}, {"code": url}, {}):
-            with open_judge(Verifiers(graders=graders), path) as judge:
+            with open_judge(Verifiers(graders=graders), path, DOMAINS) as judge:
                 assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
     assert len(path.read_text().splitlines()) == 2
     assert len(Sandbox.asked) == 2
@@ -109,7 +111,7 @@ def test_verdicts_of_boxes_are_not_those_of_a_server(tmp_path):
 
 def test_a_function_of_the_users_own_is_named_and_no_box_is_started(tmp_path, said, own):
     graders = {"code": f"{own.stem}:grade"}
-    with open_judge(Verifiers(graders=graders), tmp_path / "verdicts.jsonl") as judge:
+    with open_judge(Verifiers(graders=graders), tmp_path / "verdicts.jsonl", DOMAINS) as judge:
         assert judge.judge([Attempt(CODE, "anything")])[0].correct
     assert said == [f"code is graded by {own.stem}:grade, in worker processes without walls"]
 
@@ -128,3 +130,13 @@ def test_only_the_phase_that_uses_it_depends_on_a_reward_function(own):
     reward = [f'rl.phase.code.reward={{type="custom", function="{own.stem}:reward"}}']
     found = {stage.name: stage for stage in stages(load_recipe(MINI, reward))}
     assert {name for name, stage in found.items() if stage.files.get("reward") == own} == {"rl-code"}
+
+
+def test_walls_are_demanded_only_where_programs_run(tmp_path, monkeypatch):
+    def denied(self, level):
+        raise WorkerLost("unshare: Operation not permitted")
+
+    monkeypatch.setattr(Boxes, "_start_at", denied)
+    open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math"}).close()
+    with pytest.raises(VerifierError, match="minimum_isolation is 'namespaces'"):
+        open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math", "code"})

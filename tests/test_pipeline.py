@@ -139,7 +139,7 @@ ALL = {s.name for s in stages(small_recipe())}
         ("verifiers.code_seconds", 1.0, ALL - {"world", "base"}),
         ("checkpoints.keep_best", True, AFTER_SFT | {"sft"}),
         ("verifiers.workers", 1, {"report"}),
-        ("verifiers.minimum_isolation", "namespaces", {"report"}),
+        ("verifiers.minimum_isolation", "bubblewrap", {"report"}),
         ("checkpoints.keep_last", 3, {"report"}),
         ("checkpoints.keep_rollouts", 3, {"report"}),
     ],

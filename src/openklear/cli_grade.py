@@ -163,17 +163,12 @@ def serve(
         raise typer.Exit(1)
 
 
-def _settings(workers: int | None, **given: Any) -> Settings:
-    """Settings with what was given; UsageError for an unknown isolation."""
+def _settings(workers: int | None, isolation: str | None = None, **given: Any) -> Settings:
+    """Settings with what was given; UsageError where it cannot be."""
     from openklear.grading import Settings
-    from openklear.verifiers.isolation import LEVELS
 
-    level = given.pop("isolation", None)
-    if level is not None:
-        if level not in LEVELS:
-            raise UsageError(f"--isolation {level}: known, weakest first: {', '.join(LEVELS)}")
-        given["isolation"] = level
-    return Settings(**given) if workers is None else Settings(workers=workers, **given)
+    optional: dict[str, Any] = {"workers": workers, "isolation": isolation}
+    return Settings(**{name: value for name, value in optional.items() if value is not None}, **given)
 
 
 def _grade(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
 from openklear import progress
 from openklear.recipe.schema import Verifiers
+from openklear.types import Domain
 from openklear.verifiers.judge import Limits, LocalJudge
 
 
-def open_judge(settings: Verifiers, journal: Path) -> LocalJudge:
+def open_judge(settings: Verifiers, journal: Path | None, domains: Collection[Domain]) -> LocalJudge:
     """A judge with the recipe's limits and graders; verdicts that a killed run left in `journal` are read back.
 
-    Raises VerifierError where the host has less isolation than `minimum_isolation`. Close it, or use it in a `with`.
+    Close it, or use it in a `with`. Raises VerifierError where `domains`, what it will be asked about, hold programs
+    and the host has less isolation than `minimum_isolation`.
     """
     limits = Limits(
         settings.workers,
@@ -26,13 +29,24 @@ def open_judge(settings: Verifiers, journal: Path) -> LocalJudge:
     )
     judge = LocalJudge(limits, journal=journal)
     for domain, name in limits.custom.items():
+        if domain not in domains:
+            continue
         _say_once(f"{domain} is graded by {name}, in worker processes without walls")
+    if "code" in domains:
+        try:
+            _say_walls(judge, limits)
+        except BaseException:
+            judge.close()
+            raise
+    return judge
+
+
+def _say_walls(judge: LocalJudge, limits: Limits) -> None:
     if limits.sandbox_url is not None:
         _say_once(f"programs run on the server {limits.sandbox_url}")
     elif "code" not in limits.custom:
         isolation = judge.isolation()
         _say_once(f"programs run under {isolation.level!r}: {isolation.description}")
-    return judge
 
 
 @cache

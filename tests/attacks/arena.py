@@ -34,6 +34,7 @@ class Arena:
         self.level, self._scratch, self._before = level, scratch, descendants()
         self.grader = CodeGrader(1, SECONDS, MEMORY_MB, level, level)
         self.complaints: list[str] = []
+        self.settling = SETTLING_SECONDS
         self.judged = 0
         for program in INNOCENT:
             self._judge(program)
@@ -74,7 +75,7 @@ class Arena:
 
     def _settled(self, wanted: int | None) -> int:
         """The number of the judge's processes, once it is `wanted` or does not change any more."""
-        patience, last, same = time.monotonic() + SETTLING_SECONDS, -1, 0
+        patience, last, same = time.monotonic() + self.settling, -1, 0
         while time.monotonic() < patience and last != wanted and (wanted is not None or same < 20):
             time.sleep(0.005)
             self._reap()
@@ -100,6 +101,7 @@ class Arena:
         self._expect(not (files := os.listdir(self._scratch)), "close", f"temporary files are left: {files}")
         groups = [path for place in cgroup._directories() for path in place.glob(f"openklear-{os.getpid()}-*")]
         self._expect(not groups, "close", f"cgroups are left: {groups}")
+        kernel._prctl(kernel._PR_SET_CHILD_SUBREAPER, 0, "PR_SET_CHILD_SUBREAPER")
 
 
 def _agrees(grade: Grade, attack: Attack) -> bool:

@@ -69,7 +69,6 @@ class Attack:
     plain: bool = False
     """May be run without walls on a host that matters."""
 
-
     def __str__(self) -> str:
         return self.name
 

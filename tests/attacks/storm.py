@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests import shared_data
-from tests.attacks import corpus, judges, walls
+from tests.attacks import corpus, crowds, judges, walls
 from tests.attacks.arena import Arena
 from tests.attacks.corpus import INNOCENT, Attack
 
@@ -37,7 +37,7 @@ def everything() -> list[Attack]:
     survey = shared_data.ROOT / "attacks" / "programs.json"
     if not survey.exists():
         print(f"the surveyed attacks are left out: {survey} is not there", file=sys.stderr)
-    return [*walls.ATTACKS, *judges.ATTACKS, *(corpus.surveyed(survey) if survey.exists() else [])]
+    return [*walls.ATTACKS, *crowds.ATTACKS, *judges.ATTACKS, *(corpus.surveyed(survey) if survey.exists() else [])]
 
 
 def leg(level: str, rounds: int, seed: int, only: str) -> int:

@@ -4,15 +4,15 @@ import subprocess
 import sys
 
 import pytest
+from tests import shared_data
+from tests.attacks import corpus, crowds, judges, storm, walls
+from tests.attacks.arena import Arena, descendants
+from tests.attacks.corpus import ADD, CALL_TESTS, HELD, INNOCENT, PRELUDE, SECRET
 
 from openklear.errors import VerifierError
 from openklear.verifiers import selftest
 from openklear.verifiers.isolation import LEVELS, Boxes
 from openklear.verifiers.pool import WorkerLost
-from tests import shared_data
-from tests.attacks import corpus, judges, storm, walls
-from tests.attacks.arena import Arena, descendants
-from tests.attacks.corpus import ADD, CALL_TESTS, HELD, INNOCENT, PRELUDE, SECRET
 
 WALLED = LEVELS[1:]
 SURVEY = corpus.surveyed(path) if (path := shared_data.ROOT / "attacks" / "programs.json").exists() else []
@@ -21,7 +21,7 @@ WAITING |= {"thread_bomb", "read_tests_from_disk", "call_stopped_in_the_call", "
 """They take a second or more to be stopped, by what no level has a part in: tried at one level here, at all in storm."""
 
 
-@pytest.fixture(scope="module", params=WALLED)
+@pytest.fixture(scope="module")
 def arena(request, tmp_path_factory):
     try:
         Boxes("rlimits", 2**28, request.param).start().close()
@@ -36,6 +36,18 @@ def arena(request, tmp_path_factory):
         assert made.complaints == []
 
 
+at_every_level = pytest.mark.parametrize("arena", WALLED, indirect=True)
+
+
+def levels_and(attacks, at):
+    return pytest.mark.parametrize(
+        ("arena", "attack"),
+        [(level, a) for level in WALLED for a in attacks if level in at(a)],
+        indirect=["arena"],
+        ids=str,
+    )
+
+
 def complaints_of(arena, attack):
     before = len(arena.complaints)
     arena.run(attack)
@@ -43,21 +55,33 @@ def complaints_of(arena, attack):
     return found
 
 
+@at_every_level
 def test_innocent_programs_pass(arena):
     assert arena.complaints == []
 
 
-@pytest.mark.parametrize("attack", [*walls.ATTACKS, *(a for a in SURVEY if a.tests == corpus.SUM_TESTS)], ids=str)
+@levels_and(
+    [*walls.ATTACKS, *crowds.ATTACKS, *(attack for attack in SURVEY if attack.tests == corpus.SUM_TESTS)],
+    lambda attack: WALLED[:1] if attack.name in WAITING else WALLED,
+)
 def test_walls_hold(arena, attack):
-    if attack.name in WAITING and arena.level != WALLED[0]:
-        pytest.skip("waits for a limit that is the same at every level")
     assert complaints_of(arena, attack) == []
 
 
-@pytest.mark.parametrize("attack", [*judges.ATTACKS, *(a for a in SURVEY if a.tests != corpus.SUM_TESTS)], ids=str)
+@pytest.mark.parametrize(
+    ("arena", "attack"),
+    [("rlimits", a) for a in crowds.ATTACKS + walls.ATTACKS if a.plain and a.name not in WAITING],
+    indirect=["arena"],
+    ids=str,
+)
+def test_what_needs_no_walls_holds_without_them(arena, attack):
+    assert complaints_of(arena, attack) == []
+
+
+@levels_and(
+    [*judges.ATTACKS, *(attack for attack in SURVEY if attack.tests != corpus.SUM_TESTS)], lambda attack: WALLED[-1:]
+)
 def test_the_judge_is_not_cheated(arena, attack):
-    if arena.level != WALLED[-1]:
-        pytest.skip("nothing of it hangs on the level")
     assert complaints_of(arena, attack) == []
 
 
@@ -66,15 +90,16 @@ def test_the_surveyed_attacks_are_there():
 
 
 def test_there_are_thirty_attacks_and_more_of_our_own():
-    assert len({attack.name for attack in (*walls.ATTACKS, *judges.ATTACKS)}) == len([*walls.ATTACKS, *judges.ATTACKS])
-    assert len(walls.ATTACKS) >= 30
+    names = [attack.name for attack in (*walls.ATTACKS, *crowds.ATTACKS, *judges.ATTACKS)]
+    assert len(set(names)) == len(names)
+    assert len([*walls.ATTACKS, *crowds.ATTACKS]) >= 30
     assert len(judges.ATTACKS) >= 30
 
 
 # What follows shows that attacks are attacks: without walls, and with the judges of the field, they succeed.
 
 
-@pytest.mark.parametrize("attack", [attack for attack in walls.ATTACKS if attack.control], ids=str)
+@pytest.mark.parametrize("attack", [attack for attack in (*walls.ATTACKS, *crowds.ATTACKS) if attack.control], ids=str)
 def test_attacks_succeed_where_there_is_no_wall(attack, tmp_path):
     done = subprocess.run(
         [sys.executable, "-P", "-c", attack.program],
@@ -101,7 +126,7 @@ def judge(program, tests):
     for test in tests:
         expected = test['expected']
         output = namespace['add'](*test['arguments'])
-        if output != expected: return False
+        if not output == expected: return False
     return True
 program, tests = json.load(sys.stdin)
 print('cheated' if judge(program, tests) else 'not cheated')
@@ -126,6 +151,7 @@ def test_cheats_get_full_marks_from_a_judge_that_runs_programs_in_itself(name):
     assert done.stdout == "cheated\n", done.stderr
 
 
+@at_every_level
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
@@ -142,7 +168,9 @@ def test_the_arena_complains(arena, broken, complaint):
     assert complaint in found[0]
 
 
-def test_the_arena_sees_processes_and_files_that_are_left(arena, tmp_path):
+@at_every_level
+def test_the_arena_sees_a_process_that_is_left(arena, monkeypatch):
+    monkeypatch.setattr(arena, "settling", 0.3)
     held = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         assert held.pid in descendants()
@@ -159,6 +187,7 @@ def test_storm():
     assert storm.main(["--rounds", "2", "--seed", "7"]) == 0
 
 
+@at_every_level
 def test_the_self_test_finds_all_that_a_level_promises(arena):
     findings = selftest.measure(arena.level)
     assert [one.name for one in findings] == [one.name for one in selftest.GUARANTEES]
@@ -171,5 +200,5 @@ def test_the_self_test_finds_what_is_open():
     for name in ("network", "files", "writes", "processes", "system calls", "shared memory"):
         assert not held[name].held
         assert not held[name].promised
-    assert all(one.held for one in held.values() if one.promised)
+    assert [(one.name, one.why) for one in held.values() if one.promised and not one.held] == []
     assert "server on this host" in held["network"].why

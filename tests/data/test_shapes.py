@@ -12,7 +12,7 @@ from openklear.data.readers import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_row
 from openklear.errors import DataError
-from openklear.types import Domain, Problem, Test
+from openklear.types import AnyTest, AssertTest, CallTest, Domain, Problem, Test
 
 ASK = {"role": "user", "content": "1+1?"}
 SAY = {"role": "assistant", "content": "2"}
@@ -91,6 +91,47 @@ def test_tests(tests: Any) -> None:
     assert kept({"prompt": "p", "tests": tests}, domain="code").problem.tests == (Test("1\n", "2\n"),)
 
 
+CALLS = (CallTest("f", "[1, [2]]", '{"a": null}'), CallTest("C.f", '{"x": 1}', "null"))
+
+
+@pytest.mark.parametrize(
+    ("tests", "meant"),
+    [
+        (["assert f(1) == 2", "check(f)"], (AssertTest("assert f(1) == 2"), AssertTest("check(f)"))),
+        (json.dumps(["assert f(1) == 2"]), (AssertTest("assert f(1) == 2"),)),
+        (
+            [
+                {"call": "f", "args": [1, [2]], "expected": {"a": None}},
+                {"call": "C.f", "args": {"x": 1}, "expected": None},
+            ],
+            CALLS,
+        ),
+        ([{"call": test.call, "args": test.args, "expected": test.expected} for test in CALLS], CALLS),
+        # As a data frame gives them: every object has all the fields.
+        (
+            [
+                {"stdin": "1", "stdout": "2", "call": None, "args": None, "expected": None, "code": None},
+                {"stdin": None, "stdout": None, "call": "f", "args": "[]", "expected": "1", "code": None},
+                {"stdin": None, "stdout": None, "call": None, "args": None, "expected": None, "code": "assert 1"},
+            ],
+            (Test("1", "2"), CallTest("f", "[]", "1"), AssertTest("assert 1")),
+        ),
+    ],
+)
+def test_tests_of_every_kind(tests: Any, meant: tuple[AnyTest, ...]) -> None:
+    assert kept({"prompt": "p", "tests": tests}, domain="code").problem.tests == meant
+
+
+def test_a_checker_is_known_or_refused_with_the_nearest() -> None:
+    row = {"prompt": "p", "tests": [{"input": "1", "output": "2"}]}
+    assert kept({**row, "checker": "float:1e-6"}, domain="code").problem.checker == "float:1e-6"
+    assert kept({**row, "checker": ""}, domain="code").problem.checker is None
+    message = error_of({**row, "checker": "unordred"}, domain="code")
+
+    assert 'no checker "unordred"; the nearest is "unordered"' in message
+    assert "checker is 5, but the name of a checker" in error_of({**row, "checker": 5}, domain="code")
+
+
 @pytest.mark.parametrize("tests", [None, "", []])
 def test_no_tests(tests: Any) -> None:
     assert kept({"prompt": "p", "tests": tests, "answer": None}).problem.tests == ()
@@ -140,6 +181,18 @@ def test_rows_that_say_nothing_are_dropped(raw: dict[str, Any], role: Role, reas
         ({"prompt": "p", "tests": {"input": []}}, "problems", "tests is {'input': []}, but a list"),
         ({"prompt": "p", "tests": [{"input": "1"}]}, "problems", "tests[0] is {'input': '1'}"),
         ({"prompt": "p", "tests": [{"input": 1, "output": 2}]}, "problems", "both strings"),
+        ({"prompt": "p", "tests": [" "]}, "problems", "tests[0] is ' '"),
+        ({"prompt": "p", "tests": [5]}, "problems", "or an assert string"),
+        ({"prompt": "p", "tests": [{"call": "f", "args": [1]}]}, "problems", "call, args and expected"),
+        ({"prompt": "p", "tests": [{"call": 5, "args": [], "expected": 1}]}, "problems", "tests[0].call is 5"),
+        ({"prompt": "p", "tests": [{"call": "f", "args": 5, "expected": 1}]}, "problems", "tests[0].args is 5"),
+        ({"prompt": "p", "tests": [{"call": "f", "args": "5", "expected": "1"}]}, "problems", "tests[0].args is '5'"),
+        (
+            {"prompt": "p", "tests": [{"call": "f", "args": "[]", "expected": 1}]},
+            "problems",
+            "but JSON text, like args",
+        ),
+        ({"prompt": "p", "tests": [{"call": "f", "args": "[]", "expected": "a"}]}, "problems", "expected is 'a'"),
     ],
 )
 def test_wrong_types(raw: dict[str, Any], role: Role, words: str) -> None:

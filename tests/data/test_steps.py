@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -224,6 +225,18 @@ def test_require_reference() -> None:
     ]
     assert kept_places(filters.require_reference, rows) == [0, 3]
     assert [d.reason for d in filters.require_reference(rows).dropped] == ["no reference answer", "no tests"]
+
+
+def test_require_reference_wants_a_checker_where_many_answers_are_right() -> None:
+    tests = (Test("1", "2"),)
+    plain = row("Print any permutation.", domain="code", tests=tests)
+    checked = Row(replace(plain.problem, checker="unordered"), "f:2")
+    said = Row(replace(plain.problem, checker="lines"), "f:3")
+    other = row("Print the first permutation.", domain="code", tests=tests)
+    mathematical = row("Give any solution.", answer="1")
+    rows = [plain, checked, said, other, mathematical]
+    assert kept_places(filters.require_reference, rows) == [1, 2, 3, 4]
+    assert [d.reason for d in filters.require_reference(rows).dropped] == ["many valid answers and no checker"]
 
 
 GRADED = [

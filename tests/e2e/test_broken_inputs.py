@@ -20,7 +20,7 @@ from openklear import cli, progress
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
 from openklear.numerics import set_up
-from openklear.verifiers.code import CodeGrader
+from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
 
 pytestmark = pytest.mark.slow
@@ -461,14 +461,14 @@ def test_a_second_process_on_a_run_directory(desk, capsys):
 
 
 def test_isolation_that_this_host_cannot_give(desk, capsys, monkeypatch):
-    start = CodeGrader._start_at
+    start = Boxes._start_at
 
     def denied(self, level):
-        if level == "namespaces":
+        if level != "rlimits":
             raise WorkerLost("unshare: Operation not permitted")
         return start(self, level)
 
-    monkeypatch.setattr(CodeGrader, "_start_at", denied)
+    monkeypatch.setattr(Boxes, "_start_at", denied)
     desk.set("verifiers.minimum_isolation=namespaces")
     code, said = told(capsys, desk.arguments())
     says = ("minimum_isolation", "unshare: Operation not permitted", 'minimum_isolation = "rlimits"')

@@ -55,10 +55,10 @@ def test_lines_that_are_no_rows_are_named_and_the_others_read(tmp_path):
     assert [read.where.rpartition(":")[2] for read in found] == ["1", "2", "3", "4", "5", "6"]
     assert [read.fault is None for read in found] == [True, False, False, False, False, True]
     said = [str(read.fault) for read in found]
-    assert "a.jsonl:2: not valid JSON" in said[1]
-    assert "a.jsonl:3: no JSON object" in said[2]
-    assert "not UTF-8" in said[3]
-    assert "a.jsonl:5: not readable JSON" in said[4]
+    assert said[1].startswith("not valid JSON at column")
+    assert said[2].startswith("no JSON object")
+    assert "is not UTF-8" in said[3]
+    assert said[4].startswith("not readable JSON")
     assert found[1].row == {"unreadable": '{"id":'}
     output = tmp_path / "b.jsonl"
     files.write(source, output, fields(6))

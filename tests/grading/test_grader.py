@@ -1,16 +1,22 @@
 """Grading from Python: what the documentation shows, order, bounded memory, errors."""
 
 import ast
+import os
+import signal
+import sys
 import threading
+from contextlib import suppress
 from itertools import count, islice
+from pathlib import Path
 
 import pytest
 
 import openklear.grading
-from openklear.errors import DataError, VerifierError
+from openklear.errors import DataError, UsageError, VerifierError
 from openklear.grading import Grader, Settings, grade_rows
 from openklear.grading import grader as module
 from openklear.types import Outcome
+from openklear.verifiers import isolation
 
 TWO = Settings(workers=2, code_seconds=1.0)
 
@@ -115,7 +121,38 @@ def test_a_batch_ends_by_characters_too(monkeypatch):
     assert [len(batch) for batch in module._batches(works, 1000)] == [2, 2, 1]
 
 
-def test_errors_of_the_judge_reach_the_reader():
-    """The level demanded is not to be had: no rows come back, nothing hangs."""
-    with pytest.raises((VerifierError, ValueError)):
-        list(grade_rows([{"program": "", "tests": ["assert 1"]}], "code", Settings(isolation="walls of steel")))
+@pytest.mark.parametrize("wrong", [{"workers": 0}, {"code_seconds": -1.0}, {"memory_mb": 0}, {"isolation": "steel"}])
+def test_settings_that_cannot_be(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        Settings(**wrong)
+
+
+def test_errors_of_the_judge_reach_the_reader(monkeypatch):
+    """Programs cannot run here at all: no rows come back, nothing hangs."""
+    monkeypatch.setattr(isolation, "_command", lambda *_: ["false"])
+    rows = [{"program": f"print({n})", "tests": [{"stdin": "", "stdout": ""}]} for n in range(500)]
+    with pytest.raises(VerifierError):
+        list(grade_rows(rows, "code", TWO))
+
+
+def children(pid):
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            found += [int(stat.parent.name)] if int(parent) == pid else []
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_killed_between_two_questions_does_not_shift_the_answers():
+    """Its parent once said "killed" to nobody's question, and every later answer was taken for the next one's."""
+    with Grader(Settings(workers=1)) as grader:
+        assert grader.math("x^2+4x+4", r"\boxed{(x+2)^2}").correct
+        (worker,) = grader.judge._math._pool.pids()
+        killed = children(worker)
+        assert killed, "mathematics has no second process any more"
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        answers = [grader.math(rf"x^2+{2 * n}x+{n * n}", rf"\boxed{{(x+{n + n % 2})^2}}").outcome for n in range(3, 11)]
+        assert answers == [Outcome.INCORRECT, Outcome.CORRECT] * 4

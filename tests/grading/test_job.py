@@ -1,5 +1,6 @@
 """A file graded, interrupted anywhere, gone on with, and never mixed up with another."""
 
+import gzip
 import json
 import os
 import signal
@@ -137,8 +138,11 @@ def test_a_file_that_we_did_not_make_is_not_replaced(made):
     made.output.write_text("dear diary\n")
     with pytest.raises(UsageError, match="--restart to replace it"):
         grade_file(made)
+    (made.output.parent / ".partial-b.jsonl").mkdir()  # of a run that was killed before it had done anything
+    with pytest.raises(UsageError, match="--restart to replace it"):
+        grade_file(made)
     assert made.output.read_text() == "dear diary\n"
-    assert left(made) == ["a.jsonl", "b.jsonl"]
+    assert grade_file(made, restart=True)["rows"] == 2500
 
 
 def test_all_bad_rows_are_named_before_any_is_graded(made, monkeypatch):
@@ -169,7 +173,7 @@ def test_bad_rows_can_be_skipped(made):
     assert [row["verdict"] for row in found] == ["correct", "unscorable", "correct", "incorrect", "unscorable"]
     assert found[1]["reason"].startswith("malformed row: reference is missing")
     assert found[4]["unreadable"] == "{oops"
-    assert "a.jsonl:5: not valid JSON" in found[4]["reason"]
+    assert found[4]["reason"].startswith("malformed row: not valid JSON at column 2")
     assert (summary["unscorable"], summary["share_correct"]) == (2, 2 / 3)
 
 
@@ -214,6 +218,14 @@ def test_an_empty_file(made):
     assert left(made) == ["a.jsonl"]
 
 
+def test_a_damaged_file(made, tmp_path):
+    source = tmp_path / "c.jsonl.gz"
+    source.write_bytes(gzip.compress(made.source.read_bytes())[:-50])
+    with pytest.raises(DataError, match="the gzip file is damaged"):
+        grade_file(replace(made, source=source))
+    assert left(made) == ["a.jsonl", "c.jsonl.gz"]
+
+
 def test_two_at_once(made):
     with lock(made.output.parent / ".partial-b.jsonl"), pytest.raises(RunLocked, match="in use by"):
         grade_file(made)
@@ -225,7 +237,7 @@ def test_two_at_once(made):
         ("test 3 of 16: timeout", "timeout"),
         ("test 1 of 1: ValueError: invalid literal", "ValueError"),
         ("wrong answer", "wrong answer"),
-        ("malformed row: tests is empty; give", "malformed row: tests is empty; give"),
+        ("malformed row: tests is empty; give every row one", "malformed row"),
     ],
 )
 def test_reasons_that_many_rows_share(reason, short):

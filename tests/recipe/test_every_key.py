@@ -35,7 +35,7 @@ from openklear.stage import StageContext
 from openklear.stages import stages
 from openklear.training import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
-from openklear.types import Attempt, Outcome, Problem, Test, Verdict
+from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test, Verdict
 from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
 
@@ -343,7 +343,7 @@ def load_recipe_text(workshop: Workshop, text: str) -> Recipe:
 
 def verdicts(limits: Verifiers, tmp_path: Path, *attempts: Attempt) -> tuple[list[Verdict], int]:
     """What the judge of a stage says, and how many processes it had for programs."""
-    with open_judge(limits, tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl") as judge:
+    with open_judge(limits, tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl", DOMAINS) as judge:
         return judge.judge(attempts), len(judge._code._pool.pids())
 
 

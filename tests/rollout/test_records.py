@@ -12,7 +12,17 @@ import pytest
 
 from openklear.errors import DataError
 from openklear.rollout.records import SCHEMA, Trained, read_rollouts, read_table, write_rollouts
-from openklear.types import Completion, FormatFault, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+from openklear.types import (
+    Completion,
+    FormatFault,
+    Outcome,
+    Problem,
+    Reward,
+    Rollout,
+    RolloutGroup,
+    StopReason,
+    Verdict,
+)
 
 
 def problem(name: str) -> Problem:

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from openklear.training.metrics import alarms, group_shares, mean_over_updates, rollout_metrics
-from openklear.types import Completion, FormatFault, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+from openklear.types import (
+    Completion,
+    FormatFault,
+    Outcome,
+    Problem,
+    Reward,
+    Rollout,
+    RolloutGroup,
+    StopReason,
+    Verdict,
+)
 
 PROBLEM = Problem("p", ({"role": "user", "content": "1+1"},), "math", answer="2")
 

@@ -10,9 +10,7 @@ import pytest
 from openklear.errors import DataError, VerifierError
 from openklear.types import Attempt, FormatFault, Outcome, Problem, StopReason, Test
 from openklear.verifiers import code as code_module
-from openklear.verifiers import isolation as isolation_module
 from openklear.verifiers.judge import Limits, LocalJudge
-from openklear.verifiers.pool import WorkerLost
 
 LIMITS = Limits(workers=2, math_seconds=2.0, code_seconds=0.5)
 MATH = Problem("m", ({"role": "user", "content": "half of one"},), "math", answer=r"\frac{1}{2}")
@@ -148,19 +146,6 @@ def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
             patch.setattr(judge._code, "grade", lambda *asked: lost)
             assert judge.judge([Attempt(CODE, DOUBLE)])[0].outcome is Outcome.UNSCORABLE
         assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
-
-
-def test_demanded_isolation_is_checked_at_once(monkeypatch):
-    start = isolation_module.Boxes._start_at
-
-    def only_rlimits(self, level):
-        if level != "rlimits":
-            raise WorkerLost("unshare: Operation not permitted")
-        return start(self, level)
-
-    monkeypatch.setattr(isolation_module.Boxes, "_start_at", only_rlimits)
-    with pytest.raises(VerifierError, match="minimum_isolation"):
-        LocalJudge(Limits(minimum_isolation="namespaces"))
 
 
 def test_isolation_speaks_plainly(judge):

@@ -1,7 +1,10 @@
+import asyncio
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,10 @@ def grader():
         (r"\pm 2", "2", False),
         ("p=5,q=2;p=7,q=2", "(5,2),(7,2)", True),
         ("p=5,q=2;p=7,q=2", "(5,2),(2,7)", False),
+        ("x=1, y=2", "y=2, x=1", True),
+        ("x=1, y=2", "1, 2", True),
+        ("x=1, y=2", "2, 1", None),
+        ("x=1, x=2", "2, 1", True),
         # names and relations
         ("x=5", "5", True),
         ("2=x", "x=2", True),
@@ -179,6 +186,14 @@ def test_the_exact_path_is_symmetric():
         assert decide(left, left) is True
         for right in SYMMETRIC:
             assert decide(left, right) is decide(right, left), (left, right)
+
+
+def test_sets_in_sets_are_compared_within_a_budget():
+    inner = r"\{" + ", ".join(f"x+{i}" for i in range(20)) + r"\}"
+    outer = r"\{" + ", ".join([inner] * 12) + r"\}"
+    assert over_limit(outer) is None
+    assert decide(inner, inner.replace("x+0", "x+20")) is False
+    assert decide(outer, outer.replace("x+0,", "x+0+0,")) is None
 
 
 def test_a_reference_beyond_the_limits_equals_itself_alone():
@@ -279,6 +294,29 @@ def test_a_reference_that_hangs_is_unscorable(grader):
     grade = grader.grade(SLOW, "5x")
     assert grade.outcome is Outcome.UNSCORABLE
     assert "timeout" in grade.reason
+
+
+def _graded(grader, sender):
+    sender.send([grader.grade("x+1", other).outcome for other in ("1+x", "x-\\frac{3}{7}") * 8])
+
+
+def test_threads_an_event_loop_and_a_fork_share_a_grader(grader):
+    expected = [Outcome.CORRECT, Outcome.INCORRECT] * 8
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_graded, args=(grader, sender))
+    with ThreadPoolExecutor(4) as threads:
+        answers = [threads.submit(grader.grade, "x+1", other) for other in ("1+x", "x-\\frac{3}{7}") * 8]
+        child.start()
+        assert [answer.result().outcome for answer in answers] == expected
+    assert receiver.poll(60)
+    assert receiver.recv() == expected
+    child.join()
+
+    async def ask():
+        return await asyncio.gather(*(asyncio.to_thread(grader.grade, "x+1", "1+x") for _ in range(4)))
+
+    assert {grade.outcome for grade in asyncio.run(ask())} == {Outcome.CORRECT}
 
 
 _HOLDER = """

@@ -149,3 +149,9 @@ def test_a_symbol_is_not_large_for_itself():
         parse("e^{-x^9}")
     with pytest.raises(Unknown):
         parse("2^{x^9}")
+
+
+def test_exact_arithmetic_is_bounded_in_its_sum():
+    assert parse("10000!/9999! + 1") == 10_001
+    with pytest.raises(Unknown, match="work"):
+        parse("10000!/9999!+" * 200 + "1")

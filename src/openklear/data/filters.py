@@ -55,7 +55,9 @@ def _no_reference(row: Row) -> tuple[str, str] | None:
     if not row.problem.tests:
         return "no tests", ""
     statement = "\n".join(message["content"] for message in row.problem.prompt)
-    return ("many valid answers and no checker", "") if row.problem.checker is None and needs_checker(statement) else None
+    return (
+        ("many valid answers and no checker", "") if row.problem.checker is None and needs_checker(statement) else None
+    )
 
 
 def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:

@@ -62,6 +62,8 @@ def run(context: StageContext) -> None:
     funnel = Funnel()
     datasets = curate(recipe, paths, context.directory / "verdicts.jsonl", funnel)
     require_rows(recipe, datasets, funnel)
+    asked = {row.problem.domain for rows in datasets.values() for row in rows}
+    open_judge(recipe.verifiers, None, asked).close()  # walls that are not to be had are told now, not after training
     with whole_directory(context.directory / "data") as directory:
         write(directory, datasets, funnel)
     progress.say(table(funnel))
@@ -206,7 +208,7 @@ def _grade(recipe: Recipe, journal: Path, attempts: Sequence[Attempt]) -> list[V
     """Verdicts of the recipe's judge; those that a killed run left in the journal are not made again."""
     with (
         progress.task("prepare: grading", len(attempts), "demonstrations") as advance,
-        open_judge(recipe.verifiers, journal) as judge,
+        open_judge(recipe.verifiers, journal, {attempt.problem.domain for attempt in attempts}) as judge,
     ):
         verdicts: list[Verdict] = []
         for start in range(0, len(attempts), GRADED_AT_ONCE):

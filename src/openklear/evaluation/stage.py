@@ -48,7 +48,8 @@ def run(context: StageContext) -> None:
     if dropped:
         progress.say(f"{context.name}: {len(dropped)} held-out problems have too long a prompt; see dropped.json")
     with ExitStack() as stack:
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl"))
+        domains = {encoded.problem.domain for encoded in problems}
+        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         collector = Collector(loaded, sampler, judge, recipe.seed)
         groups = [group for part in _parts(context, collector, problems) for group in part]

@@ -26,7 +26,7 @@ _TYPES = {"verdict": pa.string(), "reason": pa.string(), "passed": pa.int64(), "
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A row, or the line that should have been one, with what is wrong with it."""
+    """A row, or the line that should have been one, with what is wrong with it (without the place)."""
 
     where: str
     row: dict[str, Any]
@@ -60,17 +60,15 @@ def read(path: Path) -> Iterator[Read]:
 
 def _read_jsonl(path: Path) -> Iterator[Read]:
     for number, line in json_lines(path):
-        fault: DataError | None = None
+        where, fault = f"{path}:{number}", "no JSON object; write one object a line"
         try:
             value = parse_line(line, path, number)
         except DataError as error:
-            value, fault = None, error
+            value, fault = None, str(error).removeprefix(f"{where}: ")
         if isinstance(value, dict):
-            yield Read(f"{path}:{number}", value)
-            continue
-        fault = fault or DataError(f"{path}:{number}: no JSON object; write one object a line")
-        text = line.decode("utf-8", "replace").strip()
-        yield Read(f"{path}:{number}", {"unreadable": text}, fault)
+            yield Read(where, value)
+        else:
+            yield Read(where, {"unreadable": line.decode("utf-8", "replace").strip()}, DataError(fault))
 
 
 def _read_parquet(path: Path) -> Iterator[Read]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from openklear.errors import DataError
+from openklear.errors import DataError, UsageError
 from openklear.grading.rows import graded, malformed, to_attempt, verdict_fields
 from openklear.types import Attempt, Domain, Verdict
-from openklear.verifiers.isolation import Isolation
+from openklear.verifiers.custom import function
+from openklear.verifiers.isolation import LEVELS, Isolation
 from openklear.verifiers.judge import Limits, LocalJudge
 
 BATCH_ROWS: dict[Domain, int] = {"math": 1024, "code": 64}
@@ -42,6 +43,14 @@ class Settings:
     checkers: tuple[str, ...] = ()
     """Checkers of the user's own (`module:function`) that rows may name. They run in this process."""
 
+    def __post_init__(self) -> None:
+        """UsageError for numbers that are not above 0, and for an unknown isolation."""
+        for name in ("workers", "math_seconds", "code_seconds", "memory_mb"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.isolation not in LEVELS:
+            raise UsageError(f"isolation {self.isolation!r} is unknown; weakest first: {', '.join(LEVELS)}")
+
     def limits(self) -> Limits:
         """The same for the judge."""
         return Limits(
@@ -58,8 +67,10 @@ class Grader:
     """Grades single answers and programs; any thread may call. Use it in a `with`, or `close` it."""
 
     def __init__(self, settings: Settings | None = None):
-        """VerifierError where the isolation that `settings` demand is not to be had here."""
+        """VerifierError where the isolation that `settings` demand is not to be had, UsageError for a checker."""
         self.settings = settings or Settings()
+        for name in self.settings.checkers:
+            function(name)
         self.judge = LocalJudge(self.settings.limits(), remember=False)
 
     def math(self, reference: str, completion: str, *, prompt_tail: str = "") -> Verdict:

@@ -68,11 +68,15 @@ def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
     _check_paths(job)
     parts, record = job.parts(), _summary_path(job.output)
     work = job.output.with_name(f".partial-{job.output.name}")
-    if job.output.exists() and not work.exists() and not restart:
+    if job.output.exists() and not restart and not (work / "job.json").exists():
         return _finished(job.output, record, parts)
     with disk_errors(work), lock(work):
         if not _fits(work, parts, restart):
-            rows = _check_rows(job, work)
+            try:
+                rows = _check_rows(job)
+            except BaseException:  # an interrupt too: nothing was done that could be gone on with
+                remove(work)
+                raise
             remove(work / "verdicts.jsonl")
             write_json(work / "job.json", {"parts": parts, "rows": rows})
         rows = read_json(work / "job.json")["rows"]
@@ -132,7 +136,7 @@ def _fits(work: Path, parts: dict[str, Any], restart: bool) -> bool:
     return not changed
 
 
-def _check_rows(job: Job, work: Path) -> int:
+def _check_rows(job: Job) -> int:
     """Looks at every row before any is graded; the number of rows. DataError lists all that cannot be graded."""
     faults: list[str] = []
     bad = rows = 0
@@ -147,10 +151,9 @@ def _check_rows(job: Job, work: Path) -> int:
             except DataError as error:
                 bad += 1
                 if len(faults) < _SHOWN_FAULTS:
-                    faults.append(str(error) if found.fault is not None else f"{found.where}: {error}")
+                    faults.append(f"{found.where}: {error}")
     if rows and not (bad and not job.skip_bad):
         return rows
-    remove(work)
     if not rows:
         raise DataError(f"{job.source}: the file holds no rows; there is nothing to grade")
     more = f"\n... and {bad - len(faults):,} more" if bad > len(faults) else ""
@@ -238,9 +241,9 @@ def _summary(job: Job, journal: Path, isolation: str, done: int, seconds: float)
 
 
 def short_reason(reason: str) -> str:
-    """A reason that many rows share: without the number of the test, and of an error only its name."""
+    """A reason that many rows share: without the number of the test, and up to its first colon."""
     what = reason.partition(": ")[2] if reason.startswith("test ") else reason
-    return what if what.startswith("malformed row") else what.partition(":")[0]
+    return what.partition(":")[0]
 
 
 def _publish(job: Job, work: Path, record: dict[str, Any]) -> None:

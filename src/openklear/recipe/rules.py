@@ -93,7 +93,7 @@ def verifiers(table: Verifiers) -> Iterator[Broken]:
         elif domain == "math" and is_address(grader):
             text = "a server runs programs, which mathematics has none of; name a module:function or an entry point"
             yield Broken(("graders", domain), text)
-    if "code" in table.graders and table.minimum_isolation != "rlimits":
+    if "code" in table.graders and table.minimum_isolation != type(table).model_fields["minimum_isolation"].default:
         text = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
         yield Broken(("minimum_isolation",), text)
 

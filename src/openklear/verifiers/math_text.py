@@ -58,7 +58,7 @@ TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}
 _SPACES = re.compile(r"\s+")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def normalise(text: str) -> str:
     """One spelling for what only looks different: delimiters, spaces, kinds of \\frac, pi, a last full stop."""
     text = _SPACES.sub(" ", text.strip())

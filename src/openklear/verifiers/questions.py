@@ -26,7 +26,7 @@ class Limits:
     math_seconds: float = 5.0
     code_seconds: float = 2.0
     code_memory_mb: int = 256
-    minimum_isolation: str = "rlimits"
+    minimum_isolation: str = "namespaces"
     sandbox_url: str | None = None
     """A SandboxFusion server that runs the programs instead of boxes on this machine."""
     custom: Mapping[Domain, str] = field(default_factory=dict)
@@ -86,8 +86,12 @@ class Questions:
             return Verdict(Outcome.UNSCORABLE, refusal, total=question.total, format_fault=fault)
         if question.plain is not None:
             return Work(question, attempt.text, fault, _key(question, attempt.text))
-        extract = extract_answer if attempt.problem.domain == "math" else extract_program
-        extracted = answer if attempt.exact or answer is None else extract(answer)
+        if attempt.exact or answer is None:
+            extracted = answer
+        elif attempt.problem.domain == "math":
+            extracted = extract_answer(answer, attempt.problem.answer)
+        else:
+            extracted = extract_program(answer)
         if not extracted:
             reason = "no answer after the reasoning" if answer is None else "no answer found"
             return Verdict(Outcome.INCORRECT, reason, total=question.total, format_fault=fault)

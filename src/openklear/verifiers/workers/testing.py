@@ -7,6 +7,7 @@ an operator never carries a value of the test's to the program: `f(x) - 0.5` wou
 
 from __future__ import annotations
 
+import ast
 import builtins
 import types
 from collections.abc import Callable
@@ -61,7 +62,7 @@ class Handle:
         return self is other
 
     def __hash__(self) -> int:
-        return id(self)
+        return int(object.__getattribute__(self, "_number"))  # the same in every run, unlike an address
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise TypeError("objects of the program cannot be copied here")
@@ -102,6 +103,13 @@ class Tester(Peer):
         """The program was asked for more than a function that it has."""
         self.failed = ""
         """Why the test has failed already, whatever its code catches."""
+
+    def hear(self) -> dict[str, Any]:
+        """As any end does; words that are none end the test, or a program could make it look broken."""
+        try:
+            return super().hear()
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise self.end("it broke the talk") from error
 
     def named(self, name: str) -> Any:
         """What the program calls so. KeyError where it has no such name."""
@@ -191,43 +199,47 @@ class Tester(Peer):
 
 
 class _Names(dict[str, Any]):
-    """The test's globals; a name that is not there, and no built-in, is the program's, or the prelude's."""
+    """The test's globals; a name that is not there, and no built-in, is the program's.
 
-    def __init__(self, end: Tester):
-        super().__init__(prelude.MODULES, __name__="test", __builtins__=builtins)
+    Of the prelude only modules are at hand, where nothing but their attributes is used: any other name may be what is
+    tested, and would pass by itself (`gcd`, `add`, `copy`).
+    """
+
+    def __init__(self, end: Tester, tree: ast.Module):
+        bases = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        alone = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in bases}
+        modules = {name: module for name, module in prelude.MODULES.items() if name not in alone}
+        super().__init__(modules, __name__="test", __builtins__=builtins)
         self._end = end
 
     def __missing__(self, name: str) -> Any:
         if hasattr(builtins, name):
             raise KeyError(name)
-        try:
-            return self._end.named(name)
-        except KeyError:
-            return prelude.NAMES[name]
+        return self._end.named(name)
 
 
 def run(source: str, channel: int) -> int:
     """Runs a test. The first message holds the nonce of the verdict, which is the last message.
 
-    {"verdict": nonce, "passed": True} is said only after the code came to its end. Else `error` says why not,
-    `cannot` that the fault is the test's, and `involved` whether the program had a part in it.
+    {"verdict": nonce, "passed": True} is said only after the code came to its end. Else `error` says why not, and
+    `involved` whether the program had a part in it.
     """
     end = Tester(channel)
     nonce = end.hear()["nonce"]
     child.fresh_main()
     verdict: dict[str, Any] = {"verdict": nonce, "passed": False}
     try:
-        exec(compile(source, "test.py", "exec", dont_inherit=True), _Names(end))
+        names = _Names(end, ast.parse(source))
+        exec(compile(source, "test.py", "exec", dont_inherit=True), names)
         verdict["passed"] = not end.failed
     except AssertionError:
         verdict["assertion"] = True
     except CannotCross as error:
-        verdict["cannot"] = True
         verdict["error"] = str(error)
     except BaseException as error:  # the code of a test may raise anything; none of it is a pass
         verdict["error"] = f"{type(error).__name__}: {error}"[:_SHOWN]
     verdict["involved"] = end.involved
     if end.failed:
-        verdict |= {"error": end.failed, "involved": True, "cannot": False}
+        verdict |= {"error": end.failed, "involved": True}
     end.say(verdict)
     return 0

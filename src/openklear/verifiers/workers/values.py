@@ -13,10 +13,10 @@ habit: programs return a Counter where {} is expected, and in Python the two are
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
+from json import dumps, loads
 from typing import Any
 
 MAX_DEPTH = 100
@@ -26,7 +26,7 @@ _MAX_COLLISIONS = 100
 """Elements of a set, or keys, that may share a hash. A program could make a million that do, and each look-up slow."""
 
 Tree = Any
-"""What `json` makes of a packed value."""
+"""What JSON makes of a packed value."""
 Refer = Callable[[object], Tree]
 """Makes an array of an object that is not plain, or raises."""
 Resolve = Callable[[list[Any]], object]
@@ -136,7 +136,7 @@ def _calm(items: list[Any]) -> list[Any]:
 
 def to_text(tree: Tree) -> str:
     """The JSON text of a tree."""
-    return json.dumps(tree, separators=(",", ":"))
+    return dumps(tree, separators=(",", ":"))
 
 
 def from_text(text: str) -> Tree:
@@ -144,6 +144,6 @@ def from_text(text: str) -> Tree:
     if len(text) > MAX_CHARACTERS or text.count(",") > 3 * MAX_NODES or text.count("[") > MAX_NODES:
         raise ValueError("too big")
     try:
-        return json.loads(text)
+        return loads(text)
     except RecursionError as error:
         raise ValueError("nested too deep") from error
