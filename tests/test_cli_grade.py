@@ -78,6 +78,14 @@ def test_json_is_one_document(capsys, tmp_path):
     assert "no such file" in json.loads(out)["error"]
 
 
+def test_a_program_cannot_command_the_terminal(capsys, tmp_path):
+    program = "import sys\nsys.stderr.write('\\x1b[2Jgone')\nsys.exit(1)"
+    source = put(tmp_path / "a.jsonl", [{"program": program, "tests": [{"stdin": "", "stdout": ""}]}])
+    _, out, err = run(capsys, "code", source)
+    assert "\x1b" not in out + err
+    assert "1 incorrect: \\x1b[2Jgone" in out
+
+
 def test_unscorable_rows_are_said_aloud(capsys, tmp_path):
     source = put(tmp_path / "a.jsonl", [{"id": 4}])
     code, out, _ = run(capsys, "math", source, "--skip-bad")

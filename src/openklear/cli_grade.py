@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -190,7 +191,8 @@ def _grade(
     if piped_out and as_json:
         raise UsageError("--json prints the summary to stdout; give --output a file")
     progress.quiet(as_json)
-    with tempfile.TemporaryDirectory(prefix="openklear-grade-") as scratch:
+    piped = piped_in or piped_out
+    with tempfile.TemporaryDirectory(prefix="openklear-grade-") if piped else nullcontext("") as scratch:
         source = file
         if piped_in:
             source = Path(scratch, "stdin.jsonl")
@@ -219,7 +221,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['rows']:,} rows: {summary['correct']:,} correct, {summary['incorrect']:,} incorrect, "
         f"{summary['unscorable']:,} unscorable; {share} (n = {scorable:,})"
     ]
-    lines += [f"  {one['rows']:,} {one['verdict']}: {one['reason']}" for one in summary["reasons"]]
+    lines += [f"  {one['rows']:,} {one['verdict']}: {_printable(one['reason'])}" for one in summary["reasons"]]
     if summary["unscorable"]:
         lines.append(
             f"{summary['unscorable']:,} rows are unscorable: they are no wrong answers and are left out of the share"
@@ -228,3 +230,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if now:
         lines.append(f"{now:,} rows graded in {seconds:.1f} s, {now / max(seconds, 1e-9):,.1f} rows/s")
     return lines
+
+
+def _printable(text: str) -> str:
+    """A program's words must not command the terminal: control characters are shown, not sent."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

@@ -194,8 +194,11 @@ class StrictJudge:
 
     asked: list[str]
 
-    def __init__(self, settings: Any, journal: Path) -> None:
-        StrictJudge.asked = []
+    def __init__(self, settings: Any, journal: Path | None, domains: object) -> None:
+        if journal is not None:  # without one it is only asked whether it could judge
+            StrictJudge.asked = []
+
+    def close(self) -> None: ...
 
     def __enter__(self) -> StrictJudge:
         return self

@@ -103,3 +103,18 @@ def test_damaged_files_are_said_to_be(tmp_path, name):
     path.write_bytes(b"PAR1 nothing" if name.endswith("parquet") else gzip.compress(b'{"id": 1}\n' * 1000)[:-20])
     with pytest.raises(DataError, match=r"a\.(parquet|jsonl)"):
         list(files.read(path))
+
+
+def test_a_row_group_is_not_held_as_a_whole(tmp_path):
+    """Files are often one row group, however big."""
+    path, text = tmp_path / "a.parquet", "".join(chr(33 + (n * n) % 90) for n in range(6000))
+    rows = 8 * files.BATCH_ROWS
+    table = pa.table({"reference": ["1"] * rows, "completion": [f"{n}{text}" for n in range(rows)]})
+    pq.write_table(table, path, row_group_size=rows, use_dictionary=False, compression="none")
+    del table
+    before = pa.total_allocated_bytes()
+    found = files.read(path)
+    for _ in range(3 * files.BATCH_ROWS):
+        next(found)
+    assert pa.total_allocated_bytes() - before < path.stat().st_size / 3
+    found.close()

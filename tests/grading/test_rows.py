@@ -54,6 +54,7 @@ def test_a_program_is_graded_as_it_stands_and_a_completion_is_not():
         ("math", {"reference": "5", "completion": 5}, ["completion is 5, but a string"]),
         ("math", {"reference": "5", "completion": "x", "prompt_tail": 1}, ["prompt_tail is 1"]),
         ("math", {}, ["the row has no fields"]),
+        ("math", dict.fromkeys(map(str, range(999))), ["10, 11, ...)"]),
         ("code", {"tests": ["assert 1"]}, ["program or completion is missing"]),
         ("code", {"program": "x", "completion": "y", "tests": ["assert 1"]}, ["both program and completion"]),
         ("code", {"program": "x"}, ["tests is missing"]),

@@ -115,6 +115,7 @@ def _output_of(grader, program):
         ("import sys\nwhile True: sys.stderr.write('x' * 10**6)", "too much output"),
         ("import ctypes; ctypes.string_at(0)", "killed by SIGSEGV"),
         ("import os; os.abort()", "killed by SIGABRT"),
+        ("import os; os.kill(os.getpid(), 40)", "killed by signal 40"),
         ("import sys\nsys.stdout.buffer.write(bytes(range(256)))", "wrong output"),
     ],
 )

@@ -211,7 +211,10 @@ NODE = (
         ),
         ("def f(): return {1, 2}, {'a': (1, [2])}", "a, b = f()\nassert a == {2, 1} and b == {'a': (1, [2])}"),
         (NODE, "r = Node(1)\nr.left = Node(2)\nr.left.right = make(3)\nassert depth(r) == 3 and r.left.v == 2"),
-        (NODE, "r = Node(1)\nassert isinstance(r, Node) and not isinstance(r, Stack) and not isinstance(5, Node)"),
+        (
+            NODE,
+            "r = Node(1)\nr._end = 7\nassert r._end == 7 and isinstance(r, Node) and not isinstance(r, Stack) and not isinstance(5, Node)",
+        ),
         (
             NODE,
             "r = Node(1)\nr.left = r\nassert r.left is r and r.left == r and r != Node(1) and r in {r} and r and len(r) == 1",
@@ -364,6 +367,13 @@ BABBLE = "import os, struct\nwhile True:\n    os.write(3, struct.pack('>I', 2) +
 def test_a_program_cannot_make_a_test_unable_to_run(grader, program, code):
     grade = grader.grade(program, (AssertTest(code),))
     assert grade.outcome is Outcome.INCORRECT, grade
+
+
+def test_reasons_hold_no_addresses(grader):
+    program = "def f(): raise ValueError(object())"
+    for code in ("assert f() == 1", "for n in [1]: assert f() == n"):
+        grade = grader.grade(program, (AssertTest(code),))
+        assert grade.reason == "test 1 of 1: ValueError: <object object at 0x...>"
 
 
 def test_kinds_may_be_mixed(grader):

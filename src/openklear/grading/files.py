@@ -85,7 +85,8 @@ def _read_parquet(path: Path) -> Iterator[Read]:
 
 def _parquet(path: Path) -> Any:
     try:
-        return pq.ParquetFile(path)
+        # without these two a whole row group is held, and many files are one row group
+        return pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}; write or download it again") from error
 

@@ -58,16 +58,20 @@ class Settings:
             math_seconds=self.math_seconds,
             code_seconds=self.code_seconds,
             code_memory_mb=self.memory_mb,
-            minimum_isolation=_DEFAULT.minimum_isolation if self.sandbox_url else self.isolation,
+            minimum_isolation=self.isolation,
             sandbox_url=self.sandbox_url,
         )
 
 
 class Grader:
-    """Grades single answers and programs; any thread may call. Use it in a `with`, or `close` it."""
+    """Grades single answers and programs; any thread may call. Use it in a `with`, or `close` it.
+
+    Workers start with the first question. VerifierError where programs are asked for and the isolation that the
+    settings demand is not to be had here.
+    """
 
     def __init__(self, settings: Settings | None = None):
-        """VerifierError where the isolation that `settings` demand is not to be had, UsageError for a checker."""
+        """UsageError where a checker cannot be loaded."""
         self.settings = settings or Settings()
         for name in self.settings.checkers:
             function(name)

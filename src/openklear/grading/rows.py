@@ -32,6 +32,7 @@ _OTHER_NAMES = {
 }
 """What other projects call a field: a row that lacks the field is told to rename."""
 _MOST_SHOWN = 60
+_MOST_NAMES = 12
 
 
 def to_attempt(row: Mapping[str, Any], kind: Domain, checkers: Collection[str] = ()) -> Attempt:
@@ -120,7 +121,8 @@ def _missing(row: Mapping[str, Any], *names: str) -> DataError:
     if any(name in row for name in names):
         what = f"{wanted} is empty"
     else:
-        what = f"{wanted} is missing (the row has {', '.join(map(str, row)) or 'no fields'})"
+        has = [*map(str, list(row)[:_MOST_NAMES]), *(["..."] if len(row) > _MOST_NAMES else [])]
+        what = f"{wanted} is missing (the row has {', '.join(has) or 'no fields'})"
     for name in names:
         near = [other for other in _OTHER_NAMES[name] if other in row] or get_close_matches(name, map(str, row), n=1)
         near = [other for other in near if other not in INPUT_FIELDS]

@@ -153,7 +153,8 @@ class CodeGrader:
             for role, source, seconds in sides
         )
         with self._pool.session() as box, self._testers.session() as other:
-            return relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
+            found = relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
+        return found if isinstance(found, BrokenTest) else _stable(found)
 
     def _finding(self, task: _Task, result: dict[str, Any], how: Checker, nonce: str) -> Finding:
         """What a process's end, and what it left, say of a test."""
@@ -189,7 +190,7 @@ class CodeGrader:
         if result["cpu"] > self._seconds or -code == signal.SIGXCPU:
             return "timeout"
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {_signal_name(-code)}"
         error = _stable(result["error"])
         if code == child.COMPILE_ERROR:
             return error or "does not compile"
@@ -250,6 +251,13 @@ def _summary(found: Sequence[Finding], total: int) -> Grade:
         why = f"test {failures[0][0]} of {total} cannot run: {failures[0][1]}"
         return Grade(Outcome.UNSCORABLE, why[:_SHOWN], passed, total)
     return Grade(Outcome.CORRECT, "", passed, total)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _stable(error: str) -> str:

@@ -15,7 +15,7 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "",
         ),
         (r"(?<!\\)\\f?boxed(?![a-zA-Z])", ""),  # a box in the answer: math-verify would take it alone
-        (r"(?<!\\)\\[()\[\]$]|\$", ""),  # not the line break of a matrix before a bracket
+        (r"(?<!\\)\\[()\[\]$]|[$\u00a3\u20ac]", ""),  # not the line break of a matrix before a bracket
         (r",\s*\\!\s*|\{,\}", ","),
         (r"(?<!\\)\\!", ""),
         (r"(?<!\\)\\[,;: ]|~|\\quad(?![a-zA-Z])|\\qquad(?![a-zA-Z])|[\u00a0\u2009\u202f]", " "),
@@ -50,6 +50,15 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(\\frac\s*\{[^{}]*\})\s*(\d)(?!\d)", r"\1{\2}"),
     )
 )
+_SCALES = {
+    "dozen": r" \cdot 12",
+    "hundred": r" \cdot 100",
+    "thousand": r" \cdot 1000",
+    "million": r" \cdot 10^{6}",
+    "billion": r" \cdot 10^{9}",
+    "trillion": r" \cdot 10^{12}",
+}
+_SCALE = re.compile(r"(?<=\d)\s?(?:\\text\s?\{\s?)?(" + "|".join(_SCALES) + r")\s?\}?(?![a-zA-Z])")
 _NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$")
 _WRAPPED = re.compile(r"^\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}$")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
@@ -68,6 +77,8 @@ def normalise(text: str) -> str:
         return ""
     if _TRIGONOMETRY.search(text):
         text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
+    if "llion" in text or "thousand" in text or "hundred" in text or "dozen" in text:
+        text = _SCALE.sub(lambda match: _SCALES[match.group(1)], text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     text = text.strip().rstrip(".").strip()

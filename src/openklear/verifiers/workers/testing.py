@@ -35,12 +35,11 @@ class CannotCross(BaseException):
 class Handle:
     """A stand-in for an object of the program's."""
 
-    __slots__ = ("_end", "_kind", "_number")
+    __slots__ = ("_openklear_end", "_openklear_number")  # all other names are the object's own
 
-    def __init__(self, end: Tester, number: int, kind: str):
-        object.__setattr__(self, "_end", end)
-        object.__setattr__(self, "_number", number)
-        object.__setattr__(self, "_kind", kind)
+    def __init__(self, end: Tester, number: int):
+        object.__setattr__(self, "_openklear_end", end)
+        object.__setattr__(self, "_openklear_number", number)
 
     def __call__(self, *arguments: object, **named: object) -> Any:
         """Calls the program's object."""
@@ -62,14 +61,14 @@ class Handle:
         return self is other
 
     def __hash__(self) -> int:
-        return int(object.__getattribute__(self, "_number"))  # the same in every run, unlike an address
+        return int(object.__getattribute__(self, "_openklear_number"))  # the same in every run, unlike an address
 
     def __reduce_ex__(self, protocol: object) -> Any:
         raise TypeError("objects of the program cannot be copied here")
 
 
 def _ask(handle: Handle, verb: str, *operands: object, **named: object) -> Any:
-    end: Tester = object.__getattribute__(handle, "_end")
+    end: Tester = object.__getattribute__(handle, "_openklear_end")
     return end.use(verb, [handle, *operands], named)
 
 
@@ -146,7 +145,7 @@ class Tester(Peer):
 
     def _refer(self, thing: object) -> list[Any]:
         if type(thing) is Handle:
-            return ["o", object.__getattribute__(thing, "_number")]
+            return ["o", object.__getattribute__(thing, "_openklear_number")]
         name = getattr(thing, "__name__", None)
         if type(name) is str and getattr(builtins, name, None) is thing:
             return ["n", name]
@@ -165,7 +164,7 @@ class Tester(Peer):
             return self.kept(tree[1])
         if tree[0] != "h" or type(tree[1]) is not int:
             raise ValueError("no object")
-        return self._handles.setdefault(tree[1], Handle(self, tree[1], str(tree[2])))
+        return self._handles.setdefault(tree[1], Handle(self, tree[1]))
 
     def _exception(self, answer: dict[str, Any]) -> BaseException:
         error = as_exception(answer)
