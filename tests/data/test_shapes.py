@@ -129,6 +129,8 @@ def test_a_checker_is_known_or_refused_with_the_nearest() -> None:
     message = error_of({**row, "checker": "unordred"}, domain="code")
 
     assert 'no checker "unordred"; the nearest is "unordered"' in message
+    for name in ("os:system", "my.module:check"):
+        assert "is code, which no row may choose" in error_of({**row, "checker": name}, domain="code")
     assert "checker is 5, but the name of a checker" in error_of({**row, "checker": 5}, domain="code")
 
 

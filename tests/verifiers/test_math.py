@@ -136,6 +136,8 @@ def grader():
         ("5", "5 m", None),
         ("6", "5 m", False),
         ("10_2", "2", False),
+        ("5%", "5\\ ", False),
+        ("5", "5\\ ", True),
         ("5", "5 million", False),
         ("1500000", "1.5 million dollars", True),
         ("24", r"2 \text{ dozen}", True),

@@ -204,6 +204,11 @@ def _checker(raw: Mapping[str, Any], where: str) -> str | None:
         return None
     if not isinstance(name, str):
         raise _wrong("checker", name, "the name of a checker", where)
+    if ":" in name and not name.startswith("float:"):
+        raise DataError(
+            f"{where}: checker {name!r} is code, which no row may choose by itself; name one of ours, or grade this "
+            "domain by a function of your own (verifiers.graders in the recipe)"
+        )
     try:
         checker(name)
     except UsageError as error:

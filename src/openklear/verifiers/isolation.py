@@ -88,8 +88,9 @@ def demand(level: Level, minimum: str, why_not: str) -> None:
         raise VerifierError(
             f"programs would run under {level!r} only, but minimum_isolation is {minimum!r} ({why_not}). "
             "Run on Linux with unprivileged user namespaces allowed (sysctl kernel.unprivileged_userns_clone=1, or "
-            'kernel.apparmor_restrict_unprivileged_userns=0), or set [verifiers] minimum_isolation = "rlimits" where '
-            "the programs are trusted or this machine is expendable. `openklear doctor sandbox` says more."
+            "kernel.apparmor_restrict_unprivileged_userns=0), or allow less by name where the programs "
+            'are trusted or this machine is expendable: minimum_isolation = "rlimits" under [verifiers] of a recipe, '
+            "`--isolation rlimits` of a command. `openklear doctor sandbox` says more."
         )
 
 

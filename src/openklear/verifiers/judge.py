@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from openklear.errors import VerifierError
-from openklear.types import AnyTest, Attempt, Outcome, Verdict
+from openklear.types import DOMAINS, AnyTest, Attempt, Outcome, Verdict
 from openklear.verifiers.code import CodeGrader, Grade
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.isolation import Isolation
@@ -62,7 +62,9 @@ class LocalJudge:
         self._journal = Journal(journal)
         self._math = MathGrader(limits.workers, limits.math_seconds)
         self._code: ProgramGrader = _program_grader(limits)
-        self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="judge")
+        self._threads = {  # apart, so that answers do not wait behind programs that loop
+            domain: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{domain}") for domain in DOMAINS
+        }
 
     def isolation(self) -> Isolation:
         """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
@@ -102,7 +104,7 @@ class LocalJudge:
 
     def start(self, work: Work, stop_early: bool) -> Future[Verdict]:
         """Grades on a thread of the judge."""
-        return self._threads.submit(self._grade, work, stop_early)
+        return self._threads[work.question.problem.domain].submit(self._grade, work, stop_early)
 
     def _grade(self, work: Work, stop_early: bool) -> Verdict:
         start = time.monotonic()
@@ -130,7 +132,8 @@ class LocalJudge:
 
     def close(self) -> None:
         """Ends all workers; again is harmless."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in self._threads.values():
+            threads.shutdown(wait=False, cancel_futures=True)
         self._math.close()
         self._code.close()
         for grader in self._custom.values():

@@ -73,8 +73,8 @@ def normalise(text: str) -> str:
     text = _SPACES.sub(" ", text.strip())
     if not _NEEDS_WORK.search(text):
         return text
-    if text == "\\":  # what stripping left of a space
-        return ""
+    if text.endswith("\\") and not text.endswith("\\\\"):  # what stripping left of a control space
+        text = text[:-1].rstrip()
     if _TRIGONOMETRY.search(text):
         text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
     if "llion" in text or "thousand" in text or "hundred" in text or "dozen" in text:
