@@ -82,7 +82,8 @@ def wants(name: str, body: str, **more: object) -> Attack:
 def leaves(name: str, plant: str, look: str, **more: object) -> Attack:
     """An attack that leaves something, and a second program that calls won() where it finds it."""
     then = PRELUDE + look + HELD
-    return Attack(name, PRELUDE + plant + HELD, "incorrect", reason="wrong output", then=then, **more)  # type: ignore[arg-type]
+    more = {"reason": "wrong output", "then": then} | more
+    return Attack(name, PRELUDE + plant + HELD, "incorrect", **more)  # type: ignore[arg-type]
 
 
 SUM = "a, b = map(int, input().split())\nprint(a + b)\n"

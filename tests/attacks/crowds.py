@@ -141,7 +141,6 @@ signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
 while True: time.sleep(10)
 """,
         "timeout",
-        plain=True,
     ),
     fails(
         "cpu_over_children",
@@ -151,7 +150,7 @@ while True: pass
 """,
         "timeout",
     ),
-    fails("exec_a_loop", "os.execv('/bin/sh', ['sh', '-c', 'while :; do :; done'])\n", "timeout", plain=True),
+    fails("exec_a_loop", "os.execv('/bin/sh', ['sh', '-c', 'while :; do :; done'])\n", "timeout"),
     wants(
         "preload_a_new_python",
         """\

@@ -87,7 +87,8 @@ def guess():
     for value in range(-20, 20):
         for text in (json.dumps(value), json.dumps({'value': value}), json.dumps(['value', value])):
             data = text.encode()
-            for whole in (data, data + b'\\n', struct.pack('<I', len(data)) + data, struct.pack('>I', len(data)) + data):
+            frames = [struct.pack(order + 'I', len(data)) + data for order in '<>']
+            for whole in (data, data + b'\\n', *frames):
                 for fd in range(3, 16):
                     try: os.write(fd, whole)
                     except OSError: pass
@@ -230,7 +231,12 @@ for name in ('eq', 'ne', 'lt', 'le', 'gt', 'ge', 'bool', 'contains', 'instancech
     setattr(Yes, f'__{name}__', lambda *a: True)
 def add(a, b): return Yes()
 """,
-    "stopped_in_the_call": "import os, signal\ndef add(a, b):\n    os.kill(os.getpid(), signal.SIGSTOP)\n    return 0\n",
+    "stopped_in_the_call": """
+import os, signal
+def add(a, b):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return 0
+""",
     "daemon_answers": """
 import os, time
 def add(a, b):

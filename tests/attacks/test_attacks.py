@@ -6,46 +6,25 @@ import sys
 import pytest
 from tests import shared_data
 from tests.attacks import corpus, crowds, judges, storm, walls
-from tests.attacks.arena import Arena, descendants
+from tests.attacks.arena import descendants
 from tests.attacks.corpus import ADD, CALL_TESTS, HELD, INNOCENT, PRELUDE, SECRET
 
-from openklear.errors import VerifierError
 from openklear.verifiers import selftest
-from openklear.verifiers.isolation import LEVELS, Boxes
-from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.isolation import LEVELS
 
 WALLED = LEVELS[1:]
 SURVEY = corpus.surveyed(path) if (path := shared_data.ROOT / "attacks" / "programs.json").exists() else []
-WAITING = {"sleep_in_pieces", "threads", "cpu_over_children", "exec_a_loop", "output_from_children", "sleep_forever"}
-WAITING |= {"thread_bomb", "read_tests_from_disk", "call_stopped_in_the_call", "assert_stopped_in_the_call"}
-"""They take a second or more to be stopped, by what no level has a part in: tried at one level here, at all in storm."""
-
-
-@pytest.fixture(scope="module")
-def arena(request, tmp_path_factory):
-    try:
-        Boxes("rlimits", 2**28, request.param).start().close()
-    except (WorkerLost, OSError, VerifierError) as error:
-        pytest.skip(f"this host does not give {request.param}: {error}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tempfile.tempdir", None)
-        patch.setenv(SECRET, "must not be seen")
-        made = Arena(request.param, tmp_path_factory.mktemp("attacks"))
-        yield made
-        made.close()
-        assert made.complaints == []
+WALL_ATTACKS = [*walls.ATTACKS, *crowds.ATTACKS, *(attack for attack in SURVEY if attack.tests == corpus.SUM_TESTS)]
+JUDGE_ATTACKS = [*judges.ATTACKS, *(attack for attack in SURVEY if attack.tests != corpus.SUM_TESTS)]
+WAITING = {
+    *("sleep_in_pieces", "threads", "cpu_over_children", "exec_a_loop", "output_from_children", "clone_bomb"),
+    *("bomb_at_exit", "memory_in_sockets", "sleep_forever", "thread_bomb", "read_tests_from_disk"),
+}
+"""They take a second or more to be stopped, by limits that no level has a part in. The storm tries them at all."""
 
 
 at_every_level = pytest.mark.parametrize("arena", WALLED, indirect=True)
-
-
-def levels_and(attacks, at):
-    return pytest.mark.parametrize(
-        ("arena", "attack"),
-        [(level, a) for level in WALLED for a in attacks if level in at(a)],
-        indirect=["arena"],
-        ids=str,
-    )
+at_one_level = pytest.mark.parametrize("arena", WALLED[:1], indirect=True)
 
 
 def complaints_of(arena, attack):
@@ -60,27 +39,20 @@ def test_innocent_programs_pass(arena):
     assert arena.complaints == []
 
 
-@levels_and(
-    [*walls.ATTACKS, *crowds.ATTACKS, *(attack for attack in SURVEY if attack.tests == corpus.SUM_TESTS)],
-    lambda attack: WALLED[:1] if attack.name in WAITING else WALLED,
-)
+@at_every_level
+@pytest.mark.parametrize("attack", [attack for attack in WALL_ATTACKS if attack.name not in WAITING], ids=str)
 def test_walls_hold(arena, attack):
     assert complaints_of(arena, attack) == []
 
 
-@pytest.mark.parametrize(
-    ("arena", "attack"),
-    [("rlimits", a) for a in crowds.ATTACKS + walls.ATTACKS if a.plain and a.name not in WAITING],
-    indirect=["arena"],
-    ids=str,
-)
-def test_what_needs_no_walls_holds_without_them(arena, attack):
+@at_one_level
+@pytest.mark.parametrize("attack", [attack for attack in WALL_ATTACKS if attack.name in WAITING], ids=str)
+def test_limits_hold(arena, attack):
     assert complaints_of(arena, attack) == []
 
 
-@levels_and(
-    [*judges.ATTACKS, *(attack for attack in SURVEY if attack.tests != corpus.SUM_TESTS)], lambda attack: WALLED[-1:]
-)
+@at_one_level
+@pytest.mark.parametrize("attack", JUDGE_ATTACKS, ids=str)
 def test_the_judge_is_not_cheated(arena, attack):
     assert complaints_of(arena, attack) == []
 

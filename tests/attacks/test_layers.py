@@ -146,7 +146,8 @@ version = landlock.restrict([base + "/seen", base + "/absent"], [base + "/owned"
 assert version == landlock.abi()
 print(json.dumps([
     tried(open, base + "/seen/file"), tried(open, base + "/seen/file", "w"), tried(os.unlink, base + "/seen/file"),
-    tried(open, base + "/owned/file", "w"), tried(os.mkdir, base + "/owned/new"), tried(os.unlink, base + "/owned/file"),
+    tried(open, base + "/owned/file", "w"), tried(os.mkdir, base + "/owned/new"),
+    tried(os.unlink, base + "/owned/file"),
     tried(open, base + "/hidden/file"), tried(os.listdir, base), tried(open, "/dev/null", "w"),
     tried(os.link, base + "/seen/file", base + "/owned/linked"), tried(os.symlink, "/", base + "/owned/symbolic"),
 ]))

@@ -132,7 +132,6 @@ for x, arm in ((298, 241), (321, 280), (323, 282), (304, 265), (300, 262), (310,
 call(0x40000000 + 39, 0x7fffffff)
 if platform.machine() == 'x86_64': won()
 """,
-        plain=True,
     ),
     wants(
         "device_nodes",
