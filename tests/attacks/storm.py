@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def everything() -> list[Attack]:
 
 def leg(level: str, rounds: int, seed: int, only: str) -> int:
     """One level as the user we are: a line a round, then one with everything that was wrong."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would hand on to ignore it
     attacks = [attack for attack in everything() if only in attack.name]
     draw, started = random.Random(seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="storm-") as directory:

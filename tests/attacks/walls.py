@@ -159,7 +159,7 @@ _FILES = [
         """\
 way = os.path.realpath(sys.base_prefix) + '/'
 files = ['/etc/passwd', '/etc/shadow', '/etc/hostname', '/tmp/../etc/passwd']
-for p in (*files, '/proc/1/root/etc/passwd', '/proc/1/cwd/etc/passwd'):
+for p in (*files, *(f'/proc/1/{n}/etc/passwd' for n in ('root', 'cwd'))):
     if succeeds(open, p): won()
 for p in ('/root', '/home', '/var', '/boot', '/opt', '/srv', '/run', '/sys', '/mnt'):
     if os.path.isdir(p) and succeeds(os.listdir, p):

@@ -1,6 +1,7 @@
 """Random answers in LaTeX, ways to write the same one differently, and hostile texts, for fuzz_math and the suite."""
 
 import random
+import re
 from collections.abc import Callable
 
 SYMBOLS = ("x", "y", "n", "a", r"\alpha", r"\theta", "x_1")
@@ -61,7 +62,7 @@ INNOCENT: dict[str, Callable[[str], str]] = {
     "quad": lambda text: rf"{text}\quad",
     "displaystyle": lambda text: rf"\displaystyle {text}",
     "display": lambda text: f"$${text}$$",
-    "geq": lambda text: text.replace(r"\geq", r"\ge"),
+    "geq": lambda text: re.sub(r"\\geq(?![a-zA-Z])", r"\\ge", text),
     "bmatrix": lambda text: text.replace("pmatrix", "bmatrix"),
 }
 """Ways of writing that change nothing."""

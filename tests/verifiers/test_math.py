@@ -137,6 +137,7 @@ def grader():
         ("6", "5 m", False),
         ("10_2", "2", False),
         ("5%", "5\\ ", False),
+        ("5", "5" + "%" * 4000, None),
         ("5", "5\\ ", True),
         ("5", "5 million", False),
         ("1500000", "1.5 million dollars", True),

@@ -229,7 +229,7 @@ def decide(reference: str, answer: str) -> bool | None:
         return squeeze(left) == squeeze(right)
     try:
         return _decide(left, right, Budget())
-    except Exhausted:
+    except (Exhausted, RecursionError):
         return None
 
 

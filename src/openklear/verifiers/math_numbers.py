@@ -28,7 +28,8 @@ class Number:
 def number(text: str) -> Number | None:
     """The exact value of a normalised integer, decimal, percentage, a/b or \\frac{a}{b}; None for anything else."""
     if text.endswith("%"):
-        inner = number(text[:-1].strip())
+        text = text[:-1].strip()
+        inner = None if text.endswith("%") else number(text)
         return None if inner is None else Number(inner.value / 100, inner.decimal)
     if GROUPED.match(text):
         text = text.replace(",", "").replace(" ", "")
