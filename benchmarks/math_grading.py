@@ -30,10 +30,10 @@ from math_verify import parse, verify
 from openklear.types import Outcome
 from openklear.verifiers.answers import extract_answer, join_boxes
 from openklear.verifiers.format import split_reasoning
-from openklear.verifiers.math import MathGrader
-from openklear.verifiers.math_exact import decide
-from openklear.verifiers.math_limits import over_limit
-from openklear.verifiers.math_values import TooLarge
+from openklear.verifiers.mathematics.exact import decide
+from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.mathematics.limits import over_limit
+from openklear.verifiers.mathematics.values import TooLarge
 
 DATA = Path(os.environ.get("OPENKLEAR_DATA", Path(__file__).parents[2] / "shared" / "data"))
 Pair = tuple[str, str]

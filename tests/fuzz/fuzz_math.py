@@ -20,10 +20,10 @@ from tests.fuzz.math_strategies import INNOCENT, answer, corrupted, hostile
 
 from openklear.types import Outcome
 from openklear.verifiers.answers import extract_answer, extract_boxed
-from openklear.verifiers.math import MathGrader
-from openklear.verifiers.math_exact import decide
-from openklear.verifiers.math_limits import over_limit
-from openklear.verifiers.math_values import TooLarge
+from openklear.verifiers.mathematics.exact import decide
+from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.mathematics.limits import over_limit
+from openklear.verifiers.mathematics.values import TooLarge
 
 SECONDS = 1.0
 """CPU seconds of the grader; a grade may take the worker twice that, its start, and a busy machine's share."""

@@ -196,12 +196,12 @@ def test_closed_ancestors():
         os.chmod(root, 0o755)
         if (way := launch._closed_ancestor(root)) is not None:
             pytest.skip(f"{way} is closed to others here")
-        inner = f"{root}/home/python/bin"
+        inner = f"{root}/house/python/bin"
         os.makedirs(inner)
-        for directory in (f"{root}/home", f"{root}/home/python"):
+        for directory in (f"{root}/house", f"{root}/house/python"):
             os.chmod(directory, 0o755)
         assert launch._closed_ancestor(inner) is None
-        os.chmod(f"{root}/home/python", 0o700)
-        os.chmod(f"{root}/home", 0o750)
-        assert launch._closed_ancestor(inner) == f"{root}/home"
-        assert launch._closed_ancestor(f"{root}/home") is None
+        os.chmod(f"{root}/house/python", 0o700)
+        os.chmod(f"{root}/house", 0o750)
+        assert launch._closed_ancestor(inner) == f"{root}/house"
+        assert launch._closed_ancestor(f"{root}/house") is None

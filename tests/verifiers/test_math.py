@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from openklear.types import Outcome
-from openklear.verifiers.math import MathGrader
-from openklear.verifiers.math_exact import decide
-from openklear.verifiers.math_limits import over_limit
-from openklear.verifiers.math_text import normalise
-from openklear.verifiers.math_values import TooLarge
+from openklear.verifiers.mathematics.exact import decide
+from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.mathematics.limits import over_limit
+from openklear.verifiers.mathematics.text import normalise
+from openklear.verifiers.mathematics.values import TooLarge
 
 SLOW = r"\prod_{k=1}^{9999} k^{k}"
 """Within the static limits, and more than math-verify gets done in any time a question has."""
@@ -41,7 +41,12 @@ def grader():
         ("1234567", "1,234,567", True),
         ("1234", r"1{,}234", True),
         ("12345678", r"12\,345\,678", True),
-        ("50", r"50\%", False),
+        ("50", r"50\%", True),
+        ("50", "50%", True),
+        ("12.5", r"12.5\%", True),
+        ("50", r"51\%", False),
+        (r"\frac{1}{2}", r"\frac{1}{2}\%", True),
+        ("5000", r"50\%", False),
         ("0.5", r"50\%", True),
         ("(1, 2)", "(1,2)", True),
         ("(1, 2)", "(2, 1)", False),
@@ -327,7 +332,7 @@ def test_threads_an_event_loop_and_a_fork_share_a_grader(grader):
 
 _HOLDER = """
 import sys
-from openklear.verifiers.math import MathGrader
+from openklear.verifiers.mathematics.grader import MathGrader
 grader = MathGrader(1, 61.0)
 grader.grade("x+1", "1+x")
 print(grader._pool.pids()[0], flush=True)

@@ -8,8 +8,8 @@ from tests.fuzz.fuzz_math import run, verdict
 from tests.fuzz.math_strategies import FLOODS, INNOCENT, answer
 
 from openklear.verifiers.answers import extract_answer, extract_boxed, join_boxes
-from openklear.verifiers.math_limits import over_limit
-from openklear.verifiers.math_text import normalise, split
+from openklear.verifiers.mathematics.limits import over_limit
+from openklear.verifiers.mathematics.text import normalise, split
 
 PIECES = st.lists(st.sampled_from(FLOODS) | st.text("0123456789x+-,./ ", max_size=4), max_size=25).map("".join)
 

@@ -13,7 +13,7 @@ from tests.shared_data import shared
 
 from openklear.types import Outcome
 from openklear.verifiers.answers import extract_answer
-from openklear.verifiers.math import MathGrader
+from openklear.verifiers.mathematics.grader import MathGrader
 from openklear.verifiers.workers import equivalence
 
 REVIEWED = Path(__file__).parent / "math_disagreements.json"

@@ -3,8 +3,8 @@ from fractions import Fraction
 
 import pytest
 
-from openklear.verifiers.math_parser import parse
-from openklear.verifiers.math_values import MAX_BITS, Approximate, TooLarge, Unknown, symbol
+from openklear.verifiers.mathematics.parser import parse
+from openklear.verifiers.mathematics.values import MAX_BITS, Approximate, TooLarge, Unknown, symbol
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
     "PYTHONHASHSEED": "0",  # sets of strings iterate alike in every run: verdicts are deterministic
     "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",  # else every thread maps 64 MiB, and RLIMIT_AS counts what is mapped
 }
 _OPTIONS = ("-s", "-S")
 """With -P these isolate the interpreter like -I, which would also ignore PYTHONHASHSEED."""

@@ -21,7 +21,7 @@ from openklear.verifiers.code import CodeGrader, Grade
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.isolation import Isolation
 from openklear.verifiers.journal import Journal
-from openklear.verifiers.math import MathGrader
+from openklear.verifiers.mathematics.grader import MathGrader
 from openklear.verifiers.questions import GRADER_VERSION, Limits, Question, Questions, Work
 
 __all__ = ["GRADER_VERSION", "Batch", "Limits", "LocalJudge"]

@@ -1,7 +1,7 @@
 r"""Is an answer equal to the reference? An exact path decides most pairs in microseconds; math-verify decides the rest.
 
-Before anything is parsed static limits turn monsters away (math_limits); exact comparison needs no other process
-(math_exact); what it leaves open goes to a worker process that the kernel kills after `seconds` of CPU time (6 times as
+Before anything is parsed static limits turn monsters away (`limits`); exact comparison needs no other process
+(`exact`); what it leaves open goes to a worker process that the kernel kills after `seconds` of CPU time (6 times as
 many of the clock). Nothing is ever evaluated as a program.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 
 from openklear.types import Outcome
 from openklear.verifiers.answers import join_boxes
-from openklear.verifiers.math_exact import decide
-from openklear.verifiers.math_limits import MAX_CHARACTERS, over_limit
-from openklear.verifiers.math_text import normalise, squeeze
-from openklear.verifiers.math_values import TooLarge
+from openklear.verifiers.mathematics.exact import decide
+from openklear.verifiers.mathematics.limits import MAX_CHARACTERS, over_limit
+from openklear.verifiers.mathematics.text import normalise, squeeze
+from openklear.verifiers.mathematics.values import TooLarge
 from openklear.verifiers.pool import Pool, Worker, WorkerLost, worker_command
 from openklear.verifiers.workers.equivalence import WALL_FACTOR
 

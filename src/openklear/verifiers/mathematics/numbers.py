@@ -45,6 +45,14 @@ def number(text: str) -> Number | None:
     return Number(Fraction(top, bottom), False) if bottom else None
 
 
+def is_percent_of(reference: str, answer: str) -> bool:
+    """To "what percent", 35% says what the reference 35 says: a unit that it lacks. (35 does not say 35%.)"""
+    if not answer.endswith("%") or "%" in reference:
+        return False
+    known, said = number(reference), number(answer[:-1].strip())
+    return known is not None and said is not None and known.value == said.value
+
+
 def same_number(left: Number, right: Number) -> bool | None:
     """Whether two numbers are one; None where a decimal may be a rounded form of the other."""
     if left.value == right.value:

@@ -1,11 +1,11 @@
-"""Recursive descent over the tokens of a LaTeX expression, to its value (see math_values)."""
+"""Recursive descent over the tokens of a LaTeX expression, to its value (see `values`)."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-from openklear.verifiers import math_values as values
-from openklear.verifiers.math_values import PI, TooLarge, Unknown, Value
+from openklear.verifiers.mathematics import values
+from openklear.verifiers.mathematics.values import PI, TooLarge, Unknown, Value
 
 _MAX_DEPTH = 100
 _MAX_WORK = 40_000

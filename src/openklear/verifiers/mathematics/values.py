@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from openklear.verifiers.math_limits import MAX_BOUND, MAX_EXPONENT, MAX_FACTORIAL
+from openklear.verifiers.mathematics.limits import MAX_BOUND, MAX_EXPONENT, MAX_FACTORIAL
 
 MAX_BITS = 1 << 17
 """Bits of an exact numerator or denominator; 10,000! has 118,458."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from openklear.verifiers.math_numbers import GROUPED, Number, number, same_number
-from openklear.verifiers.math_parser import parse
-from openklear.verifiers.math_rules import NAMED, RULES
-from openklear.verifiers.math_text import alternatives, measured, normalise, split, squeeze
-from openklear.verifiers.math_values import Approximate, TooLarge, Unknown, Value, approximate
+from openklear.verifiers.mathematics.numbers import GROUPED, Number, is_percent_of, number, same_number
+from openklear.verifiers.mathematics.parser import parse
+from openklear.verifiers.mathematics.rules import NAMED, RULES
+from openklear.verifiers.mathematics.text import alternatives, measured, normalise, split, squeeze
+from openklear.verifiers.mathematics.values import Approximate, TooLarge, Unknown, Value, approximate
 
 _MATCHED = 40
 """Members of sets whose every pair is compared; longer ones are compared where all members are plain numbers."""
@@ -219,6 +219,8 @@ def decide(reference: str, answer: str) -> bool | None:
 
     TooLarge where a value of the reference is beyond the limits, unless the answer is spelt the same.
     """
+    if is_percent_of(reference, answer):
+        return True
     plain = number(reference), number(answer)
     if plain[0] is not None and plain[1] is not None:  # most answers: no need to normalise
         return same_number(plain[0], plain[1])
@@ -236,6 +238,8 @@ def decide(reference: str, answer: str) -> bool | None:
 def _decide(left: str, right: str, budget: Budget) -> bool | None:
     """decide() of normalised texts."""
     budget.spend(len(left) + len(right))
+    if is_percent_of(left, right):
+        return True
     values = number(left), number(right)
     if values[0] is not None and values[1] is not None:
         return same_number(values[0], values[1])

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from openklear.verifiers.math_numbers import Number, number, same_number
-from openklear.verifiers.math_text import TEXT, measured, split, squeeze
+from openklear.verifiers.mathematics.numbers import Number, number, same_number
+from openklear.verifiers.mathematics.text import TEXT, measured, split, squeeze
 
 _BASED = re.compile(r"^\(?(\d+)\)?\s*_\s*\{?\s*(\d+)\s*\}?$")
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")

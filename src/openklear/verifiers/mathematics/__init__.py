@@ -1,0 +1,10 @@
+"""Is an answer equal to the reference? Decided here where that can be exact, by math-verify in a worker elsewhere.
+
+grader    the way of a question: spelling, limits, the exact path, math-verify
+limits    what is not parsed at all
+text      one spelling for what only looks different; parts of lists; units
+rules     corrections of our own, one function each
+exact     what can be said exactly and at once
+numbers   numerals as fractions
+parser, values   formulas as exact or bounded values, within a fixed budget
+"""
