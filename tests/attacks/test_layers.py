@@ -193,6 +193,12 @@ def cage():
     assert not made.path.exists()
 
 
+def joined(cage, code):
+    """A Python that enters the cage first, as a box does."""
+    join = f"open({str(cage.path / 'cgroup.procs')!r}, 'w').write('0')\n"
+    return [sys.executable, "-c", join + textwrap.dedent(code)]
+
+
 def test_a_cage_bounds_a_family(cage):
     code = """
     import os, time
@@ -203,20 +209,18 @@ def test_a_cage_bounds_a_family(cage):
         children.append(pid)
     print(sum(os.waitpid(pid, 0)[1] != 0 for pid in children))
     """
-    run_in = cage.command(
-        [sys.executable, "-c", "open('/proc/self/oom_score_adj', 'w').write('0')\n" + textwrap.dedent(code)]
-    )
-    done = subprocess.run(run_in, capture_output=True, text=True, timeout=60, check=False)
+    code = "open('/proc/self/oom_score_adj', 'w').write('0')\n" + textwrap.dedent(code)
+    done = subprocess.run(joined(cage, code), capture_output=True, text=True, timeout=60, check=False)
     assert cage.kills() >= 1
     assert done.returncode != 0 or int(done.stdout) >= 1
 
 
 def test_a_cage_takes_what_is_in_it_along(cage):
     code = "kept = bytearray(20 << 20)\nprint(flush=True)\ninput()"
-    inside = subprocess.Popen(cage.command([sys.executable, "-c", code]), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    inside = subprocess.Popen(joined(cage, code), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     inside.stdout.readline()
     added = subprocess.Popen(["sleep", "1000"])
-    cage.add(added.pid)
+    (cage.path / "cgroup.procs").write_text(str(added.pid))
     assert set(cage.pids()) == {inside.pid, added.pid}
     assert cage.used() > 10 << 20
     cage.remove()

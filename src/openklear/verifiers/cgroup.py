@@ -12,13 +12,12 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = "openklear-"
 _LIMIT = ("memory.max", "memory.limit_in_bytes")
 _SWAP = (("memory.swap.max", "0"), ("memory.swappiness", "0"))
-_JOIN = 'echo 0 > "$0" && exec "$@"'
 _REMOVE_SECONDS = 2.0
 
 _numbers = itertools.count()
@@ -30,14 +29,6 @@ class Cage:
     def __init__(self, path: Path, lock: int):
         """`lock` is the group's open directory, locked while we live, so that nobody takes it for a leftover."""
         self.path, self._lock = path, lock
-
-    def command(self, command: Sequence[str]) -> list[str]:
-        """The command such that it and all it ever starts are in the group: a shell joins it first."""
-        return ["/bin/sh", "-c", _JOIN, str(self.path / "cgroup.procs"), *command]
-
-    def add(self, pid: int) -> None:
-        """Moves a process into the group; its children stay where they are. OSError where it is gone."""
-        (self.path / "cgroup.procs").write_text(f"{pid}\n")
 
     def pids(self) -> list[int]:
         """The processes in the group."""
