@@ -33,6 +33,9 @@ def test_extract_boxed(text, expected):
     ("text", "expected"),
     [
         (r"The answer is 3, so \boxed{4}.", "4"),
+        (r"\boxed{-8", "-8"),  # never closed, and no other box is
+        (r"\boxed{\frac{1}{2}", r"\frac{1}{2}"),
+        (r"\boxed{" * 300, None),
         ("The answer is 42.", "42"),
         ("The answer is 42 because geometry proves it.", "42"),
         ("the answer is $\\frac{1}{2}$, since $x>3$.", r"\frac{1}{2}"),

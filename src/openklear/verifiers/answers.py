@@ -73,6 +73,8 @@ _WORD = re.compile(r"(?<![\\\w{])[^\W\d_]{3,}")
 _WORDS = re.compile(r"(?<![\\\w{])[^\W\d_]{2,}")
 _SENTENCE = re.compile(r"[^\x00-\x7f\W\d_]{4,}|[\u3001\u3002\uff0c]")
 """Letters in a row that are not Latin, or their punctuation: in Chinese no space says that a text is a sentence."""
+_OPENED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+"""A box that is never closed, where no other is: what it begins to hold is stated all the same."""
 _TAIL = 4096
 """Characters at the end of an answer without a box that are searched."""
 _SHORT = 40
@@ -89,7 +91,7 @@ def extract_answer(text: str, reference: str | None = None) -> str | None:
     boxed = extract_boxed(text)
     if boxed is not None:
         return boxed
-    tail = text[-_TAIL:].strip()
+    tail = _OPENED.sub("", text[-_TAIL:]).strip()
     if reference is not None and tail:
         if tail == reference.strip():
             return tail
