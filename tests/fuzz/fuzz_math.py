@@ -99,6 +99,8 @@ class Fuzzer:
         right = answer(self.random) if self.random.random() < 0.7 else corrupted(self.random, left)
         said = self.timed("exact", EXTRACTION, lambda: verdict(left, right), left, right)
         back = self.timed("exact", EXTRACTION, lambda: verdict(right, left), left, right)
+        if left.rstrip("}$ ").endswith("%") != right.rstrip("}$ ").endswith("%"):
+            back = said  # 35% answers the reference 35, and not the other way round
         if "large" not in (said, back) and said is not back:
             self.fail(f"{said} one way, {back} the other", left, right)
         if right.endswith("\\"):

@@ -208,6 +208,7 @@ def _same_matrix(left: str, right: str, budget: Budget) -> bool | None:
     return _in_order(entries[0], entries[1], budget)
 
 
+_DEGREES = re.compile(r"\\circ|\\degree|°")
 _NAMED_LAST = re.compile(r"^([^=,;]+)=\s*[a-zA-Z]$")
 _MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
 _RELATION = re.compile(r"[=<>]|\\(?:leq|geq|neq|approx|equiv|in|mid|to)(?![a-zA-Z])")
@@ -219,14 +220,14 @@ def decide(reference: str, answer: str) -> bool | None:
 
     TooLarge where a value of the reference is beyond the limits, unless the answer is spelt the same.
     """
-    if is_percent_of(reference, answer):
-        return True
     plain = number(reference), number(answer)
     if plain[0] is not None and plain[1] is not None:  # most answers: no need to normalise
-        return same_number(plain[0], plain[1])
+        return True if is_percent_of(reference, answer) else same_number(plain[0], plain[1])
     left, right = normalise(reference), normalise(answer)
     if not left or not right:
         return False
+    if is_percent_of(left, right) and not _DEGREES.search(reference):
+        return True
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return squeeze(left) == squeeze(right)
     try:
@@ -238,8 +239,6 @@ def decide(reference: str, answer: str) -> bool | None:
 def _decide(left: str, right: str, budget: Budget) -> bool | None:
     """decide() of normalised texts."""
     budget.spend(len(left) + len(right))
-    if is_percent_of(left, right):
-        return True
     values = number(left), number(right)
     if values[0] is not None and values[1] is not None:
         return same_number(values[0], values[1])
