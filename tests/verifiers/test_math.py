@@ -257,6 +257,7 @@ def test_what_math_verify_decides(grader, reference, answer, outcome):
         ("10001!", "factorial"),
         ("9!!!!!", "factorial"),
         ("e^{e^{e^{e^{e}}}}", "tower"),
+        ("^^^^", "tower"),
         ("2**x**y**z**2", "tower"),
         (r"\sum_{k=-100000}^{5} k", "bound"),
         (r"\prod_{k=1}^{100000} k", "exponent"),

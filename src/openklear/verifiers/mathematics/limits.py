@@ -30,7 +30,7 @@ def over_limit(text: str) -> str | None:
     """Which static limit a text breaks, in words; None where it may be parsed."""
     if len(text) > MAX_CHARACTERS:
         return f"longer than {MAX_CHARACTERS} characters"
-    if len(text) <= 4:  # nothing that short is large: 9!!! aside
+    if len(text) <= 4 and "^^" not in text:  # nothing that short is large: 9!!! aside
         return f"a factorial above {MAX_FACTORIAL}" if "!!!" in text else None
     depth = deepest = 0
     for character in text:
