@@ -222,7 +222,6 @@ def test_a_cage_takes_what_is_in_it_along(cage):
     added = subprocess.Popen(["sleep", "1000"])
     (cage.path / "cgroup.procs").write_text(str(added.pid))
     assert set(cage.pids()) == {inside.pid, added.pid}
-    assert cage.used() > 10 << 20
     cage.remove()
     assert (inside.wait(30), added.wait(30)) == (-signal.SIGKILL, -signal.SIGKILL)
     cage.remove()

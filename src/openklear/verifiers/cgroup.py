@@ -42,13 +42,6 @@ class Cage:
                 return int(fields.get("oom_kill", 0))
         return 0
 
-    def used(self) -> int:
-        """Bytes charged to the group now: all its processes' memory, its files in memory, its share of the kernel's."""
-        for name in ("memory.current", "memory.usage_in_bytes"):
-            with contextlib.suppress(OSError):
-                return int((self.path / name).read_text())
-        return 0
-
     def remove(self) -> None:
         """Kills what is left in the group and takes it away; again is harmless."""
         if self._lock < 0:
