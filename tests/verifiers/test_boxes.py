@@ -1,6 +1,7 @@
 """Boxes: how they start, what a session leaves to the next one, and that nothing outlives whoever wanted it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -189,6 +190,26 @@ def test_a_box_that_cannot_be_reached_says_why(monkeypatch, tmp_path):
     monkeypatch.setattr(isolation, "UNSHARE", ("unshare", "--no-such-option"))
     with pytest.raises((WorkerLost, OSError)):
         Boxes("rlimits", MEMORY, only="namespaces").start()
+
+
+def test_a_filter_that_is_refused_is_told_before_any_program(level, tmp_path):
+    if level == "rlimits":
+        pytest.skip("it has no filter")
+    broken = tmp_path / "workers"
+    shutil.copytree(isolation._WORKERS, broken)
+    tmp_path.chmod(0o755)
+    with (broken / "seccomp.py").open("a") as file:
+        file.write("\n_PROGRAM = None\n")
+    script = (
+        "import pathlib, sys\nfrom openklear.verifiers import isolation, pool\n"
+        "pool._WORKERS = isolation._WORKERS = pathlib.Path(sys.argv[1])\n"
+        "try: isolation.Boxes('rlimits', 2**28, only=sys.argv[2]).start().close()\n"
+        "except pool.WorkerLost as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(broken), level], capture_output=True, text=True, check=True
+    )
+    assert "no system call filter for" in done.stdout
 
 
 def test_closed_ancestors():

@@ -1,4 +1,4 @@
-"""Programs against stdin/stdout tests. The box runs them; the outputs are compared here, outside of it.
+"""Programs against their tests: runs, calls, and code that asserts. Boxes run them; what they give is compared here.
 
 House rule 5: what the program causes is incorrect. A worker lost over a program is tried once more in a fresh one; if
 that is lost too and an innocent program still passes, the program is at fault, else it is unscorable.

@@ -21,7 +21,7 @@ from openklear.errors import VerifierError
 from openklear.verifiers import cgroup
 from openklear.verifiers.cgroup import Cage
 from openklear.verifiers.pool import Worker, WorkerLost, worker_command
-from openklear.verifiers.workers.kernel import DEVICE_LINKS
+from openklear.verifiers.workers.kernel import DEVICE_LINKS, DEVICES, SYSTEM_PATHS
 
 Level = Literal["rlimits", "namespaces", "bubblewrap"]
 LEVELS: tuple[Level, ...] = ("rlimits", "namespaces", "bubblewrap")
@@ -42,8 +42,6 @@ UNSHARE = (
     *("unshare", "--user", "--map-root-user", "--net", "--pid", "--ipc", "--uts", "--mount"),
     *("--fork", "--mount-proc", "--kill-child"),
 )
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache")
-_DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
 OWN_BYTES = 128 * 2**20
 """What a box may hold besides its program: itself, and files in its /tmp."""
 _WORKERS = Path(__file__).parent / "workers"
@@ -100,7 +98,7 @@ class Boxes:
 
     def __init__(self, minimum: str, memory_bytes: int, only: Level | None = None):
         """`memory_bytes`: of a program; its whole family gets as much where a memory cgroup can be made."""
-        self._minimum, self._memory_bytes, self._only = minimum, memory_bytes, only
+        self._minimum, self._memory_bytes = minimum, memory_bytes
         self._level: Level | None = only
         self._lock = threading.Lock()
 
@@ -165,8 +163,7 @@ def _command(level: Level, scratch: str | None, cage: Cage | None) -> list[str]:
     paths += [] if scratch is None else [os.path.realpath(scratch)]
     plan = {
         "command": box,
-        "paths": sorted({path for path in paths if not path.startswith(_SYSTEM)}),
-        "drop": True,
+        "paths": sorted({path for path in paths if not path.startswith(SYSTEM_PATHS)}),
         "scratch": scratch,
         "cgroup": None if cage is None else str(cage.path),
     }
@@ -191,12 +188,12 @@ def _bubblewrap_options(paths: list[str]) -> list[str]:
         *("--unshare-cgroup-try", "--disable-userns", "--uid", "1000", "--gid", "1000", "--hostname", "box"),
         *("--new-session", "--die-with-parent", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"),
     ]
-    for path in (*_SYSTEM, *sorted(set(paths))):
+    for path in (*SYSTEM_PATHS, *sorted(set(paths))):
         if os.path.islink(path):
             options += ["--symlink", os.readlink(path), path]
-        elif os.path.exists(path) and not (path.startswith("/usr/") and path not in _SYSTEM):
+        elif os.path.exists(path) and not (path.startswith("/usr/") and path not in SYSTEM_PATHS):
             options += ["--ro-bind", path, path]
-    for device in _DEVICES:
+    for device in DEVICES:
         options += ["--dev-bind", device, device]
     for name, target in DEVICE_LINKS.items():
         options += ["--symlink", target, f"/dev/{name}"]

@@ -7,10 +7,10 @@ The zygote ends, with everything below it, when the other end of its stdin is cl
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
+from collections.abc import Callable
 
 from . import child, kernel, landlock, runner, seccomp, watch, wire
 
@@ -21,20 +21,29 @@ PRELOADED = (
 """Modules that many programs import: loaded once, shared by fork. Not `random` and `threading`, whose fork handlers
 cost every test more (0.1 and 0.3 ms) than their import costs the few that want them."""
 
+NOBODY_LISTENS = -1
+
 
 def main() -> None:
     """Serves sessions until the end of stdin. argv: [-c, directory, module, level, scratch directory of `rlimits`]."""
     level = sys.argv[3]
     incoming, outgoing = _take_protocol()
+    scratch = sys.argv[4] if level == "rlimits" else None
     try:
         walls = _settle(level)
-        _probe(walls)
+        _probe(walls, scratch)
     except OSError as error:
         wire.write_message(outgoing, {"level": "none", "error": str(error)})
         return
-    wire.write_message(outgoing, {"level": level, "landlock": walls.landlock, "pid": os.getpid()})
-    scratch = sys.argv[4] if level == "rlimits" else None
-    while _generation(incoming, outgoing, walls, scratch) == runner.DONE:
+    wire.write_message(outgoing, {"level": level})
+
+    def serve(scratch: runner.Scratch) -> int:
+        try:
+            return runner.Runner(incoming, outgoing, walls, scratch).serve()
+        except (watch.ParentGone, BrokenPipeError):
+            return runner.END_OF_INPUT
+
+    while _session(walls, scratch, serve, NOBODY_LISTENS) == runner.DONE:
         pass
 
 
@@ -81,74 +90,67 @@ def _settle(level: str) -> child.Walls:
     return child.Walls(own_pids=walled, filtered=walled, landlock=(*visible, "/proc") if level == "namespaces" else ())
 
 
-def _probe(walls: child.Walls) -> None:
-    """OSError where a session could not have its own namespaces here: better said now than by every program."""
-    if walls.own_pids:
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            with contextlib.suppress(OSError):
-                kernel.own_session()
-                code = 0
-            os._exit(code)
-        if os.waitpid(pid, 0)[1] != 0:
-            raise OSError("a program cannot have namespaces of its own")
+def _probe(walls: child.Walls, base: str | None) -> None:
+    """OSError where a session cannot be walled in here: better said now than by every program."""
+    ours, theirs = os.pipe()
+    refused = _session(walls, base, lambda scratch: runner.DONE, theirs) != runner.DONE
+    os.close(theirs)
+    why = os.read(ours, 4096).decode("utf-8", "replace")
+    os.close(ours)
+    if refused:
+        raise OSError(why or "a session cannot be walled in")
 
 
 def _visible_paths() -> list[str]:
     """What a program may see: the system's programs and libraries, this interpreter, harmless devices."""
-    system = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache"]
-    devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
     python = {os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix, *sys.path[:3]) if path}
     kept: list[str] = []
     for path in sorted(python):
-        if os.path.isdir(path) and not any(path == seen or path.startswith(seen + "/") for seen in [*system, *kept]):
+        if os.path.isdir(path) and not any(
+            path == seen or path.startswith(seen + "/") for seen in [*kernel.SYSTEM_PATHS, *kept]
+        ):
             kept.append(path)
-    return [*system, *devices, *kept]
+    return [*kernel.SYSTEM_PATHS, *kernel.DEVICES, *kept]
 
 
-def _generation(incoming: int, outgoing: int, walls: child.Walls, scratch: str | None) -> int:
-    """Makes a runner, waits until its session is over, and says how it ended."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
+def _session(walls: child.Walls, base: str | None, serve: Callable[[runner.Scratch], int], complaints: int) -> int:
+    """Runs `serve` behind the walls of one session, and says how it ended; it is the first process of its own space."""
+
+    def walled() -> int:
+        if walls.own_pids:
+            kernel.mount_proc()
+        scratch = runner.Scratch(base)
+        _give_up_powers(walls)
         try:
-            code = _enter(incoming, outgoing, walls, scratch)
+            return serve(scratch)
         finally:
-            os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
+            scratch.clean()
 
-
-def _enter(incoming: int, outgoing: int, walls: child.Walls, scratch: str | None) -> int:
-    """In the fork: takes namespaces of its own, in which the runner is the first process."""
-    if not walls.own_pids:
+    def apart() -> int:
+        if walls.own_pids:
+            kernel.own_session()
+            return _forked(walled, complaints)
         if kernel.LINUX:
             kernel.become_subreaper()
             kernel.die_with_parent(9)
-        return _serve(incoming, outgoing, walls, scratch)
-    kernel.own_session()
+        return walled()
+
+    return _forked(apart, complaints)
+
+
+def _forked(body: Callable[[], int], complaints: int) -> int:
+    """The exit status of a fork that runs `body`; an OSError of it is told to the descriptor `complaints`, if any."""
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            kernel.mount_proc()
-            code = _serve(incoming, outgoing, walls, None)
+            code = body()
+        except OSError as error:
+            if complaints >= 0:
+                os.write(complaints, str(error).encode())
         finally:
             os._exit(code)
-    _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status)
-
-
-def _serve(incoming: int, outgoing: int, walls: child.Walls, base: str | None) -> int:
-    scratch = runner.Scratch(base)
-    _give_up_powers(walls)
-    try:
-        return runner.Runner(incoming, outgoing, walls, scratch).serve()
-    except (watch.ParentGone, BrokenPipeError):
-        return runner.END_OF_INPUT
-    finally:
-        scratch.clean()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def _give_up_powers(walls: child.Walls) -> None:

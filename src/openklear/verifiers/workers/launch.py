@@ -27,8 +27,8 @@ TERMINATED = 75
 def main() -> None:
     """Runs a box until it ends or nobody holds the other end of stdin. argv: [-c, directory, module, specification].
 
-    The specification is a JSON object: `command`, `paths` that the box needs, `drop` (leave root if we are it), and
-    `cgroup` (a directory to put the box into, or null).
+    The specification is a JSON object: `command`, `paths` that the box needs, `scratch` (its own directory, or
+    null), and `cgroup` (a directory to put the box into, or null).
     """
     plan = json.loads(sys.argv[3])
     box = os.fork()
@@ -46,7 +46,7 @@ def _become(plan: dict[str, Any]) -> NoReturn:
         if plan["cgroup"] is not None:
             with open(f"{plan['cgroup']}/cgroup.procs", "w") as processes:
                 processes.write("0")
-        if plan["drop"] and os.getuid() == 0:
+        if os.getuid() == 0:
             _leave_root(plan["paths"], plan.get("scratch"))
             kernel.die_with_parent(signal.SIGKILL)  # a new user id takes it away
         os.execve(plan["command"][0], plan["command"], dict(os.environ))
