@@ -1,7 +1,7 @@
 # Every target makes .venv by itself; a fresh machine needs git, make and Python >= 3.11.
 #
 #   make quickstart   raw data to a better reasoner, on a CPU; the result lies in runs/quickstart
-#   make test         all tests but those that need a browser or kill whole runs (.ci/run runs them too)
+#   make test         all tests but those that need a browser or a cluster, or kill whole runs (.ci/run runs them too)
 #   make test-verl    the tests of the plug-in for verl, in .venv-verl with verl in it (Python 3.11 or 3.12)
 #   make check        format, lint, types, architecture and documentation
 #   make clean        remove caches and build leftovers;  make distclean: .venv and .venv-verl too. Runs are never removed.
@@ -41,7 +41,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/openklear run recipes/quickstart.toml --output runs/quickstart
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not browser and not chaos and not verl'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not browser and not chaos and not cluster and not verl'
 
 # verl pins another transformers and wants Python < 3.13, so it has an environment of its own, with openklear's core only.
 $(INSTALLED_VERL): pyproject.toml constraints-verl.txt

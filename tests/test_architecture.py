@@ -27,13 +27,14 @@ LAYERS = (
     ("conformance",),
     ("rollout", "rewards", "grading"),
     ("collect",),
-    ("training",),
+    ("training", "distill"),
+    ("data.workspace", "data.reading", "data.duplicates", "data.chosen", "data.graded", "data.steps"),
     ("data.prepare", "data.world_stage", "models.base", "training.sft", "training.rl", "evaluation.stage", "reporting"),
     ("stages", "manifest"),
     ("fork", "summary"),
     ("pipeline",),
     ("cli_objectives",),
-    ("cli_grade", "cli_doctor"),
+    ("cli_grade", "cli_doctor", "cli_distill", "cli_export"),
     ("cli",),
     ("__main__",),
 )
@@ -152,7 +153,7 @@ def test_modules_do_not_import_each_other_in_circles():
     ("modules", "banned"),
     [
         (LIGHT, "torch transformers pyarrow scipy sympy altair jinja2 tokenizers"),
-        ("cli cli_objectives cli_grade cli_doctor errors failures", "torch transformers pyarrow pydantic numpy jinja2"),
+        ("cli cli_objectives cli_grade cli_doctor cli_distill cli_export errors failures", "torch transformers pyarrow pydantic numpy jinja2"),
     ],
     ids=["light", "lightest"],
 )

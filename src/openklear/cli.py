@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from openklear import __version__, cli_doctor, cli_grade, cli_objectives, failures
+from openklear import __version__, cli_distill, cli_doctor, cli_export, cli_grade, cli_objectives, failures
 from openklear.cli_objectives import EXIT_CODES
 from openklear.errors import UsageError
 
@@ -60,6 +60,8 @@ app.add_typer(cli_objectives.app, name="objectives", epilog=EXIT_CODES)
 app.add_typer(cli_grade.app, name="grade", epilog=EXIT_CODES)
 app.add_typer(cli_doctor.app, name="doctor", epilog=EXIT_CODES)
 app.command("conformance", epilog=EXIT_CODES)(cli_objectives.conformance)
+app.command("export", epilog=EXIT_CODES)(cli_export.export)
+app.command("distill", epilog=EXIT_CODES)(cli_distill.distill)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -256,7 +258,7 @@ def _pipeline(
         return
     for line in score_lines(summary):
         typer.echo(line)
-    for name in ("summary.json", "report.html"):
+    for name in ("summary.json", "funnel.json", "data-card.html", "report.html"):
         if (root / name).exists():
             typer.echo(f"{root / name}")
 

@@ -7,24 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Literal
 
 from openklear.errors import UsageError
 from openklear.lengths import max_positions, max_prompt_tokens
+from openklear.recipe.load import NO_PATHS
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
 
-Kind = Literal["world", "prepare", "base", "sft", "rl", "evaluate", "report"]
+Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
 
 _UP_TO: Mapping[str, tuple[Kind, ...]] = {
-    "prepare": ("world", "prepare"),
-    "sft": ("world", "prepare", "base", "sft"),
-    "rl": ("world", "prepare", "base", "sft", "rl"),
-    "evaluate": ("world", "prepare", "base", "sft", "rl", "evaluate"),
-    "report": ("world", "prepare", "base", "sft", "rl", "evaluate", "report"),
+    "prepare": ("world", "prepare", "card"),
+    "sft": ("world", "prepare", "card", "base", "sft"),
+    "rl": ("world", "prepare", "card", "base", "sft", "rl"),
+    "evaluate": ("world", "prepare", "card", "base", "sft", "rl", "evaluate"),
+    "report": ("world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"),
 }
 _GRADING = (
     *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb"),
@@ -60,7 +62,11 @@ def stages(recipe: Recipe) -> list[Stage]:
     """All stages of the recipe, in the order they run."""
     table = recipe.model_dump(mode="json")
     found = [_world(table)] if recipe.world is not None else []
-    found += [_prepare(recipe, table), _base(recipe, table), _evaluate(recipe, table, "base")]
+    found.append(_prepare(recipe, table))
+    found.append(Stage("card", "card", "openklear.reporting.card_stage", pick(table, "data", "seed"), {"prepare": "prepare"}))
+    if recipe.model is None:  # a recipe of curation alone
+        return found
+    found += [_base(recipe, table), _evaluate(recipe, table, "base")]
     model = "base"
     if recipe.sft is not None:
         settings = pick(table, *_TRAINING, "sft")
@@ -109,14 +115,33 @@ def _world(table: Mapping[str, Any]) -> Stage:
 
 
 def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
-    """Files from outside count by content; a source's path only names a file of the world."""
+    """Files from outside count by content; a source's path only names a file of the world or a data set of the hub."""
     settings = pick(table, "data", *_GRADING)
-    outside = {s.name: Path(s.path) for s in recipe.data.source if not s.path.startswith("world:")}
-    sources = [{k: v for k, v in s.items() if k != "path" or s["name"] not in outside} for s in table["data"]["source"]]
-    settings["data"] = {**table["data"], "source": sources}
-    files = {f"data {name}": path for name, path in outside.items()} | _graders(recipe)
+    if recipe.data.selection is not None or recipe.data.mixture_rows is not None:
+        settings |= pick(table, "seed")
+    files = {f"data {s.name}": Path(s.path) for s in recipe.data.source if not s.path.startswith(NO_PATHS)}
+    sources = [{k: v for k, v in s.items() if k not in _shown_only(s, files)} for s in table["data"]["source"]]
+    data = {**{k: v for k, v in table["data"].items() if k != "engine"}, "source": sources}
+    files = {label: path for name, path in files.items() for label, path in expanded(name, path).items()}
+    for name, key in (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses")):
+        if data[name] is not None and data[name][key] is not None:
+            files[f"{name} {key}"] = Path(data[name][key])
+            data[name] = {k: v for k, v in data[name].items() if k != key}
+    settings["data"] = data
     inputs = {"world": "world"} if recipe.world is not None else {}
-    return Stage("prepare", "prepare", "openklear.data.prepare", settings, inputs, files)
+    return Stage("prepare", "prepare", "openklear.data.prepare", settings, inputs, files | _graders(recipe))
+
+
+def expanded(label: str, path: Path) -> dict[str, Path]:
+    """The files that a source's glob stands for, each with its label; any other path as it is."""
+    if not has_magic(str(path)):
+        return {label: path}
+    return {f"{label}/{found}": Path(found) for found in sorted(glob(str(path), recursive=True))}
+
+
+def _shown_only(source: Mapping[str, Any], files: Mapping[str, Path]) -> set[str]:
+    """Keys of a source that name or show things and change no row."""
+    return {"licence"} | ({"path"} if f"data {source['name']}" in files else set())
 
 
 def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:

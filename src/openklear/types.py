@@ -91,6 +91,10 @@ class Demonstration:
     response: str
     where: str = ""
     """file:line the row came from."""
+    teacher: str | None = None
+    """Who wrote the response, where the source says so."""
+    claimed: bool | None = None
+    """What the source says of its correctness."""
 
 
 class StopReason(StrEnum):

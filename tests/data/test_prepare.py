@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from openklear.data import prepare, world_stage
+from openklear.data import graded, prepare, world_stage
 from openklear.data.store import PreparedPaths, prepared, read_demonstrations, read_dropped, read_problems
 from openklear.errors import DataError
-from openklear.recipe.schema import Data, Phase, Recipe, Rl, Sft, Source, TinyModel, Verifiers, World
+from openklear.recipe.curation import Data, Ngrams, Source
+from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel, Verifiers, World
 from openklear.rundir import read_json
 from openklear.stage import StageContext
 from openklear.types import Attempt, Outcome, Verdict
@@ -130,7 +131,7 @@ def test_every_dropped_row_has_its_reason_and_its_home(done: PreparedPaths) -> N
         ("g11", "read", "no response"),
         ("g4", "require_format", "no reasoning"),
         ("g5", "deduplicate", "repeated demonstration"),
-        ("g7", "decontaminate", "shares 9 words in a row"),
+        ("g7", "decontaminate", "words in a row"),
         ("g2", "correct_only", "wrong"),
         ("g8", "correct_only", "no reference answer"),
         ("g10", "correct_only", "wrong"),
@@ -143,7 +144,7 @@ def test_every_dropped_row_has_its_reason_and_its_home(done: PreparedPaths) -> N
         ("demonstrations", "deduplicate", "repeated demonstration"),
         ("problems", "require_reference", "no reference answer"),
         ("problems", "deduplicate", "repeated prompt"),
-        ("problems", "decontaminate", "evaluation prompt"),
+        ("problems", "decontaminate", "same words"),
     ]
     leaked = next(r for r in rows if r["id"] == "good/g7")
     assert "test/h2" in leaked["detail"]
@@ -170,7 +171,9 @@ def test_again_gives_the_same_bytes_and_grades_nothing(done: PreparedPaths) -> N
     first = {path.name: path.read_bytes() for path in done.funnel.parent.iterdir()}
     assert set(first) == {Path(p).name for p in (done.demonstrations, done.problems, done.validation, done.heldout)} | {
         "dropped.parquet",
+        "audit.parquet",
         "funnel.json",
+        "steps.json",
     }
     root = done.funnel.parents[2]
     journal = (root / "prepare" / "verdicts.jsonl").read_bytes()
@@ -213,7 +216,8 @@ class StrictJudge:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> type[StrictJudge]:
     monkeypatch.setattr(prepare, "open_judge", StrictJudge)
-    monkeypatch.setattr(prepare, "GRADED_AT_ONCE", 2)
+    monkeypatch.setattr(graded, "open_judge", StrictJudge)
+    monkeypatch.setattr(graded, "GRADED_AT_ONCE", 2)
     return StrictJudge
 
 
@@ -222,7 +226,7 @@ def kept_ids(paths: PreparedPaths) -> list[str]:
 
 
 def test_each_switch_turns_its_step_off(tmp_path: Path, strict: type[StrictJudge]) -> None:
-    recipe = recipe_of(tmp_path, deduplicate=False, decontaminate_ngrams=0, correct_only=(), require_format=False)
+    recipe = recipe_of(tmp_path, deduplicate=False, decontaminate=Ngrams(length=0), correct_only=(), require_format=False)
     paths = run(recipe, tmp_path)
     ids = kept_ids(paths)
     assert ids[:10] == [f"good/g{i}" for i in range(1, 11)]
@@ -230,7 +234,7 @@ def test_each_switch_turns_its_step_off(tmp_path: Path, strict: type[StrictJudge
     # an equal prompt goes even so; another spacing of it is the 9-gram filter's work
     assert [p.id for p in read_problems(paths.problems)[:-1]] == ["math/p", "math/p#2", "math/q", "math/s"]
     steps = {line["step"] for line in read_json(paths.funnel) if line["dataset"] == "demonstrations"}
-    assert steps == {"read", "decontaminate", "disjoint"}
+    assert steps == {"read", "normalise", "decontaminate", "disjoint"}
     assert not hasattr(strict, "asked")
 
 

@@ -6,11 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.shared_data import shared
 
-from openklear.data.readers import read_rows
 from openklear.data.rows import Dropped, Row
-from openklear.data.shapes import Role, parse_row
+from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError
 from openklear.types import AnyTest, AssertTest, CallTest, Domain, Problem, Test
 
@@ -19,7 +17,8 @@ SAY = {"role": "assistant", "content": "2"}
 
 
 def parse(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> Row | Dropped:
-    return parse_row(raw, "f.jsonl:7", role=role, source="set", domain=domain)
+    (row,) = parse_rows(raw, "f.jsonl:7", role=role, source="set", domain=domain)
+    return row
 
 
 def kept(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> Row:
@@ -202,10 +201,10 @@ def test_wrong_types(raw: dict[str, Any], role: Role, words: str) -> None:
 
 
 def test_unknown_shapes_show_the_columns_and_the_nearest() -> None:
-    message = error_of({"problem": "p", "gtruth_answer": "2"})
-    assert "the columns problem, gtruth_answer" in message
+    message = error_of({"problem": "p", "final_answer": "2"})
+    assert "the columns problem, final_answer" in message
     assert "lacks answer | ground_truth | tests" in message
-    assert 'is it "gtruth_answer"?' in message
+    assert 'is it "final_answer"?' in message
     message = error_of({"message": [ASK, SAY]}, "demonstrations")
     assert 'nearest is {messages}, which lacks messages; is it "message"?' in message
     message = error_of({"problem": "p", "answer": "2"}, "demonstrations")
@@ -219,42 +218,3 @@ def test_domain() -> None:
     assert "there is no domain" in error_of(row, domain=None)
     assert "domain is 'puzzle'" in error_of({**row, "domain": "puzzle"}, domain=None)
     assert 'domain is "code", but the recipe says this source is "math"' in error_of({**row, "domain": "code"})
-
-
-@pytest.mark.parametrize(
-    ("name", "role", "domain", "count", "first"),
-    [
-        ("formats/open_instruct_rlvr.jsonl", "problems", "math", 100, "3"),
-        ("formats/verl_aime25.parquet", "heldout", "math", 30, "70"),
-        ("formats/verl_math500.parquet", "heldout", "math", 500, r"\left( 3, \frac{\pi}{2} \right)"),
-        ("benchmarks/aime24.jsonl", "heldout", "math", 30, "204"),
-        ("benchmarks/math500.jsonl", "heldout", "math", 500, r"\left( 3, \frac{\pi}{2} \right)"),
-        ("train/math_train.json", "problems", "math", 7474, "0"),
-        ("train/deepmath.jsonl", "problems", "math", 4994, "1"),
-        ("traces/long_cot.jsonl", "demonstrations", "math", 1604, "460"),
-    ],
-)
-def test_real_files_load(name: str, role: Role, domain: Domain, count: int, first: str) -> None:
-    rows = [parse_row(raw, where, role=role, source="set", domain=domain) for where, raw in read_rows(shared(name))]
-    assert len(rows) == count
-    assert isinstance(rows[0], Row)
-    assert rows[0].problem.answer == first
-    assert all(isinstance(row, Row) for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("formats/acecode_sample.jsonl", 'is it "test_cases"?'),
-        ("formats/r1_api_sample.json", "lacks answer"),
-        ("formats/s1k_5.parquet", "the columns solution, question"),
-        ("formats/verl_knights_knaves.parquet", "reward_model.ground_truth is {"),
-        ("train/leetcode_functional.jsonl", "tests is text, but not the JSON"),
-    ],
-)
-def test_real_files_of_other_shapes_say_so(name: str, words: str) -> None:
-    where, raw = next(iter(read_rows(shared(name))))
-    with pytest.raises(DataError) as caught:
-        parse_row(raw, where, role="problems", source="set", domain="code")
-    assert str(caught.value).startswith(where)
-    assert words in str(caught.value)

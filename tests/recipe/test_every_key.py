@@ -479,7 +479,7 @@ PROOFS: dict[str, Proof] = {
     "data.source.NAME.domain": source_domain,
     "data.top_sources": differs(PREPARE, DEMONSTRATIONS, "data.top_sources=1"),
     "data.deduplicate": differs(PREPARE, DEMONSTRATIONS, "data.deduplicate=false"),
-    "data.decontaminate_ngrams": differs(PREPARE, DEMONSTRATIONS, "data.decontaminate_ngrams=4"),
+    "data.decontaminate.length [ngrams]": differs(PREPARE, DEMONSTRATIONS, "data.decontaminate.length=4"),
     "data.correct_only": differs(PREPARE, DEMONSTRATIONS, 'data.correct_only=["*"]'),
     "data.require_format": differs(
         PREPARE,

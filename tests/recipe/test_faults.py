@@ -20,7 +20,7 @@ heads = 4
 
 [data]
 deduplicate = true
-decontaminate_ngrams = 9
+decontaminate.length = 9
 correct_only = ["1"]
 
 [[data.source]]
@@ -179,10 +179,10 @@ RANGES = [
     ),
 ]
 MISSING = [
-    ('path = "problems.jsonl"', "", ["data.source.easy.path: missing; add it (text: JSONL or Parquet file;"]),
+    ('path = "problems.jsonl"', "", ["data.source.easy.path: missing; add it (text: file, directory or glob of JSONL,"]),
     ('name = "easy"', "", ["data.source[1].name: missing; add it (text: name in the funnel"]),
     ('domains = ["math"]', "", ["rl.phase.math.domains: missing; add it"]),
-    ('[model]\ntype = "tiny"\nheads = 4', "", ["model: missing; add it (table: the model that is trained)"]),
+    ('[model]\ntype = "tiny"\nheads = 4', "", ["sft: [sft] trains a model, and there is no [model]; add it, or leave [sft] out", "rl: [rl] trains"]),
     ('type = "tiny"', "", ['model.type: missing; write type = one of "tiny", "pretrained"']),
     (
         'type = "tiny"',
@@ -207,6 +207,9 @@ MISSING = [
     ('type = "tiny"\nheads = 4', 'type = "pretrained"', ["model.path: missing; add it"]),
 ]
 RULES = [
+    ("[sft]", '[data.difficulty]\nresponses = "d"\nhard = 0.9\n\n[sft]', ["data.difficulty.hard: 0.9 is above easy 0.75"]),
+    ("[sft]", '[data.vetting]\npolicy_low = 0.5\npolicy_high = 0.5\n\n[sft]', ["policy_low: 0.5 is not below policy_high 0.5"]),
+    ('path = "problems.jsonl"', 'path = "$NOT_SET_ANYWHERE/x.jsonl"', ["data.source.easy.path: the environment variable NOT_SET_ANYWHERE is not set"]),
     ("heads = 4", "heads = 5", ["model.heads: 5 heads do not divide hidden_size 64; choose a divisor of it"]),
     ("heads = 4", "heads = 64", ["model.heads: a head's size (hidden_size / heads) is 1, but must be even"]),
     ("problems_per_iteration = 16", "problems_per_iteration = 8", ["rl.phase.math.problems_per_update: 16 is more than the problems_per_iteration 8; lower"]),
@@ -226,8 +229,8 @@ RULES = [
     ("keep_last = 1", "patience = 3", ["checkpoints.patience: a run that stops early", "set keep_best = true, or leave patience out"]),
     ("keep_last = 1", "keep_best = true", ['checkpoints.keep_best: nothing says which checkpoint is best; add a [[data.source]] with role = "validation"']),
     ("microbatch_tokens = 512", "microbatch_tokens = 127", ["microbatch_tokens: 127 tokens cannot hold the longest sequence", "128 (sft.max_tokens), 128 (rl.phase.math: max_prompt_tokens + max_completion_tokens); raise microbatch_tokens to 128 or more"]),
-    ("decontaminate_ngrams = 9", "decontaminate_ngrams = 1", ["data.decontaminate_ngrams: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
-    ("decontaminate_ngrams = 9", "decontaminate_ngrams = 3", ["data.decontaminate_ngrams: 3 words"]),
+    ("decontaminate.length = 9", "decontaminate.length = 1", ["data.decontaminate.length: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
+    ("decontaminate.length = 9", "decontaminate.length = 3", ["data.decontaminate.length: 3 words"]),
     ('correct_only = ["1"]', 'correct_only = ["*", "1"]', ['data.correct_only: "*" already means every level; write ["*"]']),
 ]  # fmt: skip
 
@@ -248,8 +251,8 @@ def test_neither_sft_nor_rl(tmp_path):
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("decontaminate_ngrams = 9", "decontaminate_ngrams = 0"),
-        ("decontaminate_ngrams = 9", "decontaminate_ngrams = 4"),
+        ("decontaminate.length = 9", "decontaminate.length = 0"),
+        ("decontaminate.length = 9", "decontaminate.length = 4"),
         ("microbatch_tokens = 512", "microbatch_tokens = 128"),
         ('correct_only = ["1"]', 'correct_only = ["*"]'),
         ('correct_only = ["1"]', "correct_only = []"),

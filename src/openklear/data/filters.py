@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from openklear.data.rows import Row, Sifted, sift
+from openklear.data.rows import Row, Sifted, prompt_text, sift
 from openklear.types import Attempt, FormatFault, Outcome, Verdict
 from openklear.verifiers.checkers import needs_checker
 from openklear.verifiers.format import split_reasoning
@@ -26,30 +27,71 @@ def require_reference(rows: Sequence[Row]) -> Sifted:
 
     A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
     """
-    return sift(rows, _no_reference)
+    return sift(rows, no_reference)
 
 
 def require_format(rows: Sequence[Row]) -> Sifted:
     """Drop demonstrations that are not one <think>...</think> with an answer after it."""
-    return sift(rows, _bad_format)
+    return sift(rows, bad_format)
 
 
 def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> Sifted:
-    """Drop demonstrations of `levels` (["*"]: of all) that the judge does not find correct (Table 2).
+    """Drop demonstrations of `levels` that the judge does not find correct: the correctness policy (Table 2).
+
+    No level is the policy "all responses", ["*"] is "correct ones only", and some levels are the report's policy by
+    difficulty: the easy ones only where they are right, the hard ones all.
 
     Rows of other levels are not graded. One that cannot be graded is dropped with a reason of its own: on these levels
     the policy asks for a verdict, and there is none.
     """
     asked = [row for row in rows if EVERY_LEVEL in levels or row.problem.level in levels]
-    gradable = [row for row in asked if _no_reference(row) is None]
+    gradable = [row for row in asked if no_reference(row) is None]
     verdicts = judge([Attempt(row.problem, row.response or "") for row in gradable]) if gradable else ()
-    reasons: dict[int, tuple[str, str] | None] = {id(row): _no_reference(row) for row in asked}
+    reasons: dict[int, tuple[str, str] | None] = {id(row): no_reference(row) for row in asked}
     for row, verdict in zip(gradable, verdicts, strict=True):
         reasons[id(row)] = _by_verdict(verdict)
     return sift(rows, lambda row: reasons.get(id(row)))
 
 
-def _no_reference(row: Row) -> tuple[str, str] | None:
+@dataclass(frozen=True, slots=True)
+class LengthRule:
+    """Limits of the prompt (its turns without the system prompt) and the response; one that is None does not hold.
+
+    Characters are code points; words stand between white space. A row without a response passes its limits.
+    """
+
+    min_prompt: int | None = None
+    max_prompt: int | None = None
+    min_response: int | None = None
+    max_response: int | None = None
+    min_response_words: int | None = None
+    max_response_words: int | None = None
+
+    def __call__(self, row: Row) -> tuple[str, str] | None:
+        """The first limit that the row breaks."""
+        found = _outside("prompt", len(prompt_text(row.problem)), self.min_prompt, self.max_prompt, "characters")
+        if found is not None or row.response is None:
+            return found
+        found = _outside("response", len(row.response), self.min_response, self.max_response, "characters")
+        if found is not None or (self.min_response_words is None and self.max_response_words is None):
+            return found
+        words = len(row.response.split())
+        return _outside("response", words, self.min_response_words, self.max_response_words, "words")
+
+
+length_rule = LengthRule
+
+
+def _outside(what: str, size: int, low: int | None, high: int | None, unit: str) -> tuple[str, str] | None:
+    if low is not None and size < low:
+        return f"{what} too short", f"{size:,} {unit}; at least {low:,}"
+    if high is not None and size > high:
+        return f"{what} too long", f"{size:,} {unit}; at most {high:,}"
+    return None
+
+
+def no_reference(row: Row) -> tuple[str, str] | None:
+    """The rule of `require_reference`."""
     if row.problem.domain == "math":
         return None if row.problem.answer is not None else ("no reference answer", "")
     if not row.problem.tests:
@@ -66,7 +108,8 @@ def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
     return ("wrong" if verdict.outcome is Outcome.INCORRECT else "unscorable"), verdict.reason
 
 
-def _bad_format(row: Row) -> tuple[str, str] | None:
+def bad_format(row: Row) -> tuple[str, str] | None:
+    """The rule of `require_format`. It looks at the response alone."""
     text = row.response or ""
     fault, answer = split_reasoning(text)
     if fault is FormatFault.NONE:

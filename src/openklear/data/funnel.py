@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openklear.data.rows import Dropped, Row, Sifted
+import numpy as np
+import pyarrow as pa
+
+from openklear.data.table import Table
 from openklear.errors import DataError
 
-Step = Callable[[Sequence[Row]], Sifted]
+Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,14 +26,16 @@ class Line:
     read: int
     kept: int
     dropped: int
-    reasons: dict[str, int]
-    kept_by_domain: dict[str, int]
-    dropped_by_domain: dict[str, int]
+    reasons: Counts
+    kept_by_domain: Counts
+    dropped_by_domain: Counts
+    changed: int = 0
+    """Rows whose text the step brought to another form."""
 
     def columns(self) -> dict[str, Any]:
         """What funnel.json holds."""
         names = ("dataset", "source", "step", "read", "kept", "dropped", "reasons")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | ({"changed": self.changed} if self.changed else {})
 
     def __str__(self) -> str:
         why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
@@ -42,46 +47,49 @@ class Line:
 
 @dataclass(slots=True)
 class Funnel:
-    """The lines so far, and the dropped rows with the dataset and the step that dropped them."""
+    """The lines so far, and the marks of the rows that each step dropped."""
 
     lines: list[Line] = field(default_factory=list)
-    dropped: list[tuple[str, str, Dropped]] = field(default_factory=list)
+    marks: list[tuple[str, str, pa.Table]] = field(default_factory=list)
+    """(data set, step, `engine.MARKS`)."""
 
-    def pour(self, dataset: str, step: str, sources: Sequence[str], rows: Sequence[Row], sift: Step) -> list[Row]:
-        """Take `rows` of all `sources` through one step, write down one line a source, and give back what stays."""
-        sifted = sift(rows)
-        self.record(dataset, step, sources, rows, sifted)
-        return list(sifted.kept)
+    def pour(
+        self, dataset: str, step: str, sources: Sequence[str], table: Table, marks: pa.Table, changed: Counts | None = None
+    ) -> None:
+        """Take what a step dropped out of the table, and write down one line a source.
 
-    def record(self, dataset: str, step: str, sources: Sequence[str], rows: Sequence[Row], sifted: Sifted) -> None:
-        """Write down what a step made of `rows`. Raises AssertionError if a row got lost, doubled or out of order."""
-        _require_balance(dataset, step, rows, sifted)
+        Raises AssertionError for a row that was gone already, doubled, out of order or never there.
+        """
+        rows, reasons = marks["row"].to_numpy(), np.asarray(marks["reason"].to_pylist(), dtype=object)
+        before = table.counts(table.numbers())
+        table.drop(rows)
+        after, gone = table.counts(table.numbers()), table.counts(rows)
+        of = table.sources(rows)
         for source in sources:
-            read = [row for row in rows if row.problem.source == source]
-            kept = [row for row in sifted.kept if row.problem.source == source]
-            dropped = [d for d in sifted.dropped if d.row.problem.source == source]
             line = Line(
                 dataset,
                 source,
                 step,
-                len(read),
-                len(kept),
-                len(dropped),
-                dict(sorted(Counter(d.reason for d in dropped).items())),
-                dict(Counter(row.problem.domain for row in kept)),
-                dict(Counter(d.row.problem.domain for d in dropped)),
+                sum(before.get(source, {}).values()),
+                sum(after.get(source, {}).values()),
+                sum(gone.get(source, {}).values()),
+                dict(sorted(Counter(reasons[of == source]).items())),
+                after.get(source, {}),
+                gone.get(source, {}),
+                (changed or {}).get(source, 0),
             )
-            self._require_chain(line)
+            self._require_balance(line)
             self.lines.append(line)
-        self.dropped += [(dataset, step, d) for d in sifted.dropped]
+        self.marks.append((dataset, step, marks))
 
     def columns(self) -> list[dict[str, Any]]:
         """What funnel.json holds."""
         return [line.columns() for line in self.lines]
 
-    def require(self, dataset: str, rows: Sequence[Row], domain: str | None, need: str) -> None:
+    def require(self, dataset: str, table: Table, domain: str | None, need: str) -> None:
         """Raise DataError, with the lines of the step that took the last ones, if no row (of `domain`) is left."""
-        if any(domain in (None, row.problem.domain) for row in rows):
+        left = table.counts(table.numbers()).values()
+        if any(domain is None or domain in domains for domains in left if domains):
             return
         name = {"heldout": "held-out problems", "validation": "validation problems"}.get(dataset, dataset)
         what = f"no {domain} {name} left" if domain else f"no {name} left"
@@ -102,18 +110,8 @@ class Funnel:
                 return [line for line in lines if (line.dropped_by_domain.get(domain, 0) if domain else line.dropped)]
         return []
 
-    def _require_chain(self, line: Line) -> None:
+    def _require_balance(self, line: Line) -> None:
         before = [old for old in self.lines if (old.dataset, old.source) == (line.dataset, line.source)]
-        if line.read != line.kept + line.dropped or (before and before[-1].kept != line.read):
+        balanced = line.read == line.kept + line.dropped and sum(line.reasons.values()) == line.dropped
+        if not balanced or (before and before[-1].kept != line.read):
             raise AssertionError(f"the funnel does not balance: {line}, after {before[-1] if before else 'nothing'}")
-
-
-def _require_balance(dataset: str, step: str, rows: Sequence[Row], sifted: Sifted) -> None:
-    """Kept and dropped together are the rows that were read, each once and in order."""
-    place = {id(row): index for index, row in enumerate(rows)}
-    kept = [place.get(id(row), -1) for row in sifted.kept]
-    gone = [place.get(id(d.row), -1) for d in sifted.dropped]
-    if sorted(kept + gone) != list(range(len(rows))) or kept != sorted(kept) or gone != sorted(gone):
-        raise AssertionError(
-            f"{dataset} / {step}: {len(rows)} read, {len(kept)} kept, {len(gone)} dropped: rows are lost"
-        )

@@ -1,106 +1,170 @@
 """The stage `prepare`: sources in, curated demonstrations, problems and evaluation sets out, every drop accounted for.
 
-The steps, in this order, the cheap ones first (funnel.json has a line for each step and source):
+What the steps are stands in `openklear.data.steps`; funnel.json has a line for each step and source. A step that is
+done is kept beside the stage (`prepare.work`, see `openklear.data.workspace`) until the stage is whole, so that a
+killed stage goes on after it, and one that a changed recipe has to repeat begins at the first step that changed.
 
-    heldout         read, require_reference, deduplicate
-    validation      read, require_reference, deduplicate, not_heldout
-    demonstrations  read, top_sources*, require_format*, deduplicate*, decontaminate, correct_only*, disjoint
-    problems        read, require_reference, deduplicate*, decontaminate, disjoint
-
-Steps with * follow the recipe's [data] and are left out where it turns them off. Evaluation sets are always
-deduplicated: a repeated prompt would be sampled with the same random numbers and counted twice. `decontaminate` drops
-equal prompts even with decontaminate_ngrams = 0. `disjoint` drops nothing: it proves that no normalised prompt of a
-training set stands in an evaluation set, and its line holds the rows that were checked.
-
-Everything lands in `data/` at once (see `openklear.data.store`). Verdicts go through a journal beside it, so that a
-killed stage does not grade twice.
+Everything lands in `data/` at once (see `openklear.data.store`). Verdicts go through a journal beside it, so that no
+response is graded twice.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Shown
 
 from openklear import progress
-from openklear.data import decontaminate as contamination
-from openklear.data import store
-from openklear.data.dedup import deduplicate_demonstrations, deduplicate_problems
-from openklear.data.filters import correct_only, keep_top_sources, require_format, require_reference
-from openklear.data.funnel import Funnel, Step
-from openklear.data.readers import read_rows
-from openklear.data.rows import Dropped, Row, Sifted, prompt_key
-from openklear.data.shapes import Role, parse_row
+from openklear.data import engine, reading, store
+from openklear.data.funnel import Funnel
+from openklear.data.rows import Dropped
+from openklear.data.sources import resolve
+from openklear.data.steps import ROLES, Known, Step, steps
+from openklear.data.table import Table
+from openklear.data.workspace import Outcome, Workspace
 from openklear.errors import DataError
 from openklear.judging import open_judge
-from openklear.recipe.schema import Recipe, Source
-from openklear.rundir import require_space, whole_directory, write_json
+from openklear.recipe.curation import RayCluster, Role, Source
+from openklear.recipe.schema import Recipe
+from openklear.rundir import require_space, stage_record, whole_directory, write_json
 from openklear.stage import StageContext
-from openklear.types import Attempt, Verdict
+from openklear.types import DOMAINS
 
 WORLD = "world:"
-GRADED_AT_ONCE = 256
-"""Demonstrations between two writes of the journal: what a killed stage grades again at most."""
-ROLES: tuple[Role, ...] = ("heldout", "validation", "demonstrations", "problems")
+MANY_ROWS = 50_000
+"""From here on steps are announced."""
 
-Datasets = dict[Role, list[Row]]
+Files = list[tuple[Source, list[Path]]]
+
+
+@dataclass(slots=True)
+class Curated:
+    """What curation made: the tables by role, the funnel, and what there is to read about it."""
+
+    tables: dict[str, Table] = field(default_factory=dict)
+    funnel: Funnel = field(default_factory=Funnel)
+    audits: list[tuple[str, pa.Table]] = field(default_factory=list)
+    """(data set, what decontamination matched)."""
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    """{dataset, step, parameters, facts} in order, for the data card."""
+    taken_over: list[str] = field(default_factory=list)
+    """Steps that an earlier run had done."""
 
 
 def run(context: StageContext) -> None:
     """Read, curate, prove disjoint, write. Raises DataError for a bad file or row, or where a needed set ends empty."""
     recipe = context.recipe
-    paths = {source.name: source_path(source, context) for source in recipe.data.source}
-    sizes = sum(path.stat().st_size for path in paths.values() if path.is_file())
-    require_space(context.directory, 2 * sizes, "the stage prepare")
-    funnel = Funnel()
-    datasets = curate(recipe, paths, context.directory / "verdicts.jsonl", funnel)
-    require_rows(recipe, datasets, funnel)
-    asked = {row.problem.domain for rows in datasets.values() for row in rows}
-    open_judge(recipe.verifiers, None, asked).close()  # walls that are not to be had are told now, not after training
+    if isinstance(recipe.data.engine, RayCluster):
+        engine.use_ray(recipe.data.engine.address)
+    files: Files = [(source, source_paths(source, context)) for source in recipe.data.source]
+    sizes = sum(path.stat().st_size for _, paths in files for path in paths)
+    require_space(context.directory, 3 * sizes, "the stage prepare")
+    workspace = Workspace(context.root / "prepare.work", first_key(context))
+    curated = curate(recipe, files, workspace, context.directory / "verdicts.jsonl")
+    if curated.taken_over:
+        count, last = len(curated.taken_over), curated.taken_over[-1]
+        progress.say(f"prepare: {count} steps were done already by an earlier run, the last {last}")
+    require_rows(recipe, curated)
+    asked = {DOMAINS[index] for table in curated.tables.values() for index in set(table.domains[table.alive].tolist())}
+    if recipe.model is not None:
+        open_judge(recipe.verifiers, None, asked).close()  # walls that are not to be had are told now, not after training
     with whole_directory(context.directory / "data") as directory:
-        write(directory, datasets, funnel)
-    progress.say(table(funnel))
+        write(directory, curated)
+    workspace.remove()
+    progress.say(table(curated.funnel))
 
 
-def source_path(source: Source, context: StageContext) -> Path:
-    """Where the source's file lies; `world:NAME` is a file of the stage `world`."""
+def source_paths(source: Source, context: StageContext) -> list[Path]:
+    """Where the source's files lie; `world:NAME` is a file of the stage `world`."""
     if not source.path.startswith(WORLD):
-        return Path(source.path)
+        return resolve(source.path)
     if "world" not in context.inputs:
         raise DataError(f"{source.name}: {source.path} is a file of the demo world; add [world] to the recipe")
-    return context.inputs["world"] / "files" / source.path.removeprefix(WORLD)
+    return [context.inputs["world"] / "files" / source.path.removeprefix(WORLD)]
 
 
-def curate(recipe: Recipe, paths: dict[str, Path], journal: Path, funnel: Funnel) -> Datasets:
+def first_key(context: StageContext) -> str:
+    """What every step depends on: the code, and the contents of the files from outside (recorded by the pipeline)."""
+    record = stage_record(context.directory) or {}
+    parts = {name: part for name, part in record.get("parts", {}).items() if name != "recipe"}
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def curate(recipe: Recipe, files: Files, workspace: Workspace, journal: Path) -> Curated:
     """Take every data set through its steps; the evaluation sets first, since the others are held against them."""
-    datasets: Datasets = {}
+    curated, keys = Curated(), {}
     for role in ROLES:
-        sources = [source for source in recipe.data.source if source.role == role]
-        rows = _read(role, sources, paths, funnel)
-        for name, step in _steps(role, recipe, datasets, [s.name for s in sources], journal):
-            rows = funnel.pour(role, name, [s.name for s in sources], rows, step)
-        datasets[role] = rows
-    return datasets
+        mine = [(source, paths) for source, paths in files if source.role == role]
+        if mine:
+            known = Known(recipe, journal, dict(curated.tables), dict(keys))
+            keys[role] = _curate_one(role, mine, known, workspace, curated)
+    return curated
 
 
-def require_rows(recipe: Recipe, datasets: Datasets, funnel: Funnel) -> None:
+def _curate_one(role: Role, files: Files, known: Known, workspace: Workspace, curated: Curated) -> str:
+    """One data set into `curated`; the key of its last step."""
+    names = [source.name for source, _ in files]
+    sources = [source.model_dump(exclude={"weight", "licence"}) for source, _ in files]
+    normalise = known.recipe.data.normalise
+    here = workspace.after("read", {"role": role, "sources": sources, "normalise": normalise})
+    ray = isinstance(known.recipe.data.engine, RayCluster)
+    table = reading.read(role, files, here.place(f"{role}-rows"), normalise=normalise, ray=ray)
+    unique = role not in ("demonstrations", "benchmark")
+    todo = [Step("read", lambda table: reading.outcome(table, unique=unique)), *steps(role, known, names)]
+    for number, step in enumerate(todo):
+        if number:
+            here = here.after(step.name, {**step.parameters, **step.beside})
+        if here.place(f"{role}-{step.name}").is_dir():
+            curated.taken_over.append(f"{role} / {step.name}")
+        found = here.outcome(f"{role}-{step.name}", lambda step=step: _worked(role, step, table))  # type: ignore[misc]
+        curated.funnel.pour(role, step.name, names, table, found.marks, found.changed)
+        for column, patch in found.patches.items():
+            table.patches[column] = {**table.patches.get(column, {}), **patch}
+        if found.audit is not None:
+            curated.audits.append((role, found.audit))
+        about = {"dataset": role, "step": step.name, "parameters": step.parameters, "facts": found.facts}
+        curated.parameters.append(json.loads(json.dumps(about, default=str)))
+    curated.tables[role] = table
+    return here.key
+
+
+def _worked(role: str, step: Step, table: Table) -> Outcome:
+    """Do a step that is not done yet, and say so where it takes a while."""
+    if len(table) >= MANY_ROWS:
+        progress.say(f"prepare: {role} / {step.name}: {len(table):,} rows")
+    return step.run(table)
+
+
+def require_rows(recipe: Recipe, curated: Curated) -> None:
     """DataError, with the funnel lines that emptied it, where a set that the recipe needs has no rows left."""
-    funnel.require("heldout", datasets["heldout"], None, "the final evaluation needs problems")
-    if any(source.role == "validation" for source in recipe.data.source):
-        funnel.require("validation", datasets["validation"], None, "the recipe names a validation source")
+    tables, funnel = curated.tables, curated.funnel
+    empty = Table(())
+    needed: dict[str, str] = {
+        source.role: f"the recipe names a {source.role} source" for source in recipe.data.source if source.role != "benchmark"
+    }
+    if recipe.model is not None:
+        needed = {"validation": needed["validation"]} if "validation" in needed else {}
+        needed |= {"heldout": "the final evaluation needs problems"}
     if recipe.sft is not None:
-        funnel.require("demonstrations", datasets["demonstrations"], None, "[sft] learns from them")
+        needed["demonstrations"] = "[sft] learns from them"
+    for role in ("heldout", "validation", "demonstrations", "problems"):
+        if role in needed:
+            funnel.require(role, tables.get(role, empty), None, needed[role])
     for phase in recipe.rl.phase if recipe.rl else ():
+        problems = tables.get("problems", empty)
         for domain in phase.domains:
-            funnel.require("problems", datasets["problems"], domain, f'the RL phase "{phase.name}" trains on them')
-        count = sum(row.problem.domain in phase.domains for row in datasets["problems"])
+            funnel.require("problems", problems, domain, f'the RL phase "{phase.name}" trains on them')
+        domains = [DOMAINS.index(domain) for domain in phase.domains]
+        count = sum(int((problems.domains[problems.alive] == domain).sum()) for domain in domains)
         if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
             raise DataError(
                 f"the RL phase {phase.name} takes problems_per_iteration = {phase.problems_per_iteration} problems at "
@@ -108,29 +172,44 @@ def require_rows(recipe: Recipe, datasets: Datasets, funnel: Funnel) -> None:
             )
 
 
-def write(directory: Path, datasets: Datasets, funnel: Funnel) -> None:
+def write(directory: Path, curated: Curated) -> None:
     """Write the files of `store.PreparedPaths` into `directory`."""
-    paths = store.named_in(directory)
-    store.write_demonstrations(paths.demonstrations, (row.demonstration() for row in datasets["demonstrations"]))
-    store.write_problems(paths.problems, (row.problem for row in datasets["problems"]))
-    store.write_problems(paths.validation, (row.problem for row in datasets["validation"]))
-    store.write_problems(paths.heldout, (row.problem for row in datasets["heldout"]))
-    store.write_dropped(paths.dropped, funnel.dropped)
-    write_json(paths.funnel, funnel.columns())
+    paths, empty = store.named_in(directory), Table(())
+    tables = {role: curated.tables.get(role, empty) for role in ROLES}
+    rows = (row for _, batch in tables["demonstrations"].rows() for row in batch)
+    store.write_demonstrations(paths.demonstrations, (row.demonstration() for row in rows))
+    for role in ("problems", "validation", "heldout"):
+        found = (row.problem for _, batch in tables[role].rows() for row in batch)
+        store.write_problems(getattr(paths, role), found)
+    store.write_dropped(paths.dropped, _dropped(curated))
+    store.write_audit(paths.audit, curated.audits)
+    write_json(paths.funnel, curated.funnel.columns())
+    write_json(paths.steps, curated.parameters)
+
+
+def _dropped(curated: Curated) -> Iterator[tuple[str, str, Dropped]]:
+    """Every dropped row with its data set and step, in the order of the steps."""
+    for role, step, marks in curated.funnel.marks:
+        for start in range(0, marks.num_rows, engine.BATCH):
+            some = marks.slice(start, engine.BATCH)
+            rows = curated.tables[role].values(some["row"].to_numpy())
+            for row, reason, detail in zip(rows, some["reason"].to_pylist(), some["detail"].to_pylist(), strict=True):
+                yield role, step, Dropped(row, reason, detail)
 
 
 def table(funnel: Funnel) -> str:
     """The funnel as text for the terminal: what was read, and the steps that dropped something."""
-    shown = Table(box=box.SIMPLE, pad_edge=False)
+    shown = Shown(box=box.SIMPLE, pad_edge=False)
     for column in ("data set", "source", "step"):
         shown.add_column(column, no_wrap=True)
     for column in ("read", "kept", "dropped"):
         shown.add_column(column, justify="right", no_wrap=True)
     shown.add_column("reasons")
     for line in funnel.lines:
-        if line.step != "read" and not line.dropped:
+        if line.step != "read" and not line.dropped and not line.changed:
             continue
         reasons = ", ".join(f"{reason}: {count}" for reason, count in line.reasons.items())
+        reasons = reasons or (f"brought to one form: {line.changed}" if line.changed else "")
         cells = (line.dataset, line.source, line.step, f"{line.read:,}", f"{line.kept:,}", f"{line.dropped:,}", reasons)
         shown.add_row(*cells)
     console = Console(file=StringIO(), width=140)
@@ -139,88 +218,3 @@ def table(funnel: Funnel) -> str:
     text = "\n".join(text.rstrip() for text in console.file.getvalue().rstrip().split("\n"))
     proved = sum(line.kept for line in funnel.lines if line.step == "disjoint")
     return f"{text}\n\n {proved:,} training rows kept; none has the prompt of an evaluation row"
-
-
-def _read(role: Role, sources: Sequence[Source], paths: dict[str, Path], funnel: Funnel) -> list[Row]:
-    """All rows of the sources, in order; those that say nothing are dropped in the step `read`."""
-    found: list[Row] = []
-    for source in sources:
-        parsed: list[Row | Dropped] = []
-        with progress.task(f"prepare: {source.name}", None, "rows") as advance:
-            for where, raw in read_rows(paths[source.name], source.path):
-                parsed.append(parse_row(raw, where, role=role, source=source.name, domain=source.domain))
-                advance()
-        if role != "demonstrations":
-            parsed = _unique_ids(parsed)
-        kept = [item for item in parsed if isinstance(item, Row)]
-        dropped = tuple(item for item in parsed if isinstance(item, Dropped))
-        everything = [item if isinstance(item, Row) else item.row for item in parsed]
-        funnel.record(role, "read", [source.name], everything, Sifted(tuple(kept), dropped))
-        found += kept
-    return found
-
-
-def _unique_ids(parsed: Sequence[Row | Dropped]) -> list[Row | Dropped]:
-    """A problem's id leads to it wherever rollouts are stored, so the second of a name becomes `name#2`."""
-    seen: Counter[str] = Counter()
-    unique: list[Row | Dropped] = []
-    for item in parsed:
-        row = item if isinstance(item, Row) else item.row
-        seen[row.problem.id] += 1
-        if (count := seen[row.problem.id]) > 1:
-            row = replace(row, problem=replace(row.problem, id=f"{row.problem.id}#{count}"))
-        unique.append(row if isinstance(item, Row) else replace(item, row=row))
-    return unique
-
-
-def _steps(
-    role: Role, recipe: Recipe, datasets: Datasets, sources: Sequence[str], journal: Path
-) -> Iterator[tuple[str, Step]]:
-    """The named steps after `read`, as the module's docstring lists them."""
-    data = recipe.data
-    if role == "demonstrations":
-        if data.top_sources is not None:
-            yield "top_sources", partial(keep_top_sources, sources=sources, count=data.top_sources)
-        if data.require_format:
-            yield "require_format", require_format
-    else:
-        yield "require_reference", require_reference
-    if role in ("heldout", "validation") or (data.deduplicate and role == "problems"):
-        yield "deduplicate", deduplicate_problems
-    elif data.deduplicate:
-        yield "deduplicate", deduplicate_demonstrations
-    if role == "validation":
-        known = {prompt_key(row): row.problem.id for row in datasets["heldout"]}
-        yield "not_heldout", partial(contamination.drop_shared, prompts=known)
-    if role in ("demonstrations", "problems"):
-        evaluation = datasets["heldout"] + datasets["validation"]
-        index = contamination.build_index([row.problem for row in evaluation], data.decontaminate_ngrams)
-        yield "decontaminate", partial(contamination.decontaminate, index=index)
-        if role == "demonstrations" and data.correct_only:
-            yield (
-                "correct_only",
-                partial(correct_only, levels=data.correct_only, judge=partial(_grade, recipe, journal)),
-            )
-        yield "disjoint", partial(_disjoint, evaluation=evaluation)
-
-
-def _grade(recipe: Recipe, journal: Path, attempts: Sequence[Attempt]) -> list[Verdict]:
-    """Verdicts of the recipe's judge; those that a killed run left in the journal are not made again."""
-    with (
-        progress.task("prepare: grading", len(attempts), "demonstrations") as advance,
-        open_judge(recipe.verifiers, journal, {attempt.problem.domain for attempt in attempts}) as judge,
-    ):
-        verdicts: list[Verdict] = []
-        for start in range(0, len(attempts), GRADED_AT_ONCE):
-            found = judge.judge(attempts[start : start + GRADED_AT_ONCE])
-            verdicts += found
-            advance(len(found), correct=sum(verdict.correct for verdict in verdicts))
-        return verdicts
-
-
-def _disjoint(rows: Sequence[Row], evaluation: Sequence[Row]) -> Sifted:
-    """Every row, after the proof that none asks what an evaluation set asks."""
-    shared = contamination.shared_prompts(rows, evaluation)
-    if shared:
-        raise AssertionError(f"{len(shared)} training prompts stand in an evaluation set too, e.g. {min(shared)!r}")
-    return Sifted(tuple(rows), ())

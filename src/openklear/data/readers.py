@@ -1,41 +1,44 @@
-"""Files of rows: JSON lines, a JSON array or Parquet, the JSON ones also gzipped.
+"""Files of rows: JSON lines, a JSON array or CSV, each also compressed (.gz, .bz2, .xz, .zst), and Parquet.
 
-`read_rows` yields what stands in the file; `openklear.data.shapes` says what it means.
+`read_rows` yields what stands in the file, in bounded memory; `openklear.data.shapes` says what it means.
 """
 
 from __future__ import annotations
 
-import gzip
+import csv
 import json
-import zlib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from openklear.data.json_array import json_array
+from openklear.data.streams import CODECS, MAX_LINE, decode, lines, too_long
 from openklear.errors import DataError
 
-KINDS = (".jsonl", ".json", ".parquet", ".jsonl.gz", ".json.gz")
 _BATCH_ROWS = 1024
+_BATCH_BYTES = 64 << 20
+"""Of a Parquet file at once: rows with a program's tests hold megabytes."""
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 """What a blank line may hold: a file's first may begin with a byte order mark."""
 
 
 def read_rows(path: Path, name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (`name:number`, row) of every row; the number counts lines (JSON lines) or rows (the others) from 1.
+    """Yield (`name:number`, row) of every row; the number counts lines (JSON lines, CSV) or rows (the others) from 1.
 
-    `name` stands for the path in `where`, so that stored rows need not hold a machine's paths. Raises DataError for a
-    missing, empty or malformed file, with the line.
+    `name` stands for the path in `where`, so that stored rows need not hold a machine's paths. A CSV file's first line
+    names its columns, and its cells are text. Raises DataError for a missing, empty or malformed file, with the line.
     """
-    kind = _kind(path)
+    kind = kind_of(path)
+    if kind is None:
+        raise DataError(f"{path}: cannot tell the kind of file from its name; known endings: {', '.join(KINDS)}")
     _require_file(path)
     shown = name or str(path)
     found = False
-    numbered = {".parquet": _parquet, ".json": _json_array, ".jsonl": _json_lines}[kind](path)
-    for number, row in numbered:
+    for number, row in _READERS[kind](path):
         found = True
         if not isinstance(row, dict):
             what = f"{_type_name(row)} stands where a row (a JSON object) is expected"
@@ -45,41 +48,46 @@ def read_rows(path: Path, name: str | None = None) -> Iterator[tuple[str, dict[s
         raise DataError(f"{path}: the file holds no rows; put rows into it or take the source out of the recipe")
 
 
-def _kind(path: Path) -> str:
-    kind = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
-    if kind not in KINDS:
-        raise DataError(f"{path}: cannot tell the kind of file from its name; known endings: {', '.join(KINDS)}")
-    return kind.removesuffix(".gz")
-
-
-def _require_file(path: Path) -> None:
-    if path.is_file():
-        return
-    if path.is_dir():
-        raise DataError(f"{path}: is a directory; name a file in it")
-    if not path.parent.is_dir():
-        raise DataError(f"{path}: no such file, and no directory {path.parent}; correct the path")
-    names = sorted(p.name for p in path.parent.iterdir())
-    near = get_close_matches(path.name, names, n=1, cutoff=0.0)
-    hint = f"the nearest name there is {near[0]}" if near else f"{path.parent} is empty"
-    raise DataError(f"{path}: no such file; {hint}")
+def kind_of(path: Path) -> str | None:
+    """The ending that says how the file is read, without that of its compression; None for an unknown one."""
+    compressed = path.suffix in CODECS
+    kind = Path(path.stem).suffix if compressed else path.suffix
+    return kind if kind in _READERS and not (compressed and kind == ".parquet") else None
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (line number, bytes) of every line that is not blank; `parse_line` says what stands in it."""
-    with _open(path) as file:
-        number = 0
-        try:
-            for number, line in enumerate(file, start=1):
-                if line.strip(_BLANK):
-                    yield number, line
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _torn(path, number + 1, error) from error
+    return ((number, line) for number, line in lines(path) if line.strip(_BLANK))
 
 
 def parse_line(line: bytes, path: Path, number: int) -> Any:
     """The value of one line of a file of JSON lines; DataError, with the line, where it holds none."""
-    return _parse(_decode(line, path, number).rstrip("\r\n"), path, number)
+    text = decode(line, path, number).rstrip("\r\n")
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        what = f"not valid JSON at column {error.colno}: {error.msg}"
+        raise DataError(f"{path}:{number + error.lineno - 1}: {what}; correct or remove the line") from error
+    except RecursionError as error:
+        raise DataError(f"{path}:{number}: JSON nested too deep; correct or remove the line") from error
+    except ValueError as error:  # a whole number with thousands of digits
+        raise DataError(f"{path}:{number}: not readable JSON: {error}; correct or remove the line") from error
+
+
+def nearest_name(path: Path) -> str:
+    """What to say of a path that is not there: the nearest name beside it."""
+    if not path.parent.is_dir():
+        return f"no directory {path.parent}; correct the path"
+    near = get_close_matches(path.name, sorted(p.name for p in path.parent.iterdir()), n=1, cutoff=0.0)
+    return f"the nearest name there is {near[0]}" if near else f"{path.parent} is empty"
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise DataError(f"{path}: is a directory; name a file in it")
+    if not path.is_file():
+        hint = nearest_name(path)
+        raise DataError(f"{path}: no such file{', and ' if hint.startswith('no ') else '; '}{hint}")
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -88,61 +96,69 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _json_array(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        with _open(path) as file:
-            text = _decode(file.read(), path, 1)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _torn(path, 1, error) from error
-    if not text.strip():
-        return
-    value = _parse(text, path, 1)
-    if not isinstance(value, list):
-        what = f"{_type_name(value)} stands where an array of rows is expected"
-        raise DataError(f"{path}:1: {what}; name the file .jsonl if it holds one row a line")
-    yield from enumerate(value, start=1)
+    return enumerate(json_array(path), start=1)
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(MAX_LINE)  # of this process; the module's own limit is shorter than a long trace
+    reader = csv.reader((decode(line, path, number) for number, line in lines(path)), strict=True)
+    columns: list[str] = []
+    start = 1
+    while True:
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            if "field limit" in str(error):
+                raise too_long(path, start, "a cell that begins here") from error
+            what = f"not valid CSV: {error}"
+            raise DataError(f"{path}:{start}: {what}; correct the quotes in the row that begins here") from error
+        if cells is None:
+            return
+        if cells and not columns:
+            columns = _header(cells, path, start)
+        elif cells:
+            if len(cells) != len(columns):
+                what = f"{len(cells)} cells stand where the first line names {len(columns)} columns"
+                raise DataError(f"{path}:{start}: {what}; correct the row")
+            yield start, dict(zip(columns, cells, strict=True))
+        start = reader.line_num + 1
+
+
+def _header(cells: list[str], path: Path, number: int) -> list[str]:
+    names = [name.strip() for name in cells]
+    if "" in names or len(set(names)) < len(names):
+        what = "the first line names the columns, but one of them is empty or named twice"
+        raise DataError(f"{path}:{number}: {what}: {', '.join(names)[:200]}; correct the line")
+    return names
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
     try:
-        with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: a text after row {number} is not UTF-8; write the file again") from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}; write or download it again") from error
+    except (ValueError, OverflowError) as error:  # a date that Python does not have
+        raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave its column out") from error
 
 
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-def _decode(data: bytes, path: Path, number: int) -> str:
-    try:
-        return data.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        line = number + data[: error.start].count(b"\n")
-        raise DataError(f"{path}:{line}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-
-
-def _parse(text: str, path: Path, number: int) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        line = number + error.lineno - 1
-        what = f"not valid JSON at column {error.colno}: {error.msg}"
-        raise DataError(f"{path}:{line}: {what}; correct or remove the line") from error
-    except RecursionError as error:
-        raise DataError(f"{path}:{number}: JSON nested too deep; correct or remove the line") from error
-    except ValueError as error:  # a whole number with thousands of digits
-        raise DataError(f"{path}:{number}: not readable JSON: {error}; correct or remove the line") from error
-
-
-def _torn(path: Path, number: int, error: Exception) -> DataError:
-    return DataError(f"{path}:{number}: the gzip file is damaged ({error}); write or download it again")
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(widest, 1)))
 
 
 def _type_name(value: Any) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a truth value", type(None): "null"}
     return names.get(type(value), "a number")
+
+
+_READERS = {".jsonl": _json_lines, ".json": _json_array, ".csv": _csv, ".parquet": _parquet}
+KINDS = (*_READERS, *(f"{kind}{codec}" for kind in _READERS if kind != ".parquet" for codec in CODECS))
+"""Endings of files that can be read."""

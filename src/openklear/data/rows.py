@@ -21,11 +21,17 @@ class Row:
     where: str
     """source path:line."""
     response: str | None = None
+    solution: str | None = None
+    """The source's own reference: a program that passes the tests, or a worked solution."""
+    teacher: str | None = None
+    """Who wrote the response, where the source says so."""
+    claimed: bool | None = None
+    """What the source says of the response's correctness; the verifiers decide."""
 
     def demonstration(self) -> Demonstration:
         """The row as a demonstration; it has a response."""
         assert self.response is not None, f"{self.where}: a problem is no demonstration"
-        return Demonstration(self.problem, self.response, self.where)
+        return Demonstration(self.problem, self.response, self.where, self.teacher, self.claimed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ These functions write straight to the path they are given: whoever calls them ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from openklear.data.rows import Dropped, prompt_text
 from openklear.errors import DataError
-from openklear.types import AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
+from openklear.types import DOMAINS, AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
 
 _KINDS = (Test, CallTest, AssertTest)
 _TEST_FIELDS = tuple(name for kind in _KINDS for name in kind.__slots__)
@@ -40,12 +40,22 @@ DEMONSTRATION_SCHEMA = pa.schema(
         *PROBLEM_SCHEMA,
         pa.field("response", pa.string(), nullable=False),
         pa.field("where", pa.string(), nullable=False),
+        pa.field("teacher", pa.string()),
+        pa.field("claimed", pa.bool_()),
     ]
 )
+_TOLD = ("response", "where", "teacher", "claimed")
 DROPPED_SCHEMA = pa.schema(
     [
         (name, pa.string())
         for name in ("dataset", "source", "id", "where", "step", "reason", "detail", "domain", "level", "text")
+    ]
+)
+AUDIT_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("dataset", "id", "source", "where", "text", "item")),
+        ("score", pa.float64()),
+        *((name, pa.string()) for name in ("matched", "kind")),
     ]
 )
 _ROWS_A_GROUP = 4096
@@ -65,6 +75,10 @@ class PreparedPaths:
     """dataset, source, id, where, step, reason, detail, domain, level, text of every row that was dropped."""
     funnel: Path
     """[{dataset, source, step, read, kept, dropped, reasons}], in the order of the steps."""
+    audit: Path
+    """dataset, id, source, where, text, item, score, matched, kind of every row that decontamination dropped."""
+    steps: Path
+    """[{dataset, step, parameters, facts}], in the order of the steps."""
 
 
 def prepared(directory: Path) -> PreparedPaths:
@@ -81,28 +95,30 @@ def named_in(data: Path) -> PreparedPaths:
         heldout=data / "heldout.parquet",
         dropped=data / "dropped.parquet",
         funnel=data / "funnel.json",
+        audit=data / "audit.parquet",
+        steps=data / "steps.json",
     )
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write problems, in order."""
-    _write(path, PROBLEM_SCHEMA, map(_problem_columns, problems))
+    _write(path, PROBLEM_SCHEMA, map(problem_columns, problems))
 
 
 def read_problems(path: Path) -> list[Problem]:
     """Read problems; DataError for a file that is missing or of another schema."""
-    return _read(path, PROBLEM_SCHEMA, _problem)
+    return _read(path, PROBLEM_SCHEMA, problem_of)
 
 
 def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) -> None:
     """Write demonstrations, in order."""
-    rows = ({**_problem_columns(d.problem), "response": d.response, "where": d.where} for d in demonstrations)
+    rows = ({**problem_columns(d.problem), **{name: getattr(d, name) for name in _TOLD}} for d in demonstrations)
     _write(path, DEMONSTRATION_SCHEMA, rows)
 
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
     """Read demonstrations; DataError for a file that is missing or of another schema."""
-    return _read(path, DEMONSTRATION_SCHEMA, lambda row: Demonstration(_problem(row), row["response"], row["where"]))
+    return _read(path, DEMONSTRATION_SCHEMA, lambda row: Demonstration(problem_of(row), *(row[name] for name in _TOLD)))
 
 
 def write_dropped(path: Path, dropped: Iterable[tuple[str, str, Dropped]]) -> None:
@@ -110,34 +126,51 @@ def write_dropped(path: Path, dropped: Iterable[tuple[str, str, Dropped]]) -> No
     _write(path, DROPPED_SCHEMA, (_dropped_columns(*item) for item in dropped))
 
 
+def write_audit(path: Path, audits: Iterable[tuple[str, pa.Table]]) -> None:
+    """Write (dataset, matched rows) of decontamination, the best matches first."""
+    tables = [AUDIT_SCHEMA.empty_table()]
+    for dataset, audit in audits:
+        named = audit.append_column("dataset", pa.array([dataset] * audit.num_rows, pa.string()))
+        tables.append(named.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA))
+    table = pa.concat_tables(tables).sort_by([("score", "descending"), ("dataset", "ascending"), ("id", "ascending")])
+    pq.write_table(table, path, compression="zstd", version="2.6")
+
+
 def read_dropped(path: Path) -> list[dict[str, Any]]:
     """Read what was dropped, as plain rows."""
     return _read(path, DROPPED_SCHEMA, dict)
 
 
-def _problem_columns(problem: Problem) -> dict[str, Any]:
+def problem_columns(problem: Problem) -> dict[str, Any]:
+    """A problem as the columns of `PROBLEM_SCHEMA`."""
     return {
         "id": problem.id,
         "prompt": [{"role": m["role"], "content": m["content"]} for m in problem.prompt],
         "domain": problem.domain,
         "answer": problem.answer,
-        "tests": [{name: getattr(test, name, None) for name in _TEST_FIELDS} for test in problem.tests],
+        "tests": test_columns(problem),
         "checker": problem.checker,
         "level": problem.level,
         "source": problem.source,
     }
 
 
-def _problem(row: dict[str, Any]) -> Problem:
+def test_columns(problem: Problem) -> list[dict[str, str | None]]:
+    """The tests of a problem as `PROBLEM_SCHEMA` holds them."""
+    return [{name: getattr(test, name, None) for name in _TEST_FIELDS} for test in problem.tests]
+
+
+def problem_of(row: Mapping[str, Any]) -> Problem:
+    """A problem of the columns that are there; those that are left out are empty."""
     return Problem(
-        id=row["id"],
-        prompt=tuple(Message(role=m["role"], content=m["content"]) for m in row["prompt"]),
-        domain=row["domain"],
-        answer=row["answer"],
-        tests=tuple(map(_test, row["tests"])),
-        checker=row["checker"],
-        level=row["level"],
-        source=row["source"],
+        id=row.get("id") or "",
+        prompt=tuple(Message(role=m["role"], content=m["content"]) for m in row.get("prompt") or ()),
+        domain=row.get("domain") or DOMAINS[0],
+        answer=row.get("answer"),
+        tests=tuple(map(_test, row.get("tests") or ())),
+        checker=row.get("checker"),
+        level=row.get("level"),
+        source=row.get("source") or "",
     )
 
 

@@ -5,11 +5,16 @@
     a string                                     code that asserts
 
 A list of them, or its JSON text. Fields that are null count as absent, for Parquet gives every object all of them.
+
+Data sets of programs from contests hold {"inputs", "outputs", "fn_name"} instead (APPS, TACO, PRIME, verl), and
+function tests as code with one `check(candidate)` (`in_out_tests`, `check_tests`).
 """
 
 from __future__ import annotations
 
+import ast
 import json
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,28 +23,108 @@ from openklear.types import AnyTest, AssertTest, CallTest, Test
 
 WANTED = "a list of {input, output}, of {call, args, expected} or of assert strings"
 _TEXTS = (("input", "output"), ("stdin", "stdout"))
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = 60
 
 
-def parse_tests(value: Any, where: str) -> tuple[AnyTest, ...]:
+def parse_tests(value: Any, where: str, column: str = "tests") -> tuple[AnyTest, ...]:
     """The tests, in order; none for nothing. DataError, with `where`, for what is none."""
     if isinstance(value, str) and value.strip():
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise DataError(
-                f"{where}: tests is text, but not the JSON of {WANTED}: {message}; write {WANTED}"
-            ) from error
+        value = from_json(value, column, WANTED, where)
     if value is None or value == "":
         return ()
     if not isinstance(value, list):
-        raise _wrong("tests", value, WANTED, where)
-    return tuple(_test(test, f"tests[{index}]", where) for index, test in enumerate(value))
+        raise wrong(column, value, WANTED, where)
+    return tuple(_test(test, f"{column}[{index}]", where) for index, test in enumerate(value))
+
+
+def in_out_tests(value: Any, where: str, column: str) -> tuple[AnyTest, ...]:
+    """The tests of {"inputs", "outputs"} or its JSON text; with "fn_name" they are calls of that function.
+
+    An input or output of a program may be a list of lines. The arguments of a call are a list, or text with the JSON of
+    one a line and the result's JSON as output. Where every output is a list of one, as APPS and TACO store results,
+    the one is meant. verl's sandbox scorer knows "assert_case" beside them: code that asserts, each on its own.
+    """
+    if isinstance(value, str) and value.strip():
+        value = from_json(value, column, "{inputs, outputs}", where)
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, dict) or not ({"inputs", "outputs"} <= value.keys() or "assert_case" in value):
+        raise wrong(column, value, "an object with inputs and outputs", where)
+    if value.get("assert_case"):
+        return parse_tests(value["assert_case"], where, f"{column}.assert_case")
+    inputs, outputs = value["inputs"], value["outputs"]
+    for kind, given in (("inputs", inputs), ("outputs", outputs)):
+        if not isinstance(given, list):
+            raise wrong(f"{column}.{kind}", given, "a list", where)
+    if len(inputs) != len(outputs):
+        what = f"{column} has {len(inputs)} inputs and {len(outputs)} outputs"
+        raise DataError(f"{where}: {what}; correct or remove the row")
+    name = value.get("call") or value.get("fn_name")
+    if not name:
+        return tuple(_run(given, expected, column, where) for given, expected in zip(inputs, outputs, strict=True))
+    if not isinstance(name, str):
+        raise wrong(f"{column}.fn_name", name, "the name of a function", where)
+    wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
+    results = [output[0] for output in outputs] if wrapped else outputs
+    return tuple(_called(name, *pair, column, where) for pair in zip(inputs, results, strict=True))
+
+
+def check_tests(code: str) -> tuple[AnyTest, ...]:
+    """Code that defines `check(candidate)` and calls it: a test for every assert of it, or one for the whole.
+
+    It is split where the body holds nothing but asserts on lines of their own, so that shares of passed tests and
+    numbers of tests mean what they say.
+    """
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return (AssertTest(code),)  # the judge says what is wrong with it
+    match tree.body:
+        case [*_, ast.FunctionDef() as check, ast.Expr(ast.Call(ast.Name(name)))] if name == check.name:
+            body = check.body
+        case _:
+            return (AssertTest(code),)
+    starts = [statement.lineno for statement in body]
+    ends = [statement.end_lineno or statement.lineno for statement in body]
+    alone = starts[0] > check.lineno and all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    if not alone or not all(isinstance(statement, ast.Assert) for statement in body):
+        return (AssertTest(code),)
+    text = code.split("\n")
+    before, after = text[: starts[0] - 1], text[ends[-1] :]
+    parts = (text[start - 1 : end] for start, end in zip(starts, ends, strict=True))
+    return tuple(AssertTest("\n".join([*before, *part, *after])) for part in parts)
 
 
 def texts(test: AnyTest) -> tuple[str, ...]:
     """All text of a test."""
     return tuple(getattr(test, name) for name in test.__slots__)
+
+
+def from_json(text: str, column: str, wanted: str, where: str) -> Any:
+    """The value of JSON text in a cell; DataError where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+        raise DataError(
+            f"{where}: {column} is text, but not the JSON of {wanted}: {message}; write {wanted}"
+        ) from error
+
+
+def to_json(value: Any, column: str, where: str, *, sort_keys: bool = False) -> str:
+    """JSON text of a value; DataError where it has none."""
+    try:
+        return json.dumps(value, sort_keys=sort_keys)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise wrong(column, value, "a value of JSON", where) from error
+
+
+def wrong(column: str, value: Any, wanted: str, where: str) -> DataError:
+    """The error for a column of a wrong type."""
+    shown = _SHOWN.repr(value)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    return DataError(f"{where}: {column} is {shown}, but {wanted} is expected; correct the row or rename the column")
 
 
 def _test(value: Any, here: str, where: str) -> AnyTest:
@@ -54,33 +139,50 @@ def _test(value: Any, here: str, where: str) -> AnyTest:
         if isinstance(value.get("code"), str) and value["code"].strip():
             return AssertTest(value["code"])
     wanted = "an object with input and output (or stdin and stdout), both strings, or with call, args and expected"
-    raise _wrong(here, value, f"{wanted}, or an assert string", where)
+    raise wrong(here, value, f"{wanted}, or an assert string", where)
 
 
 def _call(value: Mapping[str, Any], here: str, where: str) -> CallTest:
     call, arguments = value["call"], value.get("args")
     if not isinstance(call, str) or not call.strip():
-        raise _wrong(f"{here}.call", call, "the name of a function", where)
+        raise wrong(f"{here}.call", call, "the name of a function", where)
     if "expected" not in value:
-        raise _wrong(here, value, "an object with call, args and expected", where)
+        raise wrong(here, value, "an object with call, args and expected", where)
     expected, wanted = value["expected"], "an array of arguments or an object of named ones"
     if not isinstance(arguments, str):
         if not isinstance(arguments, list | dict):
-            raise _wrong(f"{here}.args", arguments, wanted, where)
-        return CallTest(call, json.dumps(arguments), json.dumps(expected))
+            raise wrong(f"{here}.args", arguments, wanted, where)
+        return CallTest(call, to_json(arguments, f"{here}.args", where), to_json(expected, f"{here}.expected", where))
     if not isinstance(expected, str):
-        raise _wrong(f"{here}.expected", expected, "JSON text, like args,", where)
+        raise wrong(f"{here}.expected", expected, "JSON text, like args,", where)
     for name, text in (("args", arguments), ("expected", expected)):
         try:
             parsed = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise _wrong(f"{here}.{name}", text, "JSON text", where) from error
+            raise wrong(f"{here}.{name}", text, "JSON text", where) from error
         if name == "args" and not isinstance(parsed, list | dict):
-            raise _wrong(f"{here}.args", text, wanted, where)
+            raise wrong(f"{here}.args", text, wanted, where)
     return CallTest(call, arguments, expected)
 
 
-def _wrong(column: str, value: Any, wanted: str, where: str) -> DataError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return DataError(f"{where}: {column} is {shown}, but {wanted} is expected; correct the row or rename the column")
+def _run(given: Any, expected: Any, column: str, where: str) -> Test:
+    return Test(_lines(given, f"{column}.inputs", where), _lines(expected, f"{column}.outputs", where))
+
+
+def _lines(value: Any, column: str, where: str) -> str:
+    if isinstance(value, list) and all(isinstance(line, str) for line in value):
+        return "\n".join(value)
+    if not isinstance(value, str):
+        raise wrong(column, value, "text, or a list of lines", where)
+    return value
+
+
+def _called(name: str, given: Any, expected: Any, column: str, where: str) -> CallTest:
+    if isinstance(given, str):
+        wanted = "the JSON of one argument a line"
+        arguments = [from_json(line, f"{column}.inputs", wanted, where) for line in given.split("\n")] if given else []
+        result = from_json(_lines(expected, f"{column}.outputs", where), f"{column}.outputs", "the result", where)
+        return CallTest(name, to_json(arguments, column, where), to_json(result, column, where))
+    if not isinstance(given, list):
+        raise wrong(f"{column}.inputs", given, "a list of arguments", where)
+    return CallTest(name, to_json(given, column, where), to_json(expected, column, where))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from openklear.errors import RecipeError, UsageError
 from openklear.recipe import explain, keys
 from openklear.recipe.explain import Fault
+from openklear.recipe.curation import Selection
 from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign, parse_override
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, Recipe
@@ -181,6 +182,10 @@ def _as_tuples(value: Any) -> Any:
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
+NO_PATHS = ("world:", "hub:")
+EMBEDDED = Selection.model_fields["embedding"].default
+
+
 def _resolve_paths(raw: Table, base: Path) -> None:
     """Make the recipe's paths absolute, in place; anything that is not a path yet is left for validation."""
     data, model = raw.get("data"), raw.get("model")
@@ -188,10 +193,13 @@ def _resolve_paths(raw: Table, base: Path) -> None:
     tables = [(item, "path") for item in sources if isinstance(item, dict)] if isinstance(sources, list) else []
     if isinstance(model, dict):
         tables += [(model, "path"), (model, "chat_template")]
+    if isinstance(data, dict):
+        named = (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses"))
+        tables += [(data[name], key) for name, key in (*named, ("selection", "embedding")) if isinstance(data.get(name), dict)]
     for table, key in tables:
         value = table.get(key)
-        if isinstance(value, str) and value and not value.startswith("world:"):
-            table[key] = os.path.normpath(base / Path(value).expanduser())
+        if isinstance(value, str) and value and not value.startswith(NO_PATHS) and value != EMBEDDED:
+            table[key] = os.path.normpath(base / Path(os.path.expandvars(value)).expanduser())
 
 
 def dotted(path: explain.Path, raw: Table) -> str:

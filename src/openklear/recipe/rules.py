@@ -11,10 +11,12 @@ from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
 from openklear.types import DOMAINS
 
 if TYPE_CHECKING:
-    from openklear.recipe.schema import Data, Phase, Recipe, Rl, Sft, TinyModel, Verifiers
+    from openklear.recipe.curation import Data, Difficulty, Vetting
+    from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel, Verifiers
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
 SOURCE_NAME = re.compile(r"[\w-]+")
+VARIABLE = re.compile(r"\$\{?(\w+)\}?")
 FEWEST_NGRAMS = 4
 """Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
 
@@ -44,11 +46,28 @@ def data(table: Data) -> Iterator[Broken]:
         if not SOURCE_NAME.fullmatch(source.name):
             text = f'"{source.name}" cannot name a source; use letters, digits, - and _ only'
             yield Broken(("source", index, "name"), text)
-    if 0 < table.decontaminate_ngrams < FEWEST_NGRAMS:
-        text = f"{table.decontaminate_ngrams} words in a row are shared by unrelated prompts; "
-        yield Broken(("decontaminate_ngrams",), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
+        if variable := VARIABLE.search(source.path):
+            text = f"the environment variable {variable[1]} is not set; set it, or write the path without it"
+            yield Broken(("source", index, "path"), text)
+    length = getattr(table.decontaminate, "length", 0)
+    if 0 < length < FEWEST_NGRAMS:
+        text = f"{length} words in a row are shared by unrelated prompts; "
+        yield Broken(("decontaminate", "length"), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
     if "*" in table.correct_only and len(table.correct_only) > 1:
         yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
+
+
+def difficulty(table: Difficulty) -> Iterator[Broken]:
+    """Hard lies below easy."""
+    if table.hard > table.easy:
+        yield Broken(("hard",), f"{table.hard:g} is above easy {table.easy:g}; lower hard or raise easy")
+
+
+def vetting(table: Vetting) -> Iterator[Broken]:
+    """A window with something in it, and no bounds on what is not given."""
+    if table.policy_low >= table.policy_high:
+        text = f"{table.policy_low:g} is not below policy_high {table.policy_high:g}, so that no problem would stay; "
+        yield Broken(("policy_low",), text + "lower policy_low or raise policy_high")
 
 
 def sft(table: Sft) -> Iterator[Broken]:
@@ -123,7 +142,11 @@ def recipe(whole: Recipe) -> Iterator[Broken]:
 
 
 def _training(whole: Recipe) -> Iterator[Broken]:
-    if whole.sft is None and whole.rl is None:
+    if whole.model is None:
+        for name in ("sft", "rl"):
+            if getattr(whole, name) is not None:
+                yield Broken((name,), f"[{name}] trains a model, and there is no [model]; add it, or leave [{name}] out")
+    elif whole.sft is None and whole.rl is None:
         yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one of them")
 
 
@@ -134,7 +157,7 @@ def _sources(whole: Recipe) -> Iterator[Broken]:
         if source.path.startswith("world:") and whole.world is None:
             text = f"{source.path} is a file of the demo world, but there is no [world]; add [world] or name a file"
             yield Broken(("data", "source", index, "path"), text)
-    if "heldout" not in roles:
+    if "heldout" not in roles and whole.model is not None:
         yield _no_source("heldout", "the final evaluation has no problems")
     if whole.sft is not None and "demonstrations" not in roles:
         yield _no_source("demonstrations", "[sft] has nothing to learn from", ", or leave [sft] out")

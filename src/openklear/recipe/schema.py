@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from openklear.recipe import rules
+from openklear.recipe.curation import Data, Source
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import Ours, RewardScheme
 from openklear.recipe.section import Decay, Positive, Section
@@ -53,37 +54,6 @@ class PretrainedModel(Section):
 
 
 Model = Annotated[TinyModel | PretrainedModel, Field(discriminator="type")]
-
-
-class Source(Section):
-    """A file of rows; its shape (messages, ShareGPT, prompt + answer or tests) is read off its columns."""
-
-    name: str = Field(description="name in the funnel and the reports")
-    path: str = Field(description="JSONL or Parquet file; `world:NAME` is a file of the demo world")
-    role: Literal["demonstrations", "problems", "validation", "heldout"] = Field(
-        description="SFT rows, RL problems, problems that choose the best checkpoint, or those of the final evaluation"
-    )
-    domain: Domain | None = Field(None, description="math or code, for files without a `domain` column")
-
-
-class Data(Section):
-    """What is read, and the curation policy (report, section 2.1)."""
-
-    source: tuple[Source, ...] = Field(description="the files; demonstrations best first: it decides which copy stays")
-    top_sources: Positive | None = Field(None, description="use only the first K demonstration sources (Tables 4, 5)")
-    deduplicate: bool = Field(True, description="drop repeated prompts (RL) and repeated demonstrations (SFT)")
-    decontaminate_ngrams: Annotated[int, Field(ge=0)] = Field(
-        9, description="drop a training prompt that shares this many words in a row with an evaluation one; 0 is off"
-    )
-    correct_only: tuple[str, ...] = Field(
-        ("1",),
-        description='levels whose wrong demonstrations are dropped (Table 2: the easy ones); ["*"] is all levels',
-    )
-    require_format: bool = Field(True, description="drop demonstrations without one <think>...</think> and an answer")
-
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.data`."""
-        return rules.data(self)
 
 
 class AdamW(Section):
@@ -241,7 +211,7 @@ class Recipe(Section):
     threads: Positive = Field(1, description="CPU threads of torch; part of the result's bits")
     microbatch_tokens: Positive = Field(32768, description="padded tokens in memory at once while training, at most")
     world: World | None = Field(None, description="write the demo world first")
-    model: Model = Field(description="the model that is trained")
+    model: Model | None = Field(None, description="the model that is trained; left out, the recipe is one of curation alone")
     data: Data = Field(description="sources and curation")
     sft: Sft | None = Field(None, description="supervised fine-tuning; left out, RL starts from the base model")
     rl: Rl | None = Field(None, description="reinforcement learning")

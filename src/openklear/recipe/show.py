@@ -36,7 +36,7 @@ def arithmetic(recipe: Recipe) -> list[str]:
     lines = [] if recipe.sft is None else [_sft_arithmetic(recipe.sft)]
     for phase in recipe.rl.phase if recipe.rl else ():
         lines.append(_phase_arithmetic(phase))
-    return [*lines, _evaluation_arithmetic(recipe.evaluation)]
+    return lines if recipe.model is None else [*lines, _evaluation_arithmetic(recipe.evaluation)]
 
 
 def _sft_arithmetic(sft: Sft) -> str:

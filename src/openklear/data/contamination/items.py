@@ -1,0 +1,53 @@
+"""What decontamination takes and gives: benchmark items in, matches out, and rows of the audit table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EQUAL = "equal prompt"
+"""The normalised prompts are the same."""
+SAME_WORDS = "same words"
+"""The same words in the same order, from the row's start to its end; punctuation differs."""
+WORDS_IN_A_ROW = "words in a row"
+"""The report's rule: n words in a row are shared."""
+WHOLE = "whole item inside"
+"""Every word of the item stands in the row, in one piece."""
+NEAR = "near copy"
+"""Words were changed, put in or left out, and no number or sign."""
+NUMBERS = "a number differs"
+"""As a near copy, but a number or a sign of the item is another one in the row: the same story, another answer."""
+
+EXCERPT = 400
+"""Characters of matched text that a match carries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A benchmark item: its id and its prompt."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The item that a row holds."""
+
+    item: str
+    score: float
+    """Weighted share of the item that the row holds, 0 .. 1 (the 9-gram rule: 1)."""
+    text: str
+    """The row's words that matched, at most EXCERPT characters."""
+    kind: str
+    """One of the phrases above."""
+
+
+def excerpt(text: str) -> str:
+    """One line of at most EXCERPT characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
+
+
+def audit_row(row: str, match: Match) -> dict[str, str | float]:
+    """A line of the audit table: which row, which benchmark item, the matched text, score and kind."""
+    return {"row": row, "item": match.item, "kind": match.kind, "score": round(match.score, 4), "text": match.text}

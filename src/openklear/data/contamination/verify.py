@@ -1,0 +1,131 @@
+"""Whether a row really holds an item, given that some runs of their words agree.
+
+The item is aligned with the stretch of the row where the runs lie (align.py). The score is the share of the item's
+weight that its aligned words have. What is not aligned are edits: words missing, added or changed. The row holds the
+item if
+
+- the score is at least what an item of its length needs (`needed`), and an item of fewer than FEW words has one edit
+  at most: of a short text every word may be the one that matters;
+- the aligned words are at least DENSITY of the row's stretch that they span: shared words strewn over a long text are
+  no copy;
+- what they share is more than a template: some run that both hold is rarer than TEMPLATE texts or less than twice as
+  frequent as the item's words that the row lacks. "The letters of the word ELLIPSE" is another problem than "... TOOT"
+  where many rows ask for the letters of a word, and nothing but a changed word where none does. A lacking 'of' or 'the'
+  never makes another problem;
+- numbers, signs and LaTeX commands agree. One that differs (or a tenth of the item's) makes it "a number differs", if
+  the item has FEW words or more and the other words match but for one in MANY. Otherwise it is another problem: the
+  numbers of a short item are what it asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openklear.data.contamination.align import Gap, Pair, common, gaps, in_runs
+from openklear.data.contamination.index import FEW, NEVER, SEED, Entry
+from openklear.data.contamination.items import NEAR, NUMBERS, WHOLE
+from openklear.data.contamination.words import FUNCTION_WORDS, Codes, Places
+
+MANY = 40
+"""Words from which on LEAST of the weight is enough."""
+MOST, LEAST = 0.8, 0.6
+"""Share of the weight that an item of FEW and of MANY words needs; between them on a line."""
+SHORT_SHARE = 0.5
+"""Share of the weight that a shorter one needs, beside having one edit at most."""
+DENSITY = 0.5
+TEMPLATE = 4
+TENTH = 10
+SLACK = 8
+"""Words looked at on either side of where the item should lie; half the item's words if that is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A row's words first .. last, counted in the row, hold an item."""
+
+    score: float
+    kind: str
+    first: int
+    last: int
+
+
+def window(entry: Entry, diagonal: int, size: int) -> tuple[int, int]:
+    """The words of a row of `size` where the item should lie, given where its first word should."""
+    slack = max(SLACK, len(entry.codes) // 2)
+    return max(0, diagonal - slack), min(size, diagonal + len(entry.codes) + slack)
+
+
+def needed(size: int) -> float:
+    """Share of the weight that an item of `size` words needs."""
+    if size < FEW:
+        return SHORT_SHARE
+    return MOST - (MOST - LEAST) * min(1.0, (size - FEW) / (MANY - FEW))
+
+
+def holding(entry: Entry, row: Codes, exact: NDArray[np.bool_], diagonal: int) -> Holding | None:
+    """How the row holds the item, if it does; `diagonal` is the word of the row where the item's first word should be.
+
+    `row` are the codes of all of the row's words and `exact` says which are numbers or signs.
+    """
+    begin, end = window(entry, diagonal, len(row))
+    near = row[begin:end].tolist()
+    start = diagonal - begin
+    if start >= 0 and tuple(near[start : start + len(entry.codes)]) == entry.codes:
+        return Holding(1.0, WHOLE, diagonal, diagonal + len(entry.codes) - 1)
+    pairs = in_runs(common(entry.where, len(entry.codes), near))
+    if not pairs:
+        return None
+    score = float(entry.weights[[place for place, _ in pairs]].sum() / entry.weights.sum())
+    first, last = pairs[0][1], pairs[-1][1]
+    if score < needed(len(entry.codes)) or len(pairs) < DENSITY * (last - first + 1):
+        return None
+    apart = gaps(pairs, len(entry.codes), end - begin)
+    kind = _kind(entry, exact[begin:end], pairs, apart)
+    if kind is None or _template(entry, [place for place, _ in pairs], apart):
+        return None
+    return Holding(score, kind, begin + first, begin + last)
+
+
+def _kind(entry: Entry, exact: NDArray[np.bool_], pairs: list[Pair], apart: list[Gap]) -> str | None:
+    """What the edits make of a row that holds enough of the item."""
+    size = len(entry.codes)
+    added = pairs[-1][1] - pairs[0][1] + 1 - len(pairs)
+    edits = max(size - len(pairs), added)
+    if size < FEW and edits > 1:
+        return None
+    different = sum(_different(gap, entry.exact, exact) for gap in apart)
+    if not different:
+        return NEAR
+    allowed = max(1, int(entry.exact.sum()) // TENTH)
+    return NUMBERS if size >= FEW and different <= allowed and edits - different <= size // MANY else None
+
+
+def _different(gap: Gap, item: NDArray[np.bool_], row: NDArray[np.bool_]) -> int:
+    """Numbers and signs that differ in a gap. A row that ends before the item does leaves out, it does not differ."""
+    missing = int(item[slice(*gap.item)].sum())
+    added = int(row[slice(*gap.row)].sum())
+    return max(missing, added) if gap.inner else min(missing, added)
+
+
+def _template(entry: Entry, places: list[int], apart: list[Gap]) -> bool:
+    """Whether all that row and item share is a template, which other texts fill otherwise."""
+    lacking = [place for gap in apart for place in range(*gap.item)]
+    if all(entry.codes[place] in FUNCTION_WORDS for place in lacking):
+        return False
+    aligned = np.zeros(len(entry.codes), bool)
+    aligned[places] = True
+    runs = ((SEED, entry.spread), (2, entry.pairs))
+    return all(_common(aligned, lacking, size, spread) for size, spread in runs)
+
+
+def _common(aligned: NDArray[np.bool_], lacking: list[int], size: int, spread: Places) -> bool:
+    """Whether every shared run of `size` words is as frequent as a template is."""
+    if not len(spread):
+        return True
+    whole = np.lib.stride_tricks.sliding_window_view(aligned, size).all(axis=1)
+    touched = [at for place in lacking for at in range(max(0, place - size + 1), min(place + 1, len(spread)))]
+    rare = int(spread[touched].min(initial=NEVER))
+    return int(spread[whole].min(initial=NEVER)) >= max(TEMPLATE, 2 * rare if rare < NEVER else 0)

@@ -1,0 +1,217 @@
+"""Texts as unit vectors whose distance says how alike they are: TF-IDF of words and word pairs, projected at random.
+
+Words are runs of letters, in small letters and composed Unicode (NFC); a character of three or more bytes in UTF-8
+(Han, kana, Devanagari, mathematical signs) is a word of its own. A number counts as "a number", whichever it is: rows
+of one template that differ in their numbers stand together. Other signs only separate. The features of a text are its
+words and the pairs of words that follow each other; one that stands tf times in it weighs
+
+    (1 + ln tf) * (1 + ln((1 + N) / (1 + df)))        (sublinear tf and idf: Manning et al. 2008, 6.2 and 6.4.1)
+
+where df of the N texts that were fitted have it, and nothing where df < 2: what no other text has says nothing of
+likeness.
+
+A feature is a 32-bit hash; its df is counted in one of 2^20 places (4 MiB), where rare features share and weigh a
+little less. The projection needs no matrix: a feature goes to one coordinate in each of 8 blocks of the vector, and
+with one sign, which its hash decides (the sparse Johnson-Lindenstrauss transform of Kane and Nelson 2014, block
+construction; Achlioptas 2003 with fewer entries). The expected product of two projected vectors x and y is x . y, with
+a variance of at most 2 |x|^2 |y|^2 / width.
+
+The weights of tf and df are tables made once, when the embedding is fitted; what is left are products, sums and square
+roots in a fixed order. So a text has the same vector, to the bit, in any batch and on any machine.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openklear.errors import DataError
+
+WIDTH = 128
+BLOCKS = 8
+"""Coordinates that a feature goes to."""
+PLACES = 1 << 20
+"""Counters of document frequencies."""
+LEAST_DF = 2
+PREFIX = 1 << 16
+"""Characters of a text that are looked at: a bound of memory; what a prompt is about, it says before."""
+CHARACTERS = 1 << 20
+"""Characters that are worked on at once, and at most PREFIX more."""
+LARGEST_TF = 1000
+_ODD = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+"""The first is 2^64 / golden ratio; with the others it makes Steele, Lea and Flood's SplitMix64 (2014)."""
+_NUMBER = np.uint64(0x165667B19E3779F9)
+_LETTER, _DIGIT, _WIDE = 1, 2, 3
+
+
+class Embedding(Protocol):
+    """Anything that makes vectors of texts."""
+
+    @property
+    def width(self) -> int:
+        """Coordinates of a vector."""
+        ...
+
+    def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, width) vectors of length 1; 0 for a text that says nothing."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class TfidfProjection:
+    """TF-IDF with a random projection, fitted to texts. Pickles to 4 MiB."""
+
+    idf: NDArray[np.float32]
+    """(PLACES,) weight of a feature by the place of its df; 0 where it is not counted."""
+    tf: NDArray[np.float32]
+    """(LARGEST_TF + 1,) weight of a feature by the times it stands in the text."""
+    width: int = WIDTH
+    seed: int = 0
+
+    @classmethod
+    def fit(cls, batches: Iterable[Sequence[str]], *, width: int = WIDTH, seed: int = 0) -> TfidfProjection:
+        """Count the document frequencies of texts in one pass."""
+        total, frequencies = 0, np.zeros(PLACES, np.int64)
+        for texts in batches:
+            total += len(texts)
+            frequencies += document_frequencies(texts)
+        return cls.counted(total, frequencies, width=width, seed=seed)
+
+    @classmethod
+    def counted(
+        cls, total: int, frequencies: NDArray[np.int64], *, width: int = WIDTH, seed: int = 0
+    ) -> TfidfProjection:
+        """From the summed `document_frequencies` of `total` texts. Raises DataError on an impossible width."""
+        if width < 2 * BLOCKS or width > 128 * BLOCKS or width & (width - 1):
+            raise DataError(f"embedding: a width of {width}; it must be a power of two from 16 to 1024")
+        found, where = np.unique(frequencies, return_inverse=True)
+        idf = [1.0 + math.log((1 + total) / (1 + df)) if df >= LEAST_DF else 0.0 for df in found.tolist()]
+        tf = [0.0, *(1.0 + math.log(times) for times in range(1, LARGEST_TF + 1))]
+        return cls(np.array(idf, np.float32)[where], np.array(tf, np.float32), width, seed)
+
+    def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, width) vectors of length 1; 0 for a text none of whose features two of the fitted texts have."""
+        parts = [self._projected(*_features(some), len(some)) for some in _portions(texts)]
+        return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
+
+    def _projected(
+        self, rows: NDArray[np.int64], features: NDArray[np.uint32], times: NDArray[np.int64], count: int
+    ) -> NDArray[np.float32]:
+        """(count, width) unit vectors of texts with these distinct features."""
+        weights = self.idf[_place(features)] * self.tf[np.minimum(times, LARGEST_TF)]
+        rows, features, weights = rows[weights > 0], features[weights > 0], weights[weights > 0]
+        hashed = _mixed(features.astype(np.uint64) ^ _mixed(np.array([self.seed], np.uint64) + _ODD[0]))
+        cells = self.width // BLOCKS
+        octets = (
+            hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)
+        )  # of a feature's hash one for each block: a sign and seven bits
+        to = (octets & np.uint8(cells - 1)).astype(np.int64)
+        to += (rows * self.width)[:, None] + np.arange(BLOCKS) * cells
+        signed = np.where(octets >= 128, -weights[:, None], weights[:, None])
+        flat = np.bincount(to.ravel(), signed.ravel(), minlength=count * self.width)
+        sums = flat.reshape(count, self.width)
+        lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True))
+        return (sums / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+
+
+def document_frequencies(texts: Sequence[str]) -> NDArray[np.int64]:
+    """(PLACES,) in how many of the texts a feature of each place stands; the sum over parts is that of the whole."""
+    found = np.zeros(PLACES, np.int64)
+    for some in _portions(texts):
+        _, features, _ = _features(some)
+        found += np.bincount(_place(features), minlength=PLACES)
+    return found
+
+
+def _place(features: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return features % np.uint32(PLACES)
+
+
+def _portions(texts: Sequence[str]) -> Iterator[list[bytes]]:
+    """The texts' first characters, normalised, in UTF-8; about CHARACTERS at a time."""
+    portion: list[bytes] = []
+    size = 0
+    for text in texts:
+        small = text[:PREFIX].lower()
+        if not small.isascii():
+            small = unicodedata.normalize("NFC", small)
+        portion.append(small.encode("utf-8", "replace"))
+        size += len(small)
+        if size >= CHARACTERS:
+            yield portion
+            portion, size = [], 0
+    if portion:
+        yield portion
+
+
+def _features(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:
+    """Of all texts, in order: row, feature, and how often the feature stands in that text; every pair once."""
+    rows, words = _words(texts)
+    follows = rows[1:] == rows[:-1]
+    pairs = _mixed(words[:-1][follows] * _ODD[0] + words[1:][follows])
+    both = np.concatenate([words, pairs]) >> np.uint64(32)
+    keys = np.concatenate([rows, rows[1:][follows]]).astype(np.uint64) << np.uint64(32) | both
+    keys.sort()
+    first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
+    times = np.diff(first, append=len(keys))
+    distinct = keys[first]
+    return (distinct >> np.uint64(32)).astype(np.int64), distinct.astype(np.uint32), times
+
+
+def _words(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Of all texts, in order: the row of every word and its 64-bit hash."""
+    data = np.frombuffer(b"\n".join([*texts, b""]), np.uint8)
+    kind = _KINDS[data]
+    wide = np.flatnonzero(kind == _WIDE)
+    if len(wide):
+        for step in (1, 2):
+            kind[wide + step] = _WIDE
+        kind[wide[data[wide] >= 0xF0] + 3] = _WIDE
+    signs = np.flatnonzero(data == 0xC2)
+    kind[signs] = kind[signs + 1] = 0
+    starts = kind != 0
+    starts[1:] &= kind[1:] != kind[:-1]
+    starts[wide] = True
+    at = np.flatnonzero(starts)
+    part = np.flatnonzero(kind)
+    word = np.cumsum(starts)[part] - 1
+    hashed = _hashed(data[part], part - at[word], np.searchsorted(part, at))
+    hashed[kind[at] == _DIGIT] = _NUMBER
+    ends = np.cumsum([len(text) + 1 for text in texts])
+    return np.searchsorted(ends, at, side="right"), hashed
+
+
+def _hashed(data: NDArray[np.uint8], place: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """(w,) a polynomial of every word's bytes, mixed. `place` of a byte in its word, `starts` of words in `data`."""
+    if not len(data):
+        return np.zeros(0, np.uint64)
+    powers = np.cumprod(np.full(int(place.max()) + 1, _ODD[2]), dtype=np.uint64)
+    return _mixed(np.add.reduceat(_SPREAD[data] * powers[place], starts))
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finisher: every bit of the answer depends on every bit given."""
+    mixed = (values ^ (values >> np.uint64(30))) * _ODD[1]
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * _ODD[2]
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _kinds() -> NDArray[np.uint8]:
+    """(256,) what a byte of small UTF-8 is: 0 where it is no part of a word."""
+    kinds = np.zeros(256, np.uint8)
+    kinds[ord("a") : ord("z") + 1] = _LETTER
+    kinds[ord("0") : ord("9") + 1] = _DIGIT
+    kinds[0x80:0xE0] = _LETTER  # letters of two bytes; those after 0xC2 are blanks and signs (U+0080 to U+00BF)
+    kinds[0xE0:] = _WIDE
+    return kinds
+
+
+_KINDS = _kinds()
+_SPREAD = _mixed(np.arange(1, 257, dtype=np.uint64) * _ODD[0])
+"""(256,) a number for every byte."""

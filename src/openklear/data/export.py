@@ -1,0 +1,187 @@
+"""Our data for other trainers: the same rows give the same bytes, in the same order.
+
+    verl        problems        Parquet: data_source, prompt, ability, reward_model {style, ground_truth}, extra_info
+                                {index, split, id, level, checker}
+    trl-grpo    problems        JSON lines: prompt (messages), answer, tests, and what else is known
+    trl-sft     demonstrations  JSON lines: prompt and completion (messages), and what else is known
+    sharegpt    demonstrations  JSON lines: conversations [{from, value}], and what else is known
+
+verl's scorers (verl 0.9.1, utils/reward_score) take a text as ground truth. For programs it is JSON: {"inputs",
+"outputs"} for runs, with "fn_name" for calls (one argument a line, as JSON), and {"assert_case"} for code that asserts,
+which only the sandbox scorer knows. verl chooses a scorer by data_source, which is our source's name: name a source as
+verl does (taco, apps, codeforces, codecontests for programs), or score by a function of your own. Its scorers compare
+outputs by equality and know no checker, so extra_info holds the checker's name. TRL hands every column beside prompt to
+reward functions (its documentation, "Dataset formats").
+
+`shapes.parse_rows` reads all of them back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openklear.errors import DataError, UsageError
+from openklear.types import AssertTest, CallTest, Demonstration, Message, Problem, Test
+
+VERL_SCHEMA = pa.schema(
+    [
+        ("data_source", pa.string()),
+        ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("ability", pa.string()),
+        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+        (
+            "extra_info",
+            pa.struct(
+                [
+                    ("index", pa.int64()),
+                    ("split", pa.string()),
+                    ("id", pa.string()),
+                    ("level", pa.string()),
+                    ("checker", pa.string()),
+                ]
+            ),
+        ),
+    ]
+)
+_ROWS_A_GROUP = 4096
+_SPEAKERS = {"user": "human", "assistant": "gpt"}
+
+Rows = Iterable[Problem] | Iterable[Demonstration]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a form holds, and how it is written."""
+
+    kind: type[Problem] | type[Demonstration]
+    write: Callable[[Path, Iterator[dict[str, Any]]], int]
+    columns: Callable[[Any, int, str], dict[str, Any]]
+    """Of a row, its place and the split's name."""
+
+
+def export(form: str, rows: Rows, path: Path, split: str = "train") -> int:
+    """Write rows in a form of FORMS, in order; how many there were. `split` is told to verl.
+
+    UsageError for an unknown form or one that holds the other kind of rows; DataError for a row that the form cannot
+    hold: one without an answer or tests, or with tests that verl has no words for.
+    """
+    found = FORMS.get(form)
+    if found is None:
+        near = get_close_matches(form, FORMS, n=1, cutoff=0.0)[0]
+        raise UsageError(f'there is no form "{form}"; the nearest is "{near}" (known: {", ".join(FORMS)})')
+    return found.write(path, _checked(form, found, rows, split))
+
+
+def _checked(name: str, form: Form, rows: Rows, split: str) -> Iterator[dict[str, Any]]:
+    for index, row in enumerate(rows):
+        if not isinstance(row, form.kind):
+            given, wanted = type(row).__name__.lower(), form.kind.__name__.lower()
+            raise UsageError(f'form "{name}" holds {wanted}s, but a {given} was given; choose another form')
+        yield form.columns(row, index, split)
+
+
+def _verl(problem: Problem, index: int, split: str) -> dict[str, Any]:
+    truth = _in_out(problem) if problem.domain == "code" else problem.answer
+    if truth is None:
+        wanted = "tests" if problem.domain == "code" else "answer"
+        raise DataError(f"{problem.id}: has no {wanted}, so verl cannot score it; take it out of the set")
+    more = {"index": index, "split": split, "id": problem.id, "level": problem.level, "checker": problem.checker}
+    return {
+        "data_source": problem.source,
+        "prompt": list(problem.prompt),
+        "ability": problem.domain,
+        "reward_model": {"style": "rule", "ground_truth": truth},
+        "extra_info": more,
+    }
+
+
+def _in_out(problem: Problem) -> str | None:
+    """A program's tests as verl's scorers read them; `call` keeps the name that `fn_name` shortens."""
+    tests = problem.tests
+    runs = [test for test in tests if isinstance(test, Test)]
+    calls = [test for test in tests if isinstance(test, CallTest)]
+    asserts = [test.code for test in tests if isinstance(test, AssertTest)]
+    if not tests:
+        return None
+    if len(runs) == len(tests):
+        return _json({"inputs": [test.stdin for test in runs], "outputs": [test.stdout for test in runs]})
+    if len(asserts) == len(tests):
+        return _json({"assert_case": asserts, "inputs": [""] * len(asserts), "outputs": [None] * len(asserts)})
+    arguments = [json.loads(test.args) for test in calls]
+    names = {test.call for test in calls}
+    if len(calls) < len(tests) or len(names) > 1 or not all(isinstance(one, list) for one in arguments):
+        what = "its tests are of several kinds or functions, or name their arguments, which verl has no words for"
+        raise DataError(f"{problem.id}: {what}; take it out of the set")
+    (name,) = names
+    inputs = ["\n".join(map(_json, one)) for one in arguments]
+    outputs = [_json(json.loads(test.expected)) for test in calls]
+    return _json({"call": name, "fn_name": name.rpartition(".")[2], "inputs": inputs, "outputs": outputs})
+
+
+def _grpo(problem: Problem, index: int, split: str) -> dict[str, Any]:
+    return {"prompt": list(problem.prompt), **_known(problem)}
+
+
+def _sft(row: Demonstration, index: int, split: str) -> dict[str, Any]:
+    said = Message(role="assistant", content=row.response)
+    return {"prompt": list(row.problem.prompt), "completion": [said], **_known(row.problem)}
+
+
+def _sharegpt(row: Demonstration, index: int, split: str) -> dict[str, Any]:
+    turns = [*row.problem.prompt, Message(role="assistant", content=row.response)]
+    said = [{"from": _SPEAKERS.get(turn["role"], turn["role"]), "value": turn["content"]} for turn in turns]
+    return {"conversations": said, **_known(row.problem)}
+
+
+def _known(problem: Problem) -> dict[str, Any]:
+    """Every row has every key, and tests are JSON text, so that readers of tables see one type a column."""
+    tests = [{name: getattr(test, name) for name in test.__slots__} for test in problem.tests]
+    return {
+        "answer": problem.answer,
+        "tests": _json(tests) if tests else None,
+        "checker": problem.checker,
+        "domain": problem.domain,
+        "level": problem.level,
+        "source": problem.source,
+        "id": problem.id,
+    }
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for row in rows:
+            file.write(_json(row) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+    count = 0
+    with pq.ParquetWriter(path, VERL_SCHEMA, compression="zstd", version="2.6") as writer:
+        while batch := list(islice(rows, _ROWS_A_GROUP)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=VERL_SCHEMA), row_group_size=_ROWS_A_GROUP)
+            count += len(batch)
+    return count
+
+
+FORMS: dict[str, Form] = {
+    "verl": Form(Problem, _write_parquet, _verl),
+    "trl-grpo": Form(Problem, _write_lines, _grpo),
+    "trl-sft": Form(Demonstration, _write_lines, _sft),
+    "sharegpt": Form(Demonstration, _write_lines, _sharegpt),
+}
+"""By name."""

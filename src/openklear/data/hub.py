@@ -1,0 +1,60 @@
+"""Data sets of the Hugging Face hub, by the hub's own client: `hub:owner/name[@revision][:glob]`.
+
+The client keeps what it fetched in its cache and needs no network for what is there; its environment variables hold
+(HF_ENDPOINT for a mirror, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE).
+"""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from openklear.data.readers import KINDS
+from openklear.errors import DataError
+
+PREFIX = "hub:"
+_NAME = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
+
+
+def fetch(source: str) -> tuple[Path, str | None]:
+    """The directory of the data set's files of the kinds that can be read, and the source's glob.
+
+    Only files that match the glob are fetched. DataError for a name that is none, and where the client fails.
+    """
+    found = _NAME.fullmatch(source)
+    if found is None:
+        raise DataError(
+            f"{source}: is no data set of the hub; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION or with :GLOB"
+        )
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise DataError(f"{source}: needs huggingface_hub; run pip install huggingface_hub") from error
+    wanted = found["pattern"] or [f"*{kind}" for kind in KINDS]
+    try:
+        directory = snapshot_download(
+            found["name"], repo_type="dataset", revision=found["revision"], allow_patterns=wanted
+        )
+    except Exception as error:  # the client's own, its HTTP library's, the disk's: all mean that the files are not here
+        first = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DataError(f"{source}: cannot be fetched: {first}; correct the name or the connection") from error
+    return Path(directory), found["pattern"]
+
+
+def names(source: str) -> list[str]:
+    """The names of all files of the data set, to say which is nearest; none where the hub does not answer."""
+    from huggingface_hub import HfApi
+
+    found = _NAME.fullmatch(source)
+    assert found is not None, "fetch has read this name"
+    try:
+        listed: list[str] = HfApi().list_repo_files(found["name"], repo_type="dataset", revision=found["revision"])
+    except Exception:  # a hint that is not to be had is no reason to fail otherwise
+        return []
+    return listed
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether the client's rule of allow_patterns takes the file: `*` crosses directories, `dir/` is all below it."""
+    return fnmatchcase(name, f"{pattern}*" if pattern.endswith("/") else pattern)

@@ -1,0 +1,303 @@
+"""What a row of a public data set means, read off its columns.
+
+Demonstrations have one of these shapes; the first that fits is taken.
+
+    OpenR1-Math     problem, generations [text], correctness_math_verify [truth value]: a row for each generation
+    messages        messages [{role, content, reasoning_content}], ending with the assistant's turn
+    ShareGPT        conversations [{from, value}]: human or user, gpt or assistant, system; OpenThoughts too
+    plain           prompt | problem | question (text or messages) with response (text) or completion (text, messages)
+    OpenAI API      the same with choices [{message: {content, reasoning_content}}], also inside response
+    R1 API          the same with message_thinking and message_content
+    s1K             question, {gemini, deepseek}_thinking_trajectory and _attempt, or thinking_trajectories and attempt
+    AceCoder        question, inferences [{completion, model_name, pass_rate}]: a row for each
+    Alpaca          instruction, input, output
+
+Problems, and the sets that training is measured by, have a prompt
+
+    plain           prompt | problem | question (text or messages): verl, ROLL, open-instruct, DeepScaleR, APPS, TACO
+    others          messages | conversations | instruction | question_content (LiveCodeBench) | content
+                    (LiveCodeBench as SandboxFusion ships it) | text (MBPP)
+
+and with it what answers are held against (benchmarks that are only kept out of training need none)
+
+    an answer       answer | gtruth_answer | ground_truth | reward_model.ground_truth: text or a number, or a structure,
+                    which becomes JSON text with sorted keys (knights and knaves)
+    tests           tests (openklear.data.tests; with reference_solution also code that defines check) | test_cases
+                    (AceCoder) | input_output {inputs, outputs, fn_name} (APPS, TACO) | inputs and outputs |
+                    public_test_cases and private_test_cases (LiveCodeBench) | test_list (MBPP) | test (HumanEval,
+                    SandboxFusion) | ground_truth, where it holds tests (verl, open-instruct)
+
+Beside them, in every shape: solution | solutions | reference_solution | canonical_solution | code, level | difficulty,
+id | task_id | question_id | problem_id | uuid | unique_id | extra_info.id, teacher | model | model_name | generator,
+claimed | correct | is_correct | math_verify, thinking | reasoning_content | message_thinking (reasoning that stands
+apart: it is put before the answer, between <think> and </think>), domain (or verl's ability), checker
+(openklear.verifiers.checkers), starter_code (put after the prompt). Other columns are left alone.
+
+Where no shape fits, or another is meant, the recipe maps our column to the file's: columns = { response = "solution",
+answer = "meta.gold" }.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from openklear.data.rows import Dropped, Row
+from openklear.data.shapes import prompts, replies
+from openklear.data.shapes.columns import (
+    IDS,
+    LEVELS,
+    PROMPTS,
+    RESPONSES,
+    Columns,
+    Turns,
+    lenient,
+    renamed,
+    scalar,
+    table,
+)
+from openklear.data.shapes.references import answer_of, solution_of, tests_of
+from openklear.data.shapes.replies import Reply
+from openklear.data.tests import texts as test_texts
+from openklear.data.tests import wrong
+from openklear.errors import DataError, UsageError
+from openklear.types import DOMAINS, Domain, Problem
+from openklear.verifiers.checkers import checker
+
+Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
+REFERENCES = (
+    "answer",
+    "ground_truth",
+    "tests",
+    "reward_model",
+    "gtruth_answer",
+    "test_cases",
+    "input_output",
+    "inputs",
+    "test_list",
+    "test",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Groups of columns of which one each must be there, and how the turns and the responses are read."""
+
+    columns: tuple[tuple[str, ...], ...]
+    turns: Callable[[Columns], Turns]
+    replies: Callable[[Columns, str | None], list[Reply]] = replies.from_turns
+    """Of the columns and the assistant's last turn."""
+
+    def missing(self, row: Mapping[str, Any]) -> list[tuple[str, ...]]:
+        """The groups of which the row has no column."""
+        return [group for group in self.columns if not any(name in row for name in group)]
+
+    def __str__(self) -> str:
+        return "{" + ", ".join(" | ".join(group) for group in self.columns) + "}"
+
+
+_PROMPTS = (
+    Shape((PROMPTS,), prompts.from_prompt),
+    Shape((("messages",),), prompts.from_messages),
+    Shape((("conversations",),), prompts.from_conversations),
+    Shape((("instruction",),), prompts.from_instruction),
+    Shape((("question_content",),), prompts.from_question_content),
+    Shape((("text",),), prompts.from_text),
+    Shape((("content",),), prompts.from_content),
+)
+_PLAIN = Shape((PROMPTS, RESPONSES), prompts.from_prompt, replies.from_response)
+DEMONSTRATION_SHAPES = (
+    Shape((PROMPTS, ("generations",)), prompts.from_prompt, replies.from_generations),
+    Shape((("messages",),), prompts.from_messages),
+    Shape((("conversations",),), prompts.from_conversations),
+    _PLAIN,
+    Shape((PROMPTS, ("choices",)), prompts.from_prompt, replies.from_choices),
+    Shape((PROMPTS, ("message_content",)), prompts.from_prompt, replies.from_r1),
+    Shape((PROMPTS, ("gemini_attempt", "deepseek_attempt")), prompts.from_prompt, replies.from_attempts),
+    Shape((PROMPTS, ("thinking_trajectories",), ("attempt",)), prompts.from_prompt, replies.from_attempts),
+    Shape((PROMPTS, ("inferences",)), prompts.from_prompt, replies.from_inferences),
+    Shape((("instruction",), ("output",)), prompts.from_instruction, replies.from_output),
+)
+PROBLEM_SHAPES = (
+    *(
+        Shape((*shape.columns, REFERENCES), shape.turns)
+        for shape in _PROMPTS
+        if shape.turns is not prompts.from_question_content
+    ),
+    Shape((("question_content",), ("public_test_cases", "private_test_cases")), prompts.from_question_content),
+)
+
+
+def parse_rows(
+    raw: Mapping[str, Any],
+    where: str,
+    *,
+    role: Role,
+    source: str,
+    domain: Domain | None,
+    mapping: Mapping[str, str] | None = None,
+) -> list[Row | Dropped]:
+    """Make rows of what stands in the file, one for each response; those that say nothing are dropped.
+
+    `mapping` leads from our columns to the file's. Raises DataError, with `where` and the column, for an unknown shape
+    or a column of a wrong type.
+    """
+    columns = renamed(raw, mapping, where)
+    shape = find_shape(columns.row, role, where)
+    prompt, last = _split(shape.turns(columns))
+    answers = (shape.replies(columns, last) or [Reply(None)]) if role == "demonstrations" else [Reply(None)]
+    found_domain = _domain(columns, domain)
+    plain = role == "benchmark"
+    problem = Problem(
+        id="",
+        prompt=prompt,
+        domain=found_domain,
+        answer=None if plain else answer_of(columns, found_domain),
+        tests=() if plain else tests_of(columns, found_domain),
+        checker=None if plain else _checker(columns),
+        level=_level(columns),
+        source=source,
+    )
+    solution = None if plain else solution_of(columns)
+    return [_row(problem, reply, columns, solution, role) for reply in answers]
+
+
+def parse_row(raw: Mapping[str, Any], where: str, *, role: Role, source: str, domain: Domain | None) -> Row | Dropped:
+    """The first row of `parse_rows`, for roles that take one: all but demonstrations."""
+    return parse_rows(raw, where, role=role, source=source, domain=domain)[0]
+
+
+def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
+    """The shape of the row: the first that fits, for the role; DataError shows the columns and the nearest shape."""
+    shapes = {"demonstrations": DEMONSTRATION_SHAPES, "benchmark": _PROMPTS}.get(role, PROBLEM_SHAPES)
+    for shape in shapes:
+        if not shape.missing(raw):
+            return shape
+
+    def distance(shape: Shape) -> tuple[float, bool, bool]:
+        lacks = shape.missing(raw)
+        return len(lacks) / len(shape.columns), not _near(lacks, raw), shape is not _PLAIN
+
+    nearest = min(shapes, key=distance)
+    lacks = nearest.missing(raw)
+    hints = [f'; is it "{name}"?' for name in _near(lacks, raw)]
+    shown = ", ".join(map(str, raw))
+    raise DataError(
+        f"{where}: no known shape of {role} has the columns {shown[:500] or '(none)'}; the nearest is "
+        f"{nearest}, which lacks {', '.join(' | '.join(group) for group in lacks)}{hints[0] if hints else ''}; "
+        'rename the columns, or say in the recipe which they are, as in columns = { response = "their_column" }'
+    )
+
+
+def _near(groups: list[tuple[str, ...]], raw: Mapping[str, Any]) -> list[str]:
+    names = list(map(str, raw))
+    return [name for group in groups for wanted in group for name in get_close_matches(wanted, names, n=1)]
+
+
+def _row(problem: Problem, reply: Reply, columns: Columns, solution: str | None, role: Role) -> Row | Dropped:
+    own = "/".join(filter(None, (_own_id(columns, problem), reply.name)))
+    prefix = f"{problem.source}/"  # it keeps the ids of two files apart
+    named = Problem(
+        own if own.startswith(prefix) else prefix + own,
+        problem.prompt,
+        problem.domain,
+        problem.answer,
+        problem.tests,
+        problem.checker,
+        problem.level,
+        problem.source,
+    )
+    row = Row(named, columns.where, reply.text, solution, reply.teacher, reply.claimed)
+    reason = _says_nothing(row, role)
+    return Dropped(row, reason) if reason else row
+
+
+def _own_id(columns: Columns, problem: Problem) -> str:
+    """The row's id, or a hash of its prompt."""
+    own = lenient(columns, IDS)
+    if own is None:
+        value = table(columns, "extra_info").get("id")
+        own = value if isinstance(value, str) and value else None
+    return own or problem.content_hash
+
+
+def _split(turns: Turns) -> tuple[Turns, str | None]:
+    """The prompt, and the assistant's turn after it if there is one."""
+    if turns and turns[-1]["role"] == "assistant":
+        return turns[:-1], turns[-1]["content"]
+    return turns, None
+
+
+def _domain(columns: Columns, wanted: Domain | None) -> Domain:
+    """The row's column, or the recipe's; where both know a domain they must agree. Neither: verl's `ability`."""
+    value = columns.row.get("domain")
+    found = next((name for name in DOMAINS if value == name), None)
+    if found and wanted and found != wanted:
+        raise DataError(
+            f'{columns.where}: domain is "{found}", but the recipe says this source is "{wanted}"; '
+            "take domain out of the recipe's source, or correct the row"
+        )
+    for known in (found, wanted, *(name for name in DOMAINS if columns.row.get("ability") == name)):
+        if known:
+            return known
+    what = "there is no domain" if value is None else f"domain is {value!r:.60}"
+    raise DataError(
+        f'{columns.where}: {what}; write domain = "math" or domain = "code" into the recipe\'s source or the row'
+    )
+
+
+def _level(columns: Columns) -> str | None:
+    found = lenient(columns, LEVELS)
+    if found is not None:
+        return found
+    for name, key in (("labels", "difficulty"), ("extra_info", "level")):
+        value = table(columns, name).get(key)
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return scalar(value, f"{name}.{key}", columns.where)
+    return None
+
+
+def _checker(columns: Columns) -> str | None:
+    """The row's checker, known to be there."""
+    where = columns.where
+    name = columns.row.get("checker") or table(columns, "extra_info").get("checker")
+    if name is None or name == "":
+        return None
+    if not isinstance(name, str):
+        raise wrong("checker", name, "the name of a checker", where)
+    if ":" in name and not name.startswith("float:"):
+        raise DataError(
+            f"{where}: checker {name[:60]!r} is code, which no row may choose by itself; name one of ours, or grade "
+            "this domain by a function of your own (verifiers.graders in the recipe)"
+        )
+    try:
+        checker(name)
+    except UsageError as error:
+        raise DataError(f"{where}: {error}") from error
+    return name
+
+
+def _says_nothing(row: Row, role: Role) -> str | None:
+    problem = row.problem
+    if not any(m["content"].strip() for m in problem.prompt if m["role"] == "user"):
+        return "empty prompt"
+    if role == "demonstrations" and not (row.response or "").strip():
+        return "no response"
+    texts = [m["content"] for m in problem.prompt]
+    texts += [problem.id, problem.answer or "", problem.level or ""]
+    texts += [row.response or "", row.solution or "", row.teacher or ""]
+    texts += [text for test in problem.tests for text in test_texts(test)]
+    return "not valid Unicode" if any(_has_surrogate(text) for text in texts) else None
+
+
+def _has_surrogate(text: str) -> bool:
+    """JSON can hold half of a surrogate pair, which no file of text can."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

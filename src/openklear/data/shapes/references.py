@@ -1,0 +1,181 @@
+"""What a row's answers are held against: a final answer, tests, a reference solution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from openklear.data.private_tests import read_private
+from openklear.data.shapes.columns import ANSWERS, SOLUTIONS, Columns, scalar, table
+from openklear.data.shapes.replies import inferences
+from openklear.data.tests import check_tests, from_json, in_out_tests, parse_tests, to_json, wrong
+from openklear.types import AnyTest, AssertTest, Domain
+
+Tests = tuple[AnyTest, ...]
+
+
+def answer_of(columns: Columns, domain: Domain) -> str | None:
+    """The reference answer; a structure that is neither text nor number nor tests becomes JSON with sorted keys."""
+    name = columns.first(ANSWERS)
+    if name in ("answer", "gtruth_answer"):
+        return scalar(columns.row[name], name, columns.where)
+    place, value = _truth(columns)
+    if value is None or (domain == "code" and _holds_tests(value)):
+        return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict | list) and value:
+        return to_json(value, place, columns.where, sort_keys=True)
+    return scalar(value, place, columns.where)
+
+
+def tests_of(columns: Columns, domain: Domain) -> Tests:
+    """The tests, of the first kind that the row has; those of data sets of programs only for programs."""
+    if columns.has("tests"):
+        return _tests(columns)
+    if domain != "code":
+        return ()
+    for names, read in _KINDS:
+        if columns.has(*names):
+            return read(columns)
+    place, value = _truth(columns)
+    return _of_truth(value, place, columns.where) if _holds_tests(value) else ()
+
+
+def solution_of(columns: Columns) -> str | None:
+    """The first reference solution."""
+    if columns.has("content", "test"):
+        return None  # SandboxFusion's is a program that does nothing
+    if columns.has("prompt", "entry_point", "canonical_solution"):
+        return columns.text("prompt") + columns.text("canonical_solution")
+    for name in SOLUTIONS:
+        found = _first_text(columns.row.get(name), name)
+        if found is not None:
+            return found
+        if name in columns.asked and columns.has(name):
+            raise wrong(name, columns.row[name], "a string", columns.where)
+    if columns.has("inferences", "test_cases"):
+        passing = (item.get("completion") for item in inferences(columns) if item.get("pass_rate") == 1.0)
+        return next((text for text in passing if isinstance(text, str)), None)
+    return None
+
+
+def _first_text(value: Any, name: str) -> str | None:
+    if name == "solutions" and isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(value, list):
+        value = next((item for item in value if isinstance(item, str) and item.strip()), None)
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def _truth(columns: Columns) -> tuple[str, Any]:
+    """ground_truth, or verl's reward_model.ground_truth, with the name of its place."""
+    if columns.row.get("ground_truth") is not None:
+        return "ground_truth", columns.row["ground_truth"]
+    return "reward_model.ground_truth", table(columns, "reward_model").get("ground_truth")
+
+
+def _holds_tests(value: Any) -> bool:
+    """Whether a ground truth is tests: a list of them, {inputs, outputs}, or the JSON text of either."""
+    if isinstance(value, str):
+        return value.lstrip()[:1] in ("[", "{") and _is_json(value)
+    return isinstance(value, list) or (isinstance(value, dict) and "inputs" in value)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _of_truth(value: Any, place: str, where: str) -> Tests:
+    if isinstance(value, str):
+        value = from_json(value, place, "tests", where)
+    return in_out_tests(value, where, place) if isinstance(value, dict) else parse_tests(value, where, place)
+
+
+def _tests(columns: Columns) -> Tests:
+    value = columns.row["tests"]
+    if isinstance(value, str) and columns.has("reference_solution") and not _is_json(value):
+        return check_tests(value)
+    return parse_tests(value, columns.where)
+
+
+def _cases(columns: Columns) -> Tests:
+    value = columns.row["test_cases"]
+    if isinstance(value, dict):
+        return in_out_tests(value, columns.where, "test_cases")
+    return parse_tests(value, columns.where, "test_cases")
+
+
+def _input_output(columns: Columns) -> Tests:
+    return in_out_tests(columns.row["input_output"], columns.where, "input_output")
+
+
+def _inputs_outputs(columns: Columns) -> Tests:
+    value = {name: columns.row.get(name) for name in ("inputs", "outputs", "fn_name")}
+    return in_out_tests(value, columns.where, "row")
+
+
+def _mbpp(columns: Columns) -> Tests:
+    """Asserts, each after the set's own set-up code."""
+    asserts = parse_tests(columns.row["test_list"], columns.where, "test_list")
+    imports = columns.row.get("test_imports")
+    setup = [line for line in imports if isinstance(line, str)] if isinstance(imports, list) else []
+    before = "\n".join([*setup, *filter(None, [columns.text("test_setup_code")])])
+    return tuple(AssertTest(f"{before}\n{t.code}") if before and isinstance(t, AssertTest) else t for t in asserts)
+
+
+def _humaneval(columns: Columns) -> Tests:
+    return (AssertTest(f"{columns.text('test')}\ncheck({columns.text('entry_point')})"),)
+
+
+def _sandbox(columns: Columns) -> Tests:
+    stored = read_private(columns.text("test"), "test", columns.where)
+    value = stored if isinstance(stored, str) else stored.get("input_output", "")
+    return in_out_tests(value, columns.where, "test")
+
+
+def _livecodebench(columns: Columns) -> Tests:
+    """Public tests, then private ones; functional ones call the function that the metadata name."""
+    found: list[Any] = []
+    for name in ("public_test_cases", "private_test_cases"):
+        value = columns.row.get(name)
+        if isinstance(value, str) and value.strip() and value.lstrip()[:1] not in ("[", "{"):
+            stored = read_private(value, name, columns.where)
+            value = stored if isinstance(stored, str) else ""
+        if isinstance(value, str) and value.strip():
+            value = from_json(value, name, "a list of {input, output, testtype}", columns.where)
+        if value is not None and value != "" and not isinstance(value, list):
+            raise wrong(name, value, "a list of {input, output, testtype}", columns.where)
+        found += value or []
+    for index, test in enumerate(found):
+        if not isinstance(test, dict) or not {"input", "output"} <= test.keys():
+            raise wrong(f"test {index}", test, "an object with input and output", columns.where)
+    called = any(test.get("testtype") == "functional" for test in found)
+    function = table(columns, "metadata").get("func_name") if called else None
+    if called and not function:
+        raise wrong(
+            "metadata", columns.row.get("metadata"), "JSON with func_name, for functional tests,", columns.where
+        )
+    value = {"inputs": [t["input"] for t in found], "outputs": [t["output"] for t in found], "fn_name": function}
+    return in_out_tests(value, columns.where, "the tests")
+
+
+_KINDS: tuple[tuple[tuple[str, ...], Callable[[Columns], Tests]], ...] = (
+    (("test_cases",), _cases),
+    (("input_output",), _input_output),
+    (("inputs", "outputs"), _inputs_outputs),
+    (("public_test_cases",), _livecodebench),
+    (("private_test_cases",), _livecodebench),
+    (("test_list",), _mbpp),
+    (("test", "entry_point"), _humaneval),
+    (("test", "content"), _sandbox),
+)
+"""Columns that must hold something, and how the tests are read off them."""

@@ -1,0 +1,189 @@
+"""What was answered, shape by shape: some rows hold several answers to one prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openklear.data.shapes.columns import (
+    CLAIMS,
+    RESPONSES,
+    TEACHERS,
+    THOUGHTS,
+    Columns,
+    flag,
+    lenient,
+    turns,
+    with_thought,
+)
+from openklear.data.tests import from_json, wrong
+
+WRITERS = ("deepseek", "gemini")
+"""Whose attempts s1K holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer."""
+
+    text: str | None
+    name: str = ""
+    """Follows the problem's id, where the row holds several; else empty."""
+    teacher: str | None = None
+    claimed: bool | None = None
+
+
+def from_turns(columns: Columns, last: str | None) -> list[Reply]:
+    """The assistant's last turn; a column `response` beside the turns beats it."""
+    if columns.row.get("response") is not None:
+        return from_response(columns, last)
+    return [Reply(last, teacher=_teacher(columns), claimed=_claimed(columns))]
+
+
+def from_response(columns: Columns, last: str | None) -> list[Reply]:
+    """response | completion: text, the last of its messages, or an answer of the OpenAI API."""
+    name = next((name for name in RESPONSES if name in columns.row), RESPONSES[0])
+    value = columns.row.get(name)
+    if isinstance(value, Mapping):
+        return _of_choices(value, name, columns)
+    if name == "completion" and isinstance(value, list):
+        said = turns(value, name, "role", "content", columns.where)
+        value = said[-1]["content"] if said else None
+    if value is not None and not isinstance(value, str):
+        raise wrong(name, value, "a string", columns.where)
+    return [Reply(_thoughtful(columns, value), teacher=_teacher(columns), claimed=_claimed(columns))]
+
+
+def from_choices(columns: Columns, last: str | None) -> list[Reply]:
+    """choices: [{message: {content, reasoning_content}}, ...] (the OpenAI API)."""
+    return _of_choices(columns.row, "", columns)
+
+
+def from_r1(columns: Columns, last: str | None) -> list[Reply]:
+    """message_thinking and message_content (DeepSeek's API, as its answers are mostly kept)."""
+    text = _thoughtful(columns, columns.text("message_content"))
+    return [Reply(text, teacher=_teacher(columns), claimed=_claimed(columns))]
+
+
+def from_output(columns: Columns, last: str | None) -> list[Reply]:
+    """output (Alpaca)."""
+    return [Reply(columns.text("output"), teacher=_teacher(columns), claimed=_claimed(columns))]
+
+
+def from_generations(columns: Columns, last: str | None) -> list[Reply]:
+    """generations, with the source's word on each (OpenR1-Math).
+
+    is_reasoning_complete is not asked: curation looks at the text itself.
+    """
+    texts = _list(columns, "generations")
+    claims = _claims(columns, len(texts))
+    teacher = _teacher(columns)
+    return [
+        Reply(_string(text, f"generations[{index}]", columns), str(index), teacher, claim)
+        for index, (text, claim) in enumerate(zip(texts, claims, strict=True))
+    ]
+
+
+def from_attempts(columns: Columns, last: str | None) -> list[Reply]:
+    """A thinking trajectory and an attempt by each writer (s1K, s1K-1.1)."""
+    found: list[Reply] = []
+    for writer in WRITERS:
+        if columns.has(f"{writer}_attempt"):
+            thought, text = columns.text(f"{writer}_thinking_trajectory"), columns.text(f"{writer}_attempt")
+            claim = flag(columns.row.get(f"{writer}_grade"))
+            found.append(Reply(with_thought(thought, text), writer, writer, claim))
+    if not found and columns.has("attempt", "thinking_trajectories"):
+        thoughts, text = _list(columns, "thinking_trajectories"), columns.text("attempt")
+        found = [
+            Reply(with_thought(thought, text), str(index) if len(thoughts) > 1 else "", _teacher(columns))
+            for index, thought in enumerate(thoughts)
+        ]
+    return found
+
+
+def from_inferences(columns: Columns, last: str | None) -> list[Reply]:
+    """inferences: [{completion, model_name, pass_rate}, ...] (AceCoder)."""
+    found: list[Reply] = []
+    for index, item in enumerate(inferences(columns)):
+        teacher, rate = item.get("model_name"), item.get("pass_rate")
+        claim = rate == 1.0 if isinstance(rate, int | float) else None
+        text = _string(item.get("completion"), f"inferences[{index}].completion", columns)
+        found.append(Reply(text, str(index), teacher if isinstance(teacher, str) else None, claim))
+    return found
+
+
+def inferences(columns: Columns) -> list[Mapping[str, Any]]:
+    """AceCoder's programs with their pass rates."""
+    found = _list(columns, "inferences")
+    for index, item in enumerate(found):
+        if not isinstance(item, Mapping):
+            raise wrong(f"inferences[{index}]", item, "an object with completion", columns.where)
+    return list(found)
+
+
+def _of_choices(answer: Mapping[str, Any], column: str, columns: Columns) -> list[Reply]:
+    place = f"{column}.choices" if column else "choices"
+    choices = answer.get("choices")
+    if not isinstance(choices, list):
+        raise wrong(place, choices, "a list of {message}", columns.where)
+    teacher = answer.get("model")
+    found: list[Reply] = []
+    for index, choice in enumerate(choices):
+        message = choice.get("message") if isinstance(choice, Mapping) else None
+        if not isinstance(message, Mapping):
+            raise wrong(f"{place}[{index}]", choice, "an object with message", columns.where)
+        text = _string(message.get("content"), f"{place}[{index}].message.content", columns)
+        text = None if text is None else with_thought(message.get("reasoning_content"), text)
+        name = str(index) if len(choices) > 1 else ""
+        found.append(Reply(text, name, teacher if isinstance(teacher, str) else _teacher(columns), _claimed(columns)))
+    return found
+
+
+def _thoughtful(columns: Columns, text: str | None) -> str | None:
+    name = columns.first(THOUGHTS)
+    if name is None or text is None:
+        return text
+    if name in columns.asked:
+        columns.text(name)
+    return with_thought(columns.row[name], text)
+
+
+def _claims(columns: Columns, count: int) -> list[bool | None]:
+    """The first column of verdicts with one for each generation."""
+    for name in ("correctness_math_verify", "correctness_llama"):
+        value = columns.row.get(name)
+        if isinstance(value, str) and value.strip():
+            value = from_json(value, name, "a list of truth values", columns.where)
+        if isinstance(value, list) and len(value) == count:
+            return [flag(item) for item in value]
+    return [None] * count
+
+
+def _list(columns: Columns, name: str) -> Sequence[Any]:
+    value = columns.row.get(name)
+    if isinstance(value, str) and value.strip():
+        value = from_json(value, name, "a list", columns.where)
+    if value is not None and value != "" and not isinstance(value, list):
+        raise wrong(name, value, "a list", columns.where)
+    return value or []
+
+
+def _string(value: Any, name: str, columns: Columns) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise wrong(name, value, "a string", columns.where)
+    return value
+
+
+def _teacher(columns: Columns) -> str | None:
+    return lenient(columns, TEACHERS)
+
+
+def _claimed(columns: Columns) -> bool | None:
+    for name in CLAIMS:
+        value = flag(columns.row.get(name))
+        if value is not None:
+            return value
+        if name in columns.asked and columns.has(name):
+            raise wrong(name, columns.row[name], "a truth value", columns.where)
+    return None

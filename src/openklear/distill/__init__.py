@@ -1,0 +1,1 @@
+"""Responses of a teacher to problems, graded while they arrive: `openklear distill`."""

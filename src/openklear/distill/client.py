@@ -1,0 +1,152 @@
+"""One request to an OpenAI-compatible server: an answer, or what to make of its absence."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from openklear import progress
+from openklear.distill.answers import Answer, BadAnswer, read_answer
+from openklear.distill.faults import (
+    AskAgain,
+    PromptRefused,
+    is_about_the_prompt,
+    is_retried,
+    retry_after,
+    server_words,
+)
+from openklear.distill.settings import Settings
+from openklear.errors import UsageError
+from openklear.types import Message
+
+CONNECT_SECONDS = 30.0
+
+
+class Endpoint:
+    """A server's /chat/completions. Use it in an `async with`."""
+
+    def __init__(self, settings: Settings):
+        """UsageError where the variable that should hold the key is not set."""
+        assert settings.endpoint is not None, "asked for only where there is one"
+        self._settings = settings
+        self._url = settings.endpoint.rstrip("/") + "/chat/completions"
+        self.sends_seed = True
+        self._limit_name = "max_tokens"
+        self._client = httpx2.AsyncClient(
+            headers=_headers(settings.api_key_env),
+            timeout=httpx2.Timeout(None, connect=min(CONNECT_SECONDS, settings.timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.concurrency),
+        )
+
+    async def ask(self, messages: Sequence[Message], seed: int) -> tuple[Answer, int | None]:
+        """The answer, and the seed that was sent (None where the server takes none).
+
+        Raises AskAgain, PromptRefused, and UsageError for refusals that every request would meet.
+        """
+        while True:
+            body = self._body(messages, seed)
+            try:
+                async with asyncio.timeout(self._settings.timeout):
+                    reply = await self._client.post(self._url, json=body)
+            except TimeoutError as error:
+                raise AskAgain(f"no answer within {self._settings.timeout:g} s") from error
+            except httpx2.TransportError as error:
+                unreachable = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+                words = f"{'cannot connect' if unreachable else 'the connection broke'} ({_named(error)})"
+                raise AskAgain(words, unreachable=unreachable) from error
+            except (httpx2.InvalidURL, httpx2.RequestError) as error:
+                raise UsageError(f"--endpoint {self._settings.endpoint}: {error}") from error
+            if reply.status_code == 200:
+                return _read(reply.content), body.get("seed")
+            if not self._adapt(reply, body):
+                raise self._refusal(reply)
+
+    def _body(self, messages: Sequence[Message], seed: int) -> dict[str, Any]:
+        settings = self._settings
+        body: dict[str, Any] = {
+            "model": settings.model,
+            "messages": list(messages),
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            self._limit_name: settings.max_tokens,
+            **settings.extra,
+        }
+        return {**body, "seed": seed} if self.sends_seed else body
+
+    def _adapt(self, reply: httpx2.Response, body: dict[str, Any]) -> bool:
+        """Whether the request can be sent in a form that the server said it takes; the next ones then have it too."""
+        if reply.status_code not in (400, 422):
+            return False
+        words = server_words(reply.content)
+        if "max_tokens" in body and "max_completion_tokens" in words:
+            self._limit_name = "max_completion_tokens"
+            return True
+        if "seed" in body and "seed" in words:
+            if self.sends_seed:
+                progress.say(f"the server takes no seed ({words}); its responses cannot be repeated")
+            self.sends_seed = False
+            return True
+        return False
+
+    def _refusal(self, reply: httpx2.Response) -> Exception:
+        status, words = reply.status_code, server_words(reply.content)
+        said = f"{status}: {words.rstrip('.')}" if words else str(status)
+        if is_retried(status):
+            return AskAgain(f"status {said}", retry_after(reply.headers.get("Retry-After"), time.time()))
+        if is_about_the_prompt(status, words):
+            return PromptRefused(f"status {said}")
+        return UsageError(
+            f"{self._url} refuses the request, and would refuse every other. {said}. {self._advice(status)}"
+        )
+
+    def _advice(self, status: int) -> str:
+        if status in (401, 403):
+            name = self._settings.api_key_env
+            if name is None:
+                return "Name the environment variable that holds the server's key: --api-key-env NAME"
+            return f"The key is read from the environment variable {name} (--api-key-env); put a valid one there"
+        if status == 404 or 300 <= status < 400:
+            return "Correct --endpoint, which ends with /v1 on most servers, or --model"
+        return "Change the settings that it names; what was sampled is kept"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+
+def _headers(variable: str | None) -> dict[str, str]:
+    if variable is None:
+        return {}
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise UsageError(f"the environment variable {variable} (--api-key-env) is not set; put the server's key there")
+    if not key.isascii() or not key.isprintable():
+        raise UsageError(f"the environment variable {variable} (--api-key-env) holds letters that no key has")
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _read(body: bytes) -> Answer:
+    try:
+        answer = read_answer(json.loads(body))
+    except BadAnswer as error:
+        raise AskAgain(str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise AskAgain("the answer is not valid JSON") from error
+    if answer.finish_reason == "content_filter":
+        raise PromptRefused("content filter")
+    return answer
+
+
+def _named(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,86 @@
+"""How fast and how much may be asked: rates, budget, waits. Pure: clocks are given, nothing sleeps here."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from openklear.rollout.seeds import rollout_key
+
+LONGEST_WAIT = 60.0
+"""Seconds between two tries, at most, unless the server asks for more."""
+CHARACTERS_A_TOKEN = 4
+"""What a token is worth before the server has said it."""
+
+
+class Pace:
+    """A token bucket for a rate per minute, in its virtual-scheduling form (GCRA, ITU-T I.371) without bursts.
+
+    In any time span the costs of what was granted are at most rate x span and one cost more.
+    """
+
+    def __init__(self, per_minute: float | None):
+        """None: no limit."""
+        self._seconds = 0.0 if per_minute is None else 60.0 / per_minute
+        self._free = float("-inf")
+
+    def reserve(self, cost: float, now: float) -> float:
+        """Take `cost` of the rate; the time, `now` or later, at which it may be used."""
+        start = max(now, self._free)
+        self._free = start + cost * self._seconds
+        return start
+
+    def settle(self, difference: float) -> None:
+        """The cost of something granted was `difference` more than reserved."""
+        self._free += difference * self._seconds
+
+
+class Admission(Enum):
+    """Whether another response may be asked for."""
+
+    YES = "yes"
+    WAIT = "wait"
+    """What is under way may use the rest up."""
+    SPENT = "spent"
+
+
+class Budget:
+    """Tokens that may be used, and those that what is under way will probably use."""
+
+    def __init__(self, limit: int | None, spent: int):
+        """`limit` None: no limit; `spent`: by earlier runs."""
+        self.limit, self.spent = limit, spent
+        self._expected, self._under_way = 0, 0
+
+    def admit(self, estimate: int) -> Admission:
+        """Ask for one more response of about so many tokens; YES counts it as under way until `settle`."""
+        if self.limit is not None:
+            if self.spent >= self.limit:
+                return Admission.SPENT
+            if self._under_way and self.spent + self._expected + estimate > self.limit:
+                return Admission.WAIT
+        self._expected += estimate
+        self._under_way += 1
+        return Admission.YES
+
+    def settle(self, estimate: int, used: int) -> None:
+        """A response that was admitted with `estimate` has ended and used so many tokens."""
+        self._expected -= estimate
+        self._under_way -= 1
+        self.spent += used
+
+
+def backoff(first: float, tries: int, asked: float | None, seed: int, content_hash: str, sample: int) -> float:
+    """Seconds to wait after the `tries`-th failure of a response.
+
+    Exponential with full jitter: uniform in [0, min(LONGEST_WAIT, first x 2^(tries - 1))), drawn from what names the
+    response. Where the server `asked` for a time, that much, and at most `first` seconds of jitter on top.
+    """
+    uniform = rollout_key(seed, "distill wait", tries, content_hash, sample) / 2.0**64
+    if asked is not None:
+        return asked + uniform * min(first, LONGEST_WAIT)
+    return uniform * min(LONGEST_WAIT, first * 2.0 ** min(tries - 1, 32))
+
+
+def estimated_tokens(characters: int) -> int:
+    """Tokens of so many characters, roughly and at least 1."""
+    return max(1, -(-characters // CHARACTERS_A_TOKEN))

@@ -1,0 +1,88 @@
+"""Which responses are wanted: problems from files, each by so many samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openklear import progress
+from openklear.data import store
+from openklear.data.readers import read_rows
+from openklear.data.rows import Dropped, Row
+from openklear.data.shapes import parse_rows
+from openklear.data.sources import resolve
+from openklear.errors import DataError
+from openklear.types import Domain, Problem
+
+
+class Key(NamedTuple):
+    """Names a response: a problem whose id or text changed is another problem."""
+
+    id: str
+    content_hash: str
+    sample: int
+
+
+def key_of(problem: Problem, sample: int) -> Key:
+    """The key of a problem's response."""
+    return Key(problem.id, problem.content_hash, sample)
+
+
+def read_problems(path: str, domain: Domain | None, limit: int | None) -> list[Problem]:
+    """The problems of what `sources.resolve` finds at `path`, or of prepare's `problems.parquet`; in order, each once.
+
+    Raises DataError for a file that cannot be read and where there is no problem; says aloud what is left out.
+    """
+    found: dict[tuple[str, str], Problem] = {}
+    repeated = empty = 0
+    for item in _items(path, domain):
+        if isinstance(item, Dropped):
+            empty += 1
+            continue
+        problem = item.problem
+        name = problem.id, problem.content_hash
+        if name in found:
+            repeated += 1
+        elif limit is not None and len(found) == limit:
+            break
+        else:
+            found[name] = problem
+    if empty:
+        progress.say(f"{path}: {empty:,} rows say nothing and are left out")
+    if repeated:
+        progress.say(f"{path}: {repeated:,} rows repeat an earlier id and prompt and are left out")
+    if not found:
+        raise DataError(f"{path}: there are no problems here; there is nothing to ask")
+    return list(found.values())
+
+
+def _items(path: str, domain: Domain | None) -> Iterator[Row | Dropped]:
+    files = resolve(path)
+    many = re.sub(r"[^\w-]+", "-", path.removeprefix("hub:")).strip("-")
+    for file in files:
+        if _is_prepared(file):
+            yield from (Row(problem, f"{file}") for problem in store.read_problems(file))
+            continue
+        source = many if len(files) > 1 else file.name.partition(".")[0]
+        for where, raw in read_rows(file):
+            yield from _parsed(raw, where, source, domain)
+
+
+def _parsed(raw: dict[str, object], where: str, source: str, domain: Domain | None) -> Sequence[Row | Dropped]:
+    """The one place that knows how a raw row becomes a problem."""
+    return parse_rows(raw, where, role="problems", source=source, domain=domain)
+
+
+def _is_prepared(path: Path) -> bool:
+    """Whether the file has the columns that `prepare` writes."""
+    if path.suffix != ".parquet" or not path.is_file():
+        return False
+    try:
+        return set(store.PROBLEM_SCHEMA.names) <= set(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return False  # the reader says what is wrong with it

@@ -1,0 +1,226 @@
+"""Responses from a server: many requests at once, retried, paced, within a budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from openklear import progress
+from openklear.distill.answers import Answer
+from openklear.distill.client import Endpoint
+from openklear.distill.faults import AskAgain, PromptRefused
+from openklear.distill.ledger import Ledger, Task, failed_row, row_of
+from openklear.distill.pace import Admission, Budget, Pace, backoff
+from openklear.distill.settings import Settings
+from openklear.errors import EngineError, OpenKlearError
+
+FEWEST_FAILURES = 20
+"""Responses that failed in a row, at least, before the server and not the prompts is held to be at fault."""
+TRIES_TO_REACH = 3
+"""Connections that are tried before a server that never answered is held not to be there."""
+SECONDS_BETWEEN_SYNCS = 1.0
+TOLD_WAIT = 30.0
+"""A server that asks for a longer wait than this is quoted on screen."""
+
+Keep = Callable[[Task, dict[str, Any]], None]
+
+
+class Asks(Protocol):
+    """What answers a task's messages: see `client.Endpoint.ask`."""
+
+    async def ask(self, messages: Sequence[Any], seed: int) -> tuple[Answer, int | None]:
+        """The answer, and the seed that was sent."""
+        ...
+
+
+def sample_remotely(tasks: Sequence[Task], settings: Settings, ledger: Ledger, keep: Keep) -> None:
+    """Sample tasks until all are through or the budget is spent; each goes to `keep` as it ends.
+
+    Raises UsageError where the server refuses every request, EngineError where it cannot be reached or too many
+    responses failed in a row; failures of such a row are not kept, so that the next run asks again.
+    """
+    try:
+        asyncio.run(_sample(tasks, settings, ledger, keep))
+    except BaseExceptionGroup as group:
+        raise _first(group) from None
+
+
+async def _sample(tasks: Sequence[Task], settings: Settings, ledger: Ledger, keep: Keep) -> None:
+    async with Endpoint(settings) as endpoint, _synced(ledger):
+        crew = Crew(endpoint, settings, ledger, keep)
+        queue = iter(tasks)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(settings.concurrency, len(tasks))):
+                group.create_task(crew.work(queue))
+        crew.end()
+
+
+@asynccontextmanager
+async def _synced(ledger: Ledger) -> AsyncIterator[None]:
+    """Bring what arrives to the disk in groups, off the loop."""
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(SECONDS_BETWEEN_SYNCS)
+            await asyncio.to_thread(ledger.lines.sync)
+
+    async with asyncio.TaskGroup() as group:
+        ticker = group.create_task(tick())
+        yield
+        ticker.cancel()
+
+
+class Crew:
+    """The workers of one run, and what they share: pace, budget, and how the last requests went."""
+
+    def __init__(
+        self,
+        endpoint: Asks,
+        settings: Settings,
+        ledger: Ledger,
+        keep: Keep,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ):
+        self._spent = False
+        self._endpoint, self._settings, self._ledger, self._keep = endpoint, settings, ledger, keep
+        self._clock, self._sleep = clock, sleep
+        self._requests, self._tokens = Pace(settings.requests_per_minute), Pace(settings.tokens_per_minute)
+        self._budget = Budget(settings.budget_tokens, ledger.tokens)
+        self._ended = asyncio.Condition()
+        self._not_before = 0.0
+        self._reached = False
+        self._in_a_row: list[tuple[Task, dict[str, Any]]] = []
+        self._exhausted_in_a_row = 0
+
+    async def work(self, queue: Iterator[Task]) -> None:
+        """Take tasks until there is none, or the budget is spent."""
+        while not self._spent:
+            estimate = self._ledger.mean_tokens(self._settings.max_tokens)
+            if not await self._admitted(estimate):
+                return
+            task = next(queue, None)
+            if task is None:
+                await self._settle(estimate, 0)
+                return
+            row, exhausted = await self._one(task, estimate)
+            await self._settle(estimate, row["prompt_tokens"] + row["completion_tokens"])
+            self._took(task, row, exhausted)
+
+    def end(self) -> None:
+        """All tasks have been taken. EngineError where not one response came; else the last failures are kept."""
+        if self._in_a_row and not self._ledger.sampled:
+            raise self._stopped()
+        self._keep_failures()
+
+    async def _admitted(self, estimate: int) -> bool:
+        async with self._ended:
+            while (said := self._budget.admit(estimate)) is Admission.WAIT:
+                await self._ended.wait()
+        if said is Admission.SPENT:
+            self._spent = True
+        return said is Admission.YES
+
+    async def _settle(self, estimate: int, used: int) -> None:
+        async with self._ended:
+            self._budget.settle(estimate, used)
+            self._ended.notify_all()
+
+    async def _one(self, task: Task, estimate: int) -> tuple[dict[str, Any], bool]:
+        """The row of a response or of its failure, and whether that came of too many tries."""
+        settings, started, reason = self._settings, self._clock(), ""
+        for tries in range(1, settings.tries + 1):
+            await self._turn(estimate)
+            asked = self._clock()
+            try:
+                answer, seed = await self._endpoint.ask(task.problem.prompt, task.request_seed(settings.seed))
+            except PromptRefused as error:
+                self._tokens.settle(-estimate)
+                return failed_row(task, error.reason, tries=tries, seconds=self._clock() - started), False
+            except AskAgain as error:
+                self._tokens.settle(-estimate)
+                reason = error.reason
+                self._require_reachable(error, tries)
+                if tries < settings.tries:
+                    await self._wait(task, tries, error.wait)
+                continue
+            self._reached = True
+            took = self._clock() - asked
+            row = row_of(task, answer, seed=seed, tries=tries, seconds=took, response=answer.response)
+            self._tokens.settle(row["prompt_tokens"] + row["completion_tokens"] - estimate)
+            return row, False
+        return failed_row(task, reason, tries=settings.tries, seconds=self._clock() - started), True
+
+    async def _turn(self, estimate: int) -> None:
+        """Wait for this request's place in both rates, and out of the time that the server asked for."""
+        while (now := self._clock()) < self._not_before:
+            await self._sleep(self._not_before - now)
+        start = max(self._requests.reserve(1, now), self._tokens.reserve(estimate, now))
+        if start > now:
+            await self._sleep(start - now)
+
+    async def _wait(self, task: Task, tries: int, asked: float | None) -> None:
+        """Back off. What the server asked for holds for all requests that are not sent yet."""
+        settings = self._settings
+        if asked is not None:
+            if asked > TOLD_WAIT:
+                progress.say(f"the server asks to wait {progress.duration(asked)}")
+            self._not_before = max(self._not_before, self._clock() + asked)
+        problem = task.problem
+        await self._sleep(backoff(settings.first_wait, tries, asked, settings.seed, problem.content_hash, task.sample))
+
+    def _require_reachable(self, error: AskAgain, tries: int) -> None:
+        """A wrong address should not be tried for minutes."""
+        if not error.unreachable:
+            self._reached = True
+        elif not self._reached and tries >= TRIES_TO_REACH:
+            raise EngineError(
+                f"{self._settings.endpoint} cannot be reached: {error.reason}. Start the server or correct --endpoint"
+            ) from error
+
+    def _took(self, task: Task, row: dict[str, Any], exhausted: bool) -> None:
+        if row["error"] is None:
+            self._keep_failures()
+            self._keep(task, row)
+            return
+        if not exhausted and self._ledger.sampled:
+            self._keep(task, row)  # this prompt alone is refused; others were answered
+            return
+        self._in_a_row.append((task, row))
+        self._exhausted_in_a_row += exhausted
+        problems = {one.problem.id for one, _ in self._in_a_row}
+        # All samples of one problem may fail for its own sake; so may a few problems.
+        too_many = max(FEWEST_FAILURES, 2 * self._settings.samples)
+        if self._exhausted_in_a_row >= too_many or (not self._ledger.sampled and len(problems) >= FEWEST_FAILURES):
+            raise self._stopped()
+
+    def _keep_failures(self) -> None:
+        for task, row in self._in_a_row:
+            self._keep(task, row)
+        self._in_a_row, self._exhausted_in_a_row = [], 0
+
+    def _stopped(self) -> EngineError:
+        task, row = self._in_a_row[-1]
+        return EngineError(
+            f"{len(self._in_a_row)} responses in a row failed, the last one ({task.problem.id}, sample {task.sample}) "
+            f"after {row['tries']} tries: {row['error']}. What was sampled is kept, and the same command asks for the "
+            "others again; see to the server, or change the settings it complains of"
+        )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One error out of many: one that is meant for the user, where there is one."""
+    leaves = list(_leaves(group))
+    return next((one for one in leaves if isinstance(one, OpenKlearError)), leaves[0])
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            yield from _leaves(one)
+        else:
+            yield one

@@ -1,0 +1,155 @@
+"""The recipe's [data]: what is read, and the curation policy (report, section 2.1). A step whose table is not there is
+not taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from openklear.recipe import rules
+from openklear.recipe.section import Positive, Section
+from openklear.types import Domain
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
+
+
+class Source(Section):
+    """A file of rows; its shape (messages, ShareGPT, prompt + answer or tests) is read off its columns."""
+
+    name: str = Field(description="name in the funnel and the reports")
+    path: str = Field(
+        description="file, directory or glob of JSONL, JSON, CSV or Parquet; hub:OWNER/NAME is a data set of the hub, "
+        "world:NAME a file of the demo world"
+    )
+    role: Role = Field(
+        description="SFT rows, RL problems, problems that choose the best checkpoint, those of the final evaluation, "
+        "or a benchmark that training rows are held against and nothing else"
+    )
+    domain: Domain | None = Field(None, description="math or code, for files without a `domain` column")
+    columns: dict[str, str] = Field(
+        {}, description="our column -> the file's, where its shape is unknown: { response = 'solution' }"
+    )
+    reasoning: Literal["think", "auto", "openthoughts", "s1", "closing", "plain", "boxed"] = Field(
+        "think", description="how responses mark their reasoning; all are brought to <think>...</think> and an answer"
+    )
+    weight: Annotated[float, Field(gt=0.0)] = Field(1.0, description="share in the mixture, beside the other sources'")
+    licence: str | None = Field(None, description="what the data card says of the source's licence")
+
+
+class NearDuplicates(Section):
+    """MinHash over word 3-grams of the prompts, verified; the copy of the better source stays."""
+
+    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(0.8, description="Jaccard similarity from which on")
+
+
+class Ngrams(Section):
+    """The report's rule: so many words in a row."""
+
+    type: Literal["ngrams"] = Field("ngrams", description="words in a row, as published")
+    length: Annotated[int, Field(ge=0)] = Field(
+        9, description="drop a training prompt that shares this many words in a row; 0 is equal prompts alone"
+    )
+
+
+class Weighted(Section):
+    """Rare words in a row count more than stock phrases; see docs/curation.md."""
+
+    type: Literal["weighted"] = Field("weighted", description="n-grams weighted by how rare they are")
+    threshold: Share = Field(0.5, description="drop a training prompt that covers this weighted share of an item")
+
+
+class Lengths(Section):
+    """Limits in characters; a limit that is not set does not hold."""
+
+    min_prompt: Positive | None = Field(None, description="shortest prompt in characters")
+    max_prompt: Positive | None = Field(None, description="longest prompt in characters")
+    max_response: Positive | None = Field(None, description="longest response in characters")
+
+
+class Difficulty(Section):
+    """Labels from the pass rate of a reference model; they take the place of the sources' levels."""
+
+    responses: str = Field(description="directory that `openklear distill` left: graded responses of the model")
+    easy: Share = Field(0.75, description="a pass rate from here on is easy")
+    hard: Share = Field(0.25, description="a pass rate below this is hard; between them it is medium")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.difficulty`."""
+        return rules.difficulty(self)
+
+
+class Vetting(Section):
+    """What an RL problem must pass (report, section 2.2)."""
+
+    min_tests: Annotated[int, Field(ge=0)] = Field(16, description="fewest tests of a code problem")
+    check_solutions: bool = Field(
+        True, description="run the sources' own solutions; drop the tests that they fail, or the problem"
+    )
+    responses: str | None = Field(None, description="directory that `openklear distill` left with a teacher")
+    code_pass_rate: Share = Field(0.5, description="the teacher's mean share of passed tests must be above this")
+    policy_responses: str | None = Field(None, description="the same directory of the policy itself")
+    policy_low: Share = Field(0.0, description="the policy's pass rate must be above this")
+    policy_high: Share = Field(1.0, description="the policy's pass rate must be below this")
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.vetting`."""
+        return rules.vetting(self)
+
+
+class Selection(Section):
+    """K-Center Greedy (Sener and Savarese 2018): the prompts that cover the set best."""
+
+    budget: Positive = Field(description="rows that stay (report: 31,600 in the top-K study)")
+    embedding: str = Field("tfidf", description="tfidf, or the directory of a sentence-embedding model")
+
+
+class Local(Section):
+    """Daft's own engine on this machine."""
+
+    type: Literal["local"] = Field("local", description="on this machine")
+
+
+class RayCluster(Section):
+    """A Ray cluster whose nodes see the run directory and the sources under the same paths."""
+
+    type: Literal["ray"] = Field("ray", description="on a Ray cluster")
+    address: str | None = Field(None, description="its address; not set: the cluster that Ray finds, or a new one")
+
+
+class Data(Section):
+    """What is read, and the curation policy (report, section 2.1)."""
+
+    source: tuple[Source, ...] = Field(description="the files; demonstrations best first: it decides which copy stays")
+    top_sources: Positive | None = Field(None, description="use only the first K demonstration sources (Tables 4, 5)")
+    normalise: bool = Field(True, description="prompts in composed Unicode, with plain line ends and no outer blanks")
+    deduplicate: bool = Field(True, description="drop repeated prompts (RL) and repeated demonstrations (SFT)")
+    near_duplicates: NearDuplicates | None = Field(None, description="drop prompts that are nearly another's copy")
+    decontaminate: Annotated[Ngrams | Weighted, Field(discriminator="type")] = Field(
+        Ngrams(), description="drop training prompts that an evaluation set or a benchmark holds"
+    )
+    lengths: Lengths | None = Field(None, description="limits in characters")
+    languages: tuple[str, ...] = Field((), description="ISO 639-1 codes of the prompts' languages; empty is all")
+    require_format: bool = Field(True, description="drop demonstrations without one <think>...</think> and an answer")
+    drop_broken: bool = Field(
+        False, description="drop demonstrations whose reasoning runs in circles, breaks off or ends without an answer"
+    )
+    difficulty: Difficulty | None = Field(None, description="labels easy, medium and hard")
+    correct_only: tuple[str, ...] = Field(
+        ("1",),
+        description='levels whose wrong demonstrations are dropped (Table 2: the easy ones); ["*"] is all levels',
+    )
+    vetting: Vetting | None = Field(None, description="what an RL problem must pass")
+    selection: Selection | None = Field(None, description="choose demonstrations that cover the set")
+    mixture_rows: Positive | None = Field(
+        None, description="mix the sources' demonstrations by their weights to so many rows, chosen by the seed"
+    )
+    engine: Annotated[Local | RayCluster, Field(discriminator="type")] = Field(
+        Local(), description="where the rows are worked on; it changes no result"
+    )
+
+    def broken_rules(self) -> Iterable[rules.Broken]:
+        """See `rules.data`."""
+        return rules.data(self)

@@ -1,0 +1,132 @@
+"""Single rows out of Parquet files of any size: some of each kind, chosen by the seed, and both ends of a rank."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from openklear.errors import DataError
+
+WHOLE_ROWS_AT_ONCE, TEXTS_AT_ONCE, WORDS_AT_ONCE = 256, 1024, 65536
+"""Rows of a batch: of all columns, of one long text, of short values. Reasoning can have 100,000 characters a row."""
+
+Key = tuple[Any, ...]
+
+
+@dataclass(slots=True)
+class Some:
+    """How many rows of a kind there are, and a few of them."""
+
+    count: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+def batches(path: Path, columns: Sequence[str], size: int = WORDS_AT_ONCE) -> Iterator[pa.RecordBatch]:
+    """The columns of those named that the file has, in batches; DataError where it cannot be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            yield from file.iter_batches(size, columns=there)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}; run the stage prepare again") from error
+
+
+def rows_at(path: Path, places: Sequence[int], columns: Sequence[str]) -> dict[int, dict[str, Any]]:
+    """Place -> that row's columns, of those that the file has. Only row groups that hold one are read."""
+    wanted = np.unique(np.asarray(places, dtype=np.int64))
+    found: dict[int, dict[str, Any]] = {}
+    with pq.ParquetFile(path) as file:
+        there = [name for name in columns if name in file.schema_arrow.names]
+        start = 0
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            if np.searchsorted(wanted, start) < np.searchsorted(wanted, end):
+                for batch in file.iter_batches(WHOLE_ROWS_AT_ONCE, row_groups=[group], columns=there):
+                    here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
+                    taken = batch.take(pa.array(here - start)).to_pylist()
+                    found.update(zip(here.tolist(), taken, strict=True))
+                    start += batch.num_rows
+            start = end
+    return found
+
+
+def chosen(path: Path, by: Sequence[str], columns: Sequence[str], count: int, seed: int) -> dict[Key, Some]:
+    """For each value of `by`, in order of first occurrence: how many rows have it, and `count` of them by the seed.
+
+    Which rows are chosen depends on the seed and their place in the file. One pass over `by`, and one over the row
+    groups that hold a chosen row.
+    """
+    kinds: dict[Key, Some] = {}
+    best: dict[Key, list[tuple[int, int]]] = {}  # (draw, place), the smallest draws
+    start = 0
+    for batch in batches(path, by):
+        draws = _draws(start, batch.num_rows, seed)
+        for key, places in _places(batch, by):
+            kinds.setdefault(key, Some()).count += len(places)
+            first = places[np.argsort(draws[places], kind="stable")[:count]]
+            mine = [(int(draws[place]), start + int(place)) for place in first]
+            best[key] = sorted([*best.get(key, []), *mine])[:count]
+        start += batch.num_rows
+    rows = rows_at(path, [place for draws in best.values() for _, place in draws], columns)
+    for key, some in kinds.items():
+        some.rows = [rows[place] for _, place in best[key]]
+    return kinds
+
+
+def ends(path: Path, by: str, columns: Sequence[str], count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The `count` rows with the highest `by`, highest first, and the `count` lowest of the others, lowest first.
+
+    Among equals the row that comes first in the file counts as the higher one. Rows without a number are left out.
+    """
+    top: list[tuple[float, int]] = []  # (-score, place)
+    low: list[tuple[float, int]] = []
+    start = 0
+    for batch in batches(path, [by]):
+        scores = pc.fill_null(batch[by].cast(pa.float64()), np.nan).to_numpy()
+        there = np.flatnonzero(~np.isnan(scores))
+        ranked = there[np.argsort(-scores[there], kind="stable")]
+        pairs = [(-float(scores[i]), start + int(i)) for i in (*ranked[:count], *ranked[-2 * count :])]
+        top, low = sorted({*top, *pairs})[:count], sorted({*low, *pairs})[-2 * count :]
+        start += batch.num_rows
+    lowest = [pair for pair in reversed(low) if pair not in top][:count]
+    rows = rows_at(path, [place for _, place in (*top, *lowest)], columns)
+    return [rows[place] for _, place in top], [rows[place] for _, place in lowest]
+
+
+def _places(batch: pa.RecordBatch, by: Sequence[str]) -> Iterator[tuple[Key, NDArray[np.int64]]]:
+    """Each value of `by` in the batch with its places (ascending), in order of first occurrence."""
+    codes, values = np.zeros(batch.num_rows, np.int64), []
+    for name in by:
+        if name not in batch.schema.names:
+            values.append([None])
+            continue
+        encoded = batch[name].dictionary_encode(null_encoding="encode")
+        values.append(encoded.dictionary.to_pylist())
+        codes = codes * len(values[-1]) + encoded.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
+    for places in sorted(groups, key=lambda places: int(places[0])):
+        code = int(codes[places[0]])
+        key: list[Any] = []
+        for named in reversed(values):
+            code, index = divmod(code, len(named))
+            key.append(named[index])
+        yield tuple(reversed(key)), places
+
+
+def _draws(start: int, count: int, seed: int) -> NDArray[np.uint64]:
+    """(count,) one number for each place from `start` on: SplitMix64 (Steele, Lea and Flood 2014) of seed and place."""
+    key = np.uint64(int.from_bytes(hashlib.blake2b(f"card/{seed}".encode(), digest_size=8).digest(), "little"))
+    x = key + np.arange(start + 1, start + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(x ^ (x >> np.uint64(31)))

@@ -1,0 +1,127 @@
+"""Rows to look at: some that stayed, some of each reason that went, and what decontamination matched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from openklear.data.rows import prompt_text
+from openklear.data.store import PreparedPaths, problem_of
+from openklear.errors import DataError
+from openklear.reporting.card.page import Example, Group, Section, Table
+from openklear.reporting.card.rows import Some, chosen, ends
+from openklear.reporting.card.texts import excerpt, share, short
+
+A_SOURCE, A_DATASET = 3, 9
+"""Examples of kept rows: at most so many of a source, and of a data set."""
+A_REASON = 3
+ENDS = 10
+"""Matches of decontamination shown from either end."""
+
+
+def kept(path: Path, dataset: str, title: str, seed: int) -> Section:
+    """Rows that stayed, chosen by the seed: the first one of every source, then the second ones."""
+    columns = ("id", "source", "where", "prompt", "domain", "level", "answer", "response", "teacher", "claimed")
+    found = chosen(path, ("source",), columns, A_SOURCE, seed)
+    rows = [some.rows[i] for i in range(A_SOURCE) for some in found.values() if i < len(some.rows)][:A_DATASET]
+    group = Group("", tuple(map(_kept_example, rows)))
+    return Section(
+        f"kept-{dataset}", f"{title}: examples", "Chosen by the recipe's seed, not by hand.", groups=(group,)
+    )
+
+
+def dropped(path: Path, funnel: Sequence[Mapping[str, Any]], seed: int) -> Section:
+    """Rows that went, by reason; DataError where the file does not hold what the funnel counted."""
+    columns = ("id", "source", "where", "detail", "domain", "level", "text")
+    found = chosen(path, ("dataset", "step", "reason"), columns, A_REASON, seed)
+    _require_agreement(path, funnel, found)
+    read: Counter[tuple[str, str]] = Counter()
+    for row in funnel:
+        read[row["dataset"], row["step"]] += row["read"]
+    rows = tuple(
+        (short(dataset), short(step), short(reason), f"{some.count:,}", share(some.count, read[dataset, step]))
+        for (dataset, step, reason), some in found.items()
+    )
+    table = Table(
+        "dropped",
+        ("data set", "step", "reason", "rows", "of those the step read"),
+        rows,
+        ("rows", "of those the step read"),
+    )
+    groups = tuple(
+        Group(f"{dataset}, {step}: {reason} ({some.count:,})", tuple(map(_dropped_example, some.rows)))
+        for (dataset, step, reason), some in found.items()
+    )
+    text = f"All of them are in {path.name}, with their texts. Up to {A_REASON} of each reason, chosen by the seed:"
+    return Section(
+        "dropped", "What was dropped, and why", text if rows else "Nothing was dropped.", (table,), groups=groups
+    )
+
+
+def audited(paths: PreparedPaths) -> Iterator[Section]:
+    """What decontamination matched, if it left an audit: its strongest and its weakest matches."""
+    path = getattr(paths, "audit", None)
+    if path is None or not path.is_file():
+        return
+    kinds = chosen(path, ("kind",), (), 0, 0)
+    columns = ("dataset", "source", "id", "row", "where", "item", "score", "kind", "matched", "text")
+    top, low = ends(path, "score", columns, ENDS)
+    counted = Table(
+        "audit-kinds",
+        ("kind of match", "rows"),
+        tuple((short(kind), f"{some.count:,}") for (kind,), some in kinds.items()),
+        ("rows",),
+    )
+    rows = [("strongest", row) for row in top] + [("weakest", row) for row in low]
+    shown = ("", "row", "evaluation item", "score", "kind", "matched", "text of the row")
+    table = Table("audit", shown, tuple(_audit_row(which, row) for which, row in rows), ("score",))
+    text = (
+        f"Training rows that an evaluation set or a benchmark holds; all are in {path.name}. The weakest matches are "
+        "the ones to read: there the rule is most likely to be wrong."
+    )
+    yield Section(
+        "audit", "Decontamination", text if rows else "No row matched an item.", (counted, table) if rows else ()
+    )
+
+
+def _require_agreement(path: Path, funnel: Sequence[Mapping[str, Any]], found: Mapping[tuple[Any, ...], Some]) -> None:
+    counted: Counter[tuple[Any, ...]] = Counter()
+    for row in funnel:
+        for reason, count in row["reasons"].items():
+            counted[row["dataset"], row["step"], reason] += count
+    for key in {**counted, **found}:
+        rows = found[key].count if key in found else 0
+        if counted[key] != rows:
+            raise DataError(
+                f"{path}: {rows} rows of {' / '.join(map(str, key))}, but the funnel dropped {counted[key]}; run the "
+                "stage prepare again"
+            )
+
+
+def _kept_example(row: Mapping[str, Any]) -> Example:
+    texts = [("prompt", excerpt(prompt_text(problem_of({**row, "tests": None}))))]
+    if row.get("response") is not None:
+        texts.append(("response", excerpt(row["response"])))
+    facts = _facts(row, ("source", "where", "domain", "level", "answer", "teacher"))
+    if row.get("claimed") is not None:
+        facts = (*facts, ("claimed correct", "yes" if row["claimed"] else "no"))
+    return Example(short(row.get("id")), facts, tuple(texts))
+
+
+def _dropped_example(row: Mapping[str, Any]) -> Example:
+    facts = _facts(row, ("source", "where", "domain", "level", "detail"))
+    return Example(short(row.get("id")), facts, (("text", excerpt(row.get("text") or "", 400, 200)),))
+
+
+def _facts(row: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    named = [(name, row.get(name)) for name in names]
+    return tuple((name, short(value, 200)) for name, value in named if value not in (None, ""))
+
+
+def _audit_row(which: str, row: Mapping[str, Any]) -> tuple[str, ...]:
+    name = next((row[name] for name in ("id", "row", "where") if row.get(name) is not None), "")
+    score = f"{row['score']:.3f}"
+    texts = (short(row.get("matched") or "", 160), short(row.get("text") or "", 240))
+    return which, short(name), short(row.get("item") or ""), score, short(row.get("kind") or ""), *texts

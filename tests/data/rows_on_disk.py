@@ -1,0 +1,47 @@
+"""Tables of rows written by hand, for tests of the steps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from openklear.data.rows import Row
+from openklear.data.table import Part, PartWriter, Table
+from openklear.types import AnyTest, Domain, Message, Problem
+
+
+def row(
+    prompt: str,
+    response: str | None = None,
+    *,
+    source: str = "s",
+    level: str | None = None,
+    domain: Domain = "math",
+    answer: str | None = "1",
+    tests: tuple[AnyTest, ...] = (),
+    where: str = "f:1",
+    solution: str | None = None,
+    id: str | None = None,
+) -> Row:
+    turns = (Message(role="user", content=prompt),)
+    problem = Problem(id or where, turns, domain, answer, tests, level=level, source=source)
+    return Row(problem, where, response, solution)
+
+
+def table_of(directory: Path, rows: Sequence[Row]) -> Table:
+    """One part a run of rows of one source."""
+    parts: list[Part] = []
+    names = list(dict.fromkeys(row.problem.source for row in rows))
+    for index, source in enumerate(names):
+        path = directory / f"part-{index}.parquet"
+        directory.mkdir(parents=True, exist_ok=True)
+        writer = PartWriter(path, index)
+        for one in rows:
+            if one.problem.source == source:
+                writer.write(one)
+        writer.close()
+        parts.append(Part(path, source, writer.rows))
+    return Table(parts)
+
+
+def living(table: Table) -> list[str]:
+    """The prompts that are left, in order."""
+    return [text for batch in table.batches(("text",)) for text in batch["text"].to_pylist()]
