@@ -153,7 +153,10 @@ def test_modules_do_not_import_each_other_in_circles():
     ("modules", "banned"),
     [
         (LIGHT, "torch transformers pyarrow scipy sympy altair jinja2 tokenizers"),
-        ("cli cli_objectives cli_grade cli_doctor cli_distill cli_export errors failures", "torch transformers pyarrow pydantic numpy jinja2"),
+        (
+            "cli cli_objectives cli_grade cli_doctor cli_distill cli_export errors failures",
+            "torch transformers pyarrow pydantic numpy jinja2",
+        ),
     ],
     ids=["light", "lightest"],
 )

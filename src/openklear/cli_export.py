@@ -16,11 +16,15 @@ Rows = Literal["demonstrations", "problems", "validation", "heldout"]
 def export(
     run: Run,
     form: Annotated[
-        str, typer.Option("--form", metavar="FORM", help="verl, trl-grpo (problems); trl-sft, sharegpt (demonstrations).")
+        str,
+        typer.Option("--form", metavar="FORM", help="verl, trl-grpo (problems); trl-sft, sharegpt (demonstrations)."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; must not be there yet.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; must not be there yet.")
+    ],
     rows: Annotated[
-        Rows | None, typer.Option("--rows", help="Which set. Without it: the demonstrations or problems, as the form asks.")
+        Rows | None,
+        typer.Option("--rows", help="Which set. Without it: the demonstrations or problems, as the form asks."),
     ] = None,
 ) -> None:
     """Write what `prepare` left as a file that other trainers read: verl's Parquet, TRL's JSON lines, ShareGPT.

@@ -63,7 +63,9 @@ def stages(recipe: Recipe) -> list[Stage]:
     table = recipe.model_dump(mode="json")
     found = [_world(table)] if recipe.world is not None else []
     found.append(_prepare(recipe, table))
-    found.append(Stage("card", "card", "openklear.reporting.card_stage", pick(table, "data", "seed"), {"prepare": "prepare"}))
+    found.append(
+        Stage("card", "card", "openklear.reporting.card_stage", pick(table, "data", "seed"), {"prepare": "prepare"})
+    )
     if recipe.model is None:  # a recipe of curation alone
         return found
     found += [_base(recipe, table), _evaluate(recipe, table, "base")]

@@ -31,7 +31,9 @@ def test_the_first_copy_of_a_problem_stays(tmp_path: Path) -> None:
 
 def test_the_better_source_keeps_its_copy(tmp_path: Path) -> None:
     """Parts stand in the order of the sources, whatever the order of the files' rows."""
-    table = table_of(tmp_path, [row("b", source="good"), row("a", source="bad"), row("b", source="bad"), row("a", source="good")])
+    table = table_of(
+        tmp_path, [row("b", source="good"), row("a", source="bad"), row("b", source="bad"), row("a", source="good")]
+    )
     table.drop(duplicates.problems(table).marks["row"].to_numpy())
     assert table.counts(table.numbers()) == {"good": {"math": 2}, "bad": {}}
 
@@ -54,7 +56,12 @@ WORDS = "one farmer keeps seven brown hens in a small wooden house beside the ol
 
 def test_rows_of_one_prompt_share_the_fate_of_its_near_copy(tmp_path: Path) -> None:
     near = WORDS.replace("market days", "market days too")
-    rows = [row(WORDS, "1"), row("Quite another question about trains and tunnels.", "2"), row(near, "3"), row(near, "4")]
+    rows = [
+        row(WORDS, "1"),
+        row("Quite another question about trains and tunnels.", "2"),
+        row(near, "3"),
+        row(near, "4"),
+    ]
     table = table_of(tmp_path, rows)
     assert after(lambda t: duplicates.near(t, 0.8), table) == [0, 1]
     detail = duplicates.near(table, 0.8).marks["detail"].to_pylist()
@@ -74,7 +81,9 @@ def test_not_in_another_table(tmp_path: Path) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.sampled_from(["a", "A", "b", " b", "c", "d e", "d  e"]), max_size=10), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.sampled_from(["a", "A", "b", " b", "c", "d e", "d  e"]), max_size=10), st.randoms(use_true_random=False)
+)
 def test_exactly_the_first_of_each_prompt(tmp_path_factory, prompts: list[str], random) -> None:
     directory = tmp_path_factory.mktemp("t")
     rows = [row(text, source=random.choice("st")) for text in prompts]

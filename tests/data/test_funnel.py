@@ -52,8 +52,25 @@ def test_reasons_are_counted_by_source(tmp_path: Path) -> None:
     numbers = table.numbers()[[0, 1, 2]]
     funnel.pour("problems", "step", SOURCES, table, marks(numbers, ["x", "y", "x"], ["", "", ""]), {"t": 2})
     assert funnel.columns() == [
-        {"dataset": "problems", "source": "s", "step": "step", "read": 2, "kept": 0, "dropped": 2, "reasons": {"x": 1, "y": 1}},
-        {"dataset": "problems", "source": "t", "step": "step", "read": 2, "kept": 1, "dropped": 1, "reasons": {"x": 1}, "changed": 2},
+        {
+            "dataset": "problems",
+            "source": "s",
+            "step": "step",
+            "read": 2,
+            "kept": 0,
+            "dropped": 2,
+            "reasons": {"x": 1, "y": 1},
+        },
+        {
+            "dataset": "problems",
+            "source": "t",
+            "step": "step",
+            "read": 2,
+            "kept": 1,
+            "dropped": 1,
+            "reasons": {"x": 1},
+            "changed": 2,
+        },
         {"dataset": "problems", "source": "u", "step": "step", "read": 0, "kept": 0, "dropped": 0, "reasons": {}},
     ]
 

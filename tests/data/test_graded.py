@@ -41,7 +41,9 @@ def distilled(directory: Path, said: dict[str, list[tuple[str | None, int, int, 
 
 
 def test_labels_follow_the_reference_model(tmp_path: Path) -> None:
-    table = table_of(tmp_path / "t", [row(text, level="9") for text in ("Easy one", "Mid", "Hard", "Never asked", "Lost")])
+    table = table_of(
+        tmp_path / "t", [row(text, level="9") for text in ("Easy one", "Mid", "Hard", "Never asked", "Lost")]
+    )
     said = {
         "easy  ONE": [RIGHT, RIGHT, RIGHT, WRONG],
         "Mid": [RIGHT, WRONG, LOST],
@@ -59,7 +61,13 @@ def test_a_teacher_must_agree_with_the_reference_and_pass_tests(tmp_path: Path) 
     tests = (Test("1", "1"),)
     table = table_of(
         tmp_path / "t",
-        [row("good"), row("bad"), row("code", domain="code", tests=tests), row("half", domain="code", tests=tests), row("unknown")],
+        [
+            row("good"),
+            row("bad"),
+            row("code", domain="code", tests=tests),
+            row("half", domain="code", tests=tests),
+            row("unknown"),
+        ],
     )
     said = {
         "good": [RIGHT, RIGHT, WRONG],
@@ -118,5 +126,9 @@ def test_faulty_tests_go_and_the_rest_stays(tmp_path: Path) -> None:
 
 def test_min_tests(tmp_path: Path) -> None:
     tests = (Test("1", "1"),) * 2
-    table = table_of(tmp_path, [row("two", domain="code", tests=tests), row("one", domain="code", tests=tests[:1]), row("m")])
-    assert graded.min_tests(table, 2).marks.to_pylist() == [{"row": 1, "reason": "too few tests", "detail": "1; at least 2"}]
+    table = table_of(
+        tmp_path, [row("two", domain="code", tests=tests), row("one", domain="code", tests=tests[:1]), row("m")]
+    )
+    assert graded.min_tests(table, 2).marks.to_pylist() == [
+        {"row": 1, "reason": "too few tests", "detail": "1; at least 2"}
+    ]

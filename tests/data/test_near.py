@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from openklear.data.near import banding, leaders, near_duplicates, recall, signed
 from openklear.data.near.bands import NEIGHBOURS, candidates
+from openklear.data.near.groups import components, together
 from openklear.data.near.words import NUMBER_WORDS, Shingled, _other_figures, _other_words, figures, words
 
 THRESHOLD = 0.8
@@ -242,6 +243,26 @@ def test_each_dropped_row_names_a_smaller_row_that_stays_and_is_like_it():
         assert stays < gone
         assert stays not in found
         assert share == slow_similarity(texts[gone], texts[stays]) >= THRESHOLD
+
+
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
+def test_components_are_those_of_a_slow_search(links):
+    expected = list(range(20))
+    for _ in range(20):
+        for one, other in links:
+            expected[one] = expected[other] = min(expected[one], expected[other])
+    left, right = np.asarray(links, np.int64).reshape(-1, 2).T
+    assert components(left, right, 20).tolist() == expected
+    pairs = np.unique(np.minimum(left, right) << 32 | np.maximum(left, right))
+    ordered = together(pairs, 20)
+    assert sorted(ordered.tolist()) == pairs.tolist()
+    assert [expected[pair >> 32] for pair in ordered.tolist()] == sorted(
+        expected[pair >> 32] for pair in pairs.tolist()
+    )
+
+
+def test_a_long_chain_is_one_component():
+    assert (components(np.arange(9999), np.arange(1, 10_000), 10_000) == 0).all()
 
 
 @pytest.mark.parametrize("crowded", [False, True])

@@ -226,7 +226,9 @@ def kept_ids(paths: PreparedPaths) -> list[str]:
 
 
 def test_each_switch_turns_its_step_off(tmp_path: Path, strict: type[StrictJudge]) -> None:
-    recipe = recipe_of(tmp_path, deduplicate=False, decontaminate=Ngrams(length=0), correct_only=(), require_format=False)
+    recipe = recipe_of(
+        tmp_path, deduplicate=False, decontaminate=Ngrams(length=0), correct_only=(), require_format=False
+    )
     paths = run(recipe, tmp_path)
     ids = kept_ids(paths)
     assert ids[:10] == [f"good/g{i}" for i in range(1, 11)]

@@ -84,6 +84,8 @@ def test_the_result_is_the_response_or_well_formed_and_stays(form: str, pieces: 
         ("openthoughts", "<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>b"),
         ("openthoughts", "<|begin_of_thought|>a<|begin_of_solution|>b<|end_of_solution|>"),
         ("openthoughts", "Well. <|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>b<|end_of_solution|>"),
+        ("openthoughts", "<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>b<|end_of_solution|>c"),
+        ("boxed", "<think>a</think>\n\n\\boxed{4}"),
         ("s1", "think\na\nanswer\nb\nanswer\nc"),
         ("s1", "thinking\na\nanswer\nb"),
         ("s1", "think\na"),

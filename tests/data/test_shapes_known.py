@@ -78,6 +78,7 @@ def test_openr1_math_asks_the_second_judge_where_the_first_says_nothing() -> Non
         "correctness_llama": [True],
     }
     assert said(raw) == [("set/u/0", "a", None, True)]
+    assert said({**raw, "correctness_math_verify": [False]}) == [("set/u/0", "a", None, False)]
     assert said({**raw, "correctness_llama": [True, True]}) == [("set/u/0", "a", None, None)]  # not one for each
     assert [row.reason for row in rows({**raw, "generations": []}, "demonstrations") if isinstance(row, Dropped)] == [
         "no response"
@@ -107,6 +108,7 @@ def test_several_choices_are_several_rows() -> None:
         ("set/1/0", "a", "m", None),
         ("set/1/1", "b", "m", None),
     ]
+    assert said({"id": 1, "prompt": "p", "choices": choices[:1]}) == [("set/1", "a", None, None)]
 
 
 def test_s1k_gives_a_row_for_each_writer() -> None:
@@ -177,6 +179,12 @@ def test_calls(cell: dict[str, Any]) -> None:
     assert asked(row) == "q\n\nBegin your program with this code:\n```python\ndef add(a, b):\n```"
 
 
+def test_results_are_in_lists_of_one_where_all_of_them_are() -> None:
+    cell = {"fn_name": "f", "inputs": [[1], [2]], "outputs": [[3], [4, 5]]}
+    tests = one({"question": "q", "input_output": cell}, domain="code").problem.tests
+    assert tests == (CallTest("f", "[1]", "[3]"), CallTest("f", "[2]", "[4, 5]"))
+
+
 def stored(value: Any) -> str:
     return base64.b64encode(zlib.compress(pickle.dumps(value))).decode()
 
@@ -216,6 +224,20 @@ def test_mbpp_shows_the_tests_that_name_the_function() -> None:
     assert (row.problem.id, row.solution) == ("set/3", "def f(a): pass")
 
 
+def test_humaneval() -> None:
+    raw = {"task_id": "H/0", "prompt": "def f():\n", "canonical_solution": "    return 1\n", "entry_point": "f"}
+    row = one({**raw, "test": "def check(c):\n    assert c() == 1\n"}, domain="code")
+    assert (asked(row), row.solution, row.problem.id) == ("def f():\n", "def f():\n    return 1\n", "set/H/0")
+    assert row.problem.tests == (AssertTest("def check(c):\n    assert c() == 1\n\ncheck(f)"),)
+
+
+def test_sandbox_fusion_ships_no_solution() -> None:
+    labels = json.dumps({"difficulty": "easy"})
+    raw = {"id": 1, "content": "q", "test": stored({"input_output": json.dumps(SUM)}), "canonical_solution": "exit"}
+    row = one({**raw, "labels": labels}, domain="code")
+    assert (asked(row), row.solution, row.problem.tests, row.problem.level) == ("q", None, SUM_TESTS, "easy")
+
+
 CHECK = "import math\n\ndef check(candidate):\n    assert candidate(1) == 2\n    assert candidate(\n        2) == 3\n\ncheck(f)"
 
 
@@ -250,7 +272,7 @@ def test_a_benchmark_needs_a_prompt_and_nothing_else() -> None:
         ({"messages": [{"role": "user", "content": "u"}]}, "u"),
         ({"question_content": "c", "private_test_cases": "not read at all"}, "c"),
     ):
-        assert asked(one(raw, "benchmark")) == text
+        assert asked(one(raw, "benchmark", "code")) == text
 
 
 def test_what_is_known_beside_it() -> None:
@@ -275,6 +297,7 @@ def test_a_mapping_leads_to_the_files_columns() -> None:
     assert one(
         {"q": "1+1?", "a": "2", "t": "hm"}, "demonstrations", prompt="q", response="a", thinking="t"
     ).response == ("<think>\nhm\n</think>\n\n2")
+    assert one({"q": "p", "meta": None}, prompt="q", answer="meta.gold").problem.answer is None
     assert one({"q": "p", "answer": 3, "gold": None}, prompt="q", answer="gold").problem.answer is None
 
 
@@ -300,7 +323,8 @@ def test_a_mapping_to_nothing_is_an_error() -> None:
         ({"question": "q", "test_cases": "nothing"}, "test_cases is text, but not the JSON"),
         ({"content": "q", "test": stored({"input_output": 5})}, "a pickle of something else than texts"),
         ({"content": "q", "test": "%%%"}, "test is not base64 of zlib"),
+        ({"messages": [{"role": [], "content": "q"}], "answer": 1}, "messages[0].role is []"),
     ],
 )
-def test_faulty_tests(raw: dict[str, Any], words: str) -> None:
+def test_faulty_rows(raw: dict[str, Any], words: str) -> None:
     assert words in error_of(raw)

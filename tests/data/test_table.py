@@ -89,7 +89,9 @@ def test_numbers_and_places_are_inverse(sizes: list[int], data: st.DataObject) -
 
 
 def test_a_rule_sees_its_columns_and_answers_in_order(table: Table) -> None:
-    marks = engine.ask(table, lambda r: ("three", r.response or "") if r.problem.level == "2" else None, ("level", "response"))
+    marks = engine.ask(
+        table, lambda r: ("three", r.response or "") if r.problem.level == "2" else None, ("level", "response")
+    )
     assert marks["row"].to_pylist() == list(range(2, MANY, 3))
     assert marks["detail"].to_pylist()[:2] == ["r2", "r5"]
 

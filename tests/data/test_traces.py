@@ -73,6 +73,9 @@ def test_reasons(response: str, domain: Domain, expected: str | None) -> None:
     [
         ("29", None),
         ("29 clips", None),
+        ("So it is \\boxed{2}.\n\nGood luck", None),
+        ("It is\nGood luck", "...It is\nGood luck"),
+        ("The rows are $1 \\\\[2pt] 2$.", None),
         ("The answer is 29", None),
         ("So:\n\n**Answer:** 29", None),
         ("So:\n\n\\boxed{1} inch", None),

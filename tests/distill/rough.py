@@ -9,6 +9,8 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from openklear import cli_distill, failures
+
 ROOT = Path(__file__).parents[2]
 COMMAND = (
     "import sys; from openklear import cli_distill, failures; sys.exit(failures.tell("
@@ -53,6 +55,16 @@ def run(*words, code=0):
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout, done.stderr
+
+
+def here(capsys, *words, code=0):
+    """Run `openklear distill` in this process; its stdout and stderr."""
+    words = [str(word) for word in words]
+    found = failures.tell(lambda: cli_distill.app(words, standalone_mode=False), as_json="--json" in words)
+    out, err = capsys.readouterr()
+    assert found == code, out + err
+    assert "Traceback" not in out + err
+    return out, err
 
 
 def killed(journal, lines, *words, by=signal.SIGKILL):

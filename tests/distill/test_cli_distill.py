@@ -3,18 +3,7 @@
 import json
 
 import pytest
-from tests.distill.rough import put_problems, rough_server
-
-from openklear import cli_distill, failures
-
-
-def distill(capsys, *words):
-    words = [str(word) for word in words]
-    code = failures.tell(lambda: cli_distill.app(words, standalone_mode=False), as_json="--json" in words)
-    out, err = capsys.readouterr()
-    assert "Traceback" not in out + err
-    return code, out, err
-
+from tests.distill.rough import here, put_problems, rough_server
 
 SERVER = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
 
@@ -41,21 +30,18 @@ SERVER = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
 def test_what_cannot_be_is_explained(capsys, tmp_path, monkeypatch, words, said):
     monkeypatch.chdir(tmp_path)
     put_problems(tmp_path / "problems.jsonl", 1)
-    code, out, err = distill(capsys, "problems.jsonl", "--output", "out", *words)
-    assert code == 2, err
+    out, err = here(capsys, "problems.jsonl", "--output", "out", *words, code=2)
     assert said in err + out
 
 
 def test_a_missing_file_and_a_damaged_journal(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _, err = distill(capsys, "problems.jsonl", "--output", "out", *SERVER)
-    assert code == 2
+    _, err = here(capsys, "problems.jsonl", "--output", "out", *SERVER, code=2)
     assert "no such file" in err
     put_problems(tmp_path / "problems.jsonl", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "responses.jsonl").write_text("{}\n")
-    code, _, err = distill(capsys, "problems.jsonl", "--output", "out", *SERVER)
-    assert code == 2
+    _, err = here(capsys, "problems.jsonl", "--output", "out", *SERVER, code=2)
     assert "responses.jsonl:1: not a line that openklear distill wrote" in err
 
 
@@ -63,20 +49,18 @@ def test_it_says_what_came_of_it(capsys, tmp_path):
     source = put_problems(tmp_path / "problems.jsonl", 4, [("long", "LONG", 0)])
     with rough_server(tmp_path / "log") as endpoint:
         words = (source, "--output", tmp_path / "out", "--endpoint", endpoint, "--model", "adder", "--samples", 4)
-        code, out, err = distill(capsys, *words, "--budget-tokens", 90, "--price-in", 1e5, "--price-out", 0)
-        assert code == 0
+        out, err = here(capsys, *words, "--budget-tokens", 90, "--price-in", 1e5, "--price-out", 0)
         lines = out.splitlines()
         assert lines[0] == "3 responses to 5 problems (3 of them now), 90 tokens, cost 3.00"
         assert "stopped: the budget of 90 tokens is spent; the same command with a larger one goes on" in lines
         assert lines[-1] == str(tmp_path / "out" / "responses.parquet")
         assert "distilling: 3/20 responses" in err
         assert "tokens 90, cost 3.00" in err
-        code, out, err = distill(capsys, *words)
-        assert code == 0
+        out, err = here(capsys, *words)
         assert "16 responses to 5 problems (13 of them now), 480 tokens" in out
         assert "4 failed: status 400: This model's maximum context length" in out
         assert "math: pass rate 0." in out
-        code, out, err = distill(capsys, *words, "--json")
-    assert (code, err) == (0, "")
+        out, err = here(capsys, *words, "--json")
+    assert err == ""
     summary = json.loads(out)
     assert (summary["responses"], summary["failed"], summary["sampled_now"]) == (16, 4, 0)

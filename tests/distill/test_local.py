@@ -117,3 +117,15 @@ def test_the_summary_is_on_disk(tmp_path, model):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "distill.json", "lock", "responses.jsonl", "responses.parquet", "summary.json", "verdicts.jsonl",
     ]  # fmt: skip
+
+
+def test_a_thought_that_the_template_opens_is_a_thought(tmp_path):
+    loaded = make_tiny(32, 1, 2, 96, 0)
+    loaded.tokenizer.chat_template = "{{ messages[0].content }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    (tmp_path / "opened").mkdir()
+    save_model(loaded, tmp_path / "opened")
+    put_problems(tmp_path / "problems.jsonl", 2)
+    distill(settings(tmp_path, tmp_path / "opened", grading=None))
+    rows = rows_of(tmp_path / "out" / "responses.jsonl")
+    assert len(rows) == 6
+    assert all(row["response"].startswith("<think>\n") for row in rows if "<think>" not in row["content"])

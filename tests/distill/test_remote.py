@@ -181,3 +181,14 @@ def test_a_rate_is_kept_and_only_slows(tmp_path):
     with rough_server(tmp_path / "log") as endpoint:
         summary = distill(settings(tmp_path, endpoint, requests_per_minute=6000, tokens_per_minute=1e9))
     assert summary["responses"] == 12
+
+
+def test_unscorable_verdicts_of_an_earlier_run_are_not_believed(tmp_path):
+    put_problems(tmp_path / "problems.jsonl", 2)
+    verdicts = tmp_path / "out" / "verdicts.jsonl"
+    with rough_server(tmp_path / "log") as endpoint:
+        asked = settings(tmp_path, endpoint, grading=Grading(workers=1))
+        first = distill(asked)["domains"]
+        verdicts.write_text(verdicts.read_text().replace('"incorrect"', '"unscorable"').replace("wrong answer", "lost"))
+        assert "unscorable" in verdicts.read_text()
+        assert distill(asked)["domains"] == first

@@ -4,7 +4,7 @@ import json
 import signal
 
 import pyarrow.parquet as pq
-from tests.distill.rough import keys, killed, put_problems, rough_server, rows_of, run
+from tests.distill.rough import here, keys, killed, put_problems, rough_server, rows_of, run
 
 
 def words(tmp_path, endpoint, output="out", *more):
@@ -63,32 +63,32 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
         assert len(set(keys(rows_of(journal)))) == len(rows_of(journal)) >= 9
 
 
-def test_other_settings_are_refused_by_name(tmp_path):
+def test_other_settings_are_refused_by_name(tmp_path, capsys):
     put_problems(tmp_path / "problems.jsonl", 2)
     with rough_server(tmp_path / "log") as endpoint:
         base = words(tmp_path, endpoint, "out", "--no-grade")
-        run(*base)
-        _, err = run(*base, "--temperature", 0.7, "--extra", '{"top_k": 20}', code=2)
+        here(capsys, *base)
+        _, err = here(capsys, *base, "--temperature", 0.7, "--extra", '{"top_k": 20}', code=2)
         assert "temperature was 0.6 and is 0.7; extra was {} and is {'top_k': 20}" in err
         assert "--restart" in err
-        _, err = run(*base, "--model", "other", code=2)
+        _, err = here(capsys, *base, "--model", "other", code=2)
         assert "model was 'adder' and is 'other'" in err
         # What changes no response is no other setting: more samples, more speed, a grader.
-        out, _ = run(*base, "--samples", 6, "--concurrency", 2, "--grade")
+        out, _ = here(capsys, *base, "--samples", 6, "--concurrency", 2, "--grade")
         assert "12 responses to 2 problems (4 of them now)" in out
         assert "(n = 12)" in out
-        out, _ = run(*base, "--temperature", 0.7, "--restart")
+        out, _ = here(capsys, *base, "--temperature", 0.7, "--restart")
         assert "8 responses to 2 problems (8 of them now)" in out
 
 
-def test_a_changed_reference_is_graded_anew_without_sampling(tmp_path):
+def test_a_changed_reference_is_graded_anew_without_sampling(tmp_path, capsys):
     put_problems(tmp_path / "problems.jsonl", 1)
     with rough_server(tmp_path / "log") as endpoint:
-        run(*words(tmp_path, endpoint))
+        here(capsys, *words(tmp_path, endpoint))
         first = pq.read_table(tmp_path / "out" / "responses.parquet").to_pylist()
         text = (tmp_path / "problems.jsonl").read_text()
         (tmp_path / "problems.jsonl").write_text(text.replace('"answer": "0"', '"answer": "1"'))
-        out, _ = run(*words(tmp_path, endpoint))
+        out, _ = here(capsys, *words(tmp_path, endpoint))
         second = pq.read_table(tmp_path / "out" / "responses.parquet").to_pylist()
     assert "(0 of them now)" in out
     assert [row["outcome"] for row in first] == ["incorrect" if row["seed"] % 2 else "correct" for row in first]

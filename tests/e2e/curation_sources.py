@@ -10,14 +10,14 @@ RECIPE = """
 [data]
 drop_broken = true
 correct_only = []
-mixture_rows = 900
+mixture_rows = 500
 [data.near_duplicates]
 [data.decontaminate]
 type = "weighted"
 [data.lengths]
 max_prompt = 400
 [data.selection]
-budget = 1000
+budget = 700
 """
 STEPS = (
     *("normalise", "lengths", "require_format", "broken_traces", "deduplicate", "near_duplicates", "decontaminate"),
@@ -43,7 +43,7 @@ def write_recipe(directory: Path) -> Path:
                 if seeded.random() < 0.1:
                     prompt += " " + seeded.choice(words)
                 prompts.append(prompt)
-                response = f"<think>{prompt}</think>" + seeded.choice(["\\boxed{1}", "", "It is 1."])
+                response = f"<think>{prompt}</think>" + seeded.choice(["\\boxed{1}", "\\boxed{1}", "It is 1.", "", "So we take the"])
                 file.write(json.dumps({"prompt": prompt, "response": response, "answer": "1"}) + "\n")
         text += f'[[data.source]]\nname = "s{number}"\npath = "{number}.jsonl"\nrole = "{role}"\ndomain = "math"\n'
     text += '[[data.source]]\nname = "bench"\npath = "bench.jsonl"\nrole = "benchmark"\ndomain = "math"\n'

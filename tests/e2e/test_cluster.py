@@ -16,6 +16,8 @@ pytestmark = pytest.mark.cluster
 
 RUN = Path(__file__).with_name("cluster_run.py")
 FILES = ("demonstrations", "problems", "dropped", "audit")
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_recipe(tmp_path_factory.mktemp("sources"))

@@ -57,7 +57,9 @@ def test_a_killed_run_goes_on_after_the_step(step: str, recipe: Path, undisturbe
     assert contents(tmp_path) == contents(undisturbed)
     assert not (tmp_path / "prepare.work").exists()
     before = 2 + 1 + ("read", *STEPS).index(step)  # two steps of the benchmark
-    count, last = re.search(r"prepare: (\d+) steps were done already by an earlier run, the last (.+)", done.stderr).groups()
+    count, last = re.search(
+        r"prepare: (\d+) steps were done already by an earlier run, the last (.+)", done.stderr
+    ).groups()
     assert int(count) >= before
     assert last.startswith("demonstrations / ")
     assert ("read", *STEPS).index(last.split(" / ")[1]) == int(count) - 3  # it may have done more before it died

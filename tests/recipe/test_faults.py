@@ -179,10 +179,18 @@ RANGES = [
     ),
 ]
 MISSING = [
-    ('path = "problems.jsonl"', "", ["data.source.easy.path: missing; add it (text: file, directory or glob of JSONL,"]),
+    (
+        'path = "problems.jsonl"',
+        "",
+        ["data.source.easy.path: missing; add it (text: file, directory or glob of JSONL,"],
+    ),
     ('name = "easy"', "", ["data.source[1].name: missing; add it (text: name in the funnel"]),
     ('domains = ["math"]', "", ["rl.phase.math.domains: missing; add it"]),
-    ('[model]\ntype = "tiny"\nheads = 4', "", ["sft: [sft] trains a model, and there is no [model]; add it, or leave [sft] out", "rl: [rl] trains"]),
+    (
+        '[model]\ntype = "tiny"\nheads = 4',
+        "",
+        ["sft: [sft] trains a model, and there is no [model]; add it, or leave [sft] out", "rl: [rl] trains"],
+    ),
     ('type = "tiny"', "", ['model.type: missing; write type = one of "tiny", "pretrained"']),
     (
         'type = "tiny"',

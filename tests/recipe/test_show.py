@@ -124,7 +124,7 @@ def test_toml_value(value):
     assert isinstance(again, list) or type(again) is type(value)
 
 
-TABLES = "sft rl world near_duplicates lengths difficulty vetting selection".split()
+TABLES = ["sft", "rl", "world", "near_duplicates", "lengths", "difficulty", "vetting", "selection"]
 """Those that a recipe may leave out."""
 
 
@@ -138,10 +138,7 @@ def written_keys(model: BaseModel) -> int:
         if isinstance(one, BaseModel)
     ]
     lists = [value for value in values if isinstance(value, tuple) and value and isinstance(value[0], BaseModel)]
-    absent = sum(
-        value is None and name in TABLES
-        for name, value in zip(type(model).model_fields, values, strict=True)
-    )
+    absent = sum(value is None and name in TABLES for name, value in zip(type(model).model_fields, values, strict=True))
     direct = [value for value in values if not isinstance(value, BaseModel)]
     return len(direct) - len(lists) - absent + sum(map(written_keys, tables))
 

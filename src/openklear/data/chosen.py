@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from openklear import progress
 from openklear.data import duplicates, engine
+from openklear.data.embedding import Embedding, TfidfProjection
 from openklear.data.kcenter import coverage, k_center_greedy
+from openklear.data.mixture import choose, mixture
 from openklear.data.table import Table
 from openklear.data.workspace import NOTHING, Outcome
-from openklear.recipe.curation import Selection
+
+EMBEDDED = "tfidf"
 
 
-def cover(table: Table, settings: Selection, seed: int) -> Outcome:
+def cover(table: Table, budget: int, embedding: str, seed: int) -> Outcome:
     """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do."""
-    from openklear.data.embedding import TfidfProjection
-
-    if len(table) <= settings.budget:
+    if len(table) <= budget:
         return Outcome(NOTHING)
-    embedding = _embedding(table, settings, seed)
-    rows, vectors = engine.vectors(table, embedding.transform, embedding.width)
-    with progress.task("prepare: selection", settings.budget, "centres") as advance:
-        found = k_center_greedy(vectors, settings.budget, progress=advance)
-    left = np.ones(len(rows), np.bool_)
-    left[found.order] = False
-    gone = rows[left]
-    facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
+    with TemporaryDirectory() as directory, progress.task("prepare: selection", budget, "centres") as advance:
+        made = _embedding(table, embedding, seed)
+        rows, vectors = engine.vectors(table, made.transform, made.width, Path(directory) / "vectors.npy")
+        found = k_center_greedy(vectors, budget, progress=advance)
+        facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
+    gone = np.delete(rows, found.order)
     return Outcome(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
 
 
 def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Outcome:
     """Keep `total` rows in the sources' weights (fewer where a source has not enough), chosen by the seed."""
-    from openklear.data.mixture import choose, mixture
-
-    rows = table.numbers()
+    rows, keys = duplicates.prompt_keys(table)
     sources = table.sources(rows).astype(str)
-    wanted = mixture(dict(Counter(sources.tolist())), weights, total)
-    keys = duplicates.prompt_keys(table)[1]
+    wanted = mixture(Counter(sources.tolist()), weights, total)
     gone = [rows[:0]]
     for source, count in wanted.items():
         mine = sources == source
@@ -48,3 +46,16 @@ def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Ou
     dropped = np.sort(np.concatenate(gone))
     facts = {"taken": wanted}
     return Outcome(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
+
+
+def _embedding(table: Table, name: str, seed: int) -> Embedding:
+    if name != EMBEDDED:
+        from openklear.models.embedding import transformers_embedding  # torch: most recipes have no use for it
+
+        return transformers_embedding(name)
+    return TfidfProjection.fit(_texts(table), seed=seed)
+
+
+def _texts(table: Table) -> Iterator[Sequence[str]]:
+    for batch in table.batches(("text",), engine.BATCH):
+        yield batch["text"].to_pylist()

@@ -73,11 +73,18 @@ def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reas
 
 
 def _marks(
-    table: Table, rows: NDArray[np.int64], firsts: NDArray[np.int64], reason: str, similarity: NDArray[np.float64] | None = None
+    table: Table,
+    rows: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    reason: str,
+    similarity: NDArray[np.float64] | None = None,
 ) -> Outcome:
     """Marks of copies, each with the place of what it is a copy of."""
     found = table.lookup(firsts, "where", "id")
-    places = [f"first at {where} ({name})" for where, name in zip(*(found[c].to_pylist() for c in ("where", "id")), strict=True)]
+    places = [
+        f"first at {where} ({name})"
+        for where, name in zip(*(found[c].to_pylist() for c in ("where", "id")), strict=True)
+    ]
     if similarity is not None:
         places = [f"{share:.2f} alike, {place}" for share, place in zip(similarity.tolist(), places, strict=True)]
     return Outcome(engine.marks(rows, [reason] * len(rows), places) if len(rows) else NOTHING)
@@ -93,4 +100,3 @@ def _found(table: Table, other: Table) -> tuple[NDArray[np.int64], NDArray[np.in
     at = np.searchsorted(distinct, mine).clip(max=max(len(distinct) - 1, 0))
     hit = distinct[at] == mine if len(distinct) else np.zeros(len(mine), np.bool_)
     return rows[hit], theirs[first[at[hit]]] if len(distinct) else rows[:0]
-

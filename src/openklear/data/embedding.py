@@ -5,16 +5,19 @@ Words are runs of letters, in small letters and composed Unicode (NFC); a charac
 of one template that differ in their numbers stand together. Other signs only separate. The features of a text are its
 words and the pairs of words that follow each other; one that stands tf times in it weighs
 
-    (1 + ln tf) * (1 + ln((1 + N) / (1 + df)))        (sublinear tf and idf: Manning et al. 2008, 6.2 and 6.4.1)
+    (1 + ln tf) * sqrt(1 + ln((1 + N) / (1 + df)))
 
-where df of the N texts that were fitted have it, and nothing where df < 2: what no other text has says nothing of
-likeness.
+where df of the N texts that were fitted have it: the textbook's sublinear tf and idf (Manning et al. 2008, 6.2 and
+6.4.1), but with the root of idf, so that in the product of two texts a shared feature counts by its idf once. Pairs
+weigh half, and what df < 2 texts have weighs nothing: it says nothing of likeness. Measured at 128 coordinates (share
+of problems whose five nearest are mostly of their kind) on subjects of MATH-500, its problems against TACO's, and
+GSM8K's against TACO's: 0.49, 0.93, 0.95; with the textbook's weights for all features 0.46, 0.90, 0.93.
 
-A feature is a 32-bit hash; its df is counted in one of 2^20 places (4 MiB), where rare features share and weigh a
-little less. The projection needs no matrix: a feature goes to one coordinate in each of 8 blocks of the vector, and
-with one sign, which its hash decides (the sparse Johnson-Lindenstrauss transform of Kane and Nelson 2014, block
-construction; Achlioptas 2003 with fewer entries). The expected product of two projected vectors x and y is x . y, with
-a variance of at most 2 |x|^2 |y|^2 / width.
+A feature is a 32-bit hash, odd for a pair; its df is counted in one of 2^20 places (4 MiB), where rare features share
+and weigh a little less. The projection needs no matrix: a feature goes to one coordinate in each of 8 blocks of the
+vector, and with one sign, which its hash decides (the sparse Johnson-Lindenstrauss transform of Kane and Nelson 2014,
+block construction; Achlioptas 2003 with fewer entries). The expected product of two projected vectors x and y is x . y,
+with a variance of at most 2 |x|^2 |y|^2 / width.
 
 The weights of tf and df are tables made once, when the embedding is fitted; what is left are products, sums and square
 roots in a fixed order. So a text has the same vector, to the bit, in any batch and on any machine.
@@ -39,6 +42,8 @@ BLOCKS = 8
 PLACES = 1 << 20
 """Counters of document frequencies."""
 LEAST_DF = 2
+PAIR = 0.5
+"""Weight of a pair of words, beside that of a word."""
 PREFIX = 1 << 16
 """Characters of a text that are looked at: a bound of memory; what a prompt is about, it says before."""
 CHARACTERS = 1 << 20
@@ -68,7 +73,7 @@ class TfidfProjection:
     """TF-IDF with a random projection, fitted to texts. Pickles to 4 MiB."""
 
     idf: NDArray[np.float32]
-    """(PLACES,) weight of a feature by the place of its df; 0 where it is not counted."""
+    """(PLACES,) weight of a feature by the place of its df; 0 where it is not counted. Odd places are pairs'."""
     tf: NDArray[np.float32]
     """(LARGEST_TF + 1,) weight of a feature by the times it stands in the text."""
     width: int = WIDTH
@@ -91,9 +96,11 @@ class TfidfProjection:
         if width < 2 * BLOCKS or width > 128 * BLOCKS or width & (width - 1):
             raise DataError(f"embedding: a width of {width}; it must be a power of two from 16 to 1024")
         found, where = np.unique(frequencies, return_inverse=True)
-        idf = [1.0 + math.log((1 + total) / (1 + df)) if df >= LEAST_DF else 0.0 for df in found.tolist()]
+        idf = [math.sqrt(1 + math.log((1 + total) / (1 + df))) if df >= LEAST_DF else 0.0 for df in found.tolist()]
+        weights = np.array(idf, np.float32)[where]
+        weights[1::2] *= PAIR
         tf = [0.0, *(1.0 + math.log(times) for times in range(1, LARGEST_TF + 1))]
-        return cls(np.array(idf, np.float32)[where], np.array(tf, np.float32), width, seed)
+        return cls(weights, np.array(tf, np.float32), width, seed)
 
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, width) vectors of length 1; 0 for a text none of whose features two of the fitted texts have."""
@@ -108,9 +115,8 @@ class TfidfProjection:
         rows, features, weights = rows[weights > 0], features[weights > 0], weights[weights > 0]
         hashed = _mixed(features.astype(np.uint64) ^ _mixed(np.array([self.seed], np.uint64) + _ODD[0]))
         cells = self.width // BLOCKS
-        octets = (
-            hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)
-        )  # of a feature's hash one for each block: a sign and seven bits
+        # Of a feature's hash each block has eight bits: a sign, and seven that name the coordinate.
+        octets = hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)
         to = (octets & np.uint8(cells - 1)).astype(np.int64)
         to += (rows * self.width)[:, None] + np.arange(BLOCKS) * cells
         signed = np.where(octets >= 128, -weights[:, None], weights[:, None])
@@ -155,8 +161,9 @@ def _features(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uin
     rows, words = _words(texts)
     follows = rows[1:] == rows[:-1]
     pairs = _mixed(words[:-1][follows] * _ODD[0] + words[1:][follows])
-    both = np.concatenate([words, pairs]) >> np.uint64(32)
-    keys = np.concatenate([rows, rows[1:][follows]]).astype(np.uint64) << np.uint64(32) | both
+    kinds = np.concatenate([words, pairs]) >> np.uint64(32) & np.uint64(0xFFFFFFFE)
+    kinds[len(words) :] |= np.uint64(1)
+    keys = np.concatenate([rows, rows[1:][follows]]).astype(np.uint64) << np.uint64(32) | kinds
     keys.sort()
     first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
     times = np.diff(first, append=len(keys))

@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import daft
 import numpy as np
@@ -25,6 +26,8 @@ from openklear.data.table import Table, row_of
 
 if TYPE_CHECKING:
     from openklear.data.contamination import Match
+
+T = TypeVar("T")
 
 MARKS = pa.schema(
     [
@@ -63,11 +66,16 @@ def use_ray(address: str | None) -> None:
 
 
 def collected(frame: daft.DataFrame) -> pa.Table:
-    """What a frame holds. On a cluster that loses nodes the work is done again, a few times."""
+    """What a frame holds."""
+    return persistent(daft.DataFrame.to_arrow, frame)
+
+
+def persistent(work: Callable[[daft.DataFrame], T], frame: daft.DataFrame) -> T:
+    """Do the work of a frame. On a cluster that loses nodes it is done again, a few times."""
     tries = LOST_NODES if daft.get_or_infer_runner_type() == "ray" else 0
     while True:
         try:
-            return frame.to_arrow()
+            return work(frame)
         except Exception as error:  # Ray and Daft have no common class for a lost worker; the last one is shown
             if not tries:
                 raise
@@ -77,7 +85,9 @@ def collected(frame: daft.DataFrame) -> pa.Table:
 
 def marks(rows: Sequence[int] | NDArray[np.int64], reasons: Sequence[str], details: Sequence[str]) -> pa.Table:
     """A step's answer, put in order."""
-    table = pa.table([pa.array(rows, pa.int64()), pa.array(reasons, pa.string()), pa.array(details, pa.string())], MARKS)
+    table = pa.table(
+        [pa.array(rows, pa.int64()), pa.array(reasons, pa.string()), pa.array(details, pa.string())], MARKS
+    )
     return table.sort_by("row")
 
 
@@ -126,9 +136,9 @@ def keys(
 
 
 def vectors(
-    table: Table, function: Callable[[Sequence[str]], NDArray[np.float32]], width: int
+    table: Table, function: Callable[[Sequence[str]], NDArray[np.float32]], width: int, path: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """(n,) numbers of the living rows in order and (n, width) embeddings of their prompts."""
+    """(n,) numbers of the living rows in order and (n, width) embeddings of their prompts, mapped from a new file."""
     kind = DataType.fixed_size_list(DataType.float32(), width)
 
     @daft.func.batch(return_dtype=kind, unnest=False, batch_size=BATCH)
@@ -136,7 +146,16 @@ def vectors(
         flat = function(text.to_arrow().to_pylist()).reshape(-1)
         return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), width)
 
-    return lists(table.frame("text").select("row", made(col("text")).alias("vector")), "vector")
+    rows = table.numbers()
+    mapped = np.lib.format.open_memmap(path, "w+", np.float32, (len(rows), width))
+
+    def filled(frame: daft.DataFrame) -> None:
+        for batch in frame.to_arrow_iter():
+            places = np.searchsorted(rows, batch.column("row").to_numpy())
+            mapped[places] = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+    persistent(filled, table.frame("text").select("row", made(col("text")).alias("vector")))
+    return rows, mapped
 
 
 def each(function: Callable[[str], str], items: Sequence[str], *, ray: bool, done: Callable[[], object]) -> list[str]:
@@ -152,7 +171,7 @@ def each(function: Callable[[str], str], items: Sequence[str], *, ray: bool, don
     def called(item: str) -> str:
         return function(item)
 
-    frame = daft.from_pydict({"place": range(len(items)), "item": list(items)}).into_partitions(len(items))
+    frame = daft.from_pydict({"place": list(range(len(items))), "item": list(items)}).into_partitions(len(items))
     said = collected(frame.select("place", called(col("item")).alias("said"))).sort_by("place")["said"].to_pylist()
     for _ in said:
         done()

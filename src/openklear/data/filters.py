@@ -16,25 +16,6 @@ Judge = Callable[[Sequence[Attempt]], Sequence[Verdict]]
 EVERY_LEVEL = "*"
 
 
-def keep_top_sources(rows: Sequence[Row], sources: Sequence[str], count: int) -> Sifted:
-    """Keep the rows of the first `count` of `sources`, which stand in the order of their quality (Tables 4, 5)."""
-    chosen = frozenset(sources[:count])
-    return sift(rows, lambda row: None if row.problem.source in chosen else (f"not in the first {count} sources", ""))
-
-
-def require_reference(rows: Sequence[Row]) -> Sifted:
-    """Drop problems that nothing can grade: mathematics without an answer, code without tests or the checker it needs.
-
-    A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
-    """
-    return sift(rows, no_reference)
-
-
-def require_format(rows: Sequence[Row]) -> Sifted:
-    """Drop demonstrations that are not one <think>...</think> with an answer after it."""
-    return sift(rows, bad_format)
-
-
 def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> Sifted:
     """Drop demonstrations of `levels` that the judge does not find correct: the correctness policy (Table 2).
 
@@ -91,7 +72,10 @@ def _outside(what: str, size: int, low: int | None, high: int | None, unit: str)
 
 
 def no_reference(row: Row) -> tuple[str, str] | None:
-    """The rule of `require_reference`."""
+    """A problem that nothing can grade: mathematics without an answer, code without tests or the checker it needs.
+
+    A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
+    """
     if row.problem.domain == "math":
         return None if row.problem.answer is not None else ("no reference answer", "")
     if not row.problem.tests:
@@ -109,7 +93,7 @@ def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
 
 
 def bad_format(row: Row) -> tuple[str, str] | None:
-    """The rule of `require_format`. It looks at the response alone."""
+    """A response that is not one <think>...</think> with an answer after it."""
     text = row.response or ""
     fault, answer = split_reasoning(text)
     if fault is FormatFault.NONE:

@@ -54,7 +54,13 @@ class Funnel:
     """(data set, step, `engine.MARKS`)."""
 
     def pour(
-        self, dataset: str, step: str, sources: Sequence[str], table: Table, marks: pa.Table, changed: Counts | None = None
+        self,
+        dataset: str,
+        step: str,
+        sources: Sequence[str],
+        table: Table,
+        marks: pa.Table,
+        changed: Counts | None = None,
     ) -> None:
         """Take what a step dropped out of the table, and write down one line a source.
 

@@ -19,7 +19,14 @@ from openklear.data.filters import correct_only as correct_only_rows
 from openklear.data.rows import Row, normalise, prompt_key, prompt_text
 from openklear.data.store import problem_of, test_columns
 from openklear.data.table import Table
-from openklear.data.vetting import Reason, Response, by_problem, check_solutions, outside_window, teacher_fails, too_few_tests
+from openklear.data.vetting import (
+    Reason,
+    Response,
+    by_problem,
+    check_solutions,
+    outside_window,
+    too_few_tests,
+)
 from openklear.data.workspace import NOTHING, Outcome
 from openklear.errors import DataError
 from openklear.judging import open_judge
@@ -116,7 +123,9 @@ def responses(directory: Path) -> Iterator[Response]:
     columns = ["prompt", "sample", "outcome", "passed", "total", "extracted"]
     with pq.ParquetFile(path) as file:
         if lacking := [name for name in columns if name not in file.schema_arrow.names]:
-            raise DataError(f"{path}: has no column {', '.join(lacking)}; name a directory that openklear distill wrote")
+            raise DataError(
+                f"{path}: has no column {', '.join(lacking)}; name a directory that openklear distill wrote"
+            )
         for batch in file.iter_batches(batch_size=1024, columns=columns):
             for row in batch.to_pylist():
                 if row["outcome"] is not None:

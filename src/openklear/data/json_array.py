@@ -107,8 +107,8 @@ class _Buffer:
                     f"{self._path}:{self.line}: not readable JSON: {error}; correct or remove it"
                 ) from error
             else:
-                length, whole = end - self._at, end < len(self._text)
-                if not whole and self._more(size):
+                length, cut = end - self._at, len(self._text) - end < _NEAR_END
+                if cut and isinstance(value, int | float) and self._more(size):
                     continue  # a number may go on
                 self.take(length)
                 return value

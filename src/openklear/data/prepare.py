@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -76,7 +76,9 @@ def run(context: StageContext) -> None:
     require_rows(recipe, curated)
     asked = {DOMAINS[index] for table in curated.tables.values() for index in set(table.domains[table.alive].tolist())}
     if recipe.model is not None:
-        open_judge(recipe.verifiers, None, asked).close()  # walls that are not to be had are told now, not after training
+        open_judge(
+            recipe.verifiers, None, asked
+        ).close()  # walls that are not to be had are told now, not after training
     with whole_directory(context.directory / "data") as directory:
         write(directory, curated)
     workspace.remove()
@@ -101,7 +103,8 @@ def first_key(context: StageContext) -> str:
 
 def curate(recipe: Recipe, files: Files, workspace: Workspace, journal: Path) -> Curated:
     """Take every data set through its steps; the evaluation sets first, since the others are held against them."""
-    curated, keys = Curated(), {}
+    curated = Curated()
+    keys: dict[str, str] = {}
     for role in ROLES:
         mine = [(source, paths) for source, paths in files if source.role == role]
         if mine:
@@ -149,7 +152,9 @@ def require_rows(recipe: Recipe, curated: Curated) -> None:
     tables, funnel = curated.tables, curated.funnel
     empty = Table(())
     needed: dict[str, str] = {
-        source.role: f"the recipe names a {source.role} source" for source in recipe.data.source if source.role != "benchmark"
+        source.role: f"the recipe names a {source.role} source"
+        for source in recipe.data.source
+        if source.role != "benchmark"
     }
     if recipe.model is not None:
         needed = {"validation": needed["validation"]} if "validation" in needed else {}

@@ -48,7 +48,9 @@ class Unit:
     part: str
 
 
-def read(role: str, files: Sequence[tuple[Source, Sequence[Path]]], place: Path, *, normalise: bool, ray: bool) -> Table:
+def read(
+    role: str, files: Sequence[tuple[Source, Sequence[Path]]], place: Path, *, normalise: bool, ray: bool
+) -> Table:
     """Read all files into parts in `place`; those that a killed run left whole are not read again. See `Unit`.
 
     Raises DataError, with file and line, for the first file in order that cannot be read.
@@ -66,7 +68,9 @@ def read(role: str, files: Sequence[tuple[Source, Sequence[Path]]], place: Path,
     for text in said:
         if error := json.loads(text).get("error"):
             raise DataError(error)
-    return Table([Part(Path(unit.part), unit.source, json.loads(_report_path(unit).read_text())["rows"]) for unit in units])
+    return Table(
+        [Part(Path(unit.part), unit.source, json.loads(_report_path(unit).read_text())["rows"]) for unit in units]
+    )
 
 
 def reports(table: Table) -> list[dict[str, Any]]:
@@ -208,4 +212,3 @@ def _second_names(table: Table) -> dict[int, str]:
             if (count := seen[own]) > 1:
                 names[(index << PART_BITS) + place] = f"{own}#{count}"
     return names
-

@@ -42,13 +42,10 @@ def to_one_form(response: str, form: str) -> str:
     already, comes back as it is, for `filters.bad_format` to drop with a reason. So the result is the response itself
     or well formed, and a second call changes nothing. KeyError for an unknown form.
     """
-    split = FORMS[form]
-    if OPEN in response:
-        return response
-    found = split(response)
+    found = FORMS[form](response)
     if found is None or not found[0].strip():
         return response
-    formed = one_form(*found)
+    formed = one_form(*found)  # with a mark inside a part it is not well formed
     return formed if split_reasoning(formed)[0] is FormatFault.NONE else response
 
 

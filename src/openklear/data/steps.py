@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from openklear.data import chosen, duplicates, engine, graded, reading
 from openklear.data.contamination import Item, NgramRule, WeightedRule
@@ -35,7 +34,6 @@ from openklear.data.table import ROW_COLUMNS, Table
 from openklear.data.traces import broken_trace
 from openklear.data.vetting import teacher_fails
 from openklear.data.workspace import NOTHING, Outcome, Parameters
-from openklear.errors import DataError
 from openklear.recipe.curation import Role, Vetting, Weighted
 from openklear.recipe.schema import Recipe
 
@@ -81,7 +79,11 @@ def steps(role: Role, known: Known, sources: Sequence[str]) -> Iterator[Step]:
         yield _asked("require_reference", no_reference, ROW_COLUMNS)
         yield Step("deduplicate", duplicates.problems)
     if role == "validation":
-        yield Step("not_heldout", partial(duplicates.not_in, other=known.tables["heldout"]), beside={"heldout": known.keys["heldout"]})
+        yield Step(
+            "not_heldout",
+            partial(duplicates.not_in, other=known.tables["heldout"]),
+            beside={"heldout": known.keys["heldout"]},
+        )
 
 
 def _of_demonstrations(known: Known, sources: Sequence[str]) -> Iterator[Step]:
@@ -128,20 +130,22 @@ def _vetting(known: Known, settings: Vetting) -> Iterator[Step]:
         yield Step("check_solutions", run, _grading(known.recipe))
     if settings.responses is not None:
         rate = settings.code_pass_rate
-        teacher = partial(graded.vetted, directory=Path(settings.responses), rule=partial(teacher_fails, code_pass_rate=rate))
+        teacher = partial(
+            graded.vetted, directory=Path(settings.responses), rule=partial(teacher_fails, code_pass_rate=rate)
+        )
         yield Step("teacher", teacher, {"responses": settings.responses, "code_pass_rate": rate})
     if settings.policy_responses is not None:
-        window = {"low": settings.policy_low, "high": settings.policy_high}
-        policy = partial(graded.vetted, directory=Path(settings.policy_responses), rule=partial(graded.by_policy, **window))
-        yield Step("policy", policy, {"responses": settings.policy_responses, **window})
+        low, high = settings.policy_low, settings.policy_high
+        rule = partial(graded.by_policy, low=low, high=high)
+        policy = partial(graded.vetted, directory=Path(settings.policy_responses), rule=rule)
+        yield Step("policy", policy, {"responses": settings.policy_responses, "low": low, "high": high})
 
 
 def _difficulty(known: Known) -> Iterator[Step]:
     settings = known.recipe.data.difficulty
     if settings is not None:
-        bounds = {"easy": settings.easy, "hard": settings.hard}
-        run = partial(graded.labelled, directory=Path(settings.responses), **bounds)
-        yield Step("difficulty", run, {"responses": settings.responses, **bounds})
+        run = partial(graded.labelled, directory=Path(settings.responses), easy=settings.easy, hard=settings.hard)
+        yield Step("difficulty", run, settings.model_dump())
 
 
 def _texts(known: Known, *, response: bool) -> Iterator[Step]:
@@ -173,8 +177,8 @@ def _decontaminate(known: Known) -> Iterator[Step]:
 def _chosen(known: Known) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
-        settings = recipe.data.selection
-        yield Step("selection", partial(chosen.cover, settings=settings, seed=recipe.seed), settings.model_dump())
+        settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
+        yield Step("selection", partial(chosen.cover, **settings), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
         parameters = {"rows": total, "weights": weights, "seed": recipe.seed}
@@ -182,9 +186,11 @@ def _chosen(known: Known) -> Iterator[Step]:
 
 
 def decontaminate(table: Table, known: Known) -> Outcome:
-    """Drop rows whose prompt an evaluation set or a benchmark holds, by the recipe's rule; the audit says what matched."""
+    """Drop rows whose prompt an evaluation set or a benchmark holds; the audit says what matched."""
     settings = known.recipe.data.decontaminate
     items = [item for role in ("heldout", "validation", "benchmark") for item in _items(known.tables.get(role))]
+    if not items:
+        return Outcome(NOTHING)
     if isinstance(settings, Weighted):
         rule: Any = WeightedRule.build(items)
         rule = rule.with_frequencies(_frequencies(table, rule), len(table))

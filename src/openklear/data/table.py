@@ -76,7 +76,8 @@ class Table:
 
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places of row numbers in `alive` and in any array with one entry a row."""
-        return self.offsets[rows >> PART_BITS] + (rows & (1 << PART_BITS) - 1)
+        places: NDArray[np.int64] = self.offsets[rows >> PART_BITS] + (rows & (1 << PART_BITS) - 1)
+        return places
 
     def drop(self, rows: NDArray[np.int64]) -> None:
         """Forget rows. Each must be alive and named once, or curation would count it twice."""
@@ -99,7 +100,8 @@ class Table:
 
     def sources(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
         """Name of the source of each row."""
-        return np.asarray([part.source for part in self.parts], dtype=object)[rows >> PART_BITS]
+        named: NDArray[np.object_] = np.asarray([part.source for part in self.parts], dtype=object)[rows >> PART_BITS]
+        return named
 
     def frame(self, *columns: str) -> daft.DataFrame:
         """`row` and `columns` of the living rows, lazily, in no order and without patches."""
@@ -125,7 +127,9 @@ class Table:
                     if here.any():
                         yield self._patched(pa.Table.from_batches([batch]).filter(pa.array(here)))
 
-    def rows(self, columns: Sequence[str] = ROW_COLUMNS, size: int = GROUP_ROWS) -> Iterator[tuple[list[int], list[Row]]]:
+    def rows(
+        self, columns: Sequence[str] = ROW_COLUMNS, size: int = GROUP_ROWS
+    ) -> Iterator[tuple[list[int], list[Row]]]:
         """The living rows as values with their numbers, at most `size` at a time; columns left out are empty."""
         for batch in self.batches(columns, size):
             yield batch["row"].to_pylist(), [row_of(columns) for columns in batch.to_pylist()]
@@ -155,7 +159,10 @@ class Table:
         for column, patch in self.patches.items():
             if column in table.column_names:
                 rows, old = table["row"].to_pylist(), table[column].to_pylist()
-                field, now = ROW_SCHEMA.field(column), [patch.get(row, value) for row, value in zip(rows, old, strict=True)]
+                field, now = (
+                    ROW_SCHEMA.field(column),
+                    [patch.get(row, value) for row, value in zip(rows, old, strict=True)],
+                )
                 table = table.set_column(table.column_names.index(column), field, pa.array(now, field.type))
         return table
 

@@ -87,7 +87,7 @@ def check_tests(code: str) -> tuple[AnyTest, ...]:
             return (AssertTest(code),)
     starts = [statement.lineno for statement in body]
     ends = [statement.end_lineno or statement.lineno for statement in body]
-    alone = starts[0] > check.lineno and all(end < start for end, start in zip(ends, starts[1:], strict=False))
+    alone = all(end < start for end, start in zip(ends, starts[1:], strict=False))
     if not alone or not all(isinstance(statement, ast.Assert) for statement in body):
         return (AssertTest(code),)
     text = code.split("\n")

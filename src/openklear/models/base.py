@@ -26,6 +26,7 @@ def run(context: StageContext) -> None:
 
 def _model_of(recipe: Recipe) -> LoadedModel:
     model = recipe.model
+    assert model is not None, "a recipe without a model has no stage base"
     if isinstance(model, TinyModel):
         return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
     template = None if model.chat_template is None else Path(model.chat_template)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from openklear.errors import RecipeError, UsageError
 from openklear.recipe import explain, keys
-from openklear.recipe.explain import Fault
 from openklear.recipe.curation import Selection
+from openklear.recipe.explain import Fault
 from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign, parse_override
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, Recipe
@@ -195,7 +195,9 @@ def _resolve_paths(raw: Table, base: Path) -> None:
         tables += [(model, "path"), (model, "chat_template")]
     if isinstance(data, dict):
         named = (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses"))
-        tables += [(data[name], key) for name, key in (*named, ("selection", "embedding")) if isinstance(data.get(name), dict)]
+        tables += [
+            (data[name], key) for name, key in (*named, ("selection", "embedding")) if isinstance(data.get(name), dict)
+        ]
     for table, key in tables:
         value = table.get(key)
         if isinstance(value, str) and value and not value.startswith(NO_PATHS) and value != EMBEDDED:

@@ -145,7 +145,9 @@ def _training(whole: Recipe) -> Iterator[Broken]:
     if whole.model is None:
         for name in ("sft", "rl"):
             if getattr(whole, name) is not None:
-                yield Broken((name,), f"[{name}] trains a model, and there is no [model]; add it, or leave [{name}] out")
+                yield Broken(
+                    (name,), f"[{name}] trains a model, and there is no [model]; add it, or leave [{name}] out"
+                )
     elif whole.sft is None and whole.rl is None:
         yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one of them")
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from openklear.recipe import rules
-from openklear.recipe.curation import Data, Source
+from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import Ours, RewardScheme
 from openklear.recipe.section import Decay, Positive, Section
@@ -211,7 +211,9 @@ class Recipe(Section):
     threads: Positive = Field(1, description="CPU threads of torch; part of the result's bits")
     microbatch_tokens: Positive = Field(32768, description="padded tokens in memory at once while training, at most")
     world: World | None = Field(None, description="write the demo world first")
-    model: Model | None = Field(None, description="the model that is trained; left out, the recipe is one of curation alone")
+    model: Model | None = Field(
+        None, description="the model that is trained; left out, the recipe is one of curation alone"
+    )
     data: Data = Field(description="sources and curation")
     sft: Sft | None = Field(None, description="supervised fine-tuning; left out, RL starts from the base model")
     rl: Rl | None = Field(None, description="reinforcement learning")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Pair = tuple[int, int]
 
@@ -22,10 +23,11 @@ def masks(words: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def common(where: dict[int, int], size: int, window: Sequence[int]) -> list[Pair]:
+def common(where: dict[int, int], size: int, window: Sequence[int], least: int = 1) -> list[Pair]:
     """Pairs (place in the item, place in the window) of a longest common subsequence, in order.
 
-    `where` and `size` are the item's `masks` and its number of words.
+    `where` and `size` are the item's `masks` and its number of words. A subsequence of fewer than `least` pairs is not
+    walked back; the answer is then empty.
     """
     full = (1 << size) - 1
     column = full
@@ -35,6 +37,8 @@ def common(where: dict[int, int], size: int, window: Sequence[int]) -> list[Pair
         column = ((column + hit) | (column - hit)) & full
         columns.append(column)
     pairs: list[Pair] = []
+    if size - column.bit_count() < least:
+        return pairs
     item, row = size, len(window)
     while item and row:
         if columns[row] >> (item - 1) & 1:
@@ -50,8 +54,9 @@ def common(where: dict[int, int], size: int, window: Sequence[int]) -> list[Pair
 
 def in_runs(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs that have a neighbour: the next or previous pair stands at most two words away in item and row."""
-    near = [_near(one, other) for one, other in zip(pairs, pairs[1:], strict=False)]
-    return [pair for pair, before, behind in zip(pairs, [False, *near], [*near, False], strict=True) if before or behind]
+    near = [_near(one, other) for one, other in pairwise(pairs)]
+    beside = zip([False, *near], [*near, False], strict=True)
+    return [pair for pair, (before, behind) in zip(pairs, beside, strict=False) if before or behind]
 
 
 def _near(one: Pair, other: Pair) -> bool:
@@ -74,7 +79,7 @@ def gaps(pairs: Sequence[Pair], size: int, width: int) -> list[Gap]:
     last_item, last_row = pairs[-1]
     missing = size - 1 - last_item
     found = [Gap((0, first_item), (max(0, first_row - first_item), first_row), False)]
-    for (item, row), (next_item, next_row) in zip(pairs, pairs[1:], strict=False):
+    for (item, row), (next_item, next_row) in pairwise(pairs):
         if (next_item, next_row) != (item + 1, row + 1):
             found.append(Gap((item + 1, next_item), (row + 1, next_row), True))
     found.append(Gap((last_item + 1, size), (last_row + 1, min(width, last_row + 1 + missing)), False))

@@ -84,6 +84,8 @@ class Index:
     """(G,) items that hold the run."""
     worth: Floats
     """(G,) w of each run."""
+    sizes: Places
+    """(B,) words of each item."""
     totals: Floats
     """(B,) sum of w over the item's runs of SEED words, each occurrence."""
     first: Places
@@ -95,7 +97,7 @@ class Index:
         worth = _worth(spread, rows + len(self.entries))
         four = self.runs.size == SEED
         item, rank = self.runs.item[four], self.runs.rank[four]
-        totals = np.bincount(item, worth[rank], len(self.entries))
+        totals = np.bincount(item, worth[rank], len(self.entries)).astype(np.float64)
         return replace(self, worth=worth, totals=totals, entries=_weighed(self.entries, self.runs, spread, worth))
 
 
@@ -108,7 +110,7 @@ def build(items: Sequence[Item]) -> Index:
     own = np.bincount(runs.rank[new], minlength=len(table.codes))
     first = np.concatenate(([0], np.cumsum(np.bincount(runs.rank, minlength=len(table.codes)))))
     nothing = np.zeros(0, np.float64)
-    index = Index(_bare(items, words), table, runs, own, nothing, nothing, first)
+    index = Index(_bare(items, words), table, runs, own, nothing, np.diff(words.rows), nothing, first)
     return index.weighed(np.zeros(len(table.codes), np.int64), 0)
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from openklear.data.contamination.items import Item
-from openklear.data.contamination.words import FIGURE, NUMBER_WORDS
+from openklear.data.contamination.vocabulary import NUMBERS
+from openklear.data.contamination.words import FIGURE
 
-_PLAIN = re.compile(rf"(?<![\w\\{{$^])(?!(?:{'|'.join(NUMBER_WORDS)})\b)[A-Za-z]{{2,}}(?![\w}}$^(])", re.IGNORECASE)
+_PLAIN = re.compile(rf"(?<![\w\\{{$^])(?!(?:{'|'.join(NUMBERS.split())})\b)[A-Za-z]{{2,}}(?![\w}}$^(])", re.IGNORECASE)
 """A word of prose: no number, no part of a name, a command, a group or a call."""
 _NUMBER = re.compile(r"(?<![\w.\\])\d+(?![\w.])")
 _PUNCTUATION = ".,;:!?'\"$"
@@ -97,27 +98,3 @@ def plant(items: Sequence[Item], kind: str, seed: int, pool: Sequence[str]) -> l
     random = np.random.default_rng([seed, [*CHANGES].index(kind)])
     made = ((item.id, CHANGES[kind](item.text, random, pool)) for item in items)
     return [(item, text) for item, text in made if text is not None]
-
-
-def ambiguous(items: Sequence[Item], copies: Sequence[tuple[str, str]]) -> list[bool]:
-    """For each (item id, copy) whether it is as much a copy of another item: both are one word away from it.
-
-    "The area of a ..." with its last word gone is no copy of the item on pentagons more than of the one on hexagons.
-    """
-    holders: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
-    for item in items:
-        words = _words(item.text)
-        for key in _holes(words):
-            holders.setdefault(key, set()).add(words)
-    return [any(len(holders.get(key, ())) > 1 for key in _holes(_words(text))) for _, text in copies]
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[^\W\d_]+|\d+", text.lower()))
-
-
-def _holes(words: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """The words with one taken out, or a hole put in: what a text one word away shares."""
-    return [words[:at] + ("",) + words[at + 1 :] for at in range(len(words))] + [
-        words[:at] + ("",) + words[at:] for at in range(len(words) + 1)
-    ]

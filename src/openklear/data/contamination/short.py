@@ -171,14 +171,14 @@ def _sentences(short: Short, words: Words, at: Places, run: Places) -> Iterator[
                 continue
             if tuple(words.codes[first:behind].tolist()) != codes:
                 continue
-            if not (_edge(words, row, first, front=True) and _edge(words, row, behind, front=False)):
+            if not (edge(words, row, first, front=True) and edge(words, row, behind, front=False)):
                 continue
             if tuple(_marks(words, row, word) for word in range(first + 1, behind)) == short.marks[item]:
                 yield Found(row, item, WHOLE, first, behind - 1)
 
 
-def _edge(words: Words, row: int, word: int, *, front: bool) -> bool:
-    """Whether a sentence begins at `word` (front) or ended before it."""
+def edge(words: Words, row: int, word: int, *, front: bool) -> bool:
+    """Whether in a row a sentence begins at `word` (front) or ended before it."""
     if word == words.rows[row if front else row + 1]:
         return True
     return _END.search(words.between(row, word)) is not None

@@ -31,12 +31,12 @@ from openklear.data.contamination.words import FUNCTION_WORDS, Codes, Places
 
 MANY = 40
 """Words from which on LEAST of the weight is enough."""
-MOST, LEAST = 0.8, 0.6
+MOST, LEAST = 0.85, 0.6
 """Share of the weight that an item of FEW and of MANY words needs; between them on a line."""
 SHORT_SHARE = 0.5
 """Share of the weight that a shorter one needs, beside having one edit at most."""
 DENSITY = 0.5
-TEMPLATE = 4
+TEMPLATE = 6
 TENTH = 10
 SLACK = 8
 """Words looked at on either side of where the item should lie; half the item's words if that is more."""
@@ -52,10 +52,10 @@ class Holding:
     last: int
 
 
-def window(entry: Entry, diagonal: int, size: int) -> tuple[int, int]:
-    """The words of a row of `size` where the item should lie, given where its first word should."""
-    slack = max(SLACK, len(entry.codes) // 2)
-    return max(0, diagonal - slack), min(size, diagonal + len(entry.codes) + slack)
+def window(size: int, diagonal: int, row: int) -> tuple[int, int]:
+    """The words of a row of `row` where an item of `size` should lie, given where its first word should."""
+    slack = max(SLACK, size // 2)
+    return max(0, diagonal - slack), min(row, diagonal + size + slack)
 
 
 def needed(size: int) -> float:
@@ -70,19 +70,21 @@ def holding(entry: Entry, row: Codes, exact: NDArray[np.bool_], diagonal: int) -
 
     `row` are the codes of all of the row's words and `exact` says which are numbers or signs.
     """
-    begin, end = window(entry, diagonal, len(row))
+    size = len(entry.codes)
+    begin, end = window(size, diagonal, len(row))
     near = row[begin:end].tolist()
     start = diagonal - begin
-    if start >= 0 and tuple(near[start : start + len(entry.codes)]) == entry.codes:
-        return Holding(1.0, WHOLE, diagonal, diagonal + len(entry.codes) - 1)
-    pairs = in_runs(common(entry.where, len(entry.codes), near))
+    if start >= 0 and tuple(near[start : start + size]) == entry.codes:
+        return Holding(1.0, WHOLE, diagonal, diagonal + size - 1)
+    least = size - 1 if size < FEW else size // 4
+    pairs = in_runs(common(entry.where, size, near, least))
     if not pairs:
         return None
     score = float(entry.weights[[place for place, _ in pairs]].sum() / entry.weights.sum())
     first, last = pairs[0][1], pairs[-1][1]
-    if score < needed(len(entry.codes)) or len(pairs) < DENSITY * (last - first + 1):
+    if score < needed(size) or len(pairs) < DENSITY * (last - first + 1):
         return None
-    apart = gaps(pairs, len(entry.codes), end - begin)
+    apart = gaps(pairs, size, end - begin)
     kind = _kind(entry, exact[begin:end], pairs, apart)
     if kind is None or _template(entry, [place for place, _ in pairs], apart):
         return None

@@ -9,32 +9,31 @@ Three looks, each at a whole batch of prompts at a time:
    aligned and weighed (verify.py).
 
 The work a row causes is bounded: a run that more than MOST_ITEMS items hold names none, and at most CANDIDATES are
-aligned, each in time proportional to the item. How the rule was tuned, and what it found: benchmarks/decontamination.py.
+aligned, each in time proportional to the item. How it was tuned, and what it finds: benchmarks/decontamination.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from openklear.data.contamination import index as indexing
 from openklear.data.contamination import short as shorts
 from openklear.data.contamination.grams import grams, within_texts
-from openklear.data.contamination.index import MOST_ITEMS, SEED, SHORTEST, Index
-from openklear.data.contamination.items import EQUAL, NUMBERS, SAME_WORDS, Item, Match, excerpt
+from openklear.data.contamination.index import FEW, MOST_ITEMS, SEED, SHORTEST, Index
+from openklear.data.contamination.items import EQUAL, NUMBERS, SAME_WORDS, WHOLE, Item, Match, excerpt
 from openklear.data.contamination.short import Short
 from openklear.data.contamination.verify import Holding, holding
-from openklear.data.contamination.words import Places, Words, cut, exact
+from openklear.data.contamination.words import Codes, Places, Words, chunks, cut, exact, sums
 from openklear.data.rows import normalise
 
-PROMISING = 0.12
-"""Share of the item's worth in shared runs. One word changed in the middle of eight leaves one run of five."""
+PROMISING, PROMISING_FEW = 0.2, 0.12
+"""Share of the item's worth in shared runs that a candidate has; of an item of fewer than FEW words, of which a changed
+word in the middle leaves one run in five or only a pair, less."""
 CANDIDATES = 3
 """Items that a row is aligned with at most."""
-CHUNK = 1 << 22
-"""Characters of text cut into words at a time, or one text if it is longer: a few hundred MB at most at work."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +46,8 @@ class WeightedRule:
     """Whole normalised prompts -> item."""
     whole: dict[tuple[int, ...], int]
     """All words of an item -> its number; of items with no word none."""
+    sums: Codes
+    """Sums of those items' word codes."""
 
     reason = "holds a benchmark item"
     """What the funnel counts under."""
@@ -61,12 +62,13 @@ class WeightedRule:
             prompts.setdefault(normalise(entry.item.text), entry.item.id)
             if entry.codes:
                 whole.setdefault(entry.codes, number)
-        return cls(index, shorts.build([item.text for item in items], SHORTEST), prompts, whole)
+        known = np.array(sorted({sum(codes) % 2**64 for codes in whole}), np.uint64)
+        return cls(index, shorts.build([item.text for item in items], SHORTEST), prompts, whole, known)
 
     def count(self, texts: Sequence[str]) -> Places:
         """(G,) how many of the texts hold each of the items' runs of words. Counts of batches add up."""
         total = np.zeros(len(self.index.table.codes), np.int64)
-        for part in _chunks(texts):
+        for part in chunks(texts):
             words = cut(part)
             _, row, run = _hits(self.index, words)
             key = np.unique(row * len(total) + run)
@@ -75,12 +77,12 @@ class WeightedRule:
 
     def with_frequencies(self, counts: Places, rows: int) -> WeightedRule:
         """The same rule, what the words are worth told by a corpus of `rows` texts of which `counts` hold each run."""
-        return WeightedRule(self.index.weighed(counts, rows), self.short, self.prompts, self.whole)
+        return replace(self, index=self.index.weighed(counts, rows))
 
     def match(self, texts: Sequence[str]) -> list[Match | None]:
         """For each text the item that it holds, if any: equal ones first, then by score."""
         found: list[Match | None] = []
-        for part in _chunks(texts):
+        for part in chunks(texts):
             found += self._match(part)
         return found
 
@@ -111,12 +113,7 @@ class WeightedRule:
 
     def _same_words(self, words: Words) -> Iterator[tuple[int, str]]:
         """Rows that have all of an item's words and no others: by the sum of their codes, then word by word."""
-        rows = np.flatnonzero(np.diff(words.rows) > 0)
-        if not len(rows) or not self.whole:
-            return
-        sums = np.add.reduceat(words.codes, words.rows[rows])
-        known = np.array([sum(codes) % 2**64 for codes in self.whole], np.uint64)
-        for row in rows[np.isin(sums, known)].tolist():
+        for row in np.flatnonzero(np.isin(sums(words.codes, words.rows), self.sums)).tolist():
             codes = tuple(words.codes[words.rows[row] : words.rows[row + 1]].tolist())
             number = self.whole.get(codes)
             if number is not None:
@@ -132,8 +129,13 @@ class WeightedRule:
             entry = self.index.entries[number]
             first, last = int(words.rows[row]), int(words.rows[row + 1])
             held = holding(entry, words.codes[first:last], numbers[first:last], diagonal)
-            if held is not None:
+            if held is not None and not self._goes_on(words, row, number, held):
                 yield row, number, held
+
+    def _goes_on(self, words: Words, row: int, number: int, held: Holding) -> bool:
+        """Whether the sentence goes on behind a short item: "the volume of a cube and of its ..." asks for more."""
+        few = self.index.sizes[number] < FEW and held.kind == WHOLE
+        return bool(few) and not shorts.edge(words, row, int(words.rows[row]) + held.last + 1, front=False)
 
 
 def _better(match: Match | None, score: float, kind: str) -> bool:
@@ -141,17 +143,6 @@ def _better(match: Match | None, score: float, kind: str) -> bool:
     if match is None:
         return True
     return (kind != NUMBERS, score) > (match.kind != NUMBERS, match.score)
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    begin = size = 0
-    for at, text in enumerate(texts):
-        if size and size + len(text) > CHUNK:
-            yield texts[begin:at]
-            begin, size = at, 0
-        size += len(text)
-    if begin < len(texts):
-        yield texts[begin:]
 
 
 def _hits(index: Index, words: Words) -> tuple[Places, Places, Places]:
@@ -168,8 +159,8 @@ def _hits(index: Index, words: Words) -> tuple[Places, Places, Places]:
 def _candidates(index: Index, words: Words) -> Iterator[tuple[int, int, int]]:
     """(row, item, word of the row where the item's first word should be), the best first, a few a row."""
     at, row, run = _hits(index, words)
-    few = index.own[run] <= MOST_ITEMS
-    at, row, run = at[few], row[few], run[few]
+    start = index.own[run] <= MOST_ITEMS
+    at, row, run = at[start], row[start], run[start]
     times = index.first[run + 1] - index.first[run]
     occurrence = np.repeat(index.first[run] - np.cumsum(times) + times, times) + np.arange(int(times.sum()))
     hit = np.repeat(np.arange(len(run)), times)
@@ -185,7 +176,8 @@ def _candidates(index: Index, words: Words) -> Iterator[tuple[int, int, int]]:
     rows, items = np.divmod(key[begins], len(index.entries))
     share = shared / np.maximum(index.totals[items], 1e-9)
     best = np.lexsort((items, -share, rows))
-    best = best[share[best] >= PROMISING]
+    few = index.sizes[items[best]] < FEW
+    best = best[share[best] >= np.where(few, PROMISING_FEW, PROMISING)]
     place = np.arange(len(best)) - np.searchsorted(rows[best], rows[best], side="left")
     for pick in best[place < CANDIDATES].tolist():
         yield int(rows[pick]), int(items[pick]), int(middle[pick])

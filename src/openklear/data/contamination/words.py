@@ -1,10 +1,10 @@
 """Many texts cut into words at once, each word a 64-bit code.
 
-A word is a run of letters, a run of digits or a run of the signs `+ < > /`, so that `2x` is two words and `x + 5` is not
+A word is a run of letters, a run of digits or one of the signs `+ < > /`, so that `2x` is two words and `x + 5` is not
 `x - 5`. Everything else (punctuation, dollar signs, braces, hyphens, white space) only separates, and case is ignored.
-Every Chinese, Japanese or Korean letter is a word. LaTeX layout (`\\left`, `\\text`) is left out, commands
-that say the same are one (`\\dfrac` and `\\frac`), and `1,000` is `1000`. A figure's code (Asymptote, TikZ) is one number, made of its
-letters and digits: many figures are mostly the same code, and copies often lack it.
+Every Chinese, Japanese or Korean letter is a word. LaTeX layout (`\\left`, `\\text`) is left out, commands that say the
+same are one (`\\dfrac` and `\\frac`), and `1,000` is `1000`. The code of a figure (Asymptote, TikZ) is one number, made of
+its letters and digits: many figures are mostly the same code, and copies often lack it.
 
 A word's code is the polynomial of its bytes b over the integers modulo 2^64, sum of T[b_i] P^i, with a fixed random
 table T and an odd P. All words of a buffer take a multiplication a byte and one segmented sum (numpy's reduceat): byte
@@ -16,13 +16,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from openklear.data.contamination.vocabulary import FUNCTION, LAYOUT, NUMBERS, SYNONYMS
 
 Codes = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -70,7 +72,7 @@ _UP = _powers(_ODD, _BLOCK)
 _DOWN = _powers(pow(_ODD, -1, 1 << 64), _BLOCK)
 
 FIGURE = re.compile(r"\[asy\].*?\[/asy\]|\\begin\{tikzpicture\}.*?\\end\{tikzpicture\}", re.DOTALL | re.IGNORECASE)
-_FIGURE_MARKS = ("[asy]", "[ASY]", "{tikzpicture}", "{TIKZPICTURE}")
+_NOT_CODE = re.compile(r"[\W_]+")
 _OTHER_MARKS = re.compile(r"[^\x00-\x7f\w]")
 _SCRIPT_WITHOUT_BLANKS = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
 
@@ -110,13 +112,15 @@ class Words:
 
 
 def _figure(found: re.Match[str]) -> str:
-    content = "".join(letter for letter in found[0].lower() if letter.isalnum())
+    content = _NOT_CODE.sub("", found[0].lower())
     return f" [{int.from_bytes(blake2b(content.encode(), digest_size=8).digest(), 'big')}] "
 
 
 def without_figures(text: str) -> str:
     """The text with a number for each figure's code."""
-    return FIGURE.sub(_figure, text) if any(mark in text for mark in _FIGURE_MARKS) else text
+    if "[asy]" in text or "{tikzpicture}" in text or "[ASY]" in text or "{TIKZPICTURE}" in text:
+        return FIGURE.sub(_figure, text)
+    return text
 
 
 def _prepare(text: str) -> str:
@@ -158,6 +162,7 @@ def cut(texts: Sequence[str]) -> Words:
     change = np.empty(len(data) + 1, bool)
     change[:1] = change[-1:] = True
     np.not_equal(kinds[1:], kinds[:-1], out=change[1:-1])
+    change[1:-1] |= kinds[1:] == SIGNS
     change[offsets] = True
     edges = np.flatnonzero(change)
     inside = kinds[edges[:-1]] > 0
@@ -177,50 +182,54 @@ def cut(texts: Sequence[str]) -> Words:
 _SEPARATED = byte_values(_KINDS > 0)
 
 
+def sums(codes: Codes, rows: Places) -> Codes:
+    """(R,) the sum of each text's codes modulo 2^64, the same for the same words in any order; 0 without words."""
+    total = np.zeros(len(rows) - 1, np.uint64)
+    filled = np.flatnonzero(np.diff(rows) > 0)
+    if len(filled):
+        total[filled] = np.add.reduceat(codes, rows[filled])
+    return total
+
+
+CHUNK = 1 << 20
+"""Characters of text cut into words at a time, or one text if it is longer: some tens of MB at work."""
+
+
+def chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in stretches of at most CHUNK characters, one text at least."""
+    begin = size = 0
+    for at, text in enumerate(texts):
+        if size and size + len(text) > CHUNK:
+            yield texts[begin:at]
+            begin, size = at, 0
+        size += len(text)
+    if begin < len(texts):
+        yield texts[begin:]
+
+
 def codes_of(words: Sequence[str]) -> Codes:
     """Codes of single words, as `cut` gives them."""
     data, offsets = buffer_of([*words])
     return hash_runs(_SEPARATED, data, offsets[:-1], offsets[1:])
 
 
-_LAYOUT = np.sort(
-    codes_of(
-        "left right displaystyle limits quad qquad big Big bigl bigr text textbf textit mathrm mathbf mathit mbox "
-        "operatorname dots ldots cdots begin end hspace vspace".split()
-    )
-)
-_SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "not", "ne": "not", "to": "rightarrow"}
-_SPOKEN = codes_of([*_SYNONYMS])
-_SPOKEN_ORDER = np.argsort(_SPOKEN)
-_HEARD = codes_of([*_SYNONYMS.values()])[_SPOKEN_ORDER]
-_SPOKEN = _SPOKEN[_SPOKEN_ORDER]
-NUMBER_WORDS = tuple(
-    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half twice double triple "
-    "thrice third quarter".split()
-)
-"""'One' is mostly a pronoun."""
-_NUMBER_WORDS = np.sort(codes_of(NUMBER_WORDS))
-
-
-FUNCTION_WORDS: frozenset[int] = frozenset(
-    codes_of(
-        "a an the of in on at to for from with by into and or as is are was were be been has have had do does did can "
-        "will would that this these those which who whose where when if then than there it its his her their he she "
-        "they we you i us let such all any each some also so what how".split()
-    ).tolist()
-)
-"""Codes of English words that alone do not make another problem."""
+_LAYOUT = np.sort(codes_of(LAYOUT.split()))
+_ORDER = np.argsort(codes_of([*SYNONYMS]))
+_SPOKEN, _HEARD = codes_of([*SYNONYMS])[_ORDER], codes_of([*SYNONYMS.values()])[_ORDER]
+_NUMBERS = np.sort(codes_of(NUMBERS.split()))
+FUNCTION_WORDS: frozenset[int] = frozenset(codes_of(FUNCTION.split()).tolist())
+"""Codes of words that alone do not make another problem."""
 
 
 def among(codes: Codes, known: Codes) -> NDArray[np.bool_]:
     """Which codes are in `known`, which is sorted and not empty."""
-    return known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes
+    found: NDArray[np.bool_] = known[np.minimum(np.searchsorted(known, codes), len(known) - 1)] == codes
+    return found
 
 
 def exact(words: Words) -> NDArray[np.bool_]:
     """(W,) what must agree: numbers, in digits or in words, signs and LaTeX commands."""
-    return (words.kinds > LETTERS) | among(words.codes, _NUMBER_WORDS)
+    return (words.kinds > LETTERS) | among(words.codes, _NUMBERS)
 
 
 def _tidy(words: Words) -> Words:
@@ -261,15 +270,13 @@ def _tidy(words: Words) -> Words:
 def _groups_of_three(words: Words) -> list[tuple[int, int]]:
     """(first, last) words of numbers such as 1,000,000."""
     digits = words.kinds == DIGITS
-    pair = digits[:-1] & digits[1:]
-    at = np.flatnonzero(pair)
+    at = np.flatnonzero(digits[:-1] & digits[1:])
     at = at[(words.starts[at + 1] - words.ends[at] == 1) & (words.data[words.ends[at]] == ord(","))]
-    sizes = words.ends - words.starts
-    at = at[(sizes[at + 1] == 3) & (words.row_of(at) == words.row_of(at + 1))]
+    at = at[(words.ends[at + 1] - words.starts[at + 1] == 3) & (words.row_of(at) == words.row_of(at + 1))]
     found: list[tuple[int, int]] = []
     for place in at.tolist():
         if found and found[-1][1] == place:
             found[-1] = (found[-1][0], place + 1)
-        elif sizes[place] <= 3 and words.data[words.starts[place]] != ord("0"):
+        elif words.ends[place] - words.starts[place] <= 3 and words.data[words.starts[place]] != ord("0"):
             found.append((place, place + 1))
     return found

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.data.near.bands import candidates
+from openklear.data.near.groups import together
 from openklear.data.near.words import Shingled, distinct
 
 Texts = Callable[[NDArray[np.int64]], list[str]]
@@ -35,7 +36,7 @@ def near_duplicates(
     pair is missed with the probability that `bands.banding` states. Where buckets were too large to compare in full,
     what stays of them is compared again until nothing goes: rows that stay, given again, all stay.
 
-    Rows without a word have no near copies. Memory: 32 bytes a row and 8 bytes a candidate pair (at most 5 a row and
+    Rows without a word have no near copies. Memory: 40 bytes a row and 8 bytes a candidate pair (at most 5 a row and
     band; of a corpus with 10 % copies, 0.2 a row) beside the signatures, and about 100 MB for the pairs being compared.
     """
     order = np.argsort(rows)
@@ -47,11 +48,13 @@ def near_duplicates(
     pairs, partial = candidates(signatures)
     while True:
         pairs = np.setdiff1d(pairs, looked_at, assume_unique=True)
-        found, shares = _similar(pairs, rows, texts, threshold)
+        found, shares = _similar(together(pairs, len(rows)), rows, texts, threshold)
         if not len(found):
             break
         looked_at = distinct(np.concatenate([looked_at, pairs]))
         edges, similarity = np.concatenate([edges, found]), np.concatenate([similarity, shares])
+        ascending = np.argsort(edges)
+        edges, similarity = edges[ascending], similarity[ascending]
         named = _named(edges, len(rows))
         left = everything[partial & (named < 0)]
         pairs = _of_places(candidates(signatures[left])[0], left)
@@ -67,7 +70,7 @@ def _of_places(pairs: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[n
 def _similar(
     pairs: NDArray[np.int64], rows: NDArray[np.int64], texts: Texts, threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The pairs whose similarity reaches the threshold, and it; ascending like `pairs`."""
+    """The pairs whose similarity reaches the threshold, and it, in their order."""
     waiting = [pairs[start : start + PAIRS] for start in range(0, len(pairs), PAIRS)][::-1]
     found, shares = [np.zeros(0, np.int64)], [np.zeros(0, np.float64)]
     while waiting:
@@ -100,14 +103,13 @@ def _read(rows: NDArray[np.int64], texts: Texts, limit: int | None) -> list[str]
 
 
 def _named(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """(count,) place of the row that each dropped place is named with, or -1 for those that stay."""
-    by_larger = edges[np.lexsort((edges >> 32, edges & 0xFFFFFFFF))]
+    """(count,) place of the row that each dropped place is named with, or -1 for those that stay; edges ascend."""
     named = np.full(count, -1)
-    smaller, larger = by_larger >> 32, by_larger & 0xFFFFFFFF
-    # One after the other, since a row's fate hangs on the smaller rows' fates: 0.2 microseconds a pair.
+    # One after the other, since a row's fate hangs on the fates of smaller rows: 0.2 microseconds a pair. When a row
+    # comes up as the smaller one of a pair, all pairs in which it is the larger one have been seen.
     for start in range(0, len(edges), PAIRS):
-        stop = start + PAIRS
-        for one, other in zip(smaller[start:stop].tolist(), larger[start:stop].tolist(), strict=True):
+        some = edges[start : start + PAIRS]
+        for one, other in zip((some >> 32).tolist(), (some & 0xFFFFFFFF).tolist(), strict=True):
             if named[one] < 0 and named[other] < 0:
                 named[other] = one
     return named
@@ -118,6 +120,4 @@ def _told(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """The answer in row numbers."""
     gone = np.flatnonzero(named >= 0)
-    order = np.argsort(edges)
-    place = np.searchsorted(edges[order], named[gone] << 32 | gone)
-    return rows[gone], rows[named[gone]], similarity[order][place]
+    return rows[gone], rows[named[gone]], similarity[np.searchsorted(edges, named[gone] << 32 | gone)]

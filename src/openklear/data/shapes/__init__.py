@@ -164,11 +164,6 @@ def parse_rows(
     return [_row(problem, reply, columns, solution, role) for reply in answers]
 
 
-def parse_row(raw: Mapping[str, Any], where: str, *, role: Role, source: str, domain: Domain | None) -> Row | Dropped:
-    """The first row of `parse_rows`, for roles that take one: all but demonstrations."""
-    return parse_rows(raw, where, role=role, source=source, domain=domain)[0]
-
-
 def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
     """The shape of the row: the first that fits, for the role; DataError shows the columns and the nearest shape."""
     shapes = {"demonstrations": DEMONSTRATION_SHAPES, "benchmark": _PROMPTS}.get(role, PROBLEM_SHAPES)

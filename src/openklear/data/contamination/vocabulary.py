@@ -1,0 +1,24 @@
+"""Words that decontamination treats alike, leaves out or minds, each list with blanks between."""
+
+LAYOUT = (
+    "left right displaystyle limits quad qquad big bigl bigr text textbf textit mathrm mathbf mathit mbox operatorname "
+    "dots ldots cdots begin end hspace vspace"
+)
+"""LaTeX commands that only say how something looks: copies differ in them."""
+
+SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "not", "ne": "not", "to": "rightarrow"}
+"""LaTeX commands that say what another one does."""
+
+NUMBERS = (
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half twice double triple "
+    "thrice third quarter"
+)
+"""Numbers in words. 'One' is mostly a pronoun."""
+
+FUNCTION = (
+    "a an the of in on at to for from with by into and or as is are was were be been has have had do does did can will "
+    "would that this these those which who whose where when if then than there it its his her their he she they we you "
+    "i us let such all any each some also so what how"
+)
+"""English words of closed classes: one of them more, less or changed does not make another problem."""
