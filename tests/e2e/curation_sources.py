@@ -43,7 +43,9 @@ def write_recipe(directory: Path) -> Path:
                 if seeded.random() < 0.1:
                     prompt += " " + seeded.choice(words)
                 prompts.append(prompt)
-                response = f"<think>{prompt}</think>" + seeded.choice(["\\boxed{1}", "\\boxed{1}", "It is 1.", "", "So we take the"])
+                response = f"<think>{prompt}</think>" + seeded.choice(
+                    ["\\boxed{1}", "\\boxed{1}", "It is 1.", "", "So we take the"]
+                )
                 file.write(json.dumps({"prompt": prompt, "response": response, "answer": "1"}) + "\n")
         text += f'[[data.source]]\nname = "s{number}"\npath = "{number}.jsonl"\nrole = "{role}"\ndomain = "math"\n'
     text += '[[data.source]]\nname = "bench"\npath = "bench.jsonl"\nrole = "benchmark"\ndomain = "math"\n'

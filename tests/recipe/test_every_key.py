@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.easy_sources import write_easy_sources
+from tests.recipe import curation_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
@@ -585,6 +586,7 @@ PROOFS: dict[str, Proof] = {
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),
     "checkpoints.keep_rollouts": differs("rl-math", NAMES, "checkpoints.keep_rollouts=1"),
+    **curation_keys.PROOFS,
 }
 
 
@@ -607,6 +609,8 @@ def test_the_key_changes_what_it_says(key, request):
         fixtures: Sequence[str] = ()
     elif isinstance(proof, Differs):
         fixtures = ("workshop",)
+    elif isinstance(proof, curation_keys.Curates):
+        fixtures = ("tmp_path",)
     else:
         fixtures = proof.__code__.co_varnames[: proof.__code__.co_argcount]
     proof(**{name: request.getfixturevalue(name) for name in fixtures})

@@ -42,7 +42,7 @@ class Source(Section):
 class NearDuplicates(Section):
     """MinHash over word 3-grams of the prompts, verified; the copy of the better source stays."""
 
-    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(0.8, description="Jaccard similarity from which on")
+    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(0.9, description="Jaccard similarity from which on")
 
 
 class Ngrams(Section):

@@ -56,7 +56,7 @@ class Entry:
     spread: Places
     """(L - SEED + 1,) items and rows that hold the run that starts at each word; empty for a shorter item."""
     pairs: Places
-    """(L - 1,) the same for two words, or NEVER; empty for an item of FEW words or more."""
+    """(L - 1,) the same for two words, or NEVER; empty unless the item has SHORTEST .. FEW - 1 words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +125,8 @@ def _runs(words: Words) -> tuple[Table, Runs]:
             pair, again = np.unique(here, return_inverse=True)
             holders = np.unique(np.stack((again[inside], item[inside])), axis=1)[0]
             often = np.bincount(holders, minlength=len(pair))[again]
-            inside &= (np.diff(words.rows)[item] < FEW) & (often <= MOST_PAIR)
+            sizes = np.diff(words.rows)[item]
+            inside &= (sizes >= SHORTEST) & (sizes < FEW) & (often <= MOST_PAIR)
         codes.append(here[inside])
         start.append(at[inside] - words.rows[item[inside]])
         row.append(item[inside])
@@ -173,7 +174,7 @@ def _weighed(entries: Sequence[Entry], runs: Runs, spread: Places, worth: Floats
     for entry, begin, end in zip(entries, begins.tolist(), ends.tolist(), strict=True):
         own = weights[begin:end]
         fours = frequency[SEED][begin : max(begin, end - SEED + 1)]
-        pairs = frequency[2][begin : end - 1] if 0 < end - begin < FEW else fours[:0]
+        pairs = frequency[2][begin : end - 1] if SHORTEST <= end - begin < FEW else fours[:0]
         best = max(float(own.max(initial=0)), 1e-9)
         weighed.append(replace(entry, weights=own / best, spread=fours, pairs=pairs))
     return tuple(weighed)

@@ -176,6 +176,7 @@ def _candidates(index: Index, words: Words) -> Iterator[tuple[int, int, int]]:
     rows, items = np.divmod(key[begins], len(index.entries))
     share = shared / np.maximum(index.totals[items], 1e-9)
     best = np.lexsort((items, -share, rows))
+    best = best[index.sizes[items[best]] >= SHORTEST]
     few = index.sizes[items[best]] < FEW
     best = best[share[best] >= np.where(few, PROMISING_FEW, PROMISING)]
     place = np.arange(len(best)) - np.searchsorted(rows[best], rows[best], side="left")

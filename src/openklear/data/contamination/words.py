@@ -3,7 +3,7 @@
 A word is a run of letters, a run of digits or one of the signs `+ < > /`, so that `2x` is two words and `x + 5` is not
 `x - 5`. Everything else (punctuation, dollar signs, braces, hyphens, white space) only separates, and case is ignored.
 Every Chinese, Japanese or Korean letter is a word. LaTeX layout (`\\left`, `\\text`) is left out, commands that say the
-same are one (`\\dfrac` and `\\frac`), and `1,000` is `1000`. The code of a figure (Asymptote, TikZ) is one number, made of
+same are one (`\\dfrac` and `\\frac`), and `1,000` is `1000`. A figure's code (Asymptote, TikZ) is one number, made of
 its letters and digits: many figures are mostly the same code, and copies often lack it.
 
 A word's code is the polynomial of its bytes b over the integers modulo 2^64, sum of T[b_i] P^i, with a fixed random

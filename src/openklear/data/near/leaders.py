@@ -32,12 +32,12 @@ def near_duplicates(
     Going through the rows by ascending number, one goes if a row that stays is similar to it: a Jaccard similarity of
     the words' 3-grams of at least `threshold`, with equal figures and number words (`near.words`). It is named with the
     smallest such row. So each dropped row is itself similar to the row that it names, not by a chain; and what is
-    similar only to a dropped row stays. Compared are the rows that share a band (`bands.candidates`): a similar
-    pair is missed with the probability that `bands.banding` states. Where buckets were too large to compare in full,
-    what stays of them is compared again until nothing goes: rows that stay, given again, all stay.
+    similar only to a dropped row stays. Compared are the rows that share a band (`bands.candidates`): a similar pair is
+    missed with the probability that `bands.banding` states. Where buckets were too large to compare in full, what stays
+    of them is compared again until nothing goes: rows that stay, given again, all stay.
 
     Rows without a word have no near copies. Memory: 40 bytes a row and 8 bytes a candidate pair (at most 5 a row and
-    band; of a corpus with 10 % copies, 0.2 a row) beside the signatures, and about 100 MB for the pairs being compared.
+    band; of a corpus with 10 % copies, 0.1 a row) beside the signatures, and about 100 MB for the pairs being compared.
     """
     order = np.argsort(rows)
     if (order[1:] < order[:-1]).any():
