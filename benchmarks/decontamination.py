@@ -36,10 +36,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from million_prompts import generate
@@ -145,14 +145,13 @@ def draw(data: Path, output: Path) -> None:
     """Write the rows to judge: both texts' beginnings stand beside the fields that are committed."""
     sources, items = source_rows(data), [item for part in benchmark_items(data).values() for item in part]
     everything = [text for rows in sources.values() for text in texts_of(rows)]
-    rules, random = both(items, everything), np.random.default_rng(5)
+    rules = both(items, everything)
     rows = [row for name in sources for row in _dropped("main", name, sources[name], items, rules)]
     chosen = [row for row in rows if "weighted" in row["rules"]]
     left = {name: [r for r in rows if r["source"] == name and "weighted" not in r["rules"]] for name in sources}
     wanted = 200 - len(chosen)
     for at, name in enumerate(sources):
-        chosen += _pick(random, left[name], wanted // len(sources) + (at < wanted % len(sources)))
-    random = np.random.default_rng(6)
+        chosen += _pick(5, left[name], wanted // len(sources) + (at < wanted % len(sources)))
     train = [Item(f"math_train/{row.id}", row.text) for row in sources["math_train"]]
     aime = [Item(f"aime_1983_2023/{row.id}", row.text) for row in sources["aime_1983_2023"]]
     check = []
@@ -160,12 +159,18 @@ def draw(data: Path, output: Path) -> None:
         rules = both(others, texts_of(sources[name]))
         check += _dropped("check", name, sources[name], others, rules)
     unequal = [row for row in check if "weighted" in row["rules"] and row["kind"] != "equal prompt"]
-    chosen += _pick(random, unequal, 40) + _pick(random, [r for r in check if "weighted" not in r["rules"]], 40)
+    chosen += _pick(6, unequal, 40) + _pick(6, [r for r in check if "weighted" not in r["rules"]], 40)
     output.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen), encoding="utf-8")
 
 
-def _pick(random: np.random.Generator, rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    return [rows[at] for at in sorted(random.choice(len(rows), min(count, len(rows)), replace=False).tolist())]
+def _pick(seed: int, rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """The first `count` rows by a hash of seed and row, in their order: a row that joins moves at most one out."""
+
+    def place(row: dict[str, Any]) -> bytes:
+        return blake2b(f"{seed} {row['set']} {row['source']} {row['row']}".encode()).digest()
+
+    chosen = {id(row) for row in sorted(rows, key=place)[:count]}
+    return [row for row in rows if id(row) in chosen]
 
 
 def _dropped(

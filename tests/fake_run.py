@@ -17,7 +17,8 @@ from pathlib import Path
 
 from openklear import manifest, progress
 from openklear.pipeline import plan, run_pipeline
-from openklear.recipe.schema import Data, Recipe, Sft, Source, TinyModel, World
+from openklear.recipe.curation import Data, Source
+from openklear.recipe.schema import Recipe, Sft, TinyModel, World
 from openklear.stages import Stage
 
 MODULES = {

@@ -19,7 +19,8 @@ from openklear import rundir
 from openklear.errors import NoSpace, RunError, RunLocked, StageChanged, UsageError
 from openklear.fingerprint import closure, fingerprint
 from openklear.pipeline import plan, plan_parts, run_pipeline
-from openklear.recipe.schema import Data, Evaluation, Phase, PretrainedModel, Recipe, Rl, Sft, Source, TinyModel, World
+from openklear.recipe.curation import Data, Source
+from openklear.recipe.schema import Evaluation, Phase, PretrainedModel, Recipe, Rl, Sft, TinyModel, World
 from openklear.stages import Stage, select, stages
 
 TESTS = Path(__file__).parent
@@ -64,7 +65,7 @@ def changed(of: Recipe, path: str, value) -> Recipe:
 def test_stages_stand_in_order_and_models_are_handed_on():
     every = {s.name: s for s in stages(small_recipe())}
     assert list(every) == [
-        *("world", "prepare", "base", "evaluate-base", "sft", "evaluate-sft"),
+        *("world", "prepare", "card", "base", "evaluate-base", "sft", "evaluate-sft"),
         *("rl-math", "evaluate-rl-math", "rl-code", "evaluate-rl-code", "report"),
     ]
     models = {name: stage.inputs["model"] for name, stage in every.items() if "model" in stage.inputs}
@@ -87,7 +88,7 @@ def test_stages_stand_in_order_and_models_are_handed_on():
 def test_a_recipe_without_world_and_sft_has_fewer_stages():
     shorter = small_recipe(("math",)).model_copy(update={"world": None, "sft": None})
     every = {s.name: s for s in stages(shorter)}
-    assert list(every) == ["prepare", "base", "evaluate-base", "rl-math", "evaluate-rl-math", "report"]
+    assert list(every) == ["prepare", "card", "base", "evaluate-base", "rl-math", "evaluate-rl-math", "report"]
     assert every["rl-math"].inputs["model"] == "base"
     assert every["prepare"].inputs == {}
 
@@ -95,9 +96,9 @@ def test_a_recipe_without_world_and_sft_has_fewer_stages():
 @pytest.mark.parametrize(
     ("through", "names"),
     [
-        ("prepare", ["world", "prepare"]),
-        ("sft", ["world", "prepare", "base", "sft"]),
-        ("rl", ["world", "prepare", "base", "sft", "rl-math", "rl-code"]),
+        ("prepare", ["world", "prepare", "card"]),
+        ("sft", ["world", "prepare", "card", "base", "sft"]),
+        ("rl", ["world", "prepare", "card", "base", "sft", "rl-math", "rl-code"]),
         ("evaluate", [s.name for s in stages(small_recipe())][:-1]),
         ("report", [s.name for s in stages(small_recipe())]),
         (None, [s.name for s in stages(small_recipe())]),
@@ -128,13 +129,13 @@ ALL = {s.name for s in stages(small_recipe())}
         ("evaluation.samples", 3, EVALUATIONS | {"report"}),
         ("evaluation.temperature", 0.5, EVALUATIONS | AFTER_SFT | {"sft"}),
         ("evaluation.validation_samples", 3, AFTER_SFT | {"sft"}),
-        ("evaluation.max_completion_tokens", 65, ALL - {"world", "prepare"}),
+        ("evaluation.max_completion_tokens", 65, ALL - {"world", "prepare", "card"}),
         ("microbatch_tokens", 4096, AFTER_SFT | {"sft"}),
         ("engine.slots", 8, EVALUATIONS | AFTER_SFT | {"sft"}),
         ("threads", 2, EVALUATIONS | AFTER_SFT | {"sft"}),
         ("seed", 1, ALL - {"world", "prepare"}),
         ("world.seed", 1, ALL - {"base"}),
-        ("model.layers", 2, ALL - {"world", "prepare"}),
+        ("model.layers", 2, ALL - {"world", "prepare", "card"}),
         ("data.top_sources", 1, ALL - {"world", "base"}),
         ("verifiers.code_seconds", 1.0, ALL - {"world", "base"}),
         ("checkpoints.keep_best", True, AFTER_SFT | {"sft"}),
@@ -186,7 +187,7 @@ COMPUTED = {
 }
 
 
-@pytest.mark.parametrize("name", ["world", "prepare", "base", "sft", "rl-math", "evaluate-base"])
+@pytest.mark.parametrize("name", ["world", "prepare", "card", "base", "sft", "rl-math", "evaluate-base"])
 def test_a_stage_reads_no_section_of_the_recipe_that_it_does_not_depend_on(name):
     of = small_recipe().model_copy(update={"model": PretrainedModel(path="model")})  # it has a dtype
     stage = next(s for s in stages(of) if s.name == name)

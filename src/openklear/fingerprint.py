@@ -8,10 +8,11 @@ A fingerprint is the hash of four parts, each kept beside it so that a change ca
     packages  major.minor versions of the libraries whose arithmetic or text handling ends up in the bits
 
 The versions are in it because a minor release of torch may change kernels and initialisation, one of transformers a
-model's forward, of tokenizers the ids, of numpy a generator's stream and of math-verify a verdict; weights made under
-both would be a mixture that nobody can make again. Patch releases mend faults, and the manifest records them in full.
-A stage that imports none of a library does not depend on it. The git revision is no part: a change of documentation
-trains nothing anew. Comments and docstrings are no part of the code either.
+model's forward, of tokenizers the ids, of numpy a generator's stream, of daft its MinHashes, of py3langid a language
+and of math-verify a verdict; weights made under both would be a mixture that nobody can make again. Patch releases mend
+faults, and the manifest records them in full. A stage that imports none of a library does not depend on it. The git
+revision is no part: a change of documentation trains nothing anew. Comments and docstrings are no part of the code
+either.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "transformers": ("transformers", "tokenizers"),
     "numpy": ("numpy",),
     "math_verify": ("math-verify",),
+    "daft": ("daft",),
+    "py3langid": ("py3langid",),
 }
 """Imported name -> distributions whose version counts once a stage's code imports it."""
 

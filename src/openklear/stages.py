@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from openklear.errors import UsageError
 from openklear.lengths import max_positions, max_prompt_tokens
-from openklear.recipe.load import NO_PATHS
+from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
@@ -131,7 +131,10 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
             data[name] = {k: v for k, v in data[name].items() if k != key}
     settings["data"] = data
     inputs = {"world": "world"} if recipe.world is not None else {}
-    return Stage("prepare", "prepare", "openklear.data.prepare", settings, inputs, files | _graders(recipe))
+    selection = recipe.data.selection
+    model = selection is not None and selection.embedding != EMBEDDED
+    module = "openklear.data.prepare_embedded" if model else "openklear.data.prepare"
+    return Stage("prepare", "prepare", module, settings, inputs, files | _graders(recipe), torch=model)
 
 
 def expanded(label: str, path: Path) -> dict[str, Path]:

@@ -106,6 +106,12 @@ def test_the_first_is_nearest_to_the_mean_and_the_next_farthest_from_it():
     np.testing.assert_allclose(found.radii, chord, atol=1e-3)
 
 
+def test_of_points_equally_near_to_the_mean_the_smallest_row_is_first():
+    vectors = np.array([[1, 0], [0, 1], [0.5, 0.5], [0, 1], [0.5, 0.5]], np.float32)
+    for block_rows in (1, 2, 5):
+        assert k_center_greedy(vectors, 1, block_rows=block_rows).order.tolist() == [2]
+
+
 def test_no_point_is_farther_than_twice_the_best_radius():
     vectors = spread(12, d=3, seed=5).astype(np.float64)
     distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)

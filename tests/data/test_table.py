@@ -96,12 +96,13 @@ def test_a_rule_sees_its_columns_and_answers_in_order(table: Table) -> None:
     assert marks["detail"].to_pylist()[:2] == ["r2", "r5"]
 
 
-def test_keys_and_lists_are_in_the_rows_order(table: Table) -> None:
+def test_keys_and_lists_are_in_the_rows_order(table: Table, tmp_path: Path) -> None:
     def lengths(texts: object) -> np.ndarray:
         return np.array([[len(t), 7] for t in texts.to_pylist()], np.uint64)  # type: ignore[attr-defined]
 
     numbers, keys = engine.keys(table, ("text",), lengths, 2)
     assert numbers.tolist() == table.numbers().tolist()
     assert keys[:, 0].tolist() == [len(t) for t in living(table)]
-    numbers, vectors = engine.vectors(table, lambda texts: np.array([[len(t)] for t in texts], np.float32), 1)
+    sizes = lambda texts: np.array([[len(t)] for t in texts], np.float32)  # noqa: E731
+    numbers, vectors = engine.vectors(table, sizes, 1, tmp_path / "v.npy")
     assert vectors[:, 0].tolist() == [len(t) for t in living(table)]

@@ -74,6 +74,20 @@ def test_a_text_has_one_vector_in_every_batch(kind, request):
     assert all(abs(length - 1) < 1e-5 or not TEXTS[i] for i, length in enumerate(lengths))
 
 
+def test_every_pass_has_a_shape_of_few(bert):
+    """Matrix products give a row other bits in another shape (at real sizes; the model here is too small to show it)."""
+    made = transformers_embedding(bert)
+    shapes = []
+    model = embedding._load(str(bert))[1]
+    hook = model.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(given["input_ids"].shape), with_kwargs=True
+    )
+    made.transform(["w1"])
+    made.transform([f"w1 {'w2 ' * (i % 50)}" for i in range(70)])
+    hook.remove()
+    assert set(shapes) == {(16, 32), (16, 48)}
+
+
 def test_a_text_without_tokens_is_zero(qwen):
     assert (transformers_embedding(qwen).transform(["", "x"])[0] == 0).all()
     assert transformers_embedding(qwen).transform([]).shape == (0, 32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openklear.data import engine, prepare
+from openklear.data import engine
 from openklear.data.store import prepared
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
@@ -19,6 +20,7 @@ from openklear.recipe.load import load_recipe
 from openklear.reporting import card_stage
 from openklear.rundir import read_json
 from openklear.stage import StageContext
+from openklear.stages import stages
 
 RECIPE = """
 [data]
@@ -118,7 +120,9 @@ def made(root: Path, name: str, overrides: tuple[str, ...]) -> Path:
         write(recipe.parent)
     stage = root / name / "prepare"
     stage.mkdir(parents=True)
-    prepare.run(StageContext(load_recipe(recipe, overrides), root / name, "prepare", stage))
+    of = load_recipe(recipe, overrides)
+    module = next(one.module for one in stages(of) if one.name == "prepare")
+    importlib.import_module(module).run(StageContext(of, root / name, "prepare", stage))
     return stage
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from openklear.recipe.curation import Data, Source
 from openklear.recipe.keys import in_words, keys, leaves, toml_value
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, Gppo, Reinforce
@@ -15,14 +16,12 @@ from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import (
     AdamW,
     Checkpoints,
-    Data,
     Muon,
     Phase,
     PretrainedModel,
     Recipe,
     Rl,
     Sft,
-    Source,
     TinyModel,
     Verifiers,
     World,

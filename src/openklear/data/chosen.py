@@ -1,9 +1,9 @@
-"""Which demonstrations are taken where there are more than are wanted: coverage of the set, and the sources' mixture."""
+"""Which demonstrations are taken where there are more than are wanted: those that cover the set; a mixture."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,14 +18,18 @@ from openklear.data.table import Table
 from openklear.data.workspace import NOTHING, Outcome
 
 EMBEDDED = "tfidf"
+Named = Callable[[str], Embedding]
 
 
-def cover(table: Table, budget: int, embedding: str, seed: int) -> Outcome:
-    """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do."""
+def cover(table: Table, budget: int, embedding: str, seed: int, named: Named | None = None) -> Outcome:
+    """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do.
+
+    `named` makes the embedding of a name other than "tfidf".
+    """
     if len(table) <= budget:
         return Outcome(NOTHING)
     with TemporaryDirectory() as directory, progress.task("prepare: selection", budget, "centres") as advance:
-        made = _embedding(table, embedding, seed)
+        made = _embedding(table, embedding, seed, named)
         rows, vectors = engine.vectors(table, made.transform, made.width, Path(directory) / "vectors.npy")
         found = k_center_greedy(vectors, budget, progress=advance)
         facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
@@ -48,11 +52,10 @@ def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Ou
     return Outcome(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
 
 
-def _embedding(table: Table, name: str, seed: int) -> Embedding:
+def _embedding(table: Table, name: str, seed: int, named: Named | None) -> Embedding:
     if name != EMBEDDED:
-        from openklear.models.embedding import transformers_embedding  # torch: most recipes have no use for it
-
-        return transformers_embedding(name)
+        assert named is not None, "stages: a recipe with a model has the stage prepare_embedded"
+        return named(name)
     return TfidfProjection.fit(_texts(table), seed=seed)
 
 

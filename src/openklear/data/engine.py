@@ -123,7 +123,7 @@ def match(table: Table, matcher: Matcher) -> pa.Table:
 def keys(
     table: Table, columns: Sequence[str], function: Callable[..., NDArray[np.uint64]], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """(n,) numbers of the living rows in order and (n, width) keys that `function` makes of Arrow columns in batches."""
+    """(n,) numbers of the living rows in order, and (n, width) keys that `function` makes of Arrow columns."""
     kind = DataType.fixed_size_list(DataType.uint64(), width)
 
     @daft.func.batch(return_dtype=kind, unnest=False, batch_size=MATCHED_AT_ONCE)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rich.table import Table as Shown
 
 from openklear import progress
 from openklear.data import engine, reading, store
+from openklear.data.chosen import Named
 from openklear.data.funnel import Funnel
 from openklear.data.rows import Dropped
 from openklear.data.sources import resolve
@@ -60,8 +61,11 @@ class Curated:
     """Steps that an earlier run had done."""
 
 
-def run(context: StageContext) -> None:
-    """Read, curate, prove disjoint, write. Raises DataError for a bad file or row, or where a needed set ends empty."""
+def run(context: StageContext, named: Named | None = None) -> None:
+    """Read, curate, prove disjoint, write. Raises DataError for a bad file or row, or where a needed set ends empty.
+
+    `named` makes the embedding of a model by its name (`openklear.data.prepare_embedded`).
+    """
     recipe = context.recipe
     if isinstance(recipe.data.engine, RayCluster):
         engine.use_ray(recipe.data.engine.address)
@@ -69,13 +73,14 @@ def run(context: StageContext) -> None:
     sizes = sum(path.stat().st_size for _, paths in files for path in paths)
     require_space(context.directory, 3 * sizes, "the stage prepare")
     workspace = Workspace(context.root / "prepare.work", first_key(context))
-    curated = curate(recipe, files, workspace, context.directory / "verdicts.jsonl")
+    known = Known(recipe, context.directory / "verdicts.jsonl", named=named)
+    curated = curate(known, files, workspace)
     if curated.taken_over:
         count, last = len(curated.taken_over), curated.taken_over[-1]
         progress.say(f"prepare: {count} steps were done already by an earlier run, the last {last}")
     require_rows(recipe, curated)
     asked = {DOMAINS[index] for table in curated.tables.values() for index in set(table.domains[table.alive].tolist())}
-    if recipe.model is not None:
+    if recipe.sft is not None or recipe.rl is not None:
         open_judge(
             recipe.verifiers, None, asked
         ).close()  # walls that are not to be had are told now, not after training
@@ -101,15 +106,15 @@ def first_key(context: StageContext) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-def curate(recipe: Recipe, files: Files, workspace: Workspace, journal: Path) -> Curated:
+def curate(known: Known, files: Files, workspace: Workspace) -> Curated:
     """Take every data set through its steps; the evaluation sets first, since the others are held against them."""
     curated = Curated()
     keys: dict[str, str] = {}
     for role in ROLES:
         mine = [(source, paths) for source, paths in files if source.role == role]
         if mine:
-            known = Known(recipe, journal, dict(curated.tables), dict(keys))
-            keys[role] = _curate_one(role, mine, known, workspace, curated)
+            so_far = replace(known, tables=dict(curated.tables), keys=dict(keys))
+            keys[role] = _curate_one(role, mine, so_far, workspace, curated)
     return curated
 
 
@@ -156,7 +161,7 @@ def require_rows(recipe: Recipe, curated: Curated) -> None:
         for source in recipe.data.source
         if source.role != "benchmark"
     }
-    if recipe.model is not None:
+    if recipe.sft is not None or recipe.rl is not None:
         needed = {"validation": needed["validation"]} if "validation" in needed else {}
         needed |= {"heldout": "the final evaluation needs problems"}
     if recipe.sft is not None:

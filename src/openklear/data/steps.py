@@ -9,8 +9,8 @@
     problems        read, normalise*, require_reference, lengths*, languages*, min_tests*, deduplicate*,
                     near_duplicates*, decontaminate, check_solutions*, teacher*, policy*, difficulty*, disjoint
 
-Steps with * follow the recipe's [data]. Evaluation sets are always deduplicated: a repeated prompt would be sampled with
-the same random numbers and counted twice. `decontaminate` drops equal prompts whatever its rule. `disjoint` drops
+Steps with * follow the recipe's [data]. Evaluation sets are always deduplicated: a repeated prompt would be sampled
+with the same random numbers and counted twice. `decontaminate` drops equal prompts whatever its rule. `disjoint` drops
 nothing: it proves that no normalised prompt of a training set stands in an evaluation set.
 """
 
@@ -52,6 +52,8 @@ class Known:
     """The data sets that are finished: those before this one in ROLES."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Their keys (`workspace`): what the steps that look at them depend on."""
+    named: chosen.Named | None = None
+    """Makes the embedding of a model by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def _chosen(known: Known) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
         settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
-        yield Step("selection", partial(chosen.cover, **settings), settings)
+        yield Step("selection", partial(chosen.cover, **settings, named=known.named), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
         parameters = {"rows": total, "weights": weights, "seed": recipe.seed}

@@ -77,8 +77,7 @@ def _means(tokenizer: Any, model: Any, texts: Sequence[Sequence[int]], length: i
     """(n, width) unit vectors of at most TILE token lists, each of 1..length tokens."""
     ids = torch.full((TILE, length), tokenizer.pad_token_id or 0)
     mask = torch.zeros_like(ids)
-    mask[:, 0] = 1  # rows that only fill the tile: attention to nothing would not be a number
-    for row, text in enumerate(texts):
+    for row, text in enumerate(texts):  # the other rows only fill the tile; whatever they become is left out
         ids[row, : len(text)] = torch.tensor(text)
         mask[row, : len(text)] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
@@ -115,4 +114,4 @@ def _load(name: str) -> tuple[Any, Any, int]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", MAX_TOKENS)
     longest = min(MAX_TOKENS, int(positions), int(tokenizer.model_max_length))
-    return tokenizer, model.eval().to(device), longest
+    return tokenizer, model.to(device), longest

@@ -156,8 +156,9 @@ def _bare(items: Sequence[Item], words: Words) -> tuple[Entry, ...]:
 
 
 def _weighed(entries: Sequence[Entry], runs: Runs, spread: Places, worth: Floats) -> tuple[Entry, ...]:
-    ends = np.cumsum([len(entry.codes) for entry in entries], dtype=np.int64)
-    begins = ends - [len(entry.codes) for entry in entries]
+    sizes = np.array([len(entry.codes) for entry in entries], np.int64)
+    ends = np.cumsum(sizes)
+    begins = ends - sizes
     count = int(ends[-1]) if len(ends) else 0
     total, covers = np.zeros(count), np.zeros(count)
     frequency = {SEED: np.full(count, NEVER), 2: np.full(count, NEVER)}

@@ -2,7 +2,7 @@
 
 Such an item is found
 
-- as a row of the same words, and signs that words.py does not keep (- ^ * !) the same too;
+- as a row of the same words, and signs that words.py does not keep (- ^ * ! | /) the same too;
 - as a sentence of its own in a longer row, if it has at least three words: what stands in front of it and behind it
   holds the end of a sentence, a line or the text;
 - in a row of at most one word more or less, if they differ in one plain word put in, left out or changed ("Find" for
@@ -23,7 +23,7 @@ from openklear.data.contamination.words import Places, Words, cut, exact
 
 RUN = 3
 """Words in a row that start a search for a sentence."""
-_MARKS = b"-^*!|"
+_MARKS = b"-^*!|/"
 _END = re.compile(rb"[.?!:;\n]")
 
 

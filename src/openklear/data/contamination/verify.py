@@ -13,8 +13,8 @@ item if
   where many rows ask for the letters of a word, and nothing but a changed word where none does. A lacking 'of' or 'the'
   never makes another problem;
 - numbers, signs and LaTeX commands agree. One that differs (or a tenth of the item's) makes it "a number differs", if
-  the item has FEW words or more and the other words match but for one in MANY. Otherwise it is another problem: the
-  numbers of a short item are what it asks.
+  the item has FEW words or more and nearly all other words match: one word in FEW may not, of the first FEW none.
+  Otherwise it is another problem: the numbers of a short item are what it asks.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def holding(entry: Entry, row: Codes, exact: NDArray[np.bool_], diagonal: int) -
     start = diagonal - begin
     if start >= 0 and tuple(near[start : start + size]) == entry.codes:
         return Holding(1.0, WHOLE, diagonal, diagonal + size - 1)
-    least = size - 1 if size < FEW else size // 4
+    least = size - 1 if size < FEW else SEED
     pairs = in_runs(common(entry.where, size, near, least))
     if not pairs:
         return None
@@ -102,7 +102,7 @@ def _kind(entry: Entry, exact: NDArray[np.bool_], pairs: list[Pair], apart: list
     if not different:
         return NEAR
     allowed = max(1, int(entry.exact.sum()) // TENTH)
-    return NUMBERS if size >= FEW and different <= allowed and edits - different <= size // MANY else None
+    return NUMBERS if size >= FEW and different <= allowed and edits - different <= size // FEW - 1 else None
 
 
 def _different(gap: Gap, item: NDArray[np.bool_], row: NDArray[np.bool_]) -> int:

@@ -2,11 +2,11 @@
 
 LAYOUT = (
     "left right displaystyle limits quad qquad big bigl bigr text textbf textit mathrm mathbf mathit mbox operatorname "
-    "dots ldots cdots begin end hspace vspace"
+    "dots ldots cdots begin end hspace vspace frac dfrac tfrac cfrac"
 )
-"""LaTeX commands that only say how something looks: copies differ in them."""
+"""LaTeX commands that only say how something looks: copies differ in them, and a fraction may be written 1/2."""
 
-SYNONYMS = {"dfrac": "frac", "tfrac": "frac", "leq": "le", "geq": "ge", "neq": "not", "ne": "not", "to": "rightarrow"}
+SYNONYMS = {"leq": "le", "geq": "ge", "neq": "not", "ne": "not", "to": "rightarrow"}
 """LaTeX commands that say what another one does."""
 
 NUMBERS = (

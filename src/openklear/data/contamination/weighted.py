@@ -45,7 +45,7 @@ class WeightedRule:
     prompts: dict[str, str]
     """Whole normalised prompts -> item."""
     whole: dict[tuple[int, ...], int]
-    """All words of an item -> its number; of items with no word none."""
+    """All words of an item -> its number; short.py knows items of fewer than SHORTEST words."""
     sums: Codes
     """Sums of those items' word codes."""
 
@@ -60,7 +60,7 @@ class WeightedRule:
         whole: dict[tuple[int, ...], int] = {}
         for number, entry in enumerate(index.entries):
             prompts.setdefault(normalise(entry.item.text), entry.item.id)
-            if entry.codes:
+            if len(entry.codes) >= SHORTEST:
                 whole.setdefault(entry.codes, number)
         known = np.array(sorted({sum(codes) % 2**64 for codes in whole}), np.uint64)
         return cls(index, shorts.build([item.text for item in items], SHORTEST), prompts, whole, known)

@@ -1,9 +1,9 @@
 """Many texts cut into words at once, each word a 64-bit code.
 
-A word is a run of letters, a run of digits or one of the signs `+ < > /`, so that `2x` is two words and `x + 5` is not
+A word is a run of letters, a run of digits or one of the signs `+ < >`, so that `2x` is two words and `x + 5` is not
 `x - 5`. Everything else (punctuation, dollar signs, braces, hyphens, white space) only separates, and case is ignored.
-Every Chinese, Japanese or Korean letter is a word. LaTeX layout (`\\left`, `\\text`) is left out, commands that say the
-same are one (`\\dfrac` and `\\frac`), and `1,000` is `1000`. A figure's code (Asymptote, TikZ) is one number, made of
+Every Chinese, Japanese or Korean letter is a word. LaTeX layout (`\\left`, `\\frac`) is left out, commands that say the
+same are one (`\\leq` and `\\le`), and `1,000` is `1000`. A figure's code (Asymptote, TikZ) is one number, made of
 its letters and digits: many figures are mostly the same code, and copies often lack it.
 
 A word's code is the polynomial of its bytes b over the integers modulo 2^64, sum of T[b_i] P^i, with a fixed random
@@ -57,7 +57,7 @@ def _kinds() -> NDArray[np.uint8]:
     table[ord("A") : ord("Z") + 1] = LETTERS
     table[128:] = LETTERS
     table[ord("0") : ord("9") + 1] = DIGITS
-    table[list(b"+<>/")] = SIGNS
+    table[list(b"+<>")] = SIGNS
     return table
 
 
