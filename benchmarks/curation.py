@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -65,7 +66,7 @@ type = "{rule}"
 [[data.source]]
 name = "prompts"
 path = "prompts-*.parquet"
-role = "problems"
+role = "{role}"
 domain = "math"
 [[data.source]]
 name = "benchmark"
@@ -85,9 +86,9 @@ def peak_of(process: subprocess.Popen[str]) -> int:
     return peak
 
 
-def measure(directory: Path, rule: str) -> dict[str, Any]:
+def measure(directory: Path, rule: str, role: str) -> dict[str, Any]:
     """One run of prepare in a process of its own."""
-    (directory / "recipe.toml").write_text(RECIPE.format(rule=rule))
+    (directory / "recipe.toml").write_text(RECIPE.format(rule=rule, role=role))
     (directory / "child.py").write_text(CHILD)
     command = [sys.executable, str(directory / "child.py"), str(directory / "recipe.toml"), str(directory / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -98,27 +99,30 @@ def measure(directory: Path, rule: str) -> dict[str, Any]:
 
 
 def fates(directory: Path) -> dict[str, Counter[str]]:
-    """What the generator planted -> the step that dropped it, or "kept"."""
+    """What the generator planted -> what became of it: the step that dropped it or the row it is a copy of, or none."""
     dropped = pq.read_table(directory / "run/prepare/data/dropped.parquet", columns=["id", "step"])
     steps = dict(zip(dropped["id"].to_pylist(), dropped["step"].to_pylist(), strict=True))
     ids = [
-        text
+        f"prompts/{text}"
         for path in sorted(directory.glob("prompts-*.parquet"))
         for text in pq.read_table(path, columns=["id"])["id"].to_pylist()
     ]
-    kinds = pq.read_table(directory / "truth.parquet")["kind"].to_pylist()
+    truth = pq.read_table(directory / "truth.parquet")
     found: dict[str, Counter[str]] = {}
-    for name, kind in zip(ids, kinds, strict=True):
-        found.setdefault(kind, Counter())[steps.get(f"prompts/{name}", "kept")] += 1
+    for name, kind, of in zip(ids, truth["kind"].to_pylist(), truth["of"].to_pylist(), strict=True):
+        pair = [name, ids[of]] if kind in ("exact", "near") else [name]
+        fate = next((steps[one] for one in pair if one in steps), "both kept" if len(pair) == 2 else "kept")
+        found.setdefault(kind, Counter())[fate] += 1
     return found
 
 
 def with_responses(directory: Path, kilobytes: int) -> None:
-    """Give every row a response (which problems do not keep, but readers must pass over) as large as asked."""
+    """Give every row a response as large as asked; the rows are then demonstrations."""
+    seeded = random.Random(0)
     for path in sorted(directory.glob("prompts-*.parquet")):
         with pq.ParquetFile(path) as source, pq.ParquetWriter(path.with_suffix(".new"), _WIDE) as writer:
-            for batch in source.iter_batches(batch_size=1024):
-                texts = [f"{name} {'x' * 1024 * kilobytes}" for name in batch.column("id").to_pylist()]
+            for batch in source.iter_batches(batch_size=256):
+                texts = [seeded.randbytes(512 * kilobytes).hex() for _ in range(batch.num_rows)]  # packs 2 to 1, as text
                 columns = [*(batch.column(name) for name in ("id", "prompt", "answer")), pa.array(texts)]
                 writer.write_batch(pa.record_batch(columns, schema=_WIDE))
         path.with_suffix(".new").replace(path)
@@ -140,7 +144,7 @@ def main() -> None:
         if arguments.kilobytes:
             with_responses(directory, arguments.kilobytes)
         size = sum(path.stat().st_size for path in directory.glob("prompts-*.parquet"))
-        found = measure(directory, arguments.rule)
+        found = measure(directory, arguments.rule, "demonstrations" if arguments.kilobytes else "problems")
         show(arguments.rows, size, found, fates(directory))
 
 

@@ -8,22 +8,35 @@ shares    rows dropped by source against all benchmarks, and over traces/long_co
 judged    contamination_judgements.jsonl: what a reader found of rows that either rule drops. In the set "main" they
           are from the sources above against the benchmarks: all that the weighted rule drops, and for the 9-gram rule
           about 32 more a source (seed 5), 200 in all. Set "check" (seed 6): DeepMath against MATH train and AIME
-          1983-2023, and AIME against MATH train, which really share problems. It was drawn after the rule was fixed,
-          40 rows of the weighted rule's finds that are not equal prompts and 40 that only the 9-gram rule drops.
-          A row is contaminated if it is the same problem up to wording or numbers; a shared template, stock phrase or
-          figure is not.
-planted   copies of every item, changed in known ways (seed 3)
+          1983-2023, and AIME against MATH train, which really share problems: 40 of the weighted rule's finds that
+          are not equal prompts and 40 rows that only the 9-gram rule drops. A row is contaminated if it is the same
+          problem up to wording or numbers; a shared template, stock phrase or figure is not.
+planted   copies of every item, changed in known ways (seed 4)
 speed     both rules and open-r1's method on generated prompts (benchmarks/million_prompts.py), one thread
 
-The weighted rule's constants were chosen on planted copies of seeds 1 and 2 and on every match in "main", since there
-are so few; "check", planted seed 3 and the speed were not looked at before.
+A row that the 9-gram rule alone drops is judged against the item that the rule names. The weighted rule's constants
+were chosen on planted copies of seeds 1 and 2 and on every match in "main", since there are so few. The matches behind
+"check" were first listed with a version that took items of fewer than eight words for near copies of long rows (three
+false ones among 735); that was mended and one true row that "main" showed to be missed was taken in, and only then were
+both sets drawn and judged. Of planted seed 3 the changed numbers were looked at once more (an item "2 - 2x" seemed to
+differ twice from "4 - 2x"), which left both sets as they were; seed 4 was run last.
 
-Prediction (written when the rule was fixed, before those three and before the sample was judged; shares had been seen
-while tuning). Shares: 9-grams 1 % to 55 % by source, weighted under 1 % in each, traces 100 % by both. Of the 9-gram
-rule's sample 4 % contaminated, of the weighted rule's finds 95 % in both sets. Planted: all of the verbatim and
-embedded copies, 99.9 % with a word inserted, 99.3 % with one deleted or changed, 95 % with another number (the
-short items' go). A core takes 100,000 rows a second through the count, 70,000 through the match, so that a million
-take 12 s on two; 9-grams 100,000 rows a second, 12 times open-r1's method as published.
+Prediction (written before the sets were drawn; shares had been seen while tuning). Shares: 9-grams 1 % to 55 % by
+source, weighted under 1 % in each, traces 100 % by both. Of the 9-gram rule's sample 4 % contaminated, of the weighted
+rule's finds 95 % in both sets. Planted: all of the verbatim and embedded copies, 99.9 % with a word inserted, 99.3 %
+with one deleted or changed, 95 % with another number (the short items' go). A core takes 100,000 rows a second through
+the count, 70,000 through the match, so that a million take 12 s on two; 9-grams 100,000 rows a second, 12 times
+open-r1's method as published.
+
+Found (2 cores, shared with other work; 1,000,000 rows of 330 characters): shares 1.7 % to 55 % against 0 % to
+1.0 %, traces 100 %. Contaminated: 15 of 200 by the 9-gram rule (7.5 %), 12 of 12 by the weighted one in "main", 40 of
+40 in "check". What it misses is in the sets, too: in "main" three GSM8K train stories that a test item retells with
+other names and other numbers throughout (about one in ten of the 127 rows that 9-grams drop there), in "check" an item
+of two questions of which the row is one. Planted (seed 4): verbatim and embedded 100 %, punctuation 99.9 %, one word
+inserted 99.8 %, deleted 99.2 %, changed 99.2 %, a number changed 96.0 % (the rest are short items, whose numbers are
+what they ask); by 9-grams 97.4 % to 91.1 % of the changed words and marks. A core counts
+127,000 and matches 96,000 rows a second, a million take 9.2 s on two; 9-grams 160,000 a second, 28 times open-r1's
+method, which passes over the rows once a benchmark, and 3.7 times the same method with one table.
 """
 
 from __future__ import annotations
@@ -44,7 +57,9 @@ import pyarrow.parquet as pq
 
 from million_prompts import generate
 from openklear.data.contamination import Item, Match, NgramRule, WeightedRule
+from openklear.data.contamination.index import FEW
 from openklear.data.contamination.planted import CHANGES, plant
+from openklear.data.contamination.words import cut
 
 JUDGEMENTS = Path(__file__).with_name("contamination_judgements.jsonl")
 BENCHMARKS = {
@@ -133,11 +148,18 @@ def planted(data: Path, seed: int) -> dict[str, int]:
     print(f"\n## Planted copies, seed {seed}\n\n| change | copies | 9-gram | weighted | kinds (weighted) |")
     print("|---|---|---|---|---|")
     found = 0
+    texts = {item.id: item.text for item in items}
     for kind in CHANGES:
-        copies = [text for _, text in plant(items, kind, seed, pool)]
+        made = plant(items, kind, seed, pool)
+        copies = [text for _, text in made]
         rule = weighted.with_frequencies(known + weighted.count(copies), len(pool) + len(copies))
         show(kind, {"9-gram": ngram, "weighted": rule}, copies)
-        found += sum(match is not None for match in rule.match(copies))
+        matches = rule.match(copies)
+        found += sum(match is not None for match in matches)
+    lost = [texts[item] for (item, _), match in zip(made, matches, strict=True) if match is None]
+    short = sum(len(cut([text]).codes) < FEW for text in lost)
+    print(f"\n{len(lost)} changed numbers are no match, {short} in items of fewer than {FEW} words: their numbers are")
+    print(f"what they ask. In {len(lost) - short} longer items the other words are a template of the corpus.")
     return {"planted": found}
 
 
@@ -287,7 +309,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with benchmarks/, train/ and traces/")
     parser.add_argument("--rows", type=int, default=100_000, help="generated prompts for the speed")
-    parser.add_argument("--seed", type=int, default=3, help="of the planted copies")
+    parser.add_argument("--seed", type=int, default=4, help="of the planted copies")
     parser.add_argument("--only", choices=("shares", "planted", "judged", "speed"))
     parser.add_argument("--draw", type=Path, help="write the sample to judge here, and stop")
     arguments = parser.parse_args()

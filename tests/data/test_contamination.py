@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.shared_data import shared
 
 from openklear.data.contamination import Item, Match, NgramRule, WeightedRule, audit_row, weighted
-from openklear.data.contamination.index import FEW, MOST_ITEMS
+from openklear.data.contamination.index import FEW, MOST_ITEMS, _worth
 from openklear.data.contamination.items import EQUAL, NEAR, NUMBERS, SAME_WORDS, WHOLE, WORDS_IN_A_ROW
 from openklear.data.contamination.ngram import tokens
 from openklear.data.contamination.planted import CHANGES, plant
@@ -118,6 +118,7 @@ def rule() -> WeightedRule:
         (STORY.replace("16", "17"), NUMBERS),
         (STORY.replace("three", "five"), NUMBERS),
         (STORY.replace("16", "17").replace("three", "five"), None),
+        (STORY.replace("16 eggs", "17 4 eggs"), None),
         (STORY.replace("ducks lay 16 eggs per day", "shop earns"), None),
         ("Janet's ducks lay 16 eggs per day. She sells all. What does she make?", None),
         ("Compute $\\sin 60^\\circ$", SAME_WORDS),
@@ -182,6 +183,42 @@ def test_boilerplate_of_corpus_and_benchmark_weighs_next_to_nothing() -> None:
     bare = "Merge two sorted linked lists of integers into one"
     assert kinds(rule, others[:3]) == [None] * 3
     assert kinds(rule, [bare, f"Exercise. {bare}, then stop."]) == [NEAR, NEAR]
+
+
+def test_words_strewn_over_a_long_text_are_no_copy() -> None:
+    words = STORY.split()
+    fives = [" ".join(words[at : at + 5]) for at in range(0, len(words), 5)]
+    rule = WeightedRule.build([Item("duck", STORY)])
+    filler = " and so it goes on and on "
+    assert kinds(rule, [" and so ".join(fives), filler.join(fives)]) == [NEAR, None]
+
+
+def test_a_short_item_bears_one_edit_and_ends_with_its_sentence() -> None:
+    item = "Write a function to find the depth of a nested dictionary"
+    rule = WeightedRule.build([Item("depth", item)])
+    rows = {
+        item.replace("depth", "size"): NEAR,
+        item.replace("depth", "size").replace("function", "program"): None,
+        item.replace("depth", "greatest depth"): NEAR,
+        item.replace("depth", "greatest or least depth"): None,
+        f"Please: {item}. Then test it.": WHOLE,
+        f"{item} and of all its values": None,
+    }
+    assert kinds(rule, [*rows]) == [*rows.values()]
+
+
+def test_a_plain_copy_goes_in_front_of_a_changed_number() -> None:
+    other = "A robe takes two bolts of blue fiber and half that much white fiber, so that the tailor wonders about it."
+    rule = WeightedRule.build([Item("duck", STORY), Item("robe", other)])
+    row = f"{STORY.replace('16', '17')} {other.replace('tailor', 'seller').replace('blue', 'red')}"
+    found = rule.match([row])[0]
+    assert found is not None
+    assert (found.item, found.kind) == ("robe", NEAR)
+
+
+def test_worth_by_hand() -> None:
+    """Of 99 texts: one holds it, ten do, all do."""
+    assert _worth(np.array([1, 10, 100]), 99) == pytest.approx([1.0, 0.25, 0.0])
 
 
 def test_a_corpus_full_of_copies_does_not_hide_them() -> None:

@@ -14,7 +14,7 @@ from openklear.data import engine
 from openklear.data.table import GROUP_ROWS, PART_BITS, Table, numbered
 from openklear.types import CallTest, Test
 
-MANY = GROUP_ROWS + 100
+MANY = GROUP_ROWS + 100  # more than one row group
 
 
 @pytest.fixture(scope="module")

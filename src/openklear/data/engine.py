@@ -41,6 +41,9 @@ BATCH = 8192
 LOST_NODES = 2
 """How often work on a cluster is done again after an error."""
 MATCHED_AT_ONCE = 32768
+LARGE_AT_ONCE = 256
+"""Rows at once where they bring their responses or tests."""
+LARGE = frozenset({"response", "tests", "solution"})
 _MARK = DataType.struct({"reason": DataType.string(), "detail": DataType.string()})
 _MATCH = DataType.struct(
     {"item": DataType.string(), "score": DataType.float64(), "matched": DataType.string(), "kind": DataType.string()}
@@ -94,7 +97,7 @@ def marks(rows: Sequence[int] | NDArray[np.int64], reasons: Sequence[str], detai
 def ask(table: Table, rule: Rule, columns: Sequence[str]) -> pa.Table:
     """Ask a rule about every living row, of which it sees `columns` alone; the marks of those that go."""
 
-    @daft.func.batch(return_dtype=_MARK, unnest=False, batch_size=BATCH)
+    @daft.func.batch(return_dtype=_MARK, unnest=False, batch_size=LARGE_AT_ONCE if LARGE & {*columns} else BATCH)
     def answers(*found: Series) -> pa.Array:
         told = [rule(row_of(dict(zip(columns, values, strict=True)))) for values in _values(found)]
         said = [None if answer is None else {"reason": answer[0], "detail": answer[1]} for answer in told]
@@ -126,7 +129,9 @@ def keys(
     """(n,) numbers of the living rows in order, and (n, width) keys that `function` makes of Arrow columns."""
     kind = DataType.fixed_size_list(DataType.uint64(), width)
 
-    @daft.func.batch(return_dtype=kind, unnest=False, batch_size=MATCHED_AT_ONCE)
+    at_once = LARGE_AT_ONCE if LARGE & {*columns} else MATCHED_AT_ONCE
+
+    @daft.func.batch(return_dtype=kind, unnest=False, batch_size=at_once)
     def made(*found: Series) -> pa.Array:
         flat = function(*(series.to_arrow() for series in found)).reshape(-1)
         return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.uint64()), width)

@@ -200,8 +200,8 @@ def write(directory: Path, curated: Curated) -> None:
 def _dropped(curated: Curated) -> Iterator[tuple[str, str, Dropped]]:
     """Every dropped row with its data set and step, in the order of the steps."""
     for role, step, marks in curated.funnel.marks:
-        for start in range(0, marks.num_rows, engine.BATCH):
-            some = marks.slice(start, engine.BATCH)
+        for start in range(0, marks.num_rows, engine.LARGE_AT_ONCE):
+            some = marks.slice(start, engine.LARGE_AT_ONCE)
             rows = curated.tables[role].values(some["row"].to_numpy())
             for row, reason, detail in zip(rows, some["reason"].to_pylist(), some["detail"].to_pylist(), strict=True):
                 yield role, step, Dropped(row, reason, detail)

@@ -6,9 +6,8 @@ These functions write straight to the path they are given: whoever calls them ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +57,7 @@ AUDIT_SCHEMA = pa.schema(
         *((name, pa.string()) for name in ("matched", "kind")),
     ]
 )
-_ROWS_A_GROUP = 4096
+_ROWS_A_GROUP, _BYTES_A_GROUP = 4096, 64 << 20
 
 T = TypeVar("T")
 
@@ -197,10 +196,23 @@ def _dropped_columns(dataset: str, step: str, dropped: Dropped) -> dict[str, Any
 
 
 def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
-    rows = iter(rows)
     with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
-        while group := list(islice(rows, _ROWS_A_GROUP)):
+        for group in _groups(rows):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
+
+
+def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Rows in groups that fit in memory, whatever their length."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        group.append(row)
+        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(group) == _ROWS_A_GROUP or size >= _BYTES_A_GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _read(path: Path, schema: pa.Schema, make: Callable[[dict[str, Any]], T]) -> list[T]:

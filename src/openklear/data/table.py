@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from openklear.data.rows import Row, prompt_text
 from openklear.data.store import PROBLEM_SCHEMA, problem_columns, problem_of
+from openklear.data.tests import texts
 from openklear.types import DOMAINS
 
 PART_BITS = 40
@@ -43,7 +44,8 @@ ROW_SCHEMA = pa.schema(
 )
 """`text` is the prompt as steps look at it (`rows.prompt_text`)."""
 ROW_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in ("row", "text"))
-GROUP_ROWS = 4096
+GROUP_ROWS, GROUP_BYTES = 4096, 16 << 20
+"""A row group has no more of either, unless one row is larger: it is what stands in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class Table:
         return frame if self.alive.all() else frame.where(_living(self.alive, self.offsets)(col("row")))
 
     def batches(self, columns: Sequence[str] | None = None, size: int = GROUP_ROWS) -> Iterator[pa.Table]:
-        """`row` and `columns` (all) of the living rows in order, at most `size` at a time."""
+        """`row` and `columns` (all) of the living rows in order, at most `size` and one row group at a time."""
         names = list(ROW_SCHEMA.names) if columns is None else ["row", *columns]
         for index, part in enumerate(self.parts):
             mask = self.alive[self.offsets[index] : self.offsets[index + 1]]
@@ -121,11 +123,13 @@ class Table:
                 continue
             start = 0
             with pq.ParquetFile(part.path) as file:
-                for batch in file.iter_batches(batch_size=size, columns=names):
-                    here = mask[start : start + batch.num_rows]
-                    start += batch.num_rows
+                for group in range(file.num_row_groups):
+                    count = file.metadata.row_group(group).num_rows
+                    here = mask[start : start + count]
+                    start += count
                     if here.any():
-                        yield self._patched(pa.Table.from_batches([batch]).filter(pa.array(here)))
+                        found = self._patched(file.read_row_group(group, columns=names).filter(pa.array(here)))
+                        yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
 
     def rows(
         self, columns: Sequence[str] = ROW_COLUMNS, size: int = GROUP_ROWS
@@ -142,9 +146,12 @@ class Table:
         for index in np.unique(wanted >> PART_BITS):
             inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
             with pq.ParquetFile(self.parts[index].path) as file:
-                for group in np.unique(inside // GROUP_ROWS):
-                    here = inside[inside // GROUP_ROWS == group] - group * GROUP_ROWS
-                    found.append(file.read_row_group(int(group), columns=["row", *columns]).take(pa.array(here)))
+                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+                first = np.cumsum([0, *groups])
+                of = np.searchsorted(first, inside, side="right") - 1
+                for group in np.unique(of).tolist():
+                    here = inside[of == group] - first[group]
+                    found.append(file.read_row_group(group, columns=["row", *columns]).take(pa.array(here)))
         return self._patched(pa.concat_tables(found).take(pa.array(place)))
 
     def values(self, rows: NDArray[np.int64]) -> list[Row]:
@@ -181,13 +188,15 @@ class PartWriter:
         self._writer = pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", version="2.6")
         self._first = index << PART_BITS
         self._waiting: list[dict[str, Any]] = []
+        self._bytes = 0
         self.rows = 0
 
     def write(self, row: Row) -> int:
         """Add a row; its place in the part."""
         self._waiting.append({"row": self._first + self.rows, **row_columns(row)})
+        self._bytes += size_of(row)
         self.rows += 1
-        if len(self._waiting) == GROUP_ROWS:
+        if len(self._waiting) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush()
         return self.rows - 1
 
@@ -199,7 +208,14 @@ class PartWriter:
     def _flush(self) -> None:
         if self._waiting:
             self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=ROW_SCHEMA), row_group_size=GROUP_ROWS)
-            self._waiting = []
+            self._waiting, self._bytes = [], 0
+
+
+def size_of(row: Row) -> int:
+    """About how many bytes a row's texts take: the prompt stands there twice."""
+    tests = sum(len(text) for test in row.problem.tests for text in texts(test))
+    prompt = sum(len(message["content"]) for message in row.problem.prompt)
+    return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
 
 
 def _domains(parts: Sequence[Part]) -> NDArray[np.int8]:

@@ -13,7 +13,7 @@ from openklear.data.contamination.words import FIGURE
 
 _PLAIN = re.compile(rf"(?<![\w\\{{$^])(?!(?:{'|'.join(NUMBERS.split())})\b)[A-Za-z]{{2,}}(?![\w}}$^(])", re.IGNORECASE)
 """A word of prose: no number, no part of a name, a command, a group or a call."""
-_NUMBER = re.compile(r"(?<![\w.\\])\d+(?![\w.])")
+_NUMBER = re.compile(r"(?<![\w.,\\])\d+(?:,\d{3})*(?![\w.]|,\d)")
 _PUNCTUATION = ".,;:!?'\"$"
 
 Change = Callable[[str, np.random.Generator, Sequence[str]], "str | None"]
@@ -73,7 +73,7 @@ def _changed(text: str, random: np.random.Generator, pool: Sequence[str]) -> str
 
 def _number(text: str, random: np.random.Generator, pool: Sequence[str]) -> str | None:
     at = _place(_NUMBER, text, random)
-    return at and f"{text[: at.start()]}{int(at[0]) + int(random.integers(1, 9))}{text[at.end() :]}"
+    return at and f"{text[: at.start()]}{int(at[0].replace(',', '')) + int(random.integers(1, 9))}{text[at.end() :]}"
 
 
 def _embedded(text: str, random: np.random.Generator, pool: Sequence[str]) -> str:

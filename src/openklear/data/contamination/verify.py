@@ -98,18 +98,24 @@ def _kind(entry: Entry, exact: NDArray[np.bool_], pairs: list[Pair], apart: list
     edits = max(size - len(pairs), added)
     if size < FEW and edits > 1:
         return None
-    different = sum(_different(gap, entry.exact, exact) for gap in apart)
+    different = _different(apart, entry.exact, exact)
     if not different:
         return NEAR
     allowed = max(1, int(entry.exact.sum()) // TENTH)
-    return NUMBERS if size >= FEW and different <= allowed and edits - different <= size // FEW - 1 else None
+    return NUMBERS if different <= allowed and edits - different <= size // FEW - 1 else None
 
 
-def _different(gap: Gap, item: NDArray[np.bool_], row: NDArray[np.bool_]) -> int:
-    """Numbers and signs that differ in a gap. A row that ends before the item does leaves out, it does not differ."""
-    missing = int(item[slice(*gap.item)].sum())
-    added = int(row[slice(*gap.row)].sum())
-    return max(missing, added) if gap.inner else min(missing, added)
+def _different(apart: list[Gap], item: NDArray[np.bool_], row: NDArray[np.bool_]) -> int:
+    """Numbers and signs that differ. A row that ends before the item does leaves out, it does not differ.
+
+    Between the runs a number for another is one missing and one added, in the same gap or, with equal numbers beside
+    it ("2 - 2x" for "4 - 2x"), in two.
+    """
+    missing = [int(item[slice(*gap.item)].sum()) for gap in apart]
+    added = [int(row[slice(*gap.row)].sum()) for gap in apart]
+    inner = [(m, a) for gap, m, a in zip(apart, missing, added, strict=True) if gap.inner]
+    outer = [min(m, a) for gap, m, a in zip(apart, missing, added, strict=True) if not gap.inner]
+    return max(sum(m for m, _ in inner), sum(a for _, a in inner)) + sum(outer)
 
 
 def _template(entry: Entry, places: list[int], apart: list[Gap]) -> bool:
