@@ -122,7 +122,9 @@ def with_responses(directory: Path, kilobytes: int) -> None:
     for path in sorted(directory.glob("prompts-*.parquet")):
         with pq.ParquetFile(path) as source, pq.ParquetWriter(path.with_suffix(".new"), _WIDE) as writer:
             for batch in source.iter_batches(batch_size=256):
-                texts = [seeded.randbytes(512 * kilobytes).hex() for _ in range(batch.num_rows)]  # packs 2 to 1, as text
+                texts = [
+                    seeded.randbytes(512 * kilobytes).hex() for _ in range(batch.num_rows)
+                ]  # packs 2 to 1, as text
                 columns = [*(batch.column(name) for name in ("id", "prompt", "answer")), pa.array(texts)]
                 writer.write_batch(pa.record_batch(columns, schema=_WIDE))
         path.with_suffix(".new").replace(path)

@@ -31,14 +31,14 @@ def table_of(directory: Path, rows: Sequence[Row]) -> Table:
     parts: list[Part] = []
     names = list(dict.fromkeys(row.problem.source for row in rows))
     for index, source in enumerate(names):
-        path = directory / f"part-{index}.parquet"
-        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"part-{index}"
+        path.mkdir(parents=True)
         writer = PartWriter(path, index)
         for one in rows:
             if one.problem.source == source:
                 writer.write(one)
         writer.close()
-        parts.append(Part(path, source, writer.rows))
+        parts.append(Part(path, tuple(writer.counts), source))
     return Table(parts)
 
 

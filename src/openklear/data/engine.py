@@ -50,6 +50,7 @@ _MATCH = DataType.struct(
 )
 
 os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # ours are shown instead
+daft.set_execution_config(scantask_max_parallel=2)  # files in memory at once: rows may be long
 
 
 class Matcher(Protocol):

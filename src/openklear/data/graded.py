@@ -121,7 +121,7 @@ def responses(directory: Path) -> Iterator[Response]:
     if not path.is_file():
         raise DataError(f"{path}: no such file; name the directory that openklear distill wrote, once it has finished")
     columns = ["prompt", "sample", "outcome", "passed", "total", "extracted"]
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         if lacking := [name for name in columns if name not in file.schema_arrow.names]:
             raise DataError(
                 f"{path}: has no column {', '.join(lacking)}; name a directory that openklear distill wrote"

@@ -135,7 +135,8 @@ def _header(cells: list[str], path: Path, number: int) -> list[str]:
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
-        with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        # With pre_buffer, which is the default, all that was read stays in memory until the file is closed.
+        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
                 for row in batch.to_pylist():
                     number += 1

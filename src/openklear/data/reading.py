@@ -7,10 +7,10 @@ import json
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 
@@ -19,21 +19,23 @@ from openklear.data import engine
 from openklear.data.readers import read_rows
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Dropped, Row
-from openklear.data.shapes import parse_rows
+from openklear.data.shapes import Role, parse_rows
 from openklear.data.table import PART_BITS, Part, PartWriter, Table
 from openklear.data.workspace import Outcome
 from openklear.errors import DataError
 from openklear.recipe.curation import Source
-from openklear.rundir import write_json
-from openklear.types import Message
+from openklear.rundir import read_json, whole_directory, write_json
+from openklear.types import Domain, Message
 
+REPORT = "report.json"
+"""In each part: what reading said of the file."""
 READ_IN_PROCESSES = 32 << 20
 """Bytes of sources from which on files are read by several processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One file to read; `part` is the file that is made of it."""
+    """One file to read; `part` is the directory that is made of it."""
 
     path: str
     shown: str
@@ -57,7 +59,7 @@ def read(
     """
     place.mkdir(parents=True, exist_ok=True)
     units = _units(role, files, place, normalise)
-    waiting = [unit for unit in units if not _report_path(unit).exists()]
+    waiting = [unit for unit in units if not Path(unit.part).is_dir()]
     size = sum(os.path.getsize(unit.path) for unit in waiting)
     items = [json.dumps(asdict(unit)) for unit in waiting]
     if ray or (size > READ_IN_PROCESSES and len(waiting) > 1):
@@ -68,14 +70,14 @@ def read(
     for text in said:
         if error := json.loads(text).get("error"):
             raise DataError(error)
-    return Table(
-        [Part(Path(unit.part), unit.source, json.loads(_report_path(unit).read_text())["rows"]) for unit in units]
-    )
+    parts = [Path(unit.part) for unit in units]
+    counts = [tuple(read_json(part / REPORT)["files"]) for part in parts]
+    return Table([Part(part, rows, unit.source) for part, rows, unit in zip(parts, counts, units, strict=True)])
 
 
 def reports(table: Table) -> list[dict[str, Any]]:
-    """What reading said of each part: rows, dropped [[place, reason, detail]], normalised, reformed."""
-    return [json.loads(part.path.with_suffix(".json").read_text()) for part in table.parts]
+    """What reading said of each part: rows by file, dropped [[place, reason, detail]], normalised, reformed."""
+    return [read_json(part.directory / REPORT) for part in table.parts]
 
 
 def outcome(table: Table, *, unique: bool) -> Outcome:
@@ -110,28 +112,22 @@ def read_unit(text: str) -> str:
 
 def read_file(unit: Unit) -> Iterator[int]:
     """Write the part and its report; yields after every row of the file, for those who show progress."""
-    part = Path(unit.part)
-    partial = part.with_name(f".partial-{part.name}")
-    writer = PartWriter(partial, unit.index)
     report: dict[str, Any] = {"dropped": [], "normalised": 0, "reformed": 0}
-    try:
-        for where, raw in read_rows(Path(unit.path), unit.shown):
-            found = parse_rows(
-                raw,
-                where,
-                role=unit.role,  # type: ignore[arg-type]
-                source=unit.source,
-                domain=unit.domain,  # type: ignore[arg-type]
-                mapping=unit.columns or None,
-            )
-            for item in found:
-                _write(item, unit, writer, report)
-            yield 1
-    finally:
-        writer.close()
-    report["rows"] = writer.rows
-    partial.replace(part)
-    write_json(part.with_suffix(".json"), report)
+    with whole_directory(Path(unit.part)) as directory:
+        writer = PartWriter(directory, unit.index)
+        try:
+            for where, raw in read_rows(Path(unit.path), unit.shown):
+                for item in _parsed(raw, where, unit):
+                    _write(item, unit, writer, report)
+                yield 1
+        finally:
+            writer.close()
+        write_json(directory / REPORT, {**report, "files": writer.counts})
+
+
+def _parsed(raw: Mapping[str, Any], where: str, unit: Unit) -> list[Row | Dropped]:
+    role, domain = cast(Role, unit.role), cast("Domain | None", unit.domain)
+    return parse_rows(raw, where, role=role, source=unit.source, domain=domain, mapping=unit.columns or None)
 
 
 def normalised(row: Row) -> Row:
@@ -184,15 +180,11 @@ def _units(role: str, files: Sequence[tuple[Source, Sequence[Path]]], place: Pat
             index = len(found)
             shown = source.path if len(paths) == 1 else f"{source.name}/{path.name}"
             form = source.reasoning if role == "demonstrations" else "think"
-            part = str(place / f"part-{index:06d}.parquet")
+            part = str(place / f"part-{index:06d}")
             domain = source.domain
             unit = Unit(str(path), shown, role, source.name, domain, source.columns, form, normalise, index, part)
             found.append(unit)
     return found
-
-
-def _report_path(unit: Unit) -> Path:
-    return Path(unit.part).with_suffix(".json")
 
 
 def _read_shown(unit: Unit, item: str) -> str:
@@ -207,7 +199,8 @@ def _second_names(table: Table) -> dict[int, str]:
     seen: Counter[str] = Counter()
     names: dict[int, str] = {}
     for index, part in enumerate(table.parts):
-        for place, own in enumerate(pq.read_table(part.path, columns=["id"])["id"].to_pylist()):
+        ids = (name for path in part.files for name in pq.read_table(path, columns=["id"])["id"].to_pylist())
+        for place, own in enumerate(ids):
             seen[own] += 1
             if (count := seen[own]) > 1:
                 names[(index << PART_BITS) + place] = f"{own}#{count}"

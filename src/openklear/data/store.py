@@ -217,7 +217,7 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _read(path: Path, schema: pa.Schema, make: Callable[[dict[str, Any]], T]) -> list[T]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             _require_columns(path, file.schema_arrow.names, schema.names)
             batches = file.iter_batches(batch_size=_ROWS_A_GROUP)
             return [make(row) for batch in batches for row in batch.to_pylist()]

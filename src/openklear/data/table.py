@@ -11,8 +11,9 @@ so that the smaller number is the copy that comes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,27 @@ ROW_SCHEMA = pa.schema(
 ROW_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in ("row", "text"))
 GROUP_ROWS, GROUP_BYTES = 4096, 16 << 20
 """A row group has no more of either, unless one row is larger: it is what stands in memory at once."""
+FILE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of rows, all of one source."""
+    """The rows of one source file, in files of at most `FILE_BYTES`: the engine reads a file or two at once."""
 
-    path: Path
+    directory: Path
+    counts: tuple[int, ...]
+    """Rows in each file."""
     source: str
-    rows: int
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in order."""
+        return tuple(self.directory / file_name(index) for index in range(len(self.counts)))
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return sum(self.counts)
 
 
 class Table:
@@ -107,7 +120,7 @@ class Table:
 
     def frame(self, *columns: str) -> daft.DataFrame:
         """`row` and `columns` of the living rows, lazily, in no order and without patches."""
-        paths = [str(part.path) for part in self.parts if part.rows]
+        paths = [str(path) for part in self.parts for path in part.files]
         if not paths:
             empty = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)]).empty_table()
             return daft.from_arrow(empty)
@@ -122,14 +135,12 @@ class Table:
             if not mask.any():
                 continue
             start = 0
-            with pq.ParquetFile(part.path) as file:
-                for group in range(file.num_row_groups):
-                    count = file.metadata.row_group(group).num_rows
-                    here = mask[start : start + count]
-                    start += count
-                    if here.any():
-                        found = self._patched(file.read_row_group(group, columns=names).filter(pa.array(here)))
-                        yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
+            for group, rows in _groups(part):
+                here = mask[start : start + rows]
+                start += rows
+                if here.any():
+                    found = self._patched(group(names).filter(pa.array(here)))
+                    yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
 
     def rows(
         self, columns: Sequence[str] = ROW_COLUMNS, size: int = GROUP_ROWS
@@ -145,13 +156,12 @@ class Table:
         found = [schema.empty_table()]
         for index in np.unique(wanted >> PART_BITS):
             inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
-            with pq.ParquetFile(self.parts[index].path) as file:
-                groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-                first = np.cumsum([0, *groups])
-                of = np.searchsorted(first, inside, side="right") - 1
-                for group in np.unique(of).tolist():
-                    here = inside[of == group] - first[group]
-                    found.append(file.read_row_group(group, columns=["row", *columns]).take(pa.array(here)))
+            start = 0
+            for group, count in _groups(self.parts[index]):
+                here = inside[np.searchsorted(inside, start) : np.searchsorted(inside, start + count)] - start
+                start += count
+                if len(here):
+                    found.append(group(["row", *columns]).take(pa.array(here)))
         return self._patched(pa.concat_tables(found).take(pa.array(place)))
 
     def values(self, rows: NDArray[np.int64]) -> list[Row]:
@@ -181,15 +191,31 @@ def numbered(places: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[n
     return found
 
 
-class PartWriter:
-    """Writes one part in bounded memory; the caller makes the file whole."""
+Group = Callable[[Sequence[str]], pa.Table]
+"""Reads the named columns of a row group."""
 
-    def __init__(self, path: Path, index: int):
-        self._writer = pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", version="2.6")
+
+def _groups(part: Part) -> Iterator[tuple[Group, int]]:
+    """The row groups of a part in order, each with how many rows it has; only those that are asked for are read."""
+    for path in part.files:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for index in range(file.num_row_groups):
+                read = partial(file.read_row_group, index)
+                yield lambda names, read=read: read(columns=list(names)), file.metadata.row_group(index).num_rows  # type: ignore[misc]
+
+
+class PartWriter:
+    """Writes one part into an empty directory, in bounded memory; the caller makes the directory whole."""
+
+    def __init__(self, directory: Path, index: int):
+        self._directory = directory
+        self._writer: pq.ParquetWriter | None = None
         self._first = index << PART_BITS
         self._waiting: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._bytes = self._written = 0
         self.rows = 0
+        self.counts: list[int] = []
+        """Rows in each file so far."""
 
     def write(self, row: Row) -> int:
         """Add a row; its place in the part."""
@@ -203,12 +229,32 @@ class PartWriter:
     def close(self) -> None:
         """Write what waits, and the footer."""
         self._flush()
-        self._writer.close()
+        self.close_file()
 
     def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=ROW_SCHEMA), row_group_size=GROUP_ROWS)
-            self._waiting, self._bytes = [], 0
+        if not self._waiting:
+            return
+        if self._writer is None or self._written >= FILE_BYTES:
+            self.close_file()
+            path = self._directory / file_name(len(self.counts))
+            self._writer = pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", version="2.6")
+            self.counts.append(0)
+        table = pa.Table.from_pylist(self._waiting, schema=ROW_SCHEMA)
+        self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        self.counts[-1] += table.num_rows
+        self._written += self._bytes
+        self._waiting, self._bytes = [], 0
+
+    def close_file(self) -> None:
+        """End the file that is being written, if one is."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._written = None, 0
+
+
+def file_name(index: int) -> str:
+    """Name of a part's file."""
+    return f"{index:05d}.parquet"
 
 
 def size_of(row: Row) -> int:
@@ -221,8 +267,9 @@ def size_of(row: Row) -> int:
 def _domains(parts: Sequence[Part]) -> NDArray[np.int8]:
     found = [np.zeros(0, np.int8)]
     for part in parts:
-        column = pq.read_table(part.path, columns=["domain"])["domain"]
-        found.append(pc.index_in(column, pa.array(DOMAINS)).to_numpy().astype(np.int8))
+        for path in part.files:
+            column = pq.read_table(path, columns=["domain"])["domain"]
+            found.append(pc.index_in(column, pa.array(DOMAINS)).to_numpy().astype(np.int8))
     return np.concatenate(found)
 
 

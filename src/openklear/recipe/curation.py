@@ -57,8 +57,7 @@ class Ngrams(Section):
 class Weighted(Section):
     """Rare words in a row count more than stock phrases; see docs/curation.md."""
 
-    type: Literal["weighted"] = Field("weighted", description="n-grams weighted by how rare they are")
-    threshold: Share = Field(0.5, description="drop a training prompt that covers this weighted share of an item")
+    type: Literal["weighted"] = Field("weighted", description="most of an item's rare words, numbers minded")
 
 
 class Lengths(Section):

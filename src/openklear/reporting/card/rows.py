@@ -33,7 +33,7 @@ class Some:
 def batches(path: Path, columns: Sequence[str], size: int = WORDS_AT_ONCE) -> Iterator[pa.RecordBatch]:
     """The columns of those named that the file has, in batches; DataError where it cannot be read."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             there = [name for name in columns if name in file.schema_arrow.names]
             yield from file.iter_batches(size, columns=there)
     except (pa.ArrowException, OSError) as error:
@@ -44,7 +44,7 @@ def rows_at(path: Path, places: Sequence[int], columns: Sequence[str]) -> dict[i
     """Place -> that row's columns, of those that the file has. Only row groups that hold one are read."""
     wanted = np.unique(np.asarray(places, dtype=np.int64))
     found: dict[int, dict[str, Any]] = {}
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False) as file:
         there = [name for name in columns if name in file.schema_arrow.names]
         start = 0
         for group in range(file.num_row_groups):
