@@ -69,7 +69,8 @@ def leg(level: str, rounds: int, seed: int, only: str) -> int:
 def become(user: int) -> None:
     """Gives up root for `user`, having made this Python and this repository reachable in mounts of our own."""
     paths = [os.path.realpath(path) for path in (sys.base_prefix, sys.prefix, ROOT, shared_data.ROOT)]
-    closed = {path: wall for path in paths if (wall := launch._closed_ancestor(path)) is not None}
+    there = [path for path in paths if os.path.exists(path)]
+    closed = {path: wall for path in there if (wall := launch._closed_ancestor(path)) is not None}
     kernel.own_mounts()
     held = {path: os.open(path, os.O_PATH) for path in closed}
     for wall in sorted(set(closed.values())):
