@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from openklear.data import graded, prepare, world_stage
@@ -77,18 +78,22 @@ FILES = {
 }
 
 
-def recipe_of(directory: Path, files: dict[str, Any] = FILES, **data: Any) -> Recipe:
+def sources_of(directory: Path, files: dict[str, Any]) -> tuple[Source, ...]:
     sources = []
     for name, (role, domain, rows) in files.items():
         path = directory / f"{name}.jsonl"
         rows = [{"domain": "math", **row} if domain is None else row for row in rows]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         sources.append(Source(name=name, path=str(path), role=role, domain=domain))
+    return tuple(sources)
+
+
+def recipe_of(directory: Path, files: dict[str, Any] = FILES, **data: Any) -> Recipe:
     lengths = {"max_prompt_tokens": 10, "max_completion_tokens": 10}
     phase = Phase(name="all", domains=("math", "code"), problems_per_iteration=2, problems_per_update=1, **lengths)
     return Recipe(
         model=TinyModel(),
-        data=Data(source=tuple(sources), **data),
+        data=Data(source=sources_of(directory, files), **data),
         sft=Sft(max_tokens=20),
         rl=Rl(phase=(phase,)),
         verifiers=Verifiers(workers=1),
@@ -301,3 +306,20 @@ def test_the_demo_world(tmp_path: Path, strict: type[StrictJudge]) -> None:
     assert len(read_problems(paths.heldout)) == 20
     with pytest.raises(DataError, match=r"add .world. to the recipe"):
         run(recipe, tmp_path)
+
+
+def test_curation_alone_needs_no_evaluation_sets(tmp_path: Path) -> None:
+    """Validation problems without held-out ones, a benchmark that is held against and not written, no model."""
+    leak = chat(f"{LONG}, and how many do two farmers have in all?", say("14"), answer="14")
+    files = {
+        "rows": ("demonstrations", "math", [leak, chat("Compute 8+1.", say("9"), answer="9")]),
+        "val": ("validation", "math", VALIDATION),
+        "bench": ("benchmark", "math", [{"problem": f"{LONG} and how many do two farmers have?"}]),
+    }
+    paths = run(Recipe(data=Data(source=sources_of(tmp_path, files)), verifiers=Verifiers(workers=1)), tmp_path)
+    assert [row.problem.prompt[0]["content"] for row in read_demonstrations(paths.demonstrations)] == ["Compute 8+1."]
+    assert len(read_problems(paths.validation)) == 2
+    assert read_problems(paths.heldout) == []
+    (audited,) = pq.read_table(paths.audit).to_pylist()
+    assert audited["item"].startswith("bench/")
+    assert audited["text"] == leak["messages"][0]["content"]

@@ -80,7 +80,7 @@ def steps(role: Role, known: Known, sources: Sequence[str]) -> Iterator[Step]:
     elif role != "benchmark":
         yield _asked("require_reference", no_reference, ROW_COLUMNS)
         yield Step("deduplicate", duplicates.problems)
-    if role == "validation":
+    if role == "validation" and "heldout" in known.tables:
         yield Step(
             "not_heldout",
             partial(duplicates.not_in, other=known.tables["heldout"]),
