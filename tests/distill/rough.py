@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from openklear import cli_distill, failures
@@ -70,7 +71,10 @@ def here(capsys, *words, code=0):
 def killed(journal, lines, *words, by=signal.SIGKILL):
     """Start `openklear distill`, and end it by a signal once `journal` holds so many lines; (return code, stderr)."""
     argv, environment = command(*words)
-    process = subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # A shell's background jobs ignore Ctrl-C and hand that on; here it must arrive, also where the suite is such a job.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(argv, env=environment, start_new_session=True, preexec_fn=listening, **pipes)
     deadline = time.monotonic() + 60
     while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < lines):
         assert time.monotonic() < deadline, "the command does not get on"
