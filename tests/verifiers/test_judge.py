@@ -2,7 +2,7 @@ import itertools
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -261,3 +261,16 @@ def test_the_journal_does_not_depend_on_who_was_first(tmp_path):
         with LocalJudge(LIMITS, journal=tmp_path / name) as judge:
             judge.judge(order)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_who_waits_is_told_when_the_judge_closes():
+    """Ctrl-C while attempts wait in the queue: the thread that asked must not wait for ever."""
+    judge = LocalJudge(Limits(1, 2.0, 5.0))
+    slow = [Attempt(CODE, f"<think>x</think>\n```python\nwhile True: pass  # {n}\n```") for n in range(5)]
+    with ThreadPoolExecutor(1) as asking:
+        asked = asking.submit(judge.judge, slow)
+        while judge._threads["code"]._work_queue.qsize() < 3:
+            time.sleep(0.005)
+        judge.close()
+        with pytest.raises((CancelledError, VerifierError)):
+            asked.result(timeout=30)

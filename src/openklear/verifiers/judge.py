@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -62,6 +63,7 @@ class LocalJudge:
         self._journal = Journal(journal)
         self._math = MathGrader(limits.workers, limits.math_seconds)
         self._code: ProgramGrader = _program_grader(limits)
+        self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
             domain: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{domain}") for domain in DOMAINS
         }
@@ -104,7 +106,10 @@ class LocalJudge:
 
     def start(self, work: Work, stop_early: bool) -> Future[Verdict]:
         """Grades on a thread of the judge."""
-        return self._threads[work.question.problem.domain].submit(self._grade, work, stop_early)
+        future = self._threads[work.question.problem.domain].submit(self._grade, work, stop_early)
+        self._unfinished.add(future)
+        future.add_done_callback(self._unfinished.discard)
+        return future
 
     def _grade(self, work: Work, stop_early: bool) -> Verdict:
         start = time.monotonic()
@@ -131,9 +136,14 @@ class LocalJudge:
         return CUSTOM_PATIENCE * limits.code_seconds * max(1, question.total)
 
     def close(self) -> None:
-        """Ends all workers; again is harmless."""
+        """Ends all workers; again is harmless. Who waits for a verdict that will not come gets a CancelledError."""
+        unfinished = tuple(self._unfinished)
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
+        for future in unfinished:
+            if future.cancelled():  # shutdown cancels what waits in its queue, but does not tell as_completed
+                with suppress(RuntimeError):  # told already
+                    future.set_running_or_notify_cancel()
         self._math.close()
         self._code.close()
         for grader in self._custom.values():
