@@ -323,3 +323,19 @@ def test_curation_alone_needs_no_evaluation_sets(tmp_path: Path) -> None:
     (audited,) = pq.read_table(paths.audit).to_pylist()
     assert audited["item"].startswith("bench/")
     assert audited["text"] == leak["messages"][0]["content"]
+
+
+def test_a_benchmark_of_programs_asks_for_no_walls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of it is ever run: a host without walls may train on mathematics and be held against MBPP."""
+    asked: list[set[str]] = []
+
+    class Asked(StrictJudge):
+        def __init__(self, settings: Any, journal: Path | None, domains: Any) -> None:
+            asked.append(set(domains))
+
+    monkeypatch.setattr(prepare, "open_judge", Asked)
+    files = {name: FILES[name] for name in ("more", "test")}
+    files["bench"] = ("benchmark", "code", [{"prompt": "Print the sum of all towers."}])
+    data = Data(source=sources_of(tmp_path, files), correct_only=())
+    run(Recipe(model=TinyModel(), data=data, sft=Sft(max_tokens=20)), tmp_path)
+    assert asked == [{"math"}]

@@ -18,6 +18,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich import box
 from rich.console import Console
@@ -79,11 +80,11 @@ def run(context: StageContext, named: Named | None = None) -> None:
         count, last = len(curated.taken_over), curated.taken_over[-1]
         progress.say(f"prepare: {count} steps were done already by an earlier run, the last {last}")
     require_rows(recipe, curated)
-    asked = {DOMAINS[index] for table in curated.tables.values() for index in set(table.domains[table.alive].tolist())}
     if recipe.sft is not None or recipe.rl is not None:
-        open_judge(
-            recipe.verifiers, None, asked
-        ).close()  # walls that are not to be had are told now, not after training
+        judged = [table for role, table in curated.tables.items() if role != "benchmark"]
+        asked = {DOMAINS[index] for table in judged for index in np.unique(table.domains[table.alive])}
+        # Walls that are not to be had are told now, not after training.
+        open_judge(recipe.verifiers, None, asked).close()
     with whole_directory(context.directory / "data") as directory:
         write(directory, curated)
     workspace.remove()

@@ -45,7 +45,7 @@ class Graders:
         self.graded = self.correct = 0
         self.lines: Lines[Key] = Lines(path, _key, self._seen)
         self._judge = LocalJudge(settings.limits(), remember=False)
-        # As many as the judge has itself, so that no call of it ever waits for a place: closing would leave it waiting.
+        # As many as the judge has itself, so that no call of it ever waits for a place.
         self._threads = {
             domain: ThreadPoolExecutor(settings.workers, thread_name_prefix=f"distill-{domain}") for domain in DOMAINS
         }
