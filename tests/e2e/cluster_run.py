@@ -14,13 +14,17 @@ from openklear.recipe.load import load_recipe
 
 def main(recipe: Path, root: Path, lose_a_node: bool) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
-    cluster.wait_for_nodes()
-    if lose_a_node:
-        threading.Thread(target=remove_in_the_middle, args=(cluster, nodes[0], root), daemon=True).start()
-    overrides = ("data.engine.type=ray", f"data.engine.address={cluster.address}")
-    run_pipeline(load_recipe(recipe, overrides), root, through="prepare")
-    print("nodes left:", sum(node["Alive"] for node in ray.nodes()))
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        cluster.wait_for_nodes()
+        if lose_a_node:
+            threading.Thread(target=remove_in_the_middle, args=(cluster, nodes[0], root), daemon=True).start()
+        overrides = ("data.engine.type=ray", f"data.engine.address={cluster.address}")
+        run_pipeline(load_recipe(recipe, overrides), root, through="prepare")
+        print("nodes left:", sum(node["Alive"] for node in ray.nodes()))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()  # also forgets the address, where every later `ray.init()` of the machine would look for it
 
 
 def remove_in_the_middle(cluster: Cluster, node: object, root: Path) -> None:

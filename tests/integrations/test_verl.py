@@ -364,7 +364,8 @@ def test_importing_the_plugin_first_registers_too(tmp_path):
 def test_a_ray_worker_knows_it(tmp_path):
     done = python(
         "import ray\n"
-        "ray.init(num_cpus=1, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)\n"
+        "ray.init(address='local', num_cpus=1, include_dashboard=False, object_store_memory=80_000_000,"
+        " log_to_driver=False)\n"
         "@ray.remote\n"
         "def known():\n"
         "    from verl.trainer.ppo.core_algos import get_policy_loss_fn\n"
