@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openklear.data import engine
+from openklear.data import cluster
 from openklear.data.store import prepared
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
@@ -180,7 +180,7 @@ def engines(tmp_path: Path, monkeypatch: Any) -> None:
         asked.append(address)
         raise InterruptedError
 
-    monkeypatch.setattr(engine, "use_ray", use_ray)
+    monkeypatch.setattr(cluster, "use_ray", use_ray)
     made(tmp_path, "local", ())
     assert asked == []
     for number, more in enumerate(((), ('data.engine.address="there:1"',))):

@@ -61,14 +61,6 @@ class Matcher(Protocol):
         ...
 
 
-def use_ray(address: str | None) -> None:
-    """Run from now on on the Ray cluster at `address` (None: the one Ray finds, or a new one on this machine).
-
-    Its nodes must have openklear installed, and see the run directory and the sources under the same paths.
-    """
-    daft.set_runner_ray(address=address, noop_if_initialized=True)
-
-
 def collected(frame: daft.DataFrame) -> pa.Table:
     """What a frame holds."""
     return persistent(daft.DataFrame.to_arrow, frame)

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from openklear import progress
-from openklear.data import engine, reading, store
+from openklear.data import cluster, engine, reading, store
 from openklear.data.chosen import Named
 from openklear.data.funnel import Funnel
 from openklear.data.rows import Dropped
@@ -69,7 +69,7 @@ def run(context: StageContext, named: Named | None = None) -> None:
     """
     recipe = context.recipe
     if isinstance(recipe.data.engine, RayCluster):
-        engine.use_ray(recipe.data.engine.address)
+        cluster.use_ray(recipe.data.engine.address)
     files: Files = [(source, source_paths(source, context)) for source in recipe.data.source]
     sizes = sum(path.stat().st_size for _, paths in files for path in paths)
     require_space(context.directory, 3 * sizes, "the stage prepare")

@@ -115,7 +115,9 @@ class RayCluster(Section):
     """A Ray cluster whose nodes see the run directory and the sources under the same paths."""
 
     type: Literal["ray"] = Field("ray", description="on a Ray cluster")
-    address: str | None = Field(None, description="its address; not set: the cluster that Ray finds, or a new one")
+    address: str | None = Field(
+        None, description='host:port, "auto" or "local" (a new one here); not set: auto, or else local'
+    )
 
 
 class Data(Section):
