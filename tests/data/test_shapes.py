@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from typing import Any
 
 import pytest
@@ -209,6 +210,25 @@ def test_unknown_shapes_show_the_columns_and_the_nearest() -> None:
     assert 'nearest is {messages}, which lacks messages; is it "message"?' in message
     message = error_of({"problem": "p", "answer": "2"}, "demonstrations")
     assert "which lacks response" in message
+
+
+@pytest.mark.parametrize(
+    ("raw", "role"),
+    [
+        ({"ask": "1+1?", "say": "2"}, "problems"),
+        ({"ask": "1+1?", "answer": "2"}, "problems"),
+        ({"problem": "1+1?", "say": "2"}, "problems"),
+        ({"ask": "1+1?", "say": "2"}, "demonstrations"),
+        ({"ask": "1+1?"}, "benchmark"),
+    ],
+)
+def test_the_mapping_that_an_unknown_shape_is_told_settles_it(raw: dict[str, Any], role: Role) -> None:
+    written = error_of(raw, role).rpartition("as in ")[2]
+    for column in ("ask", "say"):  # their column, in the order of the row
+        written = written.replace('"their_column"', f'"{column}"', 1) if column in raw else written
+    mapping = tomllib.loads(written)["columns"]
+    rows = parse_rows(raw, "f.jsonl:7", role=role, source="s", domain="math", mapping=mapping)
+    assert [row.problem.prompt[0]["content"] for row in rows if isinstance(row, Row)] == ["1+1?"]
 
 
 def test_domain() -> None:

@@ -49,6 +49,7 @@ from openklear.data.shapes import prompts, replies
 from openklear.data.shapes.columns import (
     IDS,
     LEVELS,
+    OURS,
     PROMPTS,
     RESPONSES,
     Columns,
@@ -182,8 +183,15 @@ def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
     raise DataError(
         f"{where}: no known shape of {role} has the columns {shown[:500] or '(none)'}; the nearest is "
         f"{nearest}, which lacks {', '.join(' | '.join(group) for group in lacks)}{hints[0] if hints else ''}; "
-        'rename the columns, or say in the recipe which they are, as in columns = { response = "their_column" }'
+        f"rename the columns, or say in the recipe which they are, as in columns = {_example(lacks)}"
     )
+
+
+def _example(lacks: list[tuple[str, ...]]) -> str:
+    """A mapping of what a row lacks, as it would stand in the recipe."""
+    first = [group[0] for group in lacks]
+    ours = [name if name in OURS else next((o for o in OURS if name in OURS[o]), "response") for name in first]
+    return "{ " + ", ".join(f'{name} = "their_column"' for name in dict.fromkeys(ours)) + " }"
 
 
 def _near(groups: list[tuple[str, ...]], raw: Mapping[str, Any]) -> list[str]:
