@@ -74,7 +74,11 @@ class Arena:
             self.complaints.append(f"{name}: {complaint}")
 
     def _settled(self, wanted: int | None) -> int:
-        """The number of the judge's processes, once it is `wanted` or does not change any more."""
+        """The number of the judge's processes, once it is `wanted` or does not change any more.
+
+        A box has one or two fewer for some milliseconds after each program, so a single process that is left may be
+        told with the next attack.
+        """
         patience, last, same = time.monotonic() + self.settling, -1, 0
         while time.monotonic() < patience and last != wanted and (wanted is not None or same < 20):
             time.sleep(0.005)
