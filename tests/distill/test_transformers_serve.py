@@ -90,7 +90,9 @@ def test_killed_and_resumed_against_a_real_server(tmp_path):
     assert all(row["completion_tokens"] <= 48 and row["seed"] is not None for row in rows)
     assert {row["model"].partition("@")[0] for row in rows} == {str(model)}
     assert len({row["response"] for row in rows}) > 16
-    assert all(row["reasoning"] and row["response"].startswith("<think>\n") for row in rows)
+    reasoned = [row for row in rows if row["reasoning"]]
+    assert all(row["response"].startswith("<think>\n") for row in reasoned)
+    assert len(reasoned) > 27  # an untrained model ends its thought with its first token now and then
     table = pq.read_table(tmp_path / "out" / "responses.parquet")
     assert table.num_rows == 32
     assert set(table["outcome"].to_pylist()) <= {"correct", "incorrect"}
