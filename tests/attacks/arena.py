@@ -55,7 +55,8 @@ class Arena:
             grade = self.grader.grade(attack.then, SUM_TESTS)
             self._expect(grade.outcome == "incorrect" and "wrong output" in grade.reason, attack.name, f"next: {grade}")
         left = self._settled(self._idle)
-        self._expect(left == self._idle, attack.name, f"{left} processes of the judge, {self._idle} when idle")
+        said = "{} processes of the judge below its boxes and {} elsewhere, {} and {} when idle"
+        self._expect(left == self._idle, attack.name, said.format(*left, *self._idle))
         self._judge(innocent, f" (after {attack.name})")
         self._expect(not (found := marks()), attack.name, f"left on the host: {found}")
 
@@ -73,24 +74,30 @@ class Arena:
         if not holds:
             self.complaints.append(f"{name}: {complaint}")
 
-    def _settled(self, wanted: int | None) -> int:
-        """The number of the judge's processes, once it is `wanted` or does not change any more.
+    def _settled(self, wanted: tuple[int, int] | None) -> tuple[int, int]:
+        """The number of the judge's processes in and below its boxes, and elsewhere: once both have been the same for
+        a while, and are `wanted` or time is up.
 
-        A box has one or two fewer for some milliseconds after each program, so a single process that is left may be
-        told with the next attack.
+        A box has one or two fewer for some milliseconds after each program. Counted together with them, a process
+        that is left would look like the one that is missing; and one look is not enough.
         """
-        patience, last, same = time.monotonic() + self.settling, -1, 0
-        while time.monotonic() < patience and last != wanted and (wanted is not None or same < 20):
+        patience, last, same = time.monotonic() + self.settling, (-1, -1), 0
+        looks = 20 if wanted is None else 4
+        while time.monotonic() < patience and (same < looks or wanted not in (None, last)):
             time.sleep(0.005)
             self._reap()
-            found = len(descendants() - self._before)
+            mine, boxed = descendants() - self._before, self._boxes()
+            below = boxed.union(*map(descendants, boxed)) & mine
+            found = len(below), len(mine - below)
             last, same = found, same + 1 if found == last else 0
         return last
 
+    def _boxes(self) -> set[int]:
+        return {*self.grader._pool.pids(), *self.grader._testers.pids()}
+
     def _reap(self) -> None:
         """Reaps dead processes that became ours when a killed box left them; the box itself is its pool's to reap."""
-        boxes = {*self.grader._pool.pids(), *self.grader._testers.pids()}
-        for pid in descendants() - self._before - boxes:
+        for pid in descendants() - self._before - self._boxes():
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
@@ -117,8 +124,8 @@ def _agrees(grade: Grade, attack: Attack) -> bool:
     )
 
 
-def descendants() -> set[int]:
-    """All processes below this one, zombies too."""
+def descendants(ancestor: int | None = None) -> set[int]:
+    """All processes below this one, or another; zombies too."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -129,7 +136,7 @@ def descendants() -> set[int]:
                 continue
             children.setdefault(parent, []).append(int(name))
     found: set[int] = set()
-    waiting = [os.getpid()]
+    waiting = [ancestor or os.getpid()]
     while waiting:
         below = children.get(waiting.pop(), [])
         found.update(below)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from openklear.cli import main
+from openklear.data import cluster
 from openklear.data.cluster import knock, looked_up, use_ray
 from openklear.errors import DataError
 
@@ -21,7 +23,7 @@ def silent() -> str:
 
 
 @pytest.fixture
-def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where `ray start` would note its cluster's address."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
@@ -50,6 +52,7 @@ def test_it_is_looked_up_as_ray_does(note: Path, monkeypatch: pytest.MonkeyPatch
         *[(given, "10.0.0.1:6379", None) for given in (None, "auto", "local", "10.0.0.3:6379")],
         *[(given, "10.0.0.1:6379", "10.0.0.2:6379") for given in (None, "auto", "local", "10.0.0.3:6379")],
         *[(given, "10.0.0.1:6379", "local") for given in (None, "auto", "local", "10.0.0.3:6379")],
+        *[(given, "10.0.0.1:6379", "auto") for given in (None, "auto", "local", "10.0.0.3:6379")],
     )
     for given, noted, variable in cases:
         note.write_text(noted or "")
@@ -88,6 +91,23 @@ def test_a_port_that_cannot_be() -> None:
 def test_one_that_answers(form: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         knock(form.format(f"127.0.0.1:{server.getsockname()[1]}"), "data.engine.address")
+
+
+def test_where_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "find_spec", {}.get)
+    with pytest.raises(DataError, match=r"run pip install 'openklear\[cluster\]' here and on every node"):
+        use_ray("local")
+
+
+def test_no_cluster_to_be_found(note: Path) -> None:
+    """In a process of its own: Daft takes a runner once."""
+    services = pytest.importorskip("ray._private.services", reason="the extra `cluster` is not installed")
+    if services.find_gcs_addresses():
+        pytest.skip("a Ray cluster runs on this machine, and would be found")
+    asked = "from openklear.data.cluster import use_ray; use_ray('auto')"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=60, check=False)
+    assert "DataError: data.engine.address: Could not find any running Ray instance" in done.stderr
+    assert "ray start --head" in done.stderr
 
 
 def test_the_command_ends_with_it(

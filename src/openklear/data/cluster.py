@@ -48,14 +48,14 @@ def looked_up(address: str | None) -> tuple[str | None, str]:
     """
     if address not in (None, "auto"):
         return (None if address == "local" else address), KEY
-    if variable := os.environ.get("RAY_ADDRESS"):
-        return (None if variable in ("auto", "local") else variable), "the environment variable RAY_ADDRESS"
+    if (variable := os.environ.get("RAY_ADDRESS", "auto") or "auto") != "auto":
+        return (None if variable == "local" else variable), "the environment variable RAY_ADDRESS"
     note = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
     return (note.read_text().strip() or None if note.is_file() else None), f"{note}, which `ray stop` removes"
 
 
 def knock(where: str, named_by: str) -> None:
-    """Raises DataError where `where` is no `host:port` or nothing listens there."""
+    """Raises DataError where `where` is no `host:port` or nothing listens there. What listens is Ray's to find out."""
     parts = _ADDRESS.fullmatch(where)
     if parts is None:
         raise DataError(f'{named_by}: {where!r} is no address; write "host:port", "auto" or "local"')
