@@ -28,7 +28,7 @@ from pathlib import Path
 from openklear.types import Outcome, Test
 from openklear.verifiers.checkers import checker
 from openklear.verifiers.code import CodeGrader
-from openklear.verifiers.isolation import bubblewrap
+from openklear.verifiers.walls import bubblewrap
 
 Program = tuple[str, tuple[Test, ...]]
 WORDS = checker("tokens")  # two recorded outputs break lines differently from their references

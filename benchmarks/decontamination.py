@@ -56,10 +56,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from million_prompts import generate
-from openklear.data.contamination import Item, Match, NgramRule, WeightedRule
-from openklear.data.contamination.index import FEW
-from openklear.data.contamination.planted import CHANGES, plant
-from openklear.data.contamination.words import cut
+from openklear.curation.contamination import Item, Match, NgramRule, WeightedRule
+from openklear.curation.contamination.index import FEW
+from openklear.curation.contamination.planted import CHANGES, plant
+from openklear.curation.contamination.words import cut
 
 JUDGEMENTS = Path(__file__).with_name("contamination_judgements.jsonl")
 BENCHMARKS = {

@@ -51,8 +51,8 @@ from daft import DataType, Series, col
 from numpy.typing import NDArray
 
 from million_prompts import PART, generate
-from openklear.data.keys import first_copies, text_keys
-from openklear.data.near import near_duplicates, signed
+from openklear.curation.near import near_duplicates, signed
+from openklear.curation.text.hashes import first_copies, text_keys
 from openklear.data.rows import normalise
 
 THRESHOLD = 0.8

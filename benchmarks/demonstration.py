@@ -18,10 +18,10 @@ import numpy as np
 from openklear import judging
 from openklear.data.store import prepared, read_problems
 from openklear.evaluation.statistics import Estimate, Table, correctness, paired_difference
-from openklear.pipeline import run_pipeline
 from openklear.recipe.load import load_recipe
 from openklear.rollout.records import read_rollouts
-from openklear.training import rl
+from openklear.run.pipeline import run_pipeline
+from openklear.stages import rl
 from openklear.types import Attempt, Verdict
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.toml"

@@ -36,8 +36,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from million_prompts import generate
-from openklear.data.embedding import TfidfProjection
-from openklear.data.kcenter import GRID, coverage, k_center_greedy
+from openklear.curation.selection.embedding import TfidfProjection
+from openklear.curation.selection.kcenter import GRID, coverage, k_center_greedy
 
 WIDTH = 128
 CLUSTERS = 2000

@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from openklear import progress
-from openklear.collect import Collector, Sampling, encode_problems
 from openklear.data.store import prepared, read_problems
 from openklear.models.loading import load_model
-from openklear.numerics import set_up
-from openklear.pipeline import run_pipeline
+from openklear.models.numerics import set_up
 from openklear.recipe.load import load_recipe
+from openklear.rollout.collect import Collector, Sampling, encode_problems
 from openklear.rollout.local import LocalEngine
-from openklear.stages import select, stages
+from openklear.run.pipeline import run_pipeline
+from openklear.run.plan import select, stages
 from openklear.training.schedule import problem_batch
 from openklear.training.validation import for_domains
 from openklear.verifiers.judge import Limits, LocalJudge

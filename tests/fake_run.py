@@ -15,11 +15,12 @@ import sys
 import time
 from pathlib import Path
 
-from openklear import manifest, progress
-from openklear.pipeline import plan, run_pipeline
+from openklear import progress
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Recipe, Sft, TinyModel, World
-from openklear.stages import Stage
+from openklear.run import manifest
+from openklear.run.pipeline import plan, run_pipeline
+from openklear.run.plan import Stage
 
 MODULES = {
     "prepare": """

@@ -17,40 +17,33 @@ HOUSE = ROOT / "src" / "openklear"
 # The longest matching name decides, so a module can stand on another layer than its room.
 LAYERS = (
     ("errors", "types"),
-    ("rundir", "progress", "fingerprint", "failures", "numerics"),
+    ("progress", "durable"),
     ("objectives", "verifiers", "evaluation.statistics"),
     ("integrations",),
-    ("data",),
+    ("data", "demo"),
+    ("curation.text", "curation.rules", "curation.near", "curation.contamination", "curation.profile"),
     ("recipe",),
-    ("stage", "lengths", "judging"),
+    ("judging",),
     ("models",),
     ("conformance",),
-    ("rollout", "rewards", "grading"),
-    ("collect",),
-    ("training", "distill"),
-    ("data.workspace", "data.reading", "data.duplicates", "data.chosen", "data.graded", "data.steps"),
-    (
-        "data.prepare",
-        "data.prepare_embedded",
-        "data.world_stage",
-        "models.base",
-        "training.sft",
-        "training.rl",
-        "evaluation.stage",
-        "reporting",
-    ),
-    ("stages", "manifest"),
-    ("fork", "summary"),
-    ("pipeline",),
-    ("cli_objectives",),
-    ("cli_grade", "cli_doctor", "cli_distill", "cli_export"),
+    ("rewards",),
+    ("rollout", "grading"),
+    ("training", "distill", "curation"),
+    ("run.context",),
+    ("cluster",),
+    ("reporting",),
+    ("stages",),
+    ("run",),
     ("cli",),
     ("__main__",),
 )
 TORCH_ALONE = ("objectives", "integrations")
 """They install without dependencies into an environment with other pins: nothing from outside but torch and the peers."""
 PEERS = {"integrations.trl": {"trl", "transformers", "accelerate"}, "integrations.verl": {"verl", "omegaconf"}}
-LIGHT = "cli recipe.load recipe.show pipeline stages fork summary manifest rundir progress fingerprint stage lengths"
+LIGHT = (
+    "cli.main recipe.load recipe.show recipe.lengths run.pipeline run.plan run.fork run.summary run.manifest "
+    "run.fingerprint run.context durable.files progress"
+)
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 
@@ -61,7 +54,13 @@ LONGER_FUNCTIONS: dict[str, int] = {}
 # Modules that code reaches by a name in a string, where the fingerprint of a stage cannot see it: pipeline starts
 # stages (each has its own closure), pool starts verifiers.workers (counted whole), box imports the standard library,
 # custom the user's own functions (whose files are inputs of the stages that use them).
-IMPORT_BY_NAME = {"pipeline", "verifiers.pool", "verifiers.workers.box", "verifiers.custom", "verifiers.workers.custom"}
+IMPORT_BY_NAME = {
+    "run.pipeline",
+    "verifiers.pool",
+    "verifiers.workers.zygote",
+    "verifiers.custom",
+    "verifiers.workers.custom",
+}
 
 MODULES = {
     ".".join(part for part in path.relative_to(HOUSE).with_suffix("").parts if part != "__init__"): path
@@ -163,7 +162,7 @@ def test_modules_do_not_import_each_other_in_circles():
     [
         (LIGHT, "torch transformers pyarrow scipy sympy altair jinja2 tokenizers"),
         (
-            "cli cli_objectives cli_grade cli_doctor cli_distill cli_export errors failures",
+            "cli.main cli.objectives cli.grade cli.doctor cli.distill cli.export cli.exits errors",
             "torch transformers pyarrow pydantic numpy jinja2",
         ),
     ],

@@ -59,7 +59,7 @@ def test_paths_of_the_repository_exist(page):
 
 @each_page
 def test_names_of_the_package_exist(page):
-    """`objectives.policy.gppo` or `openklear.rundir`: a module of the house and what it defines."""
+    """`objectives.policy.gppo` or `openklear.durable.files`: a module of the house and what it defines."""
     house = ROOT / "src" / "openklear"
     rooms = {p.stem for p in house.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     sections = recipe_sections()
@@ -124,7 +124,7 @@ def test_commands_and_their_options_exist(page):
     import click
     from typer.main import get_command
 
-    from openklear.cli import app
+    from openklear.cli.main import app
 
     for line in commands(page):
         found = re.match(r"(?:\.venv/bin/)?openklear((?: [a-z-]+)+)", line)

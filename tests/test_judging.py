@@ -17,10 +17,10 @@ from openklear.errors import VerifierError
 from openklear.judging import open_judge
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Verifiers
-from openklear.stages import stages
+from openklear.run.plan import stages
 from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test
-from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import Boxes
 
 MINI = Path(__file__).parent / "e2e" / "mini.toml"
 CODE = Problem("c", ({"role": "user", "content": "double"},), "code", tests=(Test("1\n", "2\n"), Test("2\n", "4\n")))

@@ -2,6 +2,6 @@
 
 import sys
 
-from openklear.cli import main
+from openklear.cli.main import main
 
 sys.exit(main())

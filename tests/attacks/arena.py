@@ -14,7 +14,7 @@ from tests.attacks.corpus import INNOCENT, MARK, SECRET, SUM_TESTS, Attack
 
 from openklear.verifiers import cgroup
 from openklear.verifiers.code import CodeGrader, Grade
-from openklear.verifiers.isolation import Level
+from openklear.verifiers.walls import Level
 from openklear.verifiers.workers import kernel
 
 SECONDS, MEMORY_MB = 0.4, 256

@@ -3,8 +3,8 @@ from tests.attacks.arena import Arena
 from tests.attacks.corpus import SECRET
 
 from openklear.errors import VerifierError
-from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import Boxes
 
 
 @pytest.fixture(scope="module")

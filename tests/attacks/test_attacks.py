@@ -10,7 +10,7 @@ from tests.attacks.arena import descendants
 from tests.attacks.corpus import ADD, CALL_TESTS, HELD, INNOCENT, PRELUDE, SECRET
 
 from openklear.verifiers import selftest
-from openklear.verifiers.isolation import LEVELS
+from openklear.verifiers.walls import LEVELS
 
 WALLED = LEVELS[1:]
 SURVEY = corpus.surveyed(path) if (path := shared_data.ROOT / "attacks" / "programs.json").exists() else []

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from openklear.conformance import __main__ as command
-from openklear.conformance import compare, ours, render
+from openklear.conformance import compare, house, render
 from openklear.conformance.compare import Peer, Report, Row
 from openklear.conformance.fixture import fixtures
 from openklear.errors import UsageError
@@ -74,9 +74,9 @@ def test_tokens_stand_in_every_cell_and_above_every_dual_clip():
 
 
 def test_ours_in_fp32_agrees_for_every_objective_and_aggregation(report):
-    mine = [row for row in report.rows if row.framework == ours.NAME]
+    mine = [row for row in report.rows if row.framework == house.NAME]
     assert {row.objective for row in mine} == set(OBJECTIVES)
-    assert {row.aggregation for row in mine if row.objective == "gppo"} == set(ours.AGGREGATIONS)
+    assert {row.aggregation for row in mine if row.objective == "gppo"} == set(house.AGGREGATIONS)
     assert report.ours_agree
     for row in mine:
         assert max(row.value, row.gradient, row.far, row.runaway) < 2e-6, row
@@ -85,13 +85,13 @@ def test_ours_in_fp32_agrees_for_every_objective_and_aggregation(report):
         assert bool(row.note) == (row.verdict != "agrees")
 
 
-TOKEN_OBJECTIVES = [name for name in OBJECTIVES if name not in ("topr", "dppo_tv", *ours.SEQUENCE)]
+TOKEN_OBJECTIVES = [name for name in OBJECTIVES if name not in ("topr", "dppo_tv", *house.SEQUENCE)]
 
 
 @pytest.mark.parametrize("objective", TOKEN_OBJECTIVES)
 def test_what_all_are_measured_by_is_the_closed_form(objective):
     numbers = compare.numbers_of(objective)
-    _, gradient = ours.published(objective, numbers, "token_mean", NEAR)
+    _, gradient = house.published(objective, numbers, "token_mean", NEAR)
     weights = WEIGHTS[objective](RATIO, POSITIVE, **numbers)
     wanted = torch.where(NEAR.mask, -NEAR.advantages[:, None] * weights / int(NEAR.mask.sum()), 0.0)
     torch.testing.assert_close(gradient, wanted, rtol=1e-12, atol=1e-14)
@@ -107,7 +107,7 @@ def test_numbers_are_the_published_ones():
 def test_the_reference_has_the_denominator_of_its_name(aggregation):
     """Of REINFORCE with A = 1, whose slope at a token is minus the token's weight."""
     flat = dataclasses.replace(NEAR, advantages=torch.ones_like(NEAR.advantages))
-    _, gradient = ours.published("reinforce", {}, aggregation, flat)
+    _, gradient = house.published("reinforce", {}, aggregation, flat)
     lengths = (8, 5, 3, 7, 1, 6)
     wanted = {
         "token_mean": [1 / 30] * 6,
@@ -123,14 +123,14 @@ def test_the_reference_has_the_denominator_of_its_name(aggregation):
 
 def test_the_released_aggregation_depends_on_the_split_and_nothing_else(report):
     found = {row.objective: row for row in report.rows if row.aggregation == "klear_released"}
-    assert set(found) == set(ours.ALL_AGGREGATIONS)
+    assert set(found) == set(house.ALL_AGGREGATIONS)
     for row in found.values():
         assert row.verdict == "depends on the split"
         assert row.split > 0.1
 
 
 def test_the_released_formula_is_gppo_until_it_overflows(report):
-    plain, dual = (row for row in report.rows if row.framework == ours.RELEASED)
+    plain, dual = (row for row in report.rows if row.framework == house.RELEASED)
     assert max(plain.value, plain.gradient) < 1e-6, "written apart from ours, so this also vouches for ours"
     assert plain.split > 0.1
     assert math.isnan(plain.far)
@@ -147,7 +147,7 @@ def test_the_released_formula_is_gppo_until_it_overflows(report):
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_a_sign_flipped_in_one_cell_is_found(cell):
     def evaluate(*asked):
-        value, gradient = ours.evaluate(*asked)
+        value, gradient = house.evaluate(*asked)
         return value, torch.where(cell, -gradient, gradient)
 
     row = row_of(framework(evaluate))
@@ -158,7 +158,7 @@ def test_a_sign_flipped_in_one_cell_is_found(cell):
 
 def test_one_token_that_is_a_thousandth_off_is_found():
     def evaluate(*asked):
-        value, gradient = ours.evaluate(*asked)
+        value, gradient = house.evaluate(*asked)
         gradient[3, 2] *= 1.001
         return value, gradient
 
@@ -167,7 +167,7 @@ def test_one_token_that_is_a_thousandth_off_is_found():
 
 def test_a_local_mean_is_found_and_told_from_a_wrong_formula():
     def evaluate(objective, numbers, _, fixture, partition):
-        return ours.evaluate(objective, numbers, "klear_released", fixture, partition)
+        return house.evaluate(objective, numbers, "klear_released", fixture, partition)
 
     row = row_of(framework(evaluate))
     assert row.verdict == "depends on the split"
@@ -181,7 +181,7 @@ def test_a_mean_over_rows_of_each_micro_batch_is_found_where_they_are_unequal():
         scale = torch.zeros(len(fixture.mask), 1)
         for rows in partition:
             scale[list(rows)] = len(fixture.mask) / (len(partition) * len(rows))
-        value, gradient = ours.evaluate(objective, numbers, aggregation, fixture, partition)
+        value, gradient = house.evaluate(objective, numbers, aggregation, fixture, partition)
         return value, gradient * scale
 
     row = row_of(framework(evaluate, aggregation="sequence_mean"))
@@ -192,7 +192,7 @@ def test_a_mean_over_rows_of_each_micro_batch_is_found_where_they_are_unequal():
 
 def test_a_loss_that_is_added_where_it_should_be_averaged_is_found():
     def evaluate(objective, numbers, aggregation, fixture, partition):
-        value, gradient = ours.evaluate(objective, numbers, aggregation, fixture, partition)
+        value, gradient = house.evaluate(objective, numbers, aggregation, fixture, partition)
         return value * len(partition), gradient * len(partition)
 
     row = row_of(framework(evaluate))
@@ -202,7 +202,7 @@ def test_a_loss_that_is_added_where_it_should_be_averaged_is_found():
 
 def test_a_wrong_value_with_the_right_gradient_is_found():
     def evaluate(*asked):
-        value, gradient = ours.evaluate(*asked)
+        value, gradient = house.evaluate(*asked)
         return value + 0.01, gradient
 
     row = row_of(framework(evaluate))
@@ -211,7 +211,7 @@ def test_a_wrong_value_with_the_right_gradient_is_found():
 
 def test_gradients_that_end_beyond_a_bound_are_found_at_far_ratios_alone():
     def evaluate(objective, numbers, aggregation, fixture, partition):
-        value, gradient = ours.evaluate(objective, numbers, aggregation, fixture, partition)
+        value, gradient = house.evaluate(objective, numbers, aggregation, fixture, partition)
         return value, torch.where((fixture.logprobs - fixture.old_logprobs).abs() > 20, 0.0, gradient)
 
     assert row_of(framework(evaluate)).verdict == "departs at far ratios; departs at runaway ratios"
@@ -220,7 +220,7 @@ def test_gradients_that_end_beyond_a_bound_are_found_at_far_ratios_alone():
 @pytest.mark.parametrize("spoiled", ["value", "gradient outside the mask"])
 def test_a_mask_that_leaks_is_found(spoiled):
     def evaluate(objective, numbers, aggregation, fixture, partition):
-        value, gradient = ours.evaluate(objective, numbers, aggregation, fixture, partition)
+        value, gradient = house.evaluate(objective, numbers, aggregation, fixture, partition)
         hidden = torch.where(fixture.mask, 0.0, fixture.logprobs) * 0.0
         return (value + float(hidden.sum()), gradient) if spoiled == "value" else (value, gradient + hidden)
 
@@ -228,12 +228,12 @@ def test_a_mask_that_leaks_is_found(spoiled):
 
 
 def test_nan_departs_everywhere():
-    row = row_of(framework(lambda *asked: (math.nan, ours.evaluate(*asked)[1] * math.nan)))
+    row = row_of(framework(lambda *asked: (math.nan, house.evaluate(*asked)[1] * math.nan)))
     assert row.verdict.startswith("departs: value, gradient; depends on the split")
 
 
 def test_a_right_framework_agrees_and_its_reasons_are_not_shown():
-    row = row_of(framework(ours.evaluate, notes={"gppo": "why"}, setting="as it is"))
+    row = row_of(framework(house.evaluate, notes={"gppo": "why"}, setting="as it is"))
     assert row.verdict == "agrees"
     assert row.note == ""
     assert row.setting == "as it is"
@@ -241,7 +241,7 @@ def test_a_right_framework_agrees_and_its_reasons_are_not_shown():
 
 def test_reasons_stand_beside_what_departs():
     def evaluate(*asked):
-        value, gradient = ours.evaluate(*asked)
+        value, gradient = house.evaluate(*asked)
         return 2 * value, gradient
 
     assert row_of(framework(evaluate, notes={"gppo": "why", "token_mean": "no"})).note == "why"
@@ -257,7 +257,7 @@ def test_a_combination_that_a_framework_does_not_have_has_no_row():
 
 
 def test_sequence_losses_are_asked_with_their_own_aggregation_only():
-    peer = Peer("p", "1", {"gspo": {}}, {"token_mean": "t", "sequence_mean": "s"}, ours.evaluate)
+    peer = Peer("p", "1", {"gspo": {}}, {"token_mean": "t", "sequence_mean": "s"}, house.evaluate)
     assert row_of(peer, "gspo").aggregation == "sequence_mean = s"
 
 
@@ -335,7 +335,7 @@ def test_the_command_prints_the_report(monkeypatch, capsys):
 
 
 def test_the_command_fails_when_ours_departs(monkeypatch):
-    departed = Row("gppo", ours.NAME, "float32", "token_mean", verdict="departs: value")
+    departed = Row("gppo", house.NAME, "float32", "token_mean", verdict="departs: value")
     assert run_command(monkeypatch, rows=[departed]) == 1
     excused = dataclasses.replace(departed, aggregation="klear_released")
     assert run_command(monkeypatch, rows=[excused]) == 0

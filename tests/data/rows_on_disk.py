@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from openklear.curation.table import Part, PartWriter, Table
 from openklear.data.rows import Row
-from openklear.data.table import Part, PartWriter, Table
 from openklear.types import AnyTest, Domain, Message, Problem
 
 

@@ -32,8 +32,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openklear.data import json_array, private_tests, streams
+from openklear.data.formats import read_rows
 from openklear.data.private_tests import read_private, read_texts
-from openklear.data.readers import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError
@@ -148,7 +148,7 @@ def test_a_line_of_200_mb_is_refused_before_it_fills_memory(tmp_path: Path, name
 
 
 def test_a_cell_over_many_lines_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openklear.data.readers.MAX_LINE", 1000)
+    monkeypatch.setattr("openklear.data.formats.MAX_LINE", 1000)
     path = put(tmp_path / "a.csv", b'prompt,answer\np,1\n"' + b"x\n" * 2000)
     assert error_of(path).startswith(":3: a cell that begins here is longer than 64 MiB")
 

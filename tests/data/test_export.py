@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openklear.data.export import FORMS, export
-from openklear.data.readers import read_rows
+from openklear.data.formats import read_rows
 from openklear.data.rows import Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError, UsageError

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shared_data import shared
 
-from openklear.data.readers import read_rows
+from openklear.data.formats import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from openklear import cli_distill, failures
+from openklear.cli import distill, exits
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (
@@ -61,7 +61,7 @@ def run(*words, code=0):
 def here(capsys, *words, code=0):
     """Run `openklear distill` in this process; its stdout and stderr."""
     words = [str(word) for word in words]
-    found = failures.tell(lambda: cli_distill.app(words, standalone_mode=False), as_json="--json" in words)
+    found = exits.tell(lambda: distill.app(words, standalone_mode=False), as_json="--json" in words)
     out, err = capsys.readouterr()
     assert found == code, out + err
     assert "Traceback" not in out + err

@@ -8,7 +8,7 @@ import pytest
 from tests.distill.rough import keys, put_problems, rows_of
 
 from openklear.data import store
-from openklear.data.readers import read_rows
+from openklear.data.formats import read_rows
 from openklear.data.shapes import parse_rows
 from openklear.distill import local
 from openklear.distill.run import distill

@@ -8,8 +8,8 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from openklear.pipeline import run_pipeline
 from openklear.recipe.load import load_recipe
+from openklear.run.pipeline import run_pipeline
 
 
 def main(recipe: Path, root: Path, lose_a_node: bool) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from openklear.pipeline import run_pipeline
 from openklear.recipe.load import load_recipe
+from openklear.run.pipeline import run_pipeline
 
 MINI = Path(__file__).parent / "mini.toml"
 

@@ -73,7 +73,7 @@ def main() -> int:
     counting = arguments[0] == "count"
     reaper = Reaper(None if counting else arguments[0])
     patch(reaper)
-    from openklear.cli import main as openklear
+    from openklear.cli.main import main as openklear
 
     sys.argv = ["openklear", *command]
     try:

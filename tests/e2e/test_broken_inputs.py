@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 from tests.easy_sources import write_easy_sources
 
-from openklear import cli, progress
+from openklear import progress
+from openklear.cli import main
 from openklear.models.loading import save_model
+from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
-from openklear.numerics import set_up
-from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import Boxes
 
 pytestmark = pytest.mark.slow
 
@@ -333,7 +334,7 @@ CASES = [
 def told(capsys, arguments: list[str]) -> tuple[int, str]:
     """Exit code and all that the command says on stderr; never a traceback, never a bug of ours."""
     capsys.readouterr()
-    code = cli.main(arguments)
+    code = main.main(arguments)
     out, err = capsys.readouterr()
     said = "\n".join(line for line in err.splitlines() if line)
     for text in (out, said):

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from openklear.data.store import prepared, read_problems
 from openklear.models.loading import load_model, weights_hash
-from openklear.pipeline import plan, run_pipeline
 from openklear.recipe.load import load_recipe
 from openklear.rollout.records import read_rollouts
+from openklear.run.pipeline import plan, run_pipeline
 from openklear.training import checkpoint
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.curation_sources import STEPS, write_recipe
 
-from openklear.rundir import read_json
+from openklear.durable.files import read_json
 
 pytestmark = pytest.mark.slow
 FILES = ("demonstrations.parquet", "problems.parquet", "dropped.parquet", "audit.parquet", "funnel.json")

@@ -12,10 +12,10 @@ import pytest
 from tests.shared_data import ROOT, shared
 
 from openklear.data.store import prepared, read_demonstrations, read_dropped, read_problems
+from openklear.durable.files import read_json
 from openklear.errors import DataError
-from openklear.pipeline import run_pipeline
 from openklear.recipe.load import load_recipe
-from openklear.rundir import read_json
+from openklear.run.pipeline import run_pipeline
 from openklear.types import FormatFault
 from openklear.verifiers.format import split_reasoning
 

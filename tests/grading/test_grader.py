@@ -16,7 +16,7 @@ from openklear.errors import DataError, UsageError, VerifierError
 from openklear.grading import Grader, Settings, grade_rows
 from openklear.grading import grader as module
 from openklear.types import Outcome
-from openklear.verifiers import isolation
+from openklear.verifiers import walls
 
 TWO = Settings(workers=2, code_seconds=1.0)
 
@@ -129,7 +129,7 @@ def test_settings_that_cannot_be(wrong):
 
 def test_errors_of_the_judge_reach_the_reader(monkeypatch):
     """Programs cannot run here at all: no rows come back, nothing hangs."""
-    monkeypatch.setattr(isolation, "_command", lambda *_: ["false"])
+    monkeypatch.setattr(walls, "_command", lambda *_: ["false"])
     rows = [{"program": f"print({n})", "tests": [{"stdin": "", "stdout": ""}]} for n in range(500)]
     with pytest.raises(VerifierError):
         list(grade_rows(rows, "code", TWO))

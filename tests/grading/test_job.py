@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from openklear.durable.files import lock
 from openklear.errors import DataError, RunLocked, StageChanged, UsageError
 from openklear.grading import Settings, job
 from openklear.grading.job import Job, grade_file, short_reason
-from openklear.rundir import lock
 
 SETTINGS = Settings(workers=2, math_seconds=2.0, code_seconds=1.0)
 

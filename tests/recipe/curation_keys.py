@@ -12,15 +12,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openklear.data import cluster
+from openklear.cluster import join
 from openklear.data.store import prepared
+from openklear.durable.files import read_json
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
 from openklear.recipe.load import load_recipe
-from openklear.reporting import card_stage
-from openklear.rundir import read_json
-from openklear.stage import StageContext
-from openklear.stages import stages
+from openklear.run.context import StageContext
+from openklear.run.plan import stages
+from openklear.stages import card
 
 RECIPE = """
 [data]
@@ -155,7 +155,7 @@ def licence(tmp_path: Path) -> None:
     for name, change in (("one", ()), ("other", ('data.source.good.licence="MIT-like"',))):
         stage = made(tmp_path, name, change)
         recipe = load_recipe(tmp_path / "sources" / "recipe.toml", change)
-        card_stage.run(StageContext(recipe, tmp_path / name, "card", tmp_path / name, {"prepare": stage}))
+        card.run(StageContext(recipe, tmp_path / name, "card", tmp_path / name, {"prepare": stage}))
         cards.append((tmp_path / name / "data-card.md").read_text())
     assert "MIT-like" not in cards[0]
     assert "MIT-like" in cards[1]
@@ -180,7 +180,7 @@ def engines(tmp_path: Path, monkeypatch: Any) -> None:
         asked.append(address)
         raise InterruptedError
 
-    monkeypatch.setattr(cluster, "use_ray", use_ray)
+    monkeypatch.setattr(join, "use_ray", use_ray)
     made(tmp_path, "local", ())
     assert asked == []
     for number, more in enumerate(((), ('data.engine.address="there:1"',))):

@@ -22,23 +22,23 @@ from tests.recipe import curation_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
+from openklear.durable.files import read_jsonl
 from openklear.errors import ModelError, VerifierError
 from openklear.judging import open_judge
 from openklear.models.loading import save_model
+from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
-from openklear.numerics import set_up
-from openklear.pipeline import run_pipeline
 from openklear.recipe.keys import leaves
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Phase, Recipe, Verifiers
-from openklear.rundir import read_jsonl
-from openklear.stage import StageContext
-from openklear.stages import stages
-from openklear.training import rl as rl_stage
+from openklear.run.context import StageContext
+from openklear.run.pipeline import run_pipeline
+from openklear.run.plan import stages
+from openklear.stages import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
 from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test, Verdict
-from openklear.verifiers.isolation import Boxes
 from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import Boxes
 
 pytestmark = pytest.mark.slow
 

@@ -456,8 +456,8 @@ def test_texts() -> None:
 
 def test_a_real_run(tmp_path: Path) -> None:
     from openklear.data.store import prepared
-    from openklear.pipeline import run_pipeline
     from openklear.recipe.load import load_recipe
+    from openklear.run.pipeline import run_pipeline
 
     root = tmp_path / "run"
     run_pipeline(load_recipe(Path(__file__).parents[1] / "e2e" / "mini.toml"), root, through="prepare")

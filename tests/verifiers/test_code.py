@@ -10,10 +10,10 @@ import pytest
 
 from openklear.errors import VerifierError
 from openklear.types import AssertTest, CallTest, Outcome, Test
-from openklear.verifiers import isolation
+from openklear.verifiers import walls
 from openklear.verifiers.code import CodeGrader, Grade
-from openklear.verifiers.isolation import LEVELS, demand
 from openklear.verifiers.pool import Worker, WorkerLost
+from openklear.verifiers.walls import LEVELS, demand
 
 SECONDS = 0.3
 SUM = "a, b = map(int, input().split())\nprint(a + b)"
@@ -168,8 +168,8 @@ def test_what_a_program_sees(walled):
         "    try: print(os.listdir('/' + name))\n    except OSError: pass"
     )
     first, *rest = _output_of(walled, program).splitlines()
-    assert first == f"{sorted(isolation.ENVIRONMENT)} [] [] /tmp"
-    bound = {"ld.so.cache", *Path(sys.base_prefix).resolve().parts, *Path(isolation.__file__).parts}
+    assert first == f"{sorted(walls.ENVIRONMENT)} [] [] /tmp"
+    bound = {"ld.so.cache", *Path(sys.base_prefix).resolve().parts, *Path(walls.__file__).parts}
     assert {name for line in rest for name in ast.literal_eval(line)} <= bound
 
 

@@ -10,8 +10,8 @@ from tests.shared_data import shared
 
 from openklear.types import AssertTest, CallTest, Outcome, Test
 from openklear.verifiers.code import CodeGrader
-from openklear.verifiers.isolation import LEVELS
 from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import LEVELS
 
 SECONDS = 0.3
 

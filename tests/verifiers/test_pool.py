@@ -100,7 +100,7 @@ def test_close_ends_busy_workers_and_their_callers(pool):
 
 def test_a_worker_that_cannot_start_says_why():
     plan = {"command": ["/nowhere/box"], "paths": [], "cgroup": None}
-    worker = Worker(worker_command("launch", json.dumps(plan)), {}, "/")
+    worker = Worker(worker_command("warden", json.dumps(plan)), {}, "/")
     assert worker.hello["level"] == "none"
     assert "No such file" in worker.hello["error"]
     worker.close()

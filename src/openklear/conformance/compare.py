@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openklear.conformance import ours
+from openklear.conformance import house
 from openklear.conformance.fixture import Fixture, Partition, fixtures
 from openklear.errors import UsageError
 from openklear.objectives.policy import OBJECTIVES
@@ -89,7 +89,7 @@ class Report:
     @property
     def ours_agree(self) -> bool:
         """Our losses in fp32 give the published formula; the released aggregation is ours by name only."""
-        mine = [row for row in self.rows if row.framework == ours.NAME and row.aggregation != "klear_released"]
+        mine = [row for row in self.rows if row.framework == house.NAME and row.aggregation != "klear_released"]
         return all(row.verdict == AGREES for row in mine)
 
 
@@ -114,7 +114,9 @@ def run(
     unknown = [name for name in asked if name not in OBJECTIVES]
     if unknown:
         raise UsageError(f"no objective is called {', '.join(unknown)}; there are {', '.join(OBJECTIVES)}")
-    mine = Peer(ours.NAME, ours.version(), ours.LOSSES, ours.AGGREGATIONS, ours.evaluate, ours.NOTES, _name(dtype))
+    mine = Peer(
+        house.NAME, house.version(), house.LOSSES, house.AGGREGATIONS, house.evaluate, house.NOTES, _name(dtype)
+    )
     everyone = [mine, *ours_as_released(), *peers]
     found = (_row(peer, o, a, dtype) for o in asked for peer in everyone for a in _aggregations(peer, o))
     rows = [row for row in found if row is not None]
@@ -127,12 +129,12 @@ def ours_as_released() -> list[Peer]:
     """The formula of the code that was released with the report, without and with the dual clip it leaves on."""
     return [
         Peer(
-            ours.RELEASED,
+            house.RELEASED,
             "as printed",
             {"gppo": {} if c is None else {"dual clip": c}},
             {"token_mean": "micro-batch"},
-            lambda o, n, a, f, p, c=c: ours.released(n, f, p, dual_clip=c),  # type: ignore[misc]
-            ours.RELEASED_NOTES
+            lambda o, n, a, f, p, c=c: house.released(n, f, p, dual_clip=c),  # type: ignore[misc]
+            house.RELEASED_NOTES
             if c is None
             else {"gppo": f"no gradient for A < 0 above {c:g}, the setting it ships with"},
         )
@@ -148,7 +150,7 @@ def _aggregations(peer: Peer, objective: str) -> list[str]:
     """Of those a peer has: all, or the one that a sequence loss is defined with."""
     if objective not in peer.losses:
         return []
-    return [a for a in peer.aggregations if objective not in ours.SEQUENCE or a == "sequence_mean"]
+    return [a for a in peer.aggregations if objective not in house.SEQUENCE or a == "sequence_mean"]
 
 
 def _row(peer: Peer, objective: str, aggregation: str, dtype: torch.dtype) -> Row | None:
@@ -174,10 +176,10 @@ def _differences(peer: Peer, objective: str, aggregation: str, dtype: torch.dtyp
         return value, gradient.double()
 
     def from_published(name: str) -> float:
-        return _largest(_apart(asked(name, near.whole), ours.published(objective, numbers, aggregation, cases[name])))
+        return _largest(_apart(asked(name, near.whole), house.published(objective, numbers, aggregation, cases[name])))
 
     whole = asked("near", near.whole)
-    at_once = _apart(whole, ours.published(objective, numbers, aggregation, near))
+    at_once = _apart(whole, house.published(objective, numbers, aggregation, near))
     changes: dict[bool, list[float]] = {True: [], False: []}
     for partition in near.partitions.values():
         equal = len({len(rows) for rows in partition}) == 1

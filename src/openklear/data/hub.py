@@ -10,7 +10,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from openklear.data.readers import KINDS
+from openklear.data.formats import KINDS
 from openklear.errors import DataError
 
 PREFIX = "hub:"

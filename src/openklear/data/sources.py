@@ -18,7 +18,7 @@ from glob import glob
 from pathlib import Path
 
 from openklear.data import hub
-from openklear.data.readers import KINDS, kind_of, nearest_name
+from openklear.data.formats import KINDS, kind_of, nearest_name
 from openklear.errors import DataError
 
 

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from openklear import progress
 from openklear.distill.ledger import Ledger, Task
-from openklear.distill.lines import Lines
 from openklear.distill.problems import Key
+from openklear.durable.lines import Lines
 from openklear.grading.grader import Settings as Grading
 from openklear.types import DOMAINS, Attempt, Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.judge import GRADER_VERSION, LocalJudge

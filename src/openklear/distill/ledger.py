@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from openklear.distill.answers import Answer
-from openklear.distill.lines import Lines
 from openklear.distill.pace import estimated_tokens
 from openklear.distill.problems import Key, key_of
+from openklear.durable.lines import Lines
 from openklear.rollout.seeds import rollout_key
 from openklear.types import Problem
 

@@ -16,7 +16,7 @@ from openklear.distill.grade import Graders
 from openklear.distill.ledger import Ledger
 from openklear.distill.problems import Key
 from openklear.distill.settings import Settings
-from openklear.rundir import fsync_directory
+from openklear.durable.files import fsync_directory
 from openklear.types import Problem
 
 RESPONSE_SCHEMA = pa.schema(

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from openklear import progress
 from openklear.data import store
-from openklear.data.readers import read_rows
+from openklear.data.formats import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import parse_rows
 from openklear.data.sources import resolve

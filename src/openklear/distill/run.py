@@ -16,7 +16,7 @@ from openklear.distill.output import Tally, write
 from openklear.distill.problems import read_problems
 from openklear.distill.remote import sample_remotely
 from openklear.distill.settings import Settings, require_same
-from openklear.rundir import disk_errors, lock, remove, write_json
+from openklear.durable.files import disk_errors, lock, remove, write_json
 from openklear.types import Problem
 
 SETTINGS, RESPONSES, VERDICTS = "distill.json", "responses.jsonl", "verdicts.jsonl"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from openklear.durable.files import read_json, write_json
 from openklear.errors import StageChanged, UsageError
 from openklear.grading.grader import Settings as Grading
-from openklear.rundir import read_json, write_json
 from openklear.types import Domain
 
 OWN_FIELDS = ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream")

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Literal, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openklear.data.readers import json_lines, parse_line
+from openklear.data.formats import json_lines, parse_line
 from openklear.errors import DataError, UsageError
 from openklear.grading.rows import INPUT_FIELDS, VERDICT_FIELDS, dumps, graded
 

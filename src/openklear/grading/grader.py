@@ -13,8 +13,8 @@ from openklear.errors import DataError, UsageError
 from openklear.grading.rows import graded, malformed, to_attempt, verdict_fields
 from openklear.types import Attempt, Domain, Verdict
 from openklear.verifiers.custom import function
-from openklear.verifiers.isolation import LEVELS, Isolation
 from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.walls import LEVELS, Isolation
 
 BATCH_ROWS: dict[Domain, int] = {"math": 1024, "code": 64}
 BATCH_CHARACTERS = 8 * 2**20
@@ -37,7 +37,7 @@ class Settings:
     code_seconds: float = _DEFAULT.code_seconds
     memory_mb: int = _DEFAULT.code_memory_mb
     isolation: str = _DEFAULT.minimum_isolation
-    """The weakest isolation that programs may run under (`openklear.verifiers.isolation`)."""
+    """The weakest isolation that programs may run under (`openklear.verifiers.walls`)."""
     sandbox_url: str | None = None
     """A SandboxFusion server that runs the programs instead of boxes on this machine."""
     checkers: tuple[str, ...] = ()

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from openklear import progress
+from openklear.durable.files import disk_errors, fsync_directory, lock, read_json, remove, write_json
 from openklear.errors import DataError, StageChanged, UsageError
 from openklear.grading.files import file_kind, read, write
 from openklear.grading.grader import Graded, Grader, Settings, Work, graded_batches, prepare
 from openklear.grading.rows import dumps, malformed, to_attempt, verdict_fields
-from openklear.rundir import disk_errors, fsync_directory, lock, read_json, remove, write_json
 from openklear.types import Domain
 from openklear.verifiers.custom import function
 from openklear.verifiers.judge import GRADER_VERSION

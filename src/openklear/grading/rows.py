@@ -4,9 +4,9 @@
     code   {"id", "program" | "completion", "tests"}    and, if wanted, "checker", "prompt_tail", "problem" | "prompt"
 
 `tests` is a list of {"stdin", "stdout"}, of {"call", "args", "expected"} or of assert strings, or the JSON text of such
-a list (`openklear.data.tests`). A program is graded as it stands; from a completion it is extracted. Other fields are
-left alone. A row comes back as it was, with `verdict`, `reason`, `passed`, `total` and `seconds` at its end, instead of
-any it had before.
+a list (`openklear.data.test_cases`). A program is graded as it stands; from a completion it is extracted. Other fields
+are left alone. A row comes back as it was, with `verdict`, `reason`, `passed`, `total` and `seconds` at its end,
+instead of any it had before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from openklear.data.tests import parse_tests
+from openklear.data.test_cases import parse_tests
 from openklear.errors import DataError, UsageError
 from openklear.types import AnyTest, Attempt, Domain, Message, Outcome, Problem, Verdict
 from openklear.verifiers.checkers import checker

@@ -28,7 +28,7 @@ UNUSED = ("pooler.",)
 
 @dataclass(frozen=True)
 class SentenceEmbedding:
-    """An `openklear.data.embedding.Embedding`, made by `transformers_embedding`.
+    """An `openklear.curation.selection.embedding.Embedding`, made by `transformers_embedding`.
 
     It pickles to its name: every process loads the model when it first needs it.
     """

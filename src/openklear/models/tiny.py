@@ -15,7 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders
 from tokenizers.models import BPE
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
-from openklear.data.world import WORDS
+from openklear.demo.world import WORDS
 from openklear.errors import ModelError
 from openklear.models.loading import LoadedModel
 

@@ -19,7 +19,7 @@ from transformers.cache_utils import DynamicCache
 
 from openklear.errors import EngineError, ModelError
 from openklear.rollout.cache import SlotCache, prompt_rows
-from openklear.rollout.engine import OnCompletion, Progress
+from openklear.rollout.protocol import OnCompletion, Progress
 from openklear.rollout.sampling import draw, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 from openklear.rollout.slots import Slots, distinct_prompts

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from openklear.durable.files import read_json, require_space, whole_directory, write_json
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.recipe.schema import Checkpoints
-from openklear.rundir import read_json, require_space, whole_directory, write_json
 from openklear.training.optimizer import Optimizer
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openklear.collect import Collector, EncodedProblem, Sampling
 from openklear.evaluation.statistics import avg_at_k, correctness
 from openklear.recipe.reward import Ours
 from openklear.recipe.schema import Evaluation
+from openklear.rollout.collect import Collector, EncodedProblem, Sampling
 from openklear.types import DOMAINS, Domain, Problem
 
 

@@ -19,10 +19,10 @@ from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test
 from openklear.verifiers import checkers
 from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
 from openklear.verifiers.checkers import Checker
-from openklear.verifiers.isolation import Boxes, Isolation, Level, describe
 from openklear.verifiers.pool import Pool, WorkerLost
-from openklear.verifiers.workers import child
-from openklear.verifiers.workers.watch import MAX_STARVED
+from openklear.verifiers.walls import Boxes, Isolation, Level, describe
+from openklear.verifiers.workers import test_process
+from openklear.verifiers.workers.watcher import MAX_STARVED
 
 _OVERHEAD_SECONDS = 10.0
 """Added to the sum of the tests' wall limits before a silent worker counts as lost."""
@@ -192,7 +192,7 @@ class CodeGrader:
         if code < 0:
             return f"killed by {_signal_name(-code)}"
         error = _stable(result["error"])
-        if code == child.COMPILE_ERROR:
+        if code == test_process.COMPILE_ERROR:
             return error or "does not compile"
         if code != 0:
             return error or f"exit status {code}"

@@ -20,10 +20,10 @@ from openklear.errors import VerifierError
 from openklear.types import DOMAINS, AnyTest, Attempt, Outcome, Verdict
 from openklear.verifiers.code import CodeGrader, Grade
 from openklear.verifiers.custom import CustomGrader
-from openklear.verifiers.isolation import Isolation
 from openklear.verifiers.journal import Journal
 from openklear.verifiers.mathematics.grader import MathGrader
-from openklear.verifiers.questions import GRADER_VERSION, Limits, Question, Questions, Work
+from openklear.verifiers.tasks import GRADER_VERSION, Limits, Question, Questions, Work
+from openklear.verifiers.walls import Isolation
 
 __all__ = ["GRADER_VERSION", "Batch", "Limits", "LocalJudge"]
 

@@ -21,8 +21,8 @@ from openklear.errors import VerifierError
 from openklear.types import Outcome, Test
 from openklear.verifiers import cgroup
 from openklear.verifiers.code import CodeGrader
-from openklear.verifiers.isolation import LEVELS, Boxes, Level
 from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import LEVELS, Boxes, Level
 
 _WALLED: tuple[Level, ...] = ("namespaces", "bubblewrap")
 _SECONDS, _MEMORY_MB = 1.0, 256

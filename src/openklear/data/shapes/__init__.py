@@ -22,7 +22,7 @@ and with it what answers are held against (benchmarks that are only kept out of 
 
     an answer       answer | gtruth_answer | ground_truth | reward_model.ground_truth: text or a number, or a structure,
                     which becomes JSON text with sorted keys (knights and knaves)
-    tests           tests (openklear.data.tests; with reference_solution also code that defines check) | test_cases
+    tests           tests (openklear.data.test_cases; with reference_solution also code that defines check) | test_cases
                     (AceCoder) | input_output {inputs, outputs, fn_name} (APPS, TACO) | inputs and outputs |
                     public_test_cases and private_test_cases (LiveCodeBench) | test_list (MBPP) | test (HumanEval,
                     SandboxFusion) | ground_truth, where it holds tests (verl, open-instruct)
@@ -61,8 +61,8 @@ from openklear.data.shapes.columns import (
 )
 from openklear.data.shapes.references import answer_of, solution_of, tests_of
 from openklear.data.shapes.replies import Reply
-from openklear.data.tests import texts as test_texts
-from openklear.data.tests import wrong
+from openklear.data.test_cases import texts as test_texts
+from openklear.data.test_cases import wrong
 from openklear.errors import DataError, UsageError
 from openklear.types import DOMAINS, Domain, Problem
 from openklear.verifiers.checkers import checker

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from openklear.data.tests import from_json, wrong
+from openklear.data.test_cases import from_json, wrong
 from openklear.errors import DataError
 from openklear.types import Message
 

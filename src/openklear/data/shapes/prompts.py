@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openklear.data.shapes.columns import PROMPTS, Columns, Turns, turns
-from openklear.data.tests import wrong
+from openklear.data.test_cases import wrong
 from openklear.types import Message
 
 

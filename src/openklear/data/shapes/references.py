@@ -9,7 +9,7 @@ from typing import Any
 from openklear.data.private_tests import read_private
 from openklear.data.shapes.columns import ANSWERS, SOLUTIONS, Columns, scalar, table
 from openklear.data.shapes.replies import inferences
-from openklear.data.tests import check_tests, from_json, in_out_tests, parse_tests, to_json, wrong
+from openklear.data.test_cases import check_tests, from_json, in_out_tests, parse_tests, to_json, wrong
 from openklear.types import AnyTest, AssertTest, Domain
 
 Tests = tuple[AnyTest, ...]

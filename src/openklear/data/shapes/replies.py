@@ -17,7 +17,7 @@ from openklear.data.shapes.columns import (
     turns,
     with_thought,
 )
-from openklear.data.tests import from_json, wrong
+from openklear.data.test_cases import from_json, wrong
 
 WRITERS = ("deepseek", "gemini")
 """Whose attempts s1K holds."""

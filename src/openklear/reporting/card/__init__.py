@@ -15,10 +15,10 @@ import jinja2
 from markupsafe import Markup
 
 from openklear.data.store import PreparedPaths
+from openklear.durable.files import write_atomic
 from openklear.reporting.card.contents import contents
 from openklear.reporting.card.markdown import markdown
 from openklear.reporting.card.page import Card
-from openklear.rundir import write_atomic
 
 MARKDOWN, HTML = "data-card.md", "data-card.html"
 

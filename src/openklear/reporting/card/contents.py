@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from openklear import __version__
-from openklear.data.statistics import COLUMNS, SourceStatistics, by_source
+from openklear.curation.profile import COLUMNS, SourceStatistics, by_source
 from openklear.data.store import PreparedPaths
+from openklear.durable.files import read_json
 from openklear.errors import DataError
 from openklear.reporting.card import figures
 from openklear.reporting.card.page import Card, Figure, Headline, Section, Table
 from openklear.reporting.card.rows import TEXTS_AT_ONCE, batches
 from openklear.reporting.card.samples import audited, dropped, kept
 from openklear.reporting.card.texts import NOT_STATED, NOTHING, number, plain, share, short, tally, visible
-from openklear.rundir import read_json
 
 DATASETS = {
     "demonstrations": "Demonstrations",

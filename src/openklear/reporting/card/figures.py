@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from openklear.data.statistics import LENGTH_EDGES, Lengths
+from openklear.curation.profile import LENGTH_EDGES, Lengths
 from openklear.reporting.card.page import Figure
 from openklear.reporting.card.texts import NOT_STATED, short, sorted_values
 from openklear.reporting.charts import DOMAIN_COLOURS, INK, MUTED, svg

@@ -2,8 +2,8 @@
 
 wire            messages over a pipe (also used by the pool outside)
 equivalence     the mathematics worker: math-verify behind an alarm
-box             the program worker: forks a process for each test and watches it
-child           what that process does before and after the program's own code
+zygote          the program worker: forks a process for each test and watches it
+test_process    what that process does before and after the program's own code
 session         what it runs where the program is called: a list of calls, or one end of a talk with a test's code
 talk            the two ends of such a talk; testing is the test's
 values          plain values as JSON: all that crosses

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import child, kernel, session, watch, wire
+from . import kernel, session, test_process, watcher, wire
 
 DONE, END_OF_INPUT = 0, 3
 """How a session ended, for the box: the next one may come; nobody will ask again."""
@@ -27,17 +27,17 @@ SCRATCH_MEBIBYTES = 64
 VALUE_CAP = 8 * 2**20
 """Bytes that a call may answer with, and that one frame of a talk may hold."""
 
-Run = Callable[[str, Any, child.Bounds], dict[str, Any]]
+Run = Callable[[str, Any, test_process.Bounds], dict[str, Any]]
 
 
 class Runner:
     """Serves one session over the box's descriptors."""
 
-    def __init__(self, incoming: int, outgoing: int, walls: child.Walls, scratch: Scratch):
+    def __init__(self, incoming: int, outgoing: int, walls: test_process.Walls, scratch: Scratch):
         self.incoming, self.outgoing, self.walls, self.scratch = incoming, outgoing, walls, scratch
 
     def serve(self) -> int:
-        """Waits for a session, serves it, and says how it ended. watch.ParentGone where its user went in the middle."""
+        """Waits for a session, serves it, says how it ended. watcher.ParentGone where its user went in the middle."""
         header = wire.read_message(self.incoming)
         if header is None:
             return END_OF_INPUT
@@ -51,31 +51,31 @@ class Runner:
             self._answer(run, header["program"], inputs, bounds)
         return END_OF_INPUT
 
-    def _answer(self, run: Run, program: str, inputs: list[Any], bounds: child.Bounds) -> None:
+    def _answer(self, run: Run, program: str, inputs: list[Any], bounds: test_process.Bounds) -> None:
         """Runs tests in their order; one that does not compile is the last."""
         results: list[dict[str, Any]] = []
         for given in inputs:
             results.append(run(program, given, bounds))
             self.scratch.clean()
-            if results[-1]["code"] == child.COMPILE_ERROR:
+            if results[-1]["code"] == test_process.COMPILE_ERROR:
                 break
         wire.write_message(self.outgoing, {"results": results})
 
-    def _stdio(self, program: str, stdin: str, bounds: child.Bounds) -> dict[str, Any]:
-        look, result = self._run(lambda channel: child.run_script(program), stdin, bounds, None)
-        return result | {"stdout": look.stdout.data[: watch.STDOUT_CAP].decode("utf-8", "surrogateescape")}
+    def _stdio(self, program: str, stdin: str, bounds: test_process.Bounds) -> dict[str, Any]:
+        look, result = self._run(lambda channel: test_process.run_script(program), stdin, bounds, None)
+        return result | {"stdout": look.stdout.data[: watcher.STDOUT_CAP].decode("utf-8", "surrogateescape")}
 
-    def _call(self, program: str, call: list[Any], bounds: child.Bounds) -> dict[str, Any]:
+    def _call(self, program: str, call: list[Any], bounds: test_process.Bounds) -> dict[str, Any]:
         """`value` is what the call wrote to its channel; None where it wrote nothing."""
         name, arguments = call
         ours, theirs = os.pipe()
-        value = watch.Collected(ours, VALUE_CAP)
+        value = watcher.Collected(ours, VALUE_CAP)
         _, result = self._run(
             lambda channel: session.call(program, name, arguments, channel), "", bounds, (value, theirs)
         )
         return result | {"value": value.data.decode("utf-8", "surrogateescape") or None}
 
-    def _talk(self, header: dict[str, Any], bounds: child.Bounds) -> int:
+    def _talk(self, header: dict[str, Any], bounds: test_process.Bounds) -> int:
         """Passes words on, says how the process ended, always, and waits for the end of the session."""
         entry = {"candidate": session.candidate, "tester": session.tester}[header["role"]]
         ours, theirs = socket.socketpair()
@@ -93,9 +93,9 @@ class Runner:
         self,
         entry: Callable[[int], int],
         stdin: str,
-        bounds: child.Bounds,
-        channel: tuple[watch.Channel, int] | None,
-    ) -> tuple[watch.Watch, dict[str, Any]]:
+        bounds: test_process.Bounds,
+        channel: tuple[watcher.Channel, int] | None,
+    ) -> tuple[watcher.Watch, dict[str, Any]]:
         """Forks a test, watches it, kills and reaps its family. `channel`: our end, and the test's descriptor."""
         source = _input_file(stdin, self.walls.filtered)
         out, out_inner = os.pipe()
@@ -103,16 +103,16 @@ class Runner:
         theirs = [source, out_inner, err_inner, *([] if channel is None else [channel[1]])]
         pid = os.fork()
         if pid == 0:
-            child.run(entry, theirs, bounds, self.walls)
+            test_process.run(entry, theirs, bounds, self.walls)
         for descriptor in theirs:
             os.close(descriptor)
-        look = watch.Watch(pid, out, err, bounds, self.incoming, None if channel is None else channel[0])
+        look = watcher.Watch(pid, out, err, bounds, self.incoming, None if channel is None else channel[0])
         try:
             ended = look.until_end()
         finally:
-            watch.kill_family(pid, bounds.own_pids)
+            watcher.kill_family(pid, bounds.own_pids)
             _, status, usage = os.wait4(pid, 0)
-            watch.reap(bounds.own_pids)
+            watcher.reap(bounds.own_pids)
         look.drain()
         if ended == "exit" and (look.stdout.over or (channel is not None and channel[0].over == "output")):
             ended = "output"
@@ -149,7 +149,7 @@ class Relay:
         """Takes a frame of our user; False at the end of the box's stdin."""
         frame = wire.read_message(self.incoming)
         if frame is None:
-            raise watch.ParentGone
+            raise watcher.ParentGone
         if "end" in frame:
             self.ended, self.over = True, "stopped"
         else:
@@ -176,10 +176,10 @@ class Relay:
             self._waiting.clear()
 
 
-def _bounds(header: dict[str, Any], own_pids: bool) -> child.Bounds:
+def _bounds(header: dict[str, Any], own_pids: bool) -> test_process.Bounds:
     seconds = header["cpu_seconds"]
     wall = header.get("wall_seconds", 2 * seconds + 1.0)
-    return child.Bounds(seconds, wall, header["memory_bytes"], FILE_BYTES, own_pids)
+    return test_process.Bounds(seconds, wall, header["memory_bytes"], FILE_BYTES, own_pids)
 
 
 def _input_file(text: str, filtered: bool) -> int:

@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import child, prelude, testing, values
+from . import prelude, test_process, testing, values
 from .talk import IN_PLACE, Gone, Peer, as_exception, raised
 
 _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
@@ -50,7 +50,7 @@ def call(program: str, name: str, plan: dict[str, Any], channel: int) -> int:
         while view:
             view = view[os.write(channel, view) :]
     except BaseException as error:  # whatever the program raises, SystemExit too, is its answer: a wrong one
-        child.report(error)
+        test_process.report(error)
         return 1
     return 0
 
@@ -64,17 +64,17 @@ def _shown(result: object) -> list[Any]:
 
 def _load(program: str) -> tuple[int, dict[str, Any] | None]:
     """Runs the program as a module that is not __main__, with the prelude's names: (0, its names) or (status, None)."""
-    code = child.compile_program(program)
+    code = test_process.compile_program(program)
     if code is None:
-        return child.COMPILE_ERROR, None
-    module = child.fresh_main()
+        return test_process.COMPILE_ERROR, None
+    module = test_process.fresh_main()
     module.__name__ = "solution"
     sys.modules["solution"] = module
     module.__dict__.update(prelude.NAMES)
     try:
         exec(code, module.__dict__)
     except BaseException as error:  # SystemExit too: a program that is asked for a function must live to give it
-        child.report(error)
+        test_process.report(error)
         return 1, None
     return 0, module.__dict__
 

@@ -13,7 +13,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import child, prelude, values
+from . import prelude, test_process, values
 from .talk import IN_PLACE, Peer, as_exception
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
@@ -225,7 +225,7 @@ def run(source: str, channel: int) -> int:
     """
     end = Tester(channel)
     nonce = end.hear()["nonce"]
-    child.fresh_main()
+    test_process.fresh_main()
     verdict: dict[str, Any] = {"verdict": nonce, "passed": False}
     try:
         names = _Names(end, ast.parse(source))

@@ -1,0 +1,1 @@
+"""The command `openklear`: one file a command, imported light."""

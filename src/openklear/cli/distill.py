@@ -1,0 +1,206 @@
+"""`openklear distill`: a teacher's responses to problems. What the command does is imported when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from openklear.cli.objectives import EXIT_CODES
+from openklear.errors import UsageError
+
+app = typer.Typer()
+
+
+def _above_zero(value: float | None) -> float | None:
+    if value is not None and not value > 0.0:
+        raise typer.BadParameter("must be above 0")
+    return value
+
+
+Problems = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROBLEMS",
+        help="Rows with answers or tests: a file, directory, glob or hub:OWNER/NAME, or prepare's problems.parquet.",
+    ),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Where responses go; what is there is not sampled again.")
+]
+Endpoint = Annotated[
+    str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server: http://localhost:8000/v1.")
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The teacher, as the server knows it; for --local what rows call it.")
+]
+Local = Annotated[
+    Path | None, typer.Option(metavar="MODEL_DIR", help="Sample this model here instead of asking a server.")
+]
+KeyVariable = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the server's key."),
+]
+DomainName = Annotated[Literal["math", "code"] | None, typer.Option(help="For files without a `domain` column.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")]
+Samples = Annotated[int, typer.Option(min=1, help="Responses a problem.")]
+Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")]
+TopP = Annotated[float, typer.Option("--top-p", max=1.0, callback=_above_zero, help="Nucleus, above 0.")]
+MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Responses end here by length.")]
+Seed = Annotated[int, typer.Option(help="Decides each response's seed, with the problem and the sample's number.")]
+Extra = Annotated[str | None, typer.Option(metavar="JSON", help="Further fields of every request: '{\"top_k\": 20}'.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once; for --local, sequences at once.")]
+Tries = Annotated[int, typer.Option(min=1, help="Requests for one response before it is recorded as failed.")]
+Timeout = Annotated[float, typer.Option(callback=_above_zero, help="Seconds a request may take.")]
+RequestsPerMinute = Annotated[
+    float | None, typer.Option("--requests-per-minute", callback=_above_zero, help="Send no more than this.")
+]
+TokensPerMinute = Annotated[
+    float | None,
+    typer.Option("--tokens-per-minute", callback=_above_zero, help="Use no more than this, prompts included."),
+]
+BudgetTokens = Annotated[
+    int | None,
+    typer.Option("--budget-tokens", min=1, help="Stop once DIR's responses have used this, prompts included."),
+]
+PriceIn = Annotated[float, typer.Option("--price-in", min=0.0, help="Price of a million prompt tokens.")]
+PriceOut = Annotated[float, typer.Option("--price-out", min=0.0, help="Price of a million completion tokens.")]
+Grade = Annotated[bool, typer.Option("--grade/--no-grade", help="Grade each response while others are sampled.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that grade. Without it: one a core.")]
+MathSeconds = Annotated[
+    float, typer.Option("--math-seconds", callback=_above_zero, help="CPU seconds of a comparison.")
+]
+CodeSeconds = Annotated[float, typer.Option("--code-seconds", callback=_above_zero, help="CPU seconds of a test.")]
+Memory = Annotated[int, typer.Option("--memory-mb", min=16, help="Memory of a program, in MiB.")]
+Isolation = Annotated[
+    str | None,
+    typer.Option(metavar="LEVEL", help="The weakest isolation that programs may run under: see openklear doctor."),
+]
+Sandbox = Annotated[
+    str | None, typer.Option(metavar="URL", help="A SandboxFusion server that runs the programs instead of boxes here.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for responses recorded as failed.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and begin anew.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def distill(
+    problems: Problems,
+    output: Output,
+    endpoint: Endpoint = None,
+    model: Model = None,
+    local: Local = None,
+    api_key_env: KeyVariable = None,
+    domain: DomainName = None,
+    limit: Limit = None,
+    samples: Samples = 16,
+    temperature: Temperature = 0.6,
+    top_p: TopP = 0.95,
+    max_tokens: MaxTokens = 32768,
+    seed: Seed = 0,
+    extra: Extra = None,
+    concurrency: Concurrency = 64,
+    tries: Tries = 8,
+    timeout: Timeout = 3600.0,
+    requests_per_minute: RequestsPerMinute = None,
+    tokens_per_minute: TokensPerMinute = None,
+    budget_tokens: BudgetTokens = None,
+    price_in: PriceIn = 0.0,
+    price_out: PriceOut = 0.0,
+    grade: Grade = True,
+    workers: Workers = None,
+    math_seconds: MathSeconds = 5.0,
+    code_seconds: CodeSeconds = 2.0,
+    memory_mb: Memory = 256,
+    isolation: Isolation = None,
+    sandbox_url: Sandbox = None,
+    retry_failed: RetryFailed = False,
+    restart: Restart = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sample a teacher's responses to problems, from a server or a model directory, and grade them as they come.
+
+    DIR then holds responses.parquet, a source of demonstrations for `prepare` and of pass rates, beside every response
+    as it came. The same command goes on after a kill; no response is lost or asked for twice.
+
+    Example: openklear distill problems.jsonl --output responses --endpoint http://localhost:8000/v1 --model Qwen3-32B
+    """
+    _run(**locals())
+
+
+def _run(grade: bool, extra: str | None, as_json: bool, **given: Any) -> None:
+    """The command, given its options by their names, which are those of `distill.settings.Settings`."""
+    from openklear import progress
+    from openklear.cli import exits
+    from openklear.distill.run import distill as run
+    from openklear.distill.settings import Settings
+    from openklear.grading.grader import Settings as Grading
+
+    names = ("workers", "math_seconds", "code_seconds", "memory_mb", "isolation", "sandbox_url")
+    grading = {name: value for name in names if (value := given.pop(name)) is not None}
+    settings = Settings(**given, extra=_object(extra), grading=Grading(**grading) if grade else None)
+    exits.write_crashes_to(settings.output)
+    progress.quiet(as_json)
+    # What libraries print must not stand in the one document.
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        summary = run(settings)
+    if as_json:
+        typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    for line in summary_lines(summary):
+        typer.echo(line)
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """What a distillation came to, for a person."""
+    tokens = summary["prompt_tokens"] + summary["completion_tokens"]
+    cost = f", cost {summary['cost']:,.2f}" if summary["cost"] else ""
+    lines = [
+        f"{summary['responses']:,} responses to {summary['problems']:,} problems ({summary['sampled_now']:,} of them "
+        f"now), {tokens:,} tokens{cost}"
+    ]
+    lines += [line for name, one in summary["domains"].items() for line in _domain_lines(name, one)]
+    for reason, count in list(summary["failures"].items())[:8]:
+        lines.append(f"  {count:,} failed: {_printable(reason)}")
+    if summary["stopped"]:
+        lines.append(f"stopped: {summary['stopped']}; the same command with a larger one goes on")
+    return [*lines, f"{Path(summary['output']) / 'responses.parquet'}"]
+
+
+def _domain_lines(name: str, one: dict[str, Any]) -> list[str]:
+    if one["not_graded"] == one["responses"]:
+        return [f"  {name}: {one['responses']:,} responses, not graded"]
+    share = "none scorable" if one["share_correct"] is None else f"{one['share_correct']:.4f} correct"
+    lines = [
+        f"  {name}: {one['responses']:,} responses, {share} (n = {one['correct'] + one['incorrect']:,}), "
+        f"{one['unscorable']:,} unscorable"
+    ]
+    if one["mean_pass_rate"] is not None:
+        lines.append(
+            f"  {name}: pass rate {one['mean_pass_rate']:.4f} over {one['problems_graded']:,} problems, "
+            f"{one['problems_always_solved']:,} always solved, {one['problems_never_solved']:,} never"
+        )
+    return lines
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    """The fields of --extra."""
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--extra is not valid JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError("--extra must be one JSON object, such as '{\"top_k\": 20}'")
+    return found
+
+
+def _printable(text: str) -> str:
+    """A server's words must not command the terminal: control characters are shown, not sent."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

@@ -1,0 +1,237 @@
+"""`openklear grade`: stored generations, from files or over HTTP. What the commands do is imported when they run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from openklear.cli.objectives import EXIT_CODES
+from openklear.errors import UsageError
+
+if TYPE_CHECKING:
+    from openklear.grading import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Grade stored generations of any project: files of rows, or rows sent over HTTP by another trainer.",
+)
+
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .jsonl.gz or .parquet; - reads JSON lines from stdin.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="OUT", help="Same kind of file; - is stdout. Without it: .graded before the ending."
+    ),
+]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that grade. Without it: one a core.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Malformed rows become unscorable, with the reason.")]
+Restart = Annotated[
+    bool,
+    typer.Option(
+        "--restart", help="Begin anew where unfinished work is of other rows or settings, or OUT is there already."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
+Memory = Annotated[int, typer.Option("--memory-mb", min=16, help="Memory of a program, in MiB.")]
+Isolation = Annotated[
+    str | None,
+    typer.Option(metavar="LEVEL", help="The weakest isolation that programs may run under: see openklear doctor."),
+]
+Checkers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--checker",
+        metavar="MODULE:FUNCTION",
+        help="A checker of your own that rows may name; it runs in this process. Repeatable.",
+    ),
+]
+Sandbox = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="A SandboxFusion server that runs the programs instead of boxes on this machine."),
+]
+
+
+def _above_zero(value: float) -> float:
+    if not value > 0.0:
+        raise typer.BadParameter("must be above 0")
+    return value
+
+
+@app.command(epilog=EXIT_CODES)
+def math(
+    file: File,
+    output: Output = None,
+    workers: Workers = None,
+    seconds: Annotated[float, typer.Option(callback=_above_zero, help="CPU seconds a comparison may take.")] = 5.0,
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+    as_json: AsJson = False,
+) -> None:
+    """Grade answers: rows {"id", "reference", "completion"} come back with verdict, reason, passed, total, seconds.
+
+    The answer is what the completion ends with after its reasoning: the last box, else the last stated answer. The same
+    command goes on after a kill and gives the same file.
+
+    Example: openklear grade math generations.jsonl --output graded.jsonl
+    """
+    settings = _settings(workers, math_seconds=seconds)
+    _grade("math", file, output, settings, skip_bad=skip_bad, restart=restart, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def code(
+    file: File,
+    output: Output = None,
+    workers: Workers = None,
+    seconds: Annotated[float, typer.Option(callback=_above_zero, help="CPU seconds a test may take.")] = 2.0,
+    memory_mb: Memory = 256,
+    isolation: Isolation = None,
+    sandbox_url: Sandbox = None,
+    checkers: Checkers = None,
+    skip_bad: SkipBad = False,
+    restart: Restart = False,
+    as_json: AsJson = False,
+) -> None:
+    """Grade programs: rows {"id", "program" or "completion", "tests"} come back with their verdicts.
+
+    `tests` is a list of {"stdin", "stdout"}, of {"call", "args", "expected"} or of assert strings. A program is graded
+    as it stands; from a completion the last fenced block after the reasoning is taken. The same command goes on after
+    a kill and gives the same file.
+
+    Example: openklear grade code generations.parquet --seconds 4 --memory-mb 512
+    """
+    settings = _settings(
+        workers,
+        code_seconds=seconds,
+        memory_mb=memory_mb,
+        isolation=isolation,
+        sandbox_url=sandbox_url,
+        checkers=tuple(checkers or ()),
+    )
+    _grade("code", file, output, settings, skip_bad=skip_bad, restart=restart, as_json=as_json)
+
+
+@app.command(epilog=EXIT_CODES)
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at. There is no authentication.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
+    workers: Workers = None,
+    math_seconds: Annotated[
+        float, typer.Option("--math-seconds", callback=_above_zero, help="CPU seconds of a comparison.")
+    ] = 5.0,
+    code_seconds: Annotated[
+        float, typer.Option("--code-seconds", callback=_above_zero, help="CPU seconds of a test.")
+    ] = 2.0,
+    memory_mb: Memory = 256,
+    isolation: Isolation = None,
+    sandbox_url: Sandbox = None,
+    checkers: Checkers = None,
+    max_rows: Annotated[int, typer.Option("--max-rows", min=1, help="Rows a request may hold.")] = 1024,
+    max_body_mb: Annotated[int, typer.Option("--max-body-mb", min=1, help="MiB a request may hold.")] = 16,
+    max_waiting: Annotated[
+        int, typer.Option("--max-waiting", min=1, help="Requests in work or waiting; further ones get 503.")
+    ] = 256,
+) -> None:
+    """Grade rows sent over HTTP: POST /grade/math, POST /grade/code, GET /health. Ctrl-C or SIGTERM ends it.
+
+    A request holds one row, or {"rows": [...]}; the answer holds the same with verdicts. Ends with 0 once what was
+    running is answered, with 1 where something had to be cut off.
+
+    Example: openklear grade serve --port 8000 --workers 8
+    """
+    from openklear.grading.server import Bounds, serve
+
+    settings = _settings(
+        workers,
+        math_seconds=math_seconds,
+        code_seconds=code_seconds,
+        memory_mb=memory_mb,
+        isolation=isolation,
+        sandbox_url=sandbox_url,
+        checkers=tuple(checkers or ()),
+    )
+    bounds = Bounds(rows=max_rows, body_bytes=max_body_mb * 2**20, waiting=max_waiting)
+    if not serve(host, port, settings, bounds, typer.echo):
+        raise typer.Exit(1)
+
+
+def _settings(workers: int | None, isolation: str | None = None, **given: Any) -> Settings:
+    """Settings with what was given; UsageError where it cannot be."""
+    from openklear.grading import Settings
+
+    optional: dict[str, Any] = {"workers": workers, "isolation": isolation}
+    return Settings(**{name: value for name, value in optional.items() if value is not None}, **given)
+
+
+def _grade(
+    kind: Literal["math", "code"],
+    file: Path,
+    output: Path | None,
+    settings: Settings,
+    *,
+    skip_bad: bool,
+    restart: bool,
+    as_json: bool,
+) -> None:
+    """Grades a file; stdin and stdout go through a temporary directory."""
+    from openklear import progress
+    from openklear.grading.files import graded_name
+    from openklear.grading.job import Job, grade_file
+
+    piped_in, piped_out = str(file) == "-", str(output) == "-" or (output is None and str(file) == "-")
+    if piped_out and as_json:
+        raise UsageError("--json prints the summary to stdout; give --output a file")
+    progress.quiet(as_json)
+    piped = piped_in or piped_out
+    with tempfile.TemporaryDirectory(prefix="openklear-grade-") if piped else nullcontext("") as scratch:
+        source = file
+        if piped_in:
+            source = Path(scratch, "stdin.jsonl")
+            with source.open("wb") as copy:
+                shutil.copyfileobj(sys.stdin.buffer, copy)
+        target = Path(scratch, f"graded-{source.name}") if piped_out else output
+        job = Job(source, target or graded_name(source), kind, settings, skip_bad)
+        summary = grade_file(job, restart=restart)
+        if piped_out:
+            with job.output.open("rb") as made:
+                shutil.copyfileobj(made, sys.stdout.buffer)
+    if as_json:
+        typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        return
+    for line in summary_lines(summary):
+        typer.echo(line, err=piped_out)
+    if not piped_out:
+        typer.echo(f"{job.output}")
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """What a graded file came to, for a person."""
+    scorable = summary["correct"] + summary["incorrect"]
+    share = "none scorable" if summary["share_correct"] is None else f"{summary['share_correct']:.4f} correct"
+    lines = [
+        f"{summary['rows']:,} rows: {summary['correct']:,} correct, {summary['incorrect']:,} incorrect, "
+        f"{summary['unscorable']:,} unscorable; {share} (n = {scorable:,})"
+    ]
+    lines += [f"  {one['rows']:,} {one['verdict']}: {_printable(one['reason'])}" for one in summary["reasons"]]
+    if summary["unscorable"]:
+        lines.append(
+            f"{summary['unscorable']:,} rows are unscorable: they are no wrong answers and are left out of the share"
+        )
+    seconds, now = summary["seconds"], summary["rows_graded_now"]
+    if now:
+        lines.append(f"{now:,} rows graded in {seconds:.1f} s, {now / max(seconds, 1e-9):,.1f} rows/s")
+    return lines
+
+
+def _printable(text: str) -> str:
+    """A program's words must not command the terminal: control characters are shown, not sent."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

@@ -1,0 +1,347 @@
+"""The command line. Commands only: what they do lives in the other rooms, imported when a command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from openklear import __version__
+from openklear.cli import distill, doctor, exits, export, grade, objectives
+from openklear.cli.objectives import EXIT_CODES
+from openklear.errors import UsageError
+
+if TYPE_CHECKING:
+    from openklear.recipe.schema import Recipe
+    from openklear.rollout.generate import Generated
+    from openklear.run.plan import Through
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")]
+Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="The run directory; finished stages found there are not run again."
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="As if written in the recipe: sft.epochs=2, rl.phase.math.learning_rate=1e-6. Repeatable.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print its arithmetic and stages, and stop.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout; show no progress.")
+]
+Fork = Annotated[
+    Path | None,
+    typer.Option("--fork", metavar="OLD", help="Start from the finished stages of another run that fit this recipe."),
+]
+
+app = typer.Typer(
+    name="openklear",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train reasoning models end to end: curated long chain-of-thought SFT, GPPO reinforcement learning with "
+    "verifiable rewards, honest evaluation. One recipe file describes a run.\n\n"
+    "Example: openklear run recipes/quickstart.toml --output runs/quickstart",
+    epilog=EXIT_CODES,
+)
+recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes: what a file resolves to, and which keys exist.")
+app.add_typer(recipe_app, name="recipe", epilog=EXIT_CODES)
+app.add_typer(objectives.app, name="objectives", epilog=EXIT_CODES)
+app.add_typer(grade.app, name="grade", epilog=EXIT_CODES)
+app.add_typer(doctor.app, name="doctor", epilog=EXIT_CODES)
+app.command("conformance", epilog=EXIT_CODES)(objectives.conformance)
+app.command("export", epilog=EXIT_CODES)(export.export)
+app.command("distill", epilog=EXIT_CODES)(distill.distill)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every failure has been told by then."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    return exits.tell(lambda: app(words, prog_name="openklear", standalone_mode=False), as_json="--json" in words)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"openklear {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _openklear(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _positive(value: float) -> float:
+    if not value > 0.0:
+        raise typer.BadParameter("must be above 0")
+    return value
+
+
+STAGE_COMMANDS = {
+    "run": (
+        "Run a whole recipe: prepare data, fine-tune, reinforce, evaluate, report.\n\n"
+        "A run that was interrupted, killed or failed goes on where it was when the same command is given again, and "
+        "ends with the same bits.\n\n"
+        "Example: openklear run recipes/quickstart.toml --output runs/quickstart"
+    ),
+    "prepare": (
+        "Read, filter, deduplicate and decontaminate the recipe's sources, and stop there.\n\n"
+        "The run directory then holds the rows that are kept, those that are dropped with the reasons, and the funnel."
+        "\n\nExample: openklear prepare recipes/quickstart.toml --output runs/quickstart"
+    ),
+    "sft": (
+        "Run the recipe up to and including supervised fine-tuning, reusing finished stages.\n\n"
+        "The fine-tuned model lies in DIR/sft/model, as plain transformers loads it.\n\n"
+        "Example: openklear sft recipes/quickstart.toml --output runs/quickstart --set sft.epochs=2"
+    ),
+    "rl": (
+        "Run the recipe up to and including all phases of reinforcement learning, reusing finished stages.\n\n"
+        "Each phase leaves its model in DIR/rl-NAME/model, and every rollout of every iteration beside it.\n\n"
+        "Example: openklear rl recipes/quickstart.toml --output runs/cispo --set rl.objective.type=cispo"
+    ),
+    "evaluate": (
+        "Run the recipe up to and including the evaluation on held-out problems, reusing finished stages.\n\n"
+        "Example: openklear evaluate recipes/quickstart.toml --output runs/quickstart --set evaluation.samples=16"
+    ),
+    "report": (
+        "Write the report of a run, one self-contained HTML file, after whatever stages are still to do.\n\n"
+        "Example: openklear report recipes/quickstart.toml --output runs/quickstart"
+    ),
+}
+"""Commands that run stages, through the stage of their name; `run` runs them all. Name -> help."""
+
+
+def _add_stage_command(name: str, text: str) -> None:
+    @app.command(name, help=text, epilog=EXIT_CODES)
+    def command(
+        recipe: RecipeFile,
+        output: Output,
+        overrides: Set = None,
+        dry_run: DryRun = False,
+        as_json: AsJson = False,
+        fork: Fork = None,
+    ) -> None:
+        through = None if name == "run" else cast("Through", name)
+        _pipeline(recipe, output, overrides or (), dry_run=dry_run, as_json=as_json, fork=fork, through=through)
+
+
+for _name, _text in STAGE_COMMANDS.items():
+    _add_stage_command(_name, _text)
+
+
+@app.command(epilog=EXIT_CODES)
+def generate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory, such as DIR/rl-math/model.")],
+    prompt: Annotated[
+        list[str] | None, typer.Option("--prompt", "-p", help="What to ask; repeatable. Without it, stdin is read.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
+    temperature: Annotated[float, typer.Option(callback=_positive, help="Sampling temperature, above 0.")] = 0.6,
+    top_p: Annotated[float, typer.Option("--top-p", max=1.0, callback=_positive, help="Nucleus, above 0.")] = 0.95,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Completions stop here by length.")] = 1024,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model. Prompts come from --prompt, from stdin (one a line), or from you, line by line, on a terminal.
+
+    Completions are printed when they are whole, with the reasoning dimmed.
+
+    Example: openklear generate runs/quickstart/rl-math/model --prompt "What is 2 + 3?" --count 4
+    """
+
+    def answer(prompts: Sequence[str]) -> list[list[Generated]]:
+        from openklear.rollout.generate import generate as sample
+
+        with _json_only(as_json):
+            return sample(
+                model, prompts, count=count, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed
+            )
+
+    if not prompt and sys.stdin.isatty():
+        if as_json:
+            raise UsageError("--json needs prompts from --prompt or from a pipe")
+        for asked in _ask():
+            _print_completions([asked], answer([asked]))
+        return
+    prompts = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if not prompts:
+        raise UsageError("there is no prompt; give --prompt or write one a line to stdin")
+    answers = answer(prompts)
+    if as_json:
+        _print_json([_as_document(asked, found) for asked, found in zip(prompts, answers, strict=True)])
+    else:
+        _print_completions(prompts, answers)
+
+
+@recipe_app.command("show", epilog=EXIT_CODES)
+def show_recipe(recipe: RecipeFile, overrides: Set = None, as_json: AsJson = False) -> None:
+    """Print the recipe with every key resolved: defaults filled in, phases merged, --set applied, paths absolute.
+
+    The output is itself a recipe, with the meaning of each key beside it.
+
+    Example: openklear recipe show recipes/quickstart.toml --set sft.epochs=2 > mine.toml
+    """
+    from openklear.recipe.load import load_recipe
+    from openklear.recipe.show import resolved_toml
+
+    loaded = load_recipe(recipe, overrides or ())
+    if as_json:
+        _print_json(loaded.model_dump(mode="json"))
+    else:
+        typer.echo(resolved_toml(loaded), nl=False)
+
+
+@recipe_app.command("keys", epilog=EXIT_CODES)
+def show_keys(as_json: AsJson = False) -> None:
+    """List every key a recipe may have: its path, type, default and meaning.
+
+    Paths are those of --set; NAME is the name of a source or phase. A phase's key written as rl.KEY holds for all
+    phases that do not set it themselves.
+
+    Example: openklear recipe keys | grep learning_rate
+    """
+    from dataclasses import asdict
+
+    from openklear.recipe.keys import keys
+    from openklear.recipe.schema import Recipe
+    from openklear.recipe.show import key_lines
+
+    if as_json:
+        _print_json([asdict(key) for key in keys(Recipe)])
+    else:
+        typer.echo("\n".join(key_lines()))
+
+
+def _pipeline(
+    path: Path,
+    root: Path,
+    overrides: Sequence[str],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    fork: Path | None,
+    through: Through | None,
+) -> None:
+    """What all commands that run stages do."""
+    from openklear import progress
+    from openklear.recipe.load import load_recipe
+    from openklear.recipe.show import arithmetic
+
+    recipe = load_recipe(path, overrides)
+    if dry_run:
+        _print_plan(recipe, root, through, as_json)
+        return
+    exits.write_crashes_to(root)
+    progress.quiet(as_json)
+    for line in arithmetic(recipe):
+        progress.say(line)
+    from openklear.run.pipeline import run_pipeline
+
+    with _json_only(as_json):
+        summary = run_pipeline(recipe, root, through=through, fork=fork)
+    if as_json:
+        _print_json(summary)
+        return
+    for line in score_lines(summary):
+        typer.echo(line)
+    for name in ("summary.json", "funnel.json", "data-card.html", "report.html"):
+        if (root / name).exists():
+            typer.echo(f"{root / name}")
+
+
+def score_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The avg@k of every model and domain, over all levels, with its interval."""
+    rows = [row for row in summary.get("scores", ()) if row["metric"] == "avg" and row["level"] is None]
+    width = max((len(row["stage"]) for row in rows), default=0)
+    lines = []
+    for row in rows:
+        if row["value"] is not None:  # null: no problem could be scored
+            # One problem alone has a mean but no interval.
+            span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+            lines.append(f"{row['stage']:{width}}  {row['domain']}  avg@{row['k']} {row['value']:.3f}{span}")
+    return lines
+
+
+def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bool) -> None:
+    from openklear.recipe.show import arithmetic
+    from openklear.run.pipeline import plan
+
+    lines, stages = arithmetic(recipe), plan(recipe, root, through=through)
+    if as_json:
+        states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
+        _print_json({"arithmetic": lines, "stages": states})
+        return
+    width = max((len(stage.name) for stage in stages), default=0)
+    typer.echo("\n".join([*lines, ""]))
+    for stage in stages:
+        typer.echo("\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)))
+
+
+@contextmanager
+def _json_only(as_json: bool) -> Iterator[None]:
+    """With --json, what libraries print goes to stderr: stdout holds one document."""
+    if as_json:
+        with redirect_stdout(sys.stderr):
+            yield
+    else:
+        yield
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=os.fspath))
+
+
+def _as_document(asked: str, found: Sequence[Generated]) -> dict[str, Any]:
+    texts = [{"text": one.text, "stop_reason": str(one.stop_reason), "tokens": one.tokens} for one in found]
+    return {"prompt": asked, "completions": texts}
+
+
+def _ask() -> Iterator[str]:
+    """Lines typed by a person, until the end of input."""
+    while True:
+        try:
+            line = input("> ")
+        except EOFError:
+            typer.echo()
+            return
+        if line.strip():
+            yield line
+
+
+def _print_completions(prompts: Sequence[str], answers: Sequence[Sequence[Generated]]) -> None:
+    alone = sum(len(found) for found in answers) == 1
+    for asked, found in zip(prompts, answers, strict=True):
+        for number, one in enumerate(found, 1):
+            if not alone:
+                typer.secho(f"--- {_printable(asked)[:60]!r}, completion {number} of {len(found)}", bold=True)
+            reasoning, rest = split_reasoning(_printable(one.text))
+            typer.echo(typer.style(reasoning, dim=True) + rest if reasoning else rest)
+            typer.secho(f"({one.stop_reason}, {one.tokens} tokens)", fg="cyan", err=True)
+
+
+def split_reasoning(text: str) -> tuple[str, str]:
+    """The text up to `</think>` and the text after it; all of it is reasoning where `<think>` was never closed."""
+    before, mark, after = text.rpartition("</think>")
+    if mark:
+        return before + mark, after
+    return (text, "") if "<think>" in text else ("", text)
+
+
+def _printable(text: str) -> str:
+    """A model's output must not command the terminal: control characters are shown, not sent."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)

@@ -1,0 +1,102 @@
+"""Copies: of rows, of prompts, and of the prompts of another table. The smallest row number stays, which is the copy of
+the better source (report, section 2.1: exact-match deduplication of queries)."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from openklear.curation import engine
+from openklear.curation.finished import NOTHING, Outcome
+from openklear.curation.near import near_duplicates, signed
+from openklear.curation.table import Table
+from openklear.curation.text.hashes import first_copies, text_keys
+
+
+def problems(table: Table) -> Outcome:
+    """Drop rows whose normalised prompt stood before."""
+    return _first(table, *prompt_keys(table), "repeated prompt")
+
+
+def demonstrations(table: Table) -> Outcome:
+    """Drop rows whose normalised prompt stood before with the same response.
+
+    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are, but
+    for outer blanks and line ends, since in a program the indentation is the meaning.
+    """
+    return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
+
+
+def not_in(table: Table, other: Table) -> Outcome:
+    """Drop rows whose normalised prompt `other` holds."""
+    rows, there = _found(table, other)
+    ids = other.lookup(there, "id")["id"].to_pylist()
+    return Outcome(engine.marks(rows, ["held-out prompt"] * len(rows), [f"the same prompt as {name}" for name in ids]))
+
+
+def shared(table: Table, other: Table) -> NDArray[np.int64]:
+    """The rows whose normalised prompt `other` holds."""
+    return _found(table, other)[0]
+
+
+def near(table: Table, threshold: float) -> Outcome:
+    """Drop rows whose prompt is nearly one that stood before; rows with one and the same prompt share their fate."""
+    rows, keys = prompt_keys(table)
+    copies, firsts = first_copies(rows, keys)
+    own = rows[~np.isin(rows, copies)]
+    signed_rows, signatures = engine.lists(signed(table.frame("text"), threshold), "signature")
+    matrix = signatures[np.isin(signed_rows, own)]
+    dropped, kept, similarity = near_duplicates(own, matrix, table.texts, threshold)
+    place = np.searchsorted(own, np.concatenate([own, firsts]))
+    everything = np.concatenate([own, copies])
+    gone = np.isin(own[place], dropped)
+    at = np.searchsorted(dropped, own[place][gone])
+    return _marks(table, everything[gone], kept[at], "nearly a repeated prompt", similarity[at])
+
+
+def prompt_keys(table: Table) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """(n,) row numbers and (n, 2) keys of the normalised prompts."""
+    return engine.keys(table, ("text",), text_keys, 2)
+
+
+def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
+    plain = (response.replace("\r\n", "\n").strip() for response in responses.to_pylist())
+    digests = b"".join(blake2b(response.encode(), digest_size=16).digest() for response in plain)
+    return np.hstack([text_keys(texts), np.frombuffer(digests, np.uint64).reshape(-1, 2)])
+
+
+def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> Outcome:
+    return _marks(table, *first_copies(rows, keys), reason)
+
+
+def _marks(
+    table: Table,
+    rows: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    reason: str,
+    similarity: NDArray[np.float64] | None = None,
+) -> Outcome:
+    """Marks of copies, each with the place of what it is a copy of."""
+    found = table.lookup(firsts, "where", "id")
+    places = [
+        f"first at {where} ({name})"
+        for where, name in zip(*(found[c].to_pylist() for c in ("where", "id")), strict=True)
+    ]
+    if similarity is not None:
+        places = [f"{share:.2f} alike, {place}" for share, place in zip(similarity.tolist(), places, strict=True)]
+    return Outcome(engine.marks(rows, [reason] * len(rows), places) if len(rows) else NOTHING)
+
+
+def _found(table: Table, other: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows whose prompt `other` holds, and the first row there that has it."""
+    rows, keys = prompt_keys(table)
+    theirs, known = prompt_keys(other)
+    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])
+    mine, there = np.ascontiguousarray(keys).view(pair).ravel(), np.ascontiguousarray(known).view(pair).ravel()
+    distinct, first = np.unique(there, return_index=True)
+    at = np.searchsorted(distinct, mine).clip(max=max(len(distinct) - 1, 0))
+    hit = distinct[at] == mine if len(distinct) else np.zeros(len(mine), np.bool_)
+    return rows[hit], theirs[first[at[hit]]] if len(distinct) else rows[:0]

@@ -1,0 +1,84 @@
+"""Where finished steps wait until curation is whole: a killed or changed `prepare` goes on after the last step that
+nothing it depends on has changed.
+
+Each step has a key: the hash of the key before it, its name and its parameters. The first key holds the sources'
+contents and the code. Everything here is removed once the stage is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openklear.curation.engine import MARKS
+from openklear.durable.files import read_json, whole_directory, write_json
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a step found: the rows that go, and what it changed or learned of those that stay."""
+
+    marks: pa.Table
+    patches: Mapping[str, Mapping[int, Any]] = field(default_factory=dict)
+    """Column -> row -> new value."""
+    changed: Mapping[str, int] = field(default_factory=dict)
+    """Source -> rows that were brought to another form."""
+    audit: pa.Table | None = None
+    """What decontamination matched, to be read by people."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Figures for the data card."""
+
+
+NOTHING = MARKS.empty_table()
+
+
+@dataclass(slots=True)
+class Workspace:
+    """Steps by key, in one directory."""
+
+    directory: Path
+    key: str
+    """Of the step before."""
+
+    def after(self, name: str, parameters: Parameters) -> Workspace:
+        """The workspace behind a step: its key, its own directory's name."""
+        text = json.dumps([self.key, name, parameters], sort_keys=True, ensure_ascii=True, default=str)
+        return Workspace(self.directory, hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
+
+    def place(self, name: str) -> Path:
+        """Where something of the present key lies."""
+        return self.directory / f"{name}-{self.key}"
+
+    def outcome(self, name: str, make: Callable[[], Outcome]) -> Outcome:
+        """The step's outcome as it was left here, or made and left."""
+        place = self.place(name)
+        if not place.is_dir():
+            found = make()
+            with whole_directory(place) as directory:
+                pq.write_table(found.marks, directory / "marks.parquet")
+                if found.audit is not None:
+                    pq.write_table(found.audit, directory / "audit.parquet")
+                write_json(directory / "rest.json", [found.patches, found.changed, found.facts])
+        patches, changed, facts = read_json(place / "rest.json")
+        audit = place / "audit.parquet"
+        return Outcome(
+            pq.read_table(place / "marks.parquet", schema=MARKS),
+            {column: {int(row): value for row, value in patch.items()} for column, patch in patches.items()},
+            changed,
+            pq.read_table(audit) if audit.exists() else None,
+            facts,
+        )
+
+    def remove(self) -> None:
+        """Take everything away."""
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Which demonstrations are taken where there are more than are wanted."""

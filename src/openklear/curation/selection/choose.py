@@ -1,0 +1,64 @@
+"""Which demonstrations are taken where there are more than are wanted: those that cover the set; a mixture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from openklear import progress
+from openklear.curation import duplicates, engine
+from openklear.curation.finished import NOTHING, Outcome
+from openklear.curation.selection.embedding import Embedding, TfidfProjection
+from openklear.curation.selection.kcenter import coverage, k_center_greedy
+from openklear.curation.selection.mixture import choose, mixture
+from openklear.curation.table import Table
+
+EMBEDDED = "tfidf"
+Named = Callable[[str], Embedding]
+
+
+def cover(table: Table, budget: int, embedding: str, seed: int, named: Named | None = None) -> Outcome:
+    """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do.
+
+    `named` makes the embedding of a name other than "tfidf".
+    """
+    if len(table) <= budget:
+        return Outcome(NOTHING)
+    with TemporaryDirectory() as directory, progress.task("prepare: selection", budget, "centres") as advance:
+        made = _embedding(table, embedding, seed, named)
+        rows, vectors = engine.vectors(table, made.transform, made.width, Path(directory) / "vectors.npy")
+        found = k_center_greedy(vectors, budget, progress=advance)
+        facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
+    gone = np.delete(rows, found.order)
+    return Outcome(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
+
+
+def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Outcome:
+    """Keep `total` rows in the sources' weights (fewer where a source has not enough), chosen by the seed."""
+    rows, keys = duplicates.prompt_keys(table)
+    sources = table.sources(rows).astype(str)
+    wanted = mixture(Counter(sources.tolist()), weights, total)
+    gone = [rows[:0]]
+    for source, count in wanted.items():
+        mine = sources == source
+        kept = choose(rows[mine], keys[mine], count, seed=seed, source=source)
+        gone.append(np.setdiff1d(rows[mine], kept))
+    dropped = np.sort(np.concatenate(gone))
+    facts = {"taken": wanted}
+    return Outcome(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
+
+
+def _embedding(table: Table, name: str, seed: int, named: Named | None) -> Embedding:
+    if name != EMBEDDED:
+        assert named is not None, "stages: a recipe with a model has the stage prepare_embedded"
+        return named(name)
+    return TfidfProjection.fit(_texts(table), seed=seed)
+
+
+def _texts(table: Table) -> Iterator[Sequence[str]]:
+    for batch in table.batches(("text",), engine.BATCH):
+        yield batch["text"].to_pylist()

@@ -1,0 +1,298 @@
+"""Rows on their way through curation, on disk: Parquet parts that are written once, and one bit a row that says whether
+it is still alive.
+
+A step never copies rows. It is given a `Table`, reads the columns it needs and answers which rows go; the table then
+forgets them. So the memory of a run is what it keeps for each row (a bit, and while a step works its keys), never the
+texts, and a finished step is a small file.
+
+A row's number is `part * 2**40 + place in the part`. Parts stand in the order of the recipe's sources and their files,
+so that the smaller number is the copy that comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import daft
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from daft import DataType, Series, col
+from numpy.typing import NDArray
+
+from openklear.data.rows import Row, prompt_text
+from openklear.data.store import PROBLEM_SCHEMA, problem_columns, problem_of
+from openklear.data.test_cases import texts
+from openklear.types import DOMAINS
+
+PART_BITS = 40
+ROW_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        *PROBLEM_SCHEMA,
+        pa.field("response", pa.string()),
+        pa.field("where", pa.string(), nullable=False),
+        pa.field("solution", pa.string()),
+        pa.field("teacher", pa.string()),
+        pa.field("claimed", pa.bool_()),
+    ]
+)
+"""`text` is the prompt as steps look at it (`rows.prompt_text`)."""
+ROW_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in ("row", "text"))
+GROUP_ROWS, GROUP_BYTES = 4096, 16 << 20
+"""A row group has no more of either, unless one row is larger: it is what stands in memory at once."""
+FILE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The rows of one source file, in files of at most `FILE_BYTES`: the engine reads a file or two at once."""
+
+    directory: Path
+    counts: tuple[int, ...]
+    """Rows in each file."""
+    source: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files, in order."""
+        return tuple(self.directory / file_name(index) for index in range(len(self.counts)))
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return sum(self.counts)
+
+
+class Table:
+    """The rows of one data set. Columns are those of `ROW_SCHEMA`; row numbers ascend everywhere."""
+
+    def __init__(self, parts: Sequence[Part]):
+        self.parts = tuple(parts)
+        self.offsets = np.cumsum([0, *(part.rows for part in parts)], dtype=np.int64)
+        self.alive = np.ones(self.offsets[-1], np.bool_)
+        self.domains = _domains(self.parts)
+        """(n,) index into DOMAINS of every row, dead or alive."""
+        self.patches: dict[str, dict[int, Any]] = {}
+        """Column -> row -> the value that takes the place of the file's; `batches`, `rows` and `lookup` show it."""
+
+    def __len__(self) -> int:
+        return int(self.alive.sum())
+
+    def numbers(self) -> NDArray[np.int64]:
+        """The numbers of the living rows, ascending."""
+        return numbered(np.flatnonzero(self.alive), self.offsets)
+
+    def dense(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of row numbers in `alive` and in any array with one entry a row."""
+        places: NDArray[np.int64] = self.offsets[rows >> PART_BITS] + (rows & (1 << PART_BITS) - 1)
+        return places
+
+    def drop(self, rows: NDArray[np.int64]) -> None:
+        """Forget rows. Each must be alive and named once, or curation would count it twice."""
+        places = self.dense(rows)
+        assert self.alive[places].all(), "a step dropped a row that was gone already"
+        assert (np.diff(rows) > 0).all(), "a step dropped a row twice, or not in order"
+        self.alive[places] = False
+
+    def counts(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+        """How many of `rows` each source has of each domain that it has any of; sources in order."""
+        key = (rows >> PART_BITS) * len(DOMAINS) + self.domains[self.dense(rows)]
+        found = np.bincount(key, minlength=len(self.parts) * len(DOMAINS)).reshape(-1, len(DOMAINS))
+        counted: dict[str, dict[str, int]] = {part.source: {} for part in self.parts}
+        for part, numbers in zip(self.parts, found, strict=True):
+            mine = counted[part.source]
+            for domain, number in zip(DOMAINS, numbers.tolist(), strict=True):
+                if number:
+                    mine[domain] = mine.get(domain, 0) + number
+        return counted
+
+    def sources(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
+        """Name of the source of each row."""
+        named: NDArray[np.object_] = np.asarray([part.source for part in self.parts], dtype=object)[rows >> PART_BITS]
+        return named
+
+    def frame(self, *columns: str) -> daft.DataFrame:
+        """`row` and `columns` of the living rows, lazily, in no order and without patches."""
+        paths = [str(path) for part in self.parts for path in part.files]
+        if not paths:
+            empty = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)]).empty_table()
+            return daft.from_arrow(empty)
+        frame = daft.read_parquet(paths).select("row", *columns)
+        return frame if self.alive.all() else frame.where(_living(self.alive, self.offsets)(col("row")))
+
+    def batches(self, columns: Sequence[str] | None = None, size: int = GROUP_ROWS) -> Iterator[pa.Table]:
+        """`row` and `columns` (all) of the living rows in order, at most `size` and one row group at a time."""
+        names = list(ROW_SCHEMA.names) if columns is None else ["row", *columns]
+        for index, part in enumerate(self.parts):
+            mask = self.alive[self.offsets[index] : self.offsets[index + 1]]
+            if not mask.any():
+                continue
+            start = 0
+            for group, rows in _groups(part):
+                here = mask[start : start + rows]
+                start += rows
+                if here.any():
+                    found = self._patched(group(names).filter(pa.array(here)))
+                    yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
+
+    def rows(
+        self, columns: Sequence[str] = ROW_COLUMNS, size: int = GROUP_ROWS
+    ) -> Iterator[tuple[list[int], list[Row]]]:
+        """The living rows as values with their numbers, at most `size` at a time; columns left out are empty."""
+        for batch in self.batches(columns, size):
+            yield batch["row"].to_pylist(), [row_of(columns) for columns in batch.to_pylist()]
+
+    def lookup(self, rows: NDArray[np.int64], *columns: str) -> pa.Table:
+        """`row` and `columns` of the given rows, dead or alive, in their order; a row may stand there twice."""
+        wanted, place = np.unique(rows, return_inverse=True)
+        schema = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)])
+        found = [schema.empty_table()]
+        for index in np.unique(wanted >> PART_BITS):
+            inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
+            start = 0
+            for group, count in _groups(self.parts[index]):
+                here = inside[np.searchsorted(inside, start) : np.searchsorted(inside, start + count)] - start
+                start += count
+                if len(here):
+                    found.append(group(["row", *columns]).take(pa.array(here)))
+        return self._patched(pa.concat_tables(found).take(pa.array(place)))
+
+    def values(self, rows: NDArray[np.int64]) -> list[Row]:
+        """The given rows as values, as `lookup` finds them."""
+        return [row_of(columns) for columns in self.lookup(rows, *ROW_COLUMNS).to_pylist()]
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        """The prompts of the given rows, as `lookup` finds them."""
+        return list(self.lookup(rows, "text")["text"].to_pylist())
+
+    def _patched(self, table: pa.Table) -> pa.Table:
+        for column, patch in self.patches.items():
+            if column in table.column_names:
+                rows, old = table["row"].to_pylist(), table[column].to_pylist()
+                field, now = (
+                    ROW_SCHEMA.field(column),
+                    [patch.get(row, value) for row, value in zip(rows, old, strict=True)],
+                )
+                table = table.set_column(table.column_names.index(column), field, pa.array(now, field.type))
+        return table
+
+
+def numbered(places: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Row numbers of places in an array with one entry a row."""
+    part = np.searchsorted(offsets, places, side="right") - 1
+    found: NDArray[np.int64] = (part << PART_BITS) + (places - offsets[part])
+    return found
+
+
+Group = Callable[[Sequence[str]], pa.Table]
+"""Reads the named columns of a row group."""
+
+
+def _groups(part: Part) -> Iterator[tuple[Group, int]]:
+    """The row groups of a part in order, each with how many rows it has; only those that are asked for are read."""
+    for path in part.files:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            for index in range(file.num_row_groups):
+                read = partial(file.read_row_group, index)
+                yield lambda names, read=read: read(columns=list(names)), file.metadata.row_group(index).num_rows  # type: ignore[misc]
+
+
+class PartWriter:
+    """Writes one part into an empty directory, in bounded memory; the caller makes the directory whole."""
+
+    def __init__(self, directory: Path, index: int):
+        self._directory = directory
+        self._writer: pq.ParquetWriter | None = None
+        self._first = index << PART_BITS
+        self._waiting: list[dict[str, Any]] = []
+        self._bytes = self._written = 0
+        self.rows = 0
+        self.counts: list[int] = []
+        """Rows in each file so far."""
+
+    def write(self, row: Row) -> int:
+        """Add a row; its place in the part."""
+        self._waiting.append({"row": self._first + self.rows, **row_columns(row)})
+        self._bytes += size_of(row)
+        self.rows += 1
+        if len(self._waiting) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._flush()
+        return self.rows - 1
+
+    def close(self) -> None:
+        """Write what waits, and the footer."""
+        self._flush()
+        self.close_file()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        if self._writer is None or self._written >= FILE_BYTES:
+            self.close_file()
+            path = self._directory / file_name(len(self.counts))
+            self._writer = pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", version="2.6")
+            self.counts.append(0)
+        table = pa.Table.from_pylist(self._waiting, schema=ROW_SCHEMA)
+        self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        self.counts[-1] += table.num_rows
+        self._written += self._bytes
+        self._waiting, self._bytes = [], 0
+
+    def close_file(self) -> None:
+        """End the file that is being written, if one is."""
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self._written = None, 0
+
+
+def file_name(index: int) -> str:
+    """Name of a part's file."""
+    return f"{index:05d}.parquet"
+
+
+def size_of(row: Row) -> int:
+    """About how many bytes a row's texts take: the prompt stands there twice."""
+    tests = sum(len(text) for test in row.problem.tests for text in texts(test))
+    prompt = sum(len(message["content"]) for message in row.problem.prompt)
+    return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
+
+
+def _domains(parts: Sequence[Part]) -> NDArray[np.int8]:
+    found = [np.zeros(0, np.int8)]
+    for part in parts:
+        for path in part.files:
+            column = pq.read_table(path, columns=["domain"])["domain"]
+            found.append(pc.index_in(column, pa.array(DOMAINS)).to_numpy().astype(np.int8))
+    return np.concatenate(found)
+
+
+def row_columns(row: Row) -> dict[str, Any]:
+    """A row as the columns of `ROW_SCHEMA` but its number."""
+    more = {name: getattr(row, name) for name in ("response", "where", "solution", "teacher", "claimed")}
+    return {"text": prompt_text(row.problem), **problem_columns(row.problem), **more}
+
+
+def row_of(columns: Mapping[str, Any]) -> Row:
+    """A row of the columns that are there; the others are empty."""
+    more = {name: columns.get(name) for name in ("response", "solution", "teacher", "claimed")}
+    return Row(problem_of(columns), columns.get("where") or "", **more)
+
+
+def _living(alive: NDArray[np.bool_], offsets: NDArray[np.int64]) -> Any:
+    """A Daft function of row numbers: whether the row lives. It carries one bit a row to the workers."""
+    bits = np.packbits(alive)
+
+    @daft.func.batch(return_dtype=DataType.bool())
+    def living(row: Series) -> pa.Array:
+        numbers = np.asarray(row.to_arrow())
+        places = offsets[numbers >> PART_BITS] + (numbers & (1 << PART_BITS) - 1)
+        return pa.array((bits[places >> 3] >> (7 - (places & 7)) & 1).astype(np.bool_))
+
+    return living

@@ -1,0 +1,1 @@
+"""Texts cleaned and hashed, many at once."""

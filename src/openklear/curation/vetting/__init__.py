@@ -1,0 +1,1 @@
+"""Steps that ask the verifiers, or read what they said."""

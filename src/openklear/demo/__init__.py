@@ -1,0 +1,1 @@
+"""The demonstration's own world: arithmetic chains and small programs, written as ordinary files."""

@@ -1,0 +1,1 @@
+"""What outlives a kill: whole files, and journals that only grow."""

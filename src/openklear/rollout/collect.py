@@ -1,0 +1,231 @@
+"""Sample, judge, reward: the part that training, validation and evaluation share.
+
+Three protocols meet here, so that the same loop runs in one process or on many machines: a Sampler makes
+completions, a Judge grades them, and the reward is computed from the verdict in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Protocol, Self
+
+import numpy as np
+
+from openklear import progress
+from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
+from openklear.models.loading import LoadedModel
+from openklear.recipe.reward import RewardScheme
+from openklear.rewards import needs_every_test, reward_of
+from openklear.rollout.protocol import Sampler
+from openklear.rollout.seeds import rollout_key
+from openklear.types import (
+    Attempt,
+    Completion,
+    FormatFault,
+    Outcome,
+    Problem,
+    Reward,
+    Rollout,
+    RolloutGroup,
+    SampleRequest,
+    StopReason,
+    Verdict,
+)
+from openklear.verifiers.format import split_reasoning
+
+
+class Batch(Protocol):
+    """Attempts that are graded from the moment they are added. What is not graded when its block ends is given up."""
+
+    def add(self, attempt: Attempt) -> None:
+        """Starts to grade. Raises what grading an earlier attempt raised."""
+        ...
+
+    def check(self) -> None:
+        """Raises what grading raised so far."""
+        ...
+
+    def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
+        """One verdict an attempt, in the order of `add`; `on_progress` gets how many more are judged."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Nothing happens."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gives up what is not graded."""
+        ...
+
+
+class Judge(Protocol):
+    """Grades completions while more are sampled."""
+
+    def begin(self, *, stop_early: bool = False) -> Batch:
+        """A batch; with `stop_early` no test of a program runs after the first that fails."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedProblem:
+    """A problem as the model sees it."""
+
+    problem: Problem
+    prompt_ids: tuple[int, ...]
+    prompt_tail: str
+    """Text after the user's turn; a template that opens `<think>` itself shows it here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How completions are drawn, and what one that was stopped by length counts as."""
+
+    samples: int
+    temperature: float
+    top_p: float
+    max_completion_tokens: int
+    overlong: Literal["incorrect", "mask", "soft"] = "incorrect"
+
+
+def encode_problems(
+    loaded: LoadedModel, problems: Sequence[Problem], max_prompt_tokens: int
+) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
+    """Encode prompts; those over the limit are returned apart with their reason, never cut."""
+    kept: list[EncodedProblem] = []
+    dropped: list[tuple[Problem, str]] = []
+    for problem in problems:
+        ids = encode_prompt(loaded.tokenizer, problem.prompt)
+        if len(ids) > max_prompt_tokens:
+            dropped.append((problem, f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"))
+        else:
+            kept.append(EncodedProblem(problem, ids, prompt_tail(loaded.tokenizer, problem.prompt)))
+    return kept, dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A sampler and a judge around one model."""
+
+    loaded: LoadedModel
+    sampler: Sampler
+    judge: Judge
+    seed: int
+
+    def collect(
+        self,
+        problems: Sequence[EncodedProblem],
+        sampling: Sampling,
+        scheme: RewardScheme,
+        *,
+        purpose: str,
+        iteration: int = 0,
+        policy_version: int = 0,
+        label: str | None = None,
+    ) -> list[RolloutGroup]:
+        """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
+
+        `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
+        """
+        owners = [problem for problem in problems for _ in range(sampling.samples)]
+        requests = self._requests(problems, sampling, purpose, iteration)
+        with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
+            work = _Graded(self.loaded, owners, batch, graded_when_cut=sampling.overlong == "soft")
+            completions = self._sample(requests, work, label)
+            verdicts = work.finish(label)
+        rollouts = [
+            Rollout(
+                problem=owner.problem,
+                sample_index=index % sampling.samples,
+                prompt_ids=np.asarray(owner.prompt_ids, dtype=np.int32),
+                completion=completion,
+                text=work.texts[index],
+                verdict=verdict,
+                reward=_reward(verdict, owner.problem, scheme, index % sampling.samples),
+                policy_version=policy_version,
+            )
+            for index, (owner, completion, verdict) in enumerate(zip(owners, completions, verdicts, strict=True))
+        ]
+        size = sampling.samples
+        return [
+            RolloutGroup(encoded.problem, tuple(rollouts[i * size : (i + 1) * size]))
+            for i, encoded in enumerate(problems)
+        ]
+
+    def _requests(
+        self, problems: Sequence[EncodedProblem], sampling: Sampling, purpose: str, iteration: int
+    ) -> list[SampleRequest]:
+        return [
+            SampleRequest(
+                prompt_ids=encoded.prompt_ids,
+                key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
+                max_new_tokens=sampling.max_completion_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+            )
+            for encoded in problems
+            for sample in range(sampling.samples)
+        ]
+
+    def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
+        """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
+        if label is None:
+            return self.sampler.sample(requests, lambda done, tokens: work.batch.check(), work.add)
+        with progress.task(f"{label}: sampling", len(requests), "rollouts") as advance:
+
+            def report(done: int, tokens: int) -> None:
+                work.batch.check()
+                advance(done)
+
+            return self.sampler.sample(requests, report, work.add)
+
+
+class _Graded:
+    """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
+
+    def __init__(
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: Batch, *, graded_when_cut: bool
+    ) -> None:
+        self.batch = batch
+        self.texts = [""] * len(owners)
+        self._loaded, self._owners, self._graded_when_cut = loaded, owners, graded_when_cut
+        self._cut: dict[int, Verdict] = {}
+        self._added: list[int] = []
+
+    def add(self, index: int, completion: Completion) -> None:
+        """The sampler's `on_completion`."""
+        owner = self._owners[index]
+        text = decode_completion(self._loaded.tokenizer, completion.token_ids, self._loaded.end_ids)
+        self.texts[index] = text
+        if completion.stop_reason is StopReason.LENGTH and not self._graded_when_cut:
+            self._cut[index] = _stopped_by_length(owner, text)
+            return
+        self._added.append(index)
+        self.batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
+
+    def finish(self, label: str | None) -> list[Verdict]:
+        """The verdicts in the order of the requests."""
+        if label is None:
+            found = self.batch.finish()
+        else:
+            with progress.task(f"{label}: grading", len(self._added), "rollouts") as advance:
+                found = self.batch.finish(advance)
+        verdicts = self._cut | dict(zip(self._added, found, strict=True))
+        return [verdicts[index] for index in range(len(self._owners))]
+
+
+def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
+    """A cut answer is wrong and badly formed: our rewards must not punish it less than a wrong one."""
+    fault, _ = split_reasoning(text, owner.prompt_tail)
+    tests = len(owner.problem.tests) if owner.problem.domain == "code" else 1
+    return Verdict(Outcome.INCORRECT, "stopped by length", total=tests, format_fault=fault or FormatFault.NO_ANSWER)
+
+
+def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme, sample: int) -> Reward:
+    """Unscorable rollouts have no reward; nan keeps anyone from averaging over them unawares."""
+    if verdict.outcome is Outcome.UNSCORABLE:
+        return Reward(float("nan"), {})
+    return reward_of(verdict, problem.domain, scheme, f"problem {problem.id}, sample {sample}")

@@ -1,0 +1,1 @@
+"""What turns a recipe into a run: its plan, and running, reusing and refusing stages."""

@@ -1,0 +1,104 @@
+"""What a run was made with: code, packages, machine, seeds and data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from openklear import __version__
+from openklear.durable.files import read_json
+from openklear.errors import DataError
+
+PACKAGES = (
+    *("torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "pydantic", "math-verify", "sympy"),
+    *("latex2sympy2_extended", "jinja2", "altair", "vl-convert-python"),
+)
+
+
+def manifest(root: Path, *, seed: int, threads: int, data: Mapping[str, str]) -> dict[str, Any]:
+    """Facts of this start, and the list of all starts in `root` that had something to run, each with its facts.
+
+    `data` maps the files from outside the run to the hashes of their contents. `git` is None where the package does
+    not stand in a checkout. Whether there is a GPU is asked only of a torch that is loaded already.
+    """
+    facts = {
+        "version": __version__,
+        "git": git_revision(Path(__file__).parent),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_bytes": memory_bytes(),
+        "gpu": gpu_names(),
+    }
+    start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, "pid": os.getpid()}
+    starts = [*_starts(root / "manifest.json"), {**start, **facts}]
+    return {**facts, "seed": seed, "threads": threads, "data": dict(data), "starts": starts}
+
+
+def git_revision(directory: Path) -> dict[str, Any] | None:
+    """{revision, dirty} of the checkout that `directory` stands in; None without a checkout or without git."""
+    try:
+        revision = _git(directory, "rev-parse", "HEAD")
+        tracked = _git(directory, "ls-files", "--error-unmatch", str(Path(__file__).name))
+        dirty = bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):  # no git, no checkout, or installed inside somebody else's
+        return None
+    return {"revision": revision, "dirty": dirty} if tracked else None
+
+
+def package_versions() -> dict[str, str]:
+    """Full versions of the packages that matter to results; those that are not installed are left out."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def memory_bytes() -> int | None:
+    """Physical memory; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+
+
+def gpu_names() -> list[str]:
+    """Names of the GPUs; [] without any, or while torch is not loaded."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def _starts(path: Path) -> list[Any]:
+    try:
+        return list(read_json(path)["starts"])
+    except DataError:  # the first start
+        return []
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()

@@ -1,0 +1,37 @@
+"""summary.json: the scores, weights and seconds of a run in one file, for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from openklear import __version__
+from openklear.durable.files import read_json, write_json
+from openklear.recipe.schema import Recipe
+from openklear.run.plan import Stage
+
+
+def summarize(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
+    """What the finished stages `done` found.
+
+    scores: the rows of all evaluations in order {stage, domain, level, metric, k, value, low, high, problems}, where
+    stage is the one that made the model (base, sft, rl-NAME); weights: hash of each model that was left; seconds: wall
+    seconds of each stage, summed over its attempts; recipe: resolved, as JSON; seed; version of the package.
+    """
+    records = {stage.name: read_json(root / stage.name / "stage.json") for stage in done}
+    return {
+        "scores": [row for s in done if s.kind == "evaluate" for row in read_json(root / s.name / "scores.json")],
+        "weights": {s.name: records[s.name]["weights"] for s in done if s.model},
+        "seconds": {s.name: records[s.name]["seconds"] for s in done},
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": recipe.seed,
+        "version": __version__,
+    }
+
+
+def write_summary(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
+    """Write the summary of the finished stages to `root`/summary.json and return it."""
+    found = summarize(root, recipe, done)
+    write_json(root / "summary.json", found)
+    return found

@@ -1,0 +1,33 @@
+"""Stage `base`: the model that the run starts from, made from scratch or copied into the run's own layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openklear.durable.files import require_space, whole_directory
+from openklear.models.loading import LoadedModel, load_model, save_model
+from openklear.models.tiny import make_tiny
+from openklear.recipe.lengths import max_positions
+from openklear.recipe.schema import Recipe, TinyModel
+from openklear.run.context import StageContext
+
+
+def run(context: StageContext) -> None:
+    """Leave the recipe's model in directory/model; nothing is done where it already stands, as it appears whole."""
+    target = context.directory / "model"
+    if target.exists():
+        return
+    loaded = _model_of(context.recipe)
+    size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
+    require_space(target, size, "the base model")
+    with whole_directory(target) as partial:
+        save_model(loaded, partial)
+
+
+def _model_of(recipe: Recipe) -> LoadedModel:
+    model = recipe.model
+    assert model is not None, "a recipe without a model has no stage base"
+    if isinstance(model, TinyModel):
+        return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
+    template = None if model.chat_template is None else Path(model.chat_template)
+    return load_model(Path(model.path), dtype=model.dtype, gguf_file=model.gguf_file, chat_template=template)

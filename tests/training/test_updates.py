@@ -1,0 +1,141 @@
+"""From judged groups to updates: which rollouts are in a loss, with what advantage, in which mini-batch."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from openklear.errors import RunError
+from openklear.models.loading import LoadedModel
+from openklear.models.tiny import make_tiny
+from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly, NoGate
+from openklear.recipe.schema import Phase
+from openklear.stages.rl import _gap, _updates
+from openklear.training.learner import LocalLearner
+from openklear.training.metrics import gap_alarms, refuse_gap
+from openklear.training.step import reference_logprobs
+from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+
+
+def problem(name):
+    return Problem(name, ({"role": "user", "content": name},), "math", answer="1")
+
+
+def group(name, *cells):
+    """A group from (reward or None for unscorable, completion length, stopped by length)."""
+    rollouts = []
+    for index, (reward, length, cut) in enumerate(cells):
+        outcome = Outcome.UNSCORABLE if reward is None else Outcome.CORRECT if reward == 1 else Outcome.INCORRECT
+        completion = Completion(
+            np.arange(length, dtype=np.int32),
+            np.full(length, -0.5, np.float32),
+            StopReason.LENGTH if cut else StopReason.STOP,
+        )
+        value = math.nan if reward is None else reward
+        rollouts.append(
+            Rollout(
+                problem(name), index, np.array([7, 8], np.int32), completion, "", Verdict(outcome), Reward(value), 0
+            )
+        )
+    return RolloutGroup(problem(name), tuple(rollouts))
+
+
+def phase(**keys):
+    return Phase(name="math", domains=("math",), **keys)
+
+
+def short(*rewards):
+    return [(r, 3, False) for r in rewards]
+
+
+def test_advantages_are_those_of_eq_4():
+    ((a, b, c, d),) = _updates(phase(), [group("p", *short(1.0, 0.0, 0.0, 0.0))])
+    assert a.advantage == pytest.approx(0.75 / math.sqrt(0.1875))
+    assert [b.advantage, c.advantage, d.advantage] == pytest.approx([-0.25 / math.sqrt(0.1875)] * 3)
+    assert [s.correct for s in (a, b, c, d)] == [True, False, False, False]
+    assert a.ids.tolist() == [7, 8, 0, 1, 2]
+    assert a.loss_mask.tolist() == [False, False, True, True, True]
+
+
+def test_groups_without_advantage_leave_unless_told_otherwise():
+    groups = [group("a", *short(1.0, 1.0)), group("b", *short(1.0, 0.0)), group("c", *short(0.0, 0.0))]
+    (update,) = _updates(phase(), groups)
+    assert {s.group for s in update} == {1}
+    (everything,) = _updates(phase(filter_zero_advantage=False), groups)
+    assert {s.group for s in everything} == {0, 1, 2}
+    assert all(s.advantage == 0 for s in everything if s.group != 1)
+
+
+def test_unscorable_rollouts_leave_before_the_mean_is_taken():
+    ((a, b),) = _updates(phase(), [group("p", *short(1.0, None, 0.0))])
+    assert [a.advantage, b.advantage] == [1.0, -1.0]
+    assert [a.sample, b.sample] == [0, 2]
+    assert _updates(phase(), [group("p", *short(1.0, None))]) == []
+
+
+def test_masked_overlong_rollouts_are_in_no_mean_and_no_loss():
+    cells = [(1.0, 3, False), (0.0, 3, False), (0.0, 3, True), (0.0, 3, True)]
+    ((a, b),) = _updates(phase(overlong="mask"), [group("p", *cells)])
+    assert [a.advantage, b.advantage] == [1.0, -1.0]
+    ((first, *rest),) = _updates(phase(overlong="incorrect"), [group("p", *cells)])
+    assert len(rest) == 3
+    assert first.advantage == pytest.approx(0.75 / math.sqrt(0.1875))
+
+
+@pytest.mark.parametrize(("kept", "size", "expected"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (1, 2, [1]), (0, 2, [])])
+def test_kept_groups_make_ceil_updates_and_no_group_is_split(kept, size, expected):
+    groups = [group(f"p{i}", *short(1.0, 0.0)) for i in range(kept)] + [group("same", *short(1.0, 1.0))]
+    updates = _updates(phase(problems_per_update=size), groups)
+    assert [len({s.group for s in update}) for update in updates] == expected
+    assert all(len(update) == 2 * n for update, n in zip(updates, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("advantage", "expected"),
+    [
+        (MeanOnly(), [[0.75, -0.25, -0.25, -0.25], [0.5, -0.5]]),
+        (LengthWeighted(), [[0.5, -0.5, -0.5, -0.5], [0.5, -0.5]]),  # 3 of 6 tokens are the right answer's
+        # The batch's six rewards hold two 1s: variance 1/3 * 2/3.
+        (BatchStd(), [[x / math.sqrt(2 / 9) for x in (0.75, -0.25, -0.25, -0.25)], [x / math.sqrt(2 / 9) for x in (0.5, -0.5)]]),
+        (Grpo(std_floor=2.0), [[0.375, -0.125, -0.125, -0.125], [0.25, -0.25]]),
+    ],
+)  # fmt: skip
+def test_the_phase_chooses_the_estimator(advantage, expected):
+    cells = [(1.0, 3, False), (0.0, 1, False), (0.0, 1, False), (0.0, 1, False)]
+    (update,) = _updates(phase(advantage=advantage), [group("p", *cells), group("q", *short(1.0, 0.0))])
+    for number, wanted in enumerate(expected):
+        assert [s.advantage for s in update if s.group == number] == pytest.approx(wanted)
+
+
+def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
+    """From a pass of its own; entropies only where a gate will look at them."""
+    tiny = make_tiny(16, 1, 2, 64, seed=1)
+    loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
+    (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])
+    logprobs, entropies = reference_logprobs(tiny.model, update, [[0, 1]], 1.0, entropy=True)
+    for gate in (NoGate(), EntropyGate()):
+        learner = LocalLearner(loaded, None, phase(entropy_gate=gate), 1000)
+        found = learner.with_old(update)
+        for one, old, entropy in zip(found, logprobs, entropies, strict=True):
+            np.testing.assert_array_equal(one.old_logprobs, old)
+            assert (one.old_entropies is None) is isinstance(gate, NoGate)
+            if isinstance(gate, EntropyGate):
+                np.testing.assert_array_equal(one.old_entropies, entropy)
+                assert one.old_entropies.max() > 1
+
+
+def test_the_gap_is_between_the_trainer_and_the_sampler():
+    (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])  # sampled at -0.5 a token
+    near = [replace(s, old_logprobs=np.where(s.loss_mask, -0.4, 0).astype(np.float32)) for s in update]
+    found = _gap([near])
+    assert found == pytest.approx(
+        {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0}, rel=1e-5
+    )
+    assert _gap([]) == {}
+    assert [text.split(":")[0] for text in gap_alarms(found)] == ["sampler and trainer differ"] * 2
+    assert gap_alarms({"gap_ratio": 1.01, "gap_k3": 1e-4, "gap_ess": 0.9}) == []
+    assert "29%" in gap_alarms({"gap_ess": 0.29})[0]
+    refuse_gap(found)
+    with pytest.raises(RunError, match="do not compute one model"):
+        refuse_gap({"gap_k3": 0.011})
