@@ -37,7 +37,7 @@ CHILD = """
 import json, os, sys, time
 from pathlib import Path
 from openklear.data import prepare
-from openklear.pipeline import run_pipeline
+from openklear.run.pipeline import run_pipeline
 from openklear.recipe.load import load_recipe
 
 def main():

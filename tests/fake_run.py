@@ -24,7 +24,7 @@ from openklear.run.plan import Stage
 
 MODULES = {
     "prepare": """
-from openklear.rundir import write_json
+from openklear.durable.files import write_json
 
 
 def run(context):
@@ -33,7 +33,7 @@ def run(context):
     "sft": """
 import json
 
-from openklear.rundir import read_json, whole_directory, write_atomic
+from openklear.durable.files import read_json, whole_directory, write_atomic
 
 
 def run(context):
@@ -54,7 +54,7 @@ def run(context):
     write_atomic(context.directory / "result.txt", f"{value}")
 """,
     "evaluate": """
-from openklear.rundir import write_json
+from openklear.durable.files import write_json
 
 
 def run(context):

@@ -343,7 +343,7 @@ def test_a_reader_that_leaves_is_no_failure():
     ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=env, timeout=60, check=True)
     assert ended.stdout.startswith("seed")
     assert ended.stderr == ""
-    assert main.failures.tell(raiser(BrokenPipeError()), as_json=False) == 1
+    assert exits.tell(raiser(BrokenPipeError()), as_json=False) == 1
 
 
 def test_show(recipe_file, tmp_path, capsys):

@@ -14,8 +14,8 @@ from openklear.cli import distill, exits
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (
-    "import sys; from openklear import cli_distill, failures; sys.exit(failures.tell("
-    "lambda: cli_distill.app(sys.argv[1:], standalone_mode=False), as_json='--json' in sys.argv))"
+    "import sys; from openklear.cli import distill, exits; sys.exit(exits.tell("
+    "lambda: distill.app(sys.argv[1:], standalone_mode=False), as_json='--json' in sys.argv))"
 )
 
 

@@ -166,8 +166,8 @@ def test_malformed_and_missing_documents_are_named(tmp_path):
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from openklear import rundir
-with rundir.lock(Path(sys.argv[1])):
+from openklear.durable import files
+with files.lock(Path(sys.argv[1])):
     forked, alive = os.pipe()
     if sys.argv[2] == "fork":
         if os.fork() == 0:

@@ -447,7 +447,7 @@ def test_a_disk_that_cannot_be_written_to(desk, capsys, tmp_path):
 
 
 def test_a_second_process_on_a_run_directory(desk, capsys):
-    hold = "import sys,time,pathlib; from openklear import rundir\nwith rundir.lock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    hold = "import sys,time,pathlib; from openklear.durable import files\nwith files.lock(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     command = [sys.executable, "-c", hold, str(desk.output)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as holder:

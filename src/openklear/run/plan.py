@@ -162,7 +162,7 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
 
 def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str, files: Mapping[str, Path]) -> Stage:
     inputs = {"prepare": "prepare", "model": model}
-    return Stage(name, kind, f"openklear.training.{kind}", settings, inputs, files, torch=True, model=True)
+    return Stage(name, kind, f"openklear.stages.{kind}", settings, inputs, files, torch=True, model=True)
 
 
 def _graders(recipe: Recipe) -> dict[str, Path]:
