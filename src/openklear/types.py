@@ -10,13 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-Domain = Literal["math", "code"]
-DOMAINS: tuple[Domain, ...] = ("math", "code")
+from openklear.think import FormatFault
 
 
 class Message(TypedDict):
@@ -64,11 +63,12 @@ AnyTest = Test | CallTest | AssertTest
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A prompt with a reference answer (math) or tests (code)."""
+    """A prompt with what its attempts are held against: a reference answer, or tests."""
 
     id: str
     prompt: tuple[Message, ...]
-    domain: Domain
+    domain: str
+    """Its name in verifiers.domains."""
     answer: str | None = None
     tests: tuple[AnyTest, ...] = ()
     checker: str | None = None
@@ -143,17 +143,6 @@ class Outcome(StrEnum):
     CORRECT = "correct"
     INCORRECT = "incorrect"
     UNSCORABLE = "unscorable"
-
-
-class FormatFault(StrEnum):
-    """What is wrong with the form of a completion (verifiers.format); empty where nothing is."""
-
-    NONE = ""
-    NOT_OPENED = "no <think>"
-    NOT_CLOSED = "no </think>"
-    SEVERAL = "several thoughts"
-    TEXT_BEFORE = "text before the thought"
-    NO_ANSWER = "no answer after the thought"
 
 
 @dataclass(frozen=True, slots=True)

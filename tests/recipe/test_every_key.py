@@ -36,7 +36,8 @@ from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import stages
 from openklear.stages import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
-from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test, Verdict
+from openklear.types import Attempt, Outcome, Problem, Test, Verdict
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 
@@ -431,7 +432,7 @@ def graders(workshop, tmp_path, own):
 def reward_type(workshop):
     found = [
         workshop.files("rl-math", (f"rl.phase.math.reward.type={kind}",))[SAMPLED]
-        for kind in ("ours", "klear_released")
+        for kind in ("report", "klear_released")
     ]
     assert found[0] == workshop.files("rl-math")[SAMPLED]
     assert found[0] != found[1]

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from openklear import __version__
 from openklear.errors import OpenKlearError
 from openklear.grading.rows import dumps
-from openklear.types import Domain
 
 if TYPE_CHECKING:
     from openklear.grading.server import GradingServer
 
-PATHS: dict[str, Domain] = {"/grade/math": "math", "/grade/code": "code"}
+PATHS: dict[str, str] = {"/grade/math": "math", "/grade/code": "code"}
 _DRAIN_SECONDS = 2.0
 """For how long the rest of a refused request is read, so that its sender can read the refusal."""
 
@@ -120,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {str(error)[:200]}") from error
 
-    def _graded(self, kind: Domain, asked: Any) -> Any:
+    def _graded(self, kind: str, asked: Any) -> Any:
         if not isinstance(asked, dict):
             raise Refusal(HTTPStatus.BAD_REQUEST, 'send a row (an object), or {"rows": [...]}')
         if "rows" not in asked:

@@ -18,7 +18,7 @@ from typing import Any
 
 from openklear.data.test_cases import parse_tests
 from openklear.errors import DataError, UsageError
-from openklear.types import AnyTest, Attempt, Domain, Message, Outcome, Problem, Verdict
+from openklear.types import AnyTest, Attempt, Message, Outcome, Problem, Verdict
 from openklear.verifiers.checkers import checker
 
 VERDICT_FIELDS = ("verdict", "reason", "passed", "total", "seconds")
@@ -35,7 +35,7 @@ _MOST_SHOWN = 60
 _MOST_NAMES = 12
 
 
-def to_attempt(row: Mapping[str, Any], kind: Domain, checkers: Collection[str] = ()) -> Attempt:
+def to_attempt(row: Mapping[str, Any], kind: str, checkers: Collection[str] = ()) -> Attempt:
     """What the row asks of the judge. DataError (without the row's place) says which field is wrong and what to do.
 
     `checkers`: those of the user's own (`module:function`) that rows may name.
