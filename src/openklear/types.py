@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypedDict
@@ -23,6 +23,12 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+def content_hash(messages: Sequence[Message]) -> str:
+    """Stable hash of a prompt's messages: what a rollout's seed depends on (house rule 9)."""
+    text = json.dumps([[m["role"], m["content"]] for m in messages], ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,8 @@ class Problem:
 
     @property
     def content_hash(self) -> str:
-        """Stable hash of the prompt's messages: what a rollout's seed depends on (house rule 9)."""
-        text = json.dumps([[m["role"], m["content"]] for m in self.prompt], ensure_ascii=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        """Of its prompt."""
+        return content_hash(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,7 @@ def test_a_process_killed_between_two_questions_does_not_shift_the_answers():
     """Its parent once said "killed" to nobody's question, and every later answer was taken for the next one's."""
     with Grader(Settings(workers=1)) as grader:
         assert grader.math("x^2+4x+4", r"\boxed{(x+2)^2}").correct
-        (worker,) = grader.judge._math._pool.pids()
+        (worker,) = grader.judge.verifiers["math"].grader._pool.pids()
         killed = children(worker)
         assert killed, "mathematics has no second process any more"
         for pid in killed:

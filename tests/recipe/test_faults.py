@@ -370,7 +370,7 @@ GRADERS = [
         ["verifiers.graders.maths: there is no domain maths; did you mean math? the domains are math, code"],
     ),
     ('other = "a:b"', ["verifiers.graders.other: there is no domain other; the domains are math, code"]),
-    ('math = "http://host:8080"', ["verifiers.graders.math: a server runs programs, which mathematics has none of"]),
+    ('math = "http://host:8080"', ["verifiers.graders.math: a server runs programs, which math has none of"]),
     ('code = "http://"', ["verifiers.graders.code: 'http://' is no address of a SandboxFusion server"]),
     ("math = 7", ['verifiers.graders.math: must be text, not 7; write it in quotes, "7"']),
     ('math = "no_such_package.grading:grade"', ["verifiers.graders.math: no_such_package.grading cannot be imported"]),

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from openklear import __version__
 from openklear.errors import OpenKlearError
 from openklear.grading.rows import dumps
+from openklear.verifiers.domains import DOMAINS
 
 if TYPE_CHECKING:
     from openklear.grading.server import GradingServer
 
-PATHS: dict[str, str] = {"/grade/math": "math", "/grade/code": "code"}
 _DRAIN_SECONDS = 2.0
 """For how long the rest of a refused request is read, so that its sender can read the refusal."""
 
@@ -61,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self._server.count("requests")
         self._unread = True
         try:
-            kind = PATHS.get(self._path())
+            kind = paths().get(self._path())
             if kind is None:
                 raise self._not_found("POST")
             size = self._announced()
@@ -81,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.path.partition("?")[0]
 
     def _not_found(self, method: str) -> Refusal:
-        known = {"/health": "GET", **dict.fromkeys(PATHS, "POST")}
+        known = {"/health": "GET", **dict.fromkeys(paths(), "POST")}
         if self._path() in known:
             return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{self._path()} takes {known[self._path()]}, not {method}")
         listed = ", ".join(f"{verb} {path}" for path, verb in known.items())
@@ -193,6 +193,11 @@ class _Until(io.RawIOBase):
             raise TimeoutError("the request took too long to arrive")
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
+
+
+def paths() -> dict[str, str]:
+    """Where rows are sent -> their domain."""
+    return {f"/grade/{name}": name for name in DOMAINS}
 
 
 def is_loopback(host: Any) -> bool:
