@@ -87,7 +87,7 @@ class Questions:
 
     def _asked(self, problem: Problem, prompt_tail: str) -> Question:
         domain = domain_named(problem.domain)
-        parts: tuple[object, ...] = (GRADER_VERSION, domain.name)
+        parts: tuple[object, ...] = (GRADER_VERSION, domain.name, domain.version)
         if domain.name in self._limits.custom:
             plain = as_plain(problem, prompt_tail)
             parts += ("custom", self._versions[domain.name], _digest(plain))
