@@ -346,7 +346,7 @@ def load_recipe_text(workshop: Workshop, text: str) -> Recipe:
 def verdicts(limits: Verifiers, tmp_path: Path, *attempts: Attempt) -> tuple[list[Verdict], int]:
     """What the judge of a stage says, and how many processes it had for programs."""
     with open_judge(limits, tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl", DOMAINS) as judge:
-        return judge.judge(attempts), len(judge._code._pool.pids())
+        return judge.judge(attempts), len(judge.verifiers["code"].grader._pool.pids())
 
 
 def program(text: str) -> Attempt:
