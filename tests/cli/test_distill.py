@@ -42,7 +42,7 @@ def test_a_missing_file_and_a_damaged_journal(capsys, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "responses.jsonl").write_text("{}\n")
     _, err = here(capsys, "problems.jsonl", "--output", "out", *SERVER, code=2)
-    assert "responses.jsonl:1: not a line that openklear distill wrote" in err
+    assert "responses.jsonl:1: not a line that openklear wrote" in err
 
 
 def test_it_says_what_came_of_it(capsys, tmp_path):

@@ -87,7 +87,7 @@ def test_close_ends_busy_workers_and_their_callers(pool):
 
     thread = threading.Thread(target=busy)
     thread.start()
-    while not pool._busy:
+    while not pool.busy:
         time.sleep(0.005)
     pool.close()
     thread.join(10)

@@ -43,7 +43,7 @@ class Admission(Enum):
     SPENT = "spent"
 
 
-class Budget:
+class TokenBudget:
     """Tokens that may be used, and those that what is under way will probably use."""
 
     def __init__(self, limit: int | None, spent: int):

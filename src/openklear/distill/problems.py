@@ -20,7 +20,7 @@ from openklear.errors import DataError
 from openklear.types import Domain, Problem
 
 
-class Key(NamedTuple):
+class ResponseKey(NamedTuple):
     """Names a response: a problem whose id or text changed is another problem."""
 
     id: str
@@ -28,9 +28,9 @@ class Key(NamedTuple):
     sample: int
 
 
-def key_of(problem: Problem, sample: int) -> Key:
+def key_of(problem: Problem, sample: int) -> ResponseKey:
     """The key of a problem's response."""
-    return Key(problem.id, problem.content_hash, sample)
+    return ResponseKey(problem.id, problem.content_hash, sample)
 
 
 def read_problems(path: str, domain: Domain | None, limit: int | None) -> list[Problem]:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from openklear.durable.files import read_json, write_json
 from openklear.errors import StageChanged, UsageError
-from openklear.grading.grader import Settings as Grading
 from openklear.types import Domain
+from openklear.verifiers.limits import Limits
 
 OWN_FIELDS = ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream")
 """Fields of a request that have options of their own, or that this client depends on."""
@@ -59,8 +59,8 @@ class Settings:
     """Price of a million prompt tokens."""
     price_out: float = 0.0
     """Price of a million completion tokens."""
-    grading: Grading | None = field(default_factory=Grading)
-    """None: responses are not graded."""
+    judging: Limits | None = field(default_factory=Limits)
+    """What the judge may use; None: responses are not judged."""
     retry_failed: bool = False
     """Ask again for responses that are recorded as failed."""
     restart: bool = False

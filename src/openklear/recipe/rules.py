@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.types import DOMAINS
+from openklear.verifiers.limits import grader_faults
 
 if TYPE_CHECKING:
     from openklear.recipe.curation import Data, Difficulty, Vetting
@@ -97,21 +97,10 @@ def phase(table: Phase) -> Iterator[Broken]:
         )
 
 
-def is_address(grader: str) -> bool:
-    """Whether a grader is a server's address."""
-    return grader.startswith(("http://", "https://"))
-
-
 def verifiers(table: Verifiers) -> Iterator[Broken]:
     """Graders for domains that there are; and no demand on a box that no program runs in."""
-    for domain, grader in table.graders.items():
-        if domain not in DOMAINS:
-            near = [name for name in DOMAINS if domain[:1] == name[:1]]
-            hint = f"did you mean {near[0]}? " if near else ""
-            yield Broken(("graders", domain), f"there is no domain {domain}; {hint}its keys are {', '.join(DOMAINS)}")
-        elif domain == "math" and is_address(grader):
-            text = "a server runs programs, which mathematics has none of; name a module:function or an entry point"
-            yield Broken(("graders", domain), text)
+    for domain, fault in grader_faults(table.graders):
+        yield Broken(("graders", domain), fault)
     if "code" in table.graders and table.minimum_isolation != type(table).model_fields["minimum_isolation"].default:
         text = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
         yield Broken(("minimum_isolation",), text)

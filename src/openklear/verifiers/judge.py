@@ -1,31 +1,32 @@
 """Attempts in, verdicts out: format, then mathematics or programs, over worker processes of this machine.
 
-Equal work is done once: verdicts are kept by what they depend on (the program and its tests, or the answer and its
-reference, and the limits), in memory and, with a journal, on disk, so that a killed run replays what it had graded.
-Unscorable verdicts are never kept: they are our failure, and the next call tries again.
+Equal work is done once: with a journal verdicts are kept by what they depend on (the program and its tests, or the
+answer and its reference, and the limits), so that a killed run replays what it had judged. Unscorable verdicts are
+never kept: they are our failure, and the next call tries again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+from openklear.durable.journal import KeyedJournal
 from openklear.errors import VerifierError
-from openklear.types import DOMAINS, AnyTest, Attempt, Outcome, Verdict
-from openklear.verifiers.code import CodeGrader, Grade
+from openklear.types import DOMAINS, AnyTest, Attempt, Domain, Outcome, Verdict
+from openklear.verifiers.code import CodeGrader, ProgramGrade
 from openklear.verifiers.custom import CustomGrader
-from openklear.verifiers.journal import Journal
+from openklear.verifiers.limits import Limits
 from openklear.verifiers.mathematics.grader import MathGrader
-from openklear.verifiers.tasks import GRADER_VERSION, Limits, Question, Questions, Work
+from openklear.verifiers.tasks import GRADER_VERSION, Question, Questions, Work
 from openklear.verifiers.walls import Isolation
 
-__all__ = ["GRADER_VERSION", "Batch", "Limits", "LocalJudge"]
+__all__ = ["GRADER_VERSION", "AttemptBatch", "Judge", "Limits", "open_judge"]
 
 CUSTOM_PATIENCE = 6.0
 """Wall seconds a custom verifier has for each second that the recipe gives an equivalence, or a test of a program."""
@@ -36,7 +37,7 @@ class ProgramGrader(Protocol):
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> Grade:
+    ) -> ProgramGrade:
         """What the tests say; with `stop_early` no test runs after the first that fails."""
         ...
 
@@ -45,22 +46,37 @@ class ProgramGrader(Protocol):
         ...
 
 
-class LocalJudge:
-    """Grades attempts in parallel on this machine; any thread may call. Use it as a context manager, or `close` it.
+def open_judge(
+    limits: Limits, domains: Collection[Domain], say: Callable[[str], None], *, journal: Path | None = None
+) -> Judge:
+    """A judge that has said who judges `domains`, what it will be asked about, and what programs are kept from here.
+
+    Close it, or use it in a `with`. VerifierError where programs would run with less isolation than is demanded.
+    """
+    judge = Judge(limits, journal=journal)
+    try:
+        judge.announce(domains, say)
+    except BaseException:
+        judge.close()
+        raise
+    return judge
+
+
+class Judge:
+    """Judges attempts in parallel on this machine; any thread may call. Use it as a context manager, or `close` it.
 
     Verdicts depend on the attempts and the limits alone; only `seconds` (0 where a verdict was known) does not.
     """
 
-    def __init__(self, limits: Limits, *, journal: Path | None = None, remember: bool = True):
-        """`remember` keeps verdicts from one call of `judge` to the next; without it memory does not grow.
+    def __init__(self, limits: Limits, *, journal: Path | None = None):
+        """`journal` keeps verdicts from one call to the next, and after a kill; those that it holds are believed.
 
         UsageError where a custom verifier cannot be loaded. Boxes start with the first program: `isolation` says
         before it whether they can.
         """
+        self.limits = limits
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
-        self._remember = remember
-        self._limits = limits
-        self._journal = Journal(journal)
+        self._journal = None if journal is None else KeyedJournal(journal, _key_of)
         self._math = MathGrader(limits.workers, limits.math_seconds)
         self._code: ProgramGrader = _program_grader(limits)
         self._unfinished: set[Future[Verdict]] = set()
@@ -73,6 +89,22 @@ class LocalJudge:
         if not isinstance(self._code, CodeGrader) or "code" in self._custom:
             raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
         return self._code.isolation()
+
+    def announce(self, domains: Collection[Domain], say: Callable[[str], None]) -> None:
+        """Says who judges these domains, and what programs are kept from here.
+
+        VerifierError where programs would run with less isolation than is demanded.
+        """
+        for domain, grader in self._custom.items():
+            if domain in domains:
+                say(f"{domain} is graded by {grader.name}, in worker processes without walls")
+        if "code" not in domains or "code" in self._custom:
+            return
+        if self.limits.sandbox_url is not None:
+            say(f"programs run on the server {self.limits.sandbox_url}")
+        else:
+            isolation = self.isolation()
+            say(f"programs run under {isolation.level!r}: {isolation.description}")
 
     def judge(
         self,
@@ -90,19 +122,22 @@ class LocalJudge:
                 batch.add(attempt)
             return batch.finish(on_progress)
 
-    def begin(self, *, stop_early: bool = False) -> Batch:
-        """A batch of attempts that are graded from the moment they are added."""
+    def begin(self, *, stop_early: bool = False) -> AttemptBatch:
+        """A batch of attempts that are judged from the moment they are added."""
         versions = {domain: grader.version for domain, grader in self._custom.items()}
-        return Batch(self, Questions(self._limits, versions, stop_early=stop_early), stop_early)
+        return AttemptBatch(self, Questions(self.limits, versions, stop_early=stop_early), stop_early)
 
     def known(self, key: str) -> Verdict | None:
         """A verdict from an earlier batch, or from a run that was killed."""
-        return self._journal.get(key)
+        row = None if self._journal is None else self._journal.get(key)
+        verdict = None if row is None else _verdict_of(row)
+        return None if verdict is None or verdict.outcome is Outcome.UNSCORABLE else verdict
 
     def keep(self, found: dict[str, Verdict]) -> None:
-        """Keeps a batch's verdicts, but for unscorable ones."""
-        if self._remember:
-            self._journal.add({key: v for key, v in found.items() if v.outcome is not Outcome.UNSCORABLE})
+        """Keeps a batch's verdicts, but for unscorable ones, in the order of their keys."""
+        kept = [(key, verdict) for key, verdict in sorted(found.items()) if verdict.outcome is not Outcome.UNSCORABLE]
+        if self._journal is not None and kept:
+            self._journal.add([_row_of(key, verdict) for key, verdict in kept])
 
     def start(self, work: Work, stop_early: bool) -> Future[Verdict]:
         """Grades on a thread of the judge."""
@@ -130,7 +165,7 @@ class LocalJudge:
 
     def _patience(self, question: Question) -> float:
         """Wall seconds for a custom verifier."""
-        limits = self._limits
+        limits = self.limits
         if question.problem.domain == "math":
             return CUSTOM_PATIENCE * limits.math_seconds
         return CUSTOM_PATIENCE * limits.code_seconds * max(1, question.total)
@@ -148,7 +183,8 @@ class LocalJudge:
         self._code.close()
         for grader in self._custom.values():
             grader.close()
-        self._journal.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -159,13 +195,13 @@ class LocalJudge:
         self.close()
 
 
-class Batch:
-    """Attempts of one caller, graded while more are added. Verdicts do not depend on when that happens.
+class AttemptBatch:
+    """Attempts of one caller, judged while more are added. Verdicts do not depend on when that happens.
 
-    Use it as a context manager: what is not graded at its end is given up. Not for two threads at once.
+    Use it as a context manager: what is not judged at its end is given up. Not for two threads at once.
     """
 
-    def __init__(self, judge: LocalJudge, questions: Questions, stop_early: bool):
+    def __init__(self, judge: Judge, questions: Questions, stop_early: bool):
         self._judge, self._questions, self._stop_early = judge, questions, stop_early
         self._added: list[Work | Verdict] = []
         self._known: dict[str, Verdict] = {}
@@ -173,7 +209,7 @@ class Batch:
         self._failure: BaseException | None = None
 
     def add(self, attempt: Attempt) -> None:
-        """Starts to grade; equal work only once. Raises what grading an earlier attempt raised."""
+        """Starts to judge; equal work only once. Raises what judging an earlier attempt raised."""
         self.check()
         work = self._questions.work(attempt)
         self._added.append(work)
@@ -188,9 +224,19 @@ class Batch:
         future.add_done_callback(self._note)
 
     def check(self) -> None:
-        """Raises what grading raised, so that nobody samples on for verdicts that will never come."""
+        """Raises what judging raised, so that nobody samples on for verdicts that will never come."""
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def done(self) -> bool:
+        """Whether `finish` would not have to wait."""
+        return all(future.done() for future in self._running.values())
+
+    @property
+    def started(self) -> int:
+        """Attempts that were neither known nor equal to another one."""
+        return len(self._running)
 
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
@@ -231,6 +277,30 @@ class Batch:
 def _program_grader(limits: Limits) -> ProgramGrader:
     if limits.sandbox_url is None:
         return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
-    from openklear.verifiers.remote import SandboxFusionGrader
+    from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
+
+
+def _row_of(key: str, verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the journal holds it, without `format_fault` and `seconds`, which are not the work's."""
+    row: dict[str, Any] = {"key": key, "outcome": verdict.outcome.value, "reason": verdict.reason}
+    row |= {"passed": verdict.passed, "total": verdict.total}
+    return row if verdict.extracted is None else row | {"extracted": verdict.extracted}
+
+
+def _verdict_of(row: Mapping[str, Any]) -> Verdict:
+    extracted = row.get("extracted")
+    return Verdict(
+        Outcome(row["outcome"]),
+        str(row["reason"]),
+        None if extracted is None else str(extracted),
+        int(row["passed"]),
+        int(row["total"]),
+    )
+
+
+def _key_of(row: Mapping[str, Any]) -> str:
+    """The key of a row that is a verdict; ValueError, KeyError or TypeError where it is none."""
+    _verdict_of(row)
+    return str(row["key"])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
+from importlib import metadata
 from typing import Any
 
 from openklear.types import Attempt, Domain, FormatFault, Outcome, Problem, StopReason, Verdict
@@ -13,24 +14,10 @@ from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.checkers import needs_checker
 from openklear.verifiers.custom import as_plain
 from openklear.verifiers.format import extract_program, split_reasoning
+from openklear.verifiers.limits import Limits
 
-GRADER_VERSION = 2
+GRADER_VERSION = f"2, math-verify {metadata.version('math-verify')}"
 """Part of every key: raise it when a grader's answers change, so that old journals are not believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What grading may use, and who grades (the recipe's [verifiers])."""
-
-    workers: int = 2
-    math_seconds: float = 5.0
-    code_seconds: float = 2.0
-    code_memory_mb: int = 256
-    minimum_isolation: str = "bubblewrap"
-    sandbox_url: str | None = None
-    """A SandboxFusion server that runs the programs instead of boxes on this machine."""
-    custom: Mapping[Domain, str] = field(default_factory=dict)
-    """Verifiers of the user's own in the place of ours (verifiers.custom), by domain."""
 
 
 @dataclass(frozen=True, slots=True)
