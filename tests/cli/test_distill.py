@@ -14,7 +14,7 @@ SERVER = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
         ((), "name one teacher: --endpoint URL with --model NAME, or --local MODEL_DIR"),
         ((*SERVER, "--local", "x"), "name one teacher"),
         (("--endpoint", "http://127.0.0.1:9/v1"), "--endpoint needs --model NAME"),
-        (("--endpoint", "localhost:8000", "--model", "m"), "'localhost:8000' is no http address"),
+        (("--endpoint", "localhost:8000", "--model", "m"), "'localhost:8000' is not an http address"),
         ((*SERVER, "--samples", "0"), "greater than or equal to 1"),
         ((*SERVER, "--top-p", "0"), "must be above 0"),
         ((*SERVER, "--requests-per-minute", "0"), "must be above 0"),

@@ -62,11 +62,11 @@ Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at onc
 Tries = Annotated[int, typer.Option(min=1, help="Requests for one response before it is recorded as failed.")]
 Timeout = Annotated[float, typer.Option(callback=above_zero, help="Seconds a request may take.")]
 RequestsPerMinute = Annotated[
-    float | None, typer.Option("--requests-per-minute", callback=above_zero, help="Send no more than this.")
+    float | None, typer.Option("--requests-per-minute", callback=above_zero, help="Requests per minute, at most.")
 ]
 TokensPerMinute = Annotated[
     float | None,
-    typer.Option("--tokens-per-minute", callback=above_zero, help="Use no more than this, prompts included."),
+    typer.Option("--tokens-per-minute", callback=above_zero, help="Tokens per minute, at most, prompts included."),
 ]
 BudgetTokens = Annotated[
     int | None,
@@ -76,7 +76,7 @@ PriceIn = Annotated[float, typer.Option("--price-in", min=0.0, help="Price of a 
 PriceOut = Annotated[float, typer.Option("--price-out", min=0.0, help="Price of a million completion tokens.")]
 Grade = Annotated[bool, typer.Option("--grade/--no-grade", help="Grade each response while others are sampled.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for responses recorded as failed.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and begin anew.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and start over.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
 
 

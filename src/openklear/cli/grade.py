@@ -47,7 +47,7 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Malformed rows become
 Restart = Annotated[
     bool,
     typer.Option(
-        "--restart", help="Begin anew where unfinished work is of other rows or settings, or OUT is there already."
+        "--restart", help="Start over where unfinished work is of other rows or settings, or OUT exists already."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
@@ -202,7 +202,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     lines += [f"  {one['rows']:,} {one['verdict']}: {_printable(one['reason'])}" for one in summary["reasons"]]
     if summary["unscorable"]:
         lines.append(
-            f"{summary['unscorable']:,} rows are unscorable: they are no wrong answers and are left out of the share"
+            f"{summary['unscorable']:,} rows are unscorable: they are not wrong answers and are left out of the share"
         )
     seconds, now = summary["seconds"], summary["rows_graded_now"]
     if now:

@@ -36,7 +36,7 @@ def key_of(problem: Problem, sample: int) -> ResponseKey:
 def read_problems(path: str, domain: Domain | None, limit: int | None) -> list[Problem]:
     """The problems of what `sources.resolve` finds at `path`, or of prepare's `problems.parquet`; in order, each once.
 
-    Raises DataError for a file that cannot be read and where there is no problem; says aloud what is left out.
+    Raises DataError for a file that cannot be read and where there is no problem; says what is left out.
     """
     found: dict[tuple[str, str], Problem] = {}
     repeated = empty = 0

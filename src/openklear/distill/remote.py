@@ -17,9 +17,9 @@ from openklear.distill.settings import Settings
 from openklear.errors import EngineError, OpenKlearError
 
 FEWEST_FAILURES = 20
-"""Responses that failed in a row, at least, before the server and not the prompts is held to be at fault."""
+"""Responses that failed in a row, at least, before the server, and not the prompts, counts as the one at fault."""
 TRIES_TO_REACH = 3
-"""Connections that are tried before a server that never answered is held not to be there."""
+"""Connections that are tried before a server that never answered counts as absent."""
 TOLD_WAIT = 30.0
 """A server that asks for a longer wait than this is quoted on screen."""
 
@@ -114,7 +114,7 @@ class Crew:
             self._ended.notify_all()
 
     async def _one(self, task: Wanted, estimate: int) -> tuple[dict[str, Any], bool]:
-        """The row of a response or of its failure, and whether that came of too many tries."""
+        """The row of a response or of its failure, and whether that was after too many tries."""
         settings, started, reason = self._settings, self._clock(), ""
         for tries in range(1, settings.tries + 1):
             await self._turn(estimate)

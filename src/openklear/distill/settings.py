@@ -64,7 +64,7 @@ class Settings:
     retry_failed: bool = False
     """Ask again for responses that are recorded as failed."""
     restart: bool = False
-    """Remove what is there and begin anew."""
+    """Remove what is there and start over."""
 
     def __post_init__(self) -> None:
         """UsageError for settings that no run could have."""
@@ -119,7 +119,7 @@ def _check_local(settings: Settings) -> None:
 def _check_endpoint(endpoint: str, model: str | None) -> None:
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UsageError(f"--endpoint {endpoint!r} is no http address; write it like http://localhost:8000/v1")
+        raise UsageError(f"--endpoint {endpoint!r} is not an http address; write it like http://localhost:8000/v1")
     if not model:
         raise UsageError("--endpoint needs --model NAME, the name by which the server knows its model")
 
@@ -135,5 +135,5 @@ def require_same(path: Path, decides: dict[str, Any]) -> None:
     if changed:
         raise StageChanged(
             f"{path.parent} holds responses sampled with other settings: {'; '.join(changed)}. Give the settings of "
-            "then, choose another --output, or give --restart to remove the responses and begin anew"
+            "then, choose another --output, or give --restart to remove the responses and start over"
         )

@@ -1,7 +1,7 @@
 """Files that outlive a kill: whole or not there, never torn.
 
 Everything that is being written carries the name `.partial-NAME` beside its place and takes its own name by a rename
-once its bytes are on the disk. What a killed process left under such a name is removed at the next use.
+once its bytes are on the disk. What a killed process left under such a name is removed on the next use.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     """Fill the yielded empty directory; at the end it stands at `path`, whole and on the disk.
 
     On an error it is removed. A directory that stands at `path` already is replaced; a kill between the two renames
-    of that replacement leaves none, and the stage, called again, writes it anew. Raises NoSpace.
+    of that replacement leaves none, and the stage, called again, writes it again. Raises NoSpace.
     """
     partial, old = _partial(path), _partial(path.with_name(f"old-{path.name}"))
     with disk_errors(path):
@@ -182,10 +182,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 def remove_partials(root: Path) -> None:
     """Remove what killed processes left half written, beside the stages and at any depth in them.
 
-    Only the holder of the lock may do this. Directories that are no stage's are not looked into.
+    Only the holder of the lock may do this. Directories that belong to no stage are not searched.
     """
-    stages = [path.parent for path in root.glob("*/stage.json")]
-    found = [*root.glob(f"{_PARTIAL}*"), *(path for stage in stages for path in stage.rglob(f"{_PARTIAL}*"))]
+    found = list(root.glob(f"{_PARTIAL}*"))
+    for record in root.glob("*/stage.json"):
+        found += record.parent.rglob(f"{_PARTIAL}*")
     for path in sorted(found, key=lambda p: len(p.parts)):
         remove(path)
 

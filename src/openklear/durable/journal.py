@@ -32,9 +32,9 @@ class Journal:
     """Rows in the order in which they were added. Use it as a context manager, or `close` it."""
 
     def __init__(self, path: Path, on_row: Callable[[Row, Span], None] = lambda row, span: None):
-        """Opens or makes the file; `on_row` is told of every row that is there already.
+        """Opens or makes the file; `on_row` gets every row that is there already.
 
-        DataError, with the line, where one is no JSON object or `on_row` raises ValueError, KeyError or TypeError.
+        DataError, with the line, where one is not a JSON object or `on_row` raises ValueError, KeyError or TypeError.
         """
         self.path = path
         self._count = self._end = 0
@@ -51,7 +51,7 @@ class Journal:
             try:
                 row = json.loads(line)
                 if not isinstance(row, dict):
-                    raise TypeError("it is no JSON object")
+                    raise TypeError("it is not a JSON object")
                 on_row(row, Span(self._end, len(line)))
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(
@@ -63,7 +63,7 @@ class Journal:
         os.ftruncate(self._file, self._end)
 
     def _lines(self) -> Iterator[bytes]:
-        """The whole lines of the file; one that a kill tore is none."""
+        """The whole lines of the file; one that a kill tore is not among them."""
         with self.path.open("rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
@@ -122,7 +122,7 @@ class KeyedJournal(Generic[K]):
     """A journal whose rows are found again by a key; of several rows with one key the last counts."""
 
     def __init__(self, path: Path, key: Callable[[Row], K], on_row: Callable[[K, Row], None] = lambda key, row: None):
-        """`key` reads a row's key, and `on_row` is told of every row that is there already: see `Journal`."""
+        """`key` reads a row's key, and `on_row` gets every row that is there already: see `Journal`."""
         self._key, self._on_row = key, on_row
         self._spans: dict[K, Span] = {}
         self._journal = Journal(path, self._seen)

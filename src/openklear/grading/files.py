@@ -120,5 +120,6 @@ def _write_parquet(source: Path, output: Path, verdicts: Iterator[Mapping[str, A
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 fields = list(islice(verdicts, batch.num_rows))
                 columns = [batch.column(field.name) for field in kept]
-                columns += [pa.array([one[name] for one in fields], kind) for name, kind in _TYPES.items()]
+                for name, kind in _TYPES.items():
+                    columns.append(pa.array([one[name] for one in fields], kind))
                 writer.write_batch(pa.record_batch(columns, schema=schema))

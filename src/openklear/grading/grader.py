@@ -42,7 +42,7 @@ class Grader:
         return self.judge.judge([to_attempt(row, "math")])[0]
 
     def code(self, program: str, tests: Sequence[Any], *, checker: str | None = None) -> Verdict:
-        """Judge a program, as it stands, by tests as in rows. DataError for tests or a checker that are none."""
+        """Judge a program, as it stands, by tests as in rows. DataError where the tests or the checker are unusable."""
         row = {"program": program, "tests": list(tests), "checker": checker}
         own = () if checker is None else (checker,)
         return self.judge.judge([to_attempt(row, "code", own)])[0]

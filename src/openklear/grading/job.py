@@ -3,7 +3,7 @@
 While it is graded, the directory `.partial-NAME` beside the output holds `job.json` (what the verdicts depend on: the
 input's hash and the limits) and `verdicts.jsonl` (one line a row, in order). The same command reads them and goes
 on; at the end the rows are written with their verdicts and take the output's name by a rename. `NAME.summary.json`
-stays beside the output and tells the same command, given again, that there is nothing left to do.
+stays beside the output and tells the same command, given again, that nothing is left to do.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Job:
 
 
 def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
-    """Grade a file, or go on with it, and return the summary.
+    """Grade a file, or continue with it, and return the summary.
 
-    `restart` begins anew where unfinished work is of another input or other settings, and where the output is there
+    `restart` starts over where unfinished work is of another input or other settings, and where the output exists
     already; without it these are errors (StageChanged, UsageError). DataError names every row that cannot be graded,
     before any is, unless the job skips them.
     """
@@ -77,7 +77,7 @@ def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
         if not _fits(work, parts, restart):
             try:
                 rows = _check_rows(job)
-            except BaseException:  # an interrupt too: nothing was done that could be gone on with
+            except BaseException:  # an interrupt too: nothing was done that could be continued
                 remove(work)
                 raise
             remove(work / "verdicts.jsonl")
@@ -125,17 +125,18 @@ def _finished(output: Path, record: Path, parts: dict[str, Any]) -> dict[str, An
 
 
 def _fits(work: Path, parts: dict[str, Any], restart: bool) -> bool:
-    """Whether unfinished work can be gone on with; StageChanged where there is some that does not fit."""
+    """Whether unfinished work can be continued; StageChanged where there is some that does not fit."""
     if not (work / "job.json").exists():
         return False
     known = read_json(work / "job.json")["parts"]
     changed = [name for name in parts if known.get(name) != parts[name]]
     if changed and not restart:
-        old, new = ({name: one.get(name) for name in changed if name != "input"} for one in (known, parts))
+        settings = [name for name in changed if name != "input"]
+        old, new = {name: known.get(name) for name in settings}, {name: parts[name] for name in settings}
         what = "the input changed" if not old else f"{old} became {new}"
         raise StageChanged(
             f"{work} holds unfinished work on {'other' if 'input' in changed else 'these'} rows ({what}); "
-            "give the same settings as then, or --restart to begin anew"
+            "give the same settings as then, or --restart to start over"
         )
     return not changed
 
@@ -168,7 +169,7 @@ def _check_rows(job: Job) -> int:
 
 
 def _grade(job: Job, path: Path, rows: int) -> tuple[str, int]:
-    """Grades the rows that have no verdict yet; (isolation of programs, how many rows that were)."""
+    """Grades the rows that have no verdict yet; (isolation of programs, rows graded now)."""
     level = ""
     with Journal(path) as journal, Grader(job.limits, checkers=job.checkers) as grader:
         done = len(journal)

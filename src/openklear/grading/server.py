@@ -82,7 +82,7 @@ class GradingServer(ThreadingHTTPServer):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def server_bind(self) -> None:
-        """As of any TCP server; HTTPServer would also ask the name service who we are."""
+        """As any TCP server does; HTTPServer would also ask the name service who we are."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
@@ -109,7 +109,7 @@ class GradingServer(ThreadingHTTPServer):
             self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections break; that is nobody's error. Anything else is one of ours, and is told on stderr."""
+        """Connections break; that is nobody's error. Anything else is a bug of ours, and is reported on stderr."""
         if not isinstance(sys.exc_info()[1], OSError):
             self.count("errors")
             progress.say(f"openklear met a bug of its own; please report it:\n{traceback.format_exc()}")
@@ -152,7 +152,7 @@ class GradingServer(ThreadingHTTPServer):
             raise Refusal(HTTPStatus.BAD_REQUEST, "; ".join(faults[:_SHOWN_FAULTS]) + more)
         verdicts = self.grader.judge.judge(attempts)
         with self._changed:
-            if self._gave_up:  # these verdicts come of workers that were taken away
+            if self._gave_up:  # these verdicts come from workers that were taken away
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server stopped", 10)
             self.counters["rows"] += len(rows)
             self.counters.update(verdict.outcome.value for verdict in verdicts)
@@ -200,16 +200,16 @@ def serve(
 
     `on_ready` gets the address. A second signal ends the process at once. Only for the main thread.
     """
-    told: list[int] = []
+    signals: list[int] = []
     with Grader(limits, checkers=checkers) as grader, GradingServer(host, port, grader, bounds) as server:
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
-            signal.signal(number, lambda received, frame: told.append(received))
+            signal.signal(number, lambda received, frame: signals.append(received))
         try:
             _say_what_it_is(server)
             threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
             on_ready(server.url)
-            while not told:
+            while not signals:
                 time.sleep(0.2)
         finally:
             for number, handler in before.items():

@@ -2,8 +2,8 @@
 
 A function is named `module:function`, or by an entry point of the group `openklear.verifiers`. It is trusted code that
 reads hostile text: it has the user's environment and no walls, but what it does to its process stops there. One that
-hangs, crashes or raises is asked once more, after a loss in a fresh process; then the verdict is unscorable, for nobody
-can tell whose fault it was.
+hangs, crashes or raises is asked once more, after a loss in a fresh process; then the verdict is unscorable, because
+nobody can tell whose fault it was.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Function:
 
     @property
     def version(self) -> str:
-        """Hash of the source file: verdicts of another version are not believed. Empty where there is no file."""
+        """Hash of the source file: verdicts of another version are not used. Empty where there is no file."""
         return "" if self.file is None else hashlib.blake2b(self.file.read_bytes(), digest_size=8).hexdigest()
 
 

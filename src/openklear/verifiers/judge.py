@@ -49,7 +49,7 @@ class ProgramGrader(Protocol):
 def open_judge(
     limits: Limits, domains: Collection[Domain], say: Callable[[str], None], *, journal: Path | None = None
 ) -> Judge:
-    """A judge that has said who judges `domains`, what it will be asked about, and what programs are kept from here.
+    """A judge for attempts of `domains`; it says at once which graders it uses and which walls hold for programs.
 
     Close it, or use it in a `with`. VerifierError where programs would run with less isolation than is demanded.
     """
@@ -91,7 +91,7 @@ class Judge:
         return self._code.isolation()
 
     def announce(self, domains: Collection[Domain], say: Callable[[str], None]) -> None:
-        """Says who judges these domains, and what programs are kept from here.
+        """Says which graders judge these domains, and which walls hold for programs.
 
         VerifierError where programs would run with less isolation than is demanded.
         """
@@ -171,13 +171,13 @@ class Judge:
         return CUSTOM_PATIENCE * limits.code_seconds * max(1, question.total)
 
     def close(self) -> None:
-        """Ends all workers; again is harmless. Who waits for a verdict that will not come gets a CancelledError."""
+        """Ends all workers; again is harmless. Whoever still waits for a verdict gets a CancelledError."""
         unfinished = tuple(self._unfinished)
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
         for future in unfinished:
             if future.cancelled():  # shutdown cancels what waits in its queue, but does not tell as_completed
-                with suppress(RuntimeError):  # told already
+                with suppress(RuntimeError):  # it has been told already
                     future.set_running_or_notify_cancel()
         self._math.close()
         self._code.close()
@@ -224,7 +224,7 @@ class AttemptBatch:
         future.add_done_callback(self._note)
 
     def check(self) -> None:
-        """Raises what judging raised, so that nobody samples on for verdicts that will never come."""
+        """Raises what judging raised, so that nobody keeps sampling for verdicts that will never come."""
         if self._failure is not None:
             raise self._failure
 
@@ -254,9 +254,9 @@ class AttemptBatch:
                 on_progress(waiting[keys[future]])
         self._judge.keep(found)
         self._known |= found
-        return [work if isinstance(work, Verdict) else self._told(work) for work in self._added]
+        return [work if isinstance(work, Verdict) else self._verdict_for(work) for work in self._added]
 
-    def _told(self, work: Work) -> Verdict:
+    def _verdict_for(self, work: Work) -> Verdict:
         verdict = self._known[work.key]
         return replace(verdict, extracted=work.extracted or verdict.extracted, format_fault=work.fault)
 

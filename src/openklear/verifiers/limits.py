@@ -1,4 +1,4 @@
-"""What judging may use, and who judges: one value that recipes, commands and programs all turn into."""
+"""What judging may use, and which graders judge: the one value that recipes, commands and programs all become."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What judging may use, and who judges. Seconds are CPU seconds: of one comparison, of one test of a program."""
+    """What judging may use, and which graders judge. Seconds are CPU seconds: of a comparison, of a program's test."""
 
     workers: int = field(default_factory=cores)
     math_seconds: float = 5.0
@@ -27,10 +27,10 @@ class Limits:
     minimum_isolation: str = "bubblewrap"
     """The weakest isolation that programs may run under (`verifiers.walls`)."""
     graders: Mapping[str, str] = field(default_factory=dict)
-    """Others than ours by domain: a function of the user's own (`verifiers.custom`), or a SandboxFusion server."""
+    """Graders other than ours, by domain: a function of the user's (`verifiers.custom`), or a SandboxFusion server."""
 
     def __post_init__(self) -> None:
-        """UsageError for limits that cannot be, and for graders of unknown domains."""
+        """UsageError for impossible limits, and for graders of unknown domains."""
         for name in ("workers", "math_seconds", "code_seconds", "code_memory_mb"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
@@ -52,7 +52,7 @@ class Limits:
 
 
 def grader_faults(graders: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """(domain, what is wrong) of graders for domains that there are not, and of servers that have nothing to run."""
+    """(domain, what is wrong) of graders for unknown domains, and of servers that would have nothing to run."""
     for domain, grader in graders.items():
         if domain not in DOMAINS:
             near = [name for name in DOMAINS if domain[:1] == name[:1]]

@@ -52,7 +52,7 @@ class SandboxFusionGrader:
     """Grades programs on a SandboxFusion server. Any thread may call; each call has a connection of its own."""
 
     def __init__(self, url: str, seconds: float, memory_mb: int):
-        """`url` with or without `/run_code`. UsageError where it is no http(s) address."""
+        """`url` with or without `/run_code`. UsageError where it is not an http(s) address."""
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -123,7 +123,7 @@ class SandboxFusionGrader:
         return result.get("return_code") == 0 and same_output(stdout, result.get("stdout") or "")
 
     def _result(self, program: str, stdin: str) -> dict[str, Any]:
-        """What became of the program: `run_result`, or `compile_result` where it came to no run; tried twice."""
+        """What became of the program: `run_result`, or `compile_result` if it never ran; tried twice."""
         try:
             return self._once(program, stdin)
         except _NoResult as first:
