@@ -25,7 +25,7 @@ def test_names(tmp_path, name, expected):
     assert files.graded_name(tmp_path / name) == tmp_path / expected
 
 
-@pytest.mark.parametrize(("name", "words"), [("a.json", "one row a line into a .jsonl"), ("a.csv", "known endings")])
+@pytest.mark.parametrize(("name", "words"), [("a.json", "one row per line into a .jsonl"), ("a.csv", "known endings")])
 def test_kinds_that_cannot_be_graded(tmp_path, name, words):
     with pytest.raises(UsageError, match=words):
         files.file_kind(tmp_path / name)

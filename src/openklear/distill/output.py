@@ -18,7 +18,7 @@ from openklear.distill.ledger import Ledger
 from openklear.distill.problems import ResponseKey
 from openklear.distill.settings import Settings
 from openklear.durable.files import fsync_directory
-from openklear.types import Attempt, Domain, Problem, Verdict
+from openklear.types import Attempt, Domain, Outcome, Problem, Verdict
 from openklear.verifiers.judge import Judge
 from openklear.verifiers.stream import judged
 
@@ -43,13 +43,14 @@ RESPONSE_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
-"""One row a response, failed ones (without a response) too, in the order of the problems and the samples.
+"""One row per response, failed ones (without a response) too, in the order of the problems and the samples.
 
 The columns of a problem, so that the file is a source of demonstrations; then `outcome` (correct, incorrect,
 unscorable; null: not judged), `passed` and `total` (tests, or 1 for an answer) by `content_hash` and `sample`, which
 pass rates are made of.
 """
-_ROWS_A_GROUP = 256
+_FAILED = Verdict(Outcome.UNSCORABLE, "no response")
+_ROWS_PER_GROUP = 256
 _MOST_BYTES = 64 << 20
 """Of texts in memory before a group is written."""
 
@@ -68,7 +69,7 @@ def write(path: Path, problems: Sequence[Problem], ledger: Ledger, judge: Judge 
             tally.add(row)
             group.append(row)
             size += _characters(row)
-            if len(group) == _ROWS_A_GROUP or size > _MOST_BYTES:
+            if len(group) == _ROWS_PER_GROUP or size > _MOST_BYTES:
                 writer.write_table(pa.Table.from_pylist(group, schema=RESPONSE_SCHEMA))
                 group, size = [], 0
         writer.write_table(pa.Table.from_pylist(group, schema=RESPONSE_SCHEMA))
@@ -92,8 +93,8 @@ def _characters(row: dict[str, Any]) -> int:
 
 def _rows(
     problems: Sequence[Problem], ledger: Ledger, settings: Settings
-) -> Iterator[tuple[dict[str, Any], Attempt | None]]:
-    """Rows without their verdicts, and what is asked of the judge; None where there is no response."""
+) -> Iterator[tuple[dict[str, Any], Attempt | Verdict]]:
+    """Rows without their verdicts, and what is asked of the judge; nothing where there is no response."""
     samples: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for key in ledger.lines:
         samples[key.id, key.content_hash].append(key.sample)
@@ -111,11 +112,11 @@ def _rows(
                 "sample": sample,
                 "server_model": line["model"],
             }
-            yield row, attempt_of(problem, line) if line["error"] is None else None
+            yield row, attempt_of(problem, line) if line["error"] is None else _FAILED
 
 
 def _judged(
-    rows: Iterator[tuple[dict[str, Any], Attempt | None]], judge: Judge | None, kind: Domain, total: int
+    rows: Iterator[tuple[dict[str, Any], Attempt | Verdict]], judge: Judge | None, kind: Domain, total: int
 ) -> Iterator[dict[str, Any]]:
     """The rows with their verdicts. Those that were judged before are in the judge's journal."""
     if judge is None:
@@ -125,7 +126,7 @@ def _judged(
     with progress.task("grading", total, "responses") as advance:
         for batch in judged(judge, rows, kind, advance):
             for row, verdict in batch:
-                yield row | _verdict_columns(verdict)
+                yield row | _verdict_columns(None if verdict is _FAILED else verdict)
 
 
 def _verdict_columns(verdict: Verdict | None) -> dict[str, Any]:

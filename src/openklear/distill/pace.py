@@ -8,7 +8,7 @@ from openklear.rollout.seeds import rollout_key
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries, at most, unless the server asks for more."""
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 """What a token is worth before the server has said it."""
 
 
@@ -83,4 +83,4 @@ def backoff(first: float, tries: int, asked: float | None, seed: int, content_ha
 
 def estimated_tokens(characters: int) -> int:
     """Tokens of so many characters, roughly and at least 1."""
-    return max(1, -(-characters // CHARACTERS_A_TOKEN))
+    return max(1, -(-characters // CHARACTERS_PER_TOKEN))

@@ -73,7 +73,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document atomically. A number that is not finite becomes null, as JSON knows no other way."""
-    write_atomic(path, _dumps(value, indent=2) + "\n")
+    write_atomic(path, json_text(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -86,7 +86,7 @@ def read_json(path: Path) -> Any:
 
 def write_jsonl_atomic(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, atomically."""
-    write_atomic(path, "".join(_dumps(row) + "\n" for row in rows))
+    write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -233,7 +233,8 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
-def _dumps(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes: see `write_json`."""
     text = json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
     try:
         text.encode()

@@ -12,9 +12,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
+from openklear.durable.files import json_text
 from openklear.errors import DataError
 
 K = TypeVar("K")
@@ -71,7 +71,7 @@ class Journal:
 
     def add(self, rows: Sequence[Row]) -> list[Span]:
         """Writes rows; they outlive the machine's power when this returns. Their places in the file."""
-        lines = [_line(row) for row in rows]
+        lines = [f"{json_text(row)}\n".encode() for row in rows]
         with self._lock:
             spans, end = [], self._end
             for line in lines:
@@ -112,9 +112,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -154,10 +152,3 @@ class KeyedJournal(Generic[K]):
     def close(self) -> None:
         """Closes the file; again is harmless."""
         self._journal.close()
-
-
-def _line(row: Row) -> bytes:
-    try:
-        return (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except UnicodeEncodeError:  # half a character, which model output can hold, has only an escaped form
-        return (json.dumps(row, allow_nan=False) + "\n").encode()

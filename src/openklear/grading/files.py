@@ -41,7 +41,7 @@ def file_kind(path: Path) -> FileKind:
     if path.suffix == ".parquet":
         return "parquet"
     what = (
-        "write one row a line into a .jsonl" if name.endswith(".json") else "known endings: .jsonl, .jsonl.gz, .parquet"
+        "write one row per line into a .jsonl" if name.endswith(".json") else "known endings: .jsonl, .jsonl.gz, .parquet"
     )
     raise UsageError(f"{path}: cannot grade a file of this kind; {what}")
 
@@ -60,7 +60,7 @@ def read(path: Path) -> Iterator[Read]:
 
 def _read_jsonl(path: Path) -> Iterator[Read]:
     for number, line in json_lines(path):
-        where, fault = f"{path}:{number}", "no JSON object; write one object a line"
+        where, fault = f"{path}:{number}", "not a JSON object; write one object per line"
         try:
             value = parse_line(line, path, number)
         except DataError as error:

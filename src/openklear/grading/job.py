@@ -1,7 +1,7 @@
 """A whole file graded: checked first, resumed after a kill, and whole when it appears.
 
 While it is graded, the directory `.partial-NAME` beside the output holds `job.json` (what the verdicts depend on: the
-input's hash and the limits) and `verdicts.jsonl` (one line a row, in order). The same command reads them and goes
+input's hash and the limits) and `verdicts.jsonl` (one line per row, in order). The same command reads them and goes
 on; at the end the rows are written with their verdicts and take the output's name by a rename. `NAME.summary.json`
 stays beside the output and tells the same command, given again, that nothing is left to do.
 """

@@ -13,16 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from openklear.durable.journal import KeyedJournal
 from openklear.errors import VerifierError
-from openklear.types import DOMAINS, AnyTest, Attempt, Domain, Outcome, Verdict
-from openklear.verifiers.code import CodeGrader, ProgramGrade
+from openklear.types import DOMAINS, Attempt, Domain, Outcome, Verdict
+from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.tasks import GRADER_VERSION, Question, Questions, Work
 from openklear.verifiers.walls import Isolation
 
@@ -30,20 +30,6 @@ __all__ = ["GRADER_VERSION", "AttemptBatch", "Judge", "Limits", "open_judge"]
 
 CUSTOM_PATIENCE = 6.0
 """Wall seconds a custom verifier has for each second that the recipe gives an equivalence, or a test of a program."""
-
-
-class ProgramGrader(Protocol):
-    """Runs programs on tests, here or on a server. Any thread may call."""
-
-    def grade(
-        self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> ProgramGrade:
-        """What the tests say; with `stop_early` no test runs after the first that fails."""
-        ...
-
-    def close(self) -> None:
-        """Ends what it started."""
-        ...
 
 
 def open_judge(
@@ -78,7 +64,7 @@ class Judge:
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
         self._journal = None if journal is None else KeyedJournal(journal, _key_of)
         self._math = MathGrader(limits.workers, limits.math_seconds)
-        self._code: ProgramGrader = _program_grader(limits)
+        self._code = _program_grader(limits)
         self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
             domain: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{domain}") for domain in DOMAINS
@@ -189,9 +175,7 @@ class Judge:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -208,10 +192,13 @@ class AttemptBatch:
         self._running: dict[str, Future[Verdict]] = {}
         self._failure: BaseException | None = None
 
-    def add(self, attempt: Attempt) -> None:
-        """Starts to judge; equal work only once. Raises what judging an earlier attempt raised."""
+    def add(self, attempt: Attempt | Verdict) -> None:
+        """Starts to judge; equal work only once. A verdict stands for itself.
+
+        Raises what judging an earlier attempt raised.
+        """
         self.check()
-        work = self._questions.work(attempt)
+        work = attempt if isinstance(attempt, Verdict) else self._questions.work(attempt)
         self._added.append(work)
         if isinstance(work, Verdict) or work.key in self._known or work.key in self._running:
             return
@@ -267,18 +254,14 @@ class AttemptBatch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for future in self._running.values():
             future.cancel()
 
 
-def _program_grader(limits: Limits) -> ProgramGrader:
+def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
     if limits.sandbox_url is None:
         return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
-    from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
-
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 

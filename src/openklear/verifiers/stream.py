@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from openklear.types import Attempt, Domain, Verdict
-from openklear.verifiers.judge import Judge
+from openklear.verifiers.judge import AttemptBatch, Judge
 
 BATCH_ROWS: dict[Domain, int] = {"math": 1024, "code": 64}
 BATCH_CHARACTERS = 8 * 2**20
@@ -15,63 +15,47 @@ BATCH_CHARACTERS = 8 * 2**20
 IN_FLIGHT = 4
 
 Item = TypeVar("Item")
-Known = TypeVar("Known")
-"""What stands in the place of an attempt where there is nothing to judge; it comes back as it is."""
 
 
 def judged(
     judge: Judge,
-    asked: Iterable[tuple[Item, Attempt | Known]],
+    asked: Iterable[tuple[Item, Attempt | Verdict]],
     kind: Domain,
     on_progress: Callable[[int], None] | None = None,
-) -> Iterator[list[tuple[Item, Verdict | Known]]]:
+) -> Iterator[list[tuple[Item, Verdict]]]:
     """Verdicts of a stream, batch by batch in its order; `kind` is its costliest domain.
 
     Where the reader stops early, or is interrupted, the judge is closed: what still runs would keep its workers.
     """
-    waiting: deque[_Begun[Item, Known]] = deque()
+    waiting: deque[tuple[list[Item], AttemptBatch]] = deque()
     finished = False
     try:
-        for batch in batches(asked, max(BATCH_ROWS[kind], 2 * judge.limits.workers)):
-            waiting.append(_Begun(judge, batch))
+        for pairs in batches(asked, max(BATCH_ROWS[kind], 2 * judge.limits.workers)):
+            batch = judge.begin()
+            for _, attempt in pairs:
+                batch.add(attempt)
+            waiting.append(([item for item, _ in pairs], batch))
             if len(waiting) >= IN_FLIGHT:
-                yield waiting.popleft().finish(on_progress)
+                yield _finished(*waiting.popleft(), on_progress)
         while waiting:
-            yield waiting.popleft().finish(on_progress)
+            yield _finished(*waiting.popleft(), on_progress)
         finished = True
     finally:
         if not finished:
             judge.close()
 
 
-class _Begun(Generic[Item, Known]):
-    """A batch that the judge works on, after those that were begun before it."""
-
-    def __init__(self, judge: Judge, asked: list[tuple[Item, Attempt | Known]]):
-        self._asked, self._batch = asked, judge.begin()
-        for _, attempt in asked:
-            if isinstance(attempt, Attempt):
-                self._batch.add(attempt)
-
-    def finish(self, on_progress: Callable[[int], None] | None) -> list[tuple[Item, Verdict | Known]]:
-        """Waits for the verdicts."""
-        verdicts = iter(self._batch.finish(on_progress))
-        found: list[tuple[Item, Verdict | Known]] = []
-        known = 0
-        for item, attempt in self._asked:
-            if isinstance(attempt, Attempt):
-                found.append((item, next(verdicts)))
-            else:
-                found.append((item, attempt))
-                known += 1
-        if on_progress is not None:
-            on_progress(known)
-        return found
+def _finished(
+    items: list[Item], batch: AttemptBatch, on_progress: Callable[[int], None] | None
+) -> list[tuple[Item, Verdict]]:
+    return list(zip(items, batch.finish(on_progress), strict=True))
 
 
-def batches(asked: Iterable[tuple[Item, Attempt | Known]], rows: int) -> Iterator[list[tuple[Item, Attempt | Known]]]:
+def batches(
+    asked: Iterable[tuple[Item, Attempt | Verdict]], rows: int
+) -> Iterator[list[tuple[Item, Attempt | Verdict]]]:
     """A stream in pieces of `rows`, or of `BATCH_CHARACTERS` where those are fewer rows."""
-    batch: list[tuple[Item, Attempt | Known]] = []
+    batch: list[tuple[Item, Attempt | Verdict]] = []
     size = 0
     for pair in asked:
         batch.append(pair)
@@ -83,9 +67,9 @@ def batches(asked: Iterable[tuple[Item, Attempt | Known]], rows: int) -> Iterato
         yield batch
 
 
-def _characters(asked: object) -> int:
+def _characters(asked: Attempt | Verdict) -> int:
     """Characters of the completion and its tests."""
-    if not isinstance(asked, Attempt):
+    if isinstance(asked, Verdict):
         return 0
     size = len(asked.text)
     for test in asked.problem.tests:
