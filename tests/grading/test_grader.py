@@ -16,6 +16,7 @@ from openklear.errors import DataError, UsageError, VerifierError
 from openklear.grading import Grader, Limits, grade_rows
 from openklear.types import Outcome
 from openklear.verifiers import stream
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 
@@ -112,7 +113,7 @@ def test_a_stream_is_read_as_far_as_it_is_graded():
     rows = ({"reference": str(n), "completion": "0"} for n in iter(read.__next__, None))
     found = grade_rows(rows, "math", TWO)
     assert [row["reference"] for row in islice(found, 3)] == ["0", "1", "2"]
-    assert next(read) <= stream.IN_FLIGHT * stream.BATCH_ROWS["math"] + 1
+    assert next(read) <= stream.IN_FLIGHT * DOMAINS["math"].batch + 1
     found.close()
 
 

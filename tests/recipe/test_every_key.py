@@ -35,7 +35,8 @@ from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import stages
 from openklear.stages import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
-from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test, Verdict
+from openklear.types import Attempt, Outcome, Problem, Test, Verdict
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import open_judge
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
@@ -346,7 +347,7 @@ def verdicts(limits: Verifiers, tmp_path: Path, *attempts: Attempt) -> tuple[lis
     """What the judge of a stage says, and how many processes it had for programs."""
     journal = tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl"
     with open_judge(limits.limits, DOMAINS, print, journal=journal) as judge:
-        return judge.judge(attempts), len(judge._code.pool.pids())
+        return judge.judge(attempts), len(judge.verifiers["code"].grader.pool.pids())
 
 
 def program(text: str) -> Attempt:
@@ -432,7 +433,7 @@ def graders(workshop, tmp_path, own):
 def reward_type(workshop):
     found = [
         workshop.files("rl-math", (f"rl.phase.math.reward.type={kind}",))[SAMPLED]
-        for kind in ("ours", "klear_released")
+        for kind in ("report", "klear_released")
     ]
     assert found[0] == workshop.files("rl-math")[SAMPLED]
     assert found[0] != found[1]
@@ -568,8 +569,8 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.optimizer.adam_ratio [muon]": rl("optimizer.adam_ratio=0.5", MUON),
     "rl.phase.NAME.optimizer.weight_decay [muon]": rl("optimizer.weight_decay=0.5", MUON),
     "rl.phase.NAME.reward.type": reward_type,
-    "rl.phase.NAME.reward.format_penalty [ours]": rl("reward.format_penalty=0.1"),
-    "rl.phase.NAME.reward.code [ours]": rl("reward.code=hard", phase="code"),
+    "rl.phase.NAME.reward.format_penalty [report]": rl("reward.format_penalty=0.1"),
+    "rl.phase.NAME.reward.code [report]": rl("reward.code=hard", phase="code"),
     "rl.phase.NAME.reward.function [custom]": reward_function,
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),

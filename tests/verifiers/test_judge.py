@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from openklear.errors import DataError, VerifierError
-from openklear.types import Attempt, FormatFault, Outcome, Problem, StopReason, Test
+from openklear.think import FormatFault
+from openklear.types import Attempt, Outcome, Problem, StopReason, Test
 from openklear.verifiers.code import CodeGrader, ProgramGrade
 from openklear.verifiers.judge import AttemptBatch, Judge, Limits
 
@@ -154,9 +155,11 @@ def test_isolation_speaks_plainly(judge):
     assert isolation.description.startswith(isolation.level)
 
 
-def test_a_batch_grades_while_more_is_added(judge):
+def test_a_batch_grades_while_more_is_added(judge, monkeypatch):
     """The first verdict is there before the last attempt is added; equal work, added later, is done once."""
     slow = Attempt(CODE, DOUBLE.replace("print(", "print(sum(range(9)) * 0 + "))
+    started, start = [], judge.start
+    monkeypatch.setattr(judge, "start", lambda work, early: (started.append(work), start(work, early))[1])
     with judge.begin() as batch:
         batch.add(slow)
         deadline = time.monotonic() + 60.0
@@ -165,7 +168,7 @@ def test_a_batch_grades_while_more_is_added(judge):
             time.sleep(0.005)
         batch.add(slow)
         batch.add(Attempt(MATH, r"\boxed{707}"))
-        assert batch.started == 2
+        assert len(started) == 2
         progress = []
         verdicts = batch.finish(progress.append)
     assert [v.outcome.value for v in verdicts] == ["correct", "correct", "incorrect"]

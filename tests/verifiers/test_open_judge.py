@@ -17,7 +17,8 @@ from openklear.errors import VerifierError
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Verifiers
 from openklear.run.plan import stages
-from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test
+from openklear.types import Attempt, Outcome, Problem, Test
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import open_judge
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
@@ -94,8 +95,7 @@ def test_a_server_runs_the_programs(tmp_path, said):
     with sandbox() as url, opened(Verifiers(graders={"code": url}), tmp_path, DOMAINS) as judge:
         whole, part = judge.judge([Attempt(CODE, DOUBLE), Attempt(CODE, half)])
         (early,) = judge.judge([Attempt(CODE, half.replace("+ 1", "+ 7"))], stop_early=True)
-        with pytest.raises(VerifierError, match="do not run in boxes of this machine"):
-            judge.isolation()
+        assert judge.isolation() is None
     assert whole.correct
     assert (part.outcome, part.reason, part.passed) == (Outcome.INCORRECT, "test 2 of 2: wrong output", 1)
     assert (early.outcome, early.passed, len(Sandbox.asked)) == (Outcome.INCORRECT, 0, 5)

@@ -120,8 +120,8 @@ def test_what_the_function_cannot_say_is_unscorable(own, tmp_path, capsys, grade
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--grader", "maths=json:loads"), "there is no domain maths; did you mean math? its keys are math, code"),
-        (("--grader", "math=http://host"), "a server runs programs, which mathematics has none of"),
+        (("--grader", "maths=json:loads"), "there is no domain maths; did you mean math? the domains are math, code"),
+        (("--grader", "math=http://host"), "a server runs programs, which math has none of"),
         (("--grader", "json:loads"), "write DOMAIN=NAME, such as math=my_module:grade"),
         (("--grader", "math=no_such_module:f"), "no_such_module cannot be imported"),
         (("--grader", "math=json:nothing"), "json has no nothing; name one of its functions"),

@@ -6,10 +6,11 @@ import json
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from openklear.cli.grade import printable
 from openklear.cli.limits import (
     CodeSeconds,
     Graders,
@@ -50,7 +51,9 @@ KeyVariable = Annotated[
     str | None,
     typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the server's key."),
 ]
-DomainName = Annotated[Literal["math", "code"] | None, typer.Option(help="For files without a `domain` column.")]
+DomainName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="math or code, for files without a `domain` column.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")]
 Samples = Annotated[int, typer.Option(min=1, help="Responses per problem.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")]
@@ -159,7 +162,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     ]
     lines += [line for name, one in summary["domains"].items() for line in _domain_lines(name, one)]
     for reason, count in list(summary["failures"].items())[:8]:
-        lines.append(f"  {count:,} failed: {_printable(reason)}")
+        lines.append(f"  {count:,} failed: {printable(reason)}")
     if summary["stopped"]:
         lines.append(f"stopped: {summary['stopped']}; the same command with a larger one goes on")
     return [*lines, f"{Path(summary['output']) / 'responses.parquet'}"]
@@ -192,8 +195,3 @@ def _object(text: str | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UsageError("--extra must be one JSON object, such as '{\"top_k\": 20}'")
     return found
-
-
-def _printable(text: str) -> str:
-    """A server's words must not command the terminal: control characters are shown, not sent."""
-    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

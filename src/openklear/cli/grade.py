@@ -199,7 +199,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['rows']:,} rows: {summary['correct']:,} correct, {summary['incorrect']:,} incorrect, "
         f"{summary['unscorable']:,} unscorable; {share} (n = {scorable:,})"
     ]
-    lines += [f"  {one['rows']:,} {one['verdict']}: {_printable(one['reason'])}" for one in summary["reasons"]]
+    lines += [f"  {one['rows']:,} {one['verdict']}: {printable(one['reason'])}" for one in summary["reasons"]]
     if summary["unscorable"]:
         lines.append(
             f"{summary['unscorable']:,} rows are unscorable: they are not wrong answers and are left out of the share"
@@ -210,6 +210,6 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A program's words must not command the terminal: control characters are shown, not sent."""
     return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

@@ -50,10 +50,12 @@ def limits_of(
     **given: Any,
 ) -> Limits:
     """The limits that options ask for; UsageError where they cannot be."""
+    from openklear.verifiers.domains import require_graders
     from openklear.verifiers.limits import Limits
     from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 
     named = dict(_grader(text) for text in graders or ())
+    require_graders(named)
     if sandbox_url is not None:
         if "code" in named:
             raise UsageError("--sandbox-url and --grader code=... both name who judges programs; leave one of them out")

@@ -18,7 +18,8 @@ from openklear.distill.ledger import Ledger
 from openklear.distill.problems import ResponseKey
 from openklear.distill.settings import Settings
 from openklear.durable.files import fsync_directory
-from openklear.types import Attempt, Domain, Outcome, Problem, Verdict
+from openklear.types import Attempt, Outcome, Problem, Verdict
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import Judge
 from openklear.verifiers.stream import judged
 
@@ -58,14 +59,14 @@ _MOST_BYTES = 64 << 20
 def write(path: Path, problems: Sequence[Problem], ledger: Ledger, judge: Judge | None, settings: Settings) -> Tally:
     """Write responses.parquet (whole when it appears) and count what is in it; what has no verdict yet gets it now."""
     tally = Tally(settings)
-    kind: Domain = "code" if any(problem.domain == "code" for problem in problems) else "math"
+    at_once = min(DOMAINS[problem.domain].batch for problem in problems)
     names = {(problem.id, problem.content_hash) for problem in problems}
     total = sum((key.id, key.content_hash) in names for key in ledger.lines)
     partial = path.with_name(f".partial-{path.name}")
     with pq.ParquetWriter(partial, RESPONSE_SCHEMA, compression="zstd", version="2.6") as writer:
         group: list[dict[str, Any]] = []
         size = 0
-        for row in _judged(_rows(problems, ledger, settings), judge, kind, total):
+        for row in _judged(_rows(problems, ledger, settings), judge, at_once, total):
             tally.add(row)
             group.append(row)
             size += _characters(row)
@@ -116,7 +117,7 @@ def _rows(
 
 
 def _judged(
-    rows: Iterator[tuple[dict[str, Any], Attempt | Verdict]], judge: Judge | None, kind: Domain, total: int
+    rows: Iterator[tuple[dict[str, Any], Attempt | Verdict]], judge: Judge | None, at_once: int, total: int
 ) -> Iterator[dict[str, Any]]:
     """The rows with their verdicts. Those that were judged before are in the judge's journal."""
     if judge is None:
@@ -124,7 +125,7 @@ def _judged(
             yield row | _verdict_columns(None)
         return
     with progress.task("grading", total, "responses") as advance:
-        for batch in judged(judge, rows, kind, advance):
+        for batch in judged(judge, rows, at_once, advance):
             for row, verdict in batch:
                 yield row | _verdict_columns(None if verdict is _FAILED else verdict)
 

@@ -41,7 +41,9 @@ def file_kind(path: Path) -> FileKind:
     if path.suffix == ".parquet":
         return "parquet"
     what = (
-        "write one row per line into a .jsonl" if name.endswith(".json") else "known endings: .jsonl, .jsonl.gz, .parquet"
+        "write one row per line into a .jsonl"
+        if name.endswith(".json")
+        else "known endings: .jsonl, .jsonl.gz, .parquet"
     )
     raise UsageError(f"{path}: cannot grade a file of this kind; {what}")
 

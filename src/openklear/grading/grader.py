@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from openklear.errors import DataError
 from openklear.grading.rows import graded, malformed, to_attempt, verdict_fields
-from openklear.types import Attempt, Domain, Verdict
+from openklear.types import Attempt, Verdict
 from openklear.verifiers.custom import function
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import Judge
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.stream import judged
@@ -48,9 +49,9 @@ class Grader:
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from on this host, found by starting a worker; None where others judge programs."""
-        return None if "code" in self.limits.graders else self.judge.isolation()
+        return self.judge.isolation()
 
-    def asked(self, row: Row, kind: Domain) -> tuple[Row, Attempt | Verdict]:
+    def asked(self, row: Row, kind: str) -> tuple[Row, Attempt | Verdict]:
         """A row on its way to the judge; a malformed one has its verdict already."""
         try:
             return row, to_attempt(row, kind, self.checkers)
@@ -69,13 +70,13 @@ class Grader:
 
 
 def grade_rows(
-    rows: Iterable[Row], kind: Domain, limits: Limits | None = None, *, checkers: Sequence[str] = ()
+    rows: Iterable[Row], kind: str, limits: Limits | None = None, *, checkers: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows with their verdicts, in their order, while later ones are being graded.
 
     A row that asks nothing that could be judged comes back unscorable, its reason beginning with "malformed row".
     """
     with Grader(limits, checkers=checkers) as grader:
-        for batch in judged(grader.judge, (grader.asked(row, kind) for row in rows), kind):
+        for batch in judged(grader.judge, (grader.asked(row, kind) for row in rows), DOMAINS[kind].batch):
             for row, verdict in batch:
                 yield graded(row, verdict_fields(verdict))

@@ -25,8 +25,9 @@ from openklear.errors import DataError, StageChanged, UsageError
 from openklear.grading.files import file_kind, read, write
 from openklear.grading.grader import Grader, Row
 from openklear.grading.rows import malformed, to_attempt, verdict_fields
-from openklear.types import Attempt, Domain, Verdict
+from openklear.types import Attempt, Verdict
 from openklear.verifiers.custom import function, verifier
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import GRADER_VERSION
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.stream import judged
@@ -41,7 +42,7 @@ class Job:
 
     source: Path
     output: Path
-    kind: Domain
+    kind: str
     limits: Limits
     checkers: tuple[str, ...] = ()
     """Checkers of the user's own (`module:function`) that rows may name."""
@@ -175,12 +176,12 @@ def _grade(job: Job, path: Path, rows: int) -> tuple[str, int]:
         done = len(journal)
         if done < rows:
             grader.judge.announce({job.kind}, progress.say)
-            isolation = grader.isolation() if job.kind == "code" else None
+            isolation = grader.isolation() if DOMAINS[job.kind].runs_programs else None
             level = "" if isolation is None else isolation.level
         if done:
             progress.say(f"{done:,} of {rows:,} rows have their verdicts already")
         with progress.task("grading", rows - done, "rows") as advance:
-            for batch in judged(grader.judge, _asked(job, grader, done), job.kind, advance):
+            for batch in judged(grader.judge, _asked(job, grader, done), DOMAINS[job.kind].batch, advance):
                 journal.add([verdict_fields(verdict) for _, verdict in batch])
     return level, rows - done
 

@@ -28,7 +28,7 @@ from openklear.errors import DataError, UsageError
 from openklear.grading.grader import Grader
 from openklear.grading.handler import Handler, Refusal, is_loopback
 from openklear.grading.rows import graded, to_attempt, verdict_fields
-from openklear.types import DOMAINS, Domain
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.limits import Limits
 
 _SHOWN_FAULTS = 20
@@ -137,7 +137,7 @@ class GradingServer(ThreadingHTTPServer):
                 self._bytes -= size
                 self._changed.notify_all()
 
-    def grade(self, kind: Domain, rows: list[Any]) -> list[dict[str, Any]]:
+    def grade(self, kind: str, rows: list[Any]) -> list[dict[str, Any]]:
         """The rows with verdicts. Refusal names every row that cannot be graded; then none is."""
         attempts, faults = [], []
         for index, row in enumerate(rows):
@@ -164,7 +164,7 @@ class GradingServer(ThreadingHTTPServer):
         with self._changed:
             counters = {name: self.counters[name] for name in names} | {"running": self._running}
         isolation = self.isolation
-        elsewhere = "none" if "code" in self.grader.limits.custom else "remote"
+        elsewhere = "remote" if self.grader.limits.sandbox_url is not None else "none"
         return {
             "status": "stopping" if self._stopping else "ok",
             "version": __version__,

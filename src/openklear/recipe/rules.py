@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.verifiers.limits import grader_faults
+from openklear.verifiers.domains import DOMAINS, grader_faults
 
 if TYPE_CHECKING:
     from openklear.recipe.curation import Data, Difficulty, Vetting
@@ -82,7 +82,7 @@ def phase(table: Phase) -> Iterator[Broken]:
     if not PHASE_NAME.fullmatch(table.name):
         yield Broken(("name",), f'"{table.name}" cannot name a phase; use lower-case letters, digits and - only')
     if not table.domains:
-        yield Broken(("domains",), 'the phase trains on nothing; write ["math"], ["code"] or both')
+        yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
     for _, name in _repeated(list(table.domains)):
         yield Broken(("domains",), f'"{name}" stands there twice; name each domain once')
     if table.problems_per_update > table.problems_per_iteration:

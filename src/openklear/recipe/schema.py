@@ -15,9 +15,8 @@ from pydantic import Field
 from openklear.recipe import rules
 from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
-from openklear.recipe.reward import Ours, RewardScheme
-from openklear.recipe.section import Decay, Positive, Section
-from openklear.types import Domain
+from openklear.recipe.reward import ReportReward, RewardScheme
+from openklear.recipe.section import Decay, DomainName, Positive, Section
 from openklear.verifiers.limits import Limits
 
 
@@ -103,7 +102,7 @@ class Phase(Section):
     """One RL phase: the keys of [rl] with this phase's own values over them."""
 
     name: str = Field(description="the stage is called rl-NAME")
-    domains: tuple[Domain, ...] = Field(description="which problems the phase trains on")
+    domains: tuple[DomainName, ...] = Field(description="which problems the phase trains on")
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
     problems_per_iteration: Positive = Field(128, description="problems sampled an iteration")
     group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts a problem")
@@ -131,7 +130,7 @@ class Phase(Section):
     advantage: Advantage = Field(Grpo(), description="from the rewards of a group to its advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
-    reward: RewardScheme = Field(Ours(), description="how verdicts become rewards")
+    reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.phase`."""

@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from openklear.durable.journal import KeyedJournal
-from openklear.errors import VerifierError
-from openklear.types import DOMAINS, Attempt, Domain, Outcome, Verdict
-from openklear.verifiers.code import CodeGrader
+from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.custom import CustomGrader
+from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
 from openklear.verifiers.limits import Limits
-from openklear.verifiers.mathematics.grader import MathGrader
-from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.tasks import GRADER_VERSION, Question, Questions, Work
 from openklear.verifiers.walls import Isolation
 
@@ -33,7 +30,7 @@ CUSTOM_PATIENCE = 6.0
 
 
 def open_judge(
-    limits: Limits, domains: Collection[Domain], say: Callable[[str], None], *, journal: Path | None = None
+    limits: Limits, domains: Collection[str], say: Callable[[str], None], *, journal: Path | None = None
 ) -> Judge:
     """A judge for attempts of `domains`; it says at once which graders it uses and which walls hold for programs.
 
@@ -60,37 +57,40 @@ class Judge:
         UsageError where a custom verifier cannot be loaded. Boxes start with the first program: `isolation` says
         before it whether they can.
         """
+        require_graders(limits.graders)
         self.limits = limits
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
         self._journal = None if journal is None else KeyedJournal(journal, _key_of)
-        self._math = MathGrader(limits.workers, limits.math_seconds)
-        self._code = _program_grader(limits)
+        self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
         self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
-            domain: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{domain}") for domain in DOMAINS
+            name: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{name}") for name in DOMAINS
         }
 
-    def isolation(self) -> Isolation:
-        """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
-        if not isinstance(self._code, CodeGrader) or "code" in self._custom:
-            raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
-        return self._code.isolation()
+    def isolation(self) -> Isolation | None:
+        """What programs are kept from on this host, found by starting a worker; None where none run here.
 
-    def announce(self, domains: Collection[Domain], say: Callable[[str], None]) -> None:
+        VerifierError where that is less than the limits demand.
+        """
+        for name, verifier in self.verifiers.items():
+            if isinstance(verifier, ProgramVerifier) and name not in self._custom:
+                return verifier.isolation()
+        return None
+
+    def announce(self, domains: Collection[str], say: Callable[[str], None]) -> None:
         """Says which graders judge these domains, and which walls hold for programs.
 
         VerifierError where programs would run with less isolation than is demanded.
         """
-        for domain, grader in self._custom.items():
-            if domain in domains:
-                say(f"{domain} is graded by {grader.name}, in worker processes without walls")
-        if "code" not in domains or "code" in self._custom:
+        for name, grader in self._custom.items():
+            if name in domains:
+                say(f"{name} is graded by {grader.name}, in worker processes without walls")
+        if not any(DOMAINS[name].runs_programs and name not in self._custom for name in domains):
             return
-        if self.limits.sandbox_url is not None:
-            say(f"programs run on the server {self.limits.sandbox_url}")
-        else:
-            isolation = self.isolation()
+        if (isolation := self.isolation()) is not None:
             say(f"programs run under {isolation.level!r}: {isolation.description}")
+        else:
+            say(f"programs run on the server {self.limits.sandbox_url}")
 
     def judge(
         self,
@@ -141,20 +141,11 @@ class Judge:
         problem = question.problem
         if question.plain is not None:
             return self._custom[problem.domain].grade(question.plain, graded, self._patience(question))
-        if problem.domain == "math":
-            assert problem.answer is not None, "a question without reference is refused before"
-            equality = self._math.grade(problem.answer, graded)
-            passed = int(equality.outcome is Outcome.CORRECT)
-            return Verdict(equality.outcome, equality.reason, passed=passed, total=1)
-        grade = self._code.grade(graded, problem.tests, problem.checker, stop_early)
-        return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+        return self.verifiers[problem.domain].grade(problem, graded, stop_early=stop_early)
 
     def _patience(self, question: Question) -> float:
         """Wall seconds for a custom verifier."""
-        limits = self.limits
-        if question.problem.domain == "math":
-            return CUSTOM_PATIENCE * limits.math_seconds
-        return CUSTOM_PATIENCE * limits.code_seconds * max(1, question.total)
+        return CUSTOM_PATIENCE * question.domain.seconds(self.limits) * max(1, question.total)
 
     def close(self) -> None:
         """Ends all workers; again is harmless. Whoever still waits for a verdict gets a CancelledError."""
@@ -165,8 +156,8 @@ class Judge:
             if future.cancelled():  # shutdown cancels what waits in its queue, but does not tell as_completed
                 with suppress(RuntimeError):  # it has been told already
                     future.set_running_or_notify_cancel()
-        self._math.close()
-        self._code.close()
+        for verifier in self.verifiers.values():
+            verifier.close()
         for grader in self._custom.values():
             grader.close()
         if self._journal is not None:
@@ -220,11 +211,6 @@ class AttemptBatch:
         """Whether `finish` would not have to wait."""
         return all(future.done() for future in self._running.values())
 
-    @property
-    def started(self) -> int:
-        """Attempts that were neither known nor equal to another one."""
-        return len(self._running)
-
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
         waiting: dict[str, int] = dict.fromkeys(self._running, 0)
@@ -257,12 +243,6 @@ class AttemptBatch:
     def __exit__(self, *error: object) -> None:
         for future in self._running.values():
             future.cancel()
-
-
-def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
-    if limits.sandbox_url is None:
-        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
-    return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 
 def _row_of(key: str, verdict: Verdict) -> dict[str, Any]:

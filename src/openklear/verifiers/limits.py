@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from openklear.errors import UsageError
-from openklear.types import DOMAINS, Domain
 from openklear.verifiers.walls import LEVELS
 
 
@@ -30,40 +29,24 @@ class Limits:
     """Graders other than ours, by domain: a function of the user's (`verifiers.custom`), or a SandboxFusion server."""
 
     def __post_init__(self) -> None:
-        """UsageError for impossible limits, and for graders of unknown domains."""
+        """UsageError for limits that cannot be. Graders are checked by the judge, which knows the domains."""
         for name in ("workers", "math_seconds", "code_seconds", "code_memory_mb"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.minimum_isolation not in LEVELS:
             raise UsageError(f"isolation {self.minimum_isolation!r} is unknown; weakest first: {', '.join(LEVELS)}")
-        for domain, fault in grader_faults(self.graders):
-            raise UsageError(f"grader {domain}={self.graders[domain]}: {fault}")
 
     @property
     def sandbox_url(self) -> str | None:
         """The SandboxFusion server that runs the programs; None where boxes of this machine do."""
-        code = self.graders.get("code", "")
-        return code if _is_address(code) else None
+        return next(filter(is_address, self.graders.values()), None)
 
     @property
-    def custom(self) -> dict[Domain, str]:
+    def custom(self) -> dict[str, str]:
         """The user's own verifiers by domain."""
-        return {d: self.graders[d] for d in DOMAINS if d in self.graders and not _is_address(self.graders[d])}
+        return {domain: grader for domain, grader in self.graders.items() if not is_address(grader)}
 
 
-def grader_faults(graders: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """(domain, what is wrong) of graders for unknown domains, and of servers that would have nothing to run."""
-    for domain, grader in graders.items():
-        if domain not in DOMAINS:
-            near = [name for name in DOMAINS if domain[:1] == name[:1]]
-            hint = f"did you mean {near[0]}? " if near else ""
-            yield domain, f"there is no domain {domain}; {hint}its keys are {', '.join(DOMAINS)}"
-        elif domain == "math" and _is_address(grader):
-            yield (
-                domain,
-                "a server runs programs, which mathematics has none of; name a module:function or an entry point",
-            )
-
-
-def _is_address(grader: str) -> bool:
+def is_address(grader: str) -> bool:
+    """Whether a grader is the address of a server."""
     return "://" in grader

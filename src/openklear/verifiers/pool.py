@@ -188,11 +188,6 @@ class Pool:
         self._give_back(worker, True)
         return worker.hello
 
-    @property
-    def busy(self) -> bool:
-        """Whether a worker is at work."""
-        return bool(self._busy)
-
     def pids(self) -> list[int]:
         """Process ids of the living workers."""
         with self._changed:

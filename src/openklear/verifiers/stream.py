@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from openklear.types import Attempt, Domain, Verdict
+from openklear.types import Attempt, Verdict
 from openklear.verifiers.judge import AttemptBatch, Judge
 
-BATCH_ROWS: dict[Domain, int] = {"math": 1024, "code": 64}
 BATCH_CHARACTERS = 8 * 2**20
 """A batch ends at whichever comes first. What is in flight is what memory holds, and what a kill can cost."""
 IN_FLIGHT = 4
@@ -20,17 +19,17 @@ Item = TypeVar("Item")
 def judged(
     judge: Judge,
     asked: Iterable[tuple[Item, Attempt | Verdict]],
-    kind: Domain,
+    rows: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[list[tuple[Item, Verdict]]]:
-    """Verdicts of a stream, batch by batch in its order; `kind` is its costliest domain.
+    """Verdicts of a stream, batch by batch in its order; a batch has `rows`, or enough for all workers.
 
     Where the reader stops early, or is interrupted, the judge is closed: what still runs would keep its workers.
     """
     waiting: deque[tuple[list[Item], AttemptBatch]] = deque()
     finished = False
     try:
-        for pairs in batches(asked, max(BATCH_ROWS[kind], 2 * judge.limits.workers)):
+        for pairs in batches(asked, max(rows, 2 * judge.limits.workers)):
             batch = judge.begin()
             for _, attempt in pairs:
                 batch.add(attempt)
