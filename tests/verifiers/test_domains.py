@@ -14,7 +14,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.pipeline import run_pipeline
 from openklear.types import Attempt, Message, Outcome, Problem, Test, Verdict
 from openklear.verifiers.domains import DOMAINS, Domain, domain_named, register
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits
 
 RECIPE = """
 seed = 3
@@ -151,7 +151,7 @@ def test_what_a_problem_lacks_and_how_much_it_can_earn():
 
 def test_the_judge_asks_the_table(sorting):
     right, short, nothing = problem("sorting", "a b"), problem("sorting", "a"), problem("sorting")
-    with LocalJudge(Limits(workers=1)) as judge:
+    with Judge(Limits(workers=1)) as judge:
         verdicts = judge.judge(
             [
                 Attempt(right, "<think>b a</think>So:\na, b"),

@@ -120,13 +120,13 @@ def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
 def _functions(recipe: Recipe) -> Iterator[Fault]:
     """The functions of the user's own that cannot be loaded, and a server that cannot be one."""
     asked: list[tuple[explain.Path, Callable[[str], object], str]] = [
-        (("verifiers", "graders", domain), verifier, name) for domain, name in recipe.verifiers.custom.items()
+        (("verifiers", "graders", domain), verifier, name) for domain, name in recipe.verifiers.limits.custom.items()
     ]
     for index, phase in enumerate(recipe.rl.phase if recipe.rl else ()):
         if isinstance(phase.reward, CustomReward):
             asked.append((("rl", "phase", index, "reward", "function"), function, phase.reward.function))
-    if recipe.verifiers.sandbox_url is not None:
-        asked.append((("verifiers", "graders", "code"), _checked_server, recipe.verifiers.sandbox_url))
+    if recipe.verifiers.limits.sandbox_url is not None:
+        asked.append((("verifiers", "graders", "code"), _checked_server, recipe.verifiers.limits.sandbox_url))
     for path, load, name in asked:
         try:
             load(name)
@@ -136,7 +136,7 @@ def _functions(recipe: Recipe) -> Iterator[Fault]:
 
 def _checked_server(url: str) -> None:
     """UsageError where it cannot be a server's address. Nothing is sent."""
-    from openklear.verifiers.remote import SandboxFusionGrader  # most recipes have no use for its imports
+    from openklear.verifiers.sandbox_fusion import SandboxFusionGrader  # most recipes have no use for its imports
 
     SandboxFusionGrader(url, 1.0, 1).close()
 

@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from openklear.errors import UsageError
 from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.verifiers.domains import DOMAINS, domain_named
+from openklear.verifiers.domains import DOMAINS, grader_faults
 
 if TYPE_CHECKING:
     from openklear.recipe.curation import Data, Difficulty, Vetting
@@ -98,22 +97,10 @@ def phase(table: Phase) -> Iterator[Broken]:
         )
 
 
-def is_address(grader: str) -> bool:
-    """Whether a grader is a server's address."""
-    return grader.startswith(("http://", "https://"))
-
-
 def verifiers(table: Verifiers) -> Iterator[Broken]:
     """Graders for domains that there are; and no demand on a box that no program runs in."""
-    for domain, grader in table.graders.items():
-        try:
-            known = domain_named(domain)
-        except UsageError as error:
-            yield Broken(("graders", domain), str(error))
-            continue
-        if is_address(grader) and not known.runs_programs:
-            text = f"a server runs programs, which {domain} has none of; name a module:function or an entry point"
-            yield Broken(("graders", domain), text)
+    for domain, fault in grader_faults(table.graders):
+        yield Broken(("graders", domain), fault)
     if "code" in table.graders and table.minimum_isolation != type(table).model_fields["minimum_isolation"].default:
         text = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
         yield Broken(("minimum_isolation",), text)

@@ -168,7 +168,7 @@ def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str, fi
 
 def _graders(recipe: Recipe) -> dict[str, Path]:
     """The source files of the user's own verifiers."""
-    found = {f"grader {domain}": verifier(name).file for domain, name in recipe.verifiers.custom.items()}
+    found = {f"grader {domain}": verifier(name).file for domain, name in recipe.verifiers.limits.custom.items()}
     found |= {f"domain {name}": domain.file for name, domain in DOMAINS.items()}
     return {label: path for label, path in found.items() if path is not None}
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from importlib import metadata
 from typing import Any
 
 from openklear.think import FormatFault, split_thought
@@ -14,7 +15,7 @@ from openklear.verifiers.custom import as_plain
 from openklear.verifiers.domains import Domain, domain_named
 from openklear.verifiers.limits import Limits
 
-GRADER_VERSION = 2
+GRADER_VERSION = f"2, math-verify {metadata.version('math-verify')}"
 """Part of every key: raise it when a grader's answers change, so that old journals are not believed."""
 
 
