@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openklear.curation.contamination import align, words
-from openklear.curation.contamination.grams import Table, grams, within_texts
-from openklear.curation.contamination.ngram import token_codes, tokens
-from openklear.curation.contamination.words import codes_of, cut
+from openklear.curation.contamination.ngram import cut_tokens, tokens
+from openklear.curation.contamination.weighted import align
+from openklear.curation.contamination.weighted.words import codes_of, cut, exact
+from openklear.curation.text.cut import BLOCK, Words
+from openklear.curation.text.grams import CodeSet, grams, within_texts
 
 TEXT = st.text(alphabet="aBcé1203 .,$\\{}+<\n-_’²中", max_size=30)
 
@@ -41,7 +42,7 @@ def slow_words(text: str) -> list[str]:
     return found
 
 
-def shown(found: words.Words) -> list[list[str]]:
+def shown(found: Words) -> list[list[str]]:
     rows = found.rows.tolist()
     return [[found.text(at, at).lower() for at in range(begin, end)] for begin, end in pairwise(rows)]
 
@@ -97,23 +98,24 @@ def test_a_comma_between_two_texts_joins_no_number() -> None:
 
 def test_what_must_agree() -> None:
     found = cut([r"one half of \sqrt 12 + cats"])
-    assert words.exact(found).tolist() == [False, True, False, True, True, True, False]
+    assert exact(found).tolist() == [False, True, False, True, True, True, False]
 
 
 def test_a_word_longer_than_a_block_and_many_blocks() -> None:
-    long = "a" * (words._BLOCK + 5)
-    text = f"{long} " + "be " * words._BLOCK + "end"
+    long = "a" * (BLOCK + 5)
+    text = f"{long} " + "be " * BLOCK + "end"
     found = cut([text, "a be end"])
-    assert len(found.codes) == words._BLOCK + 2 + 3
+    assert len(found.codes) == BLOCK + 2 + 3
     assert found.codes[-1] == found.codes[-4]
-    assert set(found.codes[1 : words._BLOCK + 1].tolist()) == {int(found.codes[-2])}
+    assert set(found.codes[1 : BLOCK + 1].tolist()) == {int(found.codes[-2])}
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_tokens_of_the_published_rule_are_cut_as_the_regular_expression_does(texts: list[str]) -> None:
-    codes, rows = token_codes(texts)
+    found = cut_tokens(texts)
+    codes = found.codes
     expected = [token for text in texts for token in tokens(text)]
-    assert np.diff(rows).tolist() == [len(tokens(text)) for text in texts]
+    assert np.diff(found.rows).tolist() == [len(tokens(text)) for text in texts]
     ranks = {token: rank for rank, token in enumerate(dict.fromkeys(expected))}
     of_code = {code: rank for rank, code in enumerate(dict.fromkeys(codes.tolist()))}
     assert [of_code[code] for code in codes.tolist()] == [ranks[token] for token in expected]
@@ -133,7 +135,7 @@ def test_grams_are_equal_where_the_words_are(values: list[int], n: int) -> None:
 @given(st.sets(st.integers(0, 2**64 - 1), max_size=20), st.lists(st.integers(0, 2**64 - 1), max_size=20))
 def test_table_against_a_set(known: set[int], others: list[int]) -> None:
     asked = np.array([*known, *others, *known], np.uint64)
-    at, rank = Table.build(np.array([*known], np.uint64)).find(asked)
+    at, rank = CodeSet.build(np.array([*known], np.uint64)).find(asked)
     assert at.tolist() == [place for place, code in enumerate(asked.tolist()) if code in known]
     assert [sorted(known)[place] for place in rank.tolist()] == asked[at].tolist()
 

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from openklear.curation import duplicates, engine, intake
-from openklear.curation.contamination import Item, NgramRule, WeightedRule
+from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Outcome, Parameters
 from openklear.curation.rules.filters import bad_format, length_rule, no_reference
 from openklear.curation.rules.language import language_rule
@@ -222,10 +222,10 @@ def _audit(table: Table, found: pa.Table) -> pa.Table:
     return pa.table({**columns, **{name: found[name] for name in ("item", "score", "matched", "kind")}})
 
 
-def _items(table: Table | None) -> Iterator[Item]:
+def _items(table: Table | None) -> Iterator[BenchmarkItem]:
     if table is not None:
         for batch in table.batches(("id", "text")):
-            yield from map(Item, batch["id"].to_pylist(), batch["text"].to_pylist())
+            yield from map(BenchmarkItem, batch["id"].to_pylist(), batch["text"].to_pylist())
 
 
 def _top_sources(table: Table, names: Sequence[str]) -> Outcome:

@@ -1,4 +1,4 @@
-"""What decontamination takes and gives: benchmark items in, matches out, and rows of the audit table."""
+"""What decontamination takes and gives: benchmark items in, matches out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXCERPT = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BenchmarkItem:
     """A benchmark item: its id and its prompt."""
 
     id: str
@@ -46,8 +46,3 @@ def excerpt(text: str) -> str:
     """One line of at most EXCERPT characters."""
     line = " ".join(text.split())
     return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
-
-
-def audit_row(row: str, match: Match) -> dict[str, str | float]:
-    """A line of the audit table: which row, which benchmark item, the matched text, score and kind."""
-    return {"row": row, "item": match.item, "kind": match.kind, "score": round(match.score, 4), "text": match.text}

@@ -11,6 +11,7 @@ from daft import DataType, Series, col
 from numpy.typing import NDArray
 
 from openklear.curation.near.shingles import SHINGLE, distinct, figures, words
+from openklear.curation.text.cut import GOLDEN
 
 HASHES = 64
 SEED = 1
@@ -19,7 +20,7 @@ RECALL = 0.995
 """Least share of the pairs at the threshold that banding finds."""
 NEIGHBOURS = 4
 """Rows of a bucket after a row that it is compared with, beside the first one."""
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MIX = np.uint64(GOLDEN)
 
 
 def banding(threshold: float) -> tuple[int, int]:

@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openklear.curation.contamination.align import Gap, Pair, common, gaps, in_runs
-from openklear.curation.contamination.index import FEW, NEVER, SEED, Entry
 from openklear.curation.contamination.items import NEAR, NUMBERS, WHOLE
-from openklear.curation.contamination.words import FUNCTION_WORDS, Codes, Places
+from openklear.curation.contamination.weighted.align import Gap, Pair, common, gaps, in_runs
+from openklear.curation.contamination.weighted.index import FEW, NEVER, SEED, IndexedItem
+from openklear.curation.contamination.weighted.words import FUNCTION_WORDS
+from openklear.curation.text.cut import Codes, Places
 
 MANY = 40
 """Words from which on LEAST of the weight is enough."""
@@ -52,12 +53,6 @@ class Holding:
     last: int
 
 
-def window(size: int, diagonal: int, row: int) -> tuple[int, int]:
-    """The words of a row of `row` where an item of `size` should lie, given where its first word should."""
-    slack = max(SLACK, size // 2)
-    return max(0, diagonal - slack), min(row, diagonal + size + slack)
-
-
 def needed(size: int) -> float:
     """Share of the weight that an item of `size` words needs."""
     if size < FEW:
@@ -65,43 +60,46 @@ def needed(size: int) -> float:
     return MOST - (MOST - LEAST) * min(1.0, (size - FEW) / (MANY - FEW))
 
 
-def holding(entry: Entry, row: Codes, exact: NDArray[np.bool_], diagonal: int) -> Holding | None:
+def holding(item: IndexedItem, row: Codes, exact: NDArray[np.bool_], diagonal: int) -> Holding | None:
     """How the row holds the item, if it does; `diagonal` is the word of the row where the item's first word should be.
 
     `row` are the codes of all of the row's words and `exact` says which are numbers or signs.
     """
-    size = len(entry.codes)
-    begin, end = window(size, diagonal, len(row))
+    size = len(item.codes)
+    slack = max(SLACK, size // 2)
+    begin, end = max(0, diagonal - slack), min(len(row), diagonal + size + slack)
     near = row[begin:end].tolist()
     start = diagonal - begin
-    if start >= 0 and tuple(near[start : start + size]) == entry.codes:
+    if start >= 0 and tuple(near[start : start + size]) == item.codes:
         return Holding(1.0, WHOLE, diagonal, diagonal + size - 1)
     least = size - 1 if size < FEW else SEED
-    pairs = in_runs(common(entry.where, size, near, least))
+    pairs = in_runs(common(item.where, size, near, least))
     if not pairs:
         return None
-    score = float(entry.weights[[place for place, _ in pairs]].sum() / entry.weights.sum())
+    aligned = np.zeros(size, np.bool_)
+    aligned[[place for place, _ in pairs]] = True
+    score = float(item.weights[aligned].sum() / item.weights.sum())
     first, last = pairs[0][1], pairs[-1][1]
     if score < needed(size) or len(pairs) < DENSITY * (last - first + 1):
         return None
     apart = gaps(pairs, size, end - begin)
-    kind = _kind(entry, exact[begin:end], pairs, apart)
-    if kind is None or _template(entry, [place for place, _ in pairs], apart):
+    kind = _kind(item, exact[begin:end], pairs, apart)
+    if kind is None or _template(item, aligned):
         return None
     return Holding(score, kind, begin + first, begin + last)
 
 
-def _kind(entry: Entry, exact: NDArray[np.bool_], pairs: list[Pair], apart: list[Gap]) -> str | None:
+def _kind(item: IndexedItem, exact: NDArray[np.bool_], pairs: list[Pair], apart: list[Gap]) -> str | None:
     """What the edits make of a row that holds enough of the item."""
-    size = len(entry.codes)
+    size = len(item.codes)
     added = pairs[-1][1] - pairs[0][1] + 1 - len(pairs)
     edits = max(size - len(pairs), added)
     if size < FEW and edits > 1:
         return None
-    different = _different(apart, entry.exact, exact)
+    different = _different(apart, item.exact, exact)
     if not different:
         return NEAR
-    allowed = max(1, int(entry.exact.sum()) // TENTH)
+    allowed = max(1, int(item.exact.sum()) // TENTH)
     return NUMBERS if different <= allowed and edits - different <= size // FEW - 1 else None
 
 
@@ -111,29 +109,28 @@ def _different(apart: list[Gap], item: NDArray[np.bool_], row: NDArray[np.bool_]
     Between the runs a number for another is one missing and one added, in the same gap or, with equal numbers beside
     it ("2 - 2x" for "4 - 2x"), in two.
     """
-    missing = [int(item[slice(*gap.item)].sum()) for gap in apart]
-    added = [int(row[slice(*gap.row)].sum()) for gap in apart]
-    inner = [(m, a) for gap, m, a in zip(apart, missing, added, strict=True) if gap.inner]
-    outer = [min(m, a) for gap, m, a in zip(apart, missing, added, strict=True) if not gap.inner]
-    return max(sum(m for m, _ in inner), sum(a for _, a in inner)) + sum(outer)
+    missing = added = outer = 0
+    for gap in apart:
+        lacks, has = int(item[slice(*gap.item)].sum()), int(row[slice(*gap.row)].sum())
+        if gap.inner:
+            missing, added = missing + lacks, added + has
+        else:
+            outer += min(lacks, has)
+    return max(missing, added) + outer
 
 
-def _template(entry: Entry, places: list[int], apart: list[Gap]) -> bool:
-    """Whether all that row and item share is a template, which other texts fill otherwise."""
-    lacking = [place for gap in apart for place in range(*gap.item)]
-    if all(entry.codes[place] in FUNCTION_WORDS for place in lacking):
+def _template(item: IndexedItem, aligned: NDArray[np.bool_]) -> bool:
+    """Whether all that row and item share is a template, which other texts fill otherwise; aligned (L,)."""
+    lacking = np.flatnonzero(~aligned).tolist()
+    if all(item.codes[place] in FUNCTION_WORDS for place in lacking):
         return False
-    aligned = np.zeros(len(entry.codes), bool)
-    aligned[places] = True
-    runs = ((SEED, entry.spread), (2, entry.pairs))
-    return all(_common(aligned, lacking, size, spread) for size, spread in runs)
+    return all(_common(aligned, size, frequency) for size, frequency in item.frequency.items())
 
 
-def _common(aligned: NDArray[np.bool_], lacking: list[int], size: int, spread: Places) -> bool:
+def _common(aligned: NDArray[np.bool_], size: int, frequency: Places) -> bool:
     """Whether every shared run of `size` words is as frequent as a template is."""
-    if not len(spread):
-        return True
-    whole = np.lib.stride_tricks.sliding_window_view(aligned, size).all(axis=1)
-    touched = [at for place in lacking for at in range(max(0, place - size + 1), min(place + 1, len(spread)))]
-    rare = int(spread[touched].min(initial=NEVER))
-    return int(spread[whole].min(initial=NEVER)) >= max(TEMPLATE, 2 * rare if rare < NEVER else 0)
+    windows = np.lib.stride_tricks.sliding_window_view(aligned, size)  # (L,) -> (L - size + 1, size)
+    shared = np.asarray(windows.all(axis=1), np.bool_)
+    frequency = frequency[: len(shared)]
+    rare = int(frequency[~shared].min(initial=NEVER))
+    return int(frequency[shared].min(initial=NEVER)) >= max(TEMPLATE, 2 * rare if rare < NEVER else 0)
