@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from openklear.curation.contamination.ngram import cut_tokens, tokens
 from openklear.curation.contamination.weighted import align
+from openklear.curation.contamination.weighted.verify import differing
 from openklear.curation.contamination.weighted.words import codes_of, cut, exact
 from openklear.curation.text.cut import BLOCK, Words
 from openklear.curation.text.grams import CodeSet, grams, within_texts
@@ -176,12 +178,28 @@ def test_in_runs_against_a_search(steps: list[tuple[int, int]]) -> None:
     assert align.in_runs(pairs) == [pair for pair, keep in zip(pairs, near, strict=True) if keep]
 
 
-def test_gaps_by_hand() -> None:
-    # item 0..9, row 0..11: words 2, 3 and 6, 7 stand at 4, 5 and 7, 8 of the row.
-    found = align.gaps([(2, 4), (3, 5), (6, 7), (7, 8)], 10, 10)
-    assert found == [
-        align.Gap((0, 2), (2, 4), False),
-        align.Gap((4, 6), (6, 7), True),
-        align.Gap((8, 10), (9, 10), False),
-    ]
-    assert align.gaps([(0, 0), (1, 2)], 2, 5) == [align.Gap((1, 1), (1, 2), True)]
+def flags(size: int, *places: int) -> NDArray[np.bool_]:
+    found = np.zeros(size, np.bool_)
+    found[[*places]] = True
+    return found
+
+
+@pytest.mark.parametrize(
+    ("item", "row", "expected"),
+    [
+        ((), (), 0),
+        ((2, 3, 6, 7), (4, 5, 7, 8), 0),  # aligned words are the same
+        ((4, 5), (), 2),  # two are missing between the runs
+        ((), (6,), 1),  # one is added
+        ((4, 5), (6,), 2),  # one is another one, and one is missing
+        ((1, 8), (), 0),  # the row begins later and ends sooner than the item
+        ((), (3, 9), 0),  # the row's own words stand around the item
+        ((1, 8), (3, 9), 2),  # one in front and one behind is another one
+        ((1,), (0, 1, 9), 0),  # in front count as many words of the row as of the item: words 2 and 3
+        ((0, 1, 4), (2, 6), 2),
+    ],
+)
+def test_differing_by_hand(item: tuple[int, ...], row: tuple[int, ...], expected: int) -> None:
+    """Of item 0 .. 9 the words 2, 3 and 6, 7 stand at 4, 5 and 7, 8 of row 0 .. 9; only these places hold numbers."""
+    aligned = np.array([2, 3, 6, 7]), np.array([4, 5, 7, 8])
+    assert differing(flags(10, *item), flags(10, *row), *aligned) == expected

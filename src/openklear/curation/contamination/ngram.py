@@ -86,7 +86,10 @@ class NgramRule:
 
     def match(self, texts: Sequence[str]) -> list[Match | None]:
         """For each text the item that it equals, or the first that it shares n tokens in a row with."""
-        return [match for part in chunks(texts) for match in self._match(part)]
+        found: list[Match | None] = []
+        for part in chunks(texts):
+            found += self._match(part)
+        return found
 
     def _match(self, texts: Sequence[str]) -> list[Match | None]:
         cut = cut_tokens(texts)

@@ -52,7 +52,10 @@ class WeightedRule:
 
     def match(self, texts: Sequence[str]) -> list[Match | None]:
         """For each text the item that it holds, if any: equal ones first, then by score."""
-        return [match for part in chunks(texts) for match in self._match(part)]
+        found: list[Match | None] = []
+        for part in chunks(texts):
+            found += self._match(part)
+        return found
 
     def _match(self, texts: Sequence[str]) -> list[Match | None]:
         words = cut(texts)

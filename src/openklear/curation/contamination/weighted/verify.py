@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import NEAR, NUMBERS, WHOLE
-from openklear.curation.contamination.weighted.align import Gap, Pair, common, gaps, in_runs
+from openklear.curation.contamination.weighted.align import common, in_runs
 from openklear.curation.contamination.weighted.index import FEW, NEVER, SEED, IndexedItem
 from openklear.curation.contamination.weighted.words import FUNCTION_WORDS
 from openklear.curation.text.cut import Codes, Places
+
+Flags = NDArray[np.bool_]
 
 MANY = 40
 """Words from which on LEAST of the weight is enough."""
@@ -60,7 +62,7 @@ def needed(size: int) -> float:
     return MOST - (MOST - LEAST) * min(1.0, (size - FEW) / (MANY - FEW))
 
 
-def holding(item: IndexedItem, row: Codes, exact: NDArray[np.bool_], diagonal: int) -> Holding | None:
+def holding(item: IndexedItem, row: Codes, exact: Flags, diagonal: int) -> Holding | None:
     """How the row holds the item, if it does; `diagonal` is the word of the row where the item's first word should be.
 
     `row` are the codes of all of the row's words and `exact` says which are numbers or signs.
@@ -72,62 +74,60 @@ def holding(item: IndexedItem, row: Codes, exact: NDArray[np.bool_], diagonal: i
     start = diagonal - begin
     if start >= 0 and tuple(near[start : start + size]) == item.codes:
         return Holding(1.0, WHOLE, diagonal, diagonal + size - 1)
-    least = size - 1 if size < FEW else SEED
-    pairs = in_runs(common(item.where, size, near, least))
+    pairs = in_runs(common(item.where, size, near, least=size - 1 if size < FEW else SEED))
     if not pairs:
         return None
-    aligned = np.zeros(size, np.bool_)
-    aligned[[place for place, _ in pairs]] = True
-    score = float(item.weights[aligned].sum() / item.weights.sum())
+    places, words = np.array(pairs).T  # (pairs,) words of the item and of row[begin:end] that are aligned
+    score = float(item.weights[places].sum() / item.weights.sum())
     first, last = pairs[0][1], pairs[-1][1]
     if score < needed(size) or len(pairs) < DENSITY * (last - first + 1):
         return None
-    apart = gaps(pairs, size, end - begin)
-    kind = _kind(item, exact[begin:end], pairs, apart)
-    if kind is None or _template(item, aligned):
+    kind = _kind(size, item.exact, exact[begin:end], places, words)
+    if kind is None or _template(item, places):
         return None
     return Holding(score, kind, begin + first, begin + last)
 
 
-def _kind(item: IndexedItem, exact: NDArray[np.bool_], pairs: list[Pair], apart: list[Gap]) -> str | None:
-    """What the edits make of a row that holds enough of the item."""
-    size = len(item.codes)
-    added = pairs[-1][1] - pairs[0][1] + 1 - len(pairs)
-    edits = max(size - len(pairs), added)
+def _kind(size: int, item: Flags, row: Flags, places: Places, words: Places) -> str | None:
+    """What the edits make of a row that holds enough of an item of `size` words."""
+    added = int(words[-1] - words[0]) + 1 - len(words)
+    edits = max(size - len(places), added)
     if size < FEW and edits > 1:
         return None
-    different = _different(apart, item.exact, exact)
+    different = differing(item, row, places, words)
     if not different:
         return NEAR
-    allowed = max(1, int(item.exact.sum()) // TENTH)
+    allowed = max(1, int(item.sum()) // TENTH)
     return NUMBERS if different <= allowed and edits - different <= size // FEW - 1 else None
 
 
-def _different(apart: list[Gap], item: NDArray[np.bool_], row: NDArray[np.bool_]) -> int:
-    """Numbers and signs that differ. A row that ends before the item does leaves out, it does not differ.
+def differing(item: Flags, row: Flags, places: Places, words: Places) -> int:
+    """Numbers and signs that differ; `item` and `row` say which words are such, `places` and `words` which are aligned.
 
-    Between the runs a number for another is one missing and one added, in the same gap or, with equal numbers beside
-    it ("2 - 2x" for "4 - 2x"), in two.
+    Between the first and the last aligned word a number for another is one missing and one added, side by side or, with
+    equal numbers between them ("2 - 2x" for "4 - 2x"), apart. Outside, as many words of the row count as the item has
+    there: a row that ends before the item does leaves out, it does not differ.
     """
-    missing = added = outer = 0
-    for gap in apart:
-        lacks, has = int(item[slice(*gap.item)].sum()), int(row[slice(*gap.row)].sum())
-        if gap.inner:
-            missing, added = missing + lacks, added + has
-        else:
-            outer += min(lacks, has)
-    return max(missing, added) + outer
+    missing = item[places[0] : places[-1] + 1].sum() - item[places].sum()
+    added = row[words[0] : words[-1] + 1].sum() - row[words].sum()
+    front, behind = int(places[0]), len(item) - 1 - int(places[-1])
+    before = row[max(0, words[0] - front) : words[0]].sum()
+    after = row[words[-1] + 1 : words[-1] + 1 + behind].sum()
+    outside = min(item[:front].sum(), before) + min(item[len(item) - behind :].sum(), after)
+    return int(max(missing, added) + outside)
 
 
-def _template(item: IndexedItem, aligned: NDArray[np.bool_]) -> bool:
-    """Whether all that row and item share is a template, which other texts fill otherwise; aligned (L,)."""
+def _template(item: IndexedItem, places: Places) -> bool:
+    """Whether all that row and item share is a template, which other texts fill otherwise."""
+    aligned = np.zeros(len(item.codes), np.bool_)
+    aligned[places] = True
     lacking = np.flatnonzero(~aligned).tolist()
     if all(item.codes[place] in FUNCTION_WORDS for place in lacking):
         return False
     return all(_common(aligned, size, frequency) for size, frequency in item.frequency.items())
 
 
-def _common(aligned: NDArray[np.bool_], size: int, frequency: Places) -> bool:
+def _common(aligned: Flags, size: int, frequency: Places) -> bool:
     """Whether every shared run of `size` words is as frequent as a template is."""
     windows = np.lib.stride_tricks.sliding_window_view(aligned, size)  # (L,) -> (L - size + 1, size)
     shared = np.asarray(windows.all(axis=1), np.bool_)
