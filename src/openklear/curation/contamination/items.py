@@ -13,9 +13,9 @@ WORDS_IN_A_ROW = "words in a row"
 WHOLE = "whole item inside"
 """Every word of the item stands in the row, in one piece."""
 NEAR = "near copy"
-"""Words were changed, put in or left out, and no number or sign."""
+"""Words were changed, added or left out, but no number or sign."""
 NUMBERS = "a number differs"
-"""As a near copy, but a number or a sign of the item is another one in the row: the same story, another answer."""
+"""A near copy in which a number or a sign is another one: the same story with another answer."""
 
 EXCERPT = 400
 """Characters of matched text that a match carries."""

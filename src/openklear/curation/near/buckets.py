@@ -34,7 +34,7 @@ def banding(threshold: float) -> tuple[int, int]:
         b x r       32 x 2   32 x 2   21 x 3   16 x 4  16 x 4   12 x 5  9 x 7   6 x 10   1 x 64
         recall      0.9999   1.0000   0.9999   0.998   0.9998   0.999   0.997   0.996    1
 
-    16 x 4 also brings up 0.89 of the pairs at 0.6 and 0.12 at 0.3: candidates, which the exact similarity turns down.
+    16 x 4 also finds 0.89 of the pairs at 0.6 and 0.12 at 0.3: candidates that the exact similarity rejects.
     """
     fitting = [(HASHES // r, r) for r in range(1, HASHES + 1) if recall(threshold, HASHES // r, r) >= RECALL]
     return fitting[-1]
@@ -51,7 +51,7 @@ def signed(frame: daft.DataFrame, threshold: float) -> daft.DataFrame:
     `signature` is fixed_size_list(uint32, bands): for every band of `banding(threshold)` a hash of its MinHashes and of
     the text's figures (4 bytes per band: 64 bytes per row at 0.8, where the 64 MinHashes would take 256). Daft makes
     the MinHashes of the words (`near.words`) in Rust: word 3-grams; of a shorter text, all its words. Rows of one
-    template that differ in their numbers so never meet, and the two others that share theirs do.
+    template that differ in their numbers therefore never meet.
     """
     mixed = _folded(*banding(threshold))
     hashes = col("words").minhash(num_hashes=HASHES, ngram_size=SHINGLE, seed=SEED, hash_function="xxhash3_64")

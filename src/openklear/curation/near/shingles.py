@@ -1,14 +1,14 @@
 """What near deduplication looks at: a prompt's words, and its figures.
 
 Words: NFC, small letters, everything but letters, marks and numbers away, single blanks. A character of a script that
-is written without blanks (Han, kana, Thai, Lao, Khmer, Burmese) is a word, so that such texts have shingles too.
+is written without blanks (Han, kana, Thai, Lao, Khmer, Burmese) is a word, so such texts have shingles too.
 
 Figures: the numbers of a text in their order and the signs + * / ^ = < > between them, and a minus where a digit
 follows at once ("x-1", not "two-digit", nor the dash of "3 - 5"). Two prompts made from one template differ in nothing
 else, and are two problems; so are "x + 1 = 2" and "x * 1 = 2", whose words are the same. Near copies therefore need
-equal figures, and equal number words (NUMBER_WORDS, English). "1,000" and "1000" count as different: a copy too many is
-the smaller loss. What the rule does not see: two prompts that differ in a variable's name, or in one word (maximum,
-minimum).
+equal figures, and equal number words (NUMBER_WORDS, English). "1,000" and "1000" count as different: one copy too many
+is the smaller loss. What the rule does not see: that two prompts differ in a variable's name, or in one word that
+matters (maximum, minimum).
 """
 
 from __future__ import annotations

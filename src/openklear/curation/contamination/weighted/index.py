@@ -5,10 +5,10 @@ A word is worth what the words around it are: the mean, over the runs of SEED wo
     w = (ln((N + 1) / df) / ln(N + 1))^2
 
 where df counts the items and the rows of the corpus that hold the run and N all items and rows. A run that one text
-holds is worth 1; one that a tenth of a million does, 0.03. So boilerplate ("the first line contains a single integer")
-and the corpus's own instructions weigh next to nothing without being listed anywhere, while a common word inside a
-rare phrase counts. Weights are only ever compared within an item: one that the corpus holds a thousand times loses
-the same share everywhere and is still found.
+holds is worth 1; one that a tenth of a million texts hold, 0.03. So boilerplate ("the first line contains a single
+integer") and the corpus's own instructions weigh next to nothing without being listed anywhere, while a common word
+inside a rare phrase counts. Weights are only ever compared within an item: one that the corpus holds a thousand times
+loses the same share everywhere and is still found.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from openklear.curation.text.grams import CodeSet, grams, within_texts
 Floats = NDArray[np.float64]
 
 SEED = 4
-"""Words in a row that make a row a candidate. With one word changed, eight words still hold four in a row."""
+"""Words in a row that make an item a candidate. With one word changed, eight words still hold four in a row."""
 SHORTEST = 2 * SEED
 """Words below which an item is too short to be looked for by runs; short.py does it."""
 FEW = 2 * SHORTEST
-"""Words below which an item's rare pairs of words are runs too: one word changed leaves no rare run of four in "find
-the area of a rombus"."""
+"""Words below which an item's rare pairs of words are runs too: one changed word leaves no rare run of four in "find
+the area of a rhombus"."""
 MOST_PAIR = 3
 """Items that may hold a pair of words for it to be a run."""
 NEVER = 1 << 40

@@ -2,11 +2,11 @@
 
 Such an item is found
 
-- as a row of the same words, and signs that words.py does not keep (- ^ * ! | /) the same too;
-- as a sentence of its own in a longer row, if it has at least three words: what stands in front of it and behind it
-  holds the end of a sentence, a line or the text;
-- in a row of at most one word more or less, if they differ in one plain word put in, left out or changed ("Find" for
-  "Compute"). Numbers, signs, single letters and LaTeX commands are no plain words: sin 60 is not cos 60.
+- as a row of the same words, if the marks that words.py does not keep (- ^ * ! | /) are the same too;
+- as a sentence of its own in a longer row, if it has at least three words: the end of a sentence, a line or the text
+  stands before it and after it;
+- in a row of at most one word more or less, if they differ in one plain word added, left out or changed ("Find" for
+  "Compute"). Numbers, signs, single letters and LaTeX commands are not plain words: sin 60 is not cos 60.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import NEAR, SAME_WORDS, WHOLE
@@ -26,7 +27,7 @@ from openklear.curation.text.cut import Words
 from openklear.curation.text.grams import CodeSet, grams, within_texts
 
 LEAST = 3
-"""Words that a sentence has, and an item of which one may be another."""
+"""Words that an item has at least to be found as a sentence, or with another word in it."""
 _NOT_MARKS = bytes(set(range(256)) - set(b"-^*!|/"))
 _END = re.compile(rb"[.?!:;\n]")
 
@@ -52,7 +53,7 @@ class ShortItem:
     plain: tuple[bool, ...]
     """Words of two letters or more that are no number and no LaTeX command."""
     marks: bytes
-    """The signs between its words."""
+    """The marks between its words."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +62,8 @@ class ShortItems:
 
     similar: dict[tuple[int, ...], tuple[ShortItem, ...]]
     """All words of an item, or all but one -> items."""
+    beginnings: CodeSet
+    """Codes of the first LEAST words of an item."""
     known: CodeSet
     """Codes of all words of an item in a row."""
     whole: tuple[tuple[ShortItem, ...], ...]
@@ -76,15 +79,18 @@ def build(words: Words) -> ShortItems:
     items = [_read(words, plain, number) for number in np.flatnonzero((sizes < SHORTEST) & (sizes > 0)).tolist()]
     similar: dict[tuple[int, ...], list[ShortItem]] = {}
     whole: dict[int, list[ShortItem]] = {}
+    beginnings: list[int] = []
     for item in items:
         for codes in _all_but_one(item.codes):
             similar.setdefault(codes, []).append(item)
         if len(item.codes) >= LEAST:
-            (code,) = grams(np.array(item.codes, np.uint64), len(item.codes)).tolist()
-            whole.setdefault(code, []).append(item)
+            own = np.array(item.codes, np.uint64)
+            whole.setdefault(int(grams(own, len(own))[0]), []).append(item)
+            beginnings.append(int(grams(own, LEAST)[0]))
     known = CodeSet.build(np.array([*whole], np.uint64))
     return ShortItems(
         {codes: tuple(dict.fromkeys(found)) for codes, found in similar.items()},
+        CodeSet.build(np.array(beginnings, np.uint64)),
         known,
         tuple(tuple(whole[code]) for code in known.codes.tolist()),
         max((len(item.codes) for item in items), default=0),
@@ -119,15 +125,19 @@ def find(short: ShortItems, words: Words) -> Iterator[Found]:
     plain = _plain(words) if few else np.zeros(0, np.bool_)
     for row in few:
         yield from _similar(short, _read(words, plain, row), int(words.rows[row]))
-    for size in range(LEAST, short.longest + 1):
-        at, rank = short.known.find(grams(words.codes, size))
-        inside, row_of = within_texts(at, size, words.rows)
-        for first, row, known in zip(at[inside].tolist(), row_of[inside].tolist(), rank[inside].tolist(), strict=True):
+    begins, _ = short.beginnings.find(grams(words.codes, LEAST))
+    for size in range(LEAST, min(short.longest, len(words.codes)) + 1):
+        begins = begins[begins + size <= len(words.codes)]
+        windows = sliding_window_view(words.codes, size)[begins]  # (begins, size)
+        at, rank = short.known.find(grams(windows.ravel(), size)[::size])  # every size-th lies in one window
+        inside, row_of = within_texts(begins[at], size, words.rows)
+        found = begins[at][inside].tolist(), row_of[inside].tolist(), rank[inside].tolist()
+        for first, row, known in zip(*found, strict=True):
             yield from _sentence(short.whole[known], words, row, first, first + size - 1)
 
 
 def _similar(short: ShortItems, row: ShortItem, first: int) -> Iterator[Found]:
-    """The items that a row of few words is, one plain word aside; `first` is its first word in the batch."""
+    """The items that a row of few words is, apart from one plain word; `first` is its first word in the batch."""
     met: dict[ShortItem, None] = {}
     for codes in _all_but_one(row.codes):
         met.update(dict.fromkeys(short.similar.get(codes, ())))
@@ -160,7 +170,7 @@ def _sentence(items: Sequence[ShortItem], words: Words, row: int, first: int, la
 
 
 def edge(words: Words, row: int, word: int, *, front: bool) -> bool:
-    """Whether in a row a sentence begins at `word` (front) or ended before it."""
+    """Whether in a row a sentence begins at `word` (front) or ends before it."""
     if word == words.rows[row if front else row + 1]:
         return True
     return _END.search(words.between(row, word)) is not None

@@ -4,17 +4,17 @@ The item is aligned with the stretch of the row where the runs lie (align.py). T
 weight that its aligned words have. What is not aligned are edits: words missing, added or changed. The row holds the
 item if
 
-- the score is at least what an item of its length needs (`needed`), and an item of fewer than FEW words has one edit
-  at most: of a short text every word may be the one that matters;
-- the aligned words are at least DENSITY of the row's stretch that they span: shared words strewn over a long text are
-  no copy;
-- what they share is more than a template: some run that both hold is rarer than TEMPLATE texts or less than twice as
-  frequent as the item's words that the row lacks. "The letters of the word ELLIPSE" is another problem than "... TOOT"
-  where many rows ask for the letters of a word, and nothing but a changed word where none does. A lacking 'of' or 'the'
-  never makes another problem;
+- the score is at least what an item of its length needs (`needed`), and an item of fewer than FEW words has at most one
+  edit: in a short text any word may be the one that matters;
+- the aligned words are at least DENSITY of the stretch of the row that they span: shared words scattered over a long
+  text are no copy;
+- what they share is more than a template: some run that both hold is in fewer than TEMPLATE texts, or less than twice
+  as frequent as the rarest run of the item that the row lacks. "The letters of the word ELLIPSE" and "... TOOT" are two
+  problems where many rows ask for the letters of a word, and one with a changed word where no other row does. A missing
+  'of' or 'the' never makes another problem;
 - numbers, signs and LaTeX commands agree. One that differs (or a tenth of the item's) makes it "a number differs", if
-  the item has FEW words or more and nearly all other words match: one word in FEW may not, of the first FEW none.
-  Otherwise it is another problem: the numbers of a short item are what it asks.
+  the item has FEW words or more and nearly all other words match: for every FEW words after the first FEW one may not.
+  Otherwise it is another problem: the numbers of a short item are what it asks for.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import NEAR, NUMBERS, WHOLE
@@ -35,9 +36,9 @@ Flags = NDArray[np.bool_]
 MANY = 40
 """Words from which on LEAST of the weight is enough."""
 MOST, LEAST = 0.85, 0.6
-"""Share of the weight that an item of FEW and of MANY words needs; between them on a line."""
+"""Share of the weight that an item of FEW and of MANY words needs; in between on a straight line."""
 SHORT_SHARE = 0.5
-"""Share of the weight that a shorter one needs, beside having one edit at most."""
+"""Share of the weight that a shorter one needs, besides having at most one edit."""
 DENSITY = 0.5
 TEMPLATE = 6
 TENTH = 10
@@ -129,7 +130,7 @@ def _template(item: IndexedItem, places: Places) -> bool:
 
 def _common(aligned: Flags, size: int, frequency: Places) -> bool:
     """Whether every shared run of `size` words is as frequent as a template is."""
-    windows = np.lib.stride_tricks.sliding_window_view(aligned, size)  # (L,) -> (L - size + 1, size)
+    windows = sliding_window_view(aligned, size)  # (L,) -> (L - size + 1, size)
     shared = np.asarray(windows.all(axis=1), np.bool_)
     frequency = frequency[: len(shared)]
     rare = int(frequency[~shared].min(initial=NEVER))

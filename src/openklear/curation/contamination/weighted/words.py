@@ -1,7 +1,7 @@
 """The words that the weighted rule compares.
 
 A word is a run of letters, a run of digits or one of the signs `+ < >`, so that `2x` is two words and `x + 5` is not
-`x - 5`. Everything else (punctuation, dollar signs, braces, hyphens, white space) only separates, and case is ignored.
+`x - 5`. Everything else (punctuation, dollar signs, braces, hyphens, white space) only separates; case is ignored.
 Every Chinese, Japanese or Korean letter is a word. LaTeX layout (`\\left`, `\\frac`) is left out, commands that say the
 same are one (`\\leq` and `\\le`), and `1,000` is `1000`. A figure's code (Asymptote, TikZ) is one number, made of
 its letters and digits: many figures are mostly the same code, and copies often lack it.
