@@ -66,7 +66,6 @@ def test_nine_words_are_enough_eight_are_not_and_the_match_names_the_item() -> N
         None,
         None,
     ]
-    assert rule.reason == "shares 9 words in a row with a benchmark"
 
 
 def test_short_items_compare_whole() -> None:
@@ -266,7 +265,6 @@ def test_rules_pickle(rule: WeightedRule) -> None:
     for one in (rule, NgramRule.build([BenchmarkItem("duck", STORY)])):
         again = pickle.loads(pickle.dumps(one))
         assert again.match(rows) == one.match(rows)
-        assert again.reason == one.reason
 
 
 def test_a_row_is_aligned_with_few_items(monkeypatch: pytest.MonkeyPatch) -> None:

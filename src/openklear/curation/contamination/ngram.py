@@ -62,11 +62,6 @@ class NgramRule:
     whole: WholePrompts
     """Items of fewer than n tokens by their tokens, and all items by their text."""
 
-    @property
-    def reason(self) -> str:
-        """What the funnel counts under."""
-        return f"shares {self.n} words in a row with a benchmark" if self.n else "evaluation prompt"
-
     @classmethod
     def build(cls, items: Iterable[BenchmarkItem], n: int = 9) -> NgramRule:
         """Index the items; n = 0 compares whole prompts only."""

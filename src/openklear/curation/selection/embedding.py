@@ -86,23 +86,16 @@ class TfidfProjection:
 
     @classmethod
     def fit(cls, batches: Iterable[Sequence[str]], *, width: int = WIDTH, seed: int = 0) -> TfidfProjection:
-        """Count the document frequencies of texts in one pass."""
+        """Count the document frequencies of texts in one pass. Raises DataError on an impossible width."""
+        if width < 2 * BLOCKS or width > 128 * BLOCKS or width & (width - 1):
+            raise DataError(f"embedding: a width of {width}; it must be a power of two from 16 to 1024")
         total, frequencies = 0, np.zeros(PLACES, np.int64)
         for texts in batches:
             total += len(texts)
             frequencies += document_frequencies(texts)
-        return cls.counted(total, frequencies, width=width, seed=seed)
-
-    @classmethod
-    def counted(
-        cls, total: int, frequencies: NDArray[np.int64], *, width: int = WIDTH, seed: int = 0
-    ) -> TfidfProjection:
-        """From the summed `document_frequencies` of `total` texts. Raises DataError on an impossible width."""
-        if width < 2 * BLOCKS or width > 128 * BLOCKS or width & (width - 1):
-            raise DataError(f"embedding: a width of {width}; it must be a power of two from 16 to 1024")
-        found, where = np.unique(frequencies, return_inverse=True)
-        idf = [math.sqrt(1 + math.log((1 + total) / (1 + df))) if df >= LEAST_DF else 0.0 for df in found.tolist()]
-        weights = np.array(idf, np.float32)[where]
+        distinct, where = np.unique(frequencies, return_inverse=True)
+        idf = [math.sqrt(1 + math.log((1 + total) / (1 + df))) if df >= LEAST_DF else 0.0 for df in distinct.tolist()]
+        weights = np.array(idf, np.float32)[where]  # (distinct,) -> (PLACES,)
         weights[1::2] *= PAIR
         tf = [0.0, *(1.0 + math.log(times) for times in range(1, LARGEST_TF + 1))]
         return cls(weights, np.array(tf, np.float32), width, seed)

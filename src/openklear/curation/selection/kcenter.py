@@ -44,6 +44,7 @@ POOL = 2048
 CENTRES = 2048
 """Centres that a block of points is compared with at once."""
 BLOCK_ROWS = 2048
+"""Points read at once."""
 
 
 class Centres(NamedTuple):
@@ -69,20 +70,16 @@ class Coverage(NamedTuple):
 
 
 def k_center_greedy(
-    vectors: NDArray[np.float32],
-    count: int,
-    *,
-    block_rows: int = BLOCK_ROWS,
-    progress: Callable[[int], object] | None = None,
+    vectors: NDArray[np.float32], count: int, *, progress: Callable[[int], object] | None = None
 ) -> Centres:
     """Choose `count` of the n points, or all if there are fewer; `progress` is told of every so many new centres.
 
-    vectors (n, d) of length at most 1, an array or a memory map; they are read in blocks of `block_rows`, and beside
+    vectors (n, d) of length at most 1, an array or a memory map; they are read in blocks of BLOCK_ROWS, and beside
     them about 24 bytes per point and 4 (d + 1) bytes per centre are held. The first centre is the point nearest to the
     mean of all; each next one is the point farthest from its nearest centre; the smallest row among equals. Raises
     DataError on vectors that are not finite or longer than 1, and on count < 1.
     """
-    points = _Points(vectors, block_rows)
+    points = _Points(vectors)
     if count < 1:
         raise DataError(f"selection: a budget of {count} rows; ask for at least 1")
     cover = _Cover(points, min(count, points.count))
@@ -95,15 +92,13 @@ def k_center_greedy(
     return Centres(cover.order, (np.sqrt(cover.reach) / GRID).astype(np.float32))
 
 
-def coverage(
-    vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: int = 0, block_rows: int = BLOCK_ROWS
-) -> Coverage:
+def coverage(vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: int = 0) -> Coverage:
     """The distances of all points to their nearest of the rows in `order`, and to their nearest of as many random rows.
 
     vectors as for `k_center_greedy`; `seed` draws the random rows, without repetition. Compares every point with every
     centre: 2 n d count multiplications each.
     """
-    points = _Points(vectors, block_rows)
+    points = _Points(vectors)
     key = blake2b(f"kcenter.coverage {seed}".encode(), digest_size=16).digest()
     drawn = np.random.default_rng(int.from_bytes(key, "little")).choice(points.count, len(order), replace=False)
     radius, mean = _distances(points, np.asarray(order))
@@ -194,16 +189,16 @@ class _Cover:
 class _Points:
     """The points on the grid, which are read in blocks: whole numbers, as fp32."""
 
-    def __init__(self, vectors: NDArray[np.float32], block_rows: int):
-        self.vectors, self.block_rows = vectors, block_rows
+    def __init__(self, vectors: NDArray[np.float32]):
+        self.vectors = vectors
         self.count, self.width = vectors.shape
         if not self.count:
             raise DataError("selection: there are no vectors to choose from")
 
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Rows, so many at a time."""
-        for start in range(0, len(rows), self.block_rows):
-            yield rows[start : start + self.block_rows]
+        for start in range(0, len(rows), BLOCK_ROWS):
+            yield rows[start : start + BLOCK_ROWS]
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(m, d) some points."""

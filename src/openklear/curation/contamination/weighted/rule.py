@@ -28,9 +28,6 @@ class WeightedRule:
     whole: WholePrompts
     """Items of SHORTEST words or more by their words, and all items by their text."""
 
-    reason = "holds a benchmark item"
-    """What the funnel counts under."""
-
     @classmethod
     def build(cls, items: Sequence[BenchmarkItem]) -> WeightedRule:
         """A rule for these items, weighed by how many of them share a run of words."""
