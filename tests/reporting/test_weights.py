@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from openklear.errors import UsageError
-from openklear.objectives.catalog import CATALOG
+from openklear.objectives.policy import CATALOG
 from openklear.recipe.objectives import MEMBERS
 from openklear.reporting.weights import FLOOR, curves, figure, write
 

@@ -23,7 +23,7 @@ from tests.training.step_cases import (
 
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
-from openklear.objectives.catalog import CATALOG
+from openklear.objectives.policy import CATALOG
 from openklear.recipe.objectives import DppoTv, EntropyGate, Gppo, Gspo, Mask, PpoClip, Reinforce, Truncate, band_of
 from openklear.training.step import policy_gradient, reference_logprobs, supervised_gradient
 

@@ -62,7 +62,8 @@ def table(
 
     Example: openklear objectives table --format markdown
     """
-    from openklear.objectives.catalog import AGGREGATION_NOTES, CATALOG
+    from openklear.objectives.aggregate import AGGREGATION_NOTES
+    from openklear.objectives.policy import CATALOG
 
     rows = [
         {

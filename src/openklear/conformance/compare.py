@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor
 from openklear.conformance import house
 from openklear.conformance.fixture import Fixture, Partition, fixtures
 from openklear.errors import UsageError
-from openklear.objectives.policy import OBJECTIVES
+from openklear.objectives.policy import CATALOG, OBJECTIVES
 
 TOLERANCE = 1e-5
 """Relative; what is computed in fp32 stays below it, a wrong cell or denominator does not."""
@@ -97,9 +96,8 @@ AGREES = "agrees"
 
 
 def numbers_of(objective: str) -> dict[str, float]:
-    """The published numbers of an objective: the defaults of its function, without those that are off."""
-    parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
-    return {p.name: p.default for p in parameters if isinstance(p.default, float)}
+    """The published numbers of an objective, without those that are off."""
+    return {name: value for name, value in CATALOG[objective].numbers.items() if value is not None}
 
 
 def run(

@@ -13,8 +13,8 @@ from openklear.conformance.fixture import Fixture, Partition
 from openklear.errors import UsageError
 from openklear.objectives.aggregate import AGGREGATIONS as RULES
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
-from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.objectives.policy import NEEDS, OBJECTIVES
+from openklear.objectives.catalog import more_inputs
+from openklear.objectives.policy import CATALOG, OBJECTIVES
 
 NAME = "OpenKlear"
 RELEASED = "Klear released code"
@@ -45,7 +45,7 @@ def evaluate(
     objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
 ) -> tuple[float, Tensor]:
     """Loss of the step and its derivative by logprobs (B, T): the shares of the micro-batches, added."""
-    usual = SEQUENCE_AGGREGATION if objective in SEQUENCE else "token_mean"
+    usual = "sequence_mean" if objective in SEQUENCE else "token_mean"
     if objective not in ALL_AGGREGATIONS and aggregation != usual:
         raise UsageError(f"{objective} is shown with one aggregation")
     return _step(objective, numbers, aggregation, fixture, partition)
@@ -58,18 +58,18 @@ def _step(
     width = fixture.mask.shape[1]
     lengths = fixture.lengths
     counts = Counts.of(lengths, fixture.groups, microbatches=len(partition), constant=width)
-    total = logprobs.new_zeros(())
+    loss, total = OBJECTIVES[objective], logprobs.new_zeros(())
     for rows in map(list, partition):
         mask = fixture.mask[rows]
-        verdicts = {"correct": fixture.correct[rows][:, None].expand(-1, width)}
+        more = {"correct": fixture.correct[rows][:, None].expand(-1, width), "segment_ids": None}  # a row a sequence
         weights = token_weights(aggregation, [lengths[b] for b in rows], [fixture.groups[b] for b in rows], counts)
-        losses = OBJECTIVES[objective](
+        losses = loss(
             logprobs[rows],
             fixture.old_logprobs[rows],
             fixture.advantages[rows][:, None].expand(-1, width),
             loss_mask=mask,
             **numbers,
-            **{need: verdicts[need] for need in (NEEDS.get(objective),) if need in verdicts},
+            **{name: more[name] for name in more_inputs(loss)},
         )
         total = total + aggregate(losses, losses.new_tensor(weights)[:, None].expand_as(losses), mask)
     (gradient,) = torch.autograd.grad(total, logprobs)

@@ -25,7 +25,7 @@ from openklear.errors import RunError, UsageError
 from openklear.integrations.trl_loss import Batch, StepTotals, loss_masks, policy_losses, reference_kl, shown, sums_of
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import aggregate
-from openklear.objectives.policy import OBJECTIVES
+from openklear.objectives.policy import CATALOG
 from openklear.objectives.ratio import at_least_fp32
 from openklear.objectives.supervised import negative_log_likelihood
 
@@ -160,14 +160,9 @@ class GPPOConfig(GRPOConfig):  # type: ignore[misc]
 
     def numbers(self) -> dict[str, Any]:
         """The objective's numbers, as its function takes them."""
-        defaults = _own_numbers(self.objective)
+        defaults = CATALOG[self.objective].numbers
         given = {name: getattr(self, name) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
-
-
-def _own_numbers(objective: str) -> dict[str, Any]:
-    parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "loss_mask"}
 
 
 def _refuse_ignored(config: GPPOConfig) -> None:
@@ -181,7 +176,7 @@ def _refuse_ignored(config: GPPOConfig) -> None:
             f"objective = {config.objective!r} would ignore {', '.join(changed)}. Leave what TRL has as its default "
             f"({advice}), or train with GRPOConfig and GRPOTrainer."
         )
-    if config.dual_clip is not None and "dual_clip" not in _own_numbers(config.objective):
+    if config.dual_clip is not None and "dual_clip" not in CATALOG[config.objective].numbers:
         raise UsageError(
             f"objective = {config.objective!r} has no dual_clip; remove it, or use 'gppo' with these betas"
         )

@@ -28,17 +28,15 @@ try:
     from openklear.errors import UsageError
     from openklear.objectives import weights as closed_forms
     from openklear.objectives.diagnostics import Sums, clip_sums
-    from openklear.objectives.policy import ce_gppo, gppo
+    from openklear.objectives.policy import CATALOG, gppo
     from openklear.objectives.ratio import at_least_fp32, bounded_log_ratio, require_same_shape
 except Exception:  # whatever it is: verl drops it at debug level, so it is said here before it is raised again
     LOG.exception("openklear's plug-in for verl could not be imported: gppo and ce_gppo are not registered")
     raise
 
 PUBLISHED: dict[str, dict[str, float]] = {
-    loss.__name__: {
-        p.name: p.default for p in inspect.signature(loss).parameters.values() if isinstance(p.default, float)
-    }
-    for loss in (gppo, ce_gppo)
+    name: {key: value for key, value in CATALOG[name].numbers.items() if value is not None}
+    for name in ("gppo", "ce_gppo")
 }
 """`loss_mode` -> the numbers of its paper (arXiv 2508.07629, 2509.20712). The band's are only compared with."""
 

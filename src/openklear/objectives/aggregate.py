@@ -101,6 +101,15 @@ AGGREGATIONS: Mapping[str, Aggregation] = {
 }
 """The recipe's `aggregation` -> function."""
 
+AGGREGATION_NOTES: Mapping[str, str] = {
+    "token_mean": "every token of the step weighs the same (our reading of Eq. 7 and 11)",
+    "group_token_mean": "mean over problems of their groups' token means (Eq. 7 and 11 as printed)",
+    "sequence_mean": "mean over rollouts of their token means (GRPO)",
+    "constant": "mean over rollouts of their token sums over max_completion_tokens (Dr. GRPO)",
+    "klear_released": "token mean a micro-batch, then over micro-batches, as released: depends on the split",
+}
+"""The same as tables show them."""
+
 
 def token_weights(aggregation: str, lengths: Sequence[int], groups: Sequence[int], counts: Counts) -> list[float]:
     """The weight of a token of each sequence of one micro-batch; sequences without a loss token get 0."""

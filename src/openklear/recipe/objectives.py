@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -137,6 +137,7 @@ class DppoTv(Section):
 class Gspo(Section):
     """GSPO (arXiv 2507.18071): one ratio a rollout; only with aggregation = "sequence_mean"."""
 
+    sequence: ClassVar[bool] = True
     type: Literal["gspo"] = Field("gspo", description="PPO's clip on the rollout's mean log-ratio")
     clip_low: ClipLow = 3e-4
     clip_high: ClipHigh = 4e-4
@@ -145,6 +146,7 @@ class Gspo(Section):
 class Gmpo(Section):
     """GMPO (arXiv 2507.20673): geometric mean of clipped ratios; only with aggregation = "sequence_mean"."""
 
+    sequence: ClassVar[bool] = True
     type: Literal["gmpo"] = Field("gmpo", description="geometric mean of clipped ratios")
     clip_low: Annotated[NotNegative, Field(description="log r is held at -clip_low for A < 0")] = 0.4
     clip_high: Annotated[NotNegative, Field(description="log r is held at clip_high for A > 0")] = 0.4
@@ -154,6 +156,14 @@ class Reinforce(Section):
     """REINFORCE: no ratio, no clip."""
 
     type: Literal["reinforce"] = Field("reinforce", description="plain policy gradient")
+
+
+class CustomObjective(Section):
+    """A function of the user's own, called as those of `openklear.objectives.policy` are; see docs/objectives.md."""
+
+    type: Literal["custom"] = Field("custom", description="a function of your own")
+    function: str = Field(description="module:function of (logprobs, old_logprobs, advantages, *, loss_mask, ...)")
+    arguments: dict[str, float] = Field({}, description="its keyword arguments: { cap = 2.0 }")
 
 
 Objective = Annotated[
@@ -172,13 +182,16 @@ Objective = Annotated[
     | DppoTv
     | Gspo
     | Gmpo
-    | Reinforce,
+    | Reinforce
+    | CustomObjective,
     Field(discriminator="type"),
 ]
 
 
-MEMBERS: Mapping[str, type[BaseModel]] = {tag(member): member for member in tables(Objective)}
-"""Objective by its `type`."""
+MEMBERS: Mapping[str, type[BaseModel]] = {
+    tag(member): member for member in tables(Objective) if member is not CustomObjective
+}
+"""Published objective by its `type`."""
 
 
 class NoGate(Section):
@@ -275,6 +288,6 @@ def band_of(objective: Objective) -> tuple[float, float] | None:
         return 1.0, objective.cap - 1.0
     if isinstance(objective, CispoMinimax):
         return 1.0, objective.clip_high
-    if isinstance(objective, (Sapo, Topr, DppoTv, Reinforce)):
+    if isinstance(objective, (Sapo, Topr, DppoTv, Reinforce, CustomObjective)):
         return None
     return objective.clip_low, objective.clip_high

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
 from openklear.types import DOMAINS
 
 if TYPE_CHECKING:
@@ -88,13 +87,11 @@ def phase(table: Phase) -> Iterator[Broken]:
     if table.problems_per_update > table.problems_per_iteration:
         text = f"{table.problems_per_update} is more than the problems_per_iteration {table.problems_per_iteration}; "
         yield Broken(("problems_per_update",), text + "lower problems_per_update or raise problems_per_iteration")
-    if CATALOG[table.objective.type].sequence and table.aggregation != SEQUENCE_AGGREGATION:
+    if getattr(table.objective, "sequence", False) and table.aggregation != "sequence_mean":
         text = (
             f'{table.objective.type} has one ratio a rollout, which "{table.aggregation}" would weigh by its length; '
         )
-        yield Broken(
-            ("aggregation",), text + f'write aggregation = "{SEQUENCE_AGGREGATION}", or take another objective'
-        )
+        yield Broken(("aggregation",), text + 'write aggregation = "sequence_mean", or take another objective')
 
 
 def is_address(grader: str) -> bool:

@@ -16,7 +16,7 @@ import torch
 import vl_convert
 
 from openklear.errors import UsageError
-from openklear.objectives.catalog import CATALOG
+from openklear.objectives.policy import CATALOG
 from openklear.objectives.weights import WEIGHTS
 from openklear.reporting.charts import svg
 
