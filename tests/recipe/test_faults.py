@@ -424,6 +424,37 @@ def test_rewards(tmp_path, reward, fragments):
         assert fragment in said
 
 
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("", "function: missing; add it (text: module:function of (logprobs, old_logprobs, advantages,"),
+        ("function = 'no_such_package:f'", "function: no_such_package cannot be imported: ModuleNotFound"),
+        ("function = 'json:dumps'", "function: json:dumps(obj, skipkeys, "),
+        (
+            "function = 'openklear.objectives.policy:gate_open'",
+            "function: openklear.objectives.policy:gate_open(entropy, old_entropy, ",
+        ),
+        (
+            "function = 'openklear.objectives.policy:gppo', arguments = {clip = 0.2}",
+            "function: openklear.objectives.policy:gppo(logprobs",
+        ),
+        (
+            "function = 'openklear.objectives.policy:gppo', arguments = {clip_low = '0.2'}",
+            'arguments.clip_low: must be a number, not the text "0.2"',
+        ),
+        ("function = 'torch:rand_like'", "function: torch:rand_like: its parameters cannot be read"),
+        (
+            "function = 'openklear.objectives.policy:gppo', cap = 2.0",
+            "cap: cap is not a key of custom; it belongs to cispo_trl, aspo, dppo_tv",
+        ),
+    ],
+)
+def test_objectives(tmp_path, objective, said):
+    written = ", ".join(filter(None, ("type = 'custom'", objective)))
+    text = GOOD.replace('objective.type = "reinforce"', f"objective = {{{written}}}")
+    assert f"rl.phase.math.objective.{said}" in faults(tmp_path, text)
+
+
 def test_a_phase_tells_its_own_reward(tmp_path):
     text = GOOD.replace("reward.format_penalty = 0.5\n", "")
     text = text.replace('objective.type = "reinforce"', 'reward = {type = "custom", function = "json:nothing"}')

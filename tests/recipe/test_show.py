@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.keys import in_words, keys, leaves, toml_value
 from openklear.recipe.load import load_recipe
-from openklear.recipe.objectives import Cispo, Gppo, Reinforce
+from openklear.recipe.objectives import Cispo, CustomObjective, Gppo, Reinforce
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import (
     AdamW,
@@ -57,6 +57,7 @@ def reload(shown: str, folder: Path) -> Recipe:
     return load_recipe(folder / "recipe.toml")
 
 
+OWN = CustomObjective(function="openklear.objectives.policy:gppo", arguments={"clip_low": 0.5, "dual_clip": 3.0})
 VARIANTS = {
     "plain": {},
     "no sft, no world": {"sft": None, "world": None},
@@ -65,7 +66,9 @@ VARIANTS = {
     "best": {"checkpoints": Checkpoints(keep_best=True, patience=3, keep_rollouts=2), "seed": -5},
     "own": {
         "verifiers": Verifiers(graders={"math": "json:loads", "code": "http://host:1"}),
-        "rl": Rl(phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps")),)),
+        "rl": Rl(
+            phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps"), objective=OWN),)
+        ),
     },
     "unions": {
         "sft": Sft(optimizer=Muon(momentum=0.5), max_tokens=64),

@@ -77,5 +77,6 @@ def _checked_inputs(loss: PolicyLoss, name: str, arguments: Mapping[str, float])
         signature.bind(None, None, None, **given, **arguments)
     except TypeError as error:
         wanted = "(logprobs, old_logprobs, advantages, *, loss_mask) and the recipe's arguments"
-        raise UsageError(f"{name}{signature}: {error}; it is called with {wanted}") from error
+        named = f"{name}({', '.join(signature.parameters)})"
+        raise UsageError(f"{named} cannot be a policy loss: {error}; it is called with {wanted}") from error
     return more
