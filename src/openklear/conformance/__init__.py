@@ -12,22 +12,22 @@ from importlib.util import find_spec
 import torch
 
 from openklear.conformance import compare
-from openklear.conformance.compare import Peer, Report, Row
+from openklear.conformance.compare import Comparison, Framework, Report
 from openklear.conformance.table import FORMATS, render
 
-__all__ = ["FORMATS", "Peer", "Report", "Row", "installed", "render", "run"]
+__all__ = ["FORMATS", "Comparison", "Framework", "Report", "installed", "render", "run"]
 
 
-def installed() -> tuple[list[Peer], dict[str, str]]:
+def installed() -> tuple[list[Framework], dict[str, str]]:
     """The frameworks that are installed here, and why the others cannot be asked."""
-    peers: list[Peer] = []
+    peers: list[Framework] = []
     missing: dict[str, str] = {}
     try:
         from openklear.conformance import trl
     except ImportError as error:
         missing["TRL"] = _why("trl", error)
     else:
-        peers.append(Peer.of(trl))
+        peers.append(Framework.of(trl))
     try:
         from openklear.conformance import verl
     except ImportError as error:

@@ -87,13 +87,21 @@ _RUNAWAY = {(1, 1): 25.0, (3, 4): 100.0, (5, 2): 50.0}
 
 
 def _near_log_ratios() -> list[list[float]]:
-    rows = [[_NEAR[(start + t) % len(_NEAR)] for t in range(_WIDTH)] for start in _STARTS]
+    rows = [_from(start) for start in _STARTS]
     rows[4][0] = 2.0**-13  # inside the narrow band of sequence losses
     return rows
 
 
+def _from(start: int) -> list[float]:
+    """A row of log-ratios, taken from `_NEAR` in a circle."""
+    return [_NEAR[(start + t) % len(_NEAR)] for t in range(_WIDTH)]
+
+
 def _with(rows: list[list[float]], far: Mapping[tuple[int, int], float]) -> list[list[float]]:
-    return [[far.get((b, t), value) for t, value in enumerate(row)] for b, row in enumerate(rows)]
+    """The rows, changed in place."""
+    for (b, t), value in far.items():
+        rows[b][t] = value
+    return rows
 
 
 def _fixture(name: str, log_ratios: Sequence[Sequence[float]]) -> Fixture:

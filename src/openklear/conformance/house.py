@@ -82,7 +82,13 @@ def published(objective: str, numbers: Mapping[str, Any], aggregation: str, fixt
 
 
 def released(
-    numbers: Mapping[str, Any], fixture: Fixture, partition: Partition, *, dual_clip: float | None
+    objective: str,
+    numbers: Mapping[str, Any],
+    aggregation: str,
+    fixture: Fixture,
+    partition: Partition,
+    *,
+    dual_clip: float | None,
 ) -> tuple[float, Tensor]:
     """GPPO as the released code prints it: r A against clip(r, (1-el)/sg(r) r, (1+eh)/sg(r) r) A, nothing bounded.
 

@@ -21,7 +21,7 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.config import PolicyLossConfig as VerlPolicyLossConfig
 from verl.workers.utils.losses import ppo_loss
 
-from openklear.conformance.compare import Peer
+from openklear.conformance.compare import Framework
 from openklear.conformance.fixture import Fixture, Partition
 from openklear.errors import UsageError
 from openklear.integrations.verl import PUBLISHED, PolicyLossConfig
@@ -81,13 +81,13 @@ def version() -> str:
     return version_of("verl")
 
 
-def peers() -> list[Peer]:
+def peers() -> list[Framework]:
     """As its trainer runs by default, with the formula's clip_ratio_c, and without global counts."""
     alone = {"gppo": LOSSES["gppo"], "ppo_clip": UNCAPPED["ppo_clip"]}
     return [
-        Peer(NAME, version(), LOSSES, AGGREGATIONS, evaluate, NOTES),
-        Peer(NAME, version(), UNCAPPED, AGGREGATIONS, functools.partial(step, UNCAPPED), NOTES),
-        Peer(
+        Framework(NAME, version(), LOSSES, AGGREGATIONS, evaluate, NOTES),
+        Framework(NAME, version(), UNCAPPED, AGGREGATIONS, functools.partial(step, UNCAPPED), NOTES),
+        Framework(
             NAME,
             version(),
             alone,
@@ -161,7 +161,9 @@ def _actor(settings: Mapping[str, Any], numbers: Mapping[str, Any], aggregation:
     if aggregation not in AGGREGATIONS:
         raise UsageError(f"verl has no {aggregation}; it has {', '.join(AGGREGATIONS)}")
     section = PolicyLossConfig(loss_mode=loss_mode, **betas) if loss_mode in PUBLISHED else None
-    named = {key: value for name, value in numbers.items() for key in _NUMBERS.get(name, ())}
+    named: dict[str, Any] = {}
+    for name, value in numbers.items():
+        named |= dict.fromkeys(_NUMBERS.get(name, ()), value)
     return FSDPActorConfig(
         rollout_n=1,
         ppo_micro_batch_size_per_gpu=1,

@@ -34,10 +34,7 @@ except Exception:  # whatever it is: verl drops it at debug level, so it is said
     LOG.exception("openklear's plug-in for verl could not be imported: gppo and ce_gppo are not registered")
     raise
 
-PUBLISHED: dict[str, dict[str, float]] = {
-    name: {key: value for key, value in CATALOG[name].numbers.items() if value is not None}
-    for name in ("gppo", "ce_gppo")
-}
+PUBLISHED: dict[str, dict[str, Any]] = {name: CATALOG[name].numbers for name in ("gppo", "ce_gppo")}
 """`loss_mode` -> the numbers of its paper (arXiv 2508.07629, 2509.20712). The band's are only compared with."""
 
 
@@ -121,7 +118,7 @@ def policy_loss(loss_mode: str) -> Callable[..., tuple[Tensor, dict[str, float]]
         rollout_is_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         numbers = numbers_of(config, loss_mode)
-        _say_numbers(loss_mode, numbers)
+        say_numbers(loss_mode, numbers)
         mask = response_mask.bool()
         losses = gppo(log_prob, old_log_prob, advantages, loss_mask=mask, **asdict(numbers))
         correction = torch.ones_like(losses)
@@ -167,7 +164,7 @@ def _metrics(
 
 
 @functools.cache
-def _say_numbers(loss_mode: str, numbers: Numbers) -> None:
+def say_numbers(loss_mode: str, numbers: Numbers) -> None:
     """Once a process: a band that is verl's default where the paper has another is not what people expect."""
     published = (PUBLISHED[loss_mode]["clip_low"], PUBLISHED[loss_mode]["clip_high"])
     default = (_default("clip_ratio_low"), _default("clip_ratio_high"))

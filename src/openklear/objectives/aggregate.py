@@ -55,7 +55,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SequencePlace:
     """Where a sequence stands: its loss tokens, its group, and the loss tokens of its micro-batch."""
 
     tokens: int
@@ -63,31 +63,31 @@ class Place:
     microbatch_tokens: int
 
 
-Aggregation = Callable[[Place, Counts], float]
+Aggregation = Callable[[SequencePlace, Counts], float]
 """(place of a sequence, counts of the step) -> the weight of one of its tokens."""
 
 
-def token_mean(place: Place, counts: Counts) -> float:
+def token_mean(place: SequencePlace, counts: Counts) -> float:
     """Every token of the step weighs the same (our reading of Eq. 7 and 11, and the field's)."""
     return 1.0 / counts.tokens
 
 
-def group_token_mean(place: Place, counts: Counts) -> float:
+def group_token_mean(place: SequencePlace, counts: Counts) -> float:
     """The mean over groups of each group's token mean: Eq. 7 and 11 as printed."""
     return 1.0 / (len(counts.tokens_of_group) * counts.tokens_of_group[place.group])
 
 
-def sequence_mean(place: Place, counts: Counts) -> float:
+def sequence_mean(place: SequencePlace, counts: Counts) -> float:
     """The mean over sequences of each sequence's token mean (GRPO's 1/|o|): long answers weigh less a token."""
     return 1.0 / (counts.sequences * place.tokens)
 
 
-def constant(place: Place, counts: Counts) -> float:
+def constant(place: SequencePlace, counts: Counts) -> float:
     """The mean over sequences of each sequence's token sum over a constant (Dr. GRPO, arXiv 2503.20783)."""
     return 1.0 / (counts.sequences * counts.constant)
 
 
-def klear_released(place: Place, counts: Counts) -> float:
+def klear_released(place: SequencePlace, counts: Counts) -> float:
     """The mean over micro-batches of each one's token mean, as released: it depends on the split (tests/laws)."""
     return 1.0 / (counts.microbatches * place.microbatch_tokens)
 
@@ -115,7 +115,7 @@ def token_weights(aggregation: str, lengths: Sequence[int], groups: Sequence[int
     """The weight of a token of each sequence of one micro-batch; sequences without a loss token get 0."""
     total = sum(lengths)
     rule = AGGREGATIONS[aggregation]
-    return [rule(Place(n, g, total), counts) if n else 0.0 for n, g in zip(lengths, groups, strict=True)]
+    return [rule(SequencePlace(n, g, total), counts) if n else 0.0 for n, g in zip(lengths, groups, strict=True)]
 
 
 def aggregate(losses: Tensor, weights: Tensor, loss_mask: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ _MORE_INPUTS = ("segment_ids", "correct")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CatalogEntry:
     """One objective: its function and its row of the table."""
 
     loss: PolicyLoss
@@ -52,12 +52,12 @@ def more_inputs(loss: PolicyLoss) -> tuple[str, ...]:
 
 
 def listed(
-    family: dict[str, Entry], title: str, *, positive: str, negative: str, source: str, note: str = ""
+    family: dict[str, CatalogEntry], title: str, *, positive: str, negative: str, source: str, note: str = ""
 ) -> Callable[[Loss], Loss]:
     """Decorator: enters the loss in its family, under the name of its function, which is the recipe's `type`."""
 
     def enter(loss: Loss) -> Loss:
-        family[loss.__name__] = Entry(loss, title, positive, negative, source, note)
+        family[loss.__name__] = CatalogEntry(loss, title, positive, negative, source, note)
         return loss
 
     return enter

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from openklear.objectives.catalog import Entry, PolicyLoss
+from openklear.objectives.catalog import CatalogEntry, PolicyLoss
 from openklear.objectives.policy import clip, plain, sequence, weighted
 from openklear.objectives.policy.clip import ce_gppo, gppo, ppo_clip, two_sided
 from openklear.objectives.policy.gate import entropy_gate, gate_open
@@ -53,7 +53,7 @@ __all__ = [
     "two_sided",
 ]
 
-CATALOG: Mapping[str, Entry] = clip.LOSSES | weighted.LOSSES | sequence.LOSSES | plain.LOSSES
+CATALOG: Mapping[str, CatalogEntry] = clip.LOSSES | weighted.LOSSES | sequence.LOSSES | plain.LOSSES
 """The recipe's `type` -> what tables say of it, in their order."""
 
 OBJECTIVES: Mapping[str, PolicyLoss] = {name: entry.loss for name, entry in CATALOG.items()}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import Entry, listed
+from openklear.objectives.catalog import CatalogEntry, listed
 from openklear.objectives.policy.tokens import log_value, loss_of, read
 
-LOSSES: dict[str, Entry] = {}
+LOSSES: dict[str, CatalogEntry] = {}
 
 
 @listed(

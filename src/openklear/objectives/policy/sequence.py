@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import Entry, listed
+from openklear.objectives.catalog import CatalogEntry, listed
 from openklear.objectives.policy.tokens import loss_of, read, surrogate_value
 from openklear.objectives.segments import segment_mean
 
-LOSSES: dict[str, Entry] = {}
+LOSSES: dict[str, CatalogEntry] = {}
 
 
 @listed(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import Entry, listed
+from openklear.objectives.catalog import CatalogEntry, listed
 from openklear.objectives.policy.tokens import log_value, loss_of, read, surrogate_value
 from openklear.objectives.ratio import require_same_shape
 
-LOSSES: dict[str, Entry] = {}
+LOSSES: dict[str, CatalogEntry] = {}
 _CISPO = "one of four dialects of CISPO"
 
 
