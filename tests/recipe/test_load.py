@@ -160,7 +160,7 @@ def test_a_byte_order_mark_is_no_key(tmp_path):
 @pytest.mark.parametrize(
     ("content", "fragments"),
     [
-        (b"seed = 1\nmodel = = 2\n", ["recipe.toml:2", "malformed TOML", "mend that line"]),
+        (b"seed = 1\nmodel = = 2\n", ["recipe.toml:2", "malformed TOML", "fix that line"]),
         (b"seed = 1\nseed = 2\n", ["recipe.toml:2", "overwrite"]),
         (b"seed = 1\n\nname = '''x", ["recipe.toml:3", "malformed TOML"]),
         (b"seed = '\xff'\n", ["recipe.toml", "UTF-8", "byte 8"]),
@@ -227,8 +227,8 @@ learning_rate = 5e-7
             ("data.correct_only=['2', \"3\"]", 'data.correct_only = ["2", "3"]'),
             ("data.deduplicate=false", "data.deduplicate = false"),
             ("world.seed=4", "world.seed = 4"),  # a table that was not there appears
-            ("verifiers.minimum_isolation=bubblewrap", 'verifiers.minimum_isolation = "bubblewrap"'),
-            ('verifiers.minimum_isolation="bubblewrap"', 'verifiers.minimum_isolation = "bubblewrap"'),
+            ("verifiers.minimum_isolation=rlimits", 'verifiers.minimum_isolation = "rlimits"'),
+            ('verifiers.minimum_isolation="rlimits"', 'verifiers.minimum_isolation = "rlimits"'),
             (" evaluation.temperature = 1 ", "evaluation.temperature = 1"),
         ],
     )

@@ -223,8 +223,8 @@ def test_arithmetic():
     lines = arithmetic(recipe())
     assert lines == [
         "sft: 1 epoch of demonstrations of up to 512 tokens (longer ones dropped); an update holds up to 1,024 tokens; learning rate 8e-05 -> 4e-05",
-        "rl-math: 32 problems x 8 rollouts = 256 rollouts an iteration; up to 2 updates of 16 problems (128 rollouts); x 40 iterations = 10,240 rollouts, at most 80 updates",
-        "rl-odd: 33 problems x 2 rollouts = 66 rollouts an iteration; up to 3 updates of 16 problems (32 rollouts); x 1 iteration = 66 rollouts, at most 3 updates",
+        "rl-math: 32 problems x 8 rollouts = 256 rollouts per iteration; up to 2 updates of 16 problems (128 rollouts); x 40 iterations = 10,240 rollouts, at most 80 updates",
+        "rl-odd: 33 problems x 2 rollouts = 66 rollouts per iteration; up to 3 updates of 16 problems (32 rollouts); x 1 iteration = 66 rollouts, at most 3 updates",
         "evaluate: 8 completions of up to 32,768 tokens for each held-out problem",
     ]
     assert not any(line.startswith("sft") for line in arithmetic(recipe(sft=None)))

@@ -19,7 +19,7 @@ __all__ = ["FORMATS", "Comparison", "Framework", "Report", "installed", "render"
 
 
 def installed() -> tuple[list[Framework], dict[str, str]]:
-    """The frameworks that are installed here, and why the others cannot be asked."""
+    """The frameworks that are installed here, and why the others are not available."""
     peers: list[Framework] = []
     missing: dict[str, str] = {}
     try:
@@ -38,11 +38,11 @@ def installed() -> tuple[list[Framework], dict[str, str]]:
 
 
 def _why(package: str, error: ImportError) -> str:
-    """Its adapter's first failing import may be a neighbour of a package that is simply not there."""
+    """If the package is installed, the import that failed may be of another one."""
     return "it is not installed" if find_spec(package) is None else str(error)
 
 
 def run(*, objectives: Iterable[str] | None = None, dtype: torch.dtype = torch.float32) -> Report:
-    """Everyone who is here, in `dtype`, for these objectives or all. UsageError for an unknown objective."""
+    """Every framework installed here, in `dtype`, for these objectives or all. UsageError for an unknown objective."""
     peers, missing = installed()
     return compare.run(peers, missing=missing, objectives=objectives, dtype=dtype)

@@ -62,24 +62,24 @@ class Comparison:
     value: float | None = None
     """|loss - published| over |published|, on `near`, the step in one piece."""
     gradient: float | None = None
-    """Norm of the difference over the norm, likewise."""
+    """Norm of the difference over the norm, in the same setting."""
     split: float | None = None
     """Norm of the change of the gradient when the same step is split into micro-batches of as many rows each."""
     unequal: float | None = None
-    """Likewise where they have different numbers of rows, as when they are filled by tokens."""
+    """The same with micro-batches of different numbers of rows, as when they are filled by tokens."""
     far: float | None = None
     """The larger of the two differences on `far`."""
     runaway: float | None = None
-    """Likewise on `runaway`."""
+    """The same on `runaway`."""
     masked: float | None = None
-    """How far the gradient is from that on `near` when NaN stands outside the mask."""
+    """How far the gradient is from that on `near` with NaN outside the mask."""
     verdict: str = "not available"
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All rows, who was asked, and who could not be."""
+    """All rows, and which frameworks could be asked."""
 
     rows: Sequence[Comparison]
     versions: Mapping[str, str]
@@ -88,7 +88,7 @@ class Report:
 
     @property
     def ours_agree(self) -> bool:
-        """Our losses in fp32 give the published formula; the released aggregation is ours by name only."""
+        """Whether our losses in fp32 agree; the released aggregation, which is ours only in name, is left out."""
         mine = [row for row in self.rows if row.framework == house.NAME and row.aggregation != "klear_released"]
         return all(row.verdict == AGREES for row in mine)
 
@@ -112,7 +112,7 @@ def run(
     asked = list(OBJECTIVES if objectives is None else objectives)
     unknown = [name for name in asked if name not in OBJECTIVES]
     if unknown:
-        raise UsageError(f"no objective is called {', '.join(unknown)}; there are {', '.join(OBJECTIVES)}")
+        raise UsageError(f"there is no objective {', '.join(unknown)}; choose from {', '.join(OBJECTIVES)}")
     mine = Framework(
         house.NAME, house.version(), house.LOSSES, house.AGGREGATIONS, house.evaluate, house.NOTES, _name(dtype)
     )
@@ -148,7 +148,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def _aggregations(peer: Framework, objective: str) -> list[str]:
-    """Of those a peer has: all, or the one that a sequence loss is defined with."""
+    """All that a framework has, or the one that a sequence loss is defined with."""
     if objective not in peer.losses:
         return []
     return [a for a in peer.aggregations if objective not in house.SEQUENCE or a == "sequence_mean"]
@@ -159,7 +159,7 @@ def _rows(peer: Framework, objective: str, dtype: torch.dtype) -> Iterator[Compa
     for aggregation in _aggregations(peer, objective):
         try:
             found = _differences(peer, objective, aggregation, dtype)
-        except UsageError:  # it has not this combination
+        except UsageError:  # the framework does not have this combination
             continue
         yield _row(peer, objective, aggregation, found)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Partition = tuple[tuple[int, ...], ...]
-"""Micro-batches as row numbers; every row stands in one of them."""
+"""Micro-batches as row numbers; every row is in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Fixture:
 
     name: str
     logprobs: Tensor
-    """(B, T) float64; a leaf without gradient, to be cloned by whoever needs one."""
+    """(B, T) float64; a leaf without gradient; clone it to have one."""
     old_logprobs: Tensor
     """(B, T) float64."""
     advantages: Tensor
-    """(B,) float64, one number a row."""
+    """(B,) float64, one number per row."""
     mask: Tensor
     """(B, T) bool, the loss tokens; ragged."""
     groups: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Our own losses, which in float64 stand for the published formula, and the released GPPO code's written out."""
+"""Our own losses, which in float64 stand for the published formulas, and the formula of the released GPPO code."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ AGGREGATIONS: Mapping[str, str] = {name: name for name in RULES}
 SEQUENCE = tuple(name for name, entry in CATALOG.items() if entry.sequence)
 """Objectives whose formula has one aggregation, the mean over sequences."""
 ALL_AGGREGATIONS = ("gppo", "ppo_clip")
-"""Objectives shown with every aggregation of ours. Aggregation and loss know nothing of each other."""
+"""Objectives shown with every aggregation of ours; losses and aggregations are independent of each other."""
 
 NOTES: Mapping[str, str] = {"klear_released": "the token mean of each micro-batch, then the mean over micro-batches"}
 RELEASED_NOTES: Mapping[str, str] = {
-    "gppo": "each micro-batch's token mean, then their mean; in fp32 (1-el)/sg(r)*r is no number where |log r| > 88, "
-    "and what stands under the mask is multiplied, not replaced"
+    "gppo": "each micro-batch's token mean, then their mean; in fp32 (1-el)/sg(r)*r is not a number where |log r| > 88"
+    "; values under the mask are multiplied, not replaced"
 }
 
 REFERENCE: Mapping[str, str] = {"klear_released": "token_mean"}
-"""What an aggregation is meant to be, where it is not that."""
+"""The aggregation that one is meant to be, where it is another."""
 
 
 def version() -> str:
@@ -61,7 +61,7 @@ def _step(
     loss, total = OBJECTIVES[objective], logprobs.new_zeros(())
     for rows in map(list, partition):
         mask = fixture.mask[rows]
-        more = {"correct": fixture.correct[rows][:, None].expand(-1, width), "segment_ids": None}  # a row a sequence
+        more = {"correct": fixture.correct[rows][:, None].expand(-1, width), "segment_ids": None}  # a row is a sequence
         weights = token_weights(aggregation, [lengths[b] for b in rows], [fixture.groups[b] for b in rows], counts)
         losses = loss(
             logprobs[rows],

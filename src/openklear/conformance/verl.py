@@ -45,7 +45,7 @@ UNCAPPED: Mapping[str, Mapping[str, Any]] = {
     "two_sided": {"loss_mode": "vanilla", "clip_ratio_c": 4.0},
     "dppo_tv": {"loss_mode": "dppo_tv", "clip_ratio_c": 20.0},
 }
-"""Likewise, with the clip_ratio_c that the formula asks for."""
+"""The same with the clip_ratio_c that the formula asks for."""
 
 AGGREGATIONS: Mapping[str, str] = {
     "token_mean": "token-mean",
@@ -55,9 +55,9 @@ AGGREGATIONS: Mapping[str, str] = {
 """Our aggregation -> verl's loss_agg_mode that means it; loss_scale_factor is the fixture's width."""
 
 _CLAMP = "log r is clamped at 20 within the graph, where its gradient ends"
-_LEAK = "what stands under the mask is multiplied, not replaced"
+_LEAK = "values under the mask are multiplied, not replaced"
 NOTES: Mapping[str, str] = {
-    "ppo_clip": f"{_CLAMP}; in sequence modes {_LEAK}; clip_ratio_c = 3, its default, is a dual clip that PPO has not",
+    "ppo_clip": f"{_CLAMP}; in sequence modes {_LEAK}; clip_ratio_c = 3, the default, is a dual clip; PPO has none",
     "two_sided": f"in sequence modes {_LEAK}",
     "cispo_verl": _LEAK,
     "sapo": f"always aggregates by seq-mean-token-mean, whatever loss_agg_mode says; {_LEAK}",
@@ -128,7 +128,7 @@ def step(
     for rows in partition:
         data = _microbatch(fixture, rows)
         tensordict_utils.assign_non_tensor(data, dp_size=1, batch_num_tokens=tokens, global_batch_size=sequences)
-        # the model's output has one more position a row: log-probabilities stand one to the left of their tokens
+        # the model's output has one more position per row: log-probabilities are one to the left of their tokens
         output = torch.cat([logprobs[list(rows)], logprobs.new_zeros(len(rows), 1)], dim=1).flatten()
         loss, _ = ppo_loss(config, {"log_probs": output}, data)
         total = total + (loss if counted else loss / len(partition))

@@ -71,7 +71,7 @@ def policy_losses(objective: str, numbers: Mapping[str, Any], logprobs: Tensor, 
 
 
 def reference_kl(logprobs: Tensor, batch: TrlBatch, *, corrected: bool) -> Tensor:
-    """TRL's KL to the reference policy, a token, (B, T): k3(d) with d = log ref - log pi, times r where `corrected`.
+    """TRL's KL to the reference policy per token (B, T): k3(d) with d = log ref - log pi, times r where `corrected`.
 
     Gradient: 1 - e^d; where corrected r (log pi - log ref), the unbiased one of reverse KL. d and log r are bounded
     outside the graph, so that no exponential overflows; inside the bounds value and gradient are TRL's.
@@ -91,7 +91,7 @@ def reference_kl(logprobs: Tensor, batch: TrlBatch, *, corrected: bool) -> Tenso
 def sums_of(
     objective: str, numbers: Mapping[str, Any], logprobs: Tensor, entropies: Tensor, batch: TrlBatch
 ) -> diagnostics.Sums:
-    """What a micro-batch adds to the numbers that its optimizer step shows."""
+    """What a micro-batch adds to the numbers that its optimizer step reports."""
     leaf = logprobs.detach().requires_grad_()
     with torch.enable_grad():  # of the loss itself, so that the correction is in it; evaluation has no graph
         (slopes,) = torch.autograd.grad(policy_losses(objective, numbers, leaf, batch).sum(), leaf)

@@ -3,7 +3,7 @@
 verl finds this module through the entry point group "verl.plugins" whenever it is imported, in Ray workers too. The
 band is verl's own `actor.clip_ratio_low` / `clip_ratio_high`; the other numbers are keys of `PolicyLossConfig` here,
 chosen with `actor_rollout_ref.actor.policy_loss._target_=openklear.integrations.verl.PolicyLossConfig`. verl drops the
-errors of plug-ins at debug level, so what goes wrong while this module is imported is logged as an error first.
+errors of plug-ins at debug level, so an error while this module is imported is logged first.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ try:
     from openklear.objectives.diagnostics import Sums, clip_sums
     from openklear.objectives.policy import CATALOG, gppo
     from openklear.objectives.ratio import at_least_fp32, bounded_log_ratio, require_same_shape
-except Exception:  # whatever it is: verl drops it at debug level, so it is said here before it is raised again
+except Exception:  # verl drops any error at debug level, so it is logged here before it is raised again
     LOG.exception("openklear's plug-in for verl could not be imported: gppo and ce_gppo are not registered")
     raise
 
@@ -53,7 +53,7 @@ class PolicyLossConfig(VerlPolicyLossConfig):  # type: ignore[misc]  # verl is n
     dual_clip: float | None = None
 
     def __post_init__(self) -> None:
-        """UsageError for numbers that are none, or a loss that would not read them."""
+        """UsageError for impossible numbers, or a loss that would not read them."""
         if self.loss_mode not in PUBLISHED:
             raise UsageError(
                 f"policy_loss.loss_mode={self.loss_mode} does not read beta_low, beta_high and dual_clip: set it to "
@@ -165,7 +165,7 @@ def _metrics(
 
 @functools.cache
 def say_numbers(loss_mode: str, numbers: Numbers) -> None:
-    """Once a process: a band that is verl's default where the paper has another is not what people expect."""
+    """Once per process: a band that is verl's default where the paper has another may surprise people."""
     published = (PUBLISHED[loss_mode]["clip_low"], PUBLISHED[loss_mode]["clip_high"])
     default = (_default("clip_ratio_low"), _default("clip_ratio_high"))
     if (numbers.clip_low, numbers.clip_high) == default != published:
@@ -209,6 +209,6 @@ def _register() -> None:
 
 try:
     _register()
-except Exception:  # likewise
+except Exception:  # as above
     LOG.exception("openklear's plug-in does not fit this verl: gppo and ce_gppo are not registered")
     raise

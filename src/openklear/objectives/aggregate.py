@@ -1,9 +1,9 @@
 """From per-token losses to one number, over counts of the whole optimizer step.
 
-An aggregation says what a token of a sequence weighs, given counts over all sequences, ranks included, that were taken
+An aggregation gives the weight of a token, from counts over all sequences of the step (on all ranks) that were taken
 before the first micro-batch. The loss is the weighted sum, so the shares of micro-batches, packs and ranks add up to
-it, however the step was split. A mean taken over a micro-batch would not (losses.md, "Aggregation: the field's most
-repeated bug"); the released Klear code takes one, and its rule is here under its name so that it can be compared.
+it, however the step was split. With a mean over each micro-batch they would not; the released Klear code takes one, and
+its rule is here, under its name, for comparison.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from openklear.objectives.ratio import at_least_fp32, require_same_shape
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one optimizer step over all its sequences; those without a loss token are not counted."""
+    """Counts of one optimizer step over all its sequences; those without a loss token are left out."""
 
     tokens: int
     sequences: int
     tokens_of_group: Mapping[int, int]
     microbatches: int = 1
     constant: int = 1
-    """Tokens that `constant` divides every sequence by: the longest completion the recipe allows."""
+    """What `constant` divides every sequence by: the tokens of the longest completion that the recipe allows."""
 
     @staticmethod
     def of(lengths: Sequence[int], groups: Sequence[int], *, microbatches: int = 1, constant: int = 1) -> Counts:
@@ -78,7 +78,7 @@ def group_token_mean(place: SequencePlace, counts: Counts) -> float:
 
 
 def sequence_mean(place: SequencePlace, counts: Counts) -> float:
-    """The mean over sequences of each sequence's token mean (GRPO's 1/|o|): long answers weigh less a token."""
+    """The mean over sequences of each sequence's token mean (GRPO's 1/|o|): a token of a long answer weighs less."""
     return 1.0 / (counts.sequences * place.tokens)
 
 
@@ -88,7 +88,7 @@ def constant(place: SequencePlace, counts: Counts) -> float:
 
 
 def klear_released(place: SequencePlace, counts: Counts) -> float:
-    """The mean over micro-batches of each one's token mean, as released: it depends on the split (tests/laws)."""
+    """The mean over micro-batches of each one's token mean, as released; it depends on the split (tests/laws)."""
     return 1.0 / (counts.microbatches * place.microbatch_tokens)
 
 
@@ -106,7 +106,7 @@ AGGREGATION_NOTES: Mapping[str, str] = {
     "group_token_mean": "mean over problems of their groups' token means (Eq. 7 and 11 as printed)",
     "sequence_mean": "mean over rollouts of their token means (GRPO)",
     "constant": "mean over rollouts of their token sums over max_completion_tokens (Dr. GRPO)",
-    "klear_released": "token mean a micro-batch, then over micro-batches, as released: depends on the split",
+    "klear_released": "token mean of each micro-batch, then over micro-batches, as released: depends on the split",
 }
 """The same as tables show them."""
 

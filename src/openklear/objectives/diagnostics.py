@@ -1,4 +1,4 @@
-"""What an optimizer step shows of its tokens: sums that add up over micro-batches and ranks, finished once.
+"""What an optimizer step reports of its tokens: sums that add up over micro-batches and ranks, finished once.
 
 `policy_sums` and `clip_sums` of each micro-batch are merged with `add`, then `finish` divides. Everything is detached
 and in float64.
@@ -95,7 +95,7 @@ def add(total: Sums | None, more: Sums) -> Sums:
 def finish(sums: Sums) -> dict[str, float | list[float]]:
     """Metrics of one optimizer step.
 
-    tokens; entropy (nats a token); ratio_mean; kl_k1, kl_k2, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are
+    tokens; entropy (nats per token); ratio_mean; kl_k1, kl_k2, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are
     equal; bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of
     `gate_sums` and `correction_sums` also gate_closed, correction_dropped (shares) and correction_weight (a mean).
     With those of `clip_sums` clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the

@@ -113,8 +113,8 @@ def _example(field: FieldInfo, annotation: Any, given: Any) -> str:
     if field.is_required():
         return f"write what the key asks for: {field.description}"
     if field.default is None or field.default == {}:
-        return "leave the key out, or write such a value"
-    return f"write for example {keys.toml_value(field.default)}"
+        return "remove the key, or write such a value"
+    return f"write, for example, {keys.toml_value(field.default)}"
 
 
 def _remedy(kind: str, given: Any) -> str:
@@ -139,7 +139,7 @@ def unknown_key(name: str, place: Location) -> str:
     listed = f"its keys are {', '.join(own)}"
     if owners:
         tag = keys.tag(place.table)
-        return f"{name} is not a key of {tag}; it belongs to {', '.join(owners)}; leave it out or change type"
+        return f"{name} is not a key of {tag}; it belongs to {', '.join(owners)}; remove it or change type"
     near = get_close_matches(name, own, 1)
     if near:
         return f"unknown key; did you mean {near[0]}? {listed}"

@@ -64,7 +64,7 @@ def read_toml(path: Path) -> Table:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         reason, line = _position(str(error), text)
-        raise RecipeError(f"{path}:{line}: malformed TOML: {reason}; mend that line") from error
+        raise RecipeError(f"{path}:{line}: malformed TOML: {reason}; fix that line") from error
 
 
 def merge_phases(raw: Mapping[str, Any]) -> Table:
@@ -161,7 +161,7 @@ def _faults_of_defaults(raw: Table) -> list[Fault]:
     defaults = _defaults(rl)
     found = []
     if "name" in defaults:
-        found.append(Fault(("rl", "name"), "is no default: each [[rl.phase]] has its own name; leave it out here"))
+        found.append(Fault(("rl", "name"), "is not a default: each [[rl.phase]] has its own name; remove it here"))
     try:
         Phase.model_validate(_as_tuples({"domains": [*DOMAINS][:1], **defaults, "name": "x"}))
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """The figure of gradient weights: what each objective does with a token, by its ratio and the sign of its advantage.
 
 Two rows: w in d loss / d log pi = -A w, and w / pi, the push on the token's probability itself, in units of 1 / pi_old
-(d loss / d pi = -A w / pi). In the second one sees which losses keep pushing a token down while it vanishes.
+(d loss / d pi = -A w / pi). The second shows which losses keep pushing a token down while it vanishes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Chosen = Mapping[str, Mapping[str, Any]]
 def curves(chosen: Chosen, low: float, high: float) -> list[dict[str, Any]]:
     """Rows of the figure: objective, sign, ratio, w and w / pi at log-spaced ratios from `low` to `high`.
 
-    At a jump of w both sides are in the rows, so that it is drawn upright.
+    At a jump of w the rows hold both sides, so that it is drawn upright.
     """
     grid = torch.logspace(torch.tensor(low).log10().item(), torch.tensor(high).log10().item(), POINTS).double()
     rows: list[dict[str, Any]] = []
@@ -80,11 +80,11 @@ def figure(chosen: Chosen, low: float, high: float) -> str:
 
 
 def write(path: Path, chosen: Chosen, low: float, high: float) -> None:
-    """Draw into an SVG, PNG or HTML file, by the suffix; the page stands alone and holds no script."""
+    """Draw into an SVG, PNG or HTML file, by the suffix; the page is self-contained and without scripts."""
     if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: a figure is {', '.join(FORMATS)}; give a file name that ends so")
+        raise UsageError(f"{path}: a figure is {', '.join(FORMATS)}; give a file name that ends in one of these")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: the directory {path.absolute().parent} is not there; make it first")
+        raise UsageError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
     drawn = figure(chosen, low, high)
     if path.suffix == ".png":
         path.write_bytes(vl_convert.svg_to_png(drawn, scale=2))
@@ -108,7 +108,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: torch.Tensor) -> torch.Tensor:
-    """The grid, with each interval over which w jumps cut down by bisection to a hair."""
+    """The grid, with points added by bisection close to both sides of each jump of w."""
     sign = torch.full(grid.shape, positive)
     weight = WEIGHTS[name](grid, sign, **numbers)
     extra = []

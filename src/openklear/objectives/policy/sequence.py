@@ -22,7 +22,7 @@ LOSSES: dict[str, CatalogEntry] = {}
     positive="s = exp(mean log r); 0 above 1+eh",
     negative="s; 0 below 1-el",
     source="arXiv 2507.18071",
-    note="one ratio a sequence; drawn for sequences of one token",
+    note="one ratio per sequence; drawn for sequences of one token",
 )
 def gspo(
     logprobs: Tensor,
@@ -38,7 +38,7 @@ def gspo(
 
     Gradient: w = s at every token of the sequence, 0 where the clip acts. `segment_ids` (B, T) int64 tells the
     sequences of a packed row apart; without it a row is one sequence. The mean is of bounded log-ratios. A is read at
-    each token and is meant to be one number a sequence.
+    each token, and is meant to be equal over a sequence.
     """
     tokens = read(logprobs, old_logprobs, advantages, loss_mask)
     ratio = segment_mean(tokens.log_ratio, tokens.mask, segment_ids).exp()

@@ -151,7 +151,7 @@ def sapo(
     positive="min(1/r, cap); 0 above 1+eh",
     negative="min(r, cap); 0 below 1-el",
     source="arXiv 2510.06062",
-    note="the ratio turned over for A > 0",
+    note="the ratio is inverted for A > 0",
 )
 def aspo(
     logprobs: Tensor,
@@ -163,7 +163,7 @@ def aspo(
     cap: float = 3.0,
     loss_mask: Tensor | None = None,
 ) -> Tensor:
-    """ASPO (arXiv 2510.06062): for A > 0 the ratio is turned over, so that unlikely tokens are pushed harder.
+    """ASPO (arXiv 2510.06062): for A > 0 the ratio is inverted, so that unlikely tokens are pushed harder.
 
     Gradient: A > 0: w = min(1/r, cap), 0 above 1+eh; A < 0: w = min(r, cap), 0 below 1-el. Value: -A times that weight,
     held at the band's edge where the gradient is dropped.
