@@ -84,11 +84,7 @@ def version() -> str:
 
 
 def evaluate(
-    objective: str,
-    numbers: Mapping[str, float],
-    aggregation: str,
-    fixture: Fixture,
-    partition: Partition,
+    objective: str, numbers: Mapping[str, float], aggregation: str, fixture: Fixture, partition: Partition
 ) -> tuple[float, Tensor]:
     """(loss of the step, its derivative by logprobs (B, T)), rows split into micro-batches as `partition` says.
 

@@ -138,6 +138,7 @@ def _metrics(
     log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, correction: Tensor, numbers: Numbers
 ) -> dict[str, float]:
     """Of one micro-batch; verl takes the mean over micro-batches. Names of verl first, with verl's meaning."""
+    # (B, T); outside the mask r = 1.
     log_ratio = bounded_log_ratio(*(torch.where(mask, t, 0.0) for t in (log_prob, old_log_prob)))
     advantage = at_least_fp32(advantages)  # the sums look at it inside the mask alone, and r is 1 outside
     ratio, positive = log_ratio.exp(), advantage > 0

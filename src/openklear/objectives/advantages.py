@@ -58,11 +58,7 @@ def length_weighted(rewards: Sequence[Tensor], lengths: Sequence[Tensor]) -> lis
 
 
 ADVANTAGES: Mapping[str, Advantages] = {
-    "grpo": grpo,
-    "mean_only": mean_only,
-    "leave_one_out": leave_one_out,
-    "batch_std": batch_std,
-    "length_weighted": length_weighted,
+    f.__name__: f for f in (grpo, mean_only, leave_one_out, batch_std, length_weighted)
 }
 """The recipe's `type` -> function; its other keys are the function's keyword arguments."""
 

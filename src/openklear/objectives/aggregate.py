@@ -93,11 +93,7 @@ def klear_released(place: SequencePlace, counts: Counts) -> float:
 
 
 AGGREGATIONS: Mapping[str, Aggregation] = {
-    "token_mean": token_mean,
-    "group_token_mean": group_token_mean,
-    "sequence_mean": sequence_mean,
-    "constant": constant,
-    "klear_released": klear_released,
+    f.__name__: f for f in (token_mean, group_token_mean, sequence_mean, constant, klear_released)
 }
 """The recipe's `aggregation` -> function."""
 

@@ -37,6 +37,7 @@ def policy_sums(
     current, old = logprobs.detach()[loss_mask].double(), old_logprobs[loss_mask].double()
     log_ratio = bounded_log_ratio(current, old)
     ratio, advantage = log_ratio.exp(), advantages[loss_mask]
+    # (N,) of the mask's tokens: index of each ratio's bin.
     bins = torch.bucketize(ratio, torch.tensor(_INNER_EDGES, dtype=ratio.dtype, device=ratio.device), right=True)
     return {
         "tokens": loss_mask.sum().double(),
@@ -61,6 +62,7 @@ def clip_sums(
     so that its size is |A| w. A token with A = 0 is in no cell.
     """
     require_same_shape(log_ratio=log_ratio, advantages=advantages, slopes=slopes, loss_mask=loss_mask)
+    # (N,) of the mask's tokens from here on.
     ratio, advantage, slope = (t[loss_mask].double() for t in (log_ratio.exp(), advantages, slopes))
     positive, negative = advantage > 0, advantage < 0
     above, below = ratio > 1.0 + clip_high, ratio < 1.0 - clip_low

@@ -142,8 +142,7 @@ class Data(Section):
     )
     difficulty: Difficulty | None = Field(None, description="label problems easy, medium or hard")
     correct_only: tuple[str, ...] = Field(
-        ("1",),
-        description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all',
+        ("1",), description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all'
     )
     vetting: Vetting | None = Field(None, description="what an RL problem must pass")
     selection: Selection | None = Field(None, description="keep a subset of demonstrations that covers the whole")

@@ -138,13 +138,7 @@ def two_sided(
     Gradient: that of `ppo_clip`, and 0 for A < 0 above delta: it is PPO's dual clip under another name.
     """
     return ppo_clip(
-        logprobs,
-        old_logprobs,
-        advantages,
-        clip_low=clip_low,
-        clip_high=clip_high,
-        dual_clip=delta,
-        loss_mask=loss_mask,
+        logprobs, old_logprobs, advantages, clip_low=clip_low, clip_high=clip_high, dual_clip=delta, loss_mask=loss_mask
     )
 
 

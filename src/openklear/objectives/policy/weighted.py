@@ -100,12 +100,7 @@ def cispo_verl(
     note=f"{_CISPO}: TRL's epsilon_high is the cap itself, not its distance from 1",
 )
 def cispo_trl(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    *,
-    cap: float = 5.0,
-    loss_mask: Tensor | None = None,
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, cap: float = 5.0, loss_mask: Tensor | None = None
 ) -> Tensor:
     """CISPO as TRL reads its `epsilon_high`: an absolute cap on r, -A sg(min(r, cap)) log pi, no lower bound.
 
@@ -218,12 +213,7 @@ def dgpo(
     note="switches on the verdict, not on the sign of A",
 )
 def topr(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    *,
-    correct: Tensor,
-    loss_mask: Tensor | None = None,
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, correct: Tensor, loss_mask: Tensor | None = None
 ) -> Tensor:
     """TOPR (arXiv 2503.14286): -A sg(w) log pi, w = 1 for correct rollouts and min(r, 1) for the others.
 
