@@ -11,8 +11,8 @@ from openklear.objectives.ratio import require_same_shape
 def segment_sum(values: Tensor, loss_mask: Tensor, segment_ids: Tensor | None) -> Tensor:
     """The sum of `values` over the loss tokens of each token's sequence, given at every token; all (B, T).
 
-    `segment_ids` (int64) marks the sequences of a packed row; without it a row is one sequence. Ids outside the mask are
-    ignored. ValueError for another shape, or a negative id at a loss token.
+    `segment_ids` (int64) marks the sequences of a packed row; without it a row is one sequence. Ids outside the mask
+    are ignored. ValueError for another shape, or a negative id at a loss token.
     """
     masked = torch.where(loss_mask, values, 0.0)
     if segment_ids is None:
