@@ -39,6 +39,7 @@ from openklear.durable.files import require_space, stage_record, whole_directory
 from openklear.errors import DataError
 from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Role, Source
+from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
 from openklear.types import DOMAINS
@@ -124,7 +125,7 @@ def curate(known: Known, files: Files, workspace: Workspace) -> Curated:
 def _curate_one(role: Role, files: Files, known: Known, workspace: Workspace, curated: Curated) -> str:
     """One data set into `curated`; the key of its last step."""
     names = [source.name for source, _ in files]
-    sources = [source.model_dump(exclude={"weight", "licence"}) for source, _ in files]
+    sources = [source.model_dump(exclude={"weight", "licence", *HELDOUT_KEYS}) for source, _ in files]
     normalise = known.recipe.data.normalise
     here = workspace.after("read", {"role": role, "sources": sources, "normalise": normalise})
     ray = isinstance(known.recipe.data.engine, RayCluster)
