@@ -151,6 +151,25 @@ def test_a_key_repeats_the_stages_that_depend_on_it(path, value, repeated):
     assert {name for name in ALL if fingerprint(before[name]) != fingerprint(after[name])} == repeated
 
 
+@pytest.mark.parametrize(
+    "change", [{"samples": 64}, {"limit": 5}, {"limit": 5, "limit_by": "seed"}, {"prompt_template": "{problem}!"}]
+)
+def test_how_a_benchmark_is_asked_repeats_its_evaluation_alone(change):
+    of = small_recipe()
+    first, *rest = of.data.source
+    asked = of.model_copy(update={"data": Data(source=(Source(**(first.model_dump() | change)), *rest))})
+    before, after = (plan_parts(stages(r)) for r in (of, asked))
+    assert {name for name in ALL if before[name] != after[name]} == EVALUATIONS | {"report"}
+
+
+def test_samples_of_its_own_stand_above_those_of_the_recipe():
+    of = small_recipe()
+    first, *rest = of.data.source
+    own = of.model_copy(update={"data": Data(source=(first.model_copy(update={"samples": 5}), *rest))})
+    before, after = (plan_parts(stages(r)) for r in (own, changed(own, "evaluation.samples", 3)))
+    assert {name for name in ALL if before[name] != after[name]} == {"report"}
+
+
 def test_a_new_phase_retrains_nothing_before_it():
     one, two = (plan_parts(stages(small_recipe(phases))) for phases in (("math",), ("math", "math2")))
     assert [name for name in one if one[name] != two[name]] == ["report"]

@@ -64,7 +64,7 @@ def _asked(context: StageContext, loaded: LoadedModel) -> Asked:
     too_long: list[tuple[Problem, str]] = []
     for benchmark in benchmarks(context.recipe):
         problems = benchmark.problems(heldout, context.recipe.seed)
-        kept, dropped = _encoded(loaded, benchmark, problems, max_prompt_tokens(context.recipe))
+        kept, dropped = encoded(loaded, benchmark, problems, max_prompt_tokens(context.recipe))
         if not problems:
             progress.say(f"{context.name}: {benchmark.name}: curation left no problem to ask")
         elif dropped:
@@ -79,7 +79,7 @@ def _asked(context: StageContext, loaded: LoadedModel) -> Asked:
     return asked
 
 
-def _encoded(
+def encoded(
     loaded: LoadedModel, benchmark: Benchmark, problems: Sequence[Problem], longest: int
 ) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
     """The template changes the prompt's ids alone: draws, records and verdicts are those of the problem itself."""
