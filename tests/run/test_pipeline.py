@@ -384,7 +384,7 @@ def test_a_stage_that_failed_at_once_begins_anew_under_a_mended_recipe(root, tmp
 def test_a_directory_that_is_no_stage_is_left_alone(root, package):
     (root / "sft").mkdir(parents=True)
     (root / "sft" / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match="is no stage of a run"):
+    with pytest.raises(UsageError, match="is not a stage of a run"):
         go(root, package)
     assert (root / "sft" / "thesis.tex").read_text() == "mine"
     assert not (root / "prepare").exists()

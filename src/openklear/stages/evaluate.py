@@ -1,8 +1,8 @@
 """The stages `evaluate-NAME`: the benchmarks, asked of the model that the stage NAME left.
 
 Leaves scores.json ({"benchmarks": what was asked and the form of what came back, "scores": the rows of summary.json})
-and one Parquet file of rollouts for every part of the problems, written as soon as the part is judged: a run that was
-killed goes on at the next part. Draws depend on the problem alone, so that the models of a run are compared under
+and one Parquet file of rollouts for each part of the problems, written as soon as the part is judged: a run that was
+killed continues with the next part. Draws depend on the problem alone, so that the models of a run are compared under
 common random numbers.
 """
 
@@ -30,7 +30,7 @@ from openklear.run.context import StageContext
 from openklear.types import Problem, RolloutGroup
 
 PART = 128
-"""Problems a part: what a kill may cost, and what the schedule of slots depends on."""
+"""Problems per part: what a kill may cost, and what the schedule of slots depends on."""
 
 Asked = list[tuple[Benchmark, list[EncodedProblem]]]
 
@@ -58,7 +58,7 @@ def run(context: StageContext) -> None:
 
 
 def _asked(context: StageContext, loaded: LoadedModel) -> Asked:
-    """The encoded problems of each benchmark; those with too long a prompt go to dropped.json, and are told."""
+    """The encoded problems of each benchmark; those with too long a prompt are reported and go to dropped.json."""
     heldout = read_problems(prepared(context.inputs["prepare"]).heldout)
     asked: Asked = []
     too_long: list[tuple[Problem, str]] = []
@@ -122,5 +122,5 @@ def _sampled(
 ) -> list[RolloutGroup]:
     evaluation = context.recipe.evaluation
     sampling = Sampling(samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens)
-    # Every test runs, though the scores ask for correctness alone: the rollouts are kept, to be read and rescored.
+    # Scores need correctness alone, but every test runs: the rollouts are kept, to be read and scored again.
     return collector.collect(problems, sampling, Ours(), purpose="evaluation", label=label)
