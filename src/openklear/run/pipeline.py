@@ -146,8 +146,8 @@ def _refuse(planned: Iterable[PlannedStage], root: Path) -> None:
         if one.state == "blocked":
             raise StageChanged(
                 f"{directory} is unfinished, and what it depends on changed:{_listed(one.why)}\n"
-                "Restore the recipe (the run's own is in recipe.toml) or the code, or continue with the changed ones in "
-                f"a run directory of its own:\n  openklear run RECIPE --output NEW --fork {root}\n"
+                "Restore the recipe (the run's own is in recipe.toml) or the code, or continue with the changed ones "
+                f"in a run directory of its own:\n  openklear run RECIPE --output NEW --fork {root}\n"
                 f"To start the stage over here, remove {directory}."
             )
 
