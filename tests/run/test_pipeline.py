@@ -140,7 +140,7 @@ ALL = {s.name for s in stages(small_recipe())}
         ("verifiers.code_seconds", 1.0, ALL - {"world", "base"}),
         ("checkpoints.keep_best", True, AFTER_SFT | {"sft"}),
         ("verifiers.workers", 1, {"report"}),
-        ("verifiers.minimum_isolation", "bubblewrap", {"report"}),
+        ("verifiers.minimum_isolation", "rlimits", {"report"}),
         ("checkpoints.keep_last", 3, {"report"}),
         ("checkpoints.keep_rollouts", 3, {"report"}),
     ],

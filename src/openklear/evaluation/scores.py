@@ -14,7 +14,8 @@ import numpy as np
 
 from openklear.evaluation.benchmarks import Benchmark
 from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
-from openklear.types import DOMAINS, Domain, Outcome, Rollout, RolloutGroup, StopReason
+from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
+from openklear.verifiers.domains import DOMAINS
 
 Row = Mapping[str, Any]
 Series = tuple[str, str]
@@ -23,7 +24,7 @@ Series = tuple[str, str]
 
 def by_series(
     benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup]
-) -> Iterator[tuple[Benchmark, Domain, list[RolloutGroup]]]:
+) -> Iterator[tuple[Benchmark, str, list[RolloutGroup]]]:
     """The groups of each benchmark and domain that has any, in the order of the benchmarks."""
     for benchmark in benchmarks:
         for domain in DOMAINS:

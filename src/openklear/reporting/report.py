@@ -20,19 +20,22 @@ from openklear.reporting import charts
 from openklear.reporting.pages import template
 from openklear.reporting.tokens import ShownRollout, shown_rollouts
 from openklear.types import Problem
+from openklear.verifiers.domains import DOMAINS
 
 Panels = tuple[tuple[str, dict[str, str], str], ...]
 """(title, metric -> its label, number format) of each panel."""
 
+EACH_DOMAIN: dict[str, str] = {}
+"""Stands for the validation score of each domain, in the order of the table of domains."""
 SFT_PANELS: Panels = (
     ("Loss per response token", {"loss": "loss"}, "~g"),
     ("Learning rate", {"learning_rate": "learning rate"}, "~g"),
     ("Gradient norm", {"grad_norm": "gradient norm"}, "~g"),
-    ("Validation accuracy", {"validation_math": "math", "validation_code": "code"}, "%"),
+    ("Validation accuracy", EACH_DOMAIN, "%"),
 )
 RL_PANELS: Panels = (
     ("Reward and accuracy of rollouts", {"reward": "reward", "accuracy": "accuracy"}, "~g"),
-    ("Validation accuracy", {"validation_math": "math", "validation_code": "code"}, "%"),
+    ("Validation accuracy", EACH_DOMAIN, "%"),
     ("Entropy (nats per token)", {"entropy": "entropy"}, "~g"),
     ("Tokens per rollout", {"length_mean": "mean", "length_p95": "95th percentile"}, "~g"),
     (
@@ -169,5 +172,6 @@ def _ratios(rows: Sequence[Row]) -> Markup | None:
 
 
 def _figures(rows: Sequence[Row], panels: Panels, x: str) -> tuple[Markup, ...]:
-    drawn = (charts.lines(title, rows, keys, x, form) for title, keys, form in panels)
+    scores = {f"validation_{name}": name for name in DOMAINS}
+    drawn = (charts.lines(title, rows, keys or scores, x, form) for title, keys, form in panels)
     return tuple(Markup(figure) for figure in drawn if figure is not None)

@@ -22,7 +22,7 @@ from openklear.evaluation.scores import asked_rows, labels, score_rows, totals
 from openklear.judging import open_judge
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.lengths import max_prompt_tokens
-from openklear.recipe.reward import Ours
+from openklear.recipe.reward import ReportReward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import read_rollouts, write_rollouts
@@ -123,4 +123,4 @@ def _sampled(
     evaluation = context.recipe.evaluation
     sampling = Sampling(samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens)
     # Scores need correctness alone, but every test runs: the rollouts are kept, to be read and scored again.
-    return collector.collect(problems, sampling, Ours(), purpose="evaluation", label=label)
+    return collector.collect(problems, sampling, ReportReward(), purpose="evaluation", label=label)

@@ -31,7 +31,7 @@ class Kind:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def batches(path: Path, columns: Sequence[str], size: int = WORDS_AT_ONCE) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
     """The columns of those named that the file has, in batches; DataError where it cannot be read."""
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -69,7 +69,7 @@ def chosen(path: Path, by: Sequence[str], columns: Sequence[str], count: int, se
     kinds: dict[Key, Kind] = {}
     best: dict[Key, list[tuple[int, int]]] = {}  # (draw, place), the smallest draws
     start = 0
-    for batch in batches(path, by):
+    for batch in batches(path, by, WORDS_AT_ONCE):
         draws = _draws(start, batch.num_rows, seed)
         for key, here in _places(batch, by):
             kinds.setdefault(key, Kind()).count += len(here)
@@ -92,7 +92,7 @@ def ends(path: Path, by: str, columns: Sequence[str], count: int) -> tuple[list[
     top: list[tuple[float, int]] = []  # (-score, place)
     low: list[tuple[float, int]] = []
     start = 0
-    for batch in batches(path, [by]):
+    for batch in batches(path, [by], WORDS_AT_ONCE):
         scores = pc.fill_null(batch[by].cast(pa.float64()), np.nan).to_numpy()
         there = np.flatnonzero(~np.isnan(scores))
         ranked = there[np.argsort(-scores[there], kind="stable")]
