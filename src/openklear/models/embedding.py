@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from openklear.errors import ModelError
+from openklear.models.numerics import device
 
 MAX_TOKENS = 512
 """Of a longer text the first; most sentence-embedding models were trained with no more."""
@@ -111,7 +112,6 @@ def _load(name: str) -> tuple[Any, Any, int]:
         raise ModelError(
             f"{name}: an encoder with a decoder makes no embedding here; name a model that is one of the two"
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", MAX_TOKENS)
     longest = min(MAX_TOKENS, int(positions), int(tokenizer.model_max_length))
-    return tokenizer, model.to(device), longest
+    return tokenizer, model.to(device()), longest

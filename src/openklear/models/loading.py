@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
+from openklear.models.numerics import device
 
 _TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 _GGUF_PACKAGES = ("gguf", "accelerate")
@@ -72,8 +73,7 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return LoadedModel(model.eval().to(device), tokenizer, _end_ids(model, tokenizer, directory))
+    return LoadedModel(model.eval().to(device()), tokenizer, _end_ids(model, tokenizer, directory))
 
 
 def save_model(loaded: LoadedModel, directory: Path | str) -> None:

@@ -19,7 +19,6 @@ from openklear.data.store import prepared, read_demonstrations, read_problems
 from openklear.durable.files import read_jsonl, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
 from openklear.judging import open_judge
-from openklear.models.batching import plan_microbatches
 from openklear.models.chat import EncodedDemonstration, encode_demonstration
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Recipe, Sft
@@ -28,9 +27,9 @@ from openklear.rollout.local import LocalEngine
 from openklear.run.context import StageContext
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Place
-from openklear.training.optimizer import Optimizer, build_optimizer, clip_gradients, warmup_cosine
+from openklear.training.learner import SupervisedLearner
+from openklear.training.optimizer import Optimizer, build_optimizer, warmup_cosine
 from openklear.training.schedule import token_batches
-from openklear.training.step import supervised_gradient
 from openklear.training.validation import validate
 from openklear.types import Demonstration, Message
 
@@ -172,23 +171,18 @@ def _patience_spent(place: Place, patience: int | None) -> bool:
 def _step(state: _Run, at: int) -> dict[str, Any]:
     settings = state.settings
     batch = [state.rows[i] for i in state.schedule[at]]
-    microbatches = plan_microbatches([len(r.ids) for r in batch], state.context.recipe.microbatch_tokens)
     rate = warmup_cosine(
         at, len(state.schedule), settings.warmup_steps, settings.learning_rate, settings.min_learning_rate
     )
-    state.optimizer.zero_grad()
+    learner = SupervisedLearner(state.loaded, state.optimizer, settings, state.context.recipe.microbatch_tokens)
     try:
-        row: dict[str, Any] = {"step": at + 1, **supervised_gradient(state.loaded.model, batch, microbatches)}
-        row["grad_norm"] = clip_gradients(state.loaded.model, settings.max_grad_norm)
+        row: dict[str, Any] = {"step": at + 1, **learner.update(batch, rate)}
     except NonFinite as error:
         dump = _dump(state.context.directory, batch, at + 1)
         raise NonFinite(
             f"{error} (sft, step {at + 1}). The batch is in {dump}; the last checkpoint stands. "
             "A smaller sft.learning_rate or max_grad_norm may help; fork the run to change it."
         ) from error
-    row["learning_rate"] = rate
-    state.optimizer.set_learning_rate(rate)
-    state.optimizer.step()
     state.metrics.append(row)
     return row
 

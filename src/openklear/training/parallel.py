@@ -18,11 +18,17 @@ from openklear.objectives.aggregate import Counts
 
 Group = dist.ProcessGroup
 Value = TypeVar("Value")
+Number = TypeVar("Number", int, float)
 
 
 def counts_of_all(counts: Counts, group: Group | None) -> Counts:
     """The step's counts from those of every rank."""
     return Counts.together(_gathered(counts, group))
+
+
+def total_of_all(number: Number, group: Group | None) -> Number:
+    """The sum of one number over ranks."""
+    return sum(_gathered(number, group), type(number)())
 
 
 def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Tensor]:
