@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
@@ -36,7 +37,7 @@ from openklear.types import (
 from openklear.verifiers.format import split_reasoning
 
 
-class Batch(Protocol):
+class JudgedBatch(Protocol):
     """Attempts that are graded from the moment they are added. What is not graded when its block ends is given up."""
 
     def add(self, attempt: Attempt) -> None:
@@ -65,7 +66,7 @@ class Batch(Protocol):
 class Judge(Protocol):
     """Grades completions while more are sampled."""
 
-    def begin(self, *, stop_early: bool = False) -> Batch:
+    def begin(self, *, stop_early: bool = False) -> JudgedBatch:
         """A batch; with `stop_early` no test of a program runs after the first that fails."""
         ...
 
@@ -123,31 +124,34 @@ class Collector:
         *,
         purpose: str,
         iteration: int = 0,
-        policy_version: int = 0,
         label: str | None = None,
     ) -> list[RolloutGroup]:
         """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
 
         `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
         """
-        owners = [problem for problem in problems for _ in range(sampling.samples)]
-        requests = self._requests(problems, sampling, purpose, iteration)
+        drawn = list(
+            product(problems, range(sampling.samples))
+        )  # (problem, sample) of each rollout, problem by problem
+        requests = [self._request(problem, sample, sampling, purpose, iteration) for problem, sample in drawn]
+        version = self.sampler.version
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
+            owners = [problem for problem, _ in drawn]
             work = _Graded(self.loaded, owners, batch, graded_when_cut=sampling.overlong == "soft")
             completions = self._sample(requests, work, label)
             verdicts = work.finish(label)
         rollouts = [
             Rollout(
                 problem=owner.problem,
-                sample_index=index % sampling.samples,
+                sample_index=sample,
                 prompt_ids=np.asarray(owner.prompt_ids, dtype=np.int32),
                 completion=completion,
-                text=work.texts[index],
+                text=text,
                 verdict=verdict,
-                reward=_reward(verdict, owner.problem, scheme, index % sampling.samples),
-                policy_version=policy_version,
+                reward=_reward(verdict, owner.problem, scheme, sample),
+                policy_version=version,
             )
-            for index, (owner, completion, verdict) in enumerate(zip(owners, completions, verdicts, strict=True))
+            for (owner, sample), completion, text, verdict in zip(drawn, completions, work.texts, verdicts, strict=True)
         ]
         size = sampling.samples
         return [
@@ -155,20 +159,16 @@ class Collector:
             for i, encoded in enumerate(problems)
         ]
 
-    def _requests(
-        self, problems: Sequence[EncodedProblem], sampling: Sampling, purpose: str, iteration: int
-    ) -> list[SampleRequest]:
-        return [
-            SampleRequest(
-                prompt_ids=encoded.prompt_ids,
-                key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
-                max_new_tokens=sampling.max_completion_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-            )
-            for encoded in problems
-            for sample in range(sampling.samples)
-        ]
+    def _request(
+        self, encoded: EncodedProblem, sample: int, sampling: Sampling, purpose: str, iteration: int
+    ) -> SampleRequest:
+        return SampleRequest(
+            prompt_ids=encoded.prompt_ids,
+            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
+            max_new_tokens=sampling.max_completion_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+        )
 
     def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
         """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
@@ -187,7 +187,7 @@ class _Graded:
     """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
 
     def __init__(
-        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: Batch, *, graded_when_cut: bool
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: JudgedBatch, *, graded_when_cut: bool
     ) -> None:
         self.batch = batch
         self.texts = [""] * len(owners)

@@ -25,7 +25,7 @@ from openklear.models.loading import load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import Ours
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
 from openklear.types import DOMAINS, Problem, RolloutGroup
@@ -37,7 +37,7 @@ PART = 128
 def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the held-out problems."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
-    loaded = load_model(context.inputs["model"] / "model", dtype=getattr(recipe.model, "dtype", "float32"))
+    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
     heldout = read_problems(prepared(context.inputs["prepare"]).heldout)
     problems, dropped = encode_problems(loaded, heldout, max_prompt_tokens(recipe))
     write_json(context.directory / "dropped.json", [{"id": p.id, "reason": why} for p, why in dropped])
@@ -50,8 +50,7 @@ def run(context: StageContext) -> None:
     with ExitStack() as stack:
         domains = {encoded.problem.domain for encoded in problems}
         judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
-        sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
-        collector = Collector(loaded, sampler, judge, recipe.seed)
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed)
         groups = [group for part in _parts(context, collector, problems) for group in part]
     rows = score_rows(stage, groups)
     write_json(context.directory / "scores.json", rows)
