@@ -40,7 +40,7 @@ class SentenceEmbedding:
     @property
     def width(self) -> int:
         """Coordinates of a vector: the model's hidden size."""
-        return int(_load(self.name)[1].config.get_text_config().hidden_size)
+        return int(load_encoder(self.name)[1].config.get_text_config().hidden_size)
 
     @torch.inference_mode()
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -49,7 +49,7 @@ class SentenceEmbedding:
         Texts run through the model in tiles of one shape, which their own length decides, so that on the CPU a text has
         the same vector in any batch (on one machine, with one number of threads).
         """
-        tokenizer, model, longest = _load(self.name)
+        tokenizer, model, longest = load_encoder(self.name)
         out = np.zeros((len(texts), self.width), np.float32)
         encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"] if len(texts) else []
         by_length: dict[int, list[int]] = {}
@@ -70,7 +70,7 @@ def transformers_embedding(name: str | Path) -> SentenceEmbedding:
     architecture also has a decoder.
     """
     embedding = SentenceEmbedding(str(name))
-    _load(embedding.name)
+    load_encoder(embedding.name)
     return embedding
 
 
@@ -90,7 +90,7 @@ def _means(tokenizer: Any, model: Any, texts: Sequence[Sequence[int]], length: i
 
 
 @lru_cache(maxsize=1)
-def _load(name: str) -> tuple[Any, Any, int]:
+def load_encoder(name: str) -> tuple[Any, Any, int]:
     """Tokenizer, model and the most tokens that it takes."""
     read_tokenizer: Any = AutoTokenizer.from_pretrained
     read_model: Any = AutoModel.from_pretrained
