@@ -137,7 +137,7 @@ def test_the_gap_is_between_the_trainer_and_the_sampler():
     assert gap_alarms({"gap_ratio": 1.01, "gap_k3": 1e-4, "gap_ess": 0.9}) == []
     assert "29%" in gap_alarms({"gap_ess": 0.29})[0]
     refuse_gap(found)
-    with pytest.raises(RunError, match="do not compute one model"):
+    with pytest.raises(RunError, match="do not compute the same model"):
         refuse_gap({"gap_k3": 0.011})
 
 

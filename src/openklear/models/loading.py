@@ -1,6 +1,6 @@
 """A model with its tokenizer, from a directory in the Hugging Face layout and back.
 
-Whatever is wrong with a directory is said before training starts: weights that the files lack would otherwise be drawn
+Whatever is wrong with a directory is reported before training starts: missing weights would otherwise be drawn
 at random, and a missing end token would let every completion run to its limit.
 """
 

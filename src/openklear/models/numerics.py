@@ -16,7 +16,7 @@ def device() -> torch.device:
 def set_up(threads: int) -> None:
     """CPU threads of this process, and on a machine without a GPU the deterministic algorithms, which cost nothing.
 
-    On a GPU some of them do not exist and torch would refuse; what holds there is said in the documentation.
+    On a GPU some of them do not exist and torch would refuse; the documentation says what holds there.
     """
     torch.set_num_threads(threads)
     if device().type == "cpu":

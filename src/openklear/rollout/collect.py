@@ -49,7 +49,7 @@ class JudgedBatch(Protocol):
         ...
 
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
-        """One verdict an attempt, in the order of `add`; `on_progress` gets how many more are judged."""
+        """One verdict per attempt, in the order of `add`; `on_progress` gets how many more are judged."""
         ...
 
     def __enter__(self) -> Self:
@@ -225,7 +225,7 @@ def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
 
 
 def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme, sample: int) -> Reward:
-    """Unscorable rollouts have no reward; nan keeps anyone from averaging over them unawares."""
+    """Unscorable rollouts have no reward; nan keeps anyone from averaging over them unnoticed."""
     if verdict.outcome is Outcome.UNSCORABLE:
         return Reward(float("nan"), {})
     return reward_of(verdict, problem.domain, scheme, f"problem {problem.id}, sample {sample}")

@@ -66,7 +66,7 @@ class LocalSampler:
         on_progress: Progress | None = None,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """One completion a request, in their order. on_progress gets (requests finished, tokens) since its last call.
+        """One completion per request, in their order. on_progress gets (requests finished, tokens) since its last call.
 
         on_completion gets (index of the request, its completion) between two decoding steps.
 

@@ -48,7 +48,7 @@ class Sampler(Protocol):
         on_progress: Progress | None = None,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """One completion a request, in the order of the requests; `on_completion` gets each when it ends.
+        """One completion per request, in the order of the requests; `on_completion` gets each when it ends.
 
         Draws depend on each request's key and on positions only (house rule 9). Raises EngineError where a request
         cannot be served (before anything is sampled) or where the engine failed. What a callback raises ends the call.

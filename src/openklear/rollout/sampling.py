@@ -13,7 +13,7 @@ def next_token_logprobs(logits: Tensor, temperature: Tensor, top_p: Tensor | Non
     is subtracted before the division: a tiny temperature then sends the others to -inf and overflows nothing.
     """
     if temperature.shape != logits.shape[:1]:
-        raise ValueError(f"one temperature a row: {temperature.shape} for logits {logits.shape}")
+        raise ValueError(f"there must be one temperature per row: {temperature.shape} for logits {logits.shape}")
     scaled = logits.float()
     scaled = (scaled - scaled.amax(dim=1, keepdim=True)) / temperature[:, None]
     logprobs = torch.log_softmax(scaled, dim=1)

@@ -3,9 +3,9 @@
 For each iteration: sample a group per problem, verify, group advantage, drop groups without advantage, several
 updates on mini-batches of the kept groups, log. The loop is written against Sampler, Judge and Learner.
 
-An iteration is durable when its directory `iterations/000012` stands (rollouts.parquet, metrics.json; renamed when
+An iteration is durable once its directory `iterations/000012` exists (rollouts.parquet, metrics.json; renamed when
 whole). A run that was killed restarts from its newest checkpoint; recorded iterations after it are replayed from their
-files instead of sampled anew, an unfinished one is sampled again.
+files, an unfinished one is sampled again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from openklear.types import RolloutGroup
 
 
 def run(context: StageContext) -> None:
-    """Train one phase; called again after a kill it goes on where it was."""
+    """Train one phase; after a kill, called again, it continues where it was."""
     recipe = context.recipe
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
@@ -51,7 +51,7 @@ def run(context: StageContext) -> None:
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         if not loop.resume():
-            progress.say(f"{context.name}: the optimizer's moments start anew in this phase")
+            progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
         box = _Box(recipe, phase, loop, collector, learner, problems, validation)
         with progress.task(context.name, loop.total, "iterations") as advance:
             advance(loop.position.at)

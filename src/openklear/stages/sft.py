@@ -30,7 +30,7 @@ from openklear.training.schedule import token_batches
 
 
 def run(context: StageContext) -> None:
-    """Train on the curated demonstrations; called again after a kill it goes on from its newest checkpoint."""
+    """Train on the curated demonstrations; after a kill, called again, it continues from its newest checkpoint."""
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)

@@ -1,6 +1,6 @@
 """Checkpoints: a directory that plain transformers can load, with the optimizer and the position in the schedule.
 
-A checkpoint is written whole or not at all (temporary directory, fsync, rename), so the newest one that stands is good.
+A checkpoint is written whole or not at all (temporary directory, fsync, rename), so the newest one there is good.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openklear.training.optimizer import Optimizer
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where in its schedule a stage stands.
+    """Where in its schedule a stage is.
 
     `at` counts optimizer steps in SFT and iterations in RL; `updates` optimizer steps in either.
     """
@@ -40,7 +40,7 @@ class Position:
 
 
 def checkpoint_directory(stage: Path, at: int) -> Path:
-    """Where the checkpoint after `at` steps or iterations stands."""
+    """The directory of the checkpoint after `at` steps or iterations."""
     return stage / "checkpoints" / f"{at:06d}"
 
 

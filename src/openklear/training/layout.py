@@ -1,4 +1,4 @@
-"""Sequences of one micro-batch as padded tensors: one sequence a row, or several in a pack."""
+"""Sequences of one micro-batch as padded tensors: one sequence per row, or several in a pack."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class TokenRow(Protocol):
 
 
 def members(microbatch: Microbatch) -> list[int]:
-    """The indices of a micro-batch's sequences, as they stand in it."""
+    """The indices of a micro-batch's sequences, in its order."""
     return list(chain.from_iterable((row,) if isinstance(row, int) else row for row in microbatch))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """One micro-batch of sequences 0..n-1, numbered as they stand in it; all tensors (B, T)."""
+    """One micro-batch of sequences 0..n-1, numbered in its order; all tensors (B, T)."""
 
     ids: Tensor
     loss_mask: Tensor
     segments: Tensor
     """The sequence that a token belongs to; 0 on padding."""
     position_ids: Tensor | None
-    """Of packs: positions that start anew with each sequence, so that none attends to another."""
+    """Of packs: positions that restart with each sequence, so that none attends to another."""
     lengths: tuple[tuple[int, ...], ...]
     """Tokens of each sequence of each row."""
 

@@ -1,4 +1,4 @@
-"""What an iteration of RL shows, and when it rings (losses.md, "Numbers to show while training, and alarms")."""
+"""The metrics of an RL iteration and their alarms (losses.md, "Numbers to show while training, and alarms")."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ GAP_K3_WARNING, GAP_K3_LIMIT = 1e-3, 1e-2
 SHARES = {
     "no_eos": (0.05, "rollouts stopped by length"),
     "zero_advantage": (0.60, "groups without advantage"),
-    "unscorable": (0.05, "rollouts nobody could grade"),
+    "unscorable": (0.05, "rollouts that could not be graded"),
     "timeouts": (0.05, "programs or answers that ran out of time"),
 }
-"""Share of the row -> above which it rings, and its words."""
+"""A share in the row -> the limit above which there is an alarm, and its text."""
 
 
 def rollout_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -87,7 +87,7 @@ def mean_over_updates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with this iteration, in words; thresholds of losses.md."""
+    """What is wrong with this iteration, one sentence each; thresholds of losses.md."""
     rung = [
         f"{row[key]:.0%} {what} (alarm above {limit:.0%})"
         for key, (limit, what) in SHARES.items()
@@ -128,12 +128,12 @@ def gap_alarms(row: Mapping[str, Any]) -> list[str]:
 
 
 def refuse_gap(row: Mapping[str, Any]) -> None:
-    """RunError where sampler and trainer are so far apart that one of them computes another model."""
+    """RunError where sampler and trainer are so far apart that they do not compute the same model."""
     if row.get("gap_k3", 0.0) > GAP_K3_LIMIT:
         raise RunError(
             f"the sampler's log-probabilities are k3 = {row['gap_k3']:.2g} nats per token from the trainer's (limit "
-            f"{GAP_K3_LIMIT:g}): they do not compute one model, so no correction would help. Look at the sampler's "
-            "precision, temperature and weights; what was done is kept."
+            f"{GAP_K3_LIMIT:g}): they do not compute the same model, so no correction would help. Check the "
+            "sampler's precision, temperature and weights; finished iterations are kept."
         )
 
 
