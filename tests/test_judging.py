@@ -134,9 +134,9 @@ def test_only_the_phase_that_uses_it_depends_on_a_reward_function(own):
 
 def test_walls_are_demanded_only_where_programs_run(tmp_path, monkeypatch):
     def denied(self, level):
-        raise WorkerLost("unshare: Operation not permitted")
+        raise WorkerLost("bwrap: Operation not permitted")
 
-    monkeypatch.setattr(Boxes, "_start_at", denied)
+    monkeypatch.setattr(Boxes, "start_at", denied)
     open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math"}).close()
-    with pytest.raises(VerifierError, match="minimum_isolation is 'namespaces'"):
+    with pytest.raises(VerifierError, match="minimum_isolation is 'bubblewrap'"):
         open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math", "code"})

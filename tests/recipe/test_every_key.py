@@ -392,17 +392,17 @@ def math_seconds(workshop, tmp_path):
 
 
 def minimum_isolation(workshop, tmp_path, monkeypatch):
-    start = Boxes._start_at
+    start = Boxes.start_at
 
     def only_rlimits(self, level):
         if level != "rlimits":
-            raise WorkerLost("unshare: Operation not permitted")
+            raise WorkerLost("bwrap: Operation not permitted")
         return start(self, level)
 
-    monkeypatch.setattr(Boxes, "_start_at", only_rlimits)
+    monkeypatch.setattr(Boxes, "start_at", only_rlimits)
     assert outcome(program("print(1)"), tmp_path, minimum_isolation="rlimits") is Outcome.CORRECT
     with pytest.raises(VerifierError, match="minimum_isolation"):
-        outcome(program("print(1)"), tmp_path, minimum_isolation="namespaces")
+        outcome(program("print(1)"), tmp_path, minimum_isolation="bubblewrap")
 
 
 OWN = """

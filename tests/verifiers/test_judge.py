@@ -150,7 +150,7 @@ def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
 
 def test_isolation_speaks_plainly(judge):
     isolation = judge.isolation()
-    assert isolation.level in ("bubblewrap", "namespaces", "rlimits")
+    assert isolation.level in ("bubblewrap", "rlimits")
     assert isolation.description.startswith(isolation.level)
 
 

@@ -166,8 +166,8 @@ class Verifiers(Section):
     math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="CPU seconds an equivalence may take")
     code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds a test of a program may take")
     code_memory_mb: Positive = Field(256, description="address space of a program in MiB")
-    minimum_isolation: Literal["rlimits", "namespaces", "bubblewrap"] = Field(
-        "namespaces", description="refuse to run programs with less isolation than this"
+    minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
+        "bubblewrap", description="refuse to run programs with less isolation than this"
     )
     graders: dict[str, str] = Field(
         {},

@@ -26,7 +26,7 @@ class Limits:
     math_seconds: float = 5.0
     code_seconds: float = 2.0
     code_memory_mb: int = 256
-    minimum_isolation: str = "namespaces"
+    minimum_isolation: str = "bubblewrap"
     sandbox_url: str | None = None
     """A SandboxFusion server that runs the programs instead of boxes on this machine."""
     custom: Mapping[Domain, str] = field(default_factory=dict)
