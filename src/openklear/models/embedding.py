@@ -55,7 +55,8 @@ class SentenceEmbedding:
         by_length: dict[int, list[int]] = {}
         for place, ids in enumerate(encoded):
             if ids:
-                by_length.setdefault(min(-(-len(ids) // STEP) * STEP, longest), []).append(place)
+                filled = min(-(-len(ids) // STEP) * STEP, longest)  # rounded up to a multiple of STEP
+                by_length.setdefault(filled, []).append(place)
         for length, places in sorted(by_length.items()):
             for start in range(0, len(places), TILE):
                 some = places[start : start + TILE]
@@ -82,7 +83,8 @@ def _means(tokenizer: Any, model: Any, texts: Sequence[Sequence[int]], length: i
         ids[row, : len(text)] = torch.tensor(text)
         mask[row, : len(text)] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (TILE, length, width)
+    # The mean's direction is the sum's: only the direction stays.
     sums = torch.where(mask[:, :, None] > 0, states, 0.0).sum(dim=1)
     unit = torch.nn.functional.normalize(sums, dim=1)[: len(texts)]
     found: NDArray[np.float32] = unit.cpu().numpy()

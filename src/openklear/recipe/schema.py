@@ -82,7 +82,7 @@ class Sft(Section):
 
     epochs: Positive = Field(4, description="passes over the demonstrations")
     batch_tokens: Positive = Field(
-        131072, description="tokens an optimizer step, prompt and response, at most; a longer row is a step of its own"
+        131072, description="most tokens per optimizer step, prompt and response; a longer row is a step of its own"
     )
     max_tokens: Positive = Field(32768, description="longest demonstration in tokens")
     overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
@@ -106,9 +106,9 @@ class Phase(Section):
     name: str = Field(description="the stage is called rl-NAME")
     domains: tuple[Domain, ...] = Field(description="which problems the phase trains on")
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
-    problems_per_iteration: Positive = Field(128, description="problems sampled an iteration")
-    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts a problem")
-    problems_per_update: Positive = Field(16, description="problems an optimizer step (mini-batch)")
+    problems_per_iteration: Positive = Field(128, description="problems sampled per iteration")
+    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts per problem")
+    problems_per_update: Positive = Field(16, description="problems per optimizer step (mini-batch)")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-6, description="learning rate, constant after warm-up")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
@@ -131,7 +131,7 @@ class Phase(Section):
     entropy_gate: Gate = Field(NoGate(), description="drop tokens whose entropy moved")
     advantage: Advantage = Field(Grpo(), description="from the rewards of a group to its advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
-    optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
+    optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start from zero in each phase")
     reward: RewardScheme = Field(Ours(), description="how verdicts become rewards")
 
     def broken_rules(self) -> Iterable[rules.Broken]:

@@ -128,9 +128,10 @@ class SlotCache(Cache):
         """
         keys = self.slot_layers[0].keys
         rows, heads, columns, _ = keys.shape
+        # Row r, head h begins at (r * heads + h) * columns of the flat keys; its token goes `positions[r]` further.
         lines = torch.arange(rows * heads, device=keys.device).view(rows, heads)
         self.cursor.index = (lines * columns + positions[:, None]).view(-1)
-        hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]
+        hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]  # (rows, columns)
         mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=keys.device).masked_fill_(hidden, float("-inf"))
         return mask[:, None, None, :]
 

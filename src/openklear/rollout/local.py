@@ -207,7 +207,7 @@ class _Call:
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        last = states[torch.arange(len(chunk), device=self.device), lengths - 1]
+        last = states[torch.arange(len(chunk), device=self.device), lengths - 1]  # (P, H) at each prompt's last token
         if self.cache is None:
             self.cache = SlotCache(cache, len(self.slots), ids.shape[1] + 1)
             self.hidden = last.new_zeros((len(self.slots), last.shape[1]))
@@ -230,12 +230,12 @@ class _Call:
     def _sample(self) -> tuple[int, int]:
         """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
         slots, rows = self.slots, np.flatnonzero(self.slots.active)
-        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)
+        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)  # (N, V)
         uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
         tokens = draw(logprobs, uniform)
-        chosen = logprobs.gather(1, tokens[:, None])[:, 0]
+        chosen = logprobs.gather(1, tokens[:, None])[:, 0]  # (N,) log-probability of each drawn token
         self.tokens = tokens
-        # One transfer for both: ids are exact in float64.
+        # One transfer for both, (2, K) of the active rows: ids are exact in float64.
         host = torch.stack((tokens.double(), chosen.double())).cpu().numpy()[:, rows]
         if not np.isfinite(host[1]).all():
             raise EngineError("the model's logits are not finite: its weights have diverged")
@@ -276,8 +276,8 @@ class _Call:
             position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
-        ).last_hidden_state[:, 0]
-        self.slots.position += self.slots.active
+        ).last_hidden_state[:, 0]  # (N, H)
+        self.slots.position += self.slots.active  # idle rows write to the same column again
 
 
 @contextmanager

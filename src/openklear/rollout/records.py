@@ -183,7 +183,7 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     if not pa.types.is_large_list(kind):
         return pa.array(values, kind)
     lengths = [0 if value is None else len(value) for value in values]
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))  # row i is flat[offsets[i] : offsets[i + 1]]
     present = [np.asarray(value) for value in values if value is not None]
     dtype = kind.value_type.to_pandas_dtype()
     flat = pa.array(np.concatenate(present).astype(dtype) if present else np.zeros(0, dtype), kind.value_type)

@@ -28,10 +28,10 @@ def _nucleus(logprobs: Tensor, top_p: Tensor) -> Tensor:
     """
     ordered, order = logprobs.sort(dim=1, descending=True, stable=True)
     probabilities = ordered.double().exp()
-    before = probabilities.cumsum(dim=1) - probabilities
+    before = probabilities.cumsum(dim=1) - probabilities  # mass of the likelier tokens
     dropped = before >= top_p.double()[:, None]
     dropped[:, 0] = False
-    dropped = torch.zeros_like(dropped).scatter_(1, order, dropped)
+    dropped = torch.zeros_like(dropped).scatter_(1, order, dropped)  # from sorted order back to token ids
     kept = logprobs.masked_fill(dropped, float("-inf"))
     renormalised = kept - kept.logsumexp(dim=1, keepdim=True)
     return torch.where((top_p < 1.0)[:, None], renormalised, logprobs)

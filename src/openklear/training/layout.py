@@ -58,7 +58,7 @@ class Layout:
             joined.append(_end_to_end(sequences, first))
             lengths.append(tuple(len(s.ids) for s in sequences))
             first += len(sequences)
-        ids, masks, segments, positions = zip(*joined, strict=True)
+        ids, masks, segments, positions = zip(*joined, strict=True)  # each a list of rows, padded below to (B, T)
         packed = any(len(row) > 1 for row in lengths)
         return Layout(
             ids=pad_right(ids, 0, torch.int64).to(device),
@@ -70,7 +70,7 @@ class Layout:
 
     def spread(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
         """One value per sequence -> (B, T), at each of its tokens."""
-        return torch.tensor(values, dtype=dtype, device=self.ids.device)[self.segments]
+        return torch.tensor(values, dtype=dtype, device=self.ids.device)[self.segments]  # (S,) -> (B, T)
 
     def join(self, arrays: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> Tensor:
         """One array (T_i,) per sequence -> (B, T), 0 on padding."""
