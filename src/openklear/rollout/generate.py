@@ -11,7 +11,7 @@ from openklear.models.loading import load_model
 from openklear.recipe.schema import LocalEngine
 from openklear.rollout.open import open_sampler
 from openklear.rollout.seeds import rollout_key
-from openklear.types import Message, Problem, SampleRequest, StopReason
+from openklear.types import Message, SampleRequest, StopReason, content_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ def generate(
     requests = []
     for prompt in prompts:
         messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
-        content_hash = Problem("prompt", messages, "math").content_hash
+        hashed = content_hash(messages)
         ids = encode_prompt(loaded.tokenizer, messages)
         for sample in range(count):
-            key = rollout_key(seed, "generate", 0, content_hash, sample)
+            key = rollout_key(seed, "generate", 0, hashed, sample)
             requests.append(SampleRequest(ids, key, max_tokens, temperature, top_p))
     completions = open_sampler(LocalEngine(), loaded).sample(requests)
     generated = [
