@@ -38,7 +38,7 @@ from openklear.verifiers.domains import DOMAINS
 
 
 class JudgedBatch(Protocol):
-    """Attempts that are graded from the moment they are added. What is not graded when its block ends is given up."""
+    """Attempts that are graded from the moment they are added; those left ungraded when its block ends are dropped."""
 
     def add(self, attempt: Attempt) -> None:
         """Starts to grade. Raises what grading an earlier attempt raised."""
@@ -53,13 +53,13 @@ class JudgedBatch(Protocol):
         ...
 
     def __enter__(self) -> Self:
-        """Nothing happens."""
+        """The batch itself."""
         ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Gives up what is not graded."""
+        """Drops what is not graded."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The sampler inside the process: any Hugging Face decoder, an own cache of slots, continuous refill.
+"""The sampler inside the process: any Hugging Face decoder, a slot cache of its own, continuous refill.
 
 It shares the learner's model object, so the weights it samples from are always the current ones. `slots` sequences are
 decoded at once; a slot whose sequence has ended is refilled from the queue, first in first out. Requests that share a

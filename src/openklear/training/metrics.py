@@ -88,19 +88,19 @@ def mean_over_updates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
     """What is wrong with this iteration, one sentence each; thresholds of losses.md."""
-    rung = [
+    raised = [
         f"{row[key]:.0%} {what} (alarm above {limit:.0%})"
         for key, (limit, what) in SHARES.items()
         if row.get(key, 0.0) > limit
     ]
-    rung.extend(gap_alarms(row))
+    raised.extend(gap_alarms(row))
     entropy, first = row.get("entropy"), next((h["entropy"] for h in history if "entropy" in h), None)
     if entropy is not None and first and not 0.3 <= entropy / first <= 2.0:
-        rung.append(f"entropy is {entropy / first:.2f} of what it was at the start (alarm outside 0.3 to 2)")
+        raised.append(f"entropy is {entropy / first:.2f} of what it was at the start (alarm outside 0.3 to 2)")
     norms = [h["grad_norm"] for h in history[-50:] if "grad_norm" in h]
     if len(norms) >= 5 and row.get("grad_norm", 0.0) > 5 * statistics.median(norms):
-        rung.append(f"gradient norm {row['grad_norm']:.3g} is over five times its running median")
-    return rung
+        raised.append(f"gradient norm {row['grad_norm']:.3g} is over five times its running median")
+    return raised
 
 
 def gap_metrics(updates: Sequence[Sequence[PolicySequence]]) -> dict[str, float]:
@@ -115,16 +115,16 @@ def gap_metrics(updates: Sequence[Sequence[PolicySequence]]) -> dict[str, float]
 
 def gap_alarms(row: Mapping[str, Any]) -> list[str]:
     """How far the sampler's log-probabilities are from the trainer's, where that is too far."""
-    rung = []
+    raised = []
     if row.get("gap_ratio", 1.0) > 1.02:
-        rung.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
+        raised.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
     if row.get("gap_k3", 0.0) > GAP_K3_WARNING:
-        rung.append(
+        raised.append(
             f"sampler and trainer differ: k3 {row['gap_k3']:.2g} nats per token (alarm above {GAP_K3_WARNING:g})"
         )
     if row.get("gap_ess", 1.0) < 0.3:
-        rung.append(f"weights of trainer over sampler are worth {row['gap_ess']:.0%} of the tokens (alarm below 30%)")
-    return rung
+        raised.append(f"weights of trainer over sampler are worth {row['gap_ess']:.0%} of the tokens (alarm below 30%)")
+    return raised
 
 
 def refuse_gap(row: Mapping[str, Any]) -> None:

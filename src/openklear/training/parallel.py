@@ -2,7 +2,7 @@
 
 Every rank holds its share of the step's sequences. Denominators are those of the whole step, so gradients are *added*
 over ranks: a mean over ranks would weigh their tokens by how evenly the step was dealt. Without a process group
-everything here hands back what it was given.
+everything here returns what it was given.
 """
 
 from __future__ import annotations
