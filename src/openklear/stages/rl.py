@@ -19,7 +19,6 @@ from openklear import progress
 from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
-from openklear.judging import open_judge
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
@@ -35,6 +34,7 @@ from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains
 from openklear.types import RolloutGroup
+from openklear.verifiers.judge import open_judge
 
 
 def run(context: StageContext) -> None:
@@ -47,7 +47,9 @@ def run(context: StageContext) -> None:
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     loop = Loop(context.name, context.directory, "iteration", phase.iterations, loaded, optimizer, recipe.checkpoints)
     with ExitStack() as stack:
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", phase.domains))
+        verdicts = context.directory / "verdicts.jsonl"
+        judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
+        stack.enter_context(judge)
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         if not loop.resume():

@@ -15,7 +15,6 @@ from openklear import progress
 from openklear.data.store import prepared, read_demonstrations, read_problems
 from openklear.durable.files import write_json, write_jsonl_atomic
 from openklear.errors import NonFinite
-from openklear.judging import open_judge
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Sft
@@ -27,6 +26,7 @@ from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.schedule import token_batches
+from openklear.verifiers.judge import open_judge
 
 
 def run(context: StageContext) -> None:
@@ -43,7 +43,9 @@ def run(context: StageContext) -> None:
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
         problems, _ = encode_problems(loaded, validation, settings.max_tokens)
         domains = {encoded.problem.domain for encoded in problems}
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
+        verdicts = context.directory / "verdicts.jsonl"
+        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
+        stack.enter_context(judge)
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps"))
         advance(loop.position.at)
