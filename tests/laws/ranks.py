@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 import torch.distributed as dist
 from tests.training.step_cases import PAIRS, flat_gradient, gradient, rollouts, settings, tiny_model
 
+from openklear.errors import NonFinite
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import Gppo
 from openklear.recipe.schema import AdamW, Phase, Sft
@@ -62,6 +64,21 @@ def trained(kind, mine, group=None):
     return torch.cat([p.detach().flatten() for p in model.parameters()]), norms
 
 
+def refused(kind, rank, mine, group):
+    """What a rank says of a step that is not finite on rank 1 alone, and whether its weights stayed."""
+    sequences = rollouts(tiny_model(), COUNT)
+    model = tiny_model()
+    before = [p.detach().clone() for p in model.parameters()]
+    if rank == 1:
+        model.model.norm.weight.data.fill_(math.nan)
+    said = ""
+    try:
+        learners(model, group)[kind].update([sequences[i] for i in mine], 0.01)
+    except NonFinite as error:
+        said = str(error)
+    return said, rank == 1 or all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
 def work(rank: int, directory: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{directory}/rendezvous", rank=rank, world_size=2)
@@ -84,6 +101,8 @@ def work(rank: int, directory: Path) -> None:
         model, mine, microbatches = dealt(dtype, share)
         metrics = supervised_gradient(model, mine, microbatches, group=group)
         found[SFT, dtype, share] = (flat_gradient(model), metrics)
+    for kind in ("rl", SFT):
+        found["refused", kind] = refused(kind, rank, SHARES["uneven"][rank], group)
     for share in SHARES:
         for kind in ("rl", SFT):
             found["trained", kind, share] = trained(kind, SHARES[share][rank], group)

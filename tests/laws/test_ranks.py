@@ -73,3 +73,11 @@ def test_two_ranks_take_the_steps_of_one(dealt, whole, kind, share):
     assert min(norms) > 2 * CLIP
     assert float((expected - start).norm()) > 0.01
     assert float((first - expected).abs().max()) <= 1e-12
+
+
+@pytest.mark.parametrize("kind", ["rl", SFT])
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all(dealt, kind):
+    (first, stayed), (second, _) = (rank["refused", kind] for rank in dealt)
+    assert first == second
+    assert "is nan" in first
+    assert stayed

@@ -7,13 +7,15 @@ everything here returns what it was given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from openklear.errors import NonFinite
 from openklear.objectives.aggregate import Counts
 
 Group = dist.ProcessGroup
@@ -39,6 +41,21 @@ def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Te
             summed[name] = summed[name].clone()
             dist.all_reduce(summed[name], group=group)
     return summed
+
+
+@contextmanager
+def failing_together(group: Group | None) -> Iterator[None]:
+    """A NonFinite that one rank raises in the block, all raise at its end: none is left waiting for the others."""
+    said: str | None = None
+    try:
+        yield
+    except NonFinite as error:
+        if group is None:
+            raise
+        said = str(error)
+    failed = [] if group is None else _gathered(said, group)
+    if failed:
+        raise NonFinite(failed[0])
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter], group: Group | None) -> None:

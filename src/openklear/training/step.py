@@ -125,18 +125,19 @@ def policy_gradient(
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
     sums: diagnostics.Sums | None = None
-    for number, microbatch in enumerate(microbatches):
-        batch = _batch(model, sequences, microbatch, lengths, settings, counts)
-        logprobs, entropies = _logprobs(model, batch.layout, settings.temperature)
-        losses = _token_losses(logprobs, entropies, batch, settings)
-        loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
-        shares = {"policy_loss": policy.detach().double()}
-        if settings.sft_loss_weight:
-            imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
-            shares["sft_loss"] = imitation.detach().double()
-            loss = policy + settings.sft_loss_weight * imitation
-        _backward(loss, number, microbatches)
-        sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, settings))
+    with parallel.failing_together(group):
+        for number, microbatch in enumerate(microbatches):
+            batch = _batch(model, sequences, microbatch, lengths, settings, counts)
+            logprobs, entropies = _logprobs(model, batch.layout, settings.temperature)
+            losses = _token_losses(logprobs, entropies, batch, settings)
+            loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
+            shares = {"policy_loss": policy.detach().double()}
+            if settings.sft_loss_weight:
+                imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
+                shares["sft_loss"] = imitation.detach().double()
+                loss = policy + settings.sft_loss_weight * imitation
+            _backward(loss, number, microbatches)
+            sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, settings))
     assert sums is not None  # _loss_tokens refused a step without tokens
     parallel.add_gradients(model.parameters(), group)
     return _metrics(parallel.sums_of_all(sums, group), settings)
@@ -156,12 +157,13 @@ def supervised_gradient(
     """
     tokens = parallel.total_of_all(sum(_loss_tokens(rows, microbatches)), group)
     total = 0.0
-    for number, chosen in enumerate(microbatches):
-        layout = Layout.of(rows, chosen, model.device)
-        logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
-        loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
-        _backward(loss, number, microbatches)
-        total += loss.item()
+    with parallel.failing_together(group):
+        for number, chosen in enumerate(microbatches):
+            layout = Layout.of(rows, chosen, model.device)
+            logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
+            loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
+            _backward(loss, number, microbatches)
+            total += loss.item()
     parallel.add_gradients(model.parameters(), group)
     return {"loss": parallel.total_of_all(total, group), "tokens": float(tokens)}
 
