@@ -42,7 +42,7 @@ def test_system_prompts_do_not_tell_problems_apart(tmp_path: Path) -> None:
     system = Message(role="system", content="Think.")
     plain = row("find x")
     instructed = Row(Problem("i", (system, *plain.problem.prompt), "math", source="s"), "f:2")
-    assert prompt_key(plain) == prompt_key(instructed) == "find x"
+    assert prompt_key(plain.problem) == prompt_key(instructed.problem) == "find x"
     assert after(duplicates.problems, table_of(tmp_path, [plain, instructed])) == [0]
 
 

@@ -48,6 +48,12 @@ def test_the_closure_holds_what_is_imported_and_nothing_else(house):
     assert "fakehouse" not in sys.modules, "the search must not run the code"
 
 
+def test_modules_imported_by_name_count_too(house):
+    found, elsewhere = closure("fakehouse.late", "fakehouse.room.paint")
+    assert sorted(found) == [f"fakehouse{name}" for name in ("", ".late", ".room", ".room.paint")]
+    assert elsewhere == {"numpy", "torch"}
+
+
 def test_templates_are_code_too(house):
     assert {"fakehouse.room/page.jinja", "fakehouse.room/templates/style.css"} <= set(code())
     before = code()
@@ -161,6 +167,7 @@ def test_the_stages_of_this_package_depend_on_what_they_should():
     training, with_torch = closure("openklear.stages.rl")
     assert {"openklear.verifiers.workers.zygote", "openklear.verifiers.workers.equivalence"} <= set(prepare)
     assert "torch" not in without_torch
+    assert "torch" in closure("openklear.stages.prepare", "openklear.models.embedding")[1]
     assert "math_verify" in without_torch
     assert {"openklear.objectives.policy", "openklear.rollout.local", "openklear.rewards"} <= set(training)
     assert "torch" in with_torch

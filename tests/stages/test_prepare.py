@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from openklear.curation.vetting import verdicts
+from openklear.curation.vetting import steps as vetting
 from openklear.data.store import PreparedPaths, prepared, read_demonstrations, read_dropped, read_problems
 from openklear.durable.files import read_json
 from openklear.errors import DataError
@@ -223,8 +223,8 @@ class StrictJudge:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> type[StrictJudge]:
     monkeypatch.setattr(prepare, "open_judge", StrictJudge)
-    monkeypatch.setattr(verdicts, "open_judge", StrictJudge)
-    monkeypatch.setattr(verdicts, "GRADED_AT_ONCE", 2)
+    monkeypatch.setattr(vetting, "open_judge", StrictJudge)
+    monkeypatch.setattr(vetting, "GRADED_AT_ONCE", 2)
     return StrictJudge
 
 

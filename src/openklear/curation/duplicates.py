@@ -10,18 +10,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openklear.curation import engine
-from openklear.curation.finished import NOTHING, Outcome
+from openklear.curation.finished import NOTHING, StepResult
 from openklear.curation.near import near_duplicates, signed
 from openklear.curation.table import Table
 from openklear.curation.text.hashes import first_copies, text_keys
 
 
-def problems(table: Table) -> Outcome:
+def problems(table: Table) -> StepResult:
     """Drop rows whose normalised prompt stood before."""
     return _first(table, *prompt_keys(table), "repeated prompt")
 
 
-def demonstrations(table: Table) -> Outcome:
+def demonstrations(table: Table) -> StepResult:
     """Drop rows whose normalised prompt stood before with the same response.
 
     Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are, but
@@ -30,11 +30,13 @@ def demonstrations(table: Table) -> Outcome:
     return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
 
 
-def not_in(table: Table, other: Table) -> Outcome:
+def not_in(table: Table, other: Table) -> StepResult:
     """Drop rows whose normalised prompt `other` holds."""
     rows, there = _found(table, other)
     ids = other.lookup(there, "id")["id"].to_pylist()
-    return Outcome(engine.marks(rows, ["held-out prompt"] * len(rows), [f"the same prompt as {name}" for name in ids]))
+    return StepResult(
+        engine.marks(rows, ["held-out prompt"] * len(rows), [f"the same prompt as {name}" for name in ids])
+    )
 
 
 def shared(table: Table, other: Table) -> NDArray[np.int64]:
@@ -42,7 +44,7 @@ def shared(table: Table, other: Table) -> NDArray[np.int64]:
     return _found(table, other)[0]
 
 
-def near(table: Table, threshold: float) -> Outcome:
+def near(table: Table, threshold: float) -> StepResult:
     """Drop rows whose prompt is nearly one that stood before; rows with one and the same prompt share their fate."""
     rows, keys = prompt_keys(table)
     copies, firsts = first_copies(rows, keys)
@@ -68,7 +70,7 @@ def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
     return np.hstack([text_keys(texts), np.frombuffer(digests, np.uint64).reshape(-1, 2)])
 
 
-def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> Outcome:
+def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> StepResult:
     return _marks(table, *first_copies(rows, keys), reason)
 
 
@@ -78,7 +80,7 @@ def _marks(
     firsts: NDArray[np.int64],
     reason: str,
     similarity: NDArray[np.float64] | None = None,
-) -> Outcome:
+) -> StepResult:
     """Marks of copies, each with the place of what it is a copy of."""
     found = table.lookup(firsts, "where", "id")
     places = [
@@ -87,7 +89,7 @@ def _marks(
     ]
     if similarity is not None:
         places = [f"{share:.2f} alike, {place}" for share, place in zip(similarity.tolist(), places, strict=True)]
-    return Outcome(engine.marks(rows, [reason] * len(rows), places) if len(rows) else NOTHING)
+    return StepResult(engine.marks(rows, [reason] * len(rows), places) if len(rows) else NOTHING)
 
 
 def _found(table: Table, other: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.table import Table as Shown
 
 from openklear.curation.table import Table
 from openklear.errors import DataError
@@ -37,12 +41,14 @@ class Line:
         names = ("dataset", "source", "step", "read", "kept", "dropped", "reasons")
         return {name: getattr(self, name) for name in names} | ({"changed": self.changed} if self.changed else {})
 
+    def why(self) -> str:
+        """The reasons with their counts."""
+        return ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
+
     def __str__(self) -> str:
-        why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
-        text = (
-            f"{self.dataset} / {self.source} / {self.step}: read {self.read}, kept {self.kept}, dropped {self.dropped}"
-        )
-        return text + (f" ({why})" if why else "")
+        text = f"{self.dataset} / {self.source} / {self.step}: "
+        text += f"read {self.read}, kept {self.kept}, dropped {self.dropped}"
+        return f"{text} ({self.why()})" if self.reasons else text
 
 
 @dataclass(slots=True)
@@ -62,7 +68,7 @@ class Funnel:
         marks: pa.Table,
         changed: Counts | None = None,
     ) -> None:
-        """Take what a step dropped out of the table, and write down one line a source.
+        """Take what a step dropped out of the table, and record one line per source.
 
         Raises AssertionError for a row that was gone already, doubled, out of order or never there.
         """
@@ -91,6 +97,25 @@ class Funnel:
     def columns(self) -> list[dict[str, Any]]:
         """What funnel.json holds."""
         return [line.columns() for line in self.lines]
+
+    def shown(self) -> str:
+        """Text for the terminal: what was read, and the steps that dropped or changed something."""
+        grid = Shown(box=box.SIMPLE, pad_edge=False)
+        for column in ("data set", "source", "step"):
+            grid.add_column(column, no_wrap=True)
+        for column in ("read", "kept", "dropped"):
+            grid.add_column(column, justify="right", no_wrap=True)
+        grid.add_column("reasons")
+        for line in self.lines:
+            if line.step == "read" or line.dropped or line.changed:
+                reasons = line.why() or (f"brought to one form: {line.changed}" if line.changed else "")
+                counts = (f"{line.read:,}", f"{line.kept:,}", f"{line.dropped:,}")
+                grid.add_row(line.dataset, line.source, line.step, *counts, reasons)
+        file = StringIO()
+        Console(file=file, width=140).print(grid)
+        text = "\n".join(text.rstrip() for text in file.getvalue().rstrip().split("\n"))
+        proved = sum(line.kept for line in self.lines if line.step == "disjoint")
+        return f"{text}\n\n {proved:,} training rows kept; none has the prompt of an evaluation row"
 
     def require(self, dataset: str, table: Table, domain: str | None, need: str) -> None:
         """Raise DataError, with the lines of the step that took the last ones, if no row (of `domain`) is left."""

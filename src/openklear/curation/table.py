@@ -1,5 +1,5 @@
-"""Rows on their way through curation, on disk: Parquet parts that are written once, and one bit a row that says whether
-it is still alive.
+"""Rows on their way through curation, on disk: Parquet parts that are written once, and one bit per row that says
+whether it is still alive.
 
 A step never copies rows. It is given a `Table`, reads the columns it needs and answers which rows go; the table then
 forgets them. So the memory of a run is what it keeps for each row (a bit, and while a step works its keys), never the
@@ -11,9 +11,8 @@ so that the smaller number is the copy that comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +89,7 @@ class Table:
         return numbered(np.flatnonzero(self.alive), self.offsets)
 
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Places of row numbers in `alive` and in any array with one entry a row."""
+        """Places of row numbers in `alive` and in any array with one entry per row."""
         places: NDArray[np.int64] = self.offsets[rows >> PART_BITS] + (rows & (1 << PART_BITS) - 1)
         return places
 
@@ -127,19 +126,14 @@ class Table:
         frame = daft.read_parquet(paths).select("row", *columns)
         return frame if self.alive.all() else frame.where(_living(self.alive, self.offsets)(col("row")))
 
-    def batches(self, columns: Sequence[str] | None = None, size: int = GROUP_ROWS) -> Iterator[pa.Table]:
-        """`row` and `columns` (all) of the living rows in order, at most `size` and one row group at a time."""
-        names = list(ROW_SCHEMA.names) if columns is None else ["row", *columns]
+    def batches(self, columns: Sequence[str], size: int = GROUP_ROWS) -> Iterator[pa.Table]:
+        """`row` and `columns` of the living rows in order, at most `size` and one row group at a time."""
         for index, part in enumerate(self.parts):
             mask = self.alive[self.offsets[index] : self.offsets[index + 1]]
-            if not mask.any():
-                continue
-            start = 0
-            for group, rows in _groups(part):
-                here = mask[start : start + rows]
-                start += rows
+            for group in _groups(part) if mask.any() else ():
+                here = mask[group.start : group.end]
                 if here.any():
-                    found = self._patched(group(names).filter(pa.array(here)))
+                    found = self._patched(group.read(columns).filter(pa.array(here)))
                     yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
 
     def rows(
@@ -156,12 +150,10 @@ class Table:
         found = [schema.empty_table()]
         for index in np.unique(wanted >> PART_BITS):
             inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
-            start = 0
-            for group, count in _groups(self.parts[index]):
-                here = inside[np.searchsorted(inside, start) : np.searchsorted(inside, start + count)] - start
-                start += count
-                if len(here):
-                    found.append(group(["row", *columns]).take(pa.array(here)))
+            for group in _groups(self.parts[index]):
+                low, high = np.searchsorted(inside, (group.start, group.end))
+                if low < high:
+                    found.append(group.read(columns).take(pa.array(inside[low:high] - group.start)))
         return self._patched(pa.concat_tables(found).take(pa.array(place)))
 
     def values(self, rows: NDArray[np.int64]) -> list[Row]:
@@ -173,35 +165,44 @@ class Table:
         return list(self.lookup(rows, "text")["text"].to_pylist())
 
     def _patched(self, table: pa.Table) -> pa.Table:
-        for column, patch in self.patches.items():
-            if column in table.column_names:
-                rows, old = table["row"].to_pylist(), table[column].to_pylist()
-                field, now = (
-                    ROW_SCHEMA.field(column),
-                    [patch.get(row, value) for row, value in zip(rows, old, strict=True)],
-                )
-                table = table.set_column(table.column_names.index(column), field, pa.array(now, field.type))
+        for column in self.patches.keys() & {*table.column_names}:
+            patch, field = self.patches[column], ROW_SCHEMA.field(column)
+            values = zip(table["row"].to_pylist(), table[column].to_pylist(), strict=True)
+            patched = pa.array([patch.get(row, value) for row, value in values], field.type)
+            table = table.set_column(table.column_names.index(column), field, patched)
         return table
 
 
 def numbered(places: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row numbers of places in an array with one entry a row."""
+    """Row numbers of places in an array with one entry per row."""
     part = np.searchsorted(offsets, places, side="right") - 1
     found: NDArray[np.int64] = (part << PART_BITS) + (places - offsets[part])
     return found
 
 
-Group = Callable[[Sequence[str]], pa.Table]
-"""Reads the named columns of a row group."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group of a part: the rows from place `start` to `end`."""
+
+    file: pq.ParquetFile
+    index: int
+    start: int
+    end: int
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """`row` and `columns`."""
+        return self.file.read_row_group(self.index, columns=["row", *columns])
 
 
-def _groups(part: Part) -> Iterator[tuple[Group, int]]:
-    """The row groups of a part in order, each with how many rows it has; only those that are asked for are read."""
+def _groups(part: Part) -> Iterator[_Group]:
+    """The row groups of a part in order; each can be read until the next one is asked for."""
+    start = 0
     for path in part.files:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for index in range(file.num_row_groups):
-                read = partial(file.read_row_group, index)
-                yield lambda names, read=read: read(columns=list(names)), file.metadata.row_group(index).num_rows  # type: ignore[misc]
+                end = start + file.metadata.row_group(index).num_rows
+                yield _Group(file, index, start, end)
+                start = end
 
 
 class PartWriter:
@@ -259,7 +260,7 @@ def file_name(index: int) -> str:
 
 def size_of(row: Row) -> int:
     """About how many bytes a row's texts take: the prompt stands there twice."""
-    tests = sum(len(text) for test in row.problem.tests for text in texts(test))
+    tests = sum(sum(map(len, texts(test))) for test in row.problem.tests)
     prompt = sum(len(message["content"]) for message in row.problem.prompt)
     return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
 
@@ -286,7 +287,7 @@ def row_of(columns: Mapping[str, Any]) -> Row:
 
 
 def _living(alive: NDArray[np.bool_], offsets: NDArray[np.int64]) -> Any:
-    """A Daft function of row numbers: whether the row lives. It carries one bit a row to the workers."""
+    """A Daft function of row numbers: whether the row lives. It carries one bit per row to the workers."""
     bits = np.packbits(alive)
 
     @daft.func.batch(return_dtype=DataType.bool())

@@ -56,6 +56,8 @@ class Stage:
     """Whether torch computes in it, so that threads must be set first."""
     model: bool = False
     """Whether it leaves model/."""
+    also: tuple[str, ...] = ()
+    """Modules that this recipe makes it import by name: their code counts too."""
 
 
 def stages(recipe: Recipe) -> list[Stage]:
@@ -131,8 +133,9 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     inputs = {"world": "world"} if recipe.world is not None else {}
     selection = recipe.data.selection
     model = selection is not None and selection.embedding != EMBEDDED
-    module = "openklear.stages.prepare_embedded" if model else "openklear.stages.prepare"
-    return Stage("prepare", "prepare", module, settings, inputs, files | _graders(recipe), torch=model)
+    also = ("openklear.models.embedding",) if model else ()
+    files |= _graders(recipe)
+    return Stage("prepare", "prepare", "openklear.stages.prepare", settings, inputs, files, torch=model, also=also)
 
 
 def expanded(label: str, path: Path) -> dict[str, Path]:

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from openklear.curation.rules import Reason
 from openklear.data.rows import Row
 from openklear.types import Domain
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.format import CLOSE, OPEN, split_reasoning
-
-Finding = tuple[str, str] | None
-"""(reason, detail), or None where nothing is broken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class TraceLimits:
 DEFAULT_LIMITS = TraceLimits()
 
 
-def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
+def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
     """Why the row's response is broken, or None. It looks at the problem's domain and the response alone.
 
     A response that neither opens nor closes a thought is taken for an answer: whether it needs a thought is for
@@ -79,7 +77,7 @@ def parts(text: str) -> tuple[str, str]:
     return (before.partition(OPEN)[2] if OPEN in before else before) if closed else "", answer
 
 
-def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
+def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
     """A loop inside the text or at its end, or too much that was said before.
 
     The last word is left out: a text that was cut off in a loop ends in a part of a word. The share of repeated n-grams
@@ -188,7 +186,7 @@ _STATEMENT = 60
 """Characters at the end of a line in which it states its answer: one that begins with "Answer:" may still break off."""
 
 
-def truncated(answer: str) -> Finding:
+def truncated(answer: str) -> Reason:
     """Whether the answer breaks off: inside a code fence, a box or a formula, or in the middle of a sentence."""
     text = answer.rstrip()
     if len(_FENCE.findall(text)) % 2:
@@ -237,7 +235,7 @@ def _mid_sentence(line: str, text: str) -> bool:
     return not (line[-1].isdigit() and (few or _RESULT.search(line)))
 
 
-def answer_missing(answer: str, domain: Domain) -> Finding:
+def answer_missing(answer: str, domain: Domain) -> Reason:
     """Mathematics whose answer holds nothing that could be graded; code without a program."""
     if domain == "math":
         return ("no answer", "no result in what follows the reasoning") if extract_answer(answer) is None else None
