@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from openklear.curation.profile import LENGTH_EDGES, Lengths
+from openklear.curation.profile import LENGTH_EDGES, LengthCounts
 from openklear.reporting.card.page import Figure
 from openklear.reporting.card.texts import NOT_STATED, short, sorted_values
 from openklear.reporting.charts import DOMAIN_COLOURS, INK, MUTED, svg
@@ -99,7 +99,7 @@ def fates(lines: Sequence[Line]) -> Figure:
     return Figure("What became of each source's rows", svg(chart), "\n".join(["full: kept", *letters]))
 
 
-def lengths(title: str, found: Mapping[tuple[str, str], Lengths]) -> Figure:
+def lengths(title: str, found: Mapping[tuple[str, str], LengthCounts]) -> Figure:
     """One strip a source: rows by length on a logarithmic axis, each as high as its fullest bin, and the median."""
     counts = {key: one.histogram() for key, one in list(found.items())[:MOST_STRIPS]}
     used = [i for i in range(len(LENGTH_EDGES)) if any(rows[i] for rows in counts.values())]
@@ -152,7 +152,7 @@ _BARE: dict[str, Any] = {"ticks": False, "domain": False, "labelPadding": 6}
 
 
 def _strip(
-    key: tuple[str, str], rows: Sequence[int], found: Lengths, first: int, last: int, ends: tuple[float, float]
+    key: tuple[str, str], rows: Sequence[int], found: LengthCounts, first: int, last: int, ends: tuple[float, float]
 ) -> alt.LayerChart:
     values = [{"low": _ends(i)[0], "high": _ends(i)[1], "rows": rows[i]} for i in range(first, last + 1) if rows[i]]
     median = found.percentile(50) or 0
