@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openklear.curation import engine
-from openklear.curation.finished import NOTHING, StepResult
+from openklear.curation.finished import StepResult
 from openklear.curation.near import near_duplicates, signed
 from openklear.curation.table import Table
 from openklear.curation.text.hashes import first_copies, text_keys
@@ -83,22 +83,22 @@ def _marks(
 ) -> StepResult:
     """Marks of copies, each with the place of what it is a copy of."""
     found = table.lookup(firsts, "where", "id")
-    places = [
-        f"first at {where} ({name})"
-        for where, name in zip(*(found[c].to_pylist() for c in ("where", "id")), strict=True)
-    ]
+    pairs = zip(found["where"].to_pylist(), found["id"].to_pylist(), strict=True)
+    places = [f"first at {where} ({name})" for where, name in pairs]
     if similarity is not None:
         places = [f"{share:.2f} alike, {place}" for share, place in zip(similarity.tolist(), places, strict=True)]
-    return StepResult(engine.marks(rows, [reason] * len(rows), places) if len(rows) else NOTHING)
+    return StepResult(engine.marks(rows, [reason] * len(rows), places))
 
 
 def _found(table: Table, other: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows whose prompt `other` holds, and the first row there that has it."""
     rows, keys = prompt_keys(table)
     theirs, known = prompt_keys(other)
-    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])
+    if not len(theirs):
+        return rows[:0], theirs
+    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])  # a key as one value: (n, 2) -> (n,)
     mine, there = np.ascontiguousarray(keys).view(pair).ravel(), np.ascontiguousarray(known).view(pair).ravel()
     distinct, first = np.unique(there, return_index=True)
-    at = np.searchsorted(distinct, mine).clip(max=max(len(distinct) - 1, 0))
-    hit = distinct[at] == mine if len(distinct) else np.zeros(len(mine), np.bool_)
-    return rows[hit], theirs[first[at[hit]]] if len(distinct) else rows[:0]
+    at = np.searchsorted(distinct, mine).clip(max=len(distinct) - 1)
+    hit = distinct[at] == mine
+    return rows[hit], theirs[first[at[hit]]]

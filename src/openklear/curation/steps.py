@@ -11,7 +11,7 @@
 
 Steps with * follow the recipe's [data]. Evaluation sets are always deduplicated: a repeated prompt would be sampled
 with the same random numbers and counted twice. `decontaminate` drops equal prompts whatever its rule. `disjoint` drops
-nothing: it proves that no normalised prompt of a training set stands in an evaluation set.
+nothing: it proves that no normalised prompt of a training set is in an evaluation set.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,8 @@ def _embedding_model(name: str) -> Embedding:
 def decontaminate(table: Table, known: StepContext) -> StepResult:
     """Drop rows whose prompt an evaluation set or a benchmark holds; the audit says what matched."""
     settings = known.recipe.data.decontaminate
-    items = [item for role in ("heldout", "validation", "benchmark") for item in _items(known.tables.get(role))]
+    tables = (known.tables.get(role) for role in ("heldout", "validation", "benchmark"))
+    items = list(chain.from_iterable(map(_items, tables)))
     if not items:
         return StepResult(NOTHING)
     if isinstance(settings, Weighted):
@@ -236,7 +238,7 @@ def _items(table: Table | None) -> Iterator[Item]:
 
 
 def _top_sources(table: Table, names: Sequence[str]) -> StepResult:
-    """Drop rows of sources beyond the first K, which stand in the order of their quality (Tables 4, 5)."""
+    """Drop rows of sources beyond the first K, which are listed in the order of their quality (Tables 4, 5)."""
     rows = table.numbers()
     rows = rows[~np.isin(table.sources(rows).astype(str), list(names))]
     reason = f"not in the first {len(names)} sources"
@@ -251,7 +253,7 @@ def _disjoint(known: StepContext) -> Step:
             shared = duplicates.shared(table, other)
             if len(shared):
                 where = table.lookup(shared[:1], "where")["where"][0]
-                raise AssertionError(f"{len(shared)} training prompts stand in {role} too, e.g. {where}")
+                raise AssertionError(f"{len(shared)} training prompts are in {role} too, e.g. {where}")
         return StepResult(NOTHING)
 
     return Step("disjoint", prove, beside={role: known.keys[role] for role in evaluation})

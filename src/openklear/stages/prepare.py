@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from openklear.errors import DataError
 from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Source
 from openklear.run.context import StageContext
-from openklear.types import DOMAINS
+from openklear.types import DOMAINS, Domain
 
 _WORLD = "world:"
 
@@ -33,7 +34,7 @@ def run(context: StageContext) -> None:
     if isinstance(recipe.data.engine, RayCluster):
         join.use_ray(recipe.data.engine.address)
     files = [(source, _paths(source, context)) for source in recipe.data.source]
-    sizes = sum(path.stat().st_size for _, paths in files for path in paths)
+    sizes = sum(path.stat().st_size for path in chain.from_iterable(paths for _, paths in files))
     require_space(context.directory, 3 * sizes, "the stage prepare")
     workspace = Workspace(context.root / "prepare.work", _first_key(context))
     curated = curate(recipe, context.directory / "verdicts.jsonl", files, workspace)
@@ -41,8 +42,10 @@ def run(context: StageContext) -> None:
         count, last = len(curated.taken_over), curated.taken_over[-1]
         progress.say(f"prepare: {count} steps were finished by an earlier run, the last of them {last}")
     if recipe.sft is not None or recipe.rl is not None:
-        judged = [table for role, table in curated.tables.items() if role != "benchmark"]
-        asked = {DOMAINS[index] for table in judged for index in np.unique(table.domains[table.alive])}
+        asked: set[Domain] = set()
+        for role, table in curated.tables.items():
+            if role != "benchmark":
+                asked |= {DOMAINS[index] for index in np.unique(table.domains[table.alive])}
         # Say now which walls are missing, not after training.
         open_judge(recipe.verifiers, None, asked).close()
     with whole_directory(context.directory / "data") as directory:

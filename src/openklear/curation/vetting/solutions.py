@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from openklear.curation.rules import Reason
 from openklear.curation.rules.filters import Judge
@@ -29,8 +30,8 @@ def check_solutions(rows: Sequence[Row], judge: Judge) -> list[Row | Dropped]:
     for row in failing:
         single += [(row, replace(row.problem, tests=(test,))) for test in row.problem.tests]
     alone = iter(_judged(single, judge))
-    of_failing = {id(row): [next(alone) for _ in row.problem.tests] for row in failing}
-    return [_decided(row, of_failing[id(row)]) if id(row) in of_failing else row for row in rows]
+    decided = {id(row): _decided(row, list(islice(alone, len(row.problem.tests)))) for row in failing}
+    return [decided.get(id(row), row) for row in rows]
 
 
 def _judged(asked: Sequence[tuple[Row, Problem]], judge: Judge) -> Sequence[Verdict]:
