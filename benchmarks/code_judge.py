@@ -136,7 +136,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--level", default=None, help="bubblewrap, namespaces or rlimits; the strongest by default")
+    parser.add_argument("--level", default=None, help="bubblewrap or rlimits; the strongest by default")
     options = parser.parse_args()
     timed_programs = [(program, own_cpu(program)) for program in read_programs(Path(options.data))]
     light = [(program, cpu) for program, cpu in timed_programs if cpu < 0.1]

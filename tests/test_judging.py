@@ -18,7 +18,8 @@ from openklear.judging import open_judge
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Verifiers
 from openklear.run.plan import stages
-from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test
+from openklear.types import Attempt, Outcome, Problem, Test
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 
@@ -134,9 +135,9 @@ def test_only_the_phase_that_uses_it_depends_on_a_reward_function(own):
 
 def test_walls_are_demanded_only_where_programs_run(tmp_path, monkeypatch):
     def denied(self, level):
-        raise WorkerLost("unshare: Operation not permitted")
+        raise WorkerLost("bwrap: Operation not permitted")
 
-    monkeypatch.setattr(Boxes, "_start_at", denied)
+    monkeypatch.setattr(Boxes, "start_at", denied)
     open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math"}).close()
-    with pytest.raises(VerifierError, match="minimum_isolation is 'namespaces'"):
+    with pytest.raises(VerifierError, match="minimum_isolation is 'bubblewrap'"):
         open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math", "code"})

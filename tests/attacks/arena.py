@@ -110,9 +110,9 @@ class Arena:
             self._reap()
         self._expect(not left, "close", f"processes are left: {[_name(pid) for pid in left]}")
         self._expect(not (files := os.listdir(self._scratch)), "close", f"temporary files are left: {files}")
-        groups = [path for place in cgroup._directories() for path in place.glob(f"openklear-{os.getpid()}-*")]
+        groups = [path for place in cgroup.directories() for path in place.glob(f"openklear-{os.getpid()}-*")]
         self._expect(not groups, "close", f"cgroups are left: {groups}")
-        kernel._prctl(kernel._PR_SET_CHILD_SUBREAPER, 0, "PR_SET_CHILD_SUBREAPER")
+        kernel.become_subreaper(False)
 
 
 def _agrees(grade: Grade, attack: Attack) -> bool:

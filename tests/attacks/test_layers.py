@@ -1,7 +1,6 @@
-"""The layers by themselves: system call filter, Landlock, memory cgroups."""
+"""The layers by themselves: system call filter, memory cgroups."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -11,11 +10,11 @@ import textwrap
 import pytest
 
 from openklear.verifiers import cgroup
-from openklear.verifiers.workers import kernel, landlock, seccomp
+from openklear.verifiers.workers import kernel, seccomp
 
 pytestmark = pytest.mark.skipif(not kernel.LINUX, reason="Linux only")
 
-_BOOT = "import sys\nfrom openklear.verifiers.workers import kernel, landlock, seccomp\nkernel.no_new_privileges()\n"
+_BOOT = "import sys\nfrom openklear.verifiers.workers import kernel, seccomp\nkernel.no_new_privileges()\n"
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 X86, ARM, I386 = 0xC000003E, 0xC00000B7, 0x40000003
 
@@ -43,14 +42,14 @@ def run(filter_rules, architecture, number, *arguments):
 @pytest.mark.parametrize(("machine", "column", "architecture"), [("x86_64", 0, X86), ("aarch64", 1, ARM)])
 def test_every_call_of_the_list_is_denied_and_no_other(machine, column, architecture):
     rules = seccomp.rules(machine)
-    denied = {numbers[column] for numbers in seccomp._DENIED.values()} - {-1}
+    denied = {numbers[column] for numbers in seccomp.DENIED.values()} - {-1}
     for number in range(600):
         answer = run(rules, architecture, number)
         if number in denied:
             assert answer == refuse(errno.EPERM)
         elif number == 435 or number > 469:
             assert answer == refuse(errno.ENOSYS)
-        elif number not in seccomp._special(column):
+        elif number not in seccomp.special(column):
             assert answer == ALLOW, number
 
 
@@ -120,67 +119,6 @@ def test_the_filter_says_whether_it_is_there():
 def test_the_filter_is_inherited_by_what_is_started():
     code = "import subprocess\nseccomp.install()\nsubprocess.run(['cat', '/proc/self/status'], check=True)"
     assert "Seccomp:\t2\n" in python(code)
-
-
-needs_landlock = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
-
-TRY = """
-def tried(f, *arguments):
-    try: f(*arguments)
-    except OSError as error: return type(error).__name__
-    return "done"
-"""
-
-
-@needs_landlock
-def test_landlock_leaves_what_is_named(tmp_path):
-    for name in ("seen", "owned", "hidden"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text("x")
-    code = (
-        TRY
-        + """
-import json, os
-base = sys.argv[1]
-version = landlock.restrict([base + "/seen", base + "/absent"], [base + "/owned", "/dev/null"])
-assert version == landlock.abi()
-print(json.dumps([
-    tried(open, base + "/seen/file"), tried(open, base + "/seen/file", "w"), tried(os.unlink, base + "/seen/file"),
-    tried(open, base + "/owned/file", "w"), tried(os.mkdir, base + "/owned/new"),
-    tried(os.unlink, base + "/owned/file"),
-    tried(open, base + "/hidden/file"), tried(os.listdir, base), tried(open, "/dev/null", "w"),
-    tried(os.link, base + "/seen/file", base + "/owned/linked"), tried(os.symlink, "/", base + "/owned/symbolic"),
-]))
-"""
-    )
-    assert json.loads(python(code, str(tmp_path))) == [
-        *("done", "PermissionError", "PermissionError", "done", "done", "done"),
-        *("PermissionError", "PermissionError", "done", "OSError", "done"),
-    ]
-    assert (tmp_path / "seen" / "file").read_text() == "x"
-
-
-@pytest.mark.skipif(landlock.abi() < 4, reason="Landlock without network rules")
-def test_landlock_closes_tcp():
-    code = "import socket\nlandlock.restrict(['/'], [])\ns = socket.socket()\nprint(tried(s.bind, ('127.0.0.1', 0)))"
-    assert python(TRY + code) == "PermissionError\n"
-
-
-@pytest.mark.skipif(landlock.abi() < 6, reason="Landlock without scopes")
-def test_signals_reach_into_a_family_but_not_out_of_it():
-    code = """
-    import os, signal, time
-    r, w = os.pipe()
-    child = os.fork()
-    if child == 0:
-        landlock.restrict(["/"], [])
-        os.write(w, tried(os.kill, os.getppid(), 0).encode())
-        time.sleep(60)
-    print(os.read(r, 99).decode())
-    os.kill(child, signal.SIGKILL)
-    print(os.waitpid(child, 0)[1])
-    """
-    assert python(TRY + textwrap.dedent(code)) == "PermissionError\n9\n"
 
 
 @pytest.fixture

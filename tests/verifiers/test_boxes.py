@@ -177,16 +177,16 @@ def test_nothing_outlives_a_user_that_is_killed(level):
     assert_gone(family)
 
 
-def test_a_level_that_is_not_to_be_had_says_why(monkeypatch):
-    def no_namespaces(self, level):
+def test_a_level_that_is_not_available_says_why(monkeypatch):
+    def no_walls(self, level):
         if level != "rlimits":
             raise WorkerLost(f"no {level} today")
         return start_at(self, level)
 
-    start_at = Boxes._start_at
-    monkeypatch.setattr(Boxes, "_start_at", no_namespaces)
-    with pytest.raises(VerifierError, match=r"'rlimits' only.*'namespaces' \(bubblewrap: no bubblewrap today; names"):
-        Boxes("namespaces", MEMORY).start()
+    start_at = Boxes.start_at
+    monkeypatch.setattr(Boxes, "start_at", no_walls)
+    with pytest.raises(VerifierError, match=r"'rlimits' only.*'bubblewrap' \(bubblewrap: no bubblewrap today\)"):
+        Boxes("bubblewrap", MEMORY).start()
     Boxes("rlimits", MEMORY).start().close()
 
 
@@ -198,23 +198,23 @@ def test_without_bubblewrap_we_say_how_to_get_it(monkeypatch):
 
 
 def test_a_box_that_cannot_be_reached_says_why(monkeypatch, tmp_path):
-    monkeypatch.setattr(walls, "UNSHARE", ("unshare", "--no-such-option"))
+    monkeypatch.setattr(walls, "bubblewrap", lambda: "/bin/false")
     with pytest.raises((WorkerLost, OSError)):
-        Boxes("rlimits", MEMORY, only="namespaces").start()
+        Boxes("rlimits", MEMORY, only="bubblewrap").start()
 
 
 def test_a_filter_that_is_refused_is_told_before_any_program(level, tmp_path):
     if level == "rlimits":
         pytest.skip("it has no filter")
     broken = tmp_path / "workers"
-    shutil.copytree(walls._WORKERS, broken)
+    shutil.copytree(walls.WORKERS, broken)
     tmp_path.chmod(0o755)
     with (broken / "seccomp.py").open("a") as file:
         file.write("\n_PROGRAM = None\n")
     script = (
-        "import pathlib, sys\nfrom openklear.verifiers import isolation, pool\n"
-        "pool._WORKERS = isolation._WORKERS = pathlib.Path(sys.argv[1])\n"
-        "try: isolation.Boxes('rlimits', 2**28, only=sys.argv[2]).start().close()\n"
+        "import pathlib, sys\nfrom openklear.verifiers import pool, walls\n"
+        "pool.WORKERS = walls.WORKERS = pathlib.Path(sys.argv[1])\n"
+        "try: walls.Boxes('rlimits', 2**28, only=sys.argv[2]).start().close()\n"
         "except pool.WorkerLost as error: print(error)\n"
     )
     done = subprocess.run(
@@ -226,14 +226,14 @@ def test_a_filter_that_is_refused_is_told_before_any_program(level, tmp_path):
 def test_closed_ancestors():
     with tempfile.TemporaryDirectory() as root:
         os.chmod(root, 0o755)
-        if (way := warden._closed_ancestor(root)) is not None:
+        if (way := warden.closed_ancestor(root)) is not None:
             pytest.skip(f"{way} is closed to others here")
         inner = f"{root}/house/python/bin"
         os.makedirs(inner)
         for directory in (f"{root}/house", f"{root}/house/python"):
             os.chmod(directory, 0o755)
-        assert warden._closed_ancestor(inner) is None
+        assert warden.closed_ancestor(inner) is None
         os.chmod(f"{root}/house/python", 0o700)
         os.chmod(f"{root}/house", 0o750)
-        assert warden._closed_ancestor(inner) == f"{root}/house"
-        assert warden._closed_ancestor(f"{root}/house") is None
+        assert warden.closed_ancestor(inner) == f"{root}/house"
+        assert warden.closed_ancestor(f"{root}/house") is None

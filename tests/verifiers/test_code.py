@@ -258,10 +258,10 @@ def test_a_worker_lost_once_is_replaced(grader):
 
 
 def test_demanded_isolation():
-    demand("namespaces", "namespaces", "")
-    demand("namespaces", "rlimits", "")
-    with pytest.raises(VerifierError, match=r"no unshare.*minimum_isolation"):
-        demand("rlimits", "namespaces", "no unshare")
+    demand("bubblewrap", "bubblewrap", "")
+    demand("bubblewrap", "rlimits", "")
+    with pytest.raises(VerifierError, match=r"no bwrap.*minimum_isolation"):
+        demand("rlimits", "bubblewrap", "no bwrap")
 
 
 @pytest.mark.parametrize(("wrong", "runs"), [([0], 1), ([1], 2), ([2], 4), ([3], 4), ([4], 8), ([], 12), ([2, 5], 4)])

@@ -18,8 +18,8 @@ app = typer.Typer(no_args_is_help=True, help="Examine this machine: what it lets
 @app.command(epilog=EXIT_CODES)
 def sandbox(
     isolation: Annotated[
-        Literal["bubblewrap", "namespaces", "rlimits"] | None,
-        typer.Option(help="The level to try; without it, the strongest that is to be had here."),
+        Literal["bubblewrap", "rlimits"] | None,
+        typer.Option(help="The level to try; without it, the strongest that is available here."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; no progress.")] = False,
 ) -> None:
@@ -64,7 +64,7 @@ def sandbox(
 
 
 def _tell_backends(
-    missing: dict[str, str] | dict[Literal["rlimits", "namespaces", "bubblewrap"], str],
+    missing: dict[str, str] | dict[Literal["rlimits", "bubblewrap"], str],
     level: str | None,
     as_json: bool,
 ) -> None:
@@ -74,7 +74,7 @@ def _tell_backends(
         return
     typer.echo("Ways to wall programs in, strongest first:")
     for one, why in missing.items():
-        typer.echo(f"  {one:11} {f'not to be had: {why}' if why else 'tried below' if one == level else 'to be had'}")
+        typer.echo(f"  {one:11} {f'not available: {why}' if why else 'tried below' if one == level else 'available'}")
 
 
 def _tell_findings(findings: list[Finding], counted: bool) -> None:

@@ -16,6 +16,7 @@ from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
 from openklear.cli.objectives import EXIT_CODES
 from openklear.errors import UsageError
+from openklear.think import split_thought
 
 if TYPE_CHECKING:
     from openklear.recipe.schema import Recipe
@@ -329,17 +330,15 @@ def _print_completions(prompts: Sequence[str], answers: Sequence[Sequence[Genera
         for number, one in enumerate(found, 1):
             if not alone:
                 typer.secho(f"--- {_printable(asked)[:60]!r}, completion {number} of {len(found)}", bold=True)
-            reasoning, rest = split_reasoning(_printable(one.text))
-            typer.echo(typer.style(reasoning, dim=True) + rest if reasoning else rest)
+            typer.echo(dimmed(_printable(one.text)))
             typer.secho(f"({one.stop_reason}, {one.tokens} tokens)", fg="cyan", err=True)
 
 
-def split_reasoning(text: str) -> tuple[str, str]:
-    """The text up to `</think>` and the text after it; all of it is reasoning where `<think>` was never closed."""
-    before, mark, after = text.rpartition("</think>")
-    if mark:
-        return before + mark, after
-    return (text, "") if "<think>" in text else ("", text)
+def dimmed(text: str) -> str:
+    """The text with all that is not its answer dim."""
+    answer = split_thought(text).answer or ""
+    thought = text.removesuffix(answer)
+    return (typer.style(thought, dim=True) if thought else "") + answer
 
 
 def _printable(text: str) -> str:

@@ -27,7 +27,7 @@ from openklear.durable.files import write_json
 from openklear.errors import DataError
 from openklear.recipe.curation import RayCluster, Role, Source
 from openklear.recipe.schema import Recipe
-from openklear.types import DOMAINS
+from openklear.verifiers.domains import DOMAINS
 
 MANY_ROWS = 50_000
 """From here on steps are announced."""
@@ -120,7 +120,7 @@ def _require_rows(recipe: Recipe, curated: Curated) -> None:
         problems = tables.get("problems", empty)
         for domain in phase.domains:
             funnel.require("problems", problems, domain, f'the RL phase "{phase.name}" trains on them')
-        domains = [DOMAINS.index(domain) for domain in phase.domains]
+        domains = [list(DOMAINS).index(domain) for domain in phase.domains]
         count = sum(int((problems.domains[problems.alive] == domain).sum()) for domain in domains)
         if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
             raise DataError(

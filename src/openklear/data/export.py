@@ -32,6 +32,7 @@ import pyarrow.parquet as pq
 from openklear.data.test_cases import texts
 from openklear.errors import DataError, UsageError
 from openklear.types import AssertTest, CallTest, Demonstration, Message, Problem, Test
+from openklear.verifiers.domains import DOMAINS
 
 
 def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
@@ -85,10 +86,10 @@ def _checked(name: str, form: Form, rows: Rows) -> Iterator[dict[str, Any]]:
 
 
 def _verl(problem: Problem, index: int) -> dict[str, Any]:
-    truth = _in_out(problem) if problem.domain == "code" else problem.answer
+    domain = DOMAINS[problem.domain]
+    truth = _in_out(problem) if domain.tested else problem.answer
     if truth is None:
-        wanted = "tests" if problem.domain == "code" else "answer"
-        raise DataError(f"{problem.id}: has no {wanted}, so verl cannot score it; take it out of the set")
+        raise DataError(f"{problem.id}: has no {domain.reference}, so verl cannot score it; take it out of the set")
     more = {"index": index, "split": "train", "id": problem.id, "level": problem.level, "checker": problem.checker}
     return {
         "data_source": problem.source,

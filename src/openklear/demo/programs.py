@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from openklear.think import CLOSE, OPEN
+
 NAMES = "abcdghkmnpqrstuvwxyz"
 """Variable names; the letters that read as operators, digits or words are left out."""
 
@@ -106,7 +108,7 @@ def tests(rng: Random, task: CodeTask) -> list[dict[str, str]]:
 
 def solution(task: CodeTask) -> str:
     """The plan, then the program in a fenced block."""
-    return f"<think>{task.plan()}</think>```python\n{task.program()}\n```"
+    return f"{OPEN}{task.plan()}{CLOSE}```python\n{task.program()}\n```"
 
 
 def slipped_solution(rng: Random, task: CodeTask) -> str:

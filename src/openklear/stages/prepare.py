@@ -23,7 +23,7 @@ from openklear.errors import DataError
 from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Source
 from openklear.run.context import StageContext
-from openklear.types import DOMAINS, Domain
+from openklear.verifiers.domains import DOMAINS
 
 _WORLD = "world:"
 
@@ -42,10 +42,10 @@ def run(context: StageContext) -> None:
         count, last = len(curated.taken_over), curated.taken_over[-1]
         progress.say(f"prepare: {count} steps were finished by an earlier run, the last of them {last}")
     if recipe.sft is not None or recipe.rl is not None:
-        asked: set[Domain] = set()
+        names, asked = tuple(DOMAINS), set[str]()
         for role, table in curated.tables.items():
             if role != "benchmark":
-                asked |= {DOMAINS[index] for index in np.unique(table.domains[table.alive])}
+                asked |= {names[index] for index in np.unique(table.domains[table.alive])}
         # Say now which walls are missing, not after training.
         open_judge(recipe.verifiers, None, asked).close()
     with whole_directory(context.directory / "data") as directory:

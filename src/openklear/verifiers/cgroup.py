@@ -56,7 +56,7 @@ def make(limit_bytes: int) -> Cage | None:
 
     Takes away groups that killed processes of ours left behind.
     """
-    for directory in _directories():
+    for directory in directories():
         _sweep(directory)
         try:
             return _make_in(directory, limit_bytes)
@@ -100,7 +100,7 @@ def _without_swap(path: Path, limit_bytes: int) -> None:
                 (path / name).write_text(value)
 
 
-def _directories() -> Iterator[Path]:
+def directories() -> Iterator[Path]:
     """Where groups may be made: below our own group of the memory hierarchy; under v2 also beside it.
 
     A v2 group that holds processes cannot have a controller for groups below it, but the one around it may.

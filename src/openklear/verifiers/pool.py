@@ -30,7 +30,7 @@ _BOOT = (
     "import sys,types,importlib;p=types.ModuleType('okworkers');p.__path__=[sys.argv[1]];"
     "sys.modules['okworkers']=p;importlib.import_module('okworkers.'+sys.argv[2]).main()"
 )
-_WORKERS = Path(__file__).parent / "workers"
+WORKERS = Path(__file__).parent / "workers"
 
 
 class WorkerLost(Exception):
@@ -41,7 +41,7 @@ def worker_command(
     module: str, *arguments: str, options: Sequence[str] = (), python: str = sys.executable
 ) -> list[str]:
     """The command line of a worker: a module of `workers`, under another package name, with nothing of ours loaded."""
-    return [python, "-P", *options, "-c", _BOOT, str(_WORKERS), module, *arguments]
+    return [python, "-P", *options, "-c", _BOOT, str(WORKERS), module, *arguments]
 
 
 class Worker:
@@ -77,7 +77,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """Process id of what was started (under namespaces: of `unshare`)."""
+        """Process id of what was started (of the warden, for a box)."""
         return self._process.pid
 
     def request(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:

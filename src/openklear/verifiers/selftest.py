@@ -24,7 +24,7 @@ from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import LEVELS, Boxes, Level
 
-_WALLED: tuple[Level, ...] = ("namespaces", "bubblewrap")
+_WALLED: tuple[Level, ...] = ("bubblewrap",)
 _SECONDS, _MEMORY_MB = 1.0, 256
 _TESTS = (Test("", "held\n"),)
 
@@ -224,7 +224,7 @@ GUARANTEES: tuple[Guarantee, ...] = (
 
 
 def available() -> dict[Level, str]:
-    """Why each level of isolation is not to be had here, strongest first; empty where it is."""
+    """Why each level of isolation is not available here, strongest first; empty where it is."""
     found: dict[Level, str] = {}
     for level in reversed(LEVELS):
         try:
@@ -244,7 +244,7 @@ def memory_is_counted() -> bool:
 
 
 def measure(level: Level, on_start: Callable[[str], None] = lambda name: None) -> list[Finding]:
-    """Tries every guarantee at a level of isolation that is to be had here; `on_start` hears the name of each."""
+    """Tries every guarantee at a level of isolation that is available here; `on_start` hears the name of each."""
     findings: list[Finding] = []
     grader = CodeGrader(1, _SECONDS, _MEMORY_MB, "rlimits", level)
     try:

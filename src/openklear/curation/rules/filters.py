@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from openklear.curation.rules import Reason
 from openklear.data.rows import Dropped, Row, prompt_text
-from openklear.types import Attempt, FormatFault, Outcome, Verdict
-from openklear.verifiers.checkers import needs_checker
-from openklear.verifiers.format import split_reasoning
+from openklear.think import CLOSE, OPEN, FormatFault, split_thought
+from openklear.types import Attempt, Outcome, Verdict
+from openklear.verifiers.domains import DOMAINS
 
 Judge = Callable[[Sequence[Attempt]], Sequence[Verdict]]
 """Attempts -> verdicts, in their order."""
@@ -62,23 +62,18 @@ class LengthRule:
 
 
 def no_reference(row: Row) -> Reason:
-    """A problem that nothing can grade: mathematics without an answer, code without tests or the checker it needs.
+    """A problem that nothing can grade: one without the answer, tests or checker it needs.
 
     A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
     """
-    if row.problem.domain == "math":
-        return None if row.problem.answer is not None else ("no reference answer", "")
-    if not row.problem.tests:
-        return "no tests", ""
-    statement = "\n".join(message["content"] for message in row.problem.prompt)
-    return (
-        ("many valid answers and no checker", "") if row.problem.checker is None and needs_checker(statement) else None
-    )
+    domain = DOMAINS[row.problem.domain]
+    reason = domain.missing(row.problem) or domain.refuse(row.problem)
+    return (reason, "") if reason else None
 
 
 def too_few_tests(row: Row, minimum: int) -> Reason:
     """Code problems with fewer tests than the minimum; a wrong program must have a chance to be found out."""
-    if row.problem.domain != "code" or len(row.problem.tests) >= minimum:
+    if not DOMAINS[row.problem.domain].tested or len(row.problem.tests) >= minimum:
         return None
     return "too few tests", f"{len(row.problem.tests)}; at least {minimum}"
 
@@ -86,11 +81,11 @@ def too_few_tests(row: Row, minimum: int) -> Reason:
 def bad_format(row: Row) -> Reason:
     """A response that is not one <think>...</think> with an answer after it."""
     text = row.response or ""
-    fault, answer = split_reasoning(text)
+    fault, _, answer = split_thought(text)
     if fault is FormatFault.NONE:
         return None
-    opened, closed = text.count("<think>"), text.count("</think>")
-    detail = f"{opened} <think>, {closed} </think>"
+    opened, closed = text.count(OPEN), text.count(CLOSE)
+    detail = f"{opened} {OPEN}, {closed} {CLOSE}"
     if not opened or not closed:
         return ("no reasoning" if not opened and not closed else "reasoning not closed or not opened"), detail
     if opened > 1 or closed > 1:

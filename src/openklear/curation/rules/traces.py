@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from openklear.curation.rules import Reason
 from openklear.data.rows import Row
-from openklear.types import Domain
-from openklear.verifiers.answers import extract_answer
-from openklear.verifiers.format import CLOSE, OPEN, split_reasoning
+from openklear.think import CLOSE, OPEN, split_thought
+from openklear.verifiers.domains import DOMAINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
         return "empty reasoning", ""
     if not answer.strip():
         return "no answer", "nothing follows the reasoning"
-    bare_program = row.problem.domain == "code" and not _FENCE.search(answer)
+    bare_program = DOMAINS[row.problem.domain].runs_programs and not _FENCE.search(answer)
     return (
         endless_repetition(reasoning, limits)
         or endless_repetition(answer, limits)
@@ -72,9 +71,8 @@ def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
 
 def parts(text: str) -> tuple[str, str]:
     """(reasoning, answer) of a response; a mark that is missing leaves the reasoning empty."""
-    before, closed, _ = text.rpartition(CLOSE)
-    answer = split_reasoning(text)[1] or ""
-    return (before.partition(OPEN)[2] if OPEN in before else before) if closed else "", answer
+    _, reasoning, answer = split_thought(text)
+    return reasoning, answer or ""
 
 
 def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
@@ -235,11 +233,13 @@ def _mid_sentence(line: str, text: str) -> bool:
     return not (line[-1].isdigit() and (few or _RESULT.search(line)))
 
 
-def answer_missing(answer: str, domain: Domain) -> Reason:
-    """Mathematics whose answer holds nothing that could be graded; code without a program."""
-    if domain == "math":
-        return ("no answer", "no result in what follows the reasoning") if extract_answer(answer) is None else None
-    return None if _holds_program(answer) else ("no answer", "no program in what follows the reasoning")
+def answer_missing(answer: str, name: str) -> Reason:
+    """An answer that holds nothing which the domain of that name could grade."""
+    domain = DOMAINS[name]
+    if domain.runs_programs:
+        return None if _holds_program(answer) else ("no answer", "no program in what follows the reasoning")
+    nothing = domain.extract(answer, None) is None
+    return ("no answer", "no result in what follows the reasoning") if nothing else None
 
 
 def _holds_program(answer: str) -> bool:

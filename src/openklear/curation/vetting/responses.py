@@ -17,6 +17,7 @@ from typing import Literal
 
 from openklear.curation.rules import Reason
 from openklear.data.rows import Row, normalise
+from openklear.verifiers.domains import DOMAINS
 
 Label = Literal["easy", "medium", "hard"]
 
@@ -48,7 +49,8 @@ def by_problem(responses: Iterable[GradedResponse]) -> dict[str, list[GradedResp
 
 def teacher_fails(row: Row, responses: Sequence[GradedResponse], code_pass_rate: float) -> Reason:
     """The teacher's evidence that a problem can be graded: `low_pass_rate` for code, `no_agreement` for mathematics."""
-    return low_pass_rate(responses, code_pass_rate) if row.problem.domain == "code" else no_agreement(responses)
+    tested = DOMAINS[row.problem.domain].tested
+    return low_pass_rate(responses, code_pass_rate) if tested else no_agreement(responses)
 
 
 def low_pass_rate(responses: Sequence[GradedResponse], above: float) -> Reason:

@@ -10,6 +10,7 @@ from openklear.curation.rules import Reason
 from openklear.curation.rules.filters import Judge
 from openklear.data.rows import Dropped, Row
 from openklear.types import Attempt, Outcome, Problem, Verdict
+from openklear.verifiers.domains import DOMAINS
 
 KEPT_TESTS = 0.5
 """Share of its tests that a reference solution must pass for the tests, and not it, to be at fault (ours)."""
@@ -23,7 +24,8 @@ def check_solutions(rows: Sequence[Row], judge: Judge) -> list[Row | Dropped]:
     that cannot be judged is not passed: a reward must not depend on it. Rows of mathematics and rows without a solution
     stay as they are. The judge is asked once about all solutions, and once more about each test of those that fail.
     """
-    asked = [row for row in rows if row.problem.domain == "code" and row.solution is not None and row.problem.tests]
+    tested = [row for row in rows if DOMAINS[row.problem.domain].tested and row.problem.tests]
+    asked = [row for row in tested if row.solution is not None]
     verdicts = _judged([(row, row.problem) for row in asked], judge)
     failing = [row for row, verdict in zip(asked, verdicts, strict=True) if not verdict.correct]
     single: list[tuple[Row, Problem]] = []

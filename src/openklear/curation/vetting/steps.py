@@ -25,7 +25,8 @@ from openklear.data.store import problem_of, test_columns
 from openklear.errors import DataError
 from openklear.judging import open_judge
 from openklear.recipe.schema import Recipe
-from openklear.types import Attempt, Domain, Outcome, Verdict
+from openklear.types import Attempt, Outcome, Verdict
+from openklear.verifiers.domains import DOMAINS
 
 RESPONSES = "responses.parquet"
 """What `openklear distill` leaves in its directory."""
@@ -50,7 +51,7 @@ def correct_only(table: Table, levels: Sequence[str], recipe: Recipe, journal: P
 def solutions(table: Table, recipe: Recipe, journal: Path) -> StepResult:
     """Run the sources' own solutions: tests that a sound one fails go, or the problem; the facts count the tests."""
     pairs = _pairs(table, "domain", "solution")
-    asked = [domain for domain, solution in pairs if domain == "code" and solution is not None]
+    asked = [domain for domain, solution in pairs if DOMAINS[domain].tested and solution is not None]
     dropped: dict[int, Dropped] = {}
     tests: dict[int, Any] = {}
     faulty = 0
@@ -114,7 +115,7 @@ def _response(row: Mapping[str, Any]) -> GradedResponse:
 
 
 @contextmanager
-def _judging(recipe: Recipe, journal: Path, domains: Sequence[Domain], unit: str) -> Iterator[Judge]:
+def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -> Iterator[Judge]:
     """The recipe's judge for about as many attempts as there are `domains`; it shows its progress."""
     correct = 0
     with (

@@ -10,6 +10,7 @@ from typing import Any
 
 from openklear.data.test_cases import from_json, wrong
 from openklear.errors import DataError
+from openklear.think import CLOSE, join_thought
 from openklear.types import Message
 
 SPEAKERS = {
@@ -183,9 +184,7 @@ def turns(value: Any, column: str, speaker: str, said: str, where: str) -> Turns
         who, text = turn[speaker], turn[said]
         if not isinstance(who, str) or who not in SPEAKERS:
             known = ", ".join(SPEAKERS)
-            raise DataError(
-                f"{where}: {here}.{speaker} is {who!r:.60}, not one of {known}; rename or remove it"
-            )
+            raise DataError(f"{where}: {here}.{speaker} is {who!r:.60}, not one of {known}; rename or remove it")
         if not isinstance(text, str):
             raise wrong(f"{here}.{said}", text, "a string", where)
         if SPEAKERS[who] == "assistant":
@@ -196,6 +195,6 @@ def turns(value: Any, column: str, speaker: str, said: str, where: str) -> Turns
 
 def with_thought(thought: Any, text: str) -> str:
     """The reasoning, where there is one that the text does not hold already, and what was said after it."""
-    if not isinstance(thought, str) or not thought.strip() or "</think>" in text:
+    if not isinstance(thought, str) or not thought.strip() or CLOSE in text:
         return text
-    return f"<think>\n{thought}\n</think>\n\n{text}"
+    return join_thought(thought, text)

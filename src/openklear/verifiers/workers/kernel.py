@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import sys
 
 LINUX = sys.platform == "linux"
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND, _MS_REC, _MS_PRIVATE = 2, 4, 8, 4096, 16384, 1 << 18
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWPID = 0x20000, 0x8000000, 0x20000000
-_MNT_DETACH = 2
-_AT_FDCWD, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID = -100, 0x8000, 1, 2
-_SYS_MOUNT_SETATTR = 442  # the same on every architecture
-_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 40
 
@@ -48,9 +43,9 @@ def _prctl(option: int, value: int, what: str) -> None:
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), what)
 
 
-def become_subreaper() -> None:
-    """Orphans of our descendants become our children, so that they can be killed and reaped."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1, "PR_SET_CHILD_SUBREAPER")
+def become_subreaper(yes: bool = True) -> None:
+    """Orphans of our descendants become our children, so that they can be killed and reaped; or no longer do."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(yes), "PR_SET_CHILD_SUBREAPER")
 
 
 def no_new_privileges() -> None:
@@ -124,56 +119,3 @@ def bind(source: str, target: str) -> None:
 def mount_proc() -> None:
     """Shows /proc of our own pid namespace."""
     _mount("proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-
-
-def private_root(keep: list[str]) -> None:
-    """Replaces the root of this mount namespace by an empty one that shows only `keep`, /proc, and a writable /tmp.
-
-    Everything but /tmp is read-only for good. Needs CAP_SYS_ADMIN in a user, pid and mount namespace of our own.
-    """
-    paths = [path for path in keep if os.path.lexists(path)]
-    stage = next(d for d in ("/tmp", "/mnt", "/srv", "/var", "/opt") if _free(d, paths))
-    _mount("tmpfs", stage, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
-    for path in paths:
-        _show(path, stage + path)
-    for name in ("proc", "tmp", "dev"):
-        os.makedirs(f"{stage}/{name}", exist_ok=True)
-    for name, target in DEVICE_LINKS.items():
-        os.symlink(target, f"{stage}/dev/{name}")
-    _mount("proc", f"{stage}/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
-    os.chdir(stage)
-    here = ctypes.c_char_p(b".")
-    _check(_libc.syscall(ctypes.c_long(_SYS_PIVOT_ROOT[platform.machine()]), here, here), "pivot_root")
-    _check(_libc.umount2(here, _MNT_DETACH), "umount of the host's root")
-    os.chdir("/")
-    _read_only("/")
-
-
-def _free(directory: str, paths: list[str]) -> bool:
-    """Whether a mount over `directory` hides none of `paths`."""
-    return os.path.isdir(directory) and not any(p == directory or p.startswith(directory + "/") for p in paths)
-
-
-def _show(path: str, target: str) -> None:
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if os.path.islink(path):
-        os.symlink(os.readlink(path), target)
-        return
-    if os.path.isdir(path):
-        os.makedirs(target, exist_ok=True)
-    else:
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
-    _mount(path, target, None, _MS_BIND | _MS_REC)
-
-
-def _read_only(root: str) -> None:
-    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOSUID, 0, 0, 0)
-    result = _libc.syscall(
-        ctypes.c_long(_SYS_MOUNT_SETATTR),
-        ctypes.c_int(_AT_FDCWD),
-        ctypes.c_char_p(root.encode()),
-        ctypes.c_uint(_AT_RECURSIVE),
-        ctypes.byref(attributes),
-        ctypes.c_size_t(ctypes.sizeof(attributes)),
-    )
-    _check(result, "mount_setattr")

@@ -33,15 +33,15 @@ Run = Callable[[str, Any, test_process.Bounds], dict[str, Any]]
 class Runner:
     """Serves one session over the box's descriptors."""
 
-    def __init__(self, incoming: int, outgoing: int, walls: test_process.Walls, scratch: Scratch):
-        self.incoming, self.outgoing, self.walls, self.scratch = incoming, outgoing, walls, scratch
+    def __init__(self, incoming: int, outgoing: int, walled: bool, scratch: Scratch):
+        self.incoming, self.outgoing, self.walled, self.scratch = incoming, outgoing, walled, scratch
 
     def serve(self) -> int:
         """Waits for a session, serves it, says how it ended. watcher.ParentGone where its user went in the middle."""
         header = wire.read_message(self.incoming)
         if header is None:
             return END_OF_INPUT
-        bounds = _bounds(header, self.walls.own_pids)
+        bounds = _bounds(header, self.walled)
         if header["kind"] == "talk":
             return self._talk(header, bounds)
         while (frame := wire.read_message(self.incoming)) is not None:
@@ -97,22 +97,22 @@ class Runner:
         channel: tuple[watcher.Channel, int] | None,
     ) -> tuple[watcher.Watch, dict[str, Any]]:
         """Forks a test, watches it, kills and reaps its family. `channel`: our end, and the test's descriptor."""
-        source = _input_file(stdin, self.walls.filtered)
+        source = _input_file(stdin, self.walled)
         out, out_inner = os.pipe()
         err, err_inner = os.pipe()
         theirs = [source, out_inner, err_inner, *([] if channel is None else [channel[1]])]
         pid = os.fork()
         if pid == 0:
-            test_process.run(entry, theirs, bounds, self.walls)
+            test_process.run(entry, theirs, bounds)
         for descriptor in theirs:
             os.close(descriptor)
         look = watcher.Watch(pid, out, err, bounds, self.incoming, None if channel is None else channel[0])
         try:
             ended = look.until_end()
         finally:
-            watcher.kill_family(pid, bounds.own_pids)
+            watcher.kill_family(pid, bounds.walled)
             _, status, usage = os.wait4(pid, 0)
-            watcher.reap(bounds.own_pids)
+            watcher.reap(bounds.walled)
         look.drain()
         if ended == "exit" and (look.stdout.over or (channel is not None and channel[0].over == "output")):
             ended = "output"
@@ -176,15 +176,15 @@ class Relay:
             self._waiting.clear()
 
 
-def _bounds(header: dict[str, Any], own_pids: bool) -> test_process.Bounds:
+def _bounds(header: dict[str, Any], walled: bool) -> test_process.Bounds:
     seconds = header["cpu_seconds"]
     wall = header.get("wall_seconds", 2 * seconds + 1.0)
-    return test_process.Bounds(seconds, wall, header["memory_bytes"], FILE_BYTES, own_pids)
+    return test_process.Bounds(seconds, wall, header["memory_bytes"], FILE_BYTES, walled)
 
 
-def _input_file(text: str, filtered: bool) -> int:
+def _input_file(text: str, walled: bool) -> int:
     """The input as an open file without a name: nothing needs to feed it, and reading past its end ends."""
-    if filtered:
+    if walled:
         descriptor = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
     elif kernel.LINUX:
         descriptor = os.memfd_create("stdin")

@@ -19,7 +19,7 @@ import struct
 from . import kernel
 
 _ABSENT = -1
-_DENIED: dict[str, tuple[int, int]] = {
+DENIED: dict[str, tuple[int, int]] = {
     # other processes' memory, descriptors and scheduling
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
@@ -163,19 +163,19 @@ def rules(machine: str) -> list[Instruction]:
     ]
     if machine == "x86_64":
         head += [(_JUMP_AT_LEAST, 0, 1, _X32), _answer(_KILL)]
-    special = _special(column)
-    denied = {numbers[column]: [_refuse(errno.EPERM)] for numbers in _DENIED.values() if numbers[column] != _ABSENT}
-    special.update(denied)
+    answers = special(column)
+    denied = {numbers[column]: [_refuse(errno.EPERM)] for numbers in DENIED.values() if numbers[column] != _ABSENT}
+    answers.update(denied)
     segments: list[tuple[int, list[Instruction]]] = []
     for number in range(_NEWEST + 1):
-        action = special.get(number, [_answer(_ALLOW)])
+        action = answers.get(number, [_answer(_ALLOW)])
         if not segments or segments[-1][1] != action:
             segments.append((number, action))
     segments.append((_NEWEST + 1, [_refuse(errno.ENOSYS)]))
     return head + _search(segments)
 
 
-def _special(column: int) -> dict[int, list[Instruction]]:
+def special(column: int) -> dict[int, list[Instruction]]:
     """Calls whose answer depends on their arguments: number -> instructions."""
     only_unix = _if_argument(0, _JUMP_EQUAL, _AF_UNIX, _answer(_ALLOW), _refuse(errno.EAFNOSUPPORT))
     own_only = [_answer(_ALLOW), _refuse(errno.EPERM)]

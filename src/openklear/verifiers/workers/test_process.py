@@ -26,18 +26,6 @@ OWN_MODULES: list[str] = []
 
 
 @dataclass(frozen=True)
-class Walls:
-    """What keeps programs in, besides limits."""
-
-    own_pids: bool
-    """Every session has pid, ipc and mount namespaces of its own."""
-    filtered: bool
-    """System calls that no program needs are denied."""
-    landlock: tuple[str, ...]
-    """All that a program may read, by Landlock too; empty where it is not used."""
-
-
-@dataclass(frozen=True)
 class Bounds:
     """What a test of a program may use."""
 
@@ -45,11 +33,11 @@ class Bounds:
     wall_seconds: float
     memory_bytes: int
     file_bytes: int
-    own_pids: bool
+    walled: bool
     """The session has a pid namespace of its own."""
 
 
-def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds, walls: Walls) -> NoReturn:
+def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds) -> NoReturn:
     """Runs `entry(channel)` behind the walls and ends the process with its status.
 
     `descriptors` become stdin, stdout, stderr and, where there is a fourth, the channel; all others are closed.
@@ -61,7 +49,7 @@ def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds,
             os.dup2(descriptor, number)  # 0, 1 and 2 are /dev/null until here, and the channel comes last
         os.closerange(len(descriptors), 4096)
         _limit(bounds)
-        if kernel.LINUX and not walls.own_pids:
+        if kernel.LINUX and not bounds.walled:
             kernel.die_with_parent(9)
         status = entry(CHANNEL)
         _finish()
@@ -82,7 +70,7 @@ def _limit(bounds: Bounds) -> None:
     ]
     if kernel.LINUX:  # macOS accepts the call and ignores it
         limits.append((resource.RLIMIT_AS, bounds.memory_bytes, bounds.memory_bytes))
-    if bounds.own_pids:  # elsewhere it would count all processes of the user, innocent ones too
+    if bounds.walled:  # elsewhere it would count all processes of the user, innocent ones too
         limits.append((resource.RLIMIT_NPROC, MAX_TASKS, MAX_TASKS))
     for which, soft, hard in limits:
         ceiling = resource.getrlimit(which)[1]

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _become(plan: dict[str, Any]) -> NoReturn:
-    """Turns into the box; what is not to be had is told in its place, as a hello."""
+    """Turns into the box; what is missing is said in its place, as a hello."""
     try:
         kernel.die_with_parent(signal.SIGKILL)
         if plan["cgroup"] is not None:
@@ -58,7 +58,7 @@ def _become(plan: dict[str, Any]) -> NoReturn:
 
 def _leave_root(paths: list[str], scratch: str | None) -> None:
     """Makes `paths` reachable for everybody, in this mount namespace alone, and becomes nobody."""
-    closed = {wall for path in paths if (wall := _closed_ancestor(path)) is not None}
+    closed = {wall for path in paths if (wall := closed_ancestor(path)) is not None}
     if closed:
         kernel.own_mounts()
         held = {path: os.open(path, os.O_PATH) for path in paths}  # before anything is mounted over their parents
@@ -77,7 +77,7 @@ def _leave_root(paths: list[str], scratch: str | None) -> None:
     os.setresuid(NOBODY, NOBODY, NOBODY)
 
 
-def _closed_ancestor(path: str) -> str | None:
+def closed_ancestor(path: str) -> str | None:
     """The topmost directory on the way to `path` that not everybody may pass; None where the way is open."""
     ancestor = ""
     for name in path.strip("/").split("/")[:-1]:

@@ -143,7 +143,7 @@ class Watch:
 
     def _family_trouble(self) -> str:
         reap_orphans(self.pid)
-        family = descendants(self.bounds.own_pids)
+        family = descendants(self.bounds.walled)
         if len(family) > MAX_FAMILY:
             return "processes"
         used = [_used(pid) for pid in family]
@@ -186,9 +186,9 @@ class Watch:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")[:500]
 
 
-def kill_family(pid: int, own_pids: bool) -> None:
+def kill_family(pid: int, walled: bool) -> None:
     """Kills a test's processes. `pid` is not reaped yet, so its group's number is still its own."""
-    if own_pids:
+    if walled:
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)  # all of our pid namespace but us, its first process: atomic
         return
@@ -201,15 +201,15 @@ def _kill(pid: int, kill: Callable[[int, int], None] = os.kill) -> None:
         kill(pid, signal.SIGKILL)
 
 
-def reap(own_pids: bool) -> None:
+def reap(walled: bool) -> None:
     """Waits for every process a test left. Without a pid namespace descendants are looked for again and again."""
     patience = time.monotonic() + 2.0
     while True:
-        if not own_pids:
-            for pid in descendants(own_pids):
+        if not walled:
+            for pid in descendants(walled):
                 _kill(pid)
         try:
-            pid, _ = os.waitpid(-1, 0 if own_pids else os.WNOHANG)
+            pid, _ = os.waitpid(-1, 0 if walled else os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
@@ -227,9 +227,9 @@ def reap_orphans(pid: int) -> None:
         os.waitpid(ended.si_pid, 0)
 
 
-def descendants(own_pids: bool) -> list[int]:
+def descendants(walled: bool) -> list[int]:
     """Living and dead processes below us."""
-    if own_pids:
+    if walled:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
     found: list[int] = []
     waiting = [os.getpid()]

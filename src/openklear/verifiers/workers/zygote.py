@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import kernel, landlock, runner, seccomp, test_process, watcher, wire
+from . import kernel, runner, seccomp, test_process, watcher, wire
 
 PRELOADED = (
     *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "math"),
@@ -30,8 +30,8 @@ def main() -> None:
     incoming, outgoing = _take_protocol()
     scratch = sys.argv[4] if level == "rlimits" else None
     try:
-        walls = _settle(level)
-        _probe(walls, scratch)
+        walled = _settle(level)
+        _probe(walled, scratch)
     except OSError as error:
         wire.write_message(outgoing, {"level": "none", "error": str(error)})
         return
@@ -39,11 +39,11 @@ def main() -> None:
 
     def serve(scratch: runner.Scratch) -> int:
         try:
-            return runner.Runner(incoming, outgoing, walls, scratch).serve()
+            return runner.Runner(incoming, outgoing, walled, scratch).serve()
         except (watcher.ParentGone, BrokenPipeError):
             return runner.END_OF_INPUT
 
-    while _session(walls, scratch, serve, NOBODY_LISTENS) == runner.DONE:
+    while _session(walled, scratch, serve, NOBODY_LISTENS) == runner.DONE:
         pass
 
 
@@ -59,7 +59,7 @@ def _take_protocol() -> tuple[int, int]:
     return incoming, outgoing
 
 
-def _settle(level: str) -> test_process.Walls:
+def _settle(level: str) -> bool:
     """Puts up the walls that all sessions of this worker share; OSError where the host does not let us."""
     import _sitebuiltins
     import builtins
@@ -74,28 +74,19 @@ def _settle(level: str) -> test_process.Walls:
         kernel.no_new_privileges()
         kernel.die_first()
         kernel.hide_memory()
-    visible = _visible_paths()
-    if level == "namespaces":
-        if os.getpid() != 1:
-            raise OSError("no pid namespace of our own")
-        with open("/proc/sys/user/max_user_namespaces", "w") as limit:
-            limit.write("0")
-        kernel.private_root(visible)
     walled = level != "rlimits"
     if walled:
         kernel.drop_bounding_set()
     test_process.OWN_MODULES.extend(name for name in sys.modules if name.partition(".")[0] == __package__)
     gc.disable()
     gc.freeze()
-    return test_process.Walls(
-        own_pids=walled, filtered=walled, landlock=(*visible, "/proc") if level == "namespaces" else ()
-    )
+    return walled
 
 
-def _probe(walls: test_process.Walls, base: str | None) -> None:
+def _probe(walled: bool, base: str | None) -> None:
     """OSError where a session cannot be walled in here: better said now than by every program."""
     ours, theirs = os.pipe()
-    refused = _session(walls, base, lambda scratch: runner.DONE, theirs) != runner.DONE
+    refused = _session(walled, base, lambda scratch: runner.DONE, theirs) != runner.DONE
     os.close(theirs)
     why = os.read(ours, 4096).decode("utf-8", "replace")
     os.close(ours)
@@ -103,41 +94,27 @@ def _probe(walls: test_process.Walls, base: str | None) -> None:
         raise OSError(why or "a session cannot be walled in")
 
 
-def _visible_paths() -> list[str]:
-    """What a program may see: the system's programs and libraries, this interpreter, harmless devices."""
-    python = {os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix, *sys.path[:3]) if path}
-    kept: list[str] = []
-    for path in sorted(python):
-        if os.path.isdir(path) and not any(
-            path == seen or path.startswith(seen + "/") for seen in [*kernel.SYSTEM_PATHS, *kept]
-        ):
-            kept.append(path)
-    return [*kernel.SYSTEM_PATHS, *kernel.DEVICES, *kept]
-
-
-def _session(
-    walls: test_process.Walls, base: str | None, serve: Callable[[runner.Scratch], int], complaints: int
-) -> int:
+def _session(walled: bool, base: str | None, serve: Callable[[runner.Scratch], int], complaints: int) -> int:
     """Runs `serve` behind the walls of one session, and says how it ended; it is the first process of its own space."""
 
-    def walled() -> int:
-        if walls.own_pids:
+    def serving() -> int:
+        if walled:
             kernel.mount_proc()
         scratch = runner.Scratch(base)
-        _give_up_powers(walls)
+        _give_up_powers(walled)
         try:
             return serve(scratch)
         finally:
             scratch.clean()
 
     def apart() -> int:
-        if walls.own_pids:
+        if walled:
             kernel.own_session()
-            return _forked(walled, complaints)
+            return _forked(serving, complaints)
         if kernel.LINUX:
             kernel.become_subreaper()
             kernel.die_with_parent(9)
-        return walled()
+        return serving()
 
     return _forked(apart, complaints)
 
@@ -157,11 +134,9 @@ def _forked(body: Callable[[], int], complaints: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _give_up_powers(walls: test_process.Walls) -> None:
+def _give_up_powers(walled: bool) -> None:
     """From here on the runner can do no more than its programs, which inherit all of this."""
     if kernel.LINUX:
         kernel.drop_capabilities()
-    if walls.landlock:
-        landlock.restrict(list(walls.landlock), ["/tmp", "/dev/null", "/dev/zero", "/dev/full"])
-    if walls.filtered:
+    if walled:
         seccomp.install()
