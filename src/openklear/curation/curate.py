@@ -20,7 +20,7 @@ from openklear.curation import engine, intake
 from openklear.curation.finished import StepResult, Workspace
 from openklear.curation.funnel import Funnel
 from openklear.curation.steps import ROLES, Step, StepContext, steps
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.data import store
 from openklear.data.rows import Dropped, Row
 from openklear.durable.files import write_json
@@ -39,7 +39,7 @@ Files = list[tuple[Source, list[Path]]]
 class Curated:
     """What curation made: the tables by role, the funnel, and what there is to read about it."""
 
-    tables: dict[str, Table] = field(default_factory=dict)
+    tables: dict[str, RowTable] = field(default_factory=dict)
     funnel: Funnel = field(default_factory=Funnel)
     audits: list[tuple[str, pa.Table]] = field(default_factory=list)
     """(data set, what decontamination matched)."""
@@ -92,7 +92,7 @@ def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspa
     return here.key
 
 
-def work(role: str, step: Step, table: Table) -> StepResult:
+def work(role: str, step: Step, table: RowTable) -> StepResult:
     """Do a step that is not done yet, and say so where it takes a while."""
     if len(table) >= MANY_ROWS:
         progress.say(f"prepare: {role} / {step.name}: {len(table):,} rows")
@@ -102,7 +102,7 @@ def work(role: str, step: Step, table: Table) -> StepResult:
 def _require_rows(recipe: Recipe, curated: Curated) -> None:
     """DataError, with the funnel lines that emptied it, where a set that the recipe needs has no rows left."""
     tables, funnel = curated.tables, curated.funnel
-    empty = Table(())
+    empty = RowTable(())
     needed: dict[str, str] = {
         source.role: f"the recipe names a {source.role} source"
         for source in recipe.data.source
@@ -142,7 +142,7 @@ def write(directory: Path, curated: Curated) -> None:
 
 
 def _rows(curated: Curated, role: str) -> Iterator[Row]:
-    for _, batch in curated.tables.get(role, Table(())).rows():
+    for _, batch in curated.tables.get(role, RowTable(())).rows():
         yield from batch
 
 

@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from openklear.curation import engine
 from openklear.curation.finished import StepResult
 from openklear.curation.near import near_duplicates, signed
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.curation.text.hashes import first_copies, text_keys
 
 
-def problems(table: Table) -> StepResult:
-    """Drop rows whose normalised prompt stood before."""
+def problems(table: RowTable) -> StepResult:
+    """Drop rows whose normalised prompt has occurred before."""
     return _first(table, *prompt_keys(table), "repeated prompt")
 
 
-def demonstrations(table: Table) -> StepResult:
-    """Drop rows whose normalised prompt stood before with the same response.
+def demonstrations(table: RowTable) -> StepResult:
+    """Drop rows whose normalised prompt has occurred before with the same response.
 
-    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are, but
-    for outer blanks and line ends, since in a program the indentation is the meaning.
+    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are, except
+    for outer blanks and line ends, since in a program indentation has a meaning.
     """
     return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
 
 
-def not_in(table: Table, other: Table) -> StepResult:
-    """Drop rows whose normalised prompt `other` holds."""
+def not_in(table: RowTable, other: RowTable) -> StepResult:
+    """Drop rows whose normalised prompt is in `other`."""
     rows, there = _found(table, other)
     ids = other.lookup(there, "id")["id"].to_pylist()
     return StepResult(
@@ -39,13 +39,13 @@ def not_in(table: Table, other: Table) -> StepResult:
     )
 
 
-def shared(table: Table, other: Table) -> NDArray[np.int64]:
-    """The rows whose normalised prompt `other` holds."""
+def shared(table: RowTable, other: RowTable) -> NDArray[np.int64]:
+    """The rows whose normalised prompt is in `other`."""
     return _found(table, other)[0]
 
 
-def near(table: Table, threshold: float) -> StepResult:
-    """Drop rows whose prompt is nearly one that stood before; rows with one and the same prompt share their fate."""
+def near(table: RowTable, threshold: float) -> StepResult:
+    """Drop rows whose prompt nearly repeats an earlier one; rows with the same prompt share their fate."""
     rows, keys = prompt_keys(table)
     copies, firsts = first_copies(rows, keys)
     own = rows[~np.isin(rows, copies)]
@@ -59,7 +59,7 @@ def near(table: Table, threshold: float) -> StepResult:
     return _marks(table, everything[gone], kept[at], "nearly a repeated prompt", similarity[at])
 
 
-def prompt_keys(table: Table) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def prompt_keys(table: RowTable) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """(n,) row numbers and (n, 2) keys of the normalised prompts."""
     return engine.keys(table, ("text",), text_keys, 2)
 
@@ -70,12 +70,12 @@ def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
     return np.hstack([text_keys(texts), np.frombuffer(digests, np.uint64).reshape(-1, 2)])
 
 
-def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> StepResult:
+def _first(table: RowTable, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> StepResult:
     return _marks(table, *first_copies(rows, keys), reason)
 
 
 def _marks(
-    table: Table,
+    table: RowTable,
     rows: NDArray[np.int64],
     firsts: NDArray[np.int64],
     reason: str,
@@ -90,8 +90,8 @@ def _marks(
     return StepResult(engine.marks(rows, [reason] * len(rows), places))
 
 
-def _found(table: Table, other: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows whose prompt `other` holds, and the first row there that has it."""
+def _found(table: RowTable, other: RowTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows whose prompt is in `other`, and the first row there that has it."""
     rows, keys = prompt_keys(table)
     theirs, known = prompt_keys(other)
     if not len(theirs):

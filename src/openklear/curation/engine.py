@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from openklear.curation.contamination import Match
 from openklear.curation.rules import Rule
-from openklear.curation.table import Table, row_of
+from openklear.curation.table import RowTable, row_of
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -78,7 +78,7 @@ def marks(rows: Sequence[int] | NDArray[np.int64], reasons: Sequence[str], detai
     return table.sort_by("row")
 
 
-def ask(table: Table, rule: Rule, columns: Sequence[str]) -> pa.Table:
+def ask(table: RowTable, rule: Rule, columns: Sequence[str]) -> pa.Table:
     """Ask a rule about every living row, of which it sees `columns` alone; the marks of those that go."""
 
     def answers(*found: pa.Array) -> pa.Array:
@@ -89,7 +89,7 @@ def ask(table: Table, rule: Rule, columns: Sequence[str]) -> pa.Table:
     return _fields(_applied(table, columns, answers, _MARK, BATCH), "reason", "detail").cast(MARKS)
 
 
-def match(table: Table, find: Callable[[Sequence[str]], Sequence[Match | None]]) -> pa.Table:
+def match(table: RowTable, find: Callable[[Sequence[str]], Sequence[Match | None]]) -> pa.Table:
     """Look up every living row's prompt: row, item, score, matched, kind of those that are found, in order."""
 
     def found(texts: pa.Array) -> pa.Array:
@@ -102,7 +102,7 @@ def match(table: Table, find: Callable[[Sequence[str]], Sequence[Match | None]])
 
 
 def keys(
-    table: Table, columns: Sequence[str], function: Callable[..., NDArray[np.uint64]], width: int
+    table: RowTable, columns: Sequence[str], function: Callable[..., NDArray[np.uint64]], width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """(n,) numbers of the living rows in order, and (n, width) keys that `function` makes of Arrow columns."""
 
@@ -115,7 +115,7 @@ def keys(
 
 
 def vectors(
-    table: Table, function: Callable[[Sequence[str]], NDArray[np.float32]], width: int, path: Path
+    table: RowTable, function: Callable[[Sequence[str]], NDArray[np.float32]], width: int, path: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(n,) numbers of the living rows in order and (n, width) embeddings of their prompts, mapped from a new file."""
 
@@ -167,7 +167,7 @@ def lists(frame: daft.DataFrame, column: str) -> tuple[NDArray[np.int64], Any]:
 
 
 def _applied(
-    table: Table, columns: Sequence[str], function: Callable[..., pa.Array], kind: DataType, size: int
+    table: RowTable, columns: Sequence[str], function: Callable[..., pa.Array], kind: DataType, size: int
 ) -> daft.DataFrame:
     """`row`, and as `value` what `function` makes of Arrow columns of living rows, about `size` at once; lazily."""
 

@@ -56,7 +56,7 @@ class Workspace:
         return Workspace(self.directory, hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
     def place(self, name: str) -> Path:
-        """Where something of the present key lies."""
+        """The place of something with the present key."""
         return self.directory / f"{name}-{self.key}"
 
     def result(self, name: str, make: Callable[[], StepResult]) -> StepResult:

@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Shown
 
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.errors import DataError
 
 Counts = Mapping[str, int]
@@ -64,13 +64,13 @@ class Funnel:
         dataset: str,
         step: str,
         sources: Sequence[str],
-        table: Table,
+        table: RowTable,
         marks: pa.Table,
         changed: Counts | None = None,
     ) -> None:
         """Take what a step dropped out of the table, and record one line per source.
 
-        Raises AssertionError for a row that was gone already, doubled, out of order or never there.
+        Raises AssertionError for a row that was dropped before, is named twice or out of order, or never existed.
         """
         rows, reasons = marks["row"].to_numpy(), np.asarray(marks["reason"].to_pylist(), dtype=object)
         before = table.counts(table.numbers())
@@ -117,8 +117,8 @@ class Funnel:
         proved = sum(line.kept for line in self.lines if line.step == "disjoint")
         return f"{text}\n\n {proved:,} training rows kept; none has the prompt of an evaluation row"
 
-    def require(self, dataset: str, table: Table, domain: str | None, need: str) -> None:
-        """Raise DataError, with the lines of the step that took the last ones, if no row (of `domain`) is left."""
+    def require(self, dataset: str, table: RowTable, domain: str | None, need: str) -> None:
+        """Raise DataError, with the lines of the step that dropped the last ones, if no row (of `domain`) is left."""
         left = table.counts(table.numbers()).values()
         if any(domain is None or domain in domains for domains in left if domains):
             return
@@ -127,13 +127,13 @@ class Funnel:
         lines = self._emptied(dataset, domain)
         if lines:
             shown = "\n  ".join(map(str, lines))
-            why = f"the step that took the last ones:\n  {shown}\nadd a source, or loosen this step in [data]"
+            why = f"the step that dropped the last ones:\n  {shown}\nadd a source, or loosen this step in [data]"
         else:
             why = "the sources of this role hold none; add one that does, or correct its domain"
         raise DataError(f"{what}, but {need}; {why}")
 
     def _emptied(self, dataset: str, domain: str | None) -> list[Line]:
-        """The lines of the first step that left nothing, of the sources it took rows from."""
+        """The lines of the first step that left nothing, of the sources from which it dropped rows."""
         mine = [line for line in self.lines if line.dataset == dataset]
         for step in dict.fromkeys(line.step for line in mine):
             lines = [line for line in mine if line.step == step]

@@ -1,5 +1,5 @@
-"""From files to a table: every file becomes one part, every row of it is kept or dropped with a reason, here already
-in its final form (prompts normalised, reasoning between <think> and </think>)."""
+"""From files to a table: every file becomes one part, in which every row is kept or dropped with a reason and already
+has its final form (prompts normalised, reasoning between <think> and </think>)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from openklear import progress
 from openklear.curation import engine
 from openklear.curation.finished import StepResult
-from openklear.curation.table import PART_BITS, Part, PartWriter, Table
+from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable
 from openklear.data.formats import read_rows
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Dropped, Row
@@ -39,7 +39,7 @@ class Unit:
     source: Source
     path: Path
     shown: str
-    """Stands for the path in stored rows."""
+    """Replaces the path in stored rows."""
     normalise: bool
     index: int
     part: Path
@@ -47,7 +47,7 @@ class Unit:
 
 def read(
     role: Role, files: Sequence[tuple[Source, Sequence[Path]]], place: Path, *, normalise: bool, ray: bool
-) -> Table:
+) -> RowTable:
     """Read all files into parts in `place`; those that a killed run finished are not read again. See `Unit`.
 
     Raises DataError, with file and line, for the first file in order that cannot be read.
@@ -66,15 +66,16 @@ def read(
             with progress.task(f"prepare: {unit.source.name}", None, "rows") as advance:
                 for count in _read_file(unit):
                     advance(count)
-    return Table([Part(unit.part, tuple(read_json(unit.part / REPORT)["files"]), unit.source.name) for unit in units])
+    counts = [tuple(read_json(unit.part / REPORT)["files"]) for unit in units]
+    return RowTable([RowPart(unit.part, rows, unit.source.name) for unit, rows in zip(units, counts, strict=True)])
 
 
-def reports(table: Table) -> list[dict[str, Any]]:
+def reports(table: RowTable) -> list[dict[str, Any]]:
     """What reading found in each part: rows by file, dropped [[place, reason, detail]], normalised, reformed."""
     return [read_json(part.directory / REPORT) for part in table.parts]
 
 
-def read_result(table: Table, *, unique: bool) -> StepResult:
+def read_result(table: RowTable, *, unique: bool) -> StepResult:
     """The step `read`: rows that say nothing go; with `unique`, the second row with an id gets `id#2`."""
     rows: list[int] = []
     reasons: list[str] = []
@@ -87,7 +88,7 @@ def read_result(table: Table, *, unique: bool) -> StepResult:
     return StepResult(engine.marks(rows, reasons, details), {"id": _unique_ids(table)} if unique else {})
 
 
-def changed(table: Table, name: str) -> StepResult:
+def changed(table: RowTable, name: str) -> StepResult:
     """The step `normalise` or `reasoning`, which drops nothing: how many rows of each source it changed."""
     counts: Counter[str] = Counter()
     for part, report in zip(table.parts, reports(table), strict=True):
@@ -170,7 +171,7 @@ def _units(files: Sequence[tuple[Source, Sequence[Path]]], place: Path, normalis
     return found
 
 
-def _unique_ids(table: Table) -> dict[int, str]:
+def _unique_ids(table: RowTable) -> dict[int, str]:
     """A problem's id leads to it wherever rollouts are stored, so the second row with an id gets `id#2`."""
     seen: Counter[str] = Counter()
     names: dict[int, str] = {}

@@ -36,7 +36,7 @@ from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
 from openklear.curation.selection import choose
 from openklear.curation.selection.embedding import Embedding
-from openklear.curation.table import ROW_COLUMNS, Table
+from openklear.curation.table import ROW_COLUMNS, RowTable
 from openklear.curation.vetting import steps as vetting
 from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.recipe.curation import Role, Vetting, Weighted
@@ -52,7 +52,7 @@ class StepContext:
 
     recipe: Recipe
     journal: Path
-    tables: Mapping[str, Table]
+    tables: Mapping[str, RowTable]
     """The data sets that are finished: those before this one in ROLES."""
     keys: Mapping[str, str]
     """Their keys (`finished.Workspace`): what the steps that look at them depend on."""
@@ -60,10 +60,10 @@ class StepContext:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A named step, what it depends on beside the rows, and what it does."""
+    """A named step, what it depends on besides the rows, and what it does."""
 
     name: str
-    run: Callable[[Table], StepResult]
+    run: Callable[[RowTable], StepResult]
     parameters: Parameters = field(default_factory=dict)
     """Of the recipe: the data card shows them."""
     beside: Parameters = field(default_factory=dict)
@@ -155,7 +155,7 @@ def _difficulty(known: StepContext) -> Iterator[Step]:
 
 
 def _texts(known: StepContext, *, response: bool) -> Iterator[Step]:
-    """Steps that look at one row's text."""
+    """Steps that look at the text of one row."""
     data = known.recipe.data
     if data.lengths is not None:
         limits = data.lengths.model_dump()
@@ -165,7 +165,7 @@ def _texts(known: StepContext, *, response: bool) -> Iterator[Step]:
         yield _asked("languages", language_rule(data.languages), ("prompt",), {"keep": data.languages})
 
 
-def _copies(known: StepContext, exact: Callable[[Table], StepResult]) -> Iterator[Step]:
+def _copies(known: StepContext, exact: Callable[[RowTable], StepResult]) -> Iterator[Step]:
     data = known.recipe.data
     if data.deduplicate:
         yield Step("deduplicate", exact)
@@ -197,8 +197,8 @@ def _embedding_model(name: str) -> Embedding:
     return made
 
 
-def decontaminate(table: Table, known: StepContext) -> StepResult:
-    """Drop rows whose prompt an evaluation set or a benchmark holds; the audit says what matched."""
+def decontaminate(table: RowTable, known: StepContext) -> StepResult:
+    """Drop rows whose prompt is in an evaluation set or a benchmark; the audit says what matched."""
     settings = known.recipe.data.decontaminate
     tables = (known.tables.get(role) for role in ("heldout", "validation", "benchmark"))
     items = list(chain.from_iterable(map(_items, tables)))
@@ -216,7 +216,7 @@ def decontaminate(table: Table, known: StepContext) -> StepResult:
     return StepResult(marks, audit=_audit(table, found))
 
 
-def _frequencies(table: Table, rule: WeightedRule) -> Any:
+def _frequencies(table: RowTable, rule: WeightedRule) -> Any:
     """How many of the table's rows hold each of the benchmark's n-grams."""
     counts: Any = 0
     for batch in table.batches(("text",), engine.MATCHED_AT_ONCE):
@@ -224,20 +224,20 @@ def _frequencies(table: Table, rule: WeightedRule) -> Any:
     return counts
 
 
-def _audit(table: Table, found: pa.Table) -> pa.Table:
+def _audit(table: RowTable, found: pa.Table) -> pa.Table:
     audit = table.lookup(found["row"].to_numpy(), "id", "source", "where", "text").drop_columns("row")
     for name in ("item", "score", "matched", "kind"):
         audit = audit.append_column(name, found[name])
     return audit
 
 
-def _items(table: Table | None) -> Iterator[Item]:
+def _items(table: RowTable | None) -> Iterator[Item]:
     if table is not None:
         for batch in table.batches(("id", "text")):
             yield from map(Item, batch["id"].to_pylist(), batch["text"].to_pylist())
 
 
-def _top_sources(table: Table, names: Sequence[str]) -> StepResult:
+def _top_sources(table: RowTable, names: Sequence[str]) -> StepResult:
     """Drop rows of sources beyond the first K, which are listed in the order of their quality (Tables 4, 5)."""
     rows = table.numbers()
     rows = rows[~np.isin(table.sources(rows).astype(str), list(names))]
@@ -248,7 +248,7 @@ def _top_sources(table: Table, names: Sequence[str]) -> StepResult:
 def _disjoint(known: StepContext) -> Step:
     evaluation = {role: known.tables[role] for role in EVALUATION if role in known.tables}
 
-    def prove(table: Table) -> StepResult:
+    def prove(table: RowTable) -> StepResult:
         for role, other in evaluation.items():
             shared = duplicates.shared(table, other)
             if len(shared):

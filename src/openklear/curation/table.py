@@ -1,11 +1,11 @@
 """Rows on their way through curation, on disk: Parquet parts that are written once, and one bit per row that says
 whether it is still alive.
 
-A step never copies rows. It is given a `Table`, reads the columns it needs and answers which rows go; the table then
+A step never copies rows. It is given a `RowTable`, reads the columns it needs and answers which rows go; the table then
 forgets them. So the memory of a run is what it keeps for each row (a bit, and while a step works its keys), never the
 texts, and a finished step is a small file.
 
-A row's number is `part * 2**40 + place in the part`. Parts stand in the order of the recipe's sources and their files,
+A row's number is `part * 2**40 + place in the part`. Parts are in the order of the recipe's sources and their files,
 so that the smaller number is the copy that comes first.
 """
 
@@ -45,12 +45,12 @@ ROW_SCHEMA = pa.schema(
 """`text` is the prompt as steps look at it (`rows.prompt_text`)."""
 ROW_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in ("row", "text"))
 GROUP_ROWS, GROUP_BYTES = 4096, 16 << 20
-"""A row group has no more of either, unless one row is larger: it is what stands in memory at once."""
+"""A row group has no more of either, unless one row is larger: it is what is in memory at once."""
 FILE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowPart:
     """The rows of one source file, in files of at most `FILE_BYTES`: the engine reads a file or two at once."""
 
     directory: Path
@@ -69,17 +69,17 @@ class Part:
         return sum(self.counts)
 
 
-class Table:
+class RowTable:
     """The rows of one data set. Columns are those of `ROW_SCHEMA`; row numbers ascend everywhere."""
 
-    def __init__(self, parts: Sequence[Part]):
+    def __init__(self, parts: Sequence[RowPart]):
         self.parts = tuple(parts)
         self.offsets = np.cumsum([0, *(part.rows for part in parts)], dtype=np.int64)
         self.alive = np.ones(self.offsets[-1], np.bool_)
         self.domains = _domains(self.parts)
         """(n,) index into DOMAINS of every row, dead or alive."""
         self.patches: dict[str, dict[int, Any]] = {}
-        """Column -> row -> the value that takes the place of the file's; `batches`, `rows` and `lookup` show it."""
+        """Column -> row -> the value that replaces the file's; `batches`, `rows` and `lookup` show it."""
 
     def __len__(self) -> int:
         return int(self.alive.sum())
@@ -96,7 +96,7 @@ class Table:
     def drop(self, rows: NDArray[np.int64]) -> None:
         """Forget rows. Each must be alive and named once, or curation would count it twice."""
         places = self.dense(rows)
-        assert self.alive[places].all(), "a step dropped a row that was gone already"
+        assert self.alive[places].all(), "a step dropped a row that was dropped before"
         assert (np.diff(rows) > 0).all(), "a step dropped a row twice, or not in order"
         self.alive[places] = False
 
@@ -144,7 +144,7 @@ class Table:
             yield batch["row"].to_pylist(), [row_of(columns) for columns in batch.to_pylist()]
 
     def lookup(self, rows: NDArray[np.int64], *columns: str) -> pa.Table:
-        """`row` and `columns` of the given rows, dead or alive, in their order; a row may stand there twice."""
+        """`row` and `columns` of the given rows, dead or alive, in their order; a row may be named twice."""
         wanted, place = np.unique(rows, return_inverse=True)
         schema = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)])
         found = [schema.empty_table()]
@@ -194,7 +194,7 @@ class _Group:
         return self.file.read_row_group(self.index, columns=["row", *columns])
 
 
-def _groups(part: Part) -> Iterator[_Group]:
+def _groups(part: RowPart) -> Iterator[_Group]:
     """The row groups of a part in order; each can be read until the next one is asked for."""
     start = 0
     for path in part.files:
@@ -259,13 +259,13 @@ def file_name(index: int) -> str:
 
 
 def size_of(row: Row) -> int:
-    """About how many bytes a row's texts take: the prompt stands there twice."""
+    """About how many bytes a row's texts take: the prompt is stored twice."""
     tests = sum(sum(map(len, texts(test))) for test in row.problem.tests)
     prompt = sum(len(message["content"]) for message in row.problem.prompt)
     return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
 
 
-def _domains(parts: Sequence[Part]) -> NDArray[np.int8]:
+def _domains(parts: Sequence[RowPart]) -> NDArray[np.int8]:
     found = [np.zeros(0, np.int8)]
     for part in parts:
         for path in part.files:

@@ -89,7 +89,7 @@ def _verl(problem: Problem, index: int) -> dict[str, Any]:
     domain = DOMAINS[problem.domain]
     truth = _in_out(problem) if domain.tested else problem.answer
     if truth is None:
-        raise DataError(f"{problem.id}: has no {domain.reference}, so verl cannot score it; take it out of the set")
+        raise DataError(f"{problem.id}: has no {domain.reference}, so verl cannot score it; remove it from the set")
     more = {"index": index, "split": "train", "id": problem.id, "level": problem.level, "checker": problem.checker}
     return {
         "data_source": problem.source,
@@ -116,7 +116,7 @@ def _in_out(problem: Problem) -> str | None:
     names = {test.call for test in calls}
     if len(calls) < len(tests) or len(names) > 1 or not all(isinstance(one, list) for one in arguments):
         what = "its tests are of several kinds or functions, or name their arguments, which verl cannot express"
-        raise DataError(f"{problem.id}: {what}; take it out of the set")
+        raise DataError(f"{problem.id}: {what}; remove it from the set")
     (name,) = names
     inputs = ["\n".join(map(_json, one)) for one in arguments]
     outputs = [_json(json.loads(test.expected)) for test in calls]

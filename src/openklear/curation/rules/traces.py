@@ -23,14 +23,14 @@ from openklear.verifiers.domains import DOMAINS
 class TraceLimits:
     """What counts as running in circles; sizes in words (parts between white space).
 
-    The defaults are ours. They stand far from honest traces: of 1,604 real ones (five teachers, up to 15,000 words)
+    The defaults are ours. They are far from honest traces: of 1,604 real ones (five teachers, up to 15,000 words)
     none repeats anything three times in a row over more than 14 words, or says more than 13 % in runs of 20 words that
     it has said before. (MassiveText's limit for web pages, 10 % of the characters in repeated runs of 10 words, would
     drop 83 of the 1,521 correct ones: reasoning looks back on what it found.)
     """
 
     repeats: int = 4
-    """A unit that follows itself so often, wherever it stands..."""
+    """A unit that follows itself so often, anywhere..."""
     unit_words: int = 128
     """...and has at most so many words..."""
     loop_words: int = 60
@@ -49,8 +49,8 @@ DEFAULT_LIMITS = TraceLimits()
 def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
     """Why the row's response is broken, or None. It looks at the problem's domain and the response alone.
 
-    A response that neither opens nor closes a thought is taken for an answer: whether it needs a thought is for
-    `filters.bad_format`.
+    A response that neither opens nor closes a thought counts as an answer: whether it needs a thought is a question
+    for `filters.bad_format`.
     """
     text = row.response or ""
     if OPEN in text and CLOSE not in text:
@@ -147,7 +147,7 @@ def loop_at_end(ids: NDArray[np.int64], limits: TraceLimits) -> Loop | None:
 
 
 def said_before(ids: NDArray[np.int64], run: int) -> NDArray[np.bool_]:
-    """For each word whether it stands in a run of `run` words which stood earlier in the sequence."""
+    """(n,) for each word, whether it is in a run of `run` words that occurred earlier in the sequence."""
     if len(ids) <= run:
         return np.zeros(len(ids), dtype=bool)
     windows = np.lib.stride_tricks.sliding_window_view(ids, run)
@@ -181,7 +181,7 @@ _STATES = re.compile(r"\\boxed|\\fbox|\banswer\b|答案", re.IGNORECASE)
 _RESULT = re.compile(r"[:=]\s*\S{1,40}\Z")
 _FEW_WORDS = 3
 _STATEMENT = 60
-"""Characters at the end of a line in which it states its answer: one that begins with "Answer:" may still break off."""
+"""Characters at the end of a line in which it states its answer: one that begins with "Answer:" may be cut off."""
 
 
 def truncated(answer: str) -> Reason:
@@ -210,7 +210,7 @@ def _stays_open(text: str, start: int) -> bool:
 
 
 def _last(text: str, mark: str) -> int:
-    r"""Where a mark stands last; \\[ is a line break with a gap and no formula."""
+    r"""The last place of a mark; \\[ is a line break with a gap and no formula."""
     place = text.rfind(mark)
     while place > 0 and text[place - 1] == "\\":
         place = text.rfind(mark, 0, place)

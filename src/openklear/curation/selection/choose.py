@@ -15,13 +15,13 @@ from openklear.curation.finished import NOTHING, StepResult
 from openklear.curation.selection.embedding import Embedding, TfidfProjection
 from openklear.curation.selection.kcenter import coverage, k_center_greedy
 from openklear.curation.selection.mixture import choose, mixture
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 
 EMBEDDED = "tfidf"
 Named = Callable[[str], Embedding]
 
 
-def cover(table: Table, budget: int, embedding: str, seed: int, named: Named) -> StepResult:
+def cover(table: RowTable, budget: int, embedding: str, seed: int, named: Named) -> StepResult:
     """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do.
 
     `named` makes the embedding of a name other than "tfidf".
@@ -37,7 +37,7 @@ def cover(table: Table, budget: int, embedding: str, seed: int, named: Named) ->
     return StepResult(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
 
 
-def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> StepResult:
+def mix(table: RowTable, weights: Mapping[str, float], total: int, seed: int) -> StepResult:
     """Keep `total` rows in the sources' weights (fewer where a source has not enough), chosen by the seed."""
     rows, keys = duplicates.prompt_keys(table)
     sources = table.sources(rows).astype(str)
@@ -52,12 +52,12 @@ def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> St
     return StepResult(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
 
 
-def _embedding(table: Table, name: str, seed: int, named: Named) -> Embedding:
+def _embedding(table: RowTable, name: str, seed: int, named: Named) -> Embedding:
     if name != EMBEDDED:
         return named(name)
     return TfidfProjection.fit(_texts(table), seed=seed)
 
 
-def _texts(table: Table) -> Iterator[Sequence[str]]:
+def _texts(table: RowTable) -> Iterator[Sequence[str]]:
     for batch in table.batches(("text",), engine.BATCH):
         yield batch["text"].to_pylist()

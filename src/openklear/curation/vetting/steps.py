@@ -17,7 +17,7 @@ from openklear.curation.finished import NOTHING, StepResult
 from openklear.curation.rules import Reason
 from openklear.curation.rules.filters import EVERY_LEVEL, Judge
 from openklear.curation.rules.filters import correct_only as correct_only_rows
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.curation.vetting.responses import GradedResponse, by_problem, labels, pass_rates
 from openklear.curation.vetting.solutions import check_solutions
 from openklear.data.rows import Dropped, Row, normalise, prompt_key
@@ -34,7 +34,7 @@ GRADED_AT_ONCE = 256
 """Rows between two writes of the journal: what a killed stage grades again at most."""
 
 
-def correct_only(table: Table, levels: Sequence[str], recipe: Recipe, journal: Path) -> StepResult:
+def correct_only(table: RowTable, levels: Sequence[str], recipe: Recipe, journal: Path) -> StepResult:
     """Drop demonstrations of `levels` that the recipe's judge does not find correct (Table 2)."""
     pairs = _pairs(table, "level", "domain")
     asked = [domain for level, domain in pairs if EVERY_LEVEL in levels or level in levels]
@@ -48,7 +48,7 @@ def correct_only(table: Table, levels: Sequence[str], recipe: Recipe, journal: P
     return StepResult(_marks(dropped))
 
 
-def solutions(table: Table, recipe: Recipe, journal: Path) -> StepResult:
+def solutions(table: RowTable, recipe: Recipe, journal: Path) -> StepResult:
     """Run the sources' own solutions: tests that a sound one fails go, or the problem; the facts count the tests."""
     pairs = _pairs(table, "domain", "solution")
     asked = [domain for domain, solution in pairs if DOMAINS[domain].tested and solution is not None]
@@ -67,7 +67,7 @@ def solutions(table: Table, recipe: Recipe, journal: Path) -> StepResult:
     return StepResult(_marks(dropped), {"tests": tests}, facts={"faulty_tests": faulty})
 
 
-def vetted(table: Table, directory: Path, rule: Callable[[Row, Sequence[GradedResponse]], Reason]) -> StepResult:
+def vetted(table: RowTable, directory: Path, rule: Callable[[Row, Sequence[GradedResponse]], Reason]) -> StepResult:
     """Drop problems by what a model's graded responses say of them."""
     known = by_problem(responses(directory))
 
@@ -77,7 +77,7 @@ def vetted(table: Table, directory: Path, rule: Callable[[Row, Sequence[GradedRe
     return StepResult(engine.ask(table, by_responses, ("prompt", "domain")))
 
 
-def labelled(table: Table, directory: Path, easy: float, hard: float) -> StepResult:
+def labelled(table: RowTable, directory: Path, easy: float, hard: float) -> StepResult:
     """Label problems easy, medium or hard by a reference model's pass rate; those it was not asked lose their level."""
     names = labels(pass_rates(responses(directory)), easy, hard)
     found: dict[int, str | None] = {}
@@ -133,7 +133,7 @@ def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -
         yield judged
 
 
-def _pairs(table: Table, first: str, second: str) -> Iterator[tuple[Any, Any]]:
+def _pairs(table: RowTable, first: str, second: str) -> Iterator[tuple[Any, Any]]:
     """Two columns of the living rows, in order."""
     for batch in table.batches((first, second)):
         yield from zip(batch[first].to_pylist(), batch[second].to_pylist(), strict=True)
