@@ -1,10 +1,14 @@
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
+from openklear.recipe.load import load_recipe
 from openklear.run.fingerprint import closure, difference, fingerprint, hash_files, package_versions, stage_parts
+from openklear.run.plan import stages
 
+MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 FILES = {
     "__init__.py": '"""Top."""\n',
     "stage.py": '"""Stage."""\nfrom fakehouse.room import wall\n\n\ndef run(c):\n    from .late import x\n',
@@ -160,6 +164,15 @@ def test_files_count_by_content_not_by_place(tmp_path):
     changed = hash_files("model", tmp_path / "two")
     assert [label for label in one if changed[label] != one[label]] == ["model/sub/weights"]
     assert hash_files("data a", tmp_path / "none") == {"data a": "missing"}
+
+
+def test_only_a_sentence_model_makes_curation_depend_on_torch(tmp_path):
+    (tmp_path / "model").mkdir()
+    for embedding, torch in (("tfidf", False), (str(tmp_path / "model"), True)):
+        chosen = ("data.selection.budget=5", f"data.selection.embedding={embedding}")
+        prepare = next(one for one in stages(load_recipe(MINI, chosen)) if one.name == "prepare")
+        parts = stage_parts({}, prepare.module, {}, prepare.also)
+        assert ("torch" in parts["packages"]) == ("openklear.models.embedding" in parts["code"]) == torch
 
 
 def test_the_stages_of_this_package_depend_on_what_they_should():

@@ -24,8 +24,8 @@ def problems(table: RowTable) -> StepResult:
 def demonstrations(table: RowTable) -> StepResult:
     """Drop rows whose normalised prompt has occurred before with the same response.
 
-    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are, except
-    for outer blanks and line ends, since in a program indentation has a meaning.
+    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are,
+    except for outer blanks and line ends, since in a program indentation has a meaning.
     """
     return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
 

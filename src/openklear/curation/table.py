@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class RowTable:
 
     def frame(self, *columns: str) -> daft.DataFrame:
         """`row` and `columns` of the living rows, lazily, in no order and without patches."""
-        paths = [str(path) for part in self.parts for path in part.files]
+        paths = list(map(str, chain.from_iterable(part.files for part in self.parts)))
         if not paths:
             empty = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)]).empty_table()
             return daft.from_arrow(empty)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +33,10 @@ def run(context: StageContext) -> None:
     if isinstance(recipe.data.engine, RayCluster):
         join.use_ray(recipe.data.engine.address)
     files = [(source, _paths(source, context)) for source in recipe.data.source]
-    sizes = sum(path.stat().st_size for path in chain.from_iterable(paths for _, paths in files))
-    require_space(context.directory, 3 * sizes, "the stage prepare")
+    size = 0
+    for _, paths in files:
+        size += sum(path.stat().st_size for path in paths)
+    require_space(context.directory, 3 * size, "the stage prepare")
     workspace = Workspace(context.root / "prepare.work", _first_key(context))
     curated = curate(recipe, context.directory / "verdicts.jsonl", files, workspace)
     if curated.taken_over:

@@ -71,16 +71,8 @@ from openklear.verifiers.domains import DOMAINS
 
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 REFERENCES = (
-    "answer",
-    "ground_truth",
-    "tests",
-    "reward_model",
-    "gtruth_answer",
-    "test_cases",
-    "input_output",
-    "inputs",
-    "test_list",
-    "test",
+    *("answer", "ground_truth", "tests", "reward_model", "gtruth_answer"),
+    *("test_cases", "input_output", "inputs", "test_list", "test"),
 )
 
 

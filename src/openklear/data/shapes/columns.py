@@ -13,13 +13,7 @@ from openklear.errors import DataError
 from openklear.think import CLOSE, join_thought
 from openklear.types import Message
 
-SPEAKERS = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-}
+SPEAKERS = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 PROMPTS = ("prompt", "problem", "question")
 RESPONSES = ("response", "completion")
 ANSWERS = ("answer", "ground_truth", "gtruth_answer")
