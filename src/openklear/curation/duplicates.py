@@ -48,10 +48,11 @@ def near(table: RowTable, threshold: float) -> StepResult:
     """Drop rows whose prompt nearly repeats an earlier one; rows with the same prompt share their fate."""
     rows, keys = prompt_keys(table)
     copies, firsts = first_copies(rows, keys)
-    own = rows[~np.isin(rows, copies)]
+    own = rows[~np.isin(rows, copies)]  # (p,) the first row of each prompt
     signed_rows, signatures = engine.lists(signed(table.frame("text"), threshold), "signature")
-    matrix = signatures[np.isin(signed_rows, own)]
+    matrix = signatures[np.isin(signed_rows, own)]  # (p, width)
     dropped, kept, similarity = near_duplicates(own, matrix, table.texts, threshold)
+    # every row, and where in `own` the first row of its prompt is
     place = np.searchsorted(own, np.concatenate([own, firsts]))
     everything = np.concatenate([own, copies])
     gone = np.isin(own[place], dropped)
@@ -66,6 +67,7 @@ def prompt_keys(table: RowTable) -> tuple[NDArray[np.int64], NDArray[np.uint64]]
 
 def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
     plain = (response.replace("\r\n", "\n").strip() for response in responses.to_pylist())
+    # two halves of 16 bytes per response: (n, 2), beside the (n, 2) of the prompts
     digests = b"".join(blake2b(response.encode(), digest_size=16).digest() for response in plain)
     return np.hstack([text_keys(texts), np.frombuffer(digests, np.uint64).reshape(-1, 2)])
 
@@ -99,6 +101,6 @@ def _found(table: RowTable, other: RowTable) -> tuple[NDArray[np.int64], NDArray
     pair = np.dtype([("a", np.uint64), ("b", np.uint64)])  # a key as one value: (n, 2) -> (n,)
     mine, there = np.ascontiguousarray(keys).view(pair).ravel(), np.ascontiguousarray(known).view(pair).ravel()
     distinct, first = np.unique(there, return_index=True)
-    at = np.searchsorted(distinct, mine).clip(max=len(distinct) - 1)
+    at = np.searchsorted(distinct, mine).clip(max=len(distinct) - 1)  # (n,) where it would be in `distinct`
     hit = distinct[at] == mine
     return rows[hit], theirs[first[at[hit]]]

@@ -128,7 +128,7 @@ def vectors(
 
     def filled(frame: daft.DataFrame) -> None:
         for batch in frame.to_arrow_iter():
-            places = np.searchsorted(rows, batch.column("row").to_numpy())
+            places = np.searchsorted(rows, batch.column("row").to_numpy())  # batches arrive in any order
             mapped[places] = batch.column("value").flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
     kind = DataType.fixed_size_list(DataType.float32(), width)
@@ -161,6 +161,7 @@ def lists(frame: daft.DataFrame, column: str) -> tuple[NDArray[np.int64], Any]:
     found = collected(frame)
     rows, width = found["row"].to_numpy(), found.schema.field(column).type.list_size
     order = np.argsort(rows, kind="stable")
+    # flat (n * width,), as (n, width) in the rows' order
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in found[column].chunks]
     flat = np.concatenate(parts) if parts else np.zeros(0)
     return rows[order], flat.reshape(-1, width)[order]

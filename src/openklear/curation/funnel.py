@@ -76,7 +76,7 @@ class Funnel:
         before = table.counts(table.numbers())
         table.drop(rows)
         after, gone = table.counts(table.numbers()), table.counts(rows)
-        of = table.sources(rows)
+        of = table.sources(rows)  # (n,) names, beside `reasons`
         for source in sources:
             line = Line(
                 dataset,

@@ -91,6 +91,7 @@ class RowTable:
 
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places of row numbers in `alive` and in any array with one entry per row."""
+        # (n,) start of the row's part, plus the low bits: its place in the part
         places: NDArray[np.int64] = self.offsets[rows >> PART_BITS] + (rows & (1 << PART_BITS) - 1)
         return places
 
@@ -103,6 +104,7 @@ class RowTable:
 
     def counts(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
         """How many of `rows` each source has of each domain that it has any of; sources in order."""
+        # (parts, domains) rows of each part and domain
         key = (rows >> PART_BITS) * len(DOMAINS) + self.domains[self.dense(rows)]
         found = np.bincount(key, minlength=len(self.parts) * len(DOMAINS)).reshape(-1, len(DOMAINS))
         counted: dict[str, dict[str, int]] = {part.source: {} for part in self.parts}
@@ -146,10 +148,11 @@ class RowTable:
 
     def lookup(self, rows: NDArray[np.int64], *columns: str) -> pa.Table:
         """`row` and `columns` of the given rows, dead or alive, in their order; a row may be named twice."""
-        wanted, place = np.unique(rows, return_inverse=True)
+        wanted, place = np.unique(rows, return_inverse=True)  # wanted[place] == rows
         schema = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)])
         found = [schema.empty_table()]
         for index in np.unique(wanted >> PART_BITS):
+            # places inside this part, ascending
             inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
             for group in _groups(self.parts[index]):
                 low, high = np.searchsorted(inside, (group.start, group.end))
@@ -176,7 +179,7 @@ class RowTable:
 
 def numbered(places: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Row numbers of places in an array with one entry per row."""
-    part = np.searchsorted(offsets, places, side="right") - 1
+    part = np.searchsorted(offsets, places, side="right") - 1  # (n,) the last part that starts at or before it
     found: NDArray[np.int64] = (part << PART_BITS) + (places - offsets[part])
     return found
 
@@ -295,6 +298,7 @@ def _living(alive: NDArray[np.bool_], offsets: NDArray[np.int64]) -> Any:
     def living(row: Series) -> pa.Array:
         numbers = np.asarray(row.to_arrow())
         places = offsets[numbers >> PART_BITS] + (numbers & (1 << PART_BITS) - 1)
+        # the byte of each place, and in it the bit, the first one highest
         return pa.array((bits[places >> 3] >> (7 - (places & 7)) & 1).astype(np.bool_))
 
     return living

@@ -102,7 +102,7 @@ def _may_loop(before: NDArray[np.bool_], limits: TraceLimits) -> bool:
     """Whether enough words in a row were said before: all of a loop but its first unit. Most texts end here."""
     fewest = min(limits.repeats, limits.end_repeats)
     needed = limits.loop_words * (fewest - 1) // fewest
-    edges = np.flatnonzero(np.concatenate(([True], ~before, [True])))
+    edges = np.flatnonzero(np.concatenate(([True], ~before, [True])))  # gaps between edges are runs said before
     return needed < limits.run_words or int(np.diff(edges).max()) > needed
 
 
@@ -114,6 +114,7 @@ def loop_inside(ids: NDArray[np.int64], limits: TraceLimits) -> Loop | None:
     """The longest stretch in which a short unit repeats often enough; limits.unit_words passes over the words."""
     found: Loop | None = None
     for period in range(1, min(limits.unit_words, len(ids) // limits.repeats) + 1):
+        # stretches between two differences: there each word equals the one a period before it
         differs = np.flatnonzero(ids[period:] != ids[:-period])
         edges = np.concatenate(([-1], differs, [len(ids) - period]))
         gaps = np.diff(edges) - 1
@@ -150,10 +151,11 @@ def said_before(ids: NDArray[np.int64], run: int) -> NDArray[np.bool_]:
     """(n,) for each word, whether it is in a run of `run` words that occurred earlier in the sequence."""
     if len(ids) <= run:
         return np.zeros(len(ids), dtype=bool)
-    windows = np.lib.stride_tricks.sliding_window_view(ids, run)
+    windows = np.lib.stride_tricks.sliding_window_view(ids, run)  # (n - run + 1, run)
     _, first = np.unique(_fingerprints(windows), return_index=True)
     repeated = np.ones(len(windows), dtype=bool)
     repeated[first] = False
+    # +1 where a repeated run begins and -1 behind its end: the running sum counts the runs that cover a word
     changes = np.zeros(len(ids) + 1, dtype=np.int64)
     places = np.flatnonzero(repeated)
     changes[places] += 1
