@@ -26,6 +26,7 @@ from openklear.data.rows import Dropped, Row
 from openklear.durable.files import write_json
 from openklear.errors import DataError
 from openklear.recipe.curation import RayCluster, Role, Source
+from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Recipe
 from openklear.verifiers.domains import DOMAINS
 
@@ -68,7 +69,7 @@ def curate(recipe: Recipe, journal: Path, files: Files, workspace: Workspace) ->
 def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspace, curated: Curated) -> str:
     """One data set into `curated`; the key of its last step."""
     names = [source.name for source, _ in files]
-    sources = [source.model_dump(exclude={"weight", "licence"}) for source, _ in files]
+    sources = [source.model_dump(exclude={"weight", "licence", *HELDOUT_KEYS}) for source, _ in files]
     normalise = known.recipe.data.normalise
     here = workspace.after("read", {"role": role, "sources": sources, "normalise": normalise})
     ray = isinstance(known.recipe.data.engine, RayCluster)

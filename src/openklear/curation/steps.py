@@ -28,13 +28,13 @@ import numpy as np
 import pyarrow as pa
 
 from openklear.curation import duplicates, engine, intake
-from openklear.curation.contamination import Item, NgramRule, WeightedRule
+from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Parameters, StepResult
 from openklear.curation.rules import Rule
 from openklear.curation.rules.filters import LengthRule, bad_format, no_reference, too_few_tests
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
-from openklear.curation.selection import choose
+from openklear.curation.selection import steps as selection
 from openklear.curation.selection.embedding import Embedding
 from openklear.curation.table import ROW_COLUMNS, RowTable
 from openklear.curation.vetting import steps as vetting
@@ -184,11 +184,11 @@ def _chosen(known: StepContext) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
         settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
-        yield Step("selection", partial(choose.cover, **settings, named=_embedding_model), settings)
+        yield Step("selection", partial(selection.cover, **settings, named=_embedding_model), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
         parameters = {"rows": total, "weights": weights, "seed": recipe.seed}
-        yield Step("mixture", partial(choose.mix, weights=weights, total=total, seed=recipe.seed), parameters)
+        yield Step("mixture", partial(selection.mix, weights=weights, total=total, seed=recipe.seed), parameters)
 
 
 def _embedding_model(name: str) -> Embedding:
@@ -231,10 +231,10 @@ def _audit(table: RowTable, found: pa.Table) -> pa.Table:
     return audit
 
 
-def _items(table: RowTable | None) -> Iterator[Item]:
+def _items(table: RowTable | None) -> Iterator[BenchmarkItem]:
     if table is not None:
         for batch in table.batches(("id", "text")):
-            yield from map(Item, batch["id"].to_pylist(), batch["text"].to_pylist())
+            yield from map(BenchmarkItem, batch["id"].to_pylist(), batch["text"].to_pylist())
 
 
 def _top_sources(table: RowTable, names: Sequence[str]) -> StepResult:

@@ -19,10 +19,10 @@ from openklear.curation.finished import Workspace
 from openklear.data.sources import resolve
 from openklear.durable.files import require_space, stage_record, whole_directory
 from openklear.errors import DataError
-from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Source
 from openklear.run.context import StageContext
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 
 _WORLD = "world:"
 
@@ -48,7 +48,7 @@ def run(context: StageContext) -> None:
             if role != "benchmark":
                 asked |= {names[index] for index in np.unique(table.domains[table.alive])}
         # Say now which walls are missing, not after training.
-        open_judge(recipe.verifiers, None, asked).close()
+        open_judge(recipe.verifiers.limits, asked, progress.say_once).close()
     with whole_directory(context.directory / "data") as directory:
         write(directory, curated)
     workspace.remove()

@@ -23,10 +23,10 @@ from openklear.curation.vetting.solutions import check_solutions
 from openklear.data.rows import Dropped, Row, normalise, prompt_key
 from openklear.data.store import problem_of, test_columns
 from openklear.errors import DataError
-from openklear.judging import open_judge
 from openklear.recipe.schema import Recipe
 from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 
 RESPONSES = "responses.parquet"
 """What `openklear distill` leaves in its directory."""
@@ -120,7 +120,7 @@ def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -
     correct = 0
     with (
         progress.task("prepare: grading", len(domains), unit) as advance,
-        open_judge(recipe.verifiers, journal, set(domains)) as judge,
+        open_judge(recipe.verifiers.limits, set(domains), progress.say_once, journal=journal) as judge,
     ):
 
         def judged(attempts: Sequence[Attempt]) -> Sequence[Verdict]:
