@@ -392,7 +392,7 @@ def test_graders_are_a_table(tmp_path):
 
 
 def test_no_box_is_demanded_where_none_is_used(tmp_path):
-    text = GOOD + '[verifiers]\nminimum_isolation = "bubblewrap"\ngraders.code = "http://host:8080"\n'
+    text = GOOD + '[verifiers]\nminimum_isolation = "rlimits"\ngraders.code = "http://host:8080"\n'
     assert "verifiers.minimum_isolation: programs run in no box of this machine" in faults(tmp_path, text)
 
 

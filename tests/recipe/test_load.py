@@ -223,8 +223,8 @@ learning_rate = 5e-7
             ("data.correct_only=['2', \"3\"]", 'data.correct_only = ["2", "3"]'),
             ("data.deduplicate=false", "data.deduplicate = false"),
             ("world.seed=4", "world.seed = 4"),  # a table that was not there appears
-            ("verifiers.minimum_isolation=bubblewrap", 'verifiers.minimum_isolation = "bubblewrap"'),
-            ('verifiers.minimum_isolation="bubblewrap"', 'verifiers.minimum_isolation = "bubblewrap"'),
+            ("verifiers.minimum_isolation=rlimits", 'verifiers.minimum_isolation = "rlimits"'),
+            ('verifiers.minimum_isolation="rlimits"', 'verifiers.minimum_isolation = "rlimits"'),
             (" evaluation.temperature = 1 ", "evaluation.temperature = 1"),
         ],
     )
