@@ -1,5 +1,6 @@
 """The table of domains; and a toy domain, registered here, taken through a whole run in this process."""
 
+import hashlib
 import json
 from itertools import product
 from pathlib import Path
@@ -129,6 +130,12 @@ def test_an_unknown_domain_names_the_nearest(sorting):
         UsageError, match=r"no domain sortin; did you mean sorting\? the domains are math, code, sorting"
     ):
         domain_named("sortin")
+
+
+def test_where_a_domain_is_written_counts(sorting):
+    assert sorting.file == Path(__file__)
+    assert sorting.version == hashlib.blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
+    assert [(DOMAINS[name].file, DOMAINS[name].version) for name in ("math", "code")] == [(None, "")] * 2
 
 
 def test_what_a_problem_lacks_and_how_much_it_can_earn():

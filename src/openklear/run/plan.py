@@ -17,6 +17,7 @@ from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
+from openklear.verifiers.domains import DOMAINS
 
 Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
@@ -168,6 +169,7 @@ def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str, fi
 def _graders(recipe: Recipe) -> dict[str, Path]:
     """The source files of the user's own verifiers."""
     found = {f"grader {domain}": verifier(name).file for domain, name in recipe.verifiers.limits.custom.items()}
+    found |= {f"domain {name}": domain.file for name, domain in DOMAINS.items()}
     return {label: path for label, path in found.items() if path is not None}
 
 

@@ -29,7 +29,7 @@ from openklear.cluster import join
 from openklear.curation import engine, intake
 from openklear.curation.finished import Outcome, Workspace
 from openklear.curation.funnel import Funnel
-from openklear.curation.selection.choose import Named
+from openklear.curation.selection.steps import Named
 from openklear.curation.steps import ROLES, Known, Step, steps
 from openklear.curation.table import Table
 from openklear.data import store

@@ -7,9 +7,13 @@ names it in `domains`; scores, figures and reports show it by its name, after th
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Literal, Protocol
 
 from openklear.errors import UsageError
@@ -58,6 +62,18 @@ class Domain:
     """Attempts that are graded at a time where many stream by."""
 
     @property
+    def file(self) -> Path | None:
+        """Where the verifier of a domain from outside is written: stages that grade depend on it. None for ours."""
+        name = self.verifier.__module__
+        source = None if name.startswith("openklear.") else getattr(sys.modules.get(name), "__file__", None)
+        return None if source is None else Path(source)
+
+    @property
+    def version(self) -> str:
+        """Hash of that file: verdicts of another version are not believed. Empty for ours (tasks.GRADER_VERSION)."""
+        return "" if self.file is None else _hash_of(self.file)
+
+    @property
     def tested(self) -> bool:
         """Whether attempts are held against tests; a reward may then be the share of those that pass."""
         return self.reference == "tests"
@@ -71,6 +87,11 @@ class Domain:
         if self.tested:
             return "" if problem.tests else "no tests"
         return "" if problem.answer is not None else "no reference answer"
+
+
+@cache
+def _hash_of(file: Path) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
 
 
 DOMAINS: dict[str, Domain] = {}
