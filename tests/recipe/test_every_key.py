@@ -24,7 +24,6 @@ from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 from openklear import progress
 from openklear.durable.files import read_jsonl
 from openklear.errors import ModelError, VerifierError
-from openklear.judging import open_judge
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -38,6 +37,7 @@ from openklear.stages import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
 from openklear.types import Attempt, Outcome, Problem, Test, Verdict
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 
@@ -345,8 +345,9 @@ def load_recipe_text(workshop: Workshop, text: str) -> Recipe:
 
 def verdicts(limits: Verifiers, tmp_path: Path, *attempts: Attempt) -> tuple[list[Verdict], int]:
     """What the judge of a stage says, and how many processes it had for programs."""
-    with open_judge(limits, tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl", DOMAINS) as judge:
-        return judge.judge(attempts), len(judge._code._pool.pids())
+    journal = tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl"
+    with open_judge(limits.limits, DOMAINS, print, journal=journal) as judge:
+        return judge.judge(attempts), len(judge.verifiers["code"].grader.pool.pids())
 
 
 def program(text: str) -> Attempt:
@@ -600,6 +601,17 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.reward.format_penalty [report]": rl("reward.format_penalty=0.1"),
     "rl.phase.NAME.reward.code [report]": rl("reward.code=hard", phase="code"),
     "rl.phase.NAME.reward.function [custom]": reward_function,
+    "data.source.NAME.samples": differs(EVALUATE, ANSWERED, "data.source.math-heldout.samples=3"),
+    "data.source.NAME.limit": differs(EVALUATE, ANSWERED, "data.source.math-heldout.limit=1"),
+    "data.source.NAME.limit_by": differs(
+        EVALUATE,
+        ANSWERED,
+        "data.source.math-heldout.limit_by=seed",
+        base=("data.source.math-heldout.limit=1", "seed=1"),
+    ),
+    "data.source.NAME.prompt_template": differs(
+        EVALUATE, ANSWERED, 'data.source.math-heldout.prompt_template="{problem} m"'
+    ),
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
     "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),

@@ -255,11 +255,11 @@ learning_rate = 5e-7
 def test_graders_name_servers_entry_points_and_functions(tmp_path):
     """What runs programs is a server where it is an address; anything else is a verifier of the user's own."""
     text = TestSet.TEXT + '[verifiers.graders]\nmath = "json:loads"\ncode = "https://host/sandbox"\n'
-    found = load(tmp_path, text).verifiers
+    found = load(tmp_path, text).verifiers.limits
     assert (found.sandbox_url, found.custom) == ("https://host/sandbox", {"math": "json:loads"})
-    plain = load(tmp_path, TestSet.TEXT).verifiers
+    plain = load(tmp_path, TestSet.TEXT).verifiers.limits
     assert (plain.sandbox_url, plain.custom) == (None, {})
-    own = load(tmp_path, TestSet.TEXT, "verifiers.graders.code=json:loads").verifiers
+    own = load(tmp_path, TestSet.TEXT, "verifiers.graders.code=json:loads").verifiers.limits
     assert (own.sandbox_url, own.custom) == (None, {"code": "json:loads"})
 
 

@@ -122,7 +122,8 @@ def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
 def _functions(recipe: Recipe) -> Iterator[Fault]:
     """The functions of the user's own that cannot be loaded, and a server that cannot be one."""
     asked: list[tuple[explain.Path, Callable[[], object]]] = [
-        (("verifiers", "graders", domain), partial(verifier, name)) for domain, name in recipe.verifiers.custom.items()
+        (("verifiers", "graders", domain), partial(verifier, name))
+        for domain, name in recipe.verifiers.limits.custom.items()
     ]
     for index, phase in enumerate(recipe.rl.phase if recipe.rl else ()):
         place = ("rl", "phase", index)
@@ -130,8 +131,8 @@ def _functions(recipe: Recipe) -> Iterator[Fault]:
             asked.append(((*place, "reward", "function"), partial(function, phase.reward.function)))
         if isinstance(phase.objective, CustomObjective):
             asked.append(((*place, "objective", "function"), partial(_check_objective, phase.objective)))
-    if recipe.verifiers.sandbox_url is not None:
-        asked.append((("verifiers", "graders", "code"), partial(_checked_server, recipe.verifiers.sandbox_url)))
+    if recipe.verifiers.limits.sandbox_url is not None:
+        asked.append((("verifiers", "graders", "code"), partial(_checked_server, recipe.verifiers.limits.sandbox_url)))
     for path, load in asked:
         try:
             load()
@@ -148,7 +149,7 @@ def _check_objective(objective: CustomObjective) -> None:
 
 def _checked_server(url: str) -> None:
     """UsageError where it cannot be a server's address. Nothing is sent."""
-    from openklear.verifiers.remote import SandboxFusionGrader  # most recipes have no use for its imports
+    from openklear.verifiers.sandbox_fusion import SandboxFusionGrader  # most recipes have no use for its imports
 
     SandboxFusionGrader(url, 1.0, 1).close()
 

@@ -17,7 +17,7 @@ from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Decay, DomainName, Positive, Section
-from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.limits import Limits
 
 
 class World(Section):
@@ -174,15 +174,16 @@ class Verifiers(Section):
     )
 
     @property
-    def sandbox_url(self) -> str | None:
-        """The server that runs programs, if one does."""
-        code = self.graders.get("code", "")
-        return code if rules.is_address(code) else None
-
-    @property
-    def custom(self) -> dict[str, str]:
-        """The user's own verifiers by domain."""
-        return {d: self.graders[d] for d in DOMAINS if d in self.graders and not rules.is_address(self.graders[d])}
+    def limits(self) -> Limits:
+        """The same for the judge."""
+        return Limits(
+            workers=self.workers,
+            math_seconds=self.math_seconds,
+            code_seconds=self.code_seconds,
+            code_memory_mb=self.code_memory_mb,
+            minimum_isolation=self.minimum_isolation,
+            graders=self.graders,
+        )
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.verifiers`."""
