@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from openklear.recipe import keys
-from openklear.recipe.schema import Evaluation, Phase, Recipe, Sft
+from openklear.recipe.curation import Source
+from openklear.recipe.schema import Phase, Recipe, Sft
 
 COMMENT_COLUMN = 36
 
@@ -19,7 +20,7 @@ def resolved_toml(recipe: Recipe) -> str:
 
 
 def key_lines() -> list[str]:
-    """One line a key: path, type, default, help; members of a tagged union that share a key share its line."""
+    """One line per key: path, type, default, help; members of a tagged union that share a key share its line."""
     rows: dict[tuple[str, str, str, str], list[str]] = {}
     for key in keys.keys(Recipe):
         rows.setdefault((key.path, key.type, key.default, key.help), []).append(key.only)
@@ -32,11 +33,11 @@ def key_lines() -> list[str]:
 
 
 def arithmetic(recipe: Recipe) -> list[str]:
-    """What the recipe's sizes multiply to, one line a stage."""
+    """What the recipe's sizes multiply to, one line per stage."""
     lines = [] if recipe.sft is None else [_sft_arithmetic(recipe.sft)]
     for phase in recipe.rl.phase if recipe.rl else ():
         lines.append(_phase_arithmetic(phase))
-    return lines if recipe.model is None else [*lines, _evaluation_arithmetic(recipe.evaluation)]
+    return lines if recipe.model is None else [*lines, _evaluation_arithmetic(recipe)]
 
 
 def _sft_arithmetic(sft: Sft) -> str:
@@ -52,18 +53,29 @@ def _phase_arithmetic(phase: Phase) -> str:
     problems, group, per_update = phase.problems_per_iteration, phase.group_size, phase.problems_per_update
     updates, rollouts = -(-problems // per_update), problems * group
     return (
-        f"rl-{phase.name}: {count(problems, 'problem')} x {group} rollouts = {rollouts:,} rollouts an iteration; "
+        f"rl-{phase.name}: {count(problems, 'problem')} x {group} rollouts = {rollouts:,} rollouts per iteration; "
         f"up to {count(updates, 'update')} of {count(per_update, 'problem')} ({per_update * group:,} rollouts); "
         f"x {count(phase.iterations, 'iteration')} = {rollouts * phase.iterations:,} rollouts, "
         f"at most {count(updates * phase.iterations, 'update')}"
     )
 
 
-def _evaluation_arithmetic(evaluation: Evaluation) -> str:
+def _evaluation_arithmetic(recipe: Recipe) -> str:
+    evaluation = recipe.evaluation
+    own = [s for s in recipe.data.source if s.samples is not None or s.limit is not None]
+    told = [f"; {s.name}: {_of_its_own(s)}" for s in own]
     return (
         f"evaluate: {count(evaluation.samples, 'completion')} of up to {evaluation.max_completion_tokens:,} tokens "
-        "for each held-out problem"
+        f"for each held-out problem{''.join(told)}"
     )
+
+
+def _of_its_own(source: Source) -> str:
+    told = [] if source.samples is None else [count(source.samples, "completion")]
+    if source.limit is not None:
+        problems = count(source.limit, "problem")
+        told.append(f"the first {problems}" if source.limit_by == "first" else f"{problems} drawn by the seed")
+    return ", ".join(told)
 
 
 def count(number: int, noun: str) -> str:

@@ -37,11 +37,12 @@ from openklear.data.rows import Dropped
 from openklear.data.sources import resolve
 from openklear.durable.files import require_space, stage_record, whole_directory, write_json
 from openklear.errors import DataError
-from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Role, Source
+from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 
 WORLD = "world:"
 MANY_ROWS = 50_000
@@ -86,8 +87,8 @@ def run(context: StageContext, named: Named | None = None) -> None:
         judged = [table for role, table in curated.tables.items() if role != "benchmark"]
         names = tuple(DOMAINS)
         asked = {names[index] for table in judged for index in np.unique(table.domains[table.alive])}
-        # Walls that are not to be had are told now, not after training.
-        open_judge(recipe.verifiers, None, asked).close()
+        # Say now which walls are missing, not after training.
+        open_judge(recipe.verifiers.limits, asked, progress.say_once).close()
     with whole_directory(context.directory / "data") as directory:
         write(directory, curated)
     workspace.remove()
@@ -125,7 +126,7 @@ def curate(known: Known, files: Files, workspace: Workspace) -> Curated:
 def _curate_one(role: Role, files: Files, known: Known, workspace: Workspace, curated: Curated) -> str:
     """One data set into `curated`; the key of its last step."""
     names = [source.name for source, _ in files]
-    sources = [source.model_dump(exclude={"weight", "licence"}) for source, _ in files]
+    sources = [source.model_dump(exclude={"weight", "licence", *HELDOUT_KEYS}) for source, _ in files]
     normalise = known.recipe.data.normalise
     here = workspace.after("read", {"role": role, "sources": sources, "normalise": normalise})
     ray = isinstance(known.recipe.data.engine, RayCluster)
