@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openklear.curation.selection.mixture import draw, mixture
-from openklear.errors import DataError
 
 NAMES = st.sampled_from("abcdef")
 
@@ -46,24 +45,6 @@ def test_shares_are_right_to_the_row(given_, total):
         assert abs(count - min(quota, sources[name])) < 1
     if all(total * given_[name][1] / whole <= sources[name] for name in taken):
         assert sum(taken.values()) == total
-
-
-@pytest.mark.parametrize(
-    ("sources", "weights", "total", "said"),
-    [
-        ({"a": 1, "b": 2}, {"a": 1.0}, 2, "source b has no weight"),
-        ({"a": 1}, {"a": -1.0}, 2, "source a has the weight -1.0"),
-        ({"a": 1}, {"a": float("nan")}, 2, "source a has the weight nan"),
-        ({"a": 1}, {"a": float("inf")}, 2, "source a has the weight inf"),
-        ({"a": 1}, {"a": 0.0}, 2, "no source has a weight above 0"),
-        ({"a": 1}, {}, 2, "source a has no weight"),
-        ({}, {}, 2, "no source has a weight above 0"),
-        ({"a": 1}, {"a": 1.0}, -1, "-1 rows"),
-    ],
-)
-def test_what_no_mixture_follows_from(sources, weights, total, said):
-    with pytest.raises(DataError, match=said):
-        mixture(sources, weights, total)
 
 
 def keyed(n, seed=0):
