@@ -99,8 +99,8 @@ def coverage(vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: in
     centre: 2 n d count multiplications each.
     """
     points = _Points(vectors)
-    key = blake2b(f"kcenter.coverage {seed}".encode(), digest_size=16).digest()
-    drawn = np.random.default_rng(int.from_bytes(key, "little")).choice(points.count, len(order), replace=False)
+    state = blake2b(f"kcenter.coverage {seed}".encode(), digest_size=16).digest()
+    drawn = np.random.default_rng(int.from_bytes(state, "little")).choice(points.count, len(order), replace=False)
     radius, mean = _distances(points, np.asarray(order))
     random_radius, random_mean = _distances(points, np.sort(drawn))
     return Coverage(len(order), points.count, radius, mean, random_radius, random_mean)

@@ -118,8 +118,8 @@ def build(items: Sequence[BenchmarkItem], words: Words) -> Index:
         begins[size] = np.full(len(words.codes), -1)
         begins[size][at] = np.searchsorted(runs.codes, codes)
     rank = np.concatenate([*begins.values()])  # (2 W,) of the fours, then of the pairs
-    order = np.argsort(rank, kind="stable")[np.count_nonzero(rank < 0) :]
-    places = order % max(len(words.codes), 1)
+    order = np.argsort(rank, kind="stable")[np.count_nonzero(rank < 0) :]  # (P,) where runs begin in `rank`, by rank
+    places = order % max(len(words.codes), 1)  # (P,) words
     count = len(runs.codes)
     nothing = np.zeros(0, np.float64)
     index = Index(
