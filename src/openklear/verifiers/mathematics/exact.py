@@ -51,10 +51,9 @@ def _same_value(left: str, right: str) -> bool | None:
             return None if first == second or decimal else False
         return same_number(Number(first, decimal), Number(second, decimal))
     try:
-        a, b = approximate(first), approximate(second)
-    except Unknown:
+        return None if _close(approximate(first), approximate(second), decimal) else False
+    except (Unknown, OverflowError):
         return None
-    return None if _close(a, b, decimal) else False
 
 
 _SYMBOLIC = re.compile(
