@@ -221,8 +221,8 @@ def symbol(name: str) -> Value:
 
 _TOKEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)|\\([a-zA-Z]+)|\*\*|([a-zA-Z])|[-+*/^_!%|(){}\[\]]")
 FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "arctan", "arcsin", "arccos", "ln", "exp"))
-_GREEK = """alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi psi
-omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell"""
+_GREEK = """alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi
+psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell"""
 GREEK = frozenset(_GREEK.split())
 _WORDS = re.compile(r"[a-zA-Z]{3,}|or|and|ln|in|is|mod|if|at|to|of")
 
