@@ -294,6 +294,13 @@ def test_within_the_limits():
     assert over_limit(r"\sum_{k=1}^{10000} k") is None
 
 
+@pytest.mark.parametrize("text", ["^" + " " * 4000 + "x", "5" * 256 + " " * 3000, "! " * 2000])
+def test_limits_take_no_time_over_white_space(text):
+    start = time.perf_counter()
+    over_limit(text)
+    assert time.perf_counter() - start < 0.2
+
+
 def test_an_answer_that_hangs_is_incorrect_and_the_next_one_is_graded(grader):
     grader.grade("x+1", "1+x")
     start = time.perf_counter()
