@@ -8,8 +8,8 @@ _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]"
 """A box may begin with two backslashes, as in JSON that was escaped twice, but not with more."""
 
 
-def _boxes(text: str) -> list[tuple[int, int, int]]:
-    r"""(start, start of the content, end of the content) of every complete box, nested ones too, by where they end."""
+def _boxes(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of every complete box, nested ones too, by where they end."""
     opened: list[tuple[int, int]] = []  # where a box and its content opened, (-1, -1) where a plain brace did
     found = []
     for match in _BRACES.finditer(text):
@@ -19,7 +19,9 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
         elif token == "}":
             box, start = opened.pop() if opened else (-1, -1)
             if start >= 0:
-                found.append((box, start, match.start()))
+                content = text[start : match.start()].strip()
+                twice = text.startswith("\\\\", box)
+                found.append((box, match.start(), content.replace("\\\\", "\\") if twice else content))
         elif token.endswith("{") and len(token) > 2:
             opened.append((match.start(), match.end()))
     return found
@@ -27,15 +29,8 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
 
 def extract_boxed(text: str) -> str | None:
     r"""Content of the last complete \boxed{...} (the outermost of nested boxes); None if there is none."""
-    if "box" not in text:
-        return None
-    boxes = _boxes(text)
-    return _content(text, boxes[-1]) if boxes else None
-
-
-def _content(text: str, box: tuple[int, int, int]) -> str:
-    content = text[box[1] : box[2]].strip()
-    return content.replace("\\\\", "\\") if text.startswith("\\\\", box[0]) else content
+    boxes = _boxes(text) if "box" in text else []
+    return boxes[-1][2] if boxes else None
 
 
 _PERCENT = re.compile(r"\}\$?\s*(?:\\?%|percent\b)")
@@ -46,15 +41,13 @@ def join_boxes(text: str) -> str:
 
     Only for references, which we trust: of an attempt only the last box counts (extract_boxed).
     """
-    if "box" not in text:
-        return text
-    outer: list[tuple[int, int, int]] = []
+    outer: list[tuple[int, int, str]] = []
     for box in _boxes(text):
         while outer and outer[-1][0] > box[0]:  # a box in this one
             outer.pop()
         outer.append(box)
-    contents = list(dict.fromkeys(_content(text, box) for box in outer))
-    if len(contents) == 1 and _PERCENT.match(text, outer[-1][2]):
+    contents = list(dict.fromkeys(content for _, _, content in outer))
+    if len(contents) == 1 and _PERCENT.match(text, outer[-1][1]):
         contents[0] += r"\%"
     return ", ".join(contents) or text
 
@@ -97,15 +90,18 @@ def extract_answer(text: str, reference: str | None = None) -> str | None:
             return tail
         if is_option(reference):
             return _option(tail)
-    starts = [match.end() for match in _STATED.finditer(tail)]
-    if starts and (stated := _statement(tail[starts[-1] :])):
+    said = _said(tail)
+    if said and (stated := _statement(said)):
         return stated
     if "\n" not in tail and _bare(tail) and tail:
         return tail
-    candidates = _candidates(tail)
-    if candidates:
-        return candidates[-1]
-    return _sentence(tail[starts[-1] :]) or None if starts else None
+    return _last(tail) or (_sentence(said) if said else "") or None
+
+
+def _said(tail: str) -> str:
+    """What follows the last "the answer is"; empty where it is not said."""
+    starts = [match.end() for match in _STATED.finditer(tail)]
+    return tail[starts[-1] :] if starts else ""
 
 
 _OPTION_REFERENCE = re.compile(r"^\(?[A-J]\)?[.:]?$|^(?:\([A-J]\)|[A-J][.):])\s+[\w$\\]")
@@ -120,11 +116,9 @@ def is_option(reference: str) -> bool:
 
 def _option(tail: str) -> str | None:
     """The option letter that a text states: after its "the answer is", at its start, or the last one."""
-    starts = [match.end() for match in _STATED.finditer(tail)]
-    stated = _OPTION.search(tail, starts[-1]) if starts else None
-    first = _OPTION_FIRST.match(tail)
-    if stated or first:
-        return (stated or first).group(1)  # type: ignore[union-attr]
+    start = len(tail) - len(_said(tail))
+    if found := _OPTION.search(tail, start) or _OPTION_FIRST.match(tail):
+        return found.group(1)
     letters = _OPTION.findall(tail)
     return letters[-1] if letters else None
 
@@ -139,16 +133,19 @@ def _bare(text: str) -> bool:
 
 def _candidates(text: str) -> list[str]:
     """Formulas, between delimiters or begun by a command, and numbers outside of them, in order."""
-    found = []
+    found: list[str] = []
     for match in _CANDIDATE.finditer(text):
         *formulas, percent, factor, command, plain = match.groups(default="")
         if len(_WORD.findall(formula := "".join(formulas))) > 1 and "\\" not in formula:
             found += _candidates(formula)  # two dollar signs of money, and what stands between them
             continue
-        candidate = formula + percent if formula else _balanced(factor + command) or plain.rstrip(",")
-        if candidate.strip():
-            found.append(candidate.strip())
-    return found
+        found.append(formula + percent if formula else _balanced(factor + command) or plain.rstrip(","))
+    return [candidate.strip() for candidate in found if candidate.strip()]
+
+
+def _last(text: str) -> str:
+    candidates = _candidates(text)
+    return candidates[-1] if candidates else ""
 
 
 def _balanced(text: str) -> str:
@@ -169,10 +166,7 @@ def _statement(text: str) -> str:
     if text.startswith(("$", r"\[", r"\(")) and (formulas := _candidates(text)):
         return formulas[0]
     sentence = _sentence(text)
-    if _bare(sentence):
-        return sentence
-    candidates = _candidates(sentence)
-    return candidates[-1] if candidates else ""
+    return sentence if _bare(sentence) else _last(sentence)
 
 
 def _sentence(text: str) -> str:
@@ -181,15 +175,11 @@ def _sentence(text: str) -> str:
 
 def extract_program(text: str) -> str:
     """The last fenced block that is closed; else one that is still open at the end; else the whole text."""
-    last: list[str] | None = None
-    block: list[str] | None = None
-    for line in text.split("\n"):
-        if not line.lstrip().startswith("```"):
-            if block is not None:
-                block.append(line)
-        elif block is None:
-            block = []
-        else:
-            last, block = block, None
-    chosen = last if last is not None else block
-    return text.strip() if chosen is None else "\n".join(chosen)
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
+    if not fences:
+        return text.strip()
+    if len(fences) == 1:
+        return "\n".join(lines[fences[0] + 1 :])
+    closed = fences[: len(fences) // 2 * 2]
+    return "\n".join(lines[closed[-2] + 1 : closed[-1]])
