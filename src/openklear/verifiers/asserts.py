@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -86,71 +86,46 @@ def translate(code: str) -> Calls | None:
 
 
 def _translated(tree: ast.Module) -> Calls | None:
-    body = [statement for statement in tree.body if not _idle(statement)]
-    names = _bound_idly(tree.body)
-    keep = False
-    if len(body) == 2 and isinstance(body[0], ast.FunctionDef):
-        found = _check_function(body[0], body[1])
-        if found is None:
-            return None
-        function, parameter, names = found[0], body[0].args.args[0].arg, names | found[1]
-        keep, body = True, [statement for statement in body[0].body if not _idle(statement)]
-    else:
-        function = parameter = ""
+    body, names = _without_idle(tree.body)
+    function: str | None = None
+    match body:
+        case [  # def check(candidate): ..., and check(f)
+            ast.FunctionDef(name, ast.arguments([], [parameter], None, [], [], None, []), inner, []),
+            ast.Expr(ast.Call(ast.Name(called), [argument], [])),
+        ] if name == called and (function := _function(argument)):
+            body, more = _without_idle(inner)
+            names |= more
     read = [_read_assert(statement) for statement in body]
-    callees = {one[0] for one in read if one is not None}
-    if None in read or len(callees) != 1 or callees & names:
+    parts = [one for one in read if one is not None]
+    callees = {part[0] for part in parts}
+    if len(parts) < len(read) or len(callees) != 1 or callees & names:
         return None
-    callee = callees.pop()
-    if keep and callee != parameter:
+    keep = function is not None
+    if keep and callees != {parameter.arg}:
         return None
-    function = function if keep else callee
+    function = function or callees.pop()
     if function.partition(".")[0].partition("(")[0] in names:
         return None
-    parts = [one for one in read if one is not None]
     return Calls(function, tuple(part[1] for part in parts), tuple(part[2] for part in parts), keep)
 
 
-def _idle(statement: ast.stmt) -> bool:
-    """It does nothing that calls with literals could notice."""
-    if isinstance(statement, ast.Pass | ast.Import | ast.ImportFrom):
-        return True
-    if isinstance(statement, ast.Expr):
-        return isinstance(statement.value, ast.Constant)
-    if isinstance(statement, ast.Assert):
-        return isinstance(statement.test, ast.Constant) and bool(statement.test.value)
-    if isinstance(statement, ast.Assign):
-        return all(isinstance(target, ast.Name) for target in statement.targets) and _is_literal(statement.value)
-    return False
-
-
-def _bound_idly(body: Sequence[ast.stmt]) -> set[str]:
-    """The names that idle statements bind."""
+def _without_idle(body: Sequence[ast.stmt]) -> tuple[list[ast.stmt], set[str]]:
+    """The statements that calls with literals could notice, and the names that the others bind."""
+    left: list[ast.stmt] = []
     names: set[str] = set()
-    for statement in filter(_idle, body):
-        names.update(_bound(statement))
-    return names
-
-
-def _bound(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        yield from ((alias.asname or alias.name).partition(".")[0] for alias in statement.names)
-    if isinstance(statement, ast.Assign):
-        yield from (target.id for target in statement.targets if isinstance(target, ast.Name))
-
-
-def _check_function(defined: ast.FunctionDef, called: ast.stmt) -> tuple[str, set[str]] | None:
-    """`def check(candidate): ...` and `check(f)`: the function's text, and the names that the body binds."""
-    match called:
-        case ast.Expr(ast.Call(ast.Name(name), [argument], [])) if name == defined.name:
-            function = _function(argument)
-        case _:
-            return None
-    given = defined.args
-    extra = (given.posonlyargs, given.kwonlyargs, given.defaults, given.vararg, given.kwarg, defined.decorator_list)
-    if function is None or any(extra) or len(given.args) != 1:
-        return None
-    return function, _bound_idly(defined.body)
+    for statement in body:
+        match statement:
+            case ast.Pass() | ast.Expr(ast.Constant()):
+                pass
+            case ast.Assert(ast.Constant(value)) if value:
+                pass
+            case ast.Import(aliases) | ast.ImportFrom(_, aliases):
+                names.update((alias.asname or alias.name).partition(".")[0] for alias in aliases)
+            case ast.Assign(targets, value) if _is_literal(value) and all(isinstance(one, ast.Name) for one in targets):
+                names.update(map(ast.unparse, targets))
+            case _:
+                left.append(statement)
+    return left, names
 
 
 def _function(node: ast.expr) -> str | None:
@@ -177,14 +152,14 @@ def _read_assert(statement: ast.stmt) -> tuple[str, Any, Check] | None:
     return None
 
 
+_RELATIONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Is: "is", ast.IsNot: "is not"}
+
+
 def _read_compare(call: ast.Call, operator: ast.cmpop, literal: ast.expr) -> tuple[str, Any, Check] | None:
-    expected = ast.literal_eval(literal)
-    single = expected is None or isinstance(expected, bool)
-    if isinstance(operator, ast.Eq | ast.NotEq):
-        return _read_call(call, Check("==" if isinstance(operator, ast.Eq) else "!=", expected))
-    if isinstance(operator, ast.Is | ast.IsNot) and single:
-        return _read_call(call, Check("is" if isinstance(operator, ast.Is) else "is not", expected))
-    return None
+    relation, expected = _RELATIONS.get(type(operator)), ast.literal_eval(literal)
+    if relation is None or (relation.startswith("is") and not (expected is None or isinstance(expected, bool))):
+        return None
+    return _read_call(call, Check(relation, expected))
 
 
 def _read_call(call: ast.Call, check: Check) -> tuple[str, Any, Check] | None:
@@ -193,11 +168,8 @@ def _read_call(call: ast.Call, check: Check) -> tuple[str, Any, Check] | None:
     if function is None or None in named or not all(map(_is_literal, [*call.args, *named.values()])):
         return None
     try:
-        positional = [ast.literal_eval(argument) for argument in call.args]
-        packed = [
-            values.pack(positional),
-            values.pack({name: ast.literal_eval(value) for name, value in named.items()}),
-        ]
+        positional = values.pack([ast.literal_eval(argument) for argument in call.args])
+        packed = [positional, values.pack({name: ast.literal_eval(value) for name, value in named.items()})]
     except values.NotPlain:  # an Ellipsis, or a literal that is too big
         return None
     return function, packed, check

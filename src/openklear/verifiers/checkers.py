@@ -25,9 +25,6 @@ from typing import Any
 from openklear.errors import UsageError
 from openklear.verifiers import custom
 
-Text = Callable[[str, str], bool]
-Value = Callable[[Any, Any], bool]
-
 
 @dataclass(frozen=True, slots=True)
 class Checker:
@@ -45,12 +42,14 @@ class Checker:
 def checker(name: str | None) -> Checker:
     """The checker of that name; None: equality. UsageError, naming the nearest, for an unknown one."""
     name = name or "lines"
-    if name in _PLAIN:
-        return _of(name, *_PLAIN[name])
     kind, _, rest = name.partition(":")
+    plain = _PLAIN.get(name)
     if kind == "float":
         tolerance = _tolerance(name, rest)
-        return _of(name, partial(_close_tokens, tolerance), partial(_close_values, tolerance))
+        plain = partial(_close_tokens, tolerance), partial(_same, tolerance)
+    if plain is not None:
+        text, value = plain
+        return Checker(name, lambda _, *outputs: text(*outputs), lambda _, *results: value(*results))
     if rest:
         function = custom.function(name).call
         return Checker(
@@ -64,14 +63,6 @@ def checker(name: str | None) -> Checker:
     raise UsageError(
         f'there is no checker "{name}"; the nearest is "{nearest}" (known: {", ".join(_PLAIN)}, float:TOLERANCE, '
         "module:function)"
-    )
-
-
-def _of(name: str, text: Text, value: Value) -> Checker:
-    return Checker(
-        name,
-        lambda stdin, expected, actual: text(expected, actual),
-        lambda arguments, expected, actual: value(expected, actual),
     )
 
 
@@ -97,38 +88,29 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def _same_tokens(expected: str, actual: str) -> bool:
-    return expected.split() == actual.split()
-
-
-def _same_lines_unordered(expected: str, actual: str) -> bool:
-    return Counter(filter(None, _lines(expected))) == Counter(filter(None, _lines(actual)))
-
-
-def _same_tokens_unordered(expected: str, actual: str) -> bool:
-    return Counter(expected.split()) == Counter(actual.split())
-
-
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def _close_tokens(tolerance: float, expected: str, actual: str) -> bool:
     words, given = expected.split(), actual.split()
-    return len(words) == len(given) and all(
-        word == other or _close_words(tolerance, word, other) for word, other in zip(words, given, strict=True)
+    if len(words) != len(given):
+        return False
+    differ = [pair for pair in zip(words, given, strict=True) if pair[0] != pair[1]]
+    return all(
+        _NUMBER.fullmatch(word) and _NUMBER.fullmatch(other) and _close(tolerance, float(word), float(other))
+        for word, other in differ
     )
 
 
-def _close_words(tolerance: float, word: str, other: str) -> bool:
-    if _NUMBER.fullmatch(word) is None or _NUMBER.fullmatch(other) is None:
-        return False
-    return _close(tolerance, float(word), float(other))
-
-
 def _close(tolerance: float, expected: float, actual: float) -> bool:
-    """Within the tolerance, of the expected number or of 1; an infinity is close to itself alone."""
-    if expected == actual:
+    """Within the tolerance, of the expected number or of 1; an infinity or nan is close to itself alone.
+
+    With tolerance 0 equal by value: no difference of floats, which rounds, can say so.
+    """
+    if expected == actual or (expected != expected and actual != actual):
         return True
+    if not tolerance:
+        return False
     try:
         distance, size = abs(expected - actual), abs(float(expected))
     except OverflowError:  # whole numbers beyond all floats
@@ -142,64 +124,45 @@ def same_value(expected: Any, actual: Any) -> bool:
     Numbers are equal by value (5.0 passes for 5), true and false only to themselves, a tuple to the list of the same
     elements, a key to the string that JSON makes of it; nan to nan. A set, bytes and complex are equal to nothing.
     """
-    return _same(_equal_numbers, expected, actual)
+    return _same(0.0, expected, actual)
 
 
-def _close_values(tolerance: float, expected: Any, actual: Any) -> bool:
-    return _same(lambda one, other: _equal_numbers(one, other) or _close(tolerance, one, other), expected, actual)
-
-
-def _equal_numbers(expected: float, actual: float) -> bool:
-    return expected == actual or (expected != expected and actual != actual)
-
-
-def _same(numbers: Callable[[Any, Any], bool], expected: Any, actual: Any) -> bool:
-    if _is_number(expected):
-        return _is_number(actual) and numbers(expected, actual)
+def _same(tolerance: float, expected: Any, actual: Any) -> bool:
+    if type(expected) in (int, float):
+        return type(actual) in (int, float) and _close(tolerance, expected, actual)
     if isinstance(expected, list):
-        return (
-            isinstance(actual, list | tuple)
-            and len(expected) == len(actual)
-            and all(_same(numbers, one, other) for one, other in zip(expected, actual, strict=True))
-        )
+        if not isinstance(actual, list | tuple) or len(expected) != len(actual):
+            return False
+        return all(_same(tolerance, one, other) for one, other in zip(expected, actual, strict=True))
     if isinstance(expected, dict):
         given = _string_keys(actual) if isinstance(actual, dict) else None
-        return (
-            given is not None
-            and expected.keys() == given.keys()
-            and all(_same(numbers, one, given[key]) for key, one in expected.items())
-        )
+        if given is None or expected.keys() != given.keys():
+            return False
+        return all(_same(tolerance, one, given[key]) for key, one in expected.items())
     return type(expected) is type(actual) and bool(expected == actual)
-
-
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float)
 
 
 def _string_keys(value: dict[Any, Any]) -> dict[str, Any] | None:
     """The dictionary as JSON has it; None where it has none, or two keys become one."""
-    keys = [key if type(key) is str else json.dumps(key) for key in value if type(key) in _JSON_KEYS]
-    return dict(zip(keys, value.values(), strict=True)) if len(set(keys)) == len(value) else None
+    found = {key if type(key) is str else json.dumps(key): item for key, item in value.items() if _has_json(key)}
+    return found if len(found) == len(value) else None
 
 
-_JSON_KEYS = (str, int, float, bool, type(None))
+def _has_json(key: object) -> bool:
+    return type(key) in (str, int, float, bool, type(None))
 
 
-def _same_unordered(deep: bool, expected: Any, actual: Any) -> bool:
-    return _canonical(expected, deep) == _canonical(actual, deep)
-
-
-def _canonical(value: Any, deep: bool, outermost: bool = True) -> str:
-    """A text that equal values share, whatever the order of the outermost list (or, where `deep`, of every list)."""
+def _canonical(value: Any, levels: float) -> str:
+    """A text that equal values share, whatever the order of sets and of the lists of so many outermost levels."""
     if isinstance(value, list | tuple | set | frozenset):
-        parts = [_canonical(item, deep, False) for item in value]
-        any_order = deep or outermost or isinstance(value, set | frozenset)
+        parts = [_canonical(item, levels - 1) for item in value]
+        any_order = levels > 0 or isinstance(value, set | frozenset)
         return f"[{','.join(sorted(parts) if any_order else parts)}]"
     if isinstance(value, dict):
         given = _string_keys(value)
         if given is None:
             return f"{type(value).__name__} without JSON"
-        return f"{{{','.join(f'{json.dumps(key)}:{_canonical(given[key], deep, False)}' for key in sorted(given))}}}"
+        return f"{{{','.join(f'{json.dumps(key)}:{_canonical(given[key], levels - 1)}' for key in sorted(given))}}}"
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is int:
@@ -207,11 +170,22 @@ def _canonical(value: Any, deep: bool, outermost: bool = True) -> str:
     return json.dumps(value) if isinstance(value, str | float | bool | None) else f"({type(value).__name__})"
 
 
-_PLAIN: dict[str, tuple[Text, Value]] = {
+def _alike(key: Callable[[Any], object]) -> Callable[[Any, Any], bool]:
+    """Whether two things have the same key."""
+    return lambda expected, actual: key(expected) == key(actual)
+
+
+_PLAIN: dict[str, tuple[Callable[[str, str], bool], Callable[[Any, Any], bool]]] = {
     "lines": (same_output, same_value),
-    "tokens": (_same_tokens, same_value),
-    "unordered": (_same_lines_unordered, partial(_same_unordered, False)),
-    "unordered_tokens": (_same_tokens_unordered, partial(_same_unordered, True)),
+    "tokens": (_alike(str.split), same_value),
+    "unordered": (
+        _alike(lambda text: Counter(filter(None, _lines(text)))),
+        _alike(lambda value: _canonical(value, 1)),
+    ),
+    "unordered_tokens": (
+        _alike(lambda text: Counter(text.split())),
+        _alike(lambda value: _canonical(value, math.inf)),
+    ),
 }
 
 _PRINT = r"\b(?:print|output|return|report|display|write)\w*"

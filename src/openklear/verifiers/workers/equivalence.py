@@ -43,11 +43,13 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)  # a parse makes many objects and few cycles
     while True:
+        lives, held = os.pipe()
         pid = os.fork()
         if pid == 0:
             _serve(incoming, outgoing, seconds)
             os._exit(0)
-        code = _outlive(pid, incoming)
+        os.close(held)
+        code = _outlive(pid, lives, incoming)
         if -code not in _ALARMS:
             return  # perhaps killed between two questions: a word now would be taken for the next one's answer
         wire.write_message(outgoing, {"error": "timeout"})
@@ -98,26 +100,20 @@ def _serve(incoming: int, outgoing: int, seconds: float) -> None:
         wire.write_message(outgoing, answer)
 
 
-def _outlive(pid: int, incoming: int) -> int:
-    """The second process's exit code (minus its signal); 0 also where our own parent has gone, whatever it computes."""
-    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+def _outlive(pid: int, lives: int, incoming: int) -> int:
+    """The second process's exit code (minus its signal); 0 also where our own parent has gone, whatever it computes.
+
+    `lives`: a pipe whose other end is open in the second process alone.
+    """
     poll = select.poll()
-    poll.register(incoming, 0)  # reports only that its other end is gone
-    if pidfd >= 0:
-        poll.register(pidfd, select.POLLIN)
-    try:
-        while True:
-            ready = poll.poll(None if pidfd >= 0 else 20)
-            if any(descriptor == incoming for descriptor, _ in ready):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                return 0
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status)
-    finally:
-        if pidfd >= 0:
-            os.close(pidfd)
+    for descriptor in (lives, incoming):
+        poll.register(descriptor, 0)  # reports only that its other end is gone
+    orphaned = incoming in dict(poll.poll())
+    if orphaned:
+        os.kill(pid, signal.SIGKILL)
+    os.close(lives)
+    _, status = os.waitpid(pid, 0)
+    return 0 if orphaned else os.waitstatus_to_exitcode(status)
 
 
 def _set_alarms(seconds: float) -> None:
