@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from openklear.verifiers.mathematics.text import depths
+
 _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 """A box may begin with two backslashes, as in JSON that was escaped twice, but not with more."""
 
@@ -150,13 +152,8 @@ def _last(text: str) -> str:
 
 def _balanced(text: str) -> str:
     """A formula up to its full stop, or to the first bracket that closes what it did not open."""
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character in "({[") - (character in ")}]")
-        if depth < 0:
-            text = text[:i]
-            break
-    return text.rstrip(".,;:!?*\u3002\uff0c")
+    end = next((i for i, depth in enumerate(depths(text)) if depth < 0), len(text))
+    return text[:end].rstrip(".,;:!?*\u3002\uff0c")
 
 
 def _statement(text: str) -> str:

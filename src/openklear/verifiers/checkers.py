@@ -82,10 +82,7 @@ def same_output(expected: str, actual: str) -> bool:
 
 
 def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -144,12 +141,10 @@ def _same(tolerance: float, expected: Any, actual: Any) -> bool:
 
 def _string_keys(value: dict[Any, Any]) -> dict[str, Any] | None:
     """The dictionary as JSON has it; None where it has none, or two keys become one."""
-    found = {key if type(key) is str else json.dumps(key): item for key, item in value.items() if _has_json(key)}
-    return found if len(found) == len(value) else None
-
-
-def _has_json(key: object) -> bool:
-    return type(key) in (str, int, float, bool, type(None))
+    keys = [
+        key if isinstance(key, str) else json.dumps(key) for key in value if isinstance(key, str | float | int | None)
+    ]
+    return dict(zip(keys, value.values(), strict=True)) if len(set(keys)) == len(value) else None
 
 
 def _canonical(value: Any, levels: float) -> str:

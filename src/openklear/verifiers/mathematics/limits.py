@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import accumulate
+
+from openklear.verifiers.mathematics.text import depths
 
 MAX_CHARACTERS = 4096
 MAX_NESTING = 64
@@ -40,8 +41,7 @@ def over_limit(text: str) -> str | None:
         return f"longer than {MAX_CHARACTERS} characters"
     if len(text) <= 4 and "^^" not in text:  # nothing that short is large: 9!!! aside
         return f"a factorial above {MAX_FACTORIAL}" if "!!!" in text else None
-    depths = accumulate((character in "({[") - (character in ")}]") for character in text)
-    if max(depths) > MAX_NESTING:
+    if max(depths(text)) > MAX_NESTING:
         return f"nested deeper than {MAX_NESTING}"
     if len(_OPERATOR.findall(text)) > MAX_OPERATORS:
         return f"more than {MAX_OPERATORS} operators"

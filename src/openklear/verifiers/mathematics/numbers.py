@@ -13,7 +13,7 @@ rounds to 6 places, decides."""
 _INTEGER = r"[-+]?\s*\d+"
 _PLAIN = re.compile(r"^([-+]?)\s*(\d+(?:\.\d*)?|\.\d+)$")
 GROUPED = re.compile(r"^[-+]?\s*[1-9]\d{0,2}(?:[, ]\d{3})+(?:\.\d+)?$")
-_RATIO = re.compile(rf"^({_INTEGER})\s*/\s*(\d+)$")
+_RATIO = re.compile(rf"^()({_INTEGER})\s*/\s*(\d+)$")
 _FRAC = re.compile(rf"^([-+]?)\s*\\frac\s*\{{\s*({_INTEGER})\s*\}}\s*\{{\s*({_INTEGER})\s*\}}$")
 
 
@@ -35,14 +35,10 @@ def number(text: str) -> Number | None:
         text = text.replace(",", "").replace(" ", "")
     if match := _PLAIN.match(text):
         return Number(Fraction(match.group(1) + match.group(2)), "." in text)
-    if match := _RATIO.match(text):
-        top, bottom = (int(part.replace(" ", "")) for part in match.groups())
-    elif match := _FRAC.match(text):
+    if match := _RATIO.match(text) or _FRAC.match(text):
         top, bottom = (int(part.replace(" ", "")) for part in match.groups()[1:])
-        top = -top if match.group(1) == "-" else top
-    else:
-        return None
-    return Number(Fraction(top, bottom), False) if bottom else None
+        return Number(Fraction(-top if match.group(1) == "-" else top, bottom), False) if bottom else None
+    return None
 
 
 def is_percent_of(reference: str, answer: str) -> bool:

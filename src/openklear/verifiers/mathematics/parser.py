@@ -10,8 +10,8 @@ from openklear.verifiers.mathematics.values import PI, TooLarge, Unknown, Value
 _MAX_DEPTH = 100
 _MAX_WORK = 40_000
 """Squares of kilobits over all results: the time of exact arithmetic, a fraction of a second."""
-_ENDS = frozenset(("", "+", "-", ")", "}", "]", "/", "*", "^", "**", "!", "%", "_", "|"))
-_END_COMMANDS = frozenset((r"\cdot", r"\times", r"\div", r"\rfloor", r"\rceil", r"\rvert", r"\bmod", r"\pmod"))
+_ENDS = frozenset(("", *"+-)}]^!%_|", "**", r"\rfloor", r"\rceil", r"\rvert", r"\bmod", r"\pmod"))
+"""Tokens that end a product."""
 
 
 class _Parser:
@@ -79,7 +79,7 @@ class _Parser:
                 self.take()
                 product = self._spend(product / self._signed_power())
                 slashed = True
-            elif token in _ENDS or token in _END_COMMANDS:
+            elif token in _ENDS:
                 return product
             elif slashed:
                 raise Unknown("1/2x may mean two things")

@@ -74,10 +74,9 @@ def _words(left: str, right: str) -> bool | None:
     words = [side.casefold() if _WORDS.match(side) else None for side in sides]
     if words[0] is not None and words[1] is not None:
         return words[0] == words[1]
-    for word, other in (words, words[::-1]):
+    for word, formula in ((words[0], sides[1]), (words[1], sides[0])):
         if word is None:
             continue
-        formula = sides[1] if other is words[1] else sides[0]
         if word in _NUMERALS and (single := number(formula)) is not None:
             return single.value == _NUMERALS.index(word)
         if (

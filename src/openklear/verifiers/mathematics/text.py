@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import accumulate, pairwise
 
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
@@ -51,13 +52,9 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     )
 )
 _SCALES = {
-    "dozen": r" \cdot 12",
-    "hundred": r" \cdot 100",
-    "thousand": r" \cdot 1000",
-    "million": r" \cdot 10^{6}",
-    "billion": r" \cdot 10^{9}",
-    "trillion": r" \cdot 10^{12}",
-}
+    "dozen": "12", "hundred": "100", "thousand": "1000",
+    "million": "10^{6}", "billion": "10^{9}", "trillion": "10^{12}",
+}  # fmt: skip
 _SCALE = re.compile(r"(?<=\d)\s?(?:\\text\s?\{\s?)?(" + "|".join(_SCALES) + r")\s?\}?(?![a-zA-Z])")
 _NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$")
 _WRAPPED = re.compile(r"^\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}$")
@@ -77,7 +74,7 @@ def normalise(text: str) -> str:
         text = text[:-1].rstrip()
     if _TRIGONOMETRY.search(text):
         text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    text = _SCALE.sub(lambda match: _SCALES[match.group(1)], text)
+    text = _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     text = text.strip().rstrip(".").strip()
@@ -94,30 +91,24 @@ def squeeze(text: str) -> str:
     return _SINGLE.sub(r"\1\2", _SPACES.sub("", TEXT.sub(r"\1", text)))
 
 
-_OPENING, _CLOSING = "([{", ")]}"
 _ALTERNATIVES = re.compile(
     r"\s*[,;]?\s*(?:\\(?:text|textbf|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\{])(?:and|or)(?![a-zA-Z}])|\\lor(?![a-zA-Z])"
     r"|\\vee(?![a-zA-Z]))\s*"
 )
 
 
+def depths(text: str) -> list[int]:
+    """How many brackets are open after each character; negative where more were closed."""
+    return list(accumulate((character in "([{") - (character in ")]}") for character in text))
+
+
 def split(text: str, separators: str = ",;") -> list[str] | None:
     """Parts between separators outside of brackets; None where the brackets do not match up (of any kinds: (1,2])."""
-    depth, start, parts = 0, 0, []
-    for i, character in enumerate(text):
-        if character in _OPENING:
-            depth += 1
-        elif character in _CLOSING:
-            depth -= 1
-            if depth < 0:
-                return None
-        elif depth == 0 and character in separators and text[i - 1 : i] != "\\":
-            parts.append(text[start:i].strip())
-            start = i + 1
-    if depth:
+    opened = depths(text)
+    if min(opened, default=0) < 0 or opened[-1:] > [0]:
         return None
-    parts.append(text[start:].strip())
-    return parts
+    cuts = [i for i, one in enumerate(text) if one in separators and not opened[i] and text[i - 1 : i] != "\\"]
+    return [text[start + 1 : end].strip() for start, end in pairwise((-1, *cuts, len(text)))]
 
 
 def alternatives(text: str) -> list[str] | None:

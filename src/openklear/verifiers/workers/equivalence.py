@@ -56,14 +56,7 @@ def main() -> None:
 
 
 def warm_up() -> None:
-    """Loads what the first question would load, and walls off evaluation."""
-    _wall_off_evaluation()
-    if not equal(r"\frac{1}{2}x", r"\frac{x}{2}"):
-        raise RuntimeError("math-verify does not know that x/2 is x/2")
-
-
-def _wall_off_evaluation() -> None:
-    """From here on sympy reads no string but a numeral.
+    """Loads what the first question would load, and walls off evaluation: sympy reads no string but a numeral.
 
     math-verify hands every number it finds to sympify, which hands strings to parse_expr, which is an eval.
     """
@@ -75,6 +68,8 @@ def _wall_off_evaluation() -> None:
 
     for module in (sympy_parser, parsing, parser, latex2sympy2):
         module.parse_expr = numeral
+    if not equal(r"\frac{1}{2}x", r"\frac{x}{2}"):
+        raise RuntimeError("math-verify does not know that x/2 is x/2")
 
 
 def numeral(text: str, *_: Any, **__: Any) -> Any:
@@ -95,7 +90,10 @@ def _serve(incoming: int, outgoing: int, seconds: float) -> None:
         signal.signal(number, signal.SIG_DFL)
     while (message := wire.read_message(incoming)) is not None:
         _set_alarms(seconds)
-        answer = _answer(message)
+        try:
+            answer: dict[str, Any] = {"equal": equal(message["reference"], message["answer"])}
+        except Exception as error:  # sympy raises anything; the caller grades the reference against itself
+            answer = {"error": type(error).__name__}
         _set_alarms(0.0)
         wire.write_message(outgoing, answer)
 
@@ -120,13 +118,6 @@ def _set_alarms(seconds: float) -> None:
     """Death after so many CPU seconds, or WALL_FACTOR times as many of the clock; 0 calls both off."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.setitimer(signal.ITIMER_REAL, WALL_FACTOR * seconds)
-
-
-def _answer(message: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"equal": equal(message["reference"], message["answer"])}
-    except (Exception, MemoryError) as error:  # sympy raises anything; the caller grades the reference against itself
-        return {"error": type(error).__name__}
 
 
 def equal(reference: str, answer: str) -> bool:
