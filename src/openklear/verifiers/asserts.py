@@ -145,13 +145,14 @@ def _read_assert(statement: ast.stmt) -> tuple[str, Any, Check] | None:
             return _read_call(call, Check("false"))
         case ast.Assert(ast.Call() as call):
             return _read_call(call, Check("true"))
-        case ast.Assert(ast.Compare(ast.Call() as call, [operator], [literal])) if _is_literal(literal):
+        case ast.Assert(ast.Compare(ast.Call() as call, [operator], [literal])) | ast.Assert(
+            ast.Compare(literal, [ast.Eq() | ast.NotEq() as operator], [ast.Call() as call])
+        ) if _is_literal(literal):
             return _read_compare(call, operator, literal)
-        case ast.Assert(ast.Compare(literal, [ast.Eq() | ast.NotEq() as operator], [ast.Call() as call])):
-            return _read_compare(call, operator, literal) if _is_literal(literal) else None
     return None
 
 
+_NO_LITERAL = (ValueError, TypeError, SyntaxError)
 _RELATIONS = {ast.Eq: "==", ast.NotEq: "!=", ast.Is: "is", ast.IsNot: "is not"}
 
 
@@ -164,21 +165,19 @@ def _read_compare(call: ast.Call, operator: ast.cmpop, literal: ast.expr) -> tup
 
 def _read_call(call: ast.Call, check: Check) -> tuple[str, Any, Check] | None:
     function = _function(call.func)
-    named = {keyword.arg: keyword.value for keyword in call.keywords}
-    if function is None or None in named or not all(map(_is_literal, [*call.args, *named.values()])):
+    if function is None or not all(keyword.arg for keyword in call.keywords):
         return None
     try:
-        positional = values.pack([ast.literal_eval(argument) for argument in call.args])
-        packed = [positional, values.pack({name: ast.literal_eval(value) for name, value in named.items()})]
-    except values.NotPlain:  # an Ellipsis, or a literal that is too big
+        named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        return function, [values.pack(list(map(ast.literal_eval, call.args))), values.pack(named)], check
+    except (*_NO_LITERAL, values.NotPlain):  # not plain: an Ellipsis, or a literal that is too big
         return None
-    return function, packed, check
 
 
 def _is_literal(node: ast.expr) -> bool:
     try:
         ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError):
+    except _NO_LITERAL:
         return False
     return True
 
@@ -198,12 +197,12 @@ def read_results(text: str | None, nonce: str, count: int) -> list[Result] | Non
 def holds(check: Check, result: Result) -> bool:
     """Python's own answer for plain values; an object that is not plain is equal to nothing."""
     if check.relation in ("true", "false"):
-        return bool(result[-1]) is (check.relation == "true")
-    if len(result) == 2:
-        return check.relation in ("!=", "is not")
-    if check.relation in ("is", "is not"):
-        return (result[0] is check.expected) is (check.relation == "is")
-    return bool(result[0] == check.expected) is (check.relation == "==")
+        found = bool(result[-1])
+    elif check.relation in ("is", "is not"):
+        found = len(result) == 1 and result[0] is check.expected
+    else:
+        found = len(result) == 1 and bool(result[0] == check.expected)
+    return found is (check.relation in ("true", "is", "=="))
 
 
 def relay(

@@ -203,8 +203,8 @@ _MANY = [
         rf"(?:{_PRINT}|\b(?:answers?|results?|combinations|solutions?)\b)"
         r"[^.\n]{0,120}\bin\s+(?:any|arbitrary)\s+(?:possible\s+)?order\b",
         # "Answers within 10^-5 of the actual value will be accepted"; "an absolute or relative error"
-        r"\babsolute\s+(?:and/or|or|and)\s+relative\s+(?:error|precision|tolerance|difference)",
-        r"\brelative\s+(?:or|and)\s+absolute\s+(?:error|precision|tolerance|difference)",
+        r"\b(?:absolute\s+(?:and/or|or|and)\s+relative|relative\s+(?:or|and)\s+absolute)"
+        r"\s+(?:error|precision|tolerance|difference)",
         r"\b(?:absolute|relative|calculation)\s+error\b[^.\n]{0,60}\b(?:10|1e|exceed|less|most|accepted)",
         r"\bwithin\s+\$?(?:10\s*(?:\^|\*\*)?\s*\{?\s*[-\u2212]|1e-|0\.0)",
     )

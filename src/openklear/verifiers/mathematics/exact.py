@@ -164,8 +164,9 @@ def _in_order(left: tuple[str, ...], right: tuple[str, ...], budget: Budget) -> 
 
 
 def _same_members(left: Listed, right: Listed, budget: Budget) -> bool | None:
-    ours, theirs = _numbers(left), _numbers(right)
-    if ours is not None and theirs is not None:
+    ours = [found for part in left.parts if (found := number(part))]
+    theirs = [found for part in right.parts if (found := number(part))]
+    if len(ours) + len(theirs) == len(left.parts) + len(right.parts):
         if {entry.value for entry in ours} == {entry.value for entry in theirs}:
             return True
         if not any(entry.decimal for entry in (*ours, *theirs)):
@@ -179,13 +180,6 @@ def _same_members(left: Listed, right: Listed, budget: Budget) -> bool | None:
     if any(set(line) == {False} for line in lines):
         return False  # a member that the other side does not have
     return True if all(True in line for line in lines) else None
-
-
-def _numbers(found: Listed) -> list[Number] | None:
-    """The members, where all are plain numbers."""
-    read = [number(part) for part in found.parts]
-    known = [entry for entry in read if entry is not None]
-    return known if len(known) == len(read) else None
 
 
 _MATRIX = re.compile(r"^\\begin\{([pbB]?matrix)\}((?:(?!\\begin).)*)\\end\{\1\}$", re.DOTALL)
@@ -203,11 +197,8 @@ def _same_matrix(left: str, right: str, budget: Budget) -> bool | None:
 
 def _rows(matrix: str) -> list[list[str]]:
     """The entries of a matrix, row by row."""
-    rows = []
-    for row in re.split(r"\\\\(?:\s*\[[^\]]*\])?", matrix.replace("\\hline", "")):
-        if row.strip():
-            rows.append([entry.strip() for entry in row.split("&")])
-    return rows
+    rows = re.split(r"\\\\(?:\s*\[[^\]]*\])?", matrix.replace("\\hline", ""))
+    return [list(map(str.strip, row.split("&"))) for row in rows if row.strip()]
 
 
 _DEGREES = re.compile(r"\\circ|\\degree|°")
