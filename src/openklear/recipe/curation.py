@@ -16,7 +16,7 @@ Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark
 
 
 class Source(Section):
-    """A file of rows; its shape (messages, ShareGPT, prompt + answer or tests) is read off its columns."""
+    """A file of rows; its columns tell its shape (messages, ShareGPT, prompt + answer or tests)."""
 
     name: str = Field(description="name in the funnel and the reports")
     path: str = Field(
@@ -24,29 +24,31 @@ class Source(Section):
         "world:NAME a file of the demo world"
     )
     role: Role = Field(
-        description="SFT rows, RL problems, problems that choose the best checkpoint, those of the final evaluation, "
-        "or a benchmark that training rows are held against and nothing else"
+        description="SFT rows, RL problems, problems that choose the best checkpoint, problems of the final "
+        "evaluation, or a benchmark that is only used to clean the training rows"
     )
     domain: DomainName | None = Field(None, description="domain of the rows, for files without a `domain` column")
     columns: dict[str, str] = Field(
-        {}, description="our column -> the file's, where its shape is unknown: { response = 'solution' }"
+        {}, description="our column -> the file's, for a shape that is unknown: { response = 'solution' }"
     )
     reasoning: Literal["think", "auto", "openthoughts", "s1", "closing", "plain", "boxed"] = Field(
-        "think", description="how responses mark their reasoning; all are brought to <think>...</think> and an answer"
+        "think", description="how responses mark their reasoning; it becomes <think>...</think> and an answer"
     )
-    weight: Annotated[float, Field(gt=0.0)] = Field(1.0, description="share in the mixture, beside the other sources'")
-    licence: str | None = Field(None, description="what the data card says of the source's licence")
+    weight: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="share in the mixture, relative to the other sources"
+    )
+    licence: str | None = Field(None, description="licence of the source, as the data card states it")
     samples: Positive | None = Field(
         None, description="held-out sources: completions per problem, k of avg@k; if not set, evaluation.samples"
     )
     limit: Positive | None = Field(
-        None, description="held-out sources: ask only so many problems; training rows are held against all of them"
+        None, description="held-out sources: ask at most this many problems; all of them clean the training rows"
     )
     limit_by: Literal["first", "seed"] = Field(
         "first", description="held-out sources: the first problems of the file, or a draw by the recipe's seed"
     )
     prompt_template: str | None = Field(
-        None, description="held-out sources: what is asked, with {problem} where the problem's text goes"
+        None, description="held-out sources: the question, with {problem} in place of the problem's text"
     )
 
 

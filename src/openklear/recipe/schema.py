@@ -150,11 +150,13 @@ class Rl(Section):
 class Evaluation(Section):
     """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
 
-    samples: Positive = Field(8, description="completions a problem: k of avg@k and pass@k")
+    samples: Positive = Field(8, description="completions per problem: k of avg@k and pass@k")
     temperature: Annotated[float, Field(gt=0.0)] = Field(0.6, description="sampling temperature")
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.95, description="nucleus")
-    max_completion_tokens: Positive = Field(32768, description="completions stop here by length")
-    validation_samples: Positive = Field(4, description="completions a problem in validations while training")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.95, description="nucleus sampling: share of the probability that is kept"
+    )
+    max_completion_tokens: Positive = Field(32768, description="a completion is cut off after this many tokens")
+    validation_samples: Positive = Field(4, description="completions per problem in validations while training")
 
 
 class Verifiers(Section):
