@@ -19,7 +19,6 @@ from openklear.durable.files import whole_directory, write_json
 from openklear.errors import DataError
 from openklear.evaluation.benchmarks import Benchmark, benchmarks
 from openklear.evaluation.scores import asked_rows, labels, score_rows, totals
-from openklear.judging import open_judge
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
@@ -28,6 +27,7 @@ from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
 from openklear.types import Problem, RolloutGroup
+from openklear.verifiers.judge import open_judge
 
 PART = 128
 """Problems per part: what a kill may cost, and what the schedule of slots depends on."""
@@ -43,7 +43,9 @@ def run(context: StageContext) -> None:
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}
     with ExitStack() as stack:
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
+        verdicts = context.directory / "verdicts.jsonl"
+        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
+        stack.enter_context(judge)
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         groups = _rollouts(context, Collector(loaded, sampler, judge, recipe.seed), asked)
     named = [benchmark for benchmark, _ in asked]
