@@ -1,6 +1,6 @@
 """The data card: what a prepared data set is, how it was made and what became of every row, in Markdown and HTML.
 
-The card is made of the files that the stage `prepare` left, and says so where they contradict each other. It reads
+The card is made of the files that the stage `prepare` left, and fails where they contradict each other. It reads
 Parquet in batches and only the columns it needs. Nothing in it depends on the time or the machine: equal inputs give
 equal bytes. Texts of rows are hostile: `texts.visible` shows what hides in them, each form escapes them its own way.
 """

@@ -1,4 +1,4 @@
-"""What stands on the card: funnel, statistics and examples, read from the files and held against each other."""
+"""What the card says: funnel, statistics and examples, read from the files and checked against each other."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def require_agreement(facts: CardFacts) -> None:
 
 
 def proof_of(facts: CardFacts) -> tuple[bool, str]:
-    """Whether the step `disjoint` found training and evaluation prompts to share nothing, and that in words."""
+    """Whether the step `disjoint` found training and evaluation prompts to share nothing, and the same in words."""
     training, evaluation = facts.rows(*TRAINING), facts.rows(*EVALUATION)
     if not training:
         return False, "There are no training rows, so there is nothing to prove disjoint from the evaluation sets."
@@ -122,7 +122,7 @@ def _place(dataset: str) -> int:
 
 
 def _read(lines: Lines) -> int:
-    """Rows that the first steps of the sources read."""
+    """Rows that the first step of each source read."""
     return sum({row["source"]: row["read"] for row in reversed(lines)}.values())
 
 

@@ -15,16 +15,16 @@ class CardTable:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numbers: tuple[str, ...] = ()
-    """Columns that stand to the right."""
+    """Columns that are aligned to the right."""
     codes: tuple[str, ...] = ()
     """Columns of hashes."""
     folded: str = ""
-    """Words behind which HTML hides a long table; empty: it is open."""
+    """The summary behind which HTML folds a long table; empty: it is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A drawing, and the same in letters for where there are none."""
+    """A drawing, and the same in letters for readers without drawings."""
 
     title: str
     svg: str
@@ -45,7 +45,7 @@ class Group:
     """Examples that belong together."""
 
     title: str
-    """HTML hides the examples behind it; empty: they stand open."""
+    """HTML folds the examples behind it; empty: they are shown."""
     examples: tuple[Example, ...]
 
 
@@ -63,7 +63,7 @@ class Chapter:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A figure that stands out."""
+    """A number that stands out."""
 
     label: str
     number: str
@@ -77,7 +77,7 @@ class Card:
     title: str
     text: str
     proved: bool
-    """Whether training and evaluation prompts are known to share nothing; `proof` says it in words."""
+    """Whether training and evaluation prompts are known to share nothing; `proof` says so in words."""
     proof: str
     headlines: tuple[Headline, ...]
     chapters: tuple[Chapter, ...]

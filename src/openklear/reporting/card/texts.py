@@ -1,4 +1,4 @@
-"""Values as the card shows them. Texts come from models and from strangers' files, so nothing in them may hide."""
+"""Values as the card shows them. Texts come from models and strangers' files, so nothing in them may stay hidden."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING = "–"
 HEAD, TAIL = 700, 300
 """Characters of a text that an example shows from its start and from its end."""
 _SLACK = 100
-"""So few characters more are shown rather than left out."""
+"""A text that is longer by at most this many characters is shown in full."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls but tab and line end
     "\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # no width, or they turn text around
@@ -43,25 +43,25 @@ def visible(text: str) -> str:
 
 
 def short(value: object, limit: int = 60) -> str:
-    """A value in one line of at most `limit` characters."""
+    """A value on one line of at most `limit` characters."""
     text = visible(" ".join(str(value).split()))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def number(value: float | None) -> str:
-    """A count in groups of three digits; a mean with one place."""
+    """A count in groups of three digits; a mean with one decimal."""
     if value is None:
         return NOTHING
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
 
 
 def share(part: float, whole: float) -> str:
-    """Per cent with one place; nothing of nothing is no share."""
+    """Per cent with one decimal; a share of nothing is not stated."""
     return f"{100 * part / whole:.1f} %" if whole else NOTHING
 
 
 def tally(counts: Mapping[Any, int], most: int = 8) -> str:
-    """'1: 20, 2: 25, not stated: 3', in the order of `sorted_values`, at most so many of them."""
+    """'1: 20, 2: 25, not stated: 3', in the order of `sorted_values`, at most `most` of them."""
     named = sorted_values(counts)
     shown = [
         f"{NOT_STATED if value is None else short(value, 40)}:\N{NO-BREAK SPACE}{counts[value]:,}"
@@ -71,7 +71,7 @@ def tally(counts: Mapping[Any, int], most: int = 8) -> str:
 
 
 def sorted_values(values: Mapping[Any, int]) -> list[Any]:
-    """easy, medium, hard; numbers by size; other words by the alphabet; None last."""
+    """easy, medium, hard; numbers by size; other words alphabetically; None last."""
     known = {"easy": 0, "medium": 1, "hard": 2}
 
     def key(value: Any) -> tuple[int, float, str]:
