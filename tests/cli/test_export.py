@@ -50,7 +50,7 @@ def test_other_sets_and_refusals(run: Path, tmp_path: Path, capsys: pytest.Captu
     assert main(["export", str(run), "--form", "verl", "--rows", "heldout", "--output", out]) == 0
     assert len(list(read_rows(Path(out)))) == len(read_problems(prepared(run / "prepare").heldout))
     for arguments, words in (
-        (["export", str(run), "--form", "verl", "--output", out], "is there already"),
+        (["export", str(run), "--form", "verl", "--output", out], "exists already"),
         (["export", str(run), "--form", "verll", "--output", out + "2"], 'the nearest is "verl"'),
         (
             ["export", str(run), "--form", "sharegpt", "--rows", "problems", "--output", out + "3"],

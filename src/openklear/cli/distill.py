@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.objectives import EXIT_CODES
+from openklear.cli.options import EXIT_CODES
 from openklear.errors import UsageError
 
 app = typer.Typer()

@@ -17,14 +17,14 @@ def export(
     run: Run,
     form: Annotated[
         str,
-        typer.Option("--form", metavar="FORM", help="verl, trl-grpo (problems); trl-sft, sharegpt (demonstrations)."),
+        typer.Option("--form", metavar="FORM", help="verl, trl-grpo: problems; trl-sft, sharegpt: demonstrations."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; must not be there yet.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write. The file must not exist yet.")
     ],
     rows: Annotated[
         Rows | None,
-        typer.Option("--rows", help="Which set. Without it: the demonstrations or problems, as the form asks."),
+        typer.Option("--rows", help="Which set. Without it: demonstrations or problems, as the form requires."),
     ] = None,
 ) -> None:
     """Write what `prepare` left as a file that other trainers read: verl's Parquet, TRL's JSON lines, ShareGPT.
@@ -39,9 +39,9 @@ def export(
 
     paths = prepared(run / "prepare")
     if not paths.funnel.is_file():
-        raise UsageError(f"{run}: there is no finished `prepare` in it; run openklear prepare RECIPE --output {run}")
+        raise UsageError(f"{run}: it holds no finished `prepare`; run openklear prepare RECIPE --output {run}")
     if output.exists():
-        raise UsageError(f"{output} is there already; name another file, or remove it")
+        raise UsageError(f"{output} exists already; name another file, or remove it")
     wanted = "demonstrations" if form in FORMS and FORMS[form].kind is Demonstration else "problems"
     name = rows or wanted
     read = read_demonstrations if name == "demonstrations" else read_problems

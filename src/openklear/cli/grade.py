@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.objectives import EXIT_CODES
+from openklear.cli.options import EXIT_CODES
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
