@@ -2,8 +2,8 @@
 
 An aggregation says what a token of a sequence weighs, given counts over all sequences, ranks included, that were taken
 before the first micro-batch. The loss is the weighted sum, so the shares of micro-batches, packs and ranks add up to
-it, however the step was split. A mean taken over a micro-batch would not (losses.md, "Aggregation: the field's most
-repeated bug"); the released Klear code takes one, and its rule is here under its name so that it can be compared.
+it, however the step was split. A mean taken over a micro-batch would not (docs/objectives.md,
+"Aggregation"); the released Klear code takes one, and its rule is here under its name so that it can be compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an iteration of RL shows, and when it rings (losses.md, "Numbers to show while training, and alarms")."""
+"""What an iteration of RL shows, and when it rings (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openklear.errors import RunError
 from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
 
 GAP_K3_WARNING, GAP_K3_LIMIT = 1e-3, 1e-2
-"""k3 of the trainer's to the sampler's log-probabilities, nats a token (losses.md, "Numbers to show")."""
+"""k3 of the trainer's to the sampler's log-probabilities, nats per token (docs/metrics.md)."""
 
 
 def rollout_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
@@ -76,7 +76,7 @@ def mean_over_updates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with this iteration, in words; thresholds of losses.md."""
+    """What is wrong with this iteration, in words; thresholds of docs/metrics.md."""
     rung = [
         text
         for key, limit, text in (
