@@ -27,9 +27,9 @@ from pathlib import Path
 
 from math_verify import parse, verify
 
+from openklear.think import split_thought
 from openklear.types import Outcome
 from openklear.verifiers.answers import extract_answer, join_boxes
-from openklear.verifiers.format import split_reasoning
 from openklear.verifiers.mathematics.exact import decide
 from openklear.verifiers.mathematics.grader import MathGrader
 from openklear.verifiers.mathematics.limits import over_limit
@@ -67,7 +67,7 @@ def answered() -> list[Pair]:
 
 
 def _after_thought(text: str) -> str:
-    return split_reasoning(text)[1] or ""
+    return split_thought(text).answer or ""
 
 
 def rotated() -> list[Pair]:

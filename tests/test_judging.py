@@ -18,7 +18,8 @@ from openklear.judging import open_judge
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Verifiers
 from openklear.run.plan import stages
-from openklear.types import DOMAINS, Attempt, Outcome, Problem, Test
+from openklear.types import Attempt, Outcome, Problem, Test
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 

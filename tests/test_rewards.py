@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from openklear.errors import RecipeError
-from openklear.recipe.reward import CustomReward, KlearReleased, Ours
+from openklear.recipe.reward import CustomReward, KlearReleased, ReportReward
 from openklear.rewards import needs_every_test, reward_of
-from openklear.types import FormatFault, Outcome, Verdict
+from openklear.think import FormatFault
+from openklear.types import Outcome, Verdict
 
 RIGHT = Verdict(Outcome.CORRECT, passed=1, total=1)
 WRONG = Verdict(Outcome.INCORRECT, passed=0, total=1)
@@ -23,27 +24,27 @@ def of_form(verdict, fault):
 
 
 def test_soft_code_reward_is_the_share_of_tests():
-    reward = reward_of(code_verdict(4, 16), "code", Ours())
+    reward = reward_of(code_verdict(4, 16), "code", ReportReward())
     assert reward.value == 0.25  # the report's own example
     assert reward.parts == {"task": 0.25, "format": 0.0}
 
 
 def test_hard_code_reward_wants_all_tests():
-    hard = Ours(code="hard", format_penalty=0.0)
+    hard = ReportReward(code="hard", format_penalty=0.0)
     assert reward_of(code_verdict(15, 16), "code", hard).value == 0.0
     assert reward_of(code_verdict(16, 16), "code", hard).value == 1.0
 
 
 @pytest.mark.parametrize("rule", ["soft", "hard"])
 def test_mathematics_is_binary_whatever_the_code_rule(rule):
-    scheme = Ours(code=rule, format_penalty=0.3)
+    scheme = ReportReward(code=rule, format_penalty=0.3)
     assert reward_of(RIGHT, "math", scheme).value == 1.0
     assert reward_of(WRONG, "math", scheme).value == 0.0
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FormatFault if fault])
 def test_the_penalty_is_taken_off_and_shown(fault):
-    reward = reward_of(code_verdict(8, 8, fault), "code", Ours(format_penalty=0.25))
+    reward = reward_of(code_verdict(8, 8, fault), "code", ReportReward(format_penalty=0.25))
     assert reward.value == 0.75
     assert reward.parts == {"task": 1.0, "format": -0.25}
     assert sum(reward.parts.values()) == reward.value
@@ -76,21 +77,21 @@ def test_the_released_numbers_for_programs(passed, value):
         assert reward_of(code_verdict(passed, 16, fault), "code", KlearReleased()).value == value
 
 
-@pytest.mark.parametrize("scheme", [Ours(), KlearReleased()])
+@pytest.mark.parametrize("scheme", [ReportReward(), KlearReleased()])
 def test_unscorable_has_no_reward(scheme):
     with pytest.raises(ValueError, match="engine error"):
         reward_of(Verdict(Outcome.UNSCORABLE, "engine error"), "math", scheme)
 
 
-@pytest.mark.parametrize("scheme", [Ours(), KlearReleased()])
+@pytest.mark.parametrize("scheme", [ReportReward(), KlearReleased()])
 def test_a_share_of_no_tests_is_refused(scheme):
     with pytest.raises(ValueError, match="without tests"):
         reward_of(Verdict(Outcome.INCORRECT), "code", scheme)
 
 
 def test_only_the_hard_reward_may_stop_at_the_first_test_that_fails():
-    assert not needs_every_test(Ours(code="hard"))
-    assert needs_every_test(Ours())
+    assert not needs_every_test(ReportReward(code="hard"))
+    assert needs_every_test(ReportReward())
     assert needs_every_test(KlearReleased())
     assert needs_every_test(CustomReward(function="a:b"))
 
@@ -137,8 +138,8 @@ def test_a_function_of_the_users_own(own):
     [
         ("broken", "it raised AttributeError"),
         ("nonsense", "it returned 'a lot'; return a number"),
-        ("endless", "no finite number"),
-        ("empty", "no finite number"),
+        ("endless", "not a finite number"),
+        ("empty", "not a finite number"),
     ],
 )
 def test_its_failures_name_the_key_and_the_row(own, name, words):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from openklear import progress
 from openklear.recipe.schema import Verifiers
-from openklear.types import Domain
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import Limits, LocalJudge
 
 
-def open_judge(settings: Verifiers, journal: Path | None, domains: Collection[Domain]) -> LocalJudge:
+def open_judge(settings: Verifiers, journal: Path | None, domains: Collection[str]) -> LocalJudge:
     """A judge with the recipe's limits and graders; verdicts that a killed run left in `journal` are read back.
 
     Close it, or use it in a `with`. Raises VerifierError where `domains`, what it will be asked about, hold programs
@@ -32,7 +32,7 @@ def open_judge(settings: Verifiers, journal: Path | None, domains: Collection[Do
         if domain not in domains:
             continue
         _say_once(f"{domain} is graded by {name}, in worker processes without walls")
-    if "code" in domains:
+    if any(DOMAINS[name].runs_programs for name in domains):
         try:
             _say_walls(judge, limits)
         except BaseException:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-Domain = Literal["math", "code"]
-DOMAINS: tuple[Domain, ...] = ("math", "code")
+from openklear.think import FormatFault
 
 
 class Message(TypedDict):
@@ -24,6 +23,12 @@ class Message(TypedDict):
 
     role: str
     content: str
+
+
+def content_hash(messages: Sequence[Message]) -> str:
+    """Stable hash of a prompt's messages: what a rollout's seed depends on (house rule 9)."""
+    text = json.dumps([[m["role"], m["content"]] for m in messages], ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,12 @@ AnyTest = Test | CallTest | AssertTest
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A prompt with a reference answer (math) or tests (code)."""
+    """A prompt with what its attempts are held against: a reference answer, or tests."""
 
     id: str
     prompt: tuple[Message, ...]
-    domain: Domain
+    domain: str
+    """Its name in verifiers.domains."""
     answer: str | None = None
     tests: tuple[AnyTest, ...] = ()
     checker: str | None = None
@@ -78,9 +84,8 @@ class Problem:
 
     @property
     def content_hash(self) -> str:
-        """Stable hash of the prompt's messages: what a rollout's seed depends on (house rule 9)."""
-        text = json.dumps([[m["role"], m["content"]] for m in self.prompt], ensure_ascii=True)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        """Of its prompt."""
+        return content_hash(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +148,6 @@ class Outcome(StrEnum):
     CORRECT = "correct"
     INCORRECT = "incorrect"
     UNSCORABLE = "unscorable"
-
-
-class FormatFault(StrEnum):
-    """What is wrong with the form of a completion (verifiers.format); empty where nothing is."""
-
-    NONE = ""
-    NOT_OPENED = "no <think>"
-    NOT_CLOSED = "no </think>"
-    SEVERAL = "several thoughts"
-    TEXT_BEFORE = "text before the thought"
-    NO_ANSWER = "no answer after the thought"
 
 
 @dataclass(frozen=True, slots=True)

@@ -448,5 +448,6 @@ def test_generate_asks_on_a_terminal(model, capsys, monkeypatch):
         ("", ("", "")),
     ],
 )
-def test_reasoning_is_told_apart(text, parts):
-    assert main.split_reasoning(text) == parts
+def test_a_thought_is_dim_and_the_answer_is_not(text, parts):
+    thought, answer = parts
+    assert main.dimmed(text) == (f"\x1b[2m{thought}\x1b[0m" if thought else "") + answer

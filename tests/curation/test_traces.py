@@ -26,14 +26,14 @@ from openklear.curation.rules.traces import (
 )
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Row
-from openklear.types import Domain, Message, Problem
+from openklear.types import Message, Problem
 
 
-def row(response: str, domain: Domain = "math") -> Row:
+def row(response: str, domain: str = "math") -> Row:
     return Row(Problem("i", (Message(role="user", content="p"),), domain, "1"), "f:1", response)
 
 
-def reason(response: str, domain: Domain = "math") -> str | None:
+def reason(response: str, domain: str = "math") -> str | None:
     found = broken_trace(row(response, domain))
     return found and found[0]
 
@@ -64,7 +64,7 @@ FENCED = "Here:\n```python\nprint(1)\n```"
         ("<think>\nhm\n</think>\n\nThus:\n```python\n\n```", "code", "no answer"),
     ],
 )  # fmt: skip
-def test_reasons(response: str, domain: Domain, expected: str | None) -> None:
+def test_reasons(response: str, domain: str, expected: str | None) -> None:
     assert reason(response, domain) == expected
 
 

@@ -14,14 +14,14 @@ from openklear.curation.vetting import rules
 from openklear.curation.vetting.rules import Response, by_problem, check_solutions
 from openklear.data.rows import Row
 from openklear.data.test_cases import check_tests
-from openklear.types import AnyTest, Attempt, CallTest, Domain, Message, Outcome, Problem, Test, Verdict
+from openklear.types import AnyTest, Attempt, CallTest, Message, Outcome, Problem, Test, Verdict
 from openklear.verifiers.judge import Limits, LocalJudge
 
 
 def row(
     tests: Sequence[AnyTest] = (),
     solution: str | None = None,
-    domain: Domain = "code",
+    domain: str = "code",
     where: str = "f:1",
     prompt: str = "p",
 ) -> Row:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from openklear.curation.table import Part, PartWriter, Table
 from openklear.data.rows import Row
-from openklear.types import AnyTest, Domain, Message, Problem
+from openklear.types import AnyTest, Message, Problem
 
 
 def row(
@@ -14,7 +14,7 @@ def row(
     *,
     source: str = "s",
     level: str | None = None,
-    domain: Domain = "math",
+    domain: str = "math",
     answer: str | None = "1",
     tests: tuple[AnyTest, ...] = (),
     where: str = "f:1",

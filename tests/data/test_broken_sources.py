@@ -37,20 +37,19 @@ from openklear.data.private_tests import read_private, read_texts
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError
-from openklear.types import Domain
 
 ROW = {"id": "a", "prompt": "1+1?", "answer": "2"}
 LINE = json.dumps(ROW).encode() + b"\n"
 SECRET = "text"
 
 
-def read(path: Path, role: Role = "problems", domain: Domain = "math") -> list[Row | Dropped]:
+def read(path: Path, role: Role = "problems", domain: str = "math") -> list[Row | Dropped]:
     return [
         row for where, raw in read_rows(path) for row in parse_rows(raw, where, role=role, source="set", domain=domain)
     ]
 
 
-def error_of(path: Path, domain: Domain = "math") -> str:
+def error_of(path: Path, domain: str = "math") -> str:
     with pytest.raises(DataError) as caught:
         read(path, domain=domain)
     message = str(caught.value)

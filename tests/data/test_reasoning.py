@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from tests.shared_data import shared
 
 from openklear.data.reasoning import FORMS, one_form, to_one_form
-from openklear.types import FormatFault
+from openklear.think import FormatFault, split_thought
 from openklear.verifiers.answers import extract_boxed
-from openklear.verifiers.format import split_reasoning
 
 
 def well_formed(text: str) -> bool:
-    return split_reasoning(text)[0] is FormatFault.NONE
+    return split_thought(text).fault is FormatFault.NONE
 
 
 PROGRAM = "def f(x):\n    if x:\n\n        return  x\n    return 0"

@@ -11,24 +11,24 @@ import pytest
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError
-from openklear.types import AnyTest, AssertTest, CallTest, Domain, Problem, Test
+from openklear.types import AnyTest, AssertTest, CallTest, Problem, Test
 
 ASK = {"role": "user", "content": "1+1?"}
 SAY = {"role": "assistant", "content": "2"}
 
 
-def parse(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> Row | Dropped:
+def parse(raw: dict[str, Any], role: Role = "problems", domain: str | None = "math") -> Row | Dropped:
     (row,) = parse_rows(raw, "f.jsonl:7", role=role, source="set", domain=domain)
     return row
 
 
-def kept(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> Row:
+def kept(raw: dict[str, Any], role: Role = "problems", domain: str | None = "math") -> Row:
     row = parse(raw, role, domain)
     assert isinstance(row, Row)
     return row
 
 
-def error_of(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math") -> str:
+def error_of(raw: dict[str, Any], role: Role = "problems", domain: str | None = "math") -> str:
     with pytest.raises(DataError) as caught:
         parse(raw, role, domain)
     assert str(caught.value).startswith("f.jsonl:7: ")

@@ -13,7 +13,7 @@ import pytest
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError
-from openklear.types import AssertTest, CallTest, Domain, Test
+from openklear.types import AssertTest, CallTest, Test
 
 SUM = {"inputs": ["1 2\n", "3 4\n"], "outputs": ["3\n", "7\n"]}
 SUM_TESTS = (Test("1 2\n", "3\n"), Test("3 4\n", "7\n"))
@@ -21,12 +21,12 @@ CALLS = (CallTest("add", "[1, 2]", "3"), CallTest("add", "[3, [4]]", '"7"'))
 
 
 def rows(
-    raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math", **mapping: str
+    raw: dict[str, Any], role: Role = "problems", domain: str | None = "math", **mapping: str
 ) -> list[Row | Dropped]:
     return parse_rows(raw, "f:1", role=role, source="set", domain=domain, mapping=mapping or None)
 
 
-def one(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "math", **mapping: str) -> Row:
+def one(raw: dict[str, Any], role: Role = "problems", domain: str | None = "math", **mapping: str) -> Row:
     (row,) = rows(raw, role, domain, **mapping)
     assert isinstance(row, Row)
     return row
@@ -38,7 +38,7 @@ def said(raw: dict[str, Any], **mapping: str) -> list[tuple[str, str | None, str
     return [(r.problem.id, r.response, r.teacher, r.claimed) for r in found if isinstance(r, Row)]
 
 
-def error_of(raw: dict[str, Any], role: Role = "problems", domain: Domain | None = "code", **mapping: str) -> str:
+def error_of(raw: dict[str, Any], role: Role = "problems", domain: str | None = "code", **mapping: str) -> str:
     with pytest.raises(DataError) as caught:
         rows(raw, role, domain, **mapping)
     assert str(caught.value).startswith("f:1: ")

@@ -16,11 +16,11 @@ from openklear.data.formats import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import Role, parse_rows
 from openklear.errors import DataError
-from openklear.types import AssertTest, CallTest, Domain, Outcome, Problem, Test
+from openklear.types import AssertTest, CallTest, Outcome, Problem, Test
 from openklear.verifiers.code import CodeGrader
 
 
-def load(name: str, role: Role, domain: Domain, mapping: dict[str, str] | None = None) -> list[Row]:
+def load(name: str, role: Role, domain: str, mapping: dict[str, str] | None = None) -> list[Row]:
     found = [
         row
         for where, raw in read_rows(shared(name), name)
@@ -274,7 +274,7 @@ CELLS = st.recursive(
     mapping=st.none() | st.dictionaries(st.sampled_from(["prompt", "response", "answer", "tests"]), NAMES, max_size=2),
 )
 def test_whatever_a_row_holds_it_is_rows_or_drops_or_an_error_with_its_place(
-    raw: dict[str, Any], role: Role, domain: Domain | None, mapping: dict[str, str] | None
+    raw: dict[str, Any], role: Role, domain: str | None, mapping: dict[str, str] | None
 ) -> None:
     try:
         found = parse_rows(raw, "f:1", role=role, source="set", domain=domain, mapping=mapping)

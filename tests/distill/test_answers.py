@@ -3,7 +3,7 @@ import json
 import pytest
 
 from openklear.distill.answers import BadAnswer, one_form, read_answer
-from openklear.verifiers.format import split_reasoning
+from openklear.think import split_thought
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_thought_that_was_cut_stays_open():
 
 
 def test_the_form_is_what_the_verifiers_call_well_formed():
-    assert split_reasoning(one_form("b", "a")) == ("", "\n\nb")
+    assert split_thought(one_form("b", "a")) == ("", "\na\n", "\n\nb")
 
 
 def body(**message):

@@ -16,8 +16,7 @@ from openklear.durable.files import read_json
 from openklear.errors import DataError
 from openklear.recipe.load import load_recipe
 from openklear.run.pipeline import run_pipeline
-from openklear.types import FormatFault
-from openklear.verifiers.format import split_reasoning
+from openklear.think import FormatFault, split_thought
 
 pytestmark = pytest.mark.slow
 RECIPE = Path(__file__).parents[2] / "recipes" / "curation.toml"
@@ -88,7 +87,7 @@ def test_what_is_kept_is_in_one_form_and_correct(curated: Path) -> None:
     rows = read_demonstrations(prepared(curated / "prepare").demonstrations)
     assert len(rows) > 7000
     for row in rows:
-        fault, answer = split_reasoning(row.response)
+        fault, _, answer = split_thought(row.response)
         assert fault is FormatFault.NONE
         assert f"\\boxed{{{row.problem.answer}}}" in (answer or "").replace(",", "")
         assert "<<" not in row.response
@@ -139,7 +138,7 @@ def test_five_teachers_in_one_form(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(text)
     run_pipeline(load_recipe(tmp_path / "recipe.toml"), tmp_path / "run", through="prepare")
     rows = read_demonstrations(prepared(tmp_path / "run" / "prepare").demonstrations)
-    assert all(split_reasoning(row.response)[0] is FormatFault.NONE for row in rows)
+    assert all(split_thought(row.response).fault is FormatFault.NONE for row in rows)
     kept = Counter(row.teacher for row in rows)
     for teacher, count in written.items():
         assert kept[teacher] >= 0.85 * count, (teacher, kept[teacher], count)

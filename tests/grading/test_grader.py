@@ -17,6 +17,7 @@ from openklear.grading import Grader, Settings, grade_rows
 from openklear.grading import grader as module
 from openklear.types import Outcome
 from openklear.verifiers import walls
+from openklear.verifiers.domains import DOMAINS
 
 TWO = Settings(workers=2, code_seconds=1.0)
 
@@ -111,7 +112,7 @@ def test_a_stream_is_read_as_far_as_it_is_graded():
     rows = ({"reference": str(n), "completion": "0"} for n in iter(read.__next__, None))
     found = grade_rows(rows, "math", TWO)
     assert [row["reference"] for row in islice(found, 3)] == ["0", "1", "2"]
-    assert next(read) <= module._IN_FLIGHT * module.BATCH_ROWS["math"] + 1
+    assert next(read) <= module._IN_FLIGHT * DOMAINS["math"].batch + 1
     found.close()
 
 
@@ -149,7 +150,7 @@ def test_a_process_killed_between_two_questions_does_not_shift_the_answers():
     """Its parent once said "killed" to nobody's question, and every later answer was taken for the next one's."""
     with Grader(Settings(workers=1)) as grader:
         assert grader.math("x^2+4x+4", r"\boxed{(x+2)^2}").correct
-        (worker,) = grader.judge._math._pool.pids()
+        (worker,) = grader.judge.verifiers["math"].grader._pool.pids()
         killed = children(worker)
         assert killed, "mathematics has no second process any more"
         for pid in killed:

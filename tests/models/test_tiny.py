@@ -39,7 +39,7 @@ def test_a_token_a_character_and_a_word():
 
 
 def test_no_two_tokens_are_alike():
-    vocabulary = [*tiny.SPECIAL_TOKENS, *tiny.THINK_TOKENS, *tiny.WORDS, *tiny.CHARACTERS, *tiny.BYTES]
+    vocabulary = [*tiny.SPECIAL_TOKENS, *tiny.THOUGHT_MARKS, *tiny.WORDS, *tiny.CHARACTERS, *tiny.BYTES]
     assert len(set(vocabulary)) == len(vocabulary) == len(TOKENIZER)
     assert sorted(TOKENIZER.get_vocab().values()) == list(range(len(TOKENIZER)))
 

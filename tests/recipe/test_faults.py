@@ -367,10 +367,10 @@ def test_a_rule_does_not_blame_an_override_below_it(tmp_path):
 GRADERS = [
     (
         'maths = "a:b"',
-        ["verifiers.graders.maths: there is no domain maths; did you mean math? its keys are math, code"],
+        ["verifiers.graders.maths: there is no domain maths; did you mean math? the domains are math, code"],
     ),
-    ('other = "a:b"', ["verifiers.graders.other: there is no domain other; its keys are math, code"]),
-    ('math = "http://host:8080"', ["verifiers.graders.math: a server runs programs, which mathematics has none of"]),
+    ('other = "a:b"', ["verifiers.graders.other: there is no domain other; the domains are math, code"]),
+    ('math = "http://host:8080"', ["verifiers.graders.math: a server runs programs, which math has none of"]),
     ('code = "http://"', ["verifiers.graders.code: 'http://' is no address of a SandboxFusion server"]),
     ("math = 7", ['verifiers.graders.math: must be text, not 7; write it in quotes, "7"']),
     ('math = "no_such_package.grading:grade"', ["verifiers.graders.math: no_such_package.grading cannot be imported"]),
@@ -408,9 +408,10 @@ def test_no_box_is_demanded_where_none_is_used(tmp_path):
         ('type = "custom"\nfunction = "json:__name__"', ["rl.reward.function: json has an uncallable __name__"]),
         (
             'type = "klear_released"\nformat_penalty = 0.5',
-            ["rl.reward.format_penalty: format_penalty is not a key of klear_released; it belongs to ours"],
+            ["rl.reward.format_penalty: format_penalty is not a key of klear_released; it belongs to report"],
         ),
-        ('type = "klear"', ['rl.reward.type: there is no klear; choose from "ours", "klear_released"']),
+        ('type = "klear"', ['rl.reward.type: there is no klear; choose from "report", "klear_released"']),
+        ('type = "ours"', ['rl.reward.type: "ours" is now "report"; write "report"']),
     ],
 )
 def test_rewards(tmp_path, reward, fragments):

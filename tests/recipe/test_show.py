@@ -163,7 +163,7 @@ def test_leaves_by_hand():
         "sft.optimizer.beta1 [adamw]",
         "rl.phase.NAME.objective.clip_low [gppo]",
         "rl.phase.NAME.objective.clip_low [cispo]",
-        "rl.phase.NAME.reward.code [ours]",
+        "rl.phase.NAME.reward.code [report]",
     ):
         assert path in paths
     assert "model.type [tiny]" not in paths

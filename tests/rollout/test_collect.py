@@ -6,12 +6,12 @@ import pytest
 
 from openklear.errors import VerifierError
 from openklear.models.tiny import make_tiny
-from openklear.recipe.reward import KlearReleased, Ours
+from openklear.recipe.reward import KlearReleased, ReportReward
 from openklear.rollout.collect import Collector, Sampling, encode_problems
 from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import write_rollouts
-from openklear.types import FormatFault, Outcome, Problem, StopReason, Verdict
-from openklear.verifiers.format import split_reasoning
+from openklear.think import FormatFault, split_thought
+from openklear.types import Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.judge import Limits, LocalJudge
 
 
@@ -62,7 +62,7 @@ class Judge:
         self.ended += 1
 
 
-def collect(loaded, judge, sampling, problems=PROBLEMS, slots=4, scheme=Ours(), **keys):  # noqa: B008
+def collect(loaded, judge, sampling, problems=PROBLEMS, slots=4, scheme=ReportReward(), **keys):  # noqa: B008
     engine = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=slots)
     encoded, _ = encode_problems(loaded, problems, 32)
     return Collector(loaded, engine, judge, seed=0).collect(encoded, sampling, scheme, purpose="test", **keys)
@@ -124,7 +124,7 @@ def test_where_grading_fails_sampling_stops(loaded, label):
 
 
 def test_only_a_hard_reward_lets_the_judge_stop_early(loaded):
-    for scheme, early in ((Ours(code="hard"), True), (Ours(), False), (KlearReleased(), False)):
+    for scheme, early in ((ReportReward(code="hard"), True), (ReportReward(), False), (KlearReleased(), False)):
         judge = Judge()
         collect(loaded, judge, SAMPLING, scheme=scheme)
         assert judge.early is early
@@ -135,7 +135,7 @@ def test_a_cut_completion_tells_the_fault_of_its_form(loaded):
     rollouts = [r for g in collect(loaded, Judge(), SAMPLING, scheme=KlearReleased()) for r in g.rollouts]
     cut = [r for r in rollouts if r.completion.stop_reason is StopReason.LENGTH]
     for r in cut:
-        fault, _ = split_reasoning(r.text)
+        fault = split_thought(r.text).fault
         assert r.verdict.format_fault is (fault or FormatFault.NO_ANSWER)
     assert {r.reward.value for r in cut if "<think>" not in r.text} == {-2.0}
 
@@ -159,7 +159,7 @@ def test_graded_while_sampled_or_after_the_records_are_the_same(loaded, tmp_path
     encoded, _ = encode_problems(loaded, PROBLEMS, 32)
     for name, sampler in (("overlapped", engine), ("late", Late(engine))):
         with LocalJudge(Limits(workers=2), journal=tmp_path / f"{name}.jsonl") as judge:
-            groups = Collector(loaded, sampler, judge, seed=0).collect(encoded, SOFT, Ours(), purpose="test")
+            groups = Collector(loaded, sampler, judge, seed=0).collect(encoded, SOFT, ReportReward(), purpose="test")
         write_rollouts(tmp_path / f"{name}.parquet", groups)
     for kind in ("parquet", "jsonl"):
         files = [tmp_path / f"{name}.{kind}" for name in ("overlapped", "late")]

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from openklear.errors import UsageError
-from openklear.types import AssertTest, Attempt, CallTest, FormatFault, Outcome, Problem, Test
+from openklear.think import FormatFault
+from openklear.types import AssertTest, Attempt, CallTest, Outcome, Problem, Test
 from openklear.verifiers import custom
 from openklear.verifiers.custom import CustomGrader, as_plain, function, verifier
 from openklear.verifiers.judge import Limits, LocalJudge

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from openklear.errors import DataError, VerifierError
-from openklear.types import Attempt, FormatFault, Outcome, Problem, StopReason, Test
+from openklear.think import FormatFault
+from openklear.types import Attempt, Outcome, Problem, StopReason, Test
 from openklear.verifiers import code as code_module
 from openklear.verifiers.judge import Limits, LocalJudge
 
@@ -84,13 +85,13 @@ def test_the_fault_of_the_form_is_told(judge):
 
 def test_order_progress_and_one_run_for_equal_work(judge, monkeypatch):
     graded = []
-    grade = judge._code.grade
+    grade = judge.verifiers["code"].grader.grade
 
     def counting(program, *more):
         graded.append(program)
         return grade(program, *more)
 
-    monkeypatch.setattr(judge._code, "grade", counting)
+    monkeypatch.setattr(judge.verifiers["code"].grader, "grade", counting)
     texts = [DOUBLE.replace("* 2", f"* 2 + {n}") for n in range(4)]
     attempts = [Attempt(CODE, texts[n % 4]) for n in range(12)]
     attempts[5] = Attempt(CODE, "not <think>well formed</think>" + texts[1].split("</think>")[1])
@@ -143,7 +144,7 @@ def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
     with LocalJudge(LIMITS, journal=path) as judge:
         lost = code_module.Grade(Outcome.UNSCORABLE, "workers are lost", 0, 4)
         with monkeypatch.context() as patch:
-            patch.setattr(judge._code, "grade", lambda *asked: lost)
+            patch.setattr(judge.verifiers["code"].grader, "grade", lambda *asked: lost)
             assert judge.judge([Attempt(CODE, DOUBLE)])[0].outcome is Outcome.UNSCORABLE
         assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
 
@@ -176,7 +177,7 @@ def test_a_failure_of_grading_stops_who_adds(judge, monkeypatch):
     def failing(*asked):
         raise VerifierError("no boxes here")
 
-    monkeypatch.setattr(judge._code, "grade", failing)
+    monkeypatch.setattr(judge.verifiers["code"].grader, "grade", failing)
     with judge.begin() as batch:
 
         def add_for_ever():
@@ -192,14 +193,14 @@ def test_a_failure_of_grading_stops_who_adds(judge, monkeypatch):
 def test_an_abandoned_batch_grades_no_further(monkeypatch):
     graded = []
     with LocalJudge(Limits(1, 2.0, 0.5)) as judge:
-        grade, gate = judge._code.grade, threading.Event()
+        grade, gate = judge.verifiers["code"].grader.grade, threading.Event()
 
         def counting(program, *more):
             graded.append(program)
             gate.wait(60.0)
             return grade(program, *more)
 
-        monkeypatch.setattr(judge._code, "grade", counting)
+        monkeypatch.setattr(judge.verifiers["code"].grader, "grade", counting)
 
         def interrupted():
             with judge.begin() as batch:

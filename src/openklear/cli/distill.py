@@ -6,7 +6,7 @@ import json
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -45,7 +45,9 @@ KeyVariable = Annotated[
     str | None,
     typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the server's key."),
 ]
-DomainName = Annotated[Literal["math", "code"] | None, typer.Option(help="For files without a `domain` column.")]
+DomainName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="math or code, for files without a `domain` column.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")]
 Samples = Annotated[int, typer.Option(min=1, help="Responses a problem.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")]

@@ -22,6 +22,7 @@ from openklear.cli.options import (
     printable,
 )
 from openklear.errors import UsageError
+from openklear.think import split_thought
 
 if TYPE_CHECKING:
     from openklear.recipe.schema import Recipe
@@ -307,17 +308,15 @@ def _print_completions(prompts: Sequence[str], answers: Sequence[Sequence[Genera
         for number, one in enumerate(found, 1):
             if not alone:
                 typer.secho(f"--- {printable(asked)[:60]!r}, completion {number} of {len(found)}", bold=True)
-            reasoning, rest = split_reasoning(printable(one.text, "\n\t"))
-            typer.echo(typer.style(reasoning, dim=True) + rest if reasoning else rest)
+            typer.echo(dimmed(printable(one.text, "\n\t")))
             typer.secho(f"({one.stop_reason}, {one.tokens} tokens)", fg="cyan", err=True)
 
 
-def split_reasoning(text: str) -> tuple[str, str]:
-    """The text up to `</think>` and the text after it; all of it is reasoning where `<think>` was never closed."""
-    before, mark, after = text.rpartition("</think>")
-    if mark:
-        return before + mark, after
-    return (text, "") if "<think>" in text else ("", text)
+def dimmed(text: str) -> str:
+    """The text with all that is not its answer dim."""
+    answer = split_thought(text).answer or ""
+    thought = text.removesuffix(answer)
+    return (typer.style(thought, dim=True) if thought else "") + answer
 
 
 for _command in (distill.distill, export.export, objectives.conformance):

@@ -25,7 +25,7 @@ from openklear.data.shapes import Role, parse_rows
 from openklear.durable.files import read_json, whole_directory, write_json
 from openklear.errors import DataError
 from openklear.recipe.curation import Source
-from openklear.types import Domain, Message
+from openklear.types import Message
 
 REPORT = "report.json"
 """In each part: what reading said of the file."""
@@ -126,8 +126,8 @@ def read_file(unit: Unit) -> Iterator[int]:
 
 
 def _parsed(raw: Mapping[str, Any], where: str, unit: Unit) -> list[Row | Dropped]:
-    role, domain = cast(Role, unit.role), cast("Domain | None", unit.domain)
-    return parse_rows(raw, where, role=role, source=unit.source, domain=domain, mapping=unit.columns or None)
+    role = cast(Role, unit.role)
+    return parse_rows(raw, where, role=role, source=unit.source, domain=unit.domain, mapping=unit.columns or None)
 
 
 def normalised(row: Row) -> Row:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from openklear.data.rows import Row, prompt_text
 from openklear.data.store import PROBLEM_SCHEMA, problem_columns, problem_of
 from openklear.data.test_cases import texts
-from openklear.types import DOMAINS
+from openklear.verifiers.domains import DOMAINS
 
 PART_BITS = 40
 ROW_SCHEMA = pa.schema(
@@ -269,7 +269,7 @@ def _domains(parts: Sequence[Part]) -> NDArray[np.int8]:
     for part in parts:
         for path in part.files:
             column = pq.read_table(path, columns=["domain"])["domain"]
-            found.append(pc.index_in(column, pa.array(DOMAINS)).to_numpy().astype(np.int8))
+            found.append(pc.index_in(column, pa.array(list(DOMAINS))).to_numpy().astype(np.int8))
     return np.concatenate(found)
 
 

@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 
 from openklear.errors import DataError, UsageError
 from openklear.types import AssertTest, CallTest, Demonstration, Message, Problem, Test
+from openklear.verifiers.domains import DOMAINS
 
 VERL_SCHEMA = pa.schema(
     [
@@ -90,10 +91,10 @@ def _checked(name: str, form: Form, rows: Rows, split: str) -> Iterator[dict[str
 
 
 def _verl(problem: Problem, index: int, split: str) -> dict[str, Any]:
-    truth = _in_out(problem) if problem.domain == "code" else problem.answer
+    domain = DOMAINS[problem.domain]
+    truth = _in_out(problem) if domain.tested else problem.answer
     if truth is None:
-        wanted = "tests" if problem.domain == "code" else "answer"
-        raise DataError(f"{problem.id}: has no {wanted}, so verl cannot score it; take it out of the set")
+        raise DataError(f"{problem.id}: has no {domain.reference}, so verl cannot score it; take it out of the set")
     more = {"index": index, "split": split, "id": problem.id, "level": problem.level, "checker": problem.checker}
     return {
         "data_source": problem.source,

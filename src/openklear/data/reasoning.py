@@ -14,9 +14,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from openklear.types import FormatFault
+from openklear.think import CLOSE, FormatFault, join_thought, split_thought
 from openklear.verifiers.answers import extract_answer, extract_boxed
-from openklear.verifiers.format import CLOSE, OPEN, split_reasoning
 
 Parts = tuple[str, str]
 """(reasoning, answer)."""
@@ -46,12 +45,12 @@ def to_one_form(response: str, form: str) -> str:
     if found is None or not found[0].strip():
         return response
     formed = one_form(*found)  # with a mark inside a part it is not well formed
-    return formed if split_reasoning(formed)[0] is FormatFault.NONE else response
+    return formed if split_thought(formed).fault is FormatFault.NONE else response
 
 
 def one_form(reasoning: str, answer: str) -> str:
     """Reasoning and answer, which some sources keep apart (R1's API: reasoning_content and content), in one text."""
-    return f"{OPEN}\n{_trimmed(reasoning)}\n{CLOSE}\n\n{_trimmed(answer)}"
+    return join_thought(_trimmed(reasoning), _trimmed(answer))
 
 
 def _trimmed(text: str) -> str:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from openklear.data.rows import Dropped, prompt_text
 from openklear.errors import DataError
-from openklear.types import DOMAINS, AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
+from openklear.types import AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
 
 _KINDS = (Test, CallTest, AssertTest)
 _TEST_FIELDS = tuple(name for kind in _KINDS for name in kind.__slots__)
@@ -164,7 +164,7 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
     return Problem(
         id=row.get("id") or "",
         prompt=tuple(Message(role=m["role"], content=m["content"]) for m in row.get("prompt") or ()),
-        domain=row.get("domain") or DOMAINS[0],
+        domain=row.get("domain") or "",
         answer=row.get("answer"),
         tests=tuple(map(_test, row.get("tests") or ())),
         checker=row.get("checker"),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from openklear.think import CLOSE, OPEN
+
 LIMIT = 20
 """Largest magnitude of any intermediate value."""
 
@@ -89,7 +91,7 @@ def solution(chain: Chain, slip: tuple[int, int] | None = None) -> str:
             result += slip[1]
         lines.append(f"{value}{operator}{operand}={result}")
         value = result
-    return "<think>" + "\n".join(lines) + f"</think>\\boxed{{{value}}}"
+    return OPEN + "\n".join(lines) + CLOSE + f"\\boxed{{{value}}}"
 
 
 def slipped_solution(rng: Random, chain: Chain) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from openklear.think import CLOSE, OPEN
+
 NAMES = "abcdghkmnpqrstuvwxyz"
 """Variable names; the letters that read as operators, digits or words are left out."""
 
@@ -104,7 +106,7 @@ def tests(rng: Random, task: Task) -> list[dict[str, str]]:
 
 def solution(task: Task) -> str:
     """The plan, then the program in a fenced block."""
-    return f"<think>{task.plan()}</think>```python\n{task.program()}\n```"
+    return f"{OPEN}{task.plan()}{CLOSE}```python\n{task.program()}\n```"
 
 
 def slipped_solution(rng: Random, task: Task) -> str:

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openklear.demo import arithmetic, programs
+from openklear.think import CLOSE, OPEN
 
 DOMAINS = ("math", "code")
 LEVELS = (1, 2, 3, 4)
@@ -186,13 +187,13 @@ def _mangled(rng: Random, item: Item) -> str:
     """What the noise teacher says: a broken trace, something else altogether, or a confident wrong answer."""
     right, kind = item.right(), rng.randrange(6)
     if kind == 0:
-        return right.replace("</think>", "", 1)
+        return right.replace(CLOSE, "", 1)
     if kind == 1:
-        return right.replace("<think>", "", 1)
+        return right.replace(OPEN, "", 1)
     if kind == 2:
         return right[: rng.randint(8, len(right) // 2)]
     if kind == 3:
-        return right.replace("</think>", "</think><think>", 1)
+        return right.replace(CLOSE, CLOSE + OPEN, 1)
     if kind == 4:
         return rng.choice(("I do not know.", "Please see the notes above.", "As said before, it is clear."))
     return item.wrong(rng)

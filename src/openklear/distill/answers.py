@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-OPEN, CLOSE = "<think>", "</think>"
+from openklear.think import CLOSE, OPEN, join_thought
+
 REASONING_FIELDS = ("reasoning_content", "reasoning")
 """Where servers put the reasoning apart: DeepSeek's API, SGLang and older vLLM the first, newer vLLM the second."""
 
@@ -83,7 +84,7 @@ def one_form(content: str, reasoning: str | None, *, cut: bool = False, opened: 
 
 
 def _joined(thought: str, answer: str) -> str:
-    return f"{OPEN}\n{thought.strip()}\n{CLOSE}\n\n{answer.strip()}"
+    return join_thought(thought.strip(), answer.strip())
 
 
 def _without_tags(reasoning: str) -> str:

@@ -17,7 +17,8 @@ from openklear.distill.ledger import Ledger, Task
 from openklear.distill.problems import Key
 from openklear.durable.lines import Lines
 from openklear.grading.grader import Settings as Grading
-from openklear.types import DOMAINS, Attempt, Outcome, Problem, StopReason, Verdict
+from openklear.types import Attempt, Outcome, Problem, StopReason, Verdict
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import GRADER_VERSION, LocalJudge
 
 MOST_WAITING = 512
@@ -154,7 +155,7 @@ class Graders:
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
     def _say_walls(self, domains: set[str]) -> None:
-        if "code" not in domains:
+        if not any(DOMAINS[name].runs_programs for name in domains):
             return
         if self._settings.sandbox_url is not None:
             progress.say(f"programs run on the server {self._settings.sandbox_url}")

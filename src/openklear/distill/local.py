@@ -7,9 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openklear.distill.answers import OPEN, Answer, one_form
+from openklear.distill.answers import Answer, one_form
 from openklear.distill.ledger import Ledger, Task, failed_row, row_of
 from openklear.distill.settings import Settings
+from openklear.think import OPEN
 from openklear.types import Completion, Problem, SampleRequest, StopReason
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import parse_rows
 from openklear.data.sources import resolve
 from openklear.errors import DataError
-from openklear.types import Domain, Problem
+from openklear.types import Problem
 
 
 class Key(NamedTuple):
@@ -33,7 +33,7 @@ def key_of(problem: Problem, sample: int) -> Key:
     return Key(problem.id, problem.content_hash, sample)
 
 
-def read_problems(path: str, domain: Domain | None, limit: int | None) -> list[Problem]:
+def read_problems(path: str, domain: str | None, limit: int | None) -> list[Problem]:
     """The problems of what `sources.resolve` finds at `path`, or of prepare's `problems.parquet`; in order, each once.
 
     Raises DataError for a file that cannot be read and where there is no problem; says aloud what is left out.
@@ -61,7 +61,7 @@ def read_problems(path: str, domain: Domain | None, limit: int | None) -> list[P
     return list(found.values())
 
 
-def _items(path: str, domain: Domain | None) -> Iterator[Row | Dropped]:
+def _items(path: str, domain: str | None) -> Iterator[Row | Dropped]:
     files = resolve(path)
     many = re.sub(r"[^\w-]+", "-", path.removeprefix("hub:")).strip("-")
     for file in files:
@@ -73,7 +73,7 @@ def _items(path: str, domain: Domain | None) -> Iterator[Row | Dropped]:
             yield from _parsed(raw, where, source, domain)
 
 
-def _parsed(raw: dict[str, object], where: str, source: str, domain: Domain | None) -> Sequence[Row | Dropped]:
+def _parsed(raw: dict[str, object], where: str, source: str, domain: str | None) -> Sequence[Row | Dropped]:
     """The one place that knows how a raw row becomes a problem."""
     return parse_rows(raw, where, role="problems", source=source, domain=domain)
 

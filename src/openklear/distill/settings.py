@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from openklear.durable.files import read_json, write_json
 from openklear.errors import StageChanged, UsageError
 from openklear.grading.grader import Settings as Grading
-from openklear.types import Domain
+from openklear.verifiers.domains import domain_named
 
 OWN_FIELDS = ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream")
 """Fields of a request that have options of their own, or that this client depends on."""
@@ -33,7 +33,7 @@ class Settings:
     """A model directory that is sampled in this process."""
     api_key_env: str | None = None
     """Environment variable that holds the server's key; no key is sent without it."""
-    domain: Domain | None = None
+    domain: str | None = None
     limit: int | None = None
     """Problems asked, from the first; None: all."""
     samples: int = 16
@@ -74,6 +74,8 @@ class Settings:
             _check_endpoint(self.endpoint, self.model)
         else:
             _check_local(self)
+        if self.domain is not None:
+            domain_named(self.domain)
         for name in ("samples", "max_tokens", "concurrency", "tries", "timeout"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")

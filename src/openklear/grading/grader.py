@@ -11,12 +11,12 @@ from typing import Any, Self
 
 from openklear.errors import DataError, UsageError
 from openklear.grading.rows import graded, malformed, to_attempt, verdict_fields
-from openklear.types import Attempt, Domain, Verdict
+from openklear.types import Attempt, Verdict
 from openklear.verifiers.custom import function
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import Limits, LocalJudge
 from openklear.verifiers.walls import LEVELS, Isolation
 
-BATCH_ROWS: dict[Domain, int] = {"math": 1024, "code": 64}
 BATCH_CHARACTERS = 8 * 2**20
 """A batch ends at whichever comes first. What is in flight is what memory holds, and what a kill can cost."""
 _IN_FLIGHT = 4
@@ -91,7 +91,7 @@ class Grader:
         """What programs are kept from on this host, found by starting a worker; None where a server runs them."""
         return None if self.settings.sandbox_url else self.judge.isolation()
 
-    def _one(self, row: Mapping[str, Any], kind: Domain, checkers: tuple[str, ...] = ()) -> Verdict:
+    def _one(self, row: Mapping[str, Any], kind: str, checkers: tuple[str, ...] = ()) -> Verdict:
         return self.judge.judge([to_attempt(row, kind, checkers)])[0]
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Grader:
 
 
 def grade_rows(
-    rows: Iterable[Mapping[str, Any]], kind: Domain, settings: Settings | None = None
+    rows: Iterable[Mapping[str, Any]], kind: str, settings: Settings | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows with their verdicts, in their order, while later ones are being graded.
 
@@ -129,7 +129,7 @@ class Work:
     asked: Attempt | Verdict
 
 
-def prepare(row: Mapping[str, Any], kind: Domain, checkers: tuple[str, ...] = ()) -> Work:
+def prepare(row: Mapping[str, Any], kind: str, checkers: tuple[str, ...] = ()) -> Work:
     """A row on its way to the judge; a malformed one has its verdict already."""
     try:
         return Work(row, to_attempt(row, kind, checkers))
@@ -141,7 +141,7 @@ Graded = list[tuple[Work, Verdict]]
 
 
 def graded_batches(
-    grader: Grader, kind: Domain, works: Iterable[Work], on_progress: Callable[[int], None] | None = None
+    grader: Grader, kind: str, works: Iterable[Work], on_progress: Callable[[int], None] | None = None
 ) -> Iterator[Graded]:
     """Verdicts of a stream, batch by batch in its order; some batches are in flight, so that no worker waits.
 
@@ -150,7 +150,7 @@ def graded_batches(
     waiting: deque[_Begun] = deque()
     finished = False
     try:
-        for batch in _batches(works, max(BATCH_ROWS[kind], 2 * grader.settings.workers)):
+        for batch in _batches(works, max(DOMAINS[kind].batch, 2 * grader.settings.workers)):
             waiting.append(_Begun(grader.judge, batch))
             if len(waiting) >= _IN_FLIGHT:
                 yield waiting.popleft().finish(on_progress)

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from openklear import __version__
 from openklear.errors import OpenKlearError
 from openklear.grading.rows import dumps
-from openklear.types import Domain
+from openklear.verifiers.domains import DOMAINS
 
 if TYPE_CHECKING:
     from openklear.grading.server import GradingServer
 
-PATHS: dict[str, Domain] = {"/grade/math": "math", "/grade/code": "code"}
 _DRAIN_SECONDS = 2.0
 """For how long the rest of a refused request is read, so that its sender can read the refusal."""
 
@@ -62,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         self._server.count("requests")
         self._unread = True
         try:
-            kind = PATHS.get(self._path())
+            kind = paths().get(self._path())
             if kind is None:
                 raise self._not_found("POST")
             size = self._announced()
@@ -82,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.path.partition("?")[0]
 
     def _not_found(self, method: str) -> Refusal:
-        known = {"/health": "GET", **dict.fromkeys(PATHS, "POST")}
+        known = {"/health": "GET", **dict.fromkeys(paths(), "POST")}
         if self._path() in known:
             return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{self._path()} takes {known[self._path()]}, not {method}")
         listed = ", ".join(f"{verb} {path}" for path, verb in known.items())
@@ -120,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, RecursionError) as error:
             raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {str(error)[:200]}") from error
 
-    def _graded(self, kind: Domain, asked: Any) -> Any:
+    def _graded(self, kind: str, asked: Any) -> Any:
         if not isinstance(asked, dict):
             raise Refusal(HTTPStatus.BAD_REQUEST, 'send a row (an object), or {"rows": [...]}')
         if "rows" not in asked:
@@ -194,6 +193,11 @@ class _Until(io.RawIOBase):
             raise TimeoutError("the request took too long to arrive")
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
+
+
+def paths() -> dict[str, str]:
+    """Where rows are sent -> their domain."""
+    return {f"/grade/{name}": name for name in DOMAINS}
 
 
 def is_loopback(host: Any) -> bool:

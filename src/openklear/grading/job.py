@@ -26,7 +26,6 @@ from openklear.errors import DataError, StageChanged, UsageError
 from openklear.grading.files import file_kind, read, write
 from openklear.grading.grader import Graded, Grader, Settings, Work, graded_batches, prepare
 from openklear.grading.rows import dumps, malformed, to_attempt, verdict_fields
-from openklear.types import Domain
 from openklear.verifiers.custom import function
 from openklear.verifiers.judge import GRADER_VERSION
 
@@ -40,7 +39,7 @@ class Job:
 
     source: Path
     output: Path
-    kind: Domain
+    kind: str
     settings: Settings
     skip_bad: bool = False
 

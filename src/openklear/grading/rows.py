@@ -18,8 +18,9 @@ from typing import Any
 
 from openklear.data.test_cases import parse_tests
 from openklear.errors import DataError, UsageError
-from openklear.types import AnyTest, Attempt, Domain, Message, Outcome, Problem, Verdict
+from openklear.types import AnyTest, Attempt, Message, Outcome, Problem, Verdict
 from openklear.verifiers.checkers import checker
+from openklear.verifiers.domains import domain_named
 
 VERDICT_FIELDS = ("verdict", "reason", "passed", "total", "seconds")
 INPUT_FIELDS = ("id", "reference", "completion", "prompt_tail", "program", "tests", "checker", "problem", "prompt")
@@ -35,15 +36,15 @@ _MOST_SHOWN = 60
 _MOST_NAMES = 12
 
 
-def to_attempt(row: Mapping[str, Any], kind: Domain, checkers: Collection[str] = ()) -> Attempt:
+def to_attempt(row: Mapping[str, Any], kind: str, checkers: Collection[str] = ()) -> Attempt:
     """What the row asks of the judge. DataError (without the row's place) says which field is wrong and what to do.
 
     `checkers`: those of the user's own (`module:function`) that rows may name.
     """
-    return _math(row) if kind == "math" else _code(row, checkers)
+    return _tested(row, kind, checkers) if domain_named(kind).tested else _answered(row, kind)
 
 
-def _math(row: Mapping[str, Any]) -> Attempt:
+def _answered(row: Mapping[str, Any], kind: str) -> Attempt:
     reference = row.get("reference")
     if isinstance(reference, float) and reference.is_integer():
         reference = int(reference)  # whole numbers with a gap come out of data frames as 5.0
@@ -51,17 +52,17 @@ def _math(row: Mapping[str, Any]) -> Attempt:
         raise _missing(row, "reference")
     if isinstance(reference, bool) or not isinstance(reference, str | int | float):
         raise _wrong("reference", reference, "a string or a number")
-    problem = Problem(_id(row), _prompt(row), "math", answer=str(reference).strip())
+    problem = Problem(_id(row), _prompt(row), kind, answer=str(reference).strip())
     return Attempt(problem, _required(row, "completion"), _text(row, "prompt_tail") or "")
 
 
-def _code(row: Mapping[str, Any], checkers: Collection[str]) -> Attempt:
+def _tested(row: Mapping[str, Any], kind: str, checkers: Collection[str]) -> Attempt:
     program = _text(row, "program")
     if program is not None and row.get("completion") is not None:
         raise DataError("the row has both program and completion; take one of them out, or rename it")
     if program is None and row.get("completion") is None:
         raise _missing(row, "program", "completion")
-    problem = Problem(_id(row), _prompt(row), "code", tests=_tests(row), checker=_checker(row, checkers))
+    problem = Problem(_id(row), _prompt(row), kind, tests=_tests(row), checker=_checker(row, checkers))
     if program is not None:
         return Attempt(problem, program, exact=True)
     return Attempt(problem, _required(row, "completion"), _text(row, "prompt_tail") or "")

@@ -28,7 +28,6 @@ from openklear.errors import DataError, UsageError
 from openklear.grading.grader import Grader, Settings
 from openklear.grading.handler import Handler, Refusal, is_loopback
 from openklear.grading.rows import graded, to_attempt, verdict_fields
-from openklear.types import Domain
 
 _SHOWN_FAULTS = 20
 
@@ -136,7 +135,7 @@ class GradingServer(ThreadingHTTPServer):
                 self._bytes -= size
                 self._changed.notify_all()
 
-    def grade(self, kind: Domain, rows: list[Any]) -> list[dict[str, Any]]:
+    def grade(self, kind: str, rows: list[Any]) -> list[dict[str, Any]]:
         """The rows with verdicts. Refusal names every row that cannot be graded; then none is."""
         attempts, faults = [], []
         for index, row in enumerate(rows):

@@ -24,9 +24,9 @@ from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from openklear.errors import DataError, ModelError
+from openklear.think import OPEN
 from openklear.types import Message
 
-THINK_OPEN = "<think>"
 _PROBE = "Zq7probe"
 """Content that no template's own text contains."""
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -103,7 +103,7 @@ def _rendered_completion(
     """What the template makes of the last turn, after the prompt: ids and mask; None where it changes the response."""
     whole_text = _render(tokenizer, messages, generation_prompt=False)
     whole, prompt = _squashed(whole_text), _squashed(prompt_text)
-    if not whole.startswith(prompt) and not prompt.endswith(THINK_OPEN):
+    if not whole.startswith(prompt) and not prompt.endswith(OPEN):
         raise DataError(
             f"{where}: the chat template renders the prompt differently once an answer follows, so the model would be "
             "trained on a prompt that it never sees. Its generation prompt must be the beginning of an assistant "
@@ -177,9 +177,9 @@ def _generation_mask(tokenizer: Any, messages: Sequence[Message], *, generation_
 def _without_open_think(prompt_text: str, response: str) -> str:
     """The response without its `<think>` where the prompt already ends with one."""
     opened = prompt_text.rstrip()
-    if not opened.endswith(THINK_OPEN) or not response.lstrip().startswith(THINK_OPEN):
+    if not opened.endswith(OPEN) or not response.lstrip().startswith(OPEN):
         return response
-    return response.lstrip().removeprefix(THINK_OPEN).removeprefix(prompt_text[len(opened) :])
+    return response.lstrip().removeprefix(OPEN).removeprefix(prompt_text[len(opened) :])
 
 
 def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: bool) -> str:

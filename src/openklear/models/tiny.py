@@ -18,10 +18,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Con
 from openklear.demo.world import WORDS
 from openklear.errors import ModelError
 from openklear.models.loading import LoadedModel
+from openklear.think import CLOSE, OPEN
 
 PAD, END, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"
 SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
-THINK_TOKENS = ("<think>", "</think>")
+THOUGHT_MARKS = (OPEN, CLOSE)
 """Ordinary added tokens, as in Qwen3: skipping special tokens leaves them in the text."""
 CHARACTERS = "\n" + "".join(chr(code) for code in range(32, 127))
 BYTES = tuple(
@@ -35,12 +36,12 @@ CHAT_TEMPLATE = Path(__file__).with_name("tiny.jinja")
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """The character tokenizer with its chat template; `decode(encode(text)) == text` for every text."""
-    vocabulary = (*SPECIAL_TOKENS, *THINK_TOKENS, *WORDS, *CHARACTERS, *BYTES)
+    vocabulary = (*SPECIAL_TOKENS, *THOUGHT_MARKS, *WORDS, *CHARACTERS, *BYTES)
     backend = Tokenizer(
         BPE(vocab={token: index for index, token in enumerate(vocabulary)}, merges=[], byte_fallback=True)
     )
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    backend.add_tokens([AddedToken(token, normalized=False) for token in (*THINK_TOKENS, *WORDS)])
+    backend.add_tokens([AddedToken(token, normalized=False) for token in (*THOUGHT_MARKS, *WORDS)])
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     build: Any = PreTrainedTokenizerFast  # the library leaves it without types
     tokenizer: PreTrainedTokenizerFast = build(

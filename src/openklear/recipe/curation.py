@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from openklear.recipe import rules
-from openklear.recipe.section import Positive, Section
-from openklear.types import Domain
+from openklear.recipe.section import DomainName, Positive, Section
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
@@ -28,7 +27,7 @@ class Source(Section):
         description="SFT rows, RL problems, problems that choose the best checkpoint, those of the final evaluation, "
         "or a benchmark that training rows are held against and nothing else"
     )
-    domain: Domain | None = Field(None, description="math or code, for files without a `domain` column")
+    domain: DomainName | None = Field(None, description="domain of the rows, for files without a `domain` column")
     columns: dict[str, str] = Field(
         {}, description="our column -> the file's, where its shape is unknown: { response = 'solution' }"
     )

@@ -16,6 +16,8 @@ from openklear.recipe import keys
 from openklear.recipe.schema import Recipe
 
 Path = tuple[str | int, ...]
+RENAMED = {"ours": "report"}
+"""Old `type` -> what it is called now."""
 NUMBER = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?")
 
 
@@ -163,6 +165,8 @@ def _tag_fault(detail: ErrorDetails, place: Place) -> Fault:
     if detail["type"] == "union_tag_not_found":
         return Fault(path, f"missing; write type = one of {quoted}")
     given = detail["ctx"]["tag"]
+    if RENAMED.get(given) in known:
+        return Fault(path, f'"{given}" is now "{RENAMED[given]}"; write "{RENAMED[given]}"')
     near = _nearest(given, known)
     hint = f"did you mean {' or '.join(near)}? " if near else ""
     return Fault(path, f"there is no {given}; {hint}choose from {quoted}")

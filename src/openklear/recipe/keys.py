@@ -15,6 +15,9 @@ from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from openklear.recipe.section import DomainName
+from openklear.verifiers.domains import DOMAINS
+
 Tables = tuple[type[BaseModel], ...]
 
 WORDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or false", str: "text"}
@@ -57,6 +60,8 @@ def default_tag(field: FieldInfo) -> str | None:
 
 def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """A leaf's type for people: `whole number > 0`, `"drop" or "cut"`, `list of text`."""
+    if annotation == DomainName:
+        return _either([json.dumps(name) for name in DOMAINS])
     if get_origin(annotation) is Annotated:
         inner, *marks = get_args(annotation)
         unpacked = [item for mark in marks for item in (mark.metadata if isinstance(mark, FieldInfo) else (mark,))]
@@ -74,6 +79,8 @@ def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
 
 def choices(annotation: Any) -> tuple[str, ...]:
     """The texts a leaf may be, if it is one of a few; else none."""
+    if annotation == DomainName:
+        return tuple(DOMAINS)
     if get_origin(annotation) is Literal:
         return tuple(str(choice) for choice in get_args(annotation))
     return tuple(choice for argument in get_args(annotation) for choice in choices(argument))

@@ -19,6 +19,7 @@ from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign,
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, Recipe
 from openklear.verifiers.custom import function, verifier
+from openklear.verifiers.domains import DOMAINS
 
 Table = dict[str, Any]
 
@@ -150,7 +151,7 @@ def _faults_of_defaults(raw: Table) -> list[Fault]:
     if "name" in defaults:
         found.append(Fault(("rl", "name"), "is no default: each [[rl.phase]] has its own name; leave it out here"))
     try:
-        Phase.model_validate(_as_tuples({"domains": ["math"], **defaults, "name": "x"}))
+        Phase.model_validate(_as_tuples({"domains": [*DOMAINS][:1], **defaults, "name": "x"}))
     except ValidationError as error:
         # Rules between keys hold for a whole phase, not for half of one.
         found += [fault for fault in explain.faults(error, Phase, ("rl",)) if not fault.rule]

@@ -9,10 +9,10 @@ from pydantic import Field
 from openklear.recipe.section import NotNegative, Section
 
 
-class Ours(Section):
-    """The report's rewards. It gives no number for the penalty: ours is ours."""
+class ReportReward(Section):
+    """The report's rewards. It gives no number for the penalty: this one is ours."""
 
-    type: Literal["ours"] = Field("ours", description="the report's rewards, with a penalty of our own")
+    type: Literal["report"] = Field("report", description="the report's rewards, with a penalty of our own")
     format_penalty: NotNegative = Field(
         0.5, description="taken off where the reasoning is not inside one <think>...</think> (our number)"
     )
@@ -34,4 +34,4 @@ class CustomReward(Section):
     function: str = Field(description="module:function of (verdict, domain), giving a number or a mapping of parts")
 
 
-RewardScheme = Annotated[Ours | KlearReleased | CustomReward, Field(discriminator="type")]
+RewardScheme = Annotated[ReportReward | KlearReleased | CustomReward, Field(discriminator="type")]

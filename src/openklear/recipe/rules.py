@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from openklear.errors import UsageError
 from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.types import DOMAINS
+from openklear.verifiers.domains import DOMAINS, domain_named
 
 if TYPE_CHECKING:
     from openklear.recipe.curation import Data, Difficulty, Vetting
@@ -82,7 +83,7 @@ def phase(table: Phase) -> Iterator[Broken]:
     if not PHASE_NAME.fullmatch(table.name):
         yield Broken(("name",), f'"{table.name}" cannot name a phase; use lower-case letters, digits and - only')
     if not table.domains:
-        yield Broken(("domains",), 'the phase trains on nothing; write ["math"], ["code"] or both')
+        yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
     for _, name in _repeated(list(table.domains)):
         yield Broken(("domains",), f'"{name}" stands there twice; name each domain once')
     if table.problems_per_update > table.problems_per_iteration:
@@ -105,12 +106,13 @@ def is_address(grader: str) -> bool:
 def verifiers(table: Verifiers) -> Iterator[Broken]:
     """Graders for domains that there are; and no demand on a box that no program runs in."""
     for domain, grader in table.graders.items():
-        if domain not in DOMAINS:
-            near = [name for name in DOMAINS if domain[:1] == name[:1]]
-            hint = f"did you mean {near[0]}? " if near else ""
-            yield Broken(("graders", domain), f"there is no domain {domain}; {hint}its keys are {', '.join(DOMAINS)}")
-        elif domain == "math" and is_address(grader):
-            text = "a server runs programs, which mathematics has none of; name a module:function or an entry point"
+        try:
+            known = domain_named(domain)
+        except UsageError as error:
+            yield Broken(("graders", domain), str(error))
+            continue
+        if is_address(grader) and not known.runs_programs:
+            text = f"a server runs programs, which {domain} has none of; name a module:function or an entry point"
             yield Broken(("graders", domain), text)
     if "code" in table.graders and table.minimum_isolation != type(table).model_fields["minimum_isolation"].default:
         text = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"

@@ -15,9 +15,9 @@ from pydantic import Field
 from openklear.recipe import rules
 from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
-from openklear.recipe.reward import Ours, RewardScheme
-from openklear.recipe.section import Decay, Positive, Section
-from openklear.types import DOMAINS, Domain
+from openklear.recipe.reward import ReportReward, RewardScheme
+from openklear.recipe.section import Decay, DomainName, Positive, Section
+from openklear.verifiers.domains import DOMAINS
 
 
 class World(Section):
@@ -102,7 +102,7 @@ class Phase(Section):
     """One RL phase: the keys of [rl] with this phase's own values over them."""
 
     name: str = Field(description="the stage is called rl-NAME")
-    domains: tuple[Domain, ...] = Field(description="which problems the phase trains on")
+    domains: tuple[DomainName, ...] = Field(description="which problems the phase trains on")
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
     problems_per_iteration: Positive = Field(128, description="problems sampled an iteration")
     group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts a problem")
@@ -130,7 +130,7 @@ class Phase(Section):
     advantage: Advantage = Field(Grpo(), description="from the rewards of a group to its advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
-    reward: RewardScheme = Field(Ours(), description="how verdicts become rewards")
+    reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.phase`."""
@@ -180,7 +180,7 @@ class Verifiers(Section):
         return code if rules.is_address(code) else None
 
     @property
-    def custom(self) -> dict[Domain, str]:
+    def custom(self) -> dict[str, str]:
         """The user's own verifiers by domain."""
         return {d: self.graders[d] for d in DOMAINS if d in self.graders and not rules.is_address(self.graders[d])}
 

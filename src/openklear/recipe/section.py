@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from openklear.recipe import rules
+from openklear.verifiers.domains import DOMAINS
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Above = Annotated[float, Field(gt=0.0)]
+
+
+def _known(name: str) -> str:
+    if name not in DOMAINS:
+        raise ValueError("no domain")  # recipe.explain says which there are, and which may have been meant
+    return name
+
+
+DomainName = Annotated[str, AfterValidator(_known)]
+"""A domain of the table, which may have grown since this schema was made."""
 
 
 class Section(BaseModel):

@@ -8,11 +8,12 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from openklear.verifiers.domains import DOMAINS
+
 Row = Mapping[str, Any]
 
 INK = "#1f2933"
 MUTED = "#7b8794"
-DOMAIN_COLOURS = {"math": "#2563eb", "code": "#d97706"}
 PALETTE = ["#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2"]
 
 _CONFIG: dict[str, Any] = {
@@ -35,6 +36,11 @@ _CONFIG: dict[str, Any] = {
 }
 
 
+def domain_colour(name: str) -> str:
+    """Of a domain, the same in all figures: by its place in the table."""
+    return PALETTE[list(DOMAINS).index(name) % len(PALETTE)] if name in DOMAINS else MUTED
+
+
 def svg(chart: alt.TopLevelMixin) -> str:
     """The chart as one `<svg>` element."""
     spec = chart.to_dict(validate=False)
@@ -53,7 +59,7 @@ def accuracy(scores: Sequence[Row]) -> str:
     base = alt.Chart(_inline(rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("domain:N", sort=domains, scale=alt.Scale(paddingOuter=1)),
-        color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[DOMAIN_COLOURS[d] for d in domains])),
+        color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[domain_colour(name) for name in domains])),
     )
     axis = alt.Axis(format="%", title=f"held-out avg@{rows[0]['k']}" if rows else "")
     bars = base.mark_rule(strokeWidth=2).encode(
@@ -78,7 +84,7 @@ def by_level(scores: Sequence[Row]) -> str:
             color=alt.Color("stage:N", sort=stages, scale=alt.Scale(domain=stages, range=_shades(len(stages)))),
         )
         .properties(width=330, height=190)
-        .facet(column=alt.Column("domain:N", sort=list(DOMAIN_COLOURS)))
+        .facet(column=alt.Column("domain:N", sort=list(DOMAINS)))
     )
     return svg(chart)
 

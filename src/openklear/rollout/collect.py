@@ -20,10 +20,10 @@ from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.protocol import Sampler
 from openklear.rollout.seeds import rollout_key
+from openklear.think import FormatFault, split_thought
 from openklear.types import (
     Attempt,
     Completion,
-    FormatFault,
     Outcome,
     Problem,
     Reward,
@@ -33,7 +33,7 @@ from openklear.types import (
     StopReason,
     Verdict,
 )
-from openklear.verifiers.format import split_reasoning
+from openklear.verifiers.domains import DOMAINS
 
 
 class Batch(Protocol):
@@ -219,9 +219,9 @@ class _Graded:
 
 def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
     """A cut answer is wrong and badly formed: our rewards must not punish it less than a wrong one."""
-    fault, _ = split_reasoning(text, owner.prompt_tail)
-    tests = len(owner.problem.tests) if owner.problem.domain == "code" else 1
-    return Verdict(Outcome.INCORRECT, "stopped by length", total=tests, format_fault=fault or FormatFault.NO_ANSWER)
+    fault = split_thought(text, owner.prompt_tail).fault
+    total = DOMAINS[owner.problem.domain].total(owner.problem)
+    return Verdict(Outcome.INCORRECT, "stopped by length", total=total, format_fault=fault or FormatFault.NO_ANSWER)
 
 
 def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme, sample: int) -> Reward:

@@ -10,7 +10,7 @@ from openklear.models.chat import decode_completion, encode_prompt
 from openklear.models.loading import load_model
 from openklear.rollout.local import LocalEngine
 from openklear.rollout.seeds import rollout_key
-from openklear.types import Message, Problem, SampleRequest, StopReason
+from openklear.types import Message, SampleRequest, StopReason, content_hash
 
 _SLOTS = 64
 
@@ -44,10 +44,10 @@ def generate(
     requests = []
     for prompt in prompts:
         messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
-        content_hash = Problem("prompt", messages, "math").content_hash
+        hashed = content_hash(messages)
         ids = encode_prompt(loaded.tokenizer, messages)
         for sample in range(count):
-            key = rollout_key(seed, "generate", 0, content_hash, sample)
+            key = rollout_key(seed, "generate", 0, hashed, sample)
             requests.append(SampleRequest(ids, key, max_tokens, temperature, top_p))
     completions = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=_SLOTS).sample(requests)
     generated = [

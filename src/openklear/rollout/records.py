@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from openklear.errors import DataError
+from openklear.think import FormatFault
 from openklear.types import (
     Completion,
-    FormatFault,
     Outcome,
     Problem,
     Reward,

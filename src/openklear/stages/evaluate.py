@@ -23,12 +23,13 @@ from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pas
 from openklear.judging import open_judge
 from openklear.models.loading import load_model
 from openklear.recipe.lengths import max_prompt_tokens
-from openklear.recipe.reward import Ours
+from openklear.recipe.reward import ReportReward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
-from openklear.types import DOMAINS, Problem, RolloutGroup
+from openklear.types import Problem, RolloutGroup
+from openklear.verifiers.domains import DOMAINS
 
 PART = 128
 """Problems a part: what a kill may cost, and what the schedule of slots depends on."""
@@ -88,7 +89,7 @@ def _part(
         )
         # Every test runs, though the scores ask for correctness alone: the rollouts are kept, to be read and rescored.
         groups = collector.collect(
-            problems, sampling, Ours(), purpose="evaluation", label=f"{context.name}, part {label}"
+            problems, sampling, ReportReward(), purpose="evaluation", label=f"{context.name}, part {label}"
         )
         with whole_directory(target) as partial:
             write_rollouts(partial / "rollouts.parquet", groups)

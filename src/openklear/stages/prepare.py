@@ -41,7 +41,7 @@ from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Role, Source
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
-from openklear.types import DOMAINS
+from openklear.verifiers.domains import DOMAINS
 
 WORLD = "world:"
 MANY_ROWS = 50_000
@@ -84,7 +84,8 @@ def run(context: StageContext, named: Named | None = None) -> None:
     require_rows(recipe, curated)
     if recipe.sft is not None or recipe.rl is not None:
         judged = [table for role, table in curated.tables.items() if role != "benchmark"]
-        asked = {DOMAINS[index] for table in judged for index in np.unique(table.domains[table.alive])}
+        names = tuple(DOMAINS)
+        asked = {names[index] for table in judged for index in np.unique(table.domains[table.alive])}
         # Walls that are not to be had are told now, not after training.
         open_judge(recipe.verifiers, None, asked).close()
     with whole_directory(context.directory / "data") as directory:
@@ -176,7 +177,7 @@ def require_rows(recipe: Recipe, curated: Curated) -> None:
         problems = tables.get("problems", empty)
         for domain in phase.domains:
             funnel.require("problems", problems, domain, f'the RL phase "{phase.name}" trains on them')
-        domains = [DOMAINS.index(domain) for domain in phase.domains]
+        domains = [list(DOMAINS).index(domain) for domain in phase.domains]
         count = sum(int((problems.domains[problems.alive] == domain).sum()) for domain in domains)
         if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
             raise DataError(

@@ -19,16 +19,19 @@ from openklear.recipe.show import resolved_toml
 from openklear.reporting import charts
 from openklear.reporting.tokens import ShownRollout, shown_rollouts
 from openklear.run.context import StageContext
+from openklear.verifiers.domains import DOMAINS
 
+EACH_DOMAIN: dict[str, str] = {}
+"""Stands for the validation score of each domain, in the order of the table of domains."""
 SFT_PANELS: tuple[tuple[str, dict[str, str], str], ...] = (
     ("Loss per response token", {"loss": "loss"}, "~g"),
     ("Learning rate", {"learning_rate": "learning rate"}, "~g"),
     ("Gradient norm", {"grad_norm": "gradient norm"}, "~g"),
-    ("Validation accuracy", {"validation_math": "math", "validation_code": "code"}, "%"),
+    ("Validation accuracy", EACH_DOMAIN, "%"),
 )
 RL_PANELS: tuple[tuple[str, dict[str, str], str], ...] = (
     ("Reward and accuracy of rollouts", {"reward": "reward", "accuracy": "accuracy"}, "~g"),
-    ("Validation accuracy", {"validation_math": "math", "validation_code": "code"}, "%"),
+    ("Validation accuracy", EACH_DOMAIN, "%"),
     ("Entropy (nats a token)", {"entropy": "entropy"}, "~g"),
     ("Tokens a rollout", {"length_mean": "mean", "length_p95": "95th percentile"}, "~g"),
     (
@@ -167,5 +170,6 @@ def _ratios(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
 def _figures(
     rows: Sequence[Mapping[str, Any]], panels: Sequence[tuple[str, dict[str, str], str]], x: str
 ) -> tuple[Markup, ...]:
-    drawn = (charts.lines(title, rows, keys, x, form) for title, keys, form in panels)
+    scores = {f"validation_{name}": name for name in DOMAINS}
+    drawn = (charts.lines(title, rows, keys or scores, x, form) for title, keys, form in panels)
     return tuple(Markup(figure) for figure in drawn if figure is not None)

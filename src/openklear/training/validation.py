@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from openklear.evaluation.statistics import avg_at_k, correctness
-from openklear.recipe.reward import Ours
+from openklear.recipe.reward import ReportReward
 from openklear.recipe.schema import Evaluation
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling
-from openklear.types import DOMAINS, Domain, Problem
+from openklear.types import Problem
+from openklear.verifiers.domains import DOMAINS
 
 
 def validation_sampling(evaluation: Evaluation) -> Sampling:
@@ -21,7 +22,7 @@ def validation_sampling(evaluation: Evaluation) -> Sampling:
     )
 
 
-def for_domains(problems: Sequence[Problem], domains: Sequence[Domain]) -> list[Problem]:
+def for_domains(problems: Sequence[Problem], domains: Sequence[str]) -> list[Problem]:
     """The problems of some domains, in their order."""
     return [p for p in problems if p.domain in domains]
 
@@ -43,7 +44,7 @@ def validate(
     groups = collector.collect(
         problems,
         validation_sampling(evaluation),
-        Ours(code="hard"),  # only correctness is asked for, so that tests stop at the first that fails
+        ReportReward(code="hard"),  # only correctness is asked for, so that tests stop at the first that fails
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",
     )

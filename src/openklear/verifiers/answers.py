@@ -1,4 +1,4 @@
-"""What a text answers. Pure functions, linear in the text: the text is hostile."""
+"""What a text answers: an expression, or a program. Pure functions, linear in the text: the text is hostile."""
 
 from __future__ import annotations
 
@@ -177,3 +177,19 @@ def _statement(text: str) -> str:
 
 def _sentence(text: str) -> str:
     return re.split(r"\.(?:\s|$)|\n|\u3002", text.strip(" \t*:\n"), maxsplit=1)[0].strip(" *`\"'")
+
+
+def extract_program(text: str) -> str:
+    """The last fenced block that is closed; else one that is still open at the end; else the whole text."""
+    last: list[str] | None = None
+    block: list[str] | None = None
+    for line in text.split("\n"):
+        if not line.lstrip().startswith("```"):
+            if block is not None:
+                block.append(line)
+        elif block is None:
+            block = []
+        else:
+            last, block = block, None
+    chosen = last if last is not None else block
+    return text.strip() if chosen is None else "\n".join(chosen)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from openklear.errors import DataError
-from openklear.types import FormatFault, Outcome, Verdict
+from openklear.think import FormatFault
+from openklear.types import Outcome, Verdict
 
 
 class Journal:

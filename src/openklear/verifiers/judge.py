@@ -14,35 +14,21 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from openklear.errors import VerifierError
-from openklear.types import DOMAINS, AnyTest, Attempt, Outcome, Verdict
-from openklear.verifiers.code import CodeGrader, Grade
+from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.custom import CustomGrader
+from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier
 from openklear.verifiers.journal import Journal
-from openklear.verifiers.mathematics.grader import MathGrader
-from openklear.verifiers.tasks import GRADER_VERSION, Limits, Question, Questions, Work
+from openklear.verifiers.limits import Limits
+from openklear.verifiers.tasks import GRADER_VERSION, Question, Questions, Work
 from openklear.verifiers.walls import Isolation
 
 __all__ = ["GRADER_VERSION", "Batch", "Limits", "LocalJudge"]
 
 CUSTOM_PATIENCE = 6.0
 """Wall seconds a custom verifier has for each second that the recipe gives an equivalence, or a test of a program."""
-
-
-class ProgramGrader(Protocol):
-    """Runs programs on tests, here or on a server. Any thread may call."""
-
-    def grade(
-        self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> Grade:
-        """What the tests say; with `stop_early` no test runs after the first that fails."""
-        ...
-
-    def close(self) -> None:
-        """Ends what it started."""
-        ...
 
 
 class LocalJudge:
@@ -61,18 +47,18 @@ class LocalJudge:
         self._remember = remember
         self._limits = limits
         self._journal = Journal(journal)
-        self._math = MathGrader(limits.workers, limits.math_seconds)
-        self._code: ProgramGrader = _program_grader(limits)
+        self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
         self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
-            domain: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{domain}") for domain in DOMAINS
+            name: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{name}") for name in DOMAINS
         }
 
     def isolation(self) -> Isolation:
         """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
-        if not isinstance(self._code, CodeGrader) or "code" in self._custom:
-            raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
-        return self._code.isolation()
+        for name, verifier in self.verifiers.items():
+            if isinstance(verifier, ProgramVerifier) and name not in self._custom:
+                return verifier.isolation()
+        raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
 
     def judge(
         self,
@@ -120,20 +106,11 @@ class LocalJudge:
         problem = question.problem
         if question.plain is not None:
             return self._custom[problem.domain].grade(question.plain, graded, self._patience(question))
-        if problem.domain == "math":
-            assert problem.answer is not None, "a question without reference is refused before"
-            equality = self._math.grade(problem.answer, graded)
-            passed = int(equality.outcome is Outcome.CORRECT)
-            return Verdict(equality.outcome, equality.reason, passed=passed, total=1)
-        grade = self._code.grade(graded, problem.tests, problem.checker, stop_early)
-        return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+        return self.verifiers[problem.domain].grade(problem, graded, stop_early=stop_early)
 
     def _patience(self, question: Question) -> float:
         """Wall seconds for a custom verifier."""
-        limits = self._limits
-        if question.problem.domain == "math":
-            return CUSTOM_PATIENCE * limits.math_seconds
-        return CUSTOM_PATIENCE * limits.code_seconds * max(1, question.total)
+        return CUSTOM_PATIENCE * question.domain.seconds(self._limits) * max(1, question.total)
 
     def close(self) -> None:
         """Ends all workers; again is harmless. Who waits for a verdict that will not come gets a CancelledError."""
@@ -144,8 +121,8 @@ class LocalJudge:
             if future.cancelled():  # shutdown cancels what waits in its queue, but does not tell as_completed
                 with suppress(RuntimeError):  # told already
                     future.set_running_or_notify_cancel()
-        self._math.close()
-        self._code.close()
+        for verifier in self.verifiers.values():
+            verifier.close()
         for grader in self._custom.values():
             grader.close()
         self._journal.close()
@@ -226,11 +203,3 @@ class Batch:
     ) -> None:
         for future in self._running.values():
             future.cancel()
-
-
-def _program_grader(limits: Limits) -> ProgramGrader:
-    if limits.sandbox_url is None:
-        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
-    from openklear.verifiers.remote import SandboxFusionGrader
-
-    return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)

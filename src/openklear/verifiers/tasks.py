@@ -5,32 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from typing import Any
 
-from openklear.types import Attempt, Domain, FormatFault, Outcome, Problem, StopReason, Verdict
-from openklear.verifiers.answers import extract_answer
-from openklear.verifiers.checkers import needs_checker
+from openklear.think import FormatFault, split_thought
+from openklear.types import Attempt, Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.custom import as_plain
-from openklear.verifiers.format import extract_program, split_reasoning
+from openklear.verifiers.domains import Domain, domain_named
+from openklear.verifiers.limits import Limits
 
 GRADER_VERSION = 2
 """Part of every key: raise it when a grader's answers change, so that old journals are not believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What grading may use, and who grades (the recipe's [verifiers])."""
-
-    workers: int = 2
-    math_seconds: float = 5.0
-    code_seconds: float = 2.0
-    code_memory_mb: int = 256
-    minimum_isolation: str = "bubblewrap"
-    sandbox_url: str | None = None
-    """A SandboxFusion server that runs the programs instead of boxes on this machine."""
-    custom: Mapping[Domain, str] = field(default_factory=dict)
-    """Verifiers of the user's own in the place of ours (verifiers.custom), by domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +23,7 @@ class Question:
     """A problem, and what is the same for all attempts at it."""
 
     problem: Problem
+    domain: Domain
     refusal: str
     """Why no attempt at it can be graded; empty where one can."""
     parts: tuple[object, ...]
@@ -48,7 +34,7 @@ class Question:
     @property
     def total(self) -> int:
         """Tests, or 1 for an answer."""
-        return len(self.problem.tests) if self.problem.domain == "code" else 1
+        return self.domain.total(self.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +56,7 @@ class Work:
 class Questions:
     """The questions of a batch of attempts, each made once. Not for two threads at once."""
 
-    def __init__(self, limits: Limits, versions: Mapping[Domain, str], *, stop_early: bool):
+    def __init__(self, limits: Limits, versions: Mapping[str, str], *, stop_early: bool):
         """`versions` of the custom verifiers by domain."""
         self._limits, self._versions, self._stop_early = limits, versions, stop_early
         self._known: dict[tuple[int, str], Question] = {}
@@ -78,20 +64,15 @@ class Questions:
     def work(self, attempt: Attempt) -> Work | Verdict:
         """The verdict where it needs no grader, else the work."""
         question = self._question(attempt)
-        fault, answer = (
-            (FormatFault.NONE, attempt.text) if attempt.exact else split_reasoning(attempt.text, attempt.prompt_tail)
-        )
+        fault, answer = _form(attempt)
         refusal = "engine error" if attempt.stop_reason is StopReason.ERROR else question.refusal
         if refusal:
             return Verdict(Outcome.UNSCORABLE, refusal, total=question.total, format_fault=fault)
         if question.plain is not None:
             return Work(question, attempt.text, fault, _key(question, attempt.text))
-        if attempt.exact or answer is None:
-            extracted = answer
-        elif attempt.problem.domain == "math":
-            extracted = extract_answer(answer, attempt.problem.answer)
-        else:
-            extracted = extract_program(answer)
+        extracted = answer
+        if answer is not None and not attempt.exact:
+            extracted = question.domain.extract(answer, attempt.problem.answer)
         if not extracted:
             reason = "no answer after the reasoning" if answer is None else "no answer found"
             return Verdict(Outcome.INCORRECT, reason, total=question.total, format_fault=fault)
@@ -105,27 +86,24 @@ class Questions:
         return self._known[name]
 
     def _asked(self, problem: Problem, prompt_tail: str) -> Question:
-        limits, domain = self._limits, problem.domain
-        parts: tuple[object, ...] = (GRADER_VERSION, domain)
-        if domain in limits.custom:
+        domain = domain_named(problem.domain)
+        parts: tuple[object, ...] = (GRADER_VERSION, domain.name)
+        if domain.name in self._limits.custom:
             plain = as_plain(problem, prompt_tail)
-            return Question(problem, "", (*parts, "custom", self._versions[domain], _digest(plain)), plain)
-        if domain == "math":
-            refusal = "" if problem.answer is not None else "no reference"
-            return Question(problem, refusal, (*parts, problem.answer, limits.math_seconds))
+            parts += ("custom", self._versions[domain.name], _digest(plain))
+            return Question(problem, domain, "", parts, plain)
         tests = _digest([[type(test).__name__, *astuple(test)] for test in problem.tests])
-        where = "boxes" if limits.sandbox_url is None else "server"
-        parts += (tests, problem.checker, limits.code_seconds, limits.code_memory_mb, where, self._stop_early)
-        return Question(problem, _refusal(problem), parts)
+        parts += (problem.answer, tests, problem.checker, *domain.settings(self._limits, self._stop_early))
+        refusal = "no reference" if domain.missing(problem) else domain.refuse(problem)
+        return Question(problem, domain, refusal, parts)
 
 
-def _refusal(problem: Problem) -> str:
-    if not problem.tests:
-        return "no reference"
-    statement = "\n".join(message["content"] for message in problem.prompt)
-    if problem.checker is None and needs_checker(statement):
-        return "many valid answers and no checker"
-    return ""
+def _form(attempt: Attempt) -> tuple[FormatFault, str | None]:
+    """What is wrong with the form, and the part of the text that answers."""
+    if attempt.exact:
+        return FormatFault.NONE, attempt.text
+    fault, _, answer = split_thought(attempt.text, attempt.prompt_tail)
+    return fault, answer
 
 
 def _key(question: Question, graded: str) -> str:

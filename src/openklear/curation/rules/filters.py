@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openklear.data.rows import Row, Sifted, prompt_text, sift
-from openklear.types import Attempt, FormatFault, Outcome, Verdict
-from openklear.verifiers.checkers import needs_checker
-from openklear.verifiers.format import split_reasoning
+from openklear.think import CLOSE, OPEN, FormatFault, split_thought
+from openklear.types import Attempt, Outcome, Verdict
+from openklear.verifiers.domains import DOMAINS
 
 Judge = Callable[[Sequence[Attempt]], Sequence[Verdict]]
 """Attempts -> verdicts, in their order."""
@@ -72,18 +72,13 @@ def _outside(what: str, size: int, low: int | None, high: int | None, unit: str)
 
 
 def no_reference(row: Row) -> tuple[str, str] | None:
-    """A problem that nothing can grade: mathematics without an answer, code without tests or the checker it needs.
+    """A problem that nothing can grade: one without the answer, tests or checker it needs.
 
     A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
     """
-    if row.problem.domain == "math":
-        return None if row.problem.answer is not None else ("no reference answer", "")
-    if not row.problem.tests:
-        return "no tests", ""
-    statement = "\n".join(message["content"] for message in row.problem.prompt)
-    return (
-        ("many valid answers and no checker", "") if row.problem.checker is None and needs_checker(statement) else None
-    )
+    domain = DOMAINS[row.problem.domain]
+    reason = domain.missing(row.problem) or domain.refuse(row.problem)
+    return (reason, "") if reason else None
 
 
 def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
@@ -95,11 +90,11 @@ def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
 def bad_format(row: Row) -> tuple[str, str] | None:
     """A response that is not one <think>...</think> with an answer after it."""
     text = row.response or ""
-    fault, answer = split_reasoning(text)
+    fault, _, answer = split_thought(text)
     if fault is FormatFault.NONE:
         return None
-    opened, closed = text.count("<think>"), text.count("</think>")
-    detail = f"{opened} <think>, {closed} </think>"
+    opened, closed = text.count(OPEN), text.count(CLOSE)
+    detail = f"{opened} {OPEN}, {closed} {CLOSE}"
     if not opened or not closed:
         return ("no reasoning" if not opened and not closed else "reasoning not closed or not opened"), detail
     if opened > 1 or closed > 1:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.data.rows import Row
-from openklear.types import Domain
-from openklear.verifiers.answers import extract_answer
-from openklear.verifiers.format import CLOSE, OPEN, split_reasoning
+from openklear.think import CLOSE, OPEN, split_thought
+from openklear.verifiers.domains import DOMAINS
 
 Finding = tuple[str, str] | None
 """(reason, detail), or None where nothing is broken."""
@@ -63,7 +62,7 @@ def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
         return "empty reasoning", ""
     if not answer.strip():
         return "no answer", "nothing follows the reasoning"
-    bare_program = row.problem.domain == "code" and not _FENCE.search(answer)
+    bare_program = DOMAINS[row.problem.domain].runs_programs and not _FENCE.search(answer)
     return (
         endless_repetition(reasoning, limits)
         or endless_repetition(answer, limits)
@@ -74,9 +73,8 @@ def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
 
 def parts(text: str) -> tuple[str, str]:
     """(reasoning, answer) of a response; a mark that is missing leaves the reasoning empty."""
-    before, closed, _ = text.rpartition(CLOSE)
-    answer = split_reasoning(text)[1] or ""
-    return (before.partition(OPEN)[2] if OPEN in before else before) if closed else "", answer
+    _, reasoning, answer = split_thought(text)
+    return reasoning, answer or ""
 
 
 def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
@@ -237,11 +235,13 @@ def _mid_sentence(line: str, text: str) -> bool:
     return not (line[-1].isdigit() and (few or _RESULT.search(line)))
 
 
-def answer_missing(answer: str, domain: Domain) -> Finding:
-    """Mathematics whose answer holds nothing that could be graded; code without a program."""
-    if domain == "math":
-        return ("no answer", "no result in what follows the reasoning") if extract_answer(answer) is None else None
-    return None if _holds_program(answer) else ("no answer", "no program in what follows the reasoning")
+def answer_missing(answer: str, name: str) -> Finding:
+    """An answer that holds nothing which the domain of that name could grade."""
+    domain = DOMAINS[name]
+    if domain.runs_programs:
+        return None if _holds_program(answer) else ("no answer", "no program in what follows the reasoning")
+    nothing = domain.extract(answer, None) is None
+    return ("no answer", "no result in what follows the reasoning") if nothing else None
 
 
 def _holds_program(answer: str) -> bool:

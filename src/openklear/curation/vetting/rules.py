@@ -15,6 +15,7 @@ from openklear.curation.rules.filters import Judge
 from openklear.curation.vetting.difficulty import pass_rates
 from openklear.data.rows import Dropped, Row, normalise
 from openklear.types import AnyTest, Attempt, Outcome, Verdict
+from openklear.verifiers.domains import DOMAINS
 
 MIN_TESTS = 16
 CODE_PASS_RATE = 0.5
@@ -52,14 +53,15 @@ def by_problem(responses: Iterable[Response]) -> dict[str, list[Response]]:
 
 def too_few_tests(row: Row, minimum: int = MIN_TESTS) -> Reason:
     """Code problems with fewer tests than the minimum; a program that is wrong must have a chance to be found out."""
-    if row.problem.domain != "code" or len(row.problem.tests) >= minimum:
+    if not DOMAINS[row.problem.domain].tested or len(row.problem.tests) >= minimum:
         return None
     return "too few tests", f"{len(row.problem.tests)}; at least {minimum}"
 
 
 def teacher_fails(row: Row, responses: Sequence[Response], code_pass_rate: float = CODE_PASS_RATE) -> Reason:
     """The teacher's evidence that a problem can be graded: `low_pass_rate` for code, `no_agreement` for mathematics."""
-    return low_pass_rate(responses, code_pass_rate) if row.problem.domain == "code" else no_agreement(responses)
+    tested = DOMAINS[row.problem.domain].tested
+    return low_pass_rate(responses, code_pass_rate) if tested else no_agreement(responses)
 
 
 def low_pass_rate(responses: Sequence[Response], above: float = CODE_PASS_RATE) -> Reason:
@@ -150,7 +152,8 @@ def check_solutions(rows: Sequence[Row], judge: Judge, share: float = KEPT_TESTS
     that cannot be judged is not passed: a reward must not hang on it. Rows of mathematics and rows without a solution
     stay as they are. The judge is asked once about all solutions, and once more about each test of those that fail.
     """
-    asked = [row for row in rows if row.problem.domain == "code" and row.solution is not None and row.problem.tests]
+    tested = [row for row in rows if DOMAINS[row.problem.domain].tested and row.problem.tests]
+    asked = [row for row in tested if row.solution is not None]
     failing = [row for row, verdict in _judged(asked, judge) if not verdict.correct]
     single = [_alone(row, test) for row in failing for test in row.problem.tests]
     verdicts = iter(_judged(single, judge))

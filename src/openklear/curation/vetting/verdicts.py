@@ -31,8 +31,9 @@ from openklear.data.store import problem_of, test_columns
 from openklear.errors import DataError
 from openklear.judging import open_judge
 from openklear.recipe.schema import Recipe
-from openklear.types import Attempt, Domain, Verdict
+from openklear.types import Attempt, Verdict
 from openklear.types import Outcome as Verdicts
+from openklear.verifiers.domains import DOMAINS
 
 RESPONSES = "responses.parquet"
 """What `openklear distill` leaves in its directory."""
@@ -70,7 +71,7 @@ def solutions(table: Table, recipe: Recipe, journal: Path) -> Outcome:
         domain
         for batch in table.batches(("domain", "solution"))
         for domain, solution in zip(batch["domain"].to_pylist(), batch["solution"].to_pylist(), strict=True)
-        if domain == "code" and solution is not None
+        if DOMAINS[domain].tested and solution is not None
     ]
     if not asked:
         return Outcome(NOTHING, facts={"faulty_tests": 0})
@@ -139,7 +140,7 @@ def _response(row: Mapping[str, Any]) -> Response:
 
 
 @contextmanager
-def _judging(recipe: Recipe, journal: Path, domains: Sequence[Domain], unit: str) -> Iterator[Judge]:
+def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -> Iterator[Judge]:
     """The recipe's judge for about as many attempts as there are `domains`; it shows how far it is."""
     correct = 0
     with (

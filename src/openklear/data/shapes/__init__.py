@@ -64,8 +64,9 @@ from openklear.data.shapes.replies import Reply
 from openklear.data.test_cases import texts as test_texts
 from openklear.data.test_cases import wrong
 from openklear.errors import DataError, UsageError
-from openklear.types import DOMAINS, Domain, Problem
+from openklear.types import Problem
 from openklear.verifiers.checkers import checker
+from openklear.verifiers.domains import DOMAINS
 
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 REFERENCES = (
@@ -137,7 +138,7 @@ def parse_rows(
     *,
     role: Role,
     source: str,
-    domain: Domain | None,
+    domain: str | None,
     mapping: Mapping[str, str] | None = None,
 ) -> list[Row | Dropped]:
     """Make rows of what stands in the file, one for each response; those that say nothing are dropped.
@@ -233,7 +234,7 @@ def _split(turns: Turns) -> tuple[Turns, str | None]:
     return turns, None
 
 
-def _domain(columns: Columns, wanted: Domain | None) -> Domain:
+def _domain(columns: Columns, wanted: str | None) -> str:
     """The row's column, or the recipe's; where both know a domain they must agree. Neither: verl's `ability`."""
     value = columns.row.get("domain")
     found = next((name for name in DOMAINS if value == name), None)
@@ -245,10 +246,9 @@ def _domain(columns: Columns, wanted: Domain | None) -> Domain:
     for known in (found, wanted, *(name for name in DOMAINS if columns.row.get("ability") == name)):
         if known:
             return known
+    written = " or ".join(f'domain = "{name}"' for name in DOMAINS)
     what = "there is no domain" if value is None else f"domain is {value!r:.60}"
-    raise DataError(
-        f'{columns.where}: {what}; write domain = "math" or domain = "code" into the recipe\'s source or the row'
-    )
+    raise DataError(f"{columns.where}: {what}; write {written} into the recipe's source or the row")
 
 
 def _level(columns: Columns) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from openklear.data.test_cases import from_json, wrong
 from openklear.errors import DataError
+from openklear.think import CLOSE, join_thought
 from openklear.types import Message
 
 SPEAKERS = {
@@ -193,6 +194,6 @@ def turns(value: Any, column: str, speaker: str, said: str, where: str) -> Turns
 
 def with_thought(thought: Any, text: str) -> str:
     """The reasoning, where there is one that the text does not hold already, and what was said after it."""
-    if not isinstance(thought, str) or not thought.strip() or "</think>" in text:
+    if not isinstance(thought, str) or not thought.strip() or CLOSE in text:
         return text
-    return f"<think>\n{thought}\n</think>\n\n{text}"
+    return join_thought(thought, text)

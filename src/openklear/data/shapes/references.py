@@ -10,18 +10,19 @@ from openklear.data.private_tests import read_private
 from openklear.data.shapes.columns import ANSWERS, SOLUTIONS, Columns, scalar, table
 from openklear.data.shapes.replies import inferences
 from openklear.data.test_cases import check_tests, from_json, in_out_tests, parse_tests, to_json, wrong
-from openklear.types import AnyTest, AssertTest, Domain
+from openklear.types import AnyTest, AssertTest
+from openklear.verifiers.domains import DOMAINS
 
 Tests = tuple[AnyTest, ...]
 
 
-def answer_of(columns: Columns, domain: Domain) -> str | None:
+def answer_of(columns: Columns, domain: str) -> str | None:
     """The reference answer; a structure that is neither text nor number nor tests becomes JSON with sorted keys."""
     name = columns.first(ANSWERS)
     if name in ("answer", "gtruth_answer"):
         return scalar(columns.row[name], name, columns.where)
     place, value = _truth(columns)
-    if value is None or (domain == "code" and _holds_tests(value)):
+    if value is None or (DOMAINS[domain].tested and _holds_tests(value)):
         return None
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -30,11 +31,11 @@ def answer_of(columns: Columns, domain: Domain) -> str | None:
     return scalar(value, place, columns.where)
 
 
-def tests_of(columns: Columns, domain: Domain) -> Tests:
-    """The tests, of the first kind that the row has; those of data sets of programs only for programs."""
+def tests_of(columns: Columns, domain: str) -> Tests:
+    """The tests, of the first kind that the row has; those of data sets of programs only for domains with tests."""
     if columns.has("tests"):
         return _tests(columns)
-    if domain != "code":
+    if not DOMAINS[domain].tested:
         return ()
     for names, read in _KINDS:
         if columns.has(*names):

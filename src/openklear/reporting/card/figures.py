@@ -10,7 +10,7 @@ import altair as alt
 from openklear.curation.profile import LENGTH_EDGES, Lengths
 from openklear.reporting.card.page import Figure
 from openklear.reporting.card.texts import NOT_STATED, short, sorted_values
-from openklear.reporting.charts import DOMAIN_COLOURS, INK, MUTED, svg
+from openklear.reporting.charts import INK, MUTED, domain_colour, svg
 
 KEPT, GONE = "#2563eb", "#fbbf24"
 STEP_COLOURS = (
@@ -132,7 +132,7 @@ def levels(dataset: str, counts: Mapping[tuple[str | None, str | None], int]) ->
         if level in named
     ]
     domains = sorted({value["domain"] for value in values})
-    colours = [DOMAIN_COLOURS.get(domain, MUTED) for domain in domains]
+    colours = [domain_colour(domain) for domain in domains]
     chart = (
         alt.Chart(alt.InlineData(values=values))
         .mark_bar()

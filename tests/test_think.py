@@ -1,12 +1,17 @@
+import ast
 import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openklear.types import FormatFault as Fault
-from openklear.verifiers.format import extract_program, split_reasoning
+from openklear.think import FormatFault as Fault
+from openklear.think import join_thought, split_thought
+from openklear.verifiers.answers import extract_program
+
+HOUSE = Path(__file__).parents[1] / "src" / "openklear"
 
 
 @pytest.mark.parametrize(
@@ -34,8 +39,47 @@ from openklear.verifiers.format import extract_program, split_reasoning
         ("a</think>b", "said <think>x</think> before <think>", (Fault.NONE, "b")),  # the last one counts
     ],
 )
-def test_split_reasoning(text, tail, expected):
-    assert split_reasoning(text, tail) == expected
+def test_fault_and_answer(text, tail, expected):
+    fault, _, answer = split_thought(text, tail)
+    assert (fault, answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "tail", "thought"),
+    [
+        ("<think>a</think>b", "", "a"),
+        ("a</think>b", "", "a"),
+        ("a</think>b", "<|assistant|><think>\n", "\na"),
+        ("hello <think>a</think>b", "", "a"),
+        ("<think>a<think>b</think>c", "", "a<think>b"),
+        ("<think>a</think>b</think>c", "", "a</think>b"),
+        ("<think>a", "", ""),
+        ("b", "", ""),
+    ],
+)
+def test_thought(text, tail, thought):
+    assert split_thought(text, tail).thought == thought
+
+
+def test_what_is_joined_is_well_formed_and_comes_apart_again():
+    text = join_thought("a\nb", "c\n")
+    assert text == "<think>\na\nb\n</think>\n\nc\n"
+    assert split_thought(text) == (Fault.NONE, "\na\nb\n", "\n\nc\n")
+
+
+def test_the_marks_are_written_in_one_module():
+    """Prose names the form <think>...</think>; code takes the marks from here."""
+    written = {path.stem for path in HOUSE.rglob("*.py") for text in texts_of(path) if re.search("</?think>", text)}
+    assert written == {"think"}
+
+
+def texts_of(path):
+    """The texts in a module's code, without docstrings and without the form as prose names it."""
+    tree = ast.parse(path.read_text())
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in said:
+            yield node.value.replace("<think>...</think>", "")
 
 
 @settings(max_examples=500, deadline=None)
@@ -47,32 +91,17 @@ def test_well_formed_is_what_one_pattern_says(text, tail):
     whole = ("<think>\n" if "<think>" in tail else "") + text
     pattern = r"\s*<think>((?!</?think>).)*</think>(?P<answer>((?!</?think>).)*)"
     match = re.fullmatch(pattern, whole, re.DOTALL)
-    fault, answer = split_reasoning(text, tail)
+    fault, thought, answer = split_thought(text, tail)
     assert (fault is Fault.NONE) == (match is not None and bool(match["answer"].strip()))
     if fault is Fault.NONE:
         assert answer == match["answer"]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("print(1)", "print(1)"),
-        ("```python\nprint(1)\n```", "print(1)"),
-        ("first\n```\nprint(1)\n```\nno:\n```py\nprint(2)\nprint(3)\n```\nbye", "print(2)\nprint(3)"),
-        ("```python\nprint(1)", "print(1)"),
-        ("```python\nprint(1)\n```\nand\n```python\nprint(", "print(1)"),
-        ("  plain = 1 \n", "plain = 1"),
-        ("```\nif x:\n    y\n```", "if x:\n    y"),
-    ],
-)
-def test_extract_program(text, expected):
-    assert extract_program(text) == expected
+        assert whole.lstrip() == f"<think>{thought}</think>{answer}"
 
 
 @pytest.mark.parametrize("piece", [r"\boxed{", "{", "}", "\\", "$", "```\n", r"\[", "answer is ", "1,", "<think>"])
 def test_hostile_texts_take_linear_time(piece):
     text = piece * (400_000 // len(piece))
     start = time.perf_counter()
-    split_reasoning(text)
+    split_thought(text)
     extract_program(text)
     assert time.perf_counter() - start < 2.0  # a quadratic pass would take minutes

@@ -1,0 +1,191 @@
+"""What a domain is: one row of one table, which says how its attempts are read, held against a reference and graded.
+
+A third domain is a verifier in a module of its own and a row at the end of this one, or, from outside, `register`. Its
+problems are rows of any known shape with the domain's name in the column `domain` and an answer or tests; the recipe
+names it in `domains`; scores, figures and reports show it by its name, after the domains before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, Protocol
+
+from openklear.errors import UsageError, VerifierError
+from openklear.types import AnyTest, Outcome, Problem, Verdict
+from openklear.verifiers.answers import extract_answer, extract_program
+from openklear.verifiers.checkers import needs_checker
+from openklear.verifiers.code import CodeGrader, Grade
+from openklear.verifiers.limits import Limits
+from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.walls import Isolation
+
+
+class Verifier(Protocol):
+    """The code of a domain: grades what attempts answer. Any thread may call."""
+
+    def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
+        """The verdict on an answer or a program. With `stop_early` nothing is graded after the first failure."""
+        ...
+
+    def close(self) -> None:
+        """Ends what it started; again is harmless."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A kind of problems, and all that the rest of the house asks about it."""
+
+    name: str
+    reference: Literal["answer", "tests"]
+    """The field of a problem that its attempts are held against."""
+    extract: Callable[[str, str | None], str | None]
+    """(what follows the thought, the reference answer) -> what is graded; nothing where the text holds no answer."""
+    verifier: Callable[[Limits], Verifier]
+    """Opens the verifier; workers start with the first attempt, not here."""
+    seconds: Callable[[Limits], float]
+    """CPU seconds that an answer, or each test, may take."""
+    settings: Callable[[Limits, bool], tuple[object, ...]]
+    """(limits, stop_early) -> what a verdict depends on besides the attempt and the problem: part of its key."""
+    refuse: Callable[[Problem], str] = lambda problem: ""
+    """Why no attempt can be graded though there is a reference; empty where one can."""
+    runs_programs: bool = False
+    """Attempts are programs: they need walls, and may run on a server."""
+    batch: int = 1024
+    """Attempts that are graded at a time where many stream by."""
+
+    @property
+    def tested(self) -> bool:
+        """Whether attempts are held against tests; a reward may then be the share of those that pass."""
+        return self.reference == "tests"
+
+    def total(self, problem: Problem) -> int:
+        """Tests, or 1 for an answer."""
+        return len(problem.tests) if self.tested else 1
+
+    def missing(self, problem: Problem) -> str:
+        """What the problem lacks to be graded at all; empty where it has a reference."""
+        if self.tested:
+            return "" if problem.tests else "no tests"
+        return "" if problem.answer is not None else "no reference answer"
+
+
+DOMAINS: dict[str, Domain] = {}
+"""Every domain by its name, in the order in which they are shown. Stored tables hold places in this order."""
+
+
+def register(domain: Domain) -> Domain:
+    """Adds a domain. UsageError where its name is taken."""
+    if domain.name in DOMAINS:
+        raise UsageError(f"there is a domain {domain.name} already; choose another name")
+    DOMAINS[domain.name] = domain
+    return domain
+
+
+def domain_named(name: str) -> Domain:
+    """The domain of that name. UsageError, with the nearest one, where there is none."""
+    if name in DOMAINS:
+        return DOMAINS[name]
+    near = get_close_matches(name, DOMAINS, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"there is no domain {name}; {hint}the domains are {', '.join(DOMAINS)}")
+
+
+class AnswerVerifier:
+    """Mathematics: is the answer equal to the reference?"""
+
+    def __init__(self, limits: Limits):
+        self.grader = MathGrader(limits.workers, limits.math_seconds)
+
+    def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
+        """See `MathGrader.grade`."""
+        assert problem.answer is not None, "a problem without reference is refused before"
+        equality = self.grader.grade(problem.answer, graded)
+        passed = int(equality.outcome is Outcome.CORRECT)
+        return Verdict(equality.outcome, equality.reason, passed=passed, total=1)
+
+    def close(self) -> None:
+        """Ends the workers."""
+        self.grader.close()
+
+
+class ProgramGrader(Protocol):
+    """Runs programs on tests, here or on a server. Any thread may call."""
+
+    def grade(
+        self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
+    ) -> Grade:
+        """What the tests say; with `stop_early` no test runs after the first that fails."""
+        ...
+
+    def close(self) -> None:
+        """Ends what it started."""
+        ...
+
+
+class ProgramVerifier:
+    """Code: how many of the tests does the program pass, in boxes of this machine or on a server?"""
+
+    def __init__(self, limits: Limits):
+        self.grader = _program_grader(limits)
+
+    def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
+        """See `CodeGrader.grade`."""
+        grade = self.grader.grade(graded, problem.tests, problem.checker, stop_early)
+        return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+
+    def isolation(self) -> Isolation:
+        """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
+        if not isinstance(self.grader, CodeGrader):
+            raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
+        return self.grader.isolation()
+
+    def close(self) -> None:
+        """Ends the boxes."""
+        self.grader.close()
+
+
+def _program_grader(limits: Limits) -> ProgramGrader:
+    if limits.sandbox_url is None:
+        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
+    from openklear.verifiers.remote import SandboxFusionGrader
+
+    return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
+
+
+def _without_its_checker(problem: Problem) -> str:
+    statement = "\n".join(message["content"] for message in problem.prompt)
+    needed = problem.checker is None and needs_checker(statement)
+    return "many valid answers and no checker" if needed else ""
+
+
+def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
+    where = "boxes" if limits.sandbox_url is None else "server"
+    return limits.code_seconds, limits.code_memory_mb, where, stop_early
+
+
+MATH = register(
+    Domain(
+        name="math",
+        reference="answer",
+        extract=extract_answer,
+        verifier=AnswerVerifier,
+        seconds=lambda limits: limits.math_seconds,
+        settings=lambda limits, stop_early: (limits.math_seconds,),
+    )
+)
+CODE = register(
+    Domain(
+        name="code",
+        reference="tests",
+        extract=lambda text, _: extract_program(text),
+        verifier=ProgramVerifier,
+        seconds=lambda limits: limits.code_seconds,
+        settings=_code_settings,
+        refuse=_without_its_checker,
+        runs_programs=True,
+        batch=64,
+    )
+)
