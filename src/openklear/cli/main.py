@@ -32,22 +32,20 @@ if TYPE_CHECKING:
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")]
 Output = Annotated[
     Path,
-    typer.Option(
-        "--output", "-o", metavar="DIR", help="The run directory; finished stages found there are not run again."
-    ),
+    typer.Option("--output", "-o", metavar="DIR", help="The run directory. Finished stages in it are not run again."),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="As if written in the recipe: sft.epochs=2, rl.phase.math.learning_rate=1e-6. Repeatable.",
+        help="Override a key of the recipe: sft.epochs=2, rl.phase.math.learning_rate=1e-6. Repeatable.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print its arithmetic and stages, and stop.")]
 Fork = Annotated[
     Path | None,
-    typer.Option("--fork", metavar="OLD", help="Start from the finished stages of another run that fit this recipe."),
+    typer.Option("--fork", metavar="OLD", help="Start from those finished stages of another run that fit this recipe."),
 ]
 
 app = typer.Typer(

@@ -26,21 +26,10 @@ AsJson = Annotated[
 Seed = Annotated[int, typer.Option(help="The same seed gives the same completions.")]
 Temperature = Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")]
 TopP = Annotated[
-    float, typer.Option("--top-p", max=1.0, callback=above_zero, help="Sample from the likeliest tokens of this share.")
-]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that grade. Without it: one per core.")]
-MathSeconds = Annotated[
-    float, typer.Option("--math-seconds", callback=above_zero, help="CPU seconds per comparison of answers.")
-]
-CodeSeconds = Annotated[float, typer.Option("--code-seconds", callback=above_zero, help="CPU seconds per test.")]
-Memory = Annotated[int, typer.Option("--memory-mb", min=16, help="Memory of a program, in MiB.")]
-Isolation = Annotated[
-    str | None,
-    typer.Option(metavar="LEVEL", help="The weakest isolation that programs may run under: see openklear doctor."),
-]
-Sandbox = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="A SandboxFusion server that runs the programs instead of boxes on this machine."),
+    float,
+    typer.Option(
+        "--top-p", max=1.0, callback=above_zero, help="Sample from the likeliest tokens that make up this probability."
+    ),
 ]
 
 
