@@ -228,6 +228,6 @@ def main(sft_steps: int, iterations: int) -> tuple[float, float, float]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="A small model learns arithmetic by SFT and GPPO.")
     parser.add_argument("--sft-steps", type=int, default=280, help="batches of demonstrations (default: %(default)s)")
-    parser.add_argument("--iterations", type=int, default=60, help="iterations of GPPO (default: %(default)s)")
+    parser.add_argument("--iterations", type=int, default=80, help="iterations of GPPO (default: %(default)s)")
     options = parser.parse_args()
     main(options.sft_steps, options.iterations)
