@@ -56,10 +56,10 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from million_prompts import generate
-from openklear.curation.contamination import Item, Match, NgramRule, WeightedRule
-from openklear.curation.contamination.index import FEW
-from openklear.curation.contamination.planted import CHANGES, plant
-from openklear.curation.contamination.words import cut
+from openklear.curation.contamination import BenchmarkItem, Match, NgramRule, WeightedRule
+from openklear.curation.contamination.weighted.index import FEW
+from openklear.curation.contamination.weighted.words import cut
+from planted_copies import CHANGES, plant
 
 JUDGEMENTS = Path(__file__).with_name("contamination_judgements.jsonl")
 BENCHMARKS = {
@@ -92,26 +92,26 @@ def read(path: Path) -> list[dict[str, Any]]:
     return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
 
 
-def benchmark_items(data: Path) -> dict[str, list[Item]]:
+def benchmark_items(data: Path) -> dict[str, list[BenchmarkItem]]:
     return {
-        name: [Item(f"{name}/{row[key]}", row[text]) for row in read(data / "benchmarks" / file)]
+        name: [BenchmarkItem(f"{name}/{row[key]}", row[text]) for row in read(data / "benchmarks" / file)]
         for name, (file, key, text) in BENCHMARKS.items()
     }
 
 
-def source_rows(data: Path) -> dict[str, list[Item]]:
+def source_rows(data: Path) -> dict[str, list[BenchmarkItem]]:
     """Rows by source; where a source has no ids, their number is one."""
     return {
-        name: [Item(str(row.get("id", at)), row[key]) for at, row in enumerate(read(data / "train" / file))]
+        name: [BenchmarkItem(str(row.get("id", at)), row[key]) for at, row in enumerate(read(data / "train" / file))]
         for name, (file, key) in SOURCES.items()
     }
 
 
-def texts_of(rows: Sequence[Item]) -> list[str]:
+def texts_of(rows: Sequence[BenchmarkItem]) -> list[str]:
     return [row.text for row in rows]
 
 
-def both(items: Sequence[Item], corpus: Sequence[str]) -> dict[str, Any]:
+def both(items: Sequence[BenchmarkItem], corpus: Sequence[str]) -> dict[str, Any]:
     """Both rules; the weighted one told by the corpus how common its runs are."""
     weighted = WeightedRule.build(items)
     return {
@@ -174,8 +174,8 @@ def draw(data: Path, output: Path) -> None:
     wanted = 200 - len(chosen)
     for at, name in enumerate(sources):
         chosen += _pick(5, left[name], wanted // len(sources) + (at < wanted % len(sources)))
-    train = [Item(f"math_train/{row.id}", row.text) for row in sources["math_train"]]
-    aime = [Item(f"aime_1983_2023/{row.id}", row.text) for row in sources["aime_1983_2023"]]
+    train = [BenchmarkItem(f"math_train/{row.id}", row.text) for row in sources["math_train"]]
+    aime = [BenchmarkItem(f"aime_1983_2023/{row.id}", row.text) for row in sources["aime_1983_2023"]]
     check = []
     for name, others in (("deepmath", train + aime), ("aime_1983_2023", train)):
         rules = both(others, texts_of(sources[name]))
@@ -196,7 +196,7 @@ def _pick(seed: int, rows: list[dict[str, Any]], count: int) -> list[dict[str, A
 
 
 def _dropped(
-    which: str, source: str, rows: Sequence[Item], items: Sequence[Item], rules: dict[str, Any]
+    which: str, source: str, rows: Sequence[BenchmarkItem], items: Sequence[BenchmarkItem], rules: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
     known = {item.id: item.text for item in items}
     found: dict[str, list[Match | None]] = {name: rule.match(texts_of(rows)) for name, rule in rules.items()}
@@ -227,7 +227,7 @@ def judged(extra: dict[str, int]) -> None:
         )
 
 
-def open_r1(benchmarks: dict[str, list[Item]], n: int = 8) -> Callable[[Sequence[str]], list[bool]]:
+def open_r1(benchmarks: dict[str, list[BenchmarkItem]], n: int = 8) -> Callable[[Sequence[str]], list[bool]]:
     """The method of open-r1's scripts/decontaminate.py (after s1): for each benchmark apart, the set of a row's
     blank-separated n-grams, each looked for in a dictionary from n-gram to items."""
 
@@ -295,7 +295,7 @@ def speed(data: Path, rows: int) -> None:
     worst(items)
 
 
-def worst(items: Sequence[Item], rows: int = 100_000) -> None:
+def worst(items: Sequence[BenchmarkItem], rows: int = 100_000) -> None:
     """Rows of one template near an item: its numbers changed, so that every row is aligned and none is a copy."""
     item = next(item for item in items if item.id == "gsm8k_test/gsm8k-test-0")
     texts = ["".join(str(int(c) + at) if c.isdigit() else c for c in item.text) for at in range(rows)]

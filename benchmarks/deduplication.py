@@ -52,7 +52,7 @@ from numpy.typing import NDArray
 
 from million_prompts import PART, generate
 from openklear.curation.near import near_duplicates, signed
-from openklear.curation.text.hashes import first_copies, text_keys
+from openklear.curation.text.hashes import first_copies, text_digests
 from openklear.data.rows import normalise
 
 THRESHOLD = 0.8
@@ -64,7 +64,7 @@ KEY = DataType.fixed_size_list(DataType.uint64(), 2)
 
 @daft.func.batch(return_dtype=KEY, unnest=False, batch_size=16384)
 def _keys(text: Series) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(pa.array(text_keys(text.to_arrow()).reshape(-1)), 2)
+    return pa.FixedSizeListArray.from_arrays(pa.array(text_digests(text.to_arrow()).reshape(-1)), 2)
 
 
 def _matrix(frame: daft.DataFrame, column: str) -> tuple[NDArray[np.int64], NDArray[Any]]:

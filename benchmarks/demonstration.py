@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from openklear import judging
 from openklear.data.store import prepared, read_problems
 from openklear.evaluation.statistics import Estimate, Table, correctness, paired_difference
 from openklear.recipe.load import load_recipe
@@ -97,11 +96,11 @@ def more_sft(output: Path, seed: int, main: Path) -> Path:
 
 
 def shuffled(output: Path, seed: int, main: Path) -> Path:
-    root, real = output / f"seed-{seed}-shuffled", judging.open_judge
+    root, real = output / f"seed-{seed}-shuffled", rl.open_judge
     for stage in ("world", "prepare", "base", "evaluate-base", "sft", "evaluate-sft"):  # the same up to here
         if not (root / stage).exists():
             shutil.copytree(main / stage, root / stage)
-    rl.open_judge = lambda *arguments: ShuffledJudge(real(*arguments), seed)
+    rl.open_judge = lambda *given, **named: ShuffledJudge(real(*given, **named), seed)
     try:
         run_pipeline(load_recipe(RECIPE, [f"seed={seed}"]), root)
     finally:

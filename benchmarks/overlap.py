@@ -23,7 +23,7 @@ from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import select, stages
 from openklear.training.schedule import problem_batch
 from openklear.training.validation import for_domains
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
 
@@ -65,7 +65,7 @@ def main() -> None:
                 found = {}
                 for way in ("overlapped", "after") if number % 2 else ("after", "overlapped"):
                     # A judge of its own each time, started before the clock: nobody profits from the other's verdicts.
-                    judge = stack.enter_context(LocalJudge(Limits(workers=arguments.workers)))
+                    judge = stack.enter_context(Judge(Limits(workers=arguments.workers)))
                     judge.isolation()
                     sampler = engine if way == "overlapped" else AllAtTheEnd(engine)
                     collector = Collector(loaded, sampler, judge, recipe.seed)

@@ -37,7 +37,7 @@ from openklear.rollout.local import LocalEngine
 from openklear.rollout.seeds import rollout_key
 from openklear.training.optimizer import Optimizer, build_optimizer, clip_gradients, warmup_constant
 from openklear.types import Attempt, Completion, Message, Problem, SampleRequest
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits, open_judge
 
 SEED = 0
 LONGEST = 3  # problems chain two operations or more, and one more than this at most
@@ -124,9 +124,7 @@ def sample(policy: LoadedModel, asked: Sequence[SampleRequest]) -> list[Completi
     return LocalEngine(policy.model, end_ids=policy.end_ids, slots=256).sample(asked)
 
 
-def verify(
-    policy: LoadedModel, judge: LocalJudge, problems: Sequence[Problem], completions: Sequence[Completion]
-) -> Tensor:
+def verify(policy: LoadedModel, judge: Judge, problems: Sequence[Problem], completions: Sequence[Completion]) -> Tensor:
     """Whether the final answer is right: rewards (problems, count) of 1 and 0."""
     count = len(completions) // len(problems)
     attempts = []
@@ -137,7 +135,7 @@ def verify(
     return torch.tensor(rewards).view(len(problems), count)
 
 
-def accuracy(policy: LoadedModel, judge: LocalJudge, heldout: Sequence[Problem]) -> float:
+def accuracy(policy: LoadedModel, judge: Judge, heldout: Sequence[Problem]) -> float:
     """Share of right answers to the held-out problems, sampled at temperature 1."""
     completions = sample(policy, requests(policy, heldout, HELDOUT_SAMPLES, "evaluation"))
     return verify(policy, judge, heldout, completions).mean().item()
@@ -146,7 +144,7 @@ def accuracy(policy: LoadedModel, judge: LocalJudge, heldout: Sequence[Problem])
 # Reinforcement learning: the report's algorithm box.
 
 
-def reinforce(policy: LoadedModel, judge: LocalJudge, problems: Iterator[tuple[Problem, str]], iterations: int) -> None:
+def reinforce(policy: LoadedModel, judge: Judge, problems: Iterator[tuple[Problem, str]], iterations: int) -> None:
     """Sample, verify, advantage, loss, step; `iterations` times."""
     optimizer = build_optimizer(policy.model, AdamW(weight_decay=0.0))
     for iteration in range(iterations):
@@ -209,7 +207,7 @@ def main(sft_steps: int, iterations: int) -> tuple[float, float, float]:
     policy = make_tiny(hidden_size=64, layers=3, heads=2, max_positions=256, seed=SEED)
     start = time.monotonic()
 
-    with LocalJudge(Limits()) as judge:
+    with open_judge(Limits(), ["math"], print) as judge:
         untrained = accuracy(policy, judge, heldout)
         print(f"untrained: {untrained:.3f} of the held-out answers are right")
 

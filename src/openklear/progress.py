@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Protocol
 
 from rich.console import Console
@@ -45,6 +46,12 @@ def say(text: str) -> None:
     """Print one line, above the bars if there are any."""
     if not SCREEN.silent:
         SCREEN.console().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+@cache
+def say_once(text: str) -> None:
+    """Print one line, unless this process has printed it before."""
+    say(text)
 
 
 def quiet(silent: bool) -> None:

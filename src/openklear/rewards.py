@@ -27,7 +27,7 @@ _RELEASED_FAULTS: Mapping[FormatFault, float] = {FormatFault.NOT_OPENED: -2.0, F
 def reward_of(verdict: Verdict, domain: str, scheme: RewardScheme, where: str = "") -> Reward:
     """The reward and its parts, whose sum it is. `where` names the rollout in an error of a custom function.
 
-    ValueError for an unscorable verdict: it is no answer, so it has no reward; leave it out of its group first.
+    ValueError for an unscorable verdict: it says nothing of the answer, so it has no reward; take it out of its group.
     RecipeError where a custom function fails.
     """
     if verdict.outcome is Outcome.UNSCORABLE:

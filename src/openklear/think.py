@@ -1,4 +1,4 @@
-"""The thought of a response: its marks, where it ends, what is wrong with its form. Nobody else writes the marks.
+"""The thought of a response: its marks, where it ends, what is wrong with its form. No other module writes the marks.
 
 Pure functions, linear in the text: the text is hostile.
 """
@@ -29,7 +29,7 @@ class Split(NamedTuple):
     thought: str
     """What stands before the last </think>, without the first <think>; empty where no thought is closed."""
     answer: str | None
-    """What follows the last </think>; None where nothing does, or where a thought is opened and never closed."""
+    """What follows the last </think>; None if nothing does, or if a thought is opened and never closed."""
 
 
 def split_thought(text: str, prompt_tail: str = "") -> Split:
@@ -37,7 +37,7 @@ def split_thought(text: str, prompt_tail: str = "") -> Split:
 
     Well formed: exactly one <think>...</think>, only white space before it, an answer after it. The prompt's end may
     already open it. The answer is the whole text where neither the prompt nor the response opens or closes a thought.
-    Of several faults the first of FormatFault's order is named.
+    Where there are several faults, the first in the order of FormatFault is named.
     """
     start = prompt_tail.rfind(OPEN)
     whole = (prompt_tail[start:] if start >= 0 else "") + text

@@ -13,7 +13,7 @@ from types import TracebackType
 from tests.attacks.corpus import INNOCENT, MARK, SECRET, SUM_TESTS, Attack
 
 from openklear.verifiers import cgroup
-from openklear.verifiers.code import CodeGrader, Grade
+from openklear.verifiers.code import CodeGrader, ProgramGrade
 from openklear.verifiers.walls import Level
 from openklear.verifiers.workers import kernel
 
@@ -93,7 +93,7 @@ class Arena:
         return last
 
     def _boxes(self) -> set[int]:
-        return {*self.grader._pool.pids(), *self.grader._testers.pids()}
+        return {*self.grader.pool.pids(), *self.grader._testers.pids()}
 
     def _reap(self) -> None:
         """Reaps dead processes that became ours when a killed box left them; the box itself is its pool's to reap."""
@@ -115,7 +115,7 @@ class Arena:
         kernel.become_subreaper(False)
 
 
-def _agrees(grade: Grade, attack: Attack) -> bool:
+def _agrees(grade: ProgramGrade, attack: Attack) -> bool:
     return (
         (attack.expected == "any" or grade.outcome == attack.expected)
         and grade.outcome != "unscorable"

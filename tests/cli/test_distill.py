@@ -14,7 +14,7 @@ SERVER = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
         ((), "name one teacher: --endpoint URL with --model NAME, or --local MODEL_DIR"),
         ((*SERVER, "--local", "x"), "name one teacher"),
         (("--endpoint", "http://127.0.0.1:9/v1"), "--endpoint needs --model NAME"),
-        (("--endpoint", "localhost:8000", "--model", "m"), "'localhost:8000' is no http address"),
+        (("--endpoint", "localhost:8000", "--model", "m"), "'localhost:8000' is not an http address"),
         ((*SERVER, "--samples", "0"), "greater than or equal to 1"),
         ((*SERVER, "--top-p", "0"), "must be above 0"),
         ((*SERVER, "--requests-per-minute", "0"), "must be above 0"),
@@ -42,7 +42,7 @@ def test_a_missing_file_and_a_damaged_journal(capsys, tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "responses.jsonl").write_text("{}\n")
     _, err = here(capsys, "problems.jsonl", "--output", "out", *SERVER, code=2)
-    assert "responses.jsonl:1: not a line that openklear distill wrote" in err
+    assert "responses.jsonl:1: not a line that openklear wrote" in err
 
 
 def test_it_says_what_came_of_it(capsys, tmp_path):

@@ -91,7 +91,7 @@ def test_unscorable_rows_are_said_aloud(capsys, tmp_path):
     code, out, _ = run(capsys, "math", source, "--skip-bad")
     assert code == 0
     assert "none scorable (n = 0)" in out
-    assert "1 rows are unscorable: they are no wrong answers" in out
+    assert "1 rows are unscorable: they are not wrong answers" in out
 
 
 def test_a_pipe(capsysbinary, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openklear.cli.main import main
-from openklear.objectives.catalog import CATALOG
+from openklear.objectives.policy import CATALOG
 
 
 def run(capsys, *words):

@@ -9,7 +9,7 @@ import torch
 
 from openklear.conformance import __main__ as command
 from openklear.conformance import compare, house, render
-from openklear.conformance.compare import Peer, Report, Row
+from openklear.conformance.compare import Comparison, Framework, Report
 from openklear.conformance.fixture import fixtures
 from openklear.errors import UsageError
 from openklear.objectives.policy import OBJECTIVES
@@ -32,7 +32,7 @@ def report():
 
 
 def framework(evaluate, objective="gppo", aggregation="token_mean", **more):
-    return Peer("wrong", "1", {objective: {}}, {aggregation: aggregation}, evaluate, **more)
+    return Framework("wrong", "1", {objective: {}}, {aggregation: aggregation}, evaluate, **more)
 
 
 def row_of(peer, objective="gppo"):
@@ -257,7 +257,7 @@ def test_a_combination_that_a_framework_does_not_have_has_no_row():
 
 
 def test_sequence_losses_are_asked_with_their_own_aggregation_only():
-    peer = Peer("p", "1", {"gspo": {}}, {"token_mean": "t", "sequence_mean": "s"}, house.evaluate)
+    peer = Framework("p", "1", {"gspo": {}}, {"token_mean": "t", "sequence_mean": "s"}, house.evaluate)
     assert row_of(peer, "gspo").aggregation == "sequence_mean = s"
 
 
@@ -266,10 +266,10 @@ def test_sequence_losses_are_asked_with_their_own_aggregation_only():
 
 def mixed_report():
     rows = (
-        Row(
+        Comparison(
             "gppo", "one", "a|b", "token_mean", 0.0, 1e-8, 0.0, 0.5, 1e-8, math.nan, 0.0, "departs", "because | of this"
         ),
-        Row("gppo", "two", "", "token_mean", *[0.0] * 7, compare.AGREES),
+        Comparison("gppo", "two", "", "token_mean", *[0.0] * 7, compare.AGREES),
     )
     return Report(rows, {"one": "1.2", "two": "3"}, {"three": "No module named 'three'"})
 
@@ -335,7 +335,7 @@ def test_the_command_prints_the_report(monkeypatch, capsys):
 
 
 def test_the_command_fails_when_ours_departs(monkeypatch):
-    departed = Row("gppo", house.NAME, "float32", "token_mean", verdict="departs: value")
+    departed = Comparison("gppo", house.NAME, "float32", "token_mean", verdict="departs: value")
     assert run_command(monkeypatch, rows=[departed]) == 1
     excused = dataclasses.replace(departed, aggregation="klear_released")
     assert run_command(monkeypatch, rows=[excused]) == 0
@@ -353,7 +353,7 @@ def test_the_losses_we_bring_to_trl_agree():
     """TRL's own losses change with its versions; what they give today stands in docs/conformance.md."""
     pytest.importorskip("trl", reason="needs trl")
     adapter = pytest.importorskip("openklear.conformance.trl", reason="no adapter yet", exc_type=ImportError)
-    rows = compare.run([Peer.of(adapter)], objectives=["gppo", "ce_gppo"]).rows
+    rows = compare.run([Framework.of(adapter)], objectives=["gppo", "ce_gppo"]).rows
     found = [row for row in rows if row.framework == adapter.NAME]
     assert {row.objective for row in found} == {"gppo", "ce_gppo"}
     assert {row.verdict for row in found} == {"agrees"}, found

@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.planted_copies import CHANGES, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shared_data import shared
 
-from openklear.curation.contamination import Item, Match, NgramRule, WeightedRule, audit_row, weighted
-from openklear.curation.contamination.index import FEW, MOST_ITEMS, _worth
+from openklear.curation.contamination import BenchmarkItem, Match, NgramRule, WeightedRule
 from openklear.curation.contamination.items import EQUAL, NEAR, NUMBERS, SAME_WORDS, WHOLE, WORDS_IN_A_ROW
 from openklear.curation.contamination.ngram import tokens
-from openklear.curation.contamination.planted import CHANGES, plant
+from openklear.curation.contamination.weighted import rule as weighted
+from openklear.curation.contamination.weighted.candidates import CANDIDATES, MOST_ITEMS
+from openklear.curation.contamination.weighted.index import FEW, worth_of
 from openklear.data.rows import normalise
 from openklear.errors import DataError
 
@@ -49,7 +51,7 @@ LETTERS = st.text(alphabet="aB1 .,$\n_é’", max_size=14)
 @settings(max_examples=200)
 @given(prompts=st.lists(LETTERS, max_size=5), evaluation=st.lists(LETTERS, max_size=4), n=st.integers(0, 5))
 def test_ngrams_against_the_slow_version(prompts: list[str], evaluation: list[str], n: int) -> None:
-    rule = NgramRule.build([Item(f"e{i}", e) for i, e in enumerate(evaluation)], n)
+    rule = NgramRule.build([BenchmarkItem(f"e{i}", e) for i, e in enumerate(evaluation)], n)
     assert [m is not None for m in rule.match(prompts)] == [slow_contaminated(p, evaluation, n) for p in prompts]
 
 
@@ -57,18 +59,17 @@ NINE = "one two three four five six seven eight nine"
 
 
 def test_nine_words_are_enough_eight_are_not_and_the_match_names_the_item() -> None:
-    rule = NgramRule.build([Item("aime/3", f"Zero {NINE} ten"), Item("aime/4", NINE)])
+    rule = NgramRule.build([BenchmarkItem("aime/3", f"Zero {NINE} ten"), BenchmarkItem("aime/4", NINE)])
     shifted, eight = f"Here {NINE.upper()}, eleven", NINE.replace(" nine", ", eleven")
     assert rule.match([shifted, eight, NINE.replace("five", "five,")]) == [
         Match("aime/3", 1.0, NINE, WORDS_IN_A_ROW),
         None,
         None,
     ]
-    assert rule.reason == "shares 9 words in a row with a benchmark"
 
 
 def test_short_items_compare_whole() -> None:
-    rule = NgramRule.build([Item("e/1", "What is 1 + 1?")])
+    rule = NgramRule.build([BenchmarkItem("e/1", "What is 1 + 1?")])
     assert kinds(rule, ["what is 1 + 1?", "What is 1+1 ?", "So: what is 1 + 1? Answer in one word."]) == [
         EQUAL,
         SAME_WORDS,
@@ -77,7 +78,7 @@ def test_short_items_compare_whole() -> None:
 
 
 def test_no_ngrams_still_finds_equal_prompts() -> None:
-    rule = NgramRule.build([Item("e/1", NINE)], 0)
+    rule = NgramRule.build([BenchmarkItem("e/1", NINE)], 0)
     assert kinds(rule, [NINE.upper(), f"{NINE} ten"]) == [EQUAL, None]
 
 
@@ -98,9 +99,9 @@ LAYOUT = "Let's think step by step and output the final answer within \\boxed{}.
 @pytest.fixture(scope="module")
 def rule() -> WeightedRule:
     items = [
-        Item("duck", STORY),
-        Item("sin", "Compute $\\sin 60^\\circ$."),
-        Item("line", "Find the slope of the line."),
+        BenchmarkItem("duck", STORY),
+        BenchmarkItem("sin", "Compute $\\sin 60^\\circ$."),
+        BenchmarkItem("line", "Find the slope of the line."),
     ]
     return WeightedRule.build(items)
 
@@ -146,24 +147,17 @@ def test_a_match_tells_item_score_and_words(rule: WeightedRule) -> None:
     assert 0.9 < found.score < 1
     assert found.text.startswith("Janet's ducks lay")
     assert found.text.endswith("sells for $2")
-    assert audit_row("r/1", found) == {
-        "row": "r/1",
-        "item": "duck",
-        "kind": NEAR,
-        "score": round(found.score, 4),
-        "text": found.text,
-    }
 
 
 def test_numbers_of_a_short_item_are_the_problem() -> None:
-    rule = WeightedRule.build([Item("gcf", "What is the greatest common factor of 32 and 48?")])
+    rule = WeightedRule.build([BenchmarkItem("gcf", "What is the greatest common factor of 32 and 48?")])
     other, copy = "What is the greatest common factor of 32 and 45?", "What's the greatest common factor of 32 and 48?"
     assert kinds(rule, [other, copy]) == [None, NEAR]
 
 
 def test_what_many_rows_share_is_a_template() -> None:
     """ELLIPSE for RADII is a changed word where nobody else asks so, and another problem where many rows do."""
-    item = Item("ellipse", "Determine the number of ways to arrange the letters of the word ELLIPSE.")
+    item = BenchmarkItem("ellipse", "Determine the number of ways to arrange the letters of the word ELLIPSE.")
     filler = [item.text.replace("ELLIPSE", word) for word in ["MADAM", "TOOT", "TARTAR", "ALABAMA", "PROOF", "BANANA"]]
     corpus = [f"An unrelated row number {i} on topic {i}" for i in range(500)] + filler
     plain = WeightedRule.build([item])
@@ -177,7 +171,7 @@ def test_boilerplate_of_corpus_and_benchmark_weighs_next_to_nothing() -> None:
     head = "Please solve the programming task below using a self-contained code snippet in a markdown code block. "
     tail = " Please complete the following python code precisely: ```python class Solution: def solve(self) -> int:```"
     tasks = ["Count the islands in a grid of water and land", "Merge two sorted linked lists of integers into one"]
-    rule = WeightedRule.build([Item(f"i{n}", head + task + tail) for n, task in enumerate(tasks)])
+    rule = WeightedRule.build([BenchmarkItem(f"i{n}", head + task + tail) for n, task in enumerate(tasks)])
     others = [f"{head}Rotate string number {n} by {n} places.{tail}" for n in range(400)]
     rule = rule.with_frequencies(rule.count(others), len(others))
     bare = "Merge two sorted linked lists of integers into one"
@@ -188,14 +182,14 @@ def test_boilerplate_of_corpus_and_benchmark_weighs_next_to_nothing() -> None:
 def test_words_strewn_over_a_long_text_are_no_copy() -> None:
     words = STORY.split()
     fives = [" ".join(words[at : at + 5]) for at in range(0, len(words), 5)]
-    rule = WeightedRule.build([Item("duck", STORY)])
+    rule = WeightedRule.build([BenchmarkItem("duck", STORY)])
     filler = " and so it goes on and on "
     assert kinds(rule, [" and so ".join(fives), filler.join(fives)]) == [NEAR, None]
 
 
 def test_a_short_item_bears_one_edit_and_ends_with_its_sentence() -> None:
     item = "Write a function to find the depth of a nested dictionary"
-    rule = WeightedRule.build([Item("depth", item)])
+    rule = WeightedRule.build([BenchmarkItem("depth", item)])
     rows = {
         item.replace("depth", "size"): NEAR,
         item.replace("depth", "size").replace("function", "program"): None,
@@ -209,7 +203,7 @@ def test_a_short_item_bears_one_edit_and_ends_with_its_sentence() -> None:
 
 def test_a_plain_copy_goes_in_front_of_a_changed_number() -> None:
     other = "A robe takes two bolts of blue fiber and half that much white fiber, so that the tailor wonders about it."
-    rule = WeightedRule.build([Item("duck", STORY), Item("robe", other)])
+    rule = WeightedRule.build([BenchmarkItem("duck", STORY), BenchmarkItem("robe", other)])
     row = f"{STORY.replace('16', '17')} {other.replace('tailor', 'seller').replace('blue', 'red')}"
     found = rule.match([row])[0]
     assert found is not None
@@ -218,11 +212,11 @@ def test_a_plain_copy_goes_in_front_of_a_changed_number() -> None:
 
 def test_worth_by_hand() -> None:
     """Of 99 texts: one holds it, ten do, all do."""
-    assert _worth(np.array([1, 10, 100]), 99) == pytest.approx([1.0, 0.25, 0.0])
+    assert worth_of(np.array([1, 10, 100]), 99) == pytest.approx([1.0, 0.25, 0.0])
 
 
 def test_a_corpus_full_of_copies_does_not_hide_them() -> None:
-    rule = WeightedRule.build([Item("duck", STORY)])
+    rule = WeightedRule.build([BenchmarkItem("duck", STORY)])
     copies = [STORY.replace("breakfast", f"meal {n}") for n in range(900)]
     rule = rule.with_frequencies(rule.count(copies), len(copies))
     assert kinds(rule, [STORY.replace("muffins", "cakes")]) == [NEAR]
@@ -235,7 +229,7 @@ TEXTS = st.lists(st.text(alphabet="ab c1.$+\n’", max_size=40), max_size=6)
 
 @given(TEXTS, TEXTS)
 def test_equal_prompts_always_match(items: list[str], rows: list[str]) -> None:
-    rule = WeightedRule.build([Item(str(n), text) for n, text in enumerate(items)])
+    rule = WeightedRule.build([BenchmarkItem(str(n), text) for n, text in enumerate(items)])
     rows = [*rows, *(f" {text.upper()}\n" for text in items)]
     normal = {normalise(text) for text in items}
     for text, match in zip(rows, rule.match(rows), strict=True):
@@ -244,23 +238,23 @@ def test_equal_prompts_always_match(items: list[str], rows: list[str]) -> None:
 
 @given(TEXTS, st.integers(0, 6))
 def test_batches_do_not_matter(rows: list[str], cut: int) -> None:
-    rule = WeightedRule.build([Item("a", "a b c a b ca b abc"), Item("b", "1 b 1 c")])
+    rule = WeightedRule.build([BenchmarkItem("a", "a b c a b ca b abc"), BenchmarkItem("b", "1 b 1 c")])
     assert rule.match(rows) == rule.match(rows[:cut]) + rule.match(rows[cut:])
     assert rule.count(rows).tolist() == (rule.count(rows[:cut]) + rule.count(rows[cut:])).tolist()
 
 
 def test_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch, rule: WeightedRule) -> None:
     rows = [STORY, "nothing", STORY.replace("16", "9"), "Find $\\sin 60^\\circ$."] * 3
-    nines = NgramRule.build([Item("duck", STORY)])
+    nines = NgramRule.build([BenchmarkItem("duck", STORY)])
     expected, counts, theirs = rule.match(rows), rule.count(rows), nines.match(rows)
-    monkeypatch.setattr("openklear.curation.contamination.words.CHUNK", 50)
+    monkeypatch.setattr("openklear.curation.text.cut.CHUNK", 50)
     assert rule.match(rows) == expected
     assert rule.count(rows).tolist() == counts.tolist()
     assert nines.match(rows) == theirs
 
 
 def test_counts_are_rows_not_occurrences() -> None:
-    rule = WeightedRule.build([Item("i", " ".join("abcdefghijklmnopq"))])
+    rule = WeightedRule.build([BenchmarkItem("i", " ".join("abcdefghijklmnopq"))])
     counts = rule.count(["a b c d", "x a b c d a b c d y", "b c d e f", ""])
     assert sorted(counts.tolist(), reverse=True)[:4] == [2, 1, 1, 0]
     assert len(counts) == 14
@@ -268,20 +262,19 @@ def test_counts_are_rows_not_occurrences() -> None:
 
 def test_rules_pickle(rule: WeightedRule) -> None:
     rows = [STORY, STORY.replace("16", "9"), "Find $\\sin 60^\\circ$."]
-    for one in (rule, NgramRule.build([Item("duck", STORY)])):
+    for one in (rule, NgramRule.build([BenchmarkItem("duck", STORY)])):
         again = pickle.loads(pickle.dumps(one))
         assert again.match(rows) == one.match(rows)
-        assert again.reason == one.reason
 
 
 def test_a_row_is_aligned_with_few_items(monkeypatch: pytest.MonkeyPatch) -> None:
     """The work a row causes is bounded however many items resemble it."""
-    items = [Item(str(n), f"{STORY} Variant {n}") for n in range(MOST_ITEMS)]
-    items += [Item(f"other {n}", f"Another item number {n} asks about {n} other things") for n in range(500)]
+    items = [BenchmarkItem(str(n), f"{STORY} Variant {n}") for n in range(MOST_ITEMS)]
+    items += [BenchmarkItem(f"other {n}", f"Another item number {n} asks about {n} other things") for n in range(500)]
     rule, asked = WeightedRule.build(items), []
-    monkeypatch.setattr(weighted, "holding", lambda entry, *_: asked.append(entry.item.id))
+    monkeypatch.setattr(weighted, "holding", lambda item, *_: asked.append(item.codes))
     rule.match([STORY.replace("muffins", "cakes")] * 5)
-    assert len(asked) == 5 * weighted.CANDIDATES
+    assert len(asked) == 5 * CANDIDATES
 
 
 def test_no_items_and_no_rows(rule: WeightedRule) -> None:
@@ -301,8 +294,8 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in raw.decode().split("\n") if line.strip()]
 
 
-def problems(name: str) -> list[Item]:
-    return [Item(f"{name}/{row['id']}", row["problem"]) for row in read(f"benchmarks/{name}.jsonl")]
+def problems(name: str) -> list[BenchmarkItem]:
+    return [BenchmarkItem(f"{name}/{row['id']}", row["problem"]) for row in read(f"benchmarks/{name}.jsonl")]
 
 
 def test_real_traces_are_all_found() -> None:
@@ -337,7 +330,7 @@ def test_planted_copies_are_found(kind: str) -> None:
 
 
 def test_planting_is_deterministic_and_changes_one_thing() -> None:
-    items = [Item("duck", STORY)]
+    items = [BenchmarkItem("duck", STORY)]
     for kind in CHANGES:
         assert plant(items, kind, 5, ["Some words to draw from"]) == plant(items, kind, 5, ["Some words to draw from"])
     lengths = {kind: len(plant(items, kind, 5, ["zebra"])[0][1].split()) - len(STORY.split()) for kind in CHANGES}
@@ -368,12 +361,12 @@ edits, `edge_cases` and the rest to the settings. Row 4 of `edge_cases` has four
 
 
 def test_decon_fixtures() -> None:
-    items: list[Item] = []
+    items: list[BenchmarkItem] = []
     for row in read("decontamination/reference/passage_question_answer_reference.jsonl"):
         passage, name = row.get("passage", ""), str(row["doc_id"])
-        items.append(Item(name, f"{passage} {row['question']}".strip()))
-        items += [Item(f"{name}/passage", passage)] if passage else []
-        items += [Item(f"{name}/answer", row["answer"])] if len(row["answer"].split()) > FEW else []
+        items.append(BenchmarkItem(name, f"{passage} {row['question']}".strip()))
+        items += [BenchmarkItem(f"{name}/passage", passage)] if passage else []
+        items += [BenchmarkItem(f"{name}/answer", row["answer"])] if len(row["answer"].split()) > FEW else []
     folder: Path = shared("decontamination/training")
     files = {
         path.stem: [row["text"] for row in read(f"decontamination/training/{path.name}")]

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from openklear.curation.contamination import align, words
-from openklear.curation.contamination.grams import Table, grams, within_texts
-from openklear.curation.contamination.ngram import token_codes, tokens
-from openklear.curation.contamination.words import codes_of, cut
+from openklear.curation.contamination.ngram import cut_tokens, tokens
+from openklear.curation.contamination.weighted import align
+from openklear.curation.contamination.weighted.verify import differing
+from openklear.curation.contamination.weighted.words import codes_of, cut, exact
+from openklear.curation.text.cut import BLOCK, Words
+from openklear.curation.text.grams import CodeSet, grams, within_texts
 
 TEXT = st.text(alphabet="aBcé1203 .,$\\{}+<\n-_’²中", max_size=30)
 
@@ -41,7 +44,7 @@ def slow_words(text: str) -> list[str]:
     return found
 
 
-def shown(found: words.Words) -> list[list[str]]:
+def shown(found: Words) -> list[list[str]]:
     rows = found.rows.tolist()
     return [[found.text(at, at).lower() for at in range(begin, end)] for begin, end in pairwise(rows)]
 
@@ -97,23 +100,24 @@ def test_a_comma_between_two_texts_joins_no_number() -> None:
 
 def test_what_must_agree() -> None:
     found = cut([r"one half of \sqrt 12 + cats"])
-    assert words.exact(found).tolist() == [False, True, False, True, True, True, False]
+    assert exact(found).tolist() == [False, True, False, True, True, True, False]
 
 
 def test_a_word_longer_than_a_block_and_many_blocks() -> None:
-    long = "a" * (words._BLOCK + 5)
-    text = f"{long} " + "be " * words._BLOCK + "end"
+    long = "a" * (BLOCK + 5)
+    text = f"{long} " + "be " * BLOCK + "end"
     found = cut([text, "a be end"])
-    assert len(found.codes) == words._BLOCK + 2 + 3
+    assert len(found.codes) == BLOCK + 2 + 3
     assert found.codes[-1] == found.codes[-4]
-    assert set(found.codes[1 : words._BLOCK + 1].tolist()) == {int(found.codes[-2])}
+    assert set(found.codes[1 : BLOCK + 1].tolist()) == {int(found.codes[-2])}
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))
 def test_tokens_of_the_published_rule_are_cut_as_the_regular_expression_does(texts: list[str]) -> None:
-    codes, rows = token_codes(texts)
+    found = cut_tokens(texts)
+    codes = found.codes
     expected = [token for text in texts for token in tokens(text)]
-    assert np.diff(rows).tolist() == [len(tokens(text)) for text in texts]
+    assert np.diff(found.rows).tolist() == [len(tokens(text)) for text in texts]
     ranks = {token: rank for rank, token in enumerate(dict.fromkeys(expected))}
     of_code = {code: rank for rank, code in enumerate(dict.fromkeys(codes.tolist()))}
     assert [of_code[code] for code in codes.tolist()] == [ranks[token] for token in expected]
@@ -133,7 +137,7 @@ def test_grams_are_equal_where_the_words_are(values: list[int], n: int) -> None:
 @given(st.sets(st.integers(0, 2**64 - 1), max_size=20), st.lists(st.integers(0, 2**64 - 1), max_size=20))
 def test_table_against_a_set(known: set[int], others: list[int]) -> None:
     asked = np.array([*known, *others, *known], np.uint64)
-    at, rank = Table.build(np.array([*known], np.uint64)).find(asked)
+    at, rank = CodeSet.build(np.array([*known], np.uint64)).find(asked)
     assert at.tolist() == [place for place, code in enumerate(asked.tolist()) if code in known]
     assert [sorted(known)[place] for place in rank.tolist()] == asked[at].tolist()
 
@@ -174,12 +178,28 @@ def test_in_runs_against_a_search(steps: list[tuple[int, int]]) -> None:
     assert align.in_runs(pairs) == [pair for pair, keep in zip(pairs, near, strict=True) if keep]
 
 
-def test_gaps_by_hand() -> None:
-    # item 0..9, row 0..11: words 2, 3 and 6, 7 stand at 4, 5 and 7, 8 of the row.
-    found = align.gaps([(2, 4), (3, 5), (6, 7), (7, 8)], 10, 10)
-    assert found == [
-        align.Gap((0, 2), (2, 4), False),
-        align.Gap((4, 6), (6, 7), True),
-        align.Gap((8, 10), (9, 10), False),
-    ]
-    assert align.gaps([(0, 0), (1, 2)], 2, 5) == [align.Gap((1, 1), (1, 2), True)]
+def flags(size: int, *places: int) -> NDArray[np.bool_]:
+    found = np.zeros(size, np.bool_)
+    found[[*places]] = True
+    return found
+
+
+@pytest.mark.parametrize(
+    ("item", "row", "expected"),
+    [
+        ((), (), 0),
+        ((2, 3, 6, 7), (4, 5, 7, 8), 0),  # aligned words are the same
+        ((4, 5), (), 2),  # two are missing between the runs
+        ((), (6,), 1),  # one is added
+        ((4, 5), (6,), 2),  # one is another one, and one is missing
+        ((1, 8), (), 0),  # the row begins later and ends sooner than the item
+        ((), (3, 9), 0),  # the row's own words stand around the item
+        ((1, 8), (3, 9), 2),  # one in front and one behind is another one
+        ((1,), (0, 1, 9), 0),  # in front count as many words of the row as of the item: words 2 and 3
+        ((0, 1, 4), (2, 6), 2),
+    ],
+)
+def test_differing_by_hand(item: tuple[int, ...], row: tuple[int, ...], expected: int) -> None:
+    """Of item 0 .. 9 the words 2, 3 and 6, 7 stand at 4, 5 and 7, 8 of row 0 .. 9; only these places hold numbers."""
+    aligned = np.array([2, 3, 6, 7]), np.array([4, 5, 7, 8])
+    assert differing(flags(10, *item), flags(10, *row), *aligned) == expected

@@ -196,7 +196,7 @@ def test_portions_change_nothing(monkeypatch, problems):
     fitted = TfidfProjection.fit([problems])
     whole = fitted.transform(problems)
     monkeypatch.setattr(embedding, "CHARACTERS", 500)
-    assert len(list(embedding._portions(problems))) > 20
+    assert len(list(embedding.portions(problems))) > 20
     assert fitted.transform(problems).tobytes() == whole.tobytes()
     again = TfidfProjection.fit(problems[i : i + 7] for i in range(0, len(problems), 7))
     assert (again.idf == fitted.idf).all()

@@ -77,14 +77,16 @@ def test_equals_are_decided_by_the_smallest_row(data):
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 64, 100_000])
-def test_no_block_size_changes_the_result(small_rounds, block_rows):
+def test_no_block_size_changes_the_result(small_rounds, monkeypatch, block_rows):
     vectors = spread(400, seed=3)
     reference = k_center_greedy(vectors, 100)
-    found = k_center_greedy(vectors, 100, block_rows=block_rows)
+    covered = coverage(vectors, reference.order)
+    monkeypatch.setattr(kcenter, "BLOCK_ROWS", block_rows)
+    found = k_center_greedy(vectors, 100)
     assert found.order.tolist() == reference.order.tolist()
     assert found.radii.tobytes() == reference.radii.tobytes()
-    other = coverage(vectors, found.order, block_rows=block_rows)
-    assert other._replace(mean=0, random_mean=0) == coverage(vectors, found.order)._replace(mean=0, random_mean=0)
+    other = coverage(vectors, found.order)
+    assert other._replace(mean=0, random_mean=0) == covered._replace(mean=0, random_mean=0)
 
 
 def test_a_memory_map_gives_what_the_array_gives(tmp_path):
@@ -106,10 +108,11 @@ def test_the_first_is_nearest_to_the_mean_and_the_next_farthest_from_it():
     np.testing.assert_allclose(found.radii, chord, atol=1e-3)
 
 
-def test_of_points_equally_near_to_the_mean_the_smallest_row_is_first():
+def test_of_points_equally_near_to_the_mean_the_smallest_row_is_first(monkeypatch):
     vectors = np.array([[1, 0], [0, 1], [0.5, 0.5], [0, 1], [0.5, 0.5]], np.float32)
     for block_rows in (1, 2, 5):
-        assert k_center_greedy(vectors, 1, block_rows=block_rows).order.tolist() == [2]
+        monkeypatch.setattr(kcenter, "BLOCK_ROWS", block_rows)
+        assert k_center_greedy(vectors, 1).order.tolist() == [2]
 
 
 def test_no_point_is_farther_than_twice_the_best_radius():
@@ -172,11 +175,12 @@ def test_coverage_by_hand():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1.5])
-def test_vectors_that_are_none_of_length_one_are_refused(bad):
+def test_vectors_that_are_none_of_length_one_are_refused(monkeypatch, bad):
+    monkeypatch.setattr(kcenter, "BLOCK_ROWS", 8)
     vectors = spread(50)
     vectors[17, 3] = bad
     with pytest.raises(DataError, match="rows 16 to 23 hold a vector that is not finite or longer than 1"):
-        k_center_greedy(vectors, 5, block_rows=8)
+        k_center_greedy(vectors, 5)
 
 
 def test_nothing_to_choose():

@@ -12,11 +12,10 @@ from benchmarks.million_prompts import generate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openklear.curation.near import banding, near_duplicates, recall, signed
-from openklear.curation.near import copies as leaders
+from openklear.curation.near import banding, copies, near_duplicates, recall, signed
 from openklear.curation.near.buckets import NEIGHBOURS, candidates
 from openklear.curation.near.groups import components, together
-from openklear.curation.near.shingles import NUMBER_WORDS, Shingled, _other_figures, _other_words, figures, words
+from openklear.curation.near.shingles import NUMBER_WORDS, Shingled, figures, unicode_figures, unicode_words, words
 
 THRESHOLD = 0.8
 SENTENCE = "a train leaves the station of the old town and meets another train on the long way to the sea"
@@ -131,10 +130,10 @@ def test_figures(text, expected):
 
 @given(st.lists(st.text(st.characters(max_codepoint=127)), min_size=1))
 def test_the_table_for_ascii_and_the_patterns_for_the_rest_agree(texts):
-    assert words(texts).to_pylist() == _other_words(pa.array(texts, pa.large_string())).to_pylist()
+    assert words(texts).to_pylist() == unicode_words(pa.array(texts, pa.large_string())).to_pylist()
     alone = figures(texts).to_pylist()
     assert alone == [found for text in texts for found in figures([text, "é"]).to_pylist()[:1]]
-    assert len(_other_figures(pa.array(texts, pa.large_string()))) == len(texts)
+    assert len(unicode_figures(pa.array(texts, pa.large_string()))) == len(texts)
 
 
 small_texts = st.lists(
@@ -322,7 +321,7 @@ def test_blocks_and_long_texts_change_nothing(monkeypatch):
         return [texts[row] for row in rows]
 
     for name, value in (("PAIRS", 50), ("FETCHED", 16), ("CHARACTERS", 3000)):
-        monkeypatch.setattr(leaders, name, value)
+        monkeypatch.setattr(copies, name, value)
         gone, stays, share = near_duplicates(np.arange(400), made, fetch, THRESHOLD)
         found = dict(zip(gone.tolist(), zip(stays.tolist(), share.tolist(), strict=True), strict=True))
         assert found == expected

@@ -15,7 +15,7 @@ from openklear.curation.vetting.rules import Response, by_problem, check_solutio
 from openklear.data.rows import Row
 from openklear.data.test_cases import check_tests
 from openklear.types import AnyTest, Attempt, CallTest, Message, Outcome, Problem, Test, Verdict
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits
 
 
 def row(
@@ -189,13 +189,13 @@ def test_a_solution_that_passes_its_tests_alone_only() -> None:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[LocalJudge]:
+def judge() -> Iterator[Judge]:
     limits = Limits(workers=2, code_seconds=5.0, minimum_isolation="rlimits")
-    with LocalJudge(limits) as made:
+    with Judge(limits) as made:
         yield made
 
 
-def test_faulty_tests_of_a_call(judge: LocalJudge) -> None:
+def test_faulty_tests_of_a_call(judge: Judge) -> None:
     tests = [
         CallTest("f", "[1]", "2"),
         CallTest("f", "[2]", "5"),
@@ -225,7 +225,7 @@ def call_rows() -> list[Row]:
     return [row(check_tests(one["tests"]), one["reference_solution"], where=one["id"]) for one in raw]
 
 
-def test_tests_that_were_broken_are_found(judge: LocalJudge) -> None:
+def test_tests_that_were_broken_are_found(judge: Judge) -> None:
     """Every other row's second test asks for another output; all solutions pass before, and nothing else is touched."""
     whole = stdin_rows()
     assert check_solutions(whole, judge.judge) == rules.Checked(tuple(whole), (), ())
@@ -245,7 +245,7 @@ def test_tests_that_were_broken_are_found(judge: LocalJudge) -> None:
         assert after.problem.tests == ((expected[0], *expected[2:]) if index % 2 else expected)
 
 
-def test_solutions_that_were_broken_are_found(judge: LocalJudge) -> None:
+def test_solutions_that_were_broken_are_found(judge: Judge) -> None:
     rows = call_rows()
     assert check_solutions(rows, judge.judge).kept == tuple(rows)
     torn = [replace(one, solution=(one.solution or "").replace("return", "raise", 99)) for one in rows[:4]]

@@ -8,7 +8,7 @@ import pytest
 
 from openklear.distill.answers import Answer
 from openklear.distill.faults import AskAgain, PromptRefused
-from openklear.distill.ledger import Ledger, Task
+from openklear.distill.ledger import Ledger, Wanted
 from openklear.distill.remote import Crew
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError
@@ -65,7 +65,7 @@ def work(tmp_path, said=(), problems=4, workers=1, **changes):
     async def main():
         teacher = Teacher(clock, said)
         crew = Crew(teacher, settings, ledger, keep, clock=clock, sleep=clock.sleep)
-        tasks = [Task(Problem(str(n), ({"role": "user", "content": str(n)},), "math"), 0) for n in range(problems)]
+        tasks = [Wanted(Problem(str(n), ({"role": "user", "content": str(n)},), "math"), 0) for n in range(problems)]
         queue = iter(tasks)
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):

@@ -14,10 +14,10 @@ from openklear.distill import local
 from openklear.distill.run import distill
 from openklear.distill.settings import Settings
 from openklear.errors import StageChanged
-from openklear.grading.grader import Settings as Grading
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
 from openklear.types import CallTest, Problem, Test
+from openklear.verifiers.limits import Limits
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def settings(tmp_path, model, **changes):
         "max_tokens": 20,
         "temperature": 1.0,
         "concurrency": 8,
-        "grading": Grading(workers=1),
+        "judging": Limits(workers=1),
     }
     return Settings(**base | changes)
 
@@ -71,12 +71,12 @@ def test_a_prompt_that_does_not_fit_is_recorded(tmp_path, model):
 
 def test_another_model_is_another_teacher(tmp_path, model):
     put_problems(tmp_path / "problems.jsonl", 1)
-    distill(settings(tmp_path, model, grading=None))
+    distill(settings(tmp_path, model, judging=None))
     other = tmp_path / "tiny-teacher"
     other.mkdir()
     save_model(make_tiny(32, 1, 2, 96, 1), other)
     with pytest.raises(StageChanged, match=r"weights was '.*' and is '.*'"):
-        distill(settings(tmp_path, other, grading=None))
+        distill(settings(tmp_path, other, judging=None))
 
 
 def test_prepared_problems_are_asked_as_they_are(tmp_path, model):
@@ -125,7 +125,7 @@ def test_a_thought_that_the_template_opens_is_a_thought(tmp_path):
     (tmp_path / "opened").mkdir()
     save_model(loaded, tmp_path / "opened")
     put_problems(tmp_path / "problems.jsonl", 2)
-    distill(settings(tmp_path, tmp_path / "opened", grading=None))
+    distill(settings(tmp_path, tmp_path / "opened", judging=None))
     rows = rows_of(tmp_path / "out" / "responses.jsonl")
     assert len(rows) == 6
     assert all(row["response"].startswith("<think>\n") for row in rows if "<think>" not in row["content"])

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openklear.distill.pace import Admission, Budget, Pace, backoff, estimated_tokens
+from openklear.distill.pace import Admission, Pace, TokenBudget, backoff, estimated_tokens
 
 HASH = "0123456789abcdef"
 
@@ -47,7 +47,7 @@ def test_no_span_of_time_gets_more_than_its_rate(per_minute, arrivals):
 
 
 def test_a_budget_is_spent_to_within_one_response():
-    budget = Budget(100, spent=40)
+    budget = TokenBudget(100, spent=40)
     assert budget.admit(30) is Admission.YES
     assert budget.admit(30) is Admission.YES
     assert budget.admit(30) is Admission.WAIT  # 40 + 60 + 30 would be too much
@@ -61,7 +61,7 @@ def test_a_budget_is_spent_to_within_one_response():
 
 
 def test_without_a_budget_everything_is_admitted():
-    budget = Budget(None, spent=10**9)
+    budget = TokenBudget(None, spent=10**9)
     assert all(budget.admit(10**9) is Admission.YES for _ in range(5))
 
 

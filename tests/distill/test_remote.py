@@ -10,7 +10,7 @@ from tests.distill.rough_server import FAULTS, MOST, fault
 from openklear.distill.run import distill
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError, UsageError
-from openklear.grading.grader import Settings as Grading
+from openklear.verifiers.limits import Limits
 
 
 def settings(tmp_path, endpoint, **changes):
@@ -22,7 +22,7 @@ def settings(tmp_path, endpoint, **changes):
         "samples": 4,
         "concurrency": 16,
         "first_wait": 0.01,
-        "grading": None,
+        "judging": None,
     }
     return Settings(**base | changes)
 
@@ -30,7 +30,7 @@ def settings(tmp_path, endpoint, **changes):
 def test_every_response_arrives_once_whatever_the_server_does(tmp_path):
     put_problems(tmp_path / "problems.jsonl", 30)
     with rough_server(tmp_path / "log", seed=5, faults=0.5) as endpoint:
-        summary = distill(settings(tmp_path, endpoint, timeout=0.4, grading=Grading(workers=1)))
+        summary = distill(settings(tmp_path, endpoint, timeout=0.4, judging=Limits(workers=1)))
     rows, log = rows_of(tmp_path / "out" / "responses.jsonl"), rows_of(tmp_path / "log")
     assert len(rows) == len(set(keys(rows))) == summary["responses"] == summary["sampled_now"] == 120
     assert all(row["error"] is None and row["model"] == "adder-v1" for row in rows)
@@ -187,7 +187,7 @@ def test_unscorable_verdicts_of_an_earlier_run_are_not_believed(tmp_path):
     put_problems(tmp_path / "problems.jsonl", 2)
     verdicts = tmp_path / "out" / "verdicts.jsonl"
     with rough_server(tmp_path / "log") as endpoint:
-        asked = settings(tmp_path, endpoint, grading=Grading(workers=1))
+        asked = settings(tmp_path, endpoint, judging=Limits(workers=1))
         first = distill(asked)["domains"]
         verdicts.write_text(verdicts.read_text().replace('"incorrect"', '"unscorable"').replace("wrong answer", "lost"))
         assert "unscorable" in verdicts.read_text()

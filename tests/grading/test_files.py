@@ -25,7 +25,7 @@ def test_names(tmp_path, name, expected):
     assert files.graded_name(tmp_path / name) == tmp_path / expected
 
 
-@pytest.mark.parametrize(("name", "words"), [("a.json", "one row a line into a .jsonl"), ("a.csv", "known endings")])
+@pytest.mark.parametrize(("name", "words"), [("a.json", "one row per line into a .jsonl"), ("a.csv", "known endings")])
 def test_kinds_that_cannot_be_graded(tmp_path, name, words):
     with pytest.raises(UsageError, match=words):
         files.file_kind(tmp_path / name)
@@ -56,7 +56,7 @@ def test_lines_that_are_no_rows_are_named_and_the_others_read(tmp_path):
     assert [read.fault is None for read in found] == [True, False, False, False, False, True]
     said = [str(read.fault) for read in found]
     assert said[1].startswith("not valid JSON at column")
-    assert said[2].startswith("no JSON object")
+    assert said[2].startswith("not a JSON object")
     assert "is not UTF-8" in said[3]
     assert said[4].startswith("not readable JSON")
     assert found[1].row == {"unreadable": '{"id":'}

@@ -13,13 +13,14 @@ import pytest
 
 import openklear.grading
 from openklear.errors import DataError, UsageError, VerifierError
-from openklear.grading import Grader, Settings, grade_rows
-from openklear.grading import grader as module
+from openklear.grading import Grader, Limits, grade_rows
 from openklear.types import Outcome
-from openklear.verifiers import walls
+from openklear.verifiers import stream
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.pool import WorkerLost
+from openklear.verifiers.walls import Boxes
 
-TWO = Settings(workers=2, code_seconds=1.0)
+TWO = Limits(workers=2, code_seconds=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -112,25 +113,31 @@ def test_a_stream_is_read_as_far_as_it_is_graded():
     rows = ({"reference": str(n), "completion": "0"} for n in iter(read.__next__, None))
     found = grade_rows(rows, "math", TWO)
     assert [row["reference"] for row in islice(found, 3)] == ["0", "1", "2"]
-    assert next(read) <= module._IN_FLIGHT * DOMAINS["math"].batch + 1
+    assert next(read) <= stream.IN_FLIGHT * DOMAINS["math"].batch + 1
     found.close()
 
 
-def test_a_batch_ends_by_characters_too(monkeypatch):
-    monkeypatch.setattr(module, "BATCH_CHARACTERS", 100)
-    works = [module.prepare({"reference": "1", "completion": "x" * 60}, "math") for _ in range(5)]
-    assert [len(batch) for batch in module._batches(works, 1000)] == [2, 2, 1]
+def test_a_batch_ends_by_characters_too(grader, monkeypatch):
+    monkeypatch.setattr(stream, "BATCH_CHARACTERS", 100)
+    asked = [grader.asked({"reference": "1", "completion": "x" * 60}, "math") for _ in range(5)]
+    assert [len(batch) for batch in stream.batches(asked, 1000)] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"code_seconds": -1.0}, {"memory_mb": 0}, {"isolation": "steel"}])
-def test_settings_that_cannot_be(wrong):
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        Settings(**wrong)
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"code_seconds": -1.0}, {"code_memory_mb": 0}, {"minimum_isolation": "steel"}]
+)
+def test_limits_that_cannot_be(wrong):
+    with pytest.raises(UsageError, match=next(iter(wrong)).removeprefix("minimum_")):
+        Limits(**wrong)
 
 
 def test_errors_of_the_judge_reach_the_reader(monkeypatch):
     """Programs cannot run here at all: no rows come back, nothing hangs."""
-    monkeypatch.setattr(walls, "_command", lambda *_: ["false"])
+
+    def denied(boxes, level):
+        raise WorkerLost("no permission")
+
+    monkeypatch.setattr(Boxes, "start_at", denied)
     rows = [{"program": f"print({n})", "tests": [{"stdin": "", "stdout": ""}]} for n in range(500)]
     with pytest.raises(VerifierError):
         list(grade_rows(rows, "code", TWO))
@@ -148,9 +155,10 @@ def children(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_killed_between_two_questions_does_not_shift_the_answers():
     """Its parent once said "killed" to nobody's question, and every later answer was taken for the next one's."""
-    with Grader(Settings(workers=1)) as grader:
+    before = set(children(os.getpid()))
+    with Grader(Limits(workers=1)) as grader:
         assert grader.math("x^2+4x+4", r"\boxed{(x+2)^2}").correct
-        (worker,) = grader.judge.verifiers["math"].grader._pool.pids()
+        (worker,) = set(children(os.getpid())) - before
         killed = children(worker)
         assert killed, "mathematics has no second process any more"
         for pid in killed:

@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from openklear.durable.files import lock
+from openklear.durable.journal import Journal
 from openklear.errors import DataError, RunLocked, StageChanged, UsageError
-from openklear.grading import Settings, job
+from openklear.grading import Limits, job
 from openklear.grading.job import Job, grade_file, short_reason
 
-SETTINGS = Settings(workers=2, math_seconds=2.0, code_seconds=1.0)
+LIMITS = Limits(workers=2, math_seconds=2.0, code_seconds=1.0)
 
 
 def math_rows(count):
@@ -49,7 +50,7 @@ def timeless(rows):
 @pytest.fixture
 def made(tmp_path):
     source = write(tmp_path / "a.jsonl", math_rows(2500))
-    return Job(source, tmp_path / "b.jsonl", "math", SETTINGS)
+    return Job(source, tmp_path / "b.jsonl", "math", LIMITS)
 
 
 def left(made):
@@ -58,16 +59,16 @@ def left(made):
 
 def interrupted(monkeypatch, made, *, batches=1, restart=False):
     """The job, with Ctrl-C once that many batches are on the disk."""
-    true, done = job._append, []
+    true, done = Journal.add, []
 
-    def append(file, batch):
-        true(file, batch)
-        done.append(batch)
+    def add(journal, rows):
+        true(journal, rows)
+        done.append(rows)
         if len(done) == batches:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(job, "_append", append)
+        patch.setattr(Journal, "add", add)
         with pytest.raises(KeyboardInterrupt):
             grade_file(made, restart=restart)
 
@@ -101,12 +102,12 @@ def test_interrupted_and_gone_on_with(made, monkeypatch):
 
 def test_unfinished_work_of_other_rows_or_settings_is_not_gone_on_with(made, monkeypatch):
     interrupted(monkeypatch, made)
-    other = replace(made, settings=replace(SETTINGS, math_seconds=3.0))
+    other = replace(made, limits=replace(LIMITS, math_seconds=3.0))
     with pytest.raises(StageChanged, match=r"'math_seconds': 2.0\} became \{'math_seconds': 3.0"):
         grade_file(other)
     with pytest.raises(StageChanged, match="skip_bad"):
         grade_file(replace(made, skip_bad=True))
-    grade_file(replace(made, settings=replace(SETTINGS, workers=1)))  # changes no verdict
+    grade_file(replace(made, limits=replace(LIMITS, workers=1)))  # changes no verdict
     write(made.source, math_rows(3))
     with pytest.raises(UsageError, match="not what this command would make"):
         grade_file(made)
@@ -152,7 +153,7 @@ def test_all_bad_rows_are_named_before_any_is_graded(made, monkeypatch):
     write(made.source, rows)
     with made.source.open("a") as file:
         file.write("{oops\n")
-    monkeypatch.setattr(job, "_grade", None)
+    monkeypatch.setattr(job, "Grader", None)  # no row may be graded
     with pytest.raises(DataError) as caught:
         grade_file(made)
     said = str(caught.value).splitlines()
@@ -182,7 +183,7 @@ def test_parquet_of_programs(tmp_path):
     programs = ["print(int(input()) + 1)", "print(2)", "x ="]
     table = pa.table({"id": [1, 2, 3], "program": programs, "tests": [tests] * 3, "ids": [[1], [], None]})
     pq.write_table(table, tmp_path / "a.parquet")
-    made = Job(tmp_path / "a.parquet", tmp_path / "b.parquet", "code", SETTINGS)
+    made = Job(tmp_path / "a.parquet", tmp_path / "b.parquet", "code", LIMITS)
     summary = grade_file(made)
     found = pq.read_table(made.output).to_pylist()
     assert [(row["verdict"], row["passed"], row["total"]) for row in found] == [

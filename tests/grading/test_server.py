@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from openklear.grading import Grader, Settings
-from openklear.grading.server import Bounds, GradingServer
+from openklear.grading import Grader, Limits
+from openklear.grading.server import GradingServer, ServerBounds
 
 SOURCE = Path(__file__).parents[2] / "src"
 JSON = {"Content-Type": "application/json"}
@@ -165,8 +165,8 @@ def test_many_clients_at_once(host):
 @contextmanager
 def inside(**bounds):
     """A server in this process, for bounds that the command does not set."""
-    with Grader(Settings(workers=1, code_seconds=1.0)) as grader:
-        server = GradingServer("127.0.0.1", 0, grader, Bounds(**bounds))
+    with Grader(Limits(workers=1, code_seconds=1.0)) as grader:
+        server = GradingServer("127.0.0.1", 0, grader, ServerBounds(**bounds))
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield server, server.url.removeprefix("http://")

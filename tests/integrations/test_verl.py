@@ -322,7 +322,7 @@ def test_wrong_settings_are_refused_when_the_configuration_is_made(overrides):
 
 
 def test_verls_default_band_is_named_once_where_the_paper_has_another(caplog):
-    plugin._say_numbers.cache_clear()
+    plugin.say_numbers.cache_clear()
     config = actor(f"{ACTOR}.policy_loss.loss_mode=gppo")
     step(config, batch(), PARTITIONS[1])
     step(actor(f"{ACTOR}.policy_loss.loss_mode=ce_gppo"), batch())

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from openklear.objectives.policy import NEEDS, OBJECTIVES
+from openklear.objectives.policy import OBJECTIVES
 from openklear.objectives.weights import WEIGHTS
 
 # Of every objective numbers that differ from its defaults' symmetries, so that a swap of two of them must show.
@@ -29,6 +29,8 @@ NUMBERS = {
     "reinforce": {},
 }
 SEQUENCE = ("gspo", "gmpo")
+MORE_INPUTS = {"topr": "correct", "gspo": "segment_ids", "gmpo": "segment_ids"}
+"""The one more tensor (B, T) that some objectives read."""
 
 
 def tokens(rows: int, columns: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -46,9 +48,9 @@ def tokens(rows: int, columns: int, seed: int) -> tuple[torch.Tensor, torch.Tens
 
 def extra(name: str, shape: torch.Size | tuple[int, int]) -> dict[str, torch.Tensor]:
     """The one more tensor that the objective reads, if any: random verdicts, or sequences of one token."""
-    if NEEDS.get(name) == "correct":
+    if MORE_INPUTS.get(name) == "correct":
         return {"correct": torch.rand(shape, generator=torch.Generator().manual_seed(77)) < 0.5}
-    if NEEDS.get(name) == "segment_ids":  # a token a sequence, so that every test of tokens holds for these too
+    if MORE_INPUTS.get(name) == "segment_ids":  # a token a sequence, so that every test of tokens holds for these too
         return {"segment_ids": torch.arange(shape[1]).expand(shape).clone()}
     return {}
 

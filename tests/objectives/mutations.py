@@ -22,9 +22,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 POLICY = Path("openklear/objectives/policy")
 FILES = {
-    "clip.py": ("reinforce", "ppo_clip", "two_sided", "gppo", "ce_gppo"),
+    "clip.py": ("ppo_clip", "two_sided", "gppo", "ce_gppo"),
     "weighted.py": ("cispo", "cispo_verl", "cispo_minimax", "cispo_trl", "sapo", "aspo", "dgpo", "topr", "dppo_tv"),
     "sequence.py": ("gspo", "gmpo"),
+    "plain.py": ("reinforce",),
 }
 DELEGATES = {"two_sided": "ppo_clip", "ce_gppo": "gppo", "cispo_verl": "cispo"}
 PAIRS = {

@@ -8,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openklear.objectives.aggregate import AGGREGATIONS, Counts, aggregate, token_weights
-from openklear.objectives.catalog import AGGREGATION_NOTES
+from openklear.objectives.aggregate import AGGREGATION_NOTES, AGGREGATIONS, Counts, aggregate, token_weights
 from openklear.recipe.schema import Phase
 
 # Three sequences, groups 7, 7, 9; losses 1 2 3 | 4 | 10 20.

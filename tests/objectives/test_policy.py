@@ -6,11 +6,11 @@ import typing
 
 import pytest
 import torch
-from tests.objectives.loss_cases import NUMBERS, SEQUENCE, closed_form, extra, gradient, loss_of, tokens
+from tests.objectives.loss_cases import MORE_INPUTS, NUMBERS, SEQUENCE, closed_form, extra, gradient, loss_of, tokens
 
 from openklear.objectives import weights
-from openklear.objectives.catalog import CATALOG
-from openklear.objectives.policy import NEEDS, OBJECTIVES
+from openklear.objectives.catalog import more_inputs
+from openklear.objectives.policy import CATALOG, OBJECTIVES
 from openklear.objectives.policy.tokens import LOGPROB_BOUND
 from openklear.objectives.ratio import LOG_RATIO_BOUND
 from openklear.objectives.weights import WEIGHTS
@@ -67,8 +67,7 @@ def published(name):
 
 
 def member(name):
-    union = typing.get_args(typing.get_args(schema.Objective)[0])
-    return next(c for c in union if c.model_fields["type"].default == name)
+    return schema.MEMBERS[name]
 
 
 @every_loss
@@ -274,11 +273,12 @@ def test_every_objective_of_the_recipe_has_its_functions():
     """
     union = typing.get_args(typing.get_args(schema.Objective)[0])
     names = {c.model_fields["type"].default for c in union}
-    assert names == set(OBJECTIVES) == set(WEIGHTS) == set(CATALOG) == set(NUMBERS)
-    for settings in union:
+    assert names - {"custom"} == set(schema.MEMBERS) == set(OBJECTIVES) == set(WEIGHTS) == set(CATALOG) == set(NUMBERS)
+    for settings in schema.MEMBERS.values():
         name, numbers = settings().type, set(settings.model_fields) - {"type"}
         loss = inspect.signature(OBJECTIVES[name]).parameters
-        needed = {NEEDS[name]} if name in NEEDS else set()
+        needed = {MORE_INPUTS[name]} if name in MORE_INPUTS else set()
+        assert set(more_inputs(OBJECTIVES[name])) == needed
         assert {p for p, v in loss.items() if v.kind is v.KEYWORD_ONLY} == numbers | {"loss_mask"} | needed
         closed = inspect.signature(WEIGHTS[name]).parameters
         aside = {"old_prob", "sequence_ratio"}  # what the figure assumes
@@ -289,4 +289,4 @@ def test_every_objective_of_the_recipe_has_its_functions():
 
 def test_the_catalog_knows_which_ratios_belong_to_sequences():
     assert {name for name, entry in CATALOG.items() if entry.sequence} == set(SEQUENCE)
-    assert {name for name, need in NEEDS.items() if need == "segment_ids"} == set(SEQUENCE)
+    assert {name for name, member in schema.MEMBERS.items() if getattr(member, "sequence", False)} == set(SEQUENCE)

@@ -24,7 +24,6 @@ from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 from openklear import progress
 from openklear.durable.files import read_jsonl
 from openklear.errors import ModelError, VerifierError
-from openklear.judging import open_judge
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -38,6 +37,7 @@ from openklear.stages import rl as rl_stage
 from openklear.training.step import LossSettings, policy_gradient
 from openklear.types import Attempt, Outcome, Problem, Test, Verdict
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 
@@ -345,8 +345,9 @@ def load_recipe_text(workshop: Workshop, text: str) -> Recipe:
 
 def verdicts(limits: Verifiers, tmp_path: Path, *attempts: Attempt) -> tuple[list[Verdict], int]:
     """What the judge of a stage says, and how many processes it had for programs."""
-    with open_judge(limits, tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl", DOMAINS) as judge:
-        return judge.judge(attempts), len(judge._code._pool.pids())
+    journal = tmp_path / f"journal-{len(list(tmp_path.iterdir()))}.jsonl"
+    with open_judge(limits.limits, DOMAINS, print, journal=journal) as judge:
+        return judge.judge(attempts), len(judge.verifiers["code"].grader.pool.pids())
 
 
 def program(text: str) -> Attempt:
@@ -408,12 +409,19 @@ def reward(verdict, domain):
 
 def other(verdict, domain):
     return -float(verdict.correct)
+
+def loss(logprobs, old_logprobs, advantages, *, loss_mask, clip_low=0.2, clip_high=0.28):
+    from openklear.objectives.policy import gppo
+    return gppo(logprobs, old_logprobs, advantages, loss_mask=loss_mask, clip_low=clip_low, clip_high=clip_high)
+
+def opposite(logprobs, old_logprobs, advantages, *, loss_mask):
+    return -loss(logprobs, old_logprobs, advantages, loss_mask=loss_mask)
 """
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A module of a user: a verifier and reward functions."""
+    """A module of a user: a verifier, reward functions and policy losses."""
     name = f"own_{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:8]}"
     (tmp_path / f"{name}.py").write_text(OWN)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -450,6 +458,26 @@ def reward_function(workshop, own):
     assert {row["reward"] for row in rows[1]} <= {0.0, -1.0}
 
 
+def objective_function(workshop, own):
+    """A function that computes GPPO gives GPPO's weights, bit for bit; one that does not, others."""
+    ours = workshop.files("rl-math", (*ONCE, "rl.phase.math.objective={type='gppo'}"))
+    found = [digests(workshop.make("rl-math", (*ONCE, custom(own, name)))) for name in ("loss", "opposite")]
+    assert found[0][WEIGHTS] == ours[WEIGHTS] != found[1][WEIGHTS]
+    assert found[0][SAMPLED] == ours[SAMPLED]
+
+
+def objective_arguments(workshop, own):
+    narrow = "clip_low=0.001, clip_high=0.001"
+    ours = workshop.files("rl-math", (*ONCE, f"rl.phase.math.objective={{type='gppo', {narrow}}}"))
+    found = [digests(workshop.make("rl-math", (*ONCE, custom(own, "loss", more)))) for more in ("", narrow)]
+    assert found[0][WEIGHTS] != ours[WEIGHTS] == found[1][WEIGHTS]
+
+
+def custom(own: str, name: str, arguments: str = "") -> str:
+    return f"rl.phase.math.objective={{type='custom', function='{own}:{name}', arguments={{{arguments}}}}}"
+
+
+ONCE = ("rl.iterations=1", "rl.validate_every=1")
 ADAMW, MUON = "optimizer.type=adamw", "optimizer.type=muon"
 STEEP = ("learning_rate=0.003", "validate_every=1", "iterations=3")
 """Reinforcement that soon does harm, so that the best checkpoint is not the last."""
@@ -524,6 +552,8 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.validate_every": rl("validate_every=1", file=ROWS),
     "rl.phase.NAME.save_every": rl("save_every=1", "validate_every=4", "iterations=3", file=NAMES),
     "rl.phase.NAME.objective.type": rl("objective.type=reinforce"),
+    "rl.phase.NAME.objective.function [custom]": objective_function,
+    "rl.phase.NAME.objective.arguments [custom]": objective_arguments,
     "rl.phase.NAME.objective.clip_low [gppo]": rl("objective.clip_low=0.001"),
     "rl.phase.NAME.objective.clip_high [gppo]": rl("objective.clip_high=0.001"),
     "rl.phase.NAME.objective.clip_low [ppo_clip]": rl("objective.clip_low=0.001", "objective.type=ppo_clip"),

@@ -89,7 +89,7 @@ KEYS = [
     (
         "heads = 4",
         'path = "x"',
-        ["model.path: path is not a key of tiny; it belongs to pretrained; leave it out or change type"],
+        ["model.path: path is not a key of tiny; it belongs to pretrained; remove it or change type"],
     ),
     (
         'objective.type = "reinforce"',
@@ -109,7 +109,7 @@ KEYS = [
         ["rl.reward.format_penlty: unknown key; did you mean format_penalty?"],
     ),
     ("[sft]", "[sft]\noptimizer = {momentum = 0.9}", ["momentum is not a key of adamw; it belongs to muon"]),
-    ("[rl]", '[rl]\nname = "x"', ["rl.name: is no default: each [[rl.phase]] has its own name; leave it out here"]),
+    ("[rl]", '[rl]\nname = "x"', ["rl.name: is not a default: each [[rl.phase]] has its own name; remove it here"]),
     ("[rl]", "[rl]\nlr = 1", ["rl.lr: unknown key;"]),
 ]
 TYPES = [
@@ -119,12 +119,12 @@ TYPES = [
         ['sft.epochs: must be a whole number > 0, not the text "2"; write it as TOML does, without quotes'],
     ),
     ("epochs = 2", "epochs = 2.0", ["sft.epochs: must be a whole number > 0, not 2.0; write 2"]),
-    ("epochs = 2", "epochs = true", ["sft.epochs: must be a whole number > 0, not true; write for example 4"]),
+    ("epochs = 2", "epochs = true", ["sft.epochs: must be a whole number > 0, not true; write, for example, 4"]),
     ("epochs = 2", "epochs = 2024-05-01", ["sft.epochs: must be a whole number > 0, not 2024-05-01"]),
     (
         "epochs = 2",
         'learning_rate = "fast"',
-        ['sft.learning_rate: must be a number > 0, not the text "fast"; write for example 8e-05'],
+        ['sft.learning_rate: must be a number > 0, not the text "fast"; write, for example, 8e-05'],
     ),
     ("epochs = 2", "learning_rate = nan", ["sft.learning_rate: must be a number > 0, not nan"]),
     ("epochs = 2", "learning_rate = inf", ["sft.learning_rate: must be a number > 0, not inf"]),
@@ -164,18 +164,18 @@ TYPES = [
     ),
 ]
 RANGES = [
-    ("epochs = 2", "epochs = 0", ["sft.epochs: must be a whole number > 0, not 0; write for example 4"]),
-    ("[rl]", "[rl]\ngroup_size = 1", ["rl.group_size: must be a whole number >= 2, not 1; write for example 8"]),
+    ("epochs = 2", "epochs = 0", ["sft.epochs: must be a whole number > 0, not 0; write, for example, 4"]),
+    ("[rl]", "[rl]\ngroup_size = 1", ["rl.group_size: must be a whole number >= 2, not 1; write, for example, 8"]),
     ("[rl]", "[rl]\nobjective = {clip_low = 1.5}", ["rl.objective.clip_low: must be a number from 0 to 1, not 1.5"]),
     (
         "[sft]",
         "[evaluation]\ntop_p = 0\n[sft]",
-        ["evaluation.top_p: must be a number > 0 and <= 1, not 0; write for example 0.95"],
+        ["evaluation.top_p: must be a number > 0 and <= 1, not 0; write, for example, 0.95"],
     ),
     (
         "keep_last = 1",
         "keep_rollouts = -1",
-        ["checkpoints.keep_rollouts: must be a whole number > 0, not -1; leave the key out"],
+        ["checkpoints.keep_rollouts: must be a whole number > 0, not -1; remove the key"],
     ),
 ]
 MISSING = [
@@ -189,7 +189,7 @@ MISSING = [
     (
         '[model]\ntype = "tiny"\nheads = 4',
         "",
-        ["sft: [sft] trains a model, and there is no [model]; add it, or leave [sft] out", "rl: [rl] trains"],
+        ["sft: [sft] trains a model, but there is no [model]; add it, or remove [sft]", "rl: [rl] trains"],
     ),
     ('type = "tiny"', "", ['model.type: missing; write type = one of "tiny", "pretrained"']),
     (
@@ -229,12 +229,12 @@ RULES = [
     ('name = "easy"', 'name = "a.b"', ['"a.b" cannot name a source; use letters, digits, - and _ only']),
     ("[world]\nseed = 2", "", ["data.source.careful.path: world:demonstrations/careful.jsonl is a file of the demo world, but there is no [world]; add"]),
     ('domains = ["math"]', 'domains = ["math", "code"]', ["rl.phase.math.domains: no source has code problems; add a [[data.source]]"]),
-    ('domains = ["math"]', 'domains = ["math", "math"]', ['rl.phase.math.domains: "math" stands there twice']),
+    ('domains = ["math"]', 'domains = ["math", "math"]', ['rl.phase.math.domains: "math" is listed twice']),
     ('domains = ["math"]', "domains = []", ["rl.phase.math.domains: the phase trains on nothing; write"]),
     ('role = "problems"', 'role = "validation"', ["rl.phase.math.domains: no source has math problems"]),
     ('role = "heldout"', 'role = "validation"', ['data.source: no source has role = "heldout": the final evaluation has no problems; add']),
-    ('role = "demonstrations"', 'role = "validation"', ['no source has role = "demonstrations": [sft] has nothing to learn from; add', "or leave [sft] out"]),
-    ("keep_last = 1", "patience = 3", ["checkpoints.patience: a run that stops early", "set keep_best = true, or leave patience out"]),
+    ('role = "demonstrations"', 'role = "validation"', ['no source has role = "demonstrations": [sft] has nothing to learn from; add', "or remove [sft]"]),
+    ("keep_last = 1", "patience = 3", ["checkpoints.patience: a run that stops early", "set keep_best = true, or remove patience"]),
     ("keep_last = 1", "keep_best = true", ['checkpoints.keep_best: nothing says which checkpoint is best; add a [[data.source]] with role = "validation"']),
     ("microbatch_tokens = 512", "microbatch_tokens = 127", ["microbatch_tokens: 127 tokens cannot hold the longest sequence", "128 (sft.max_tokens), 128 (rl.phase.math: max_prompt_tokens + max_completion_tokens); raise microbatch_tokens to 128 or more"]),
     ("decontaminate.length = 9", "decontaminate.length = 1", ["data.decontaminate.length: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
@@ -319,7 +319,7 @@ def test_a_default_that_every_phase_overrides_is_checked(tmp_path):
 @pytest.mark.parametrize(
     ("override", "fragments"),
     [
-        ("sft.epochs", ["--set sft.epochs: not of the form a.b.c=value; write for example"]),
+        ("sft.epochs", ["--set sft.epochs: not of the form a.b.c=value; write, for example,"]),
         ("=3", ["not of the form"]),
         ("sft..epochs=3", ["not of the form"]),
         ("sft.epochs=two", ["sft.epochs (--set sft.epochs=two): must be a whole number"]),
@@ -388,11 +388,11 @@ def test_graders(tmp_path, line, fragments):
 
 def test_graders_are_a_table(tmp_path):
     said = faults(tmp_path, GOOD + '[verifiers]\ngraders = "json:loads"\n')
-    assert 'verifiers.graders: must be a table of text, not the text "json:loads"; leave the key out' in said
+    assert 'verifiers.graders: must be a table of text, not the text "json:loads"; remove the key' in said
 
 
 def test_no_box_is_demanded_where_none_is_used(tmp_path):
-    text = GOOD + '[verifiers]\nminimum_isolation = "bubblewrap"\ngraders.code = "http://host:8080"\n'
+    text = GOOD + '[verifiers]\nminimum_isolation = "rlimits"\ngraders.code = "http://host:8080"\n'
     assert "verifiers.minimum_isolation: programs run in no box of this machine" in faults(tmp_path, text)
 
 
@@ -423,6 +423,37 @@ def test_rewards(tmp_path, reward, fragments):
     )
     for fragment in fragments:
         assert fragment in said
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"),
+    [
+        ("", "function: missing; add it (text: module:function of (logprobs, old_logprobs, advantages,"),
+        ("function = 'no_such_package:f'", "function: no_such_package cannot be imported: ModuleNotFound"),
+        ("function = 'json:dumps'", "function: json:dumps(obj, skipkeys, "),
+        (
+            "function = 'openklear.objectives.policy:gate_open'",
+            "function: openklear.objectives.policy:gate_open(entropy, old_entropy, ",
+        ),
+        (
+            "function = 'openklear.objectives.policy:gppo', arguments = {clip = 0.2}",
+            "function: openklear.objectives.policy:gppo(logprobs",
+        ),
+        (
+            "function = 'openklear.objectives.policy:gppo', arguments = {clip_low = '0.2'}",
+            'arguments.clip_low: must be a number, not the text "0.2"',
+        ),
+        ("function = 'torch:rand_like'", "function: torch:rand_like: its parameters cannot be read"),
+        (
+            "function = 'openklear.objectives.policy:gppo', cap = 2.0",
+            "cap: cap is not a key of custom; it belongs to cispo_trl, aspo, dppo_tv",
+        ),
+    ],
+)
+def test_objectives(tmp_path, objective, said):
+    written = ", ".join(filter(None, ("type = 'custom'", objective)))
+    text = GOOD.replace('objective.type = "reinforce"', f"objective = {{{written}}}")
+    assert f"rl.phase.math.objective.{said}" in faults(tmp_path, text)
 
 
 def test_a_phase_tells_its_own_reward(tmp_path):

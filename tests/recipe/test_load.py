@@ -8,6 +8,10 @@ from openklear.errors import RecipeError
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, Gppo, PpoClip, Reinforce
 from openklear.recipe.schema import Muon, PretrainedModel, Recipe
+from openklear.run.fingerprint import hash_files
+from openklear.run.plan import stages
+
+MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 
 HEAD = """
 microbatch_tokens = 512
@@ -156,7 +160,7 @@ def test_a_byte_order_mark_is_no_key(tmp_path):
 @pytest.mark.parametrize(
     ("content", "fragments"),
     [
-        (b"seed = 1\nmodel = = 2\n", ["recipe.toml:2", "malformed TOML", "mend that line"]),
+        (b"seed = 1\nmodel = = 2\n", ["recipe.toml:2", "malformed TOML", "fix that line"]),
         (b"seed = 1\nseed = 2\n", ["recipe.toml:2", "overwrite"]),
         (b"seed = 1\n\nname = '''x", ["recipe.toml:3", "malformed TOML"]),
         (b"seed = '\xff'\n", ["recipe.toml", "UTF-8", "byte 8"]),
@@ -223,8 +227,8 @@ learning_rate = 5e-7
             ("data.correct_only=['2', \"3\"]", 'data.correct_only = ["2", "3"]'),
             ("data.deduplicate=false", "data.deduplicate = false"),
             ("world.seed=4", "world.seed = 4"),  # a table that was not there appears
-            ("verifiers.minimum_isolation=bubblewrap", 'verifiers.minimum_isolation = "bubblewrap"'),
-            ('verifiers.minimum_isolation="bubblewrap"', 'verifiers.minimum_isolation = "bubblewrap"'),
+            ("verifiers.minimum_isolation=rlimits", 'verifiers.minimum_isolation = "rlimits"'),
+            ('verifiers.minimum_isolation="rlimits"', 'verifiers.minimum_isolation = "rlimits"'),
             (" evaluation.temperature = 1 ", "evaluation.temperature = 1"),
         ],
     )
@@ -251,9 +255,24 @@ learning_rate = 5e-7
 def test_graders_name_servers_entry_points_and_functions(tmp_path):
     """What runs programs is a server where it is an address; anything else is a verifier of the user's own."""
     text = TestSet.TEXT + '[verifiers.graders]\nmath = "json:loads"\ncode = "https://host/sandbox"\n'
-    found = load(tmp_path, text).verifiers
+    found = load(tmp_path, text).verifiers.limits
     assert (found.sandbox_url, found.custom) == ("https://host/sandbox", {"math": "json:loads"})
-    plain = load(tmp_path, TestSet.TEXT).verifiers
+    plain = load(tmp_path, TestSet.TEXT).verifiers.limits
     assert (plain.sandbox_url, plain.custom) == (None, {})
-    own = load(tmp_path, TestSet.TEXT, "verifiers.graders.code=json:loads").verifiers
+    own = load(tmp_path, TestSet.TEXT, "verifiers.graders.code=json:loads").verifiers.limits
     assert (own.sandbox_url, own.custom) == (None, {"code": "json:loads"})
+
+
+def test_only_the_phase_that_uses_it_depends_on_an_objective_of_the_users_own(tmp_path, monkeypatch):
+    """On the content of its source, so that a changed function is trained with anew."""
+    source = tmp_path / "own_objective_of_a_test.py"
+    source.write_text(
+        "def loss(logprobs, old_logprobs, advantages, *, loss_mask):\n    return -advantages * logprobs\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    change = "rl.phase.code.objective={type='custom', function='own_objective_of_a_test:loss'}"
+    found = {stage.name: stage.files for stage in stages(load_recipe(MINI, [change]))}
+    assert {name for name, files in found.items() if files.get("objective") == source} == {"rl-code"}
+    before = hash_files("objective", source)
+    source.write_text(source.read_text().replace("-advantages", "advantages"))
+    assert hash_files("objective", source) != before

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.keys import in_words, keys, leaves, toml_value
 from openklear.recipe.load import load_recipe
-from openklear.recipe.objectives import Cispo, Gppo, Reinforce
+from openklear.recipe.objectives import Cispo, CustomObjective, Gppo, Reinforce
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import (
     AdamW,
@@ -57,6 +57,7 @@ def reload(shown: str, folder: Path) -> Recipe:
     return load_recipe(folder / "recipe.toml")
 
 
+OWN = CustomObjective(function="openklear.objectives.policy:gppo", arguments={"clip_low": 0.5, "dual_clip": 3.0})
 VARIANTS = {
     "plain": {},
     "no sft, no world": {"sft": None, "world": None},
@@ -65,7 +66,9 @@ VARIANTS = {
     "best": {"checkpoints": Checkpoints(keep_best=True, patience=3, keep_rollouts=2), "seed": -5},
     "own": {
         "verifiers": Verifiers(graders={"math": "json:loads", "code": "http://host:1"}),
-        "rl": Rl(phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps")),)),
+        "rl": Rl(
+            phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps"), objective=OWN),)
+        ),
     },
     "unions": {
         "sft": Sft(optimizer=Muon(momentum=0.5), max_tokens=64),
@@ -220,8 +223,8 @@ def test_arithmetic():
     lines = arithmetic(recipe())
     assert lines == [
         "sft: 1 epoch of demonstrations of up to 512 tokens (longer ones dropped); an update holds up to 1,024 tokens; learning rate 8e-05 -> 4e-05",
-        "rl-math: 32 problems x 8 rollouts = 256 rollouts an iteration; up to 2 updates of 16 problems (128 rollouts); x 40 iterations = 10,240 rollouts, at most 80 updates",
-        "rl-odd: 33 problems x 2 rollouts = 66 rollouts an iteration; up to 3 updates of 16 problems (32 rollouts); x 1 iteration = 66 rollouts, at most 3 updates",
+        "rl-math: 32 problems x 8 rollouts = 256 rollouts per iteration; up to 2 updates of 16 problems (128 rollouts); x 40 iterations = 10,240 rollouts, at most 80 updates",
+        "rl-odd: 33 problems x 2 rollouts = 66 rollouts per iteration; up to 3 updates of 16 problems (32 rollouts); x 1 iteration = 66 rollouts, at most 3 updates",
         "evaluate: 8 completions of up to 32,768 tokens for each held-out problem",
     ]
     assert not any(line.startswith("sft") for line in arithmetic(recipe(sft=None)))

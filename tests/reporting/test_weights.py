@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from openklear.errors import UsageError
-from openklear.objectives.catalog import CATALOG
+from openklear.objectives.policy import CATALOG
 from openklear.recipe.objectives import MEMBERS
 from openklear.reporting.weights import FLOOR, curves, figure, write
 
@@ -71,7 +71,7 @@ def test_files_stand_alone(tmp_path, suffix, start):
         assert "http" not in content.decode().replace("http://www.w3.org", "")
 
 
-@pytest.mark.parametrize(("name", "said"), [("w.pdf", r"\.svg, \.png, \.html"), ("no/w.svg", "is not there")])
+@pytest.mark.parametrize(("name", "said"), [("w.pdf", r"\.svg, \.png, \.html"), ("no/w.svg", "does not exist")])
 def test_files_that_cannot_be_written_say_why(tmp_path, name, said):
     with pytest.raises(UsageError, match=said):
         write(tmp_path / name, {"gppo": ALL["gppo"]}, 0.1, 10.0)

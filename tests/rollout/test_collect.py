@@ -12,7 +12,7 @@ from openklear.rollout.local import LocalEngine
 from openklear.rollout.records import write_rollouts
 from openklear.think import FormatFault, split_thought
 from openklear.types import Outcome, Problem, StopReason, Verdict
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits
 
 
 def problem(name, content):
@@ -29,7 +29,7 @@ def loaded():
     return make_tiny(16, 1, 2, 64, seed=0)
 
 
-class Judge:
+class FakeJudge:
     """Records what it is asked; nothing is right, and `extracted` is the text itself."""
 
     def __init__(self, fails_after=10**9):
@@ -69,14 +69,14 @@ def collect(loaded, judge, sampling, problems=PROBLEMS, slots=4, scheme=ReportRe
 
 
 def test_groups_keep_the_order_of_the_problems(loaded):
-    groups = collect(loaded, Judge(), SAMPLING, policy_version=4)
+    groups = collect(loaded, FakeJudge(), SAMPLING, policy_version=4)
     assert [g.problem.id for g in groups] == ["a", "b"]
     assert [[r.sample_index for r in g.rollouts] for g in groups] == [[0, 1, 2]] * 2
     assert {r.policy_version for g in groups for r in g.rollouts} == {4}
 
 
 def test_rollouts_stopped_by_length_are_wrong_without_being_graded(loaded):
-    judge = Judge()
+    judge = FakeJudge()
     rollouts = [r for g in collect(loaded, judge, SAMPLING) for r in g.rollouts]
     cut = [r for r in rollouts if r.completion.stop_reason is StopReason.LENGTH]
     assert cut, "an untrained model runs into the limit"
@@ -87,7 +87,7 @@ def test_rollouts_stopped_by_length_are_wrong_without_being_graded(loaded):
 
 
 def test_soft_overlong_grades_them_as_they_are(loaded):
-    judge = Judge()
+    judge = FakeJudge()
     rollouts = [r for g in collect(loaded, judge, SOFT) for r in g.rollouts]
     assert len(judge.asked) == 6
     assert sorted(a.problem.id for a in judge.asked) == ["a"] * 3 + ["b"] * 3
@@ -96,7 +96,7 @@ def test_soft_overlong_grades_them_as_they_are(loaded):
 
 def test_verdicts_go_to_their_own_rollouts_whatever_ended_first(loaded):
     """Two slots and lengths of their own: completions end out of order, and each verdict names the text it is of."""
-    judge = Judge()
+    judge = FakeJudge()
     many = [problem(str(n), f"{n}+{n}=?") for n in range(6)]
     short = Sampling(samples=3, temperature=5.0, top_p=1.0, max_completion_tokens=40, overlong="soft")
     rollouts = [r for g in collect(loaded, judge, short, problems=many, slots=5) for r in g.rollouts]
@@ -106,7 +106,7 @@ def test_verdicts_go_to_their_own_rollouts_whatever_ended_first(loaded):
 
 
 def test_unscorable_has_no_reward(loaded):
-    judge = Judge()
+    judge = FakeJudge()
     judge.outcome = lambda attempt: Outcome.UNSCORABLE if attempt.problem.id == "b" else Outcome.CORRECT
     first, second = collect(loaded, judge, SOFT)
     assert all(math.isnan(r.reward.value) and not r.reward.parts for r in second.rollouts)
@@ -116,7 +116,7 @@ def test_unscorable_has_no_reward(loaded):
 @pytest.mark.parametrize("label", [None, "shown"])
 def test_where_grading_fails_sampling_stops(loaded, label):
     """At the next completion, not after the last one; and the batch is given up."""
-    judge = Judge(fails_after=2)
+    judge = FakeJudge(fails_after=2)
     with pytest.raises(VerifierError, match="no boxes here"):
         collect(loaded, judge, Sampling(8, 1.0, 1.0, 6, "soft"), label=label)
     assert len(judge.asked) == 2
@@ -125,14 +125,14 @@ def test_where_grading_fails_sampling_stops(loaded, label):
 
 def test_only_a_hard_reward_lets_the_judge_stop_early(loaded):
     for scheme, early in ((ReportReward(code="hard"), True), (ReportReward(), False), (KlearReleased(), False)):
-        judge = Judge()
+        judge = FakeJudge()
         collect(loaded, judge, SAMPLING, scheme=scheme)
         assert judge.early is early
 
 
 def test_a_cut_completion_tells_the_fault_of_its_form(loaded):
     """So that the released numbers tell one that was cut in its thought from one that never thought."""
-    rollouts = [r for g in collect(loaded, Judge(), SAMPLING, scheme=KlearReleased()) for r in g.rollouts]
+    rollouts = [r for g in collect(loaded, FakeJudge(), SAMPLING, scheme=KlearReleased()) for r in g.rollouts]
     cut = [r for r in rollouts if r.completion.stop_reason is StopReason.LENGTH]
     for r in cut:
         fault = split_thought(r.text).fault
@@ -158,7 +158,7 @@ def test_graded_while_sampled_or_after_the_records_are_the_same(loaded, tmp_path
     engine = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=4)
     encoded, _ = encode_problems(loaded, PROBLEMS, 32)
     for name, sampler in (("overlapped", engine), ("late", Late(engine))):
-        with LocalJudge(Limits(workers=2), journal=tmp_path / f"{name}.jsonl") as judge:
+        with Judge(Limits(workers=2), journal=tmp_path / f"{name}.jsonl") as judge:
             groups = Collector(loaded, sampler, judge, seed=0).collect(encoded, SOFT, ReportReward(), purpose="test")
         write_rollouts(tmp_path / f"{name}.parquet", groups)
     for kind in ("parquet", "jsonl"):
@@ -168,9 +168,9 @@ def test_graded_while_sampled_or_after_the_records_are_the_same(loaded, tmp_path
 
 
 def test_draws_depend_on_problem_and_purpose_not_on_company(loaded):
-    together = collect(loaded, Judge(), SAMPLING)
-    alone = collect(loaded, Judge(), SAMPLING, problems=PROBLEMS[1:], slots=2)
-    other = collect(loaded, Judge(), SAMPLING, iteration=1)
+    together = collect(loaded, FakeJudge(), SAMPLING)
+    alone = collect(loaded, FakeJudge(), SAMPLING, problems=PROBLEMS[1:], slots=2)
+    other = collect(loaded, FakeJudge(), SAMPLING, iteration=1)
 
     def ids(group):
         return [r.completion.token_ids.tolist() for r in group.rollouts]

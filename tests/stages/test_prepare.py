@@ -204,7 +204,7 @@ class StrictJudge:
 
     asked: list[str]
 
-    def __init__(self, settings: Any, journal: Path | None, domains: object) -> None:
+    def __init__(self, limits: Any, domains: object, say: object, *, journal: Path | None = None) -> None:
         if journal is not None:  # without one it is only asked whether it could judge
             StrictJudge.asked = []
 
@@ -332,7 +332,7 @@ def test_a_benchmark_of_programs_asks_for_no_walls(tmp_path: Path, monkeypatch: 
     asked: list[set[str]] = []
 
     class Asked(StrictJudge):
-        def __init__(self, settings: Any, journal: Path | None, domains: Any) -> None:
+        def __init__(self, limits: Any, domains: Any, say: object, *, journal: Path | None = None) -> None:
             asked.append(set(domains))
 
     monkeypatch.setattr(prepare, "open_judge", Asked)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 
 from openklear.models.tiny import make_tiny
 from openklear.objectives.aggregate import AGGREGATIONS as ALL_AGGREGATIONS
-from openklear.objectives.catalog import CATALOG
-from openklear.recipe.objectives import Gppo, Objective
+from openklear.objectives.policy import CATALOG
+from openklear.recipe.objectives import MEMBERS, Gppo
 from openklear.training.step import LossSettings, PolicySequence, policy_gradient, reference_logprobs
 
-OBJECTIVES = tuple(member() for member in typing.get_args(typing.get_args(Objective)[0]))
+OBJECTIVES = tuple(member() for member in MEMBERS.values())
 AGGREGATIONS = tuple(name for name in ALL_AGGREGATIONS if name != "klear_released")
 """Those that obey the law."""
 PAIRS = tuple((o, a) for o in OBJECTIVES for a in AGGREGATIONS if a == "sequence_mean" or not CATALOG[o.type].sequence)

@@ -11,9 +11,10 @@ import pytest
 from openklear.errors import VerifierError
 from openklear.types import AssertTest, CallTest, Outcome, Test
 from openklear.verifiers import walls
-from openklear.verifiers.code import CodeGrader, Grade
+from openklear.verifiers.code import CodeGrader, ProgramGrade
 from openklear.verifiers.pool import Worker, WorkerLost
 from openklear.verifiers.walls import LEVELS, demand
+from openklear.verifiers.workers import wire
 
 SECONDS = 0.3
 SUM = "a, b = map(int, input().split())\nprint(a + b)"
@@ -88,7 +89,7 @@ def test_verdicts_at_every_level(grader, program, passed, reason):
 def test_sets_and_random_numbers_are_the_same_every_time(grader):
     program = "import random\nprint(set('abcdefgh'), random.random())"
     output = _output_of(grader, program)
-    for pid in grader._pool.pids():
+    for pid in grader.pool.pids():
         os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(WorkerLost):
         _output_of(grader, program)
@@ -96,7 +97,7 @@ def test_sets_and_random_numbers_are_the_same_every_time(grader):
 
 
 def _output_of(grader, program):
-    with grader._pool.session() as box:
+    with grader.pool.session() as box:
         box.send({"kind": "stdio", "program": program, "cpu_seconds": 2.0, "memory_bytes": 256 << 20}, 10.0)
         output = box.request({"stdins": [""]}, 10.0)["results"][0]["stdout"]
         box.send({"end": True}, 10.0)
@@ -148,9 +149,9 @@ def test_what_a_program_causes_is_incorrect(grader, program, reason):
     ],
 )
 def test_attacks_fail_and_leave_the_worker_well(walled, program):
-    before = walled._pool.pids()
+    before = walled.pool.pids()
     assert walled.grade(program, TESTS[:1]).outcome is Outcome.INCORRECT
-    assert walled._pool.pids() == before  # the worker lived through it
+    assert walled.pool.pids() == before  # the worker lived through it
     assert walled.grade(SUM, TESTS).outcome is Outcome.CORRECT
 
 
@@ -199,10 +200,8 @@ def test_a_child_that_holds_stdout_does_not_hold_us(grader):
 
 
 def test_expected_outputs_never_go_to_a_worker(grader, monkeypatch):
-    sent, send = [], Worker._send
-    monkeypatch.setattr(
-        Worker, "_send", lambda worker, data, deadline: sent.append(data) or send(worker, data, deadline)
-    )
+    sent, encode = [], wire.encode
+    monkeypatch.setattr(wire, "encode", lambda message: sent.append(encode(message)) or sent[-1])
     secret = "8471000"
     tests = (
         *(Test("1", secret), CallTest("f", "[1]", secret), AssertTest(f"assert f(1) == {secret}")),
@@ -237,7 +236,7 @@ def lost_over(monkeypatch):
 def test_who_loses_its_worker_twice_is_at_fault(lost_over):
     lost_over[0].append("kill")
     grader = CodeGrader(1, SECONDS, 256, "rlimits")
-    assert grader.grade("kill", TESTS) == Grade(Outcome.INCORRECT, "lost its worker twice", 0, 4)
+    assert grader.grade("kill", TESTS) == ProgramGrade(Outcome.INCORRECT, "lost its worker twice", 0, 4)
     assert lost_over[1][:2] == ["kill", "kill"]
     assert len(lost_over[1]) == 3
     grader.close()
@@ -252,7 +251,7 @@ def test_where_innocent_programs_lose_workers_too_nobody_is_judged(lost_over):
 
 def test_a_worker_lost_once_is_replaced(grader):
     grader.isolation()
-    for pid in grader._pool.pids():
+    for pid in grader.pool.pids():
         os.killpg(pid, signal.SIGKILL)
     assert grader.grade(SUM, TESTS).outcome is Outcome.CORRECT
 

@@ -15,7 +15,7 @@ from openklear.think import FormatFault
 from openklear.types import AssertTest, Attempt, CallTest, Outcome, Problem, Test
 from openklear.verifiers import custom
 from openklear.verifiers.custom import CustomGrader, as_plain, function, verifier
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits
 from openklear.verifiers.workers.custom import as_answer
 
 MODULE = "own_verifiers_of_a_test"
@@ -78,7 +78,7 @@ def folder(tmp_path_factory):
 
 def judge(name, **limits):
     settings = {"workers": 1, "math_seconds": 5.0, **limits}
-    return LocalJudge(Limits(**settings, custom={"math": f"{MODULE}:{name}"}))
+    return Judge(Limits(**settings, graders={"math": f"{MODULE}:{name}"}))
 
 
 def verdict_of(name, text, tail="", problem=PROBLEM, **limits):
@@ -149,15 +149,15 @@ def test_verdicts_are_known_by_the_source_of_the_function(tmp_path):
     """Another version of the file is another verifier; equal ones are believed, with what they extracted."""
     path, attempt = tmp_path / "verdicts.jsonl", Attempt(PROBLEM, "<think>a</think>bc")
     source = Path(sys.modules[MODULE].__file__ if MODULE in sys.modules else function(f"{MODULE}:told").file)
-    limits = Limits(1, custom={"math": f"{MODULE}:told"})
+    limits = Limits(1, graders={"math": f"{MODULE}:told"})
     for _ in range(2):
-        with LocalJudge(limits, journal=path) as made:
+        with Judge(limits, journal=path) as made:
             verdict = made.judge([attempt])[0]
         assert verdict.extracted == "cb>kniht/<a>kniht<"
     assert len(path.read_text().splitlines()) == 1
     source.write_text(SOURCE + "\n# another version\n")
     try:
-        with LocalJudge(limits, journal=path) as made:
+        with Judge(limits, journal=path) as made:
             made.judge([attempt])
     finally:
         source.write_text(SOURCE)
@@ -189,7 +189,7 @@ def test_an_entry_point_is_found_by_its_name(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text(f"[{custom.GROUP}]\nunits = {MODULE}:grade\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     assert verifier("units").target == f"{MODULE}:grade"
-    with LocalJudge(Limits(1, custom={"math": "units"})) as made:
+    with Judge(Limits(1, graders={"math": "units"})) as made:
         assert made.judge([Attempt(PROBLEM, "3m")])[0].correct
 
 
@@ -254,8 +254,8 @@ def test_no_orphan_when_the_judge_is_killed(folder):
     code = f"""
 import sys; sys.path.insert(0, {str(folder)!r})
 from openklear.types import Attempt, Problem
-from openklear.verifiers.judge import Limits, LocalJudge
-judge = LocalJudge(Limits(1, custom={{"math": "{MODULE}:by_completion"}}))
+from openklear.verifiers.judge import Limits, Judge
+judge = Judge(Limits(1, graders={{"math": "{MODULE}:by_completion"}}))
 problem = Problem("p", ({{"role": "user", "content": "x"}},), "math", answer="3")
 print(judge.judge([Attempt(problem, "pid")])[0].extracted, flush=True)
 judge.judge([Attempt(problem, "hang")])

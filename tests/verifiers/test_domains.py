@@ -1,5 +1,6 @@
 """The table of domains; and a toy domain, registered here, taken through a whole run in this process."""
 
+import hashlib
 import json
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.pipeline import run_pipeline
 from openklear.types import Attempt, Message, Outcome, Problem, Test, Verdict
 from openklear.verifiers.domains import DOMAINS, Domain, domain_named, register
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.judge import Judge, Limits
 
 RECIPE = """
 seed = 3
@@ -131,6 +132,12 @@ def test_an_unknown_domain_names_the_nearest(sorting):
         domain_named("sortin")
 
 
+def test_where_a_domain_is_written_counts(sorting):
+    assert sorting.file == Path(__file__)
+    assert sorting.version == hashlib.blake2b(Path(__file__).read_bytes(), digest_size=8).hexdigest()
+    assert [(DOMAINS[name].file, DOMAINS[name].version) for name in ("math", "code")] == [(None, "")] * 2
+
+
 def test_what_a_problem_lacks_and_how_much_it_can_earn():
     math, code = DOMAINS["math"], DOMAINS["code"]
     tests = (Test("1", "1"), Test("2", "2"))
@@ -144,7 +151,7 @@ def test_what_a_problem_lacks_and_how_much_it_can_earn():
 
 def test_the_judge_asks_the_table(sorting):
     right, short, nothing = problem("sorting", "a b"), problem("sorting", "a"), problem("sorting")
-    with LocalJudge(Limits(workers=1)) as judge:
+    with Judge(Limits(workers=1)) as judge:
         verdicts = judge.judge(
             [
                 Attempt(right, "<think>b a</think>So:\na, b"),

@@ -10,8 +10,8 @@ import pytest
 from openklear.errors import DataError, VerifierError
 from openklear.think import FormatFault
 from openklear.types import Attempt, Outcome, Problem, StopReason, Test
-from openklear.verifiers import code as code_module
-from openklear.verifiers.judge import Limits, LocalJudge
+from openklear.verifiers.code import CodeGrader, ProgramGrade
+from openklear.verifiers.judge import AttemptBatch, Judge, Limits
 
 LIMITS = Limits(workers=2, math_seconds=2.0, code_seconds=0.5)
 MATH = Problem("m", ({"role": "user", "content": "half of one"},), "math", answer=r"\frac{1}{2}")
@@ -22,8 +22,8 @@ DOUBLE = "<think>easy</think>\n```python\nprint(int(input()) * 2)\n```"
 
 
 @pytest.fixture(scope="module")
-def judge():
-    with LocalJudge(LIMITS) as made:
+def judge(tmp_path_factory):
+    with Judge(LIMITS, journal=tmp_path_factory.mktemp("judge") / "verdicts.jsonl") as made:
         yield made
 
 
@@ -85,13 +85,13 @@ def test_the_fault_of_the_form_is_told(judge):
 
 def test_order_progress_and_one_run_for_equal_work(judge, monkeypatch):
     graded = []
-    grade = judge.verifiers["code"].grader.grade
+    grade = CodeGrader.grade
 
-    def counting(program, *more):
+    def counting(grader, program, *more):
         graded.append(program)
-        return grade(program, *more)
+        return grade(grader, program, *more)
 
-    monkeypatch.setattr(judge.verifiers["code"].grader, "grade", counting)
+    monkeypatch.setattr(CodeGrader, "grade", counting)
     texts = [DOUBLE.replace("* 2", f"* 2 + {n}") for n in range(4)]
     attempts = [Attempt(CODE, texts[n % 4]) for n in range(12)]
     attempts[5] = Attempt(CODE, "not <think>well formed</think>" + texts[1].split("</think>")[1])
@@ -109,16 +109,16 @@ def test_order_progress_and_one_run_for_equal_work(judge, monkeypatch):
 def test_a_journal_replays_after_a_kill(tmp_path, monkeypatch):
     path = tmp_path / "verdicts.jsonl"
     attempts = [Attempt(CODE, DOUBLE), Attempt(MATH, r"\boxed{0.5}"), Attempt(MATH, r"\boxed{3}")]
-    with LocalJudge(LIMITS, journal=path) as judge:
+    with Judge(LIMITS, journal=path) as judge:
         first = judge.judge(attempts)
     lines = path.read_bytes().splitlines(keepends=True)
     assert len(lines) == 3
     assert b"seconds" not in b"".join(lines)
     path.write_bytes(b"".join(lines) + lines[0][:20])  # torn by the kill
-    with LocalJudge(LIMITS, journal=path) as judge:
+    with Judge(LIMITS, journal=path) as judge:
         monkeypatch.setattr(judge, "start", None)  # nothing may be graded again
         assert [summary(v) for v in judge.judge(attempts)] == [summary(v) for v in first]
-    with LocalJudge(LIMITS, journal=path) as judge:
+    with Judge(LIMITS, journal=path) as judge:
         judge.judge([Attempt(MATH, r"\boxed{4}")])
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(rows) == 4  # the torn line is gone, the new one stands on its own
@@ -127,7 +127,7 @@ def test_a_journal_replays_after_a_kill(tmp_path, monkeypatch):
 def test_other_limits_are_other_verdicts(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     for seconds in (0.5, 0.6):
-        with LocalJudge(Limits(1, 2.0, seconds), journal=path) as judge:
+        with Judge(Limits(1, 2.0, seconds), journal=path) as judge:
             judge.judge([Attempt(CODE, DOUBLE)])
     assert len(path.read_text().splitlines()) == 2
 
@@ -136,15 +136,15 @@ def test_a_broken_journal_is_named(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     path.write_text('{"key": "a"}\n{"key": "b"}\n')
     with pytest.raises(DataError, match=r"verdicts.jsonl:1"):
-        LocalJudge(LIMITS, journal=path)
+        Judge(LIMITS, journal=path)
 
 
 def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
     path = tmp_path / "verdicts.jsonl"
-    with LocalJudge(LIMITS, journal=path) as judge:
-        lost = code_module.Grade(Outcome.UNSCORABLE, "workers are lost", 0, 4)
+    with Judge(LIMITS, journal=path) as judge:
+        lost = ProgramGrade(Outcome.UNSCORABLE, "workers are lost", 0, 4)
         with monkeypatch.context() as patch:
-            patch.setattr(judge.verifiers["code"].grader, "grade", lambda *asked: lost)
+            patch.setattr(CodeGrader, "grade", lambda *asked: lost)
             assert judge.judge([Attempt(CODE, DOUBLE)])[0].outcome is Outcome.UNSCORABLE
         assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
 
@@ -155,18 +155,20 @@ def test_isolation_speaks_plainly(judge):
     assert isolation.description.startswith(isolation.level)
 
 
-def test_a_batch_grades_while_more_is_added(judge):
+def test_a_batch_grades_while_more_is_added(judge, monkeypatch):
     """The first verdict is there before the last attempt is added; equal work, added later, is done once."""
     slow = Attempt(CODE, DOUBLE.replace("print(", "print(sum(range(9)) * 0 + "))
+    started, start = [], judge.start
+    monkeypatch.setattr(judge, "start", lambda work, early: (started.append(work), start(work, early))[1])
     with judge.begin() as batch:
         batch.add(slow)
         deadline = time.monotonic() + 60.0
-        while not all(future.done() for future in batch._running.values()):
+        while not batch.done:
             assert time.monotonic() < deadline
             time.sleep(0.005)
         batch.add(slow)
         batch.add(Attempt(MATH, r"\boxed{707}"))
-        assert len(batch._running) == 2
+        assert len(started) == 2
         progress = []
         verdicts = batch.finish(progress.append)
     assert [v.outcome.value for v in verdicts] == ["correct", "correct", "incorrect"]
@@ -177,7 +179,7 @@ def test_a_failure_of_grading_stops_who_adds(judge, monkeypatch):
     def failing(*asked):
         raise VerifierError("no boxes here")
 
-    monkeypatch.setattr(judge.verifiers["code"].grader, "grade", failing)
+    monkeypatch.setattr(CodeGrader, "grade", failing)
     with judge.begin() as batch:
 
         def add_for_ever():
@@ -191,16 +193,15 @@ def test_a_failure_of_grading_stops_who_adds(judge, monkeypatch):
 
 
 def test_an_abandoned_batch_grades_no_further(monkeypatch):
-    graded = []
-    with LocalJudge(Limits(1, 2.0, 0.5)) as judge:
-        grade, gate = judge.verifiers["code"].grader.grade, threading.Event()
+    graded, grade, gate = [], CodeGrader.grade, threading.Event()
 
-        def counting(program, *more):
-            graded.append(program)
-            gate.wait(60.0)
-            return grade(program, *more)
+    def counting(grader, program, *more):
+        graded.append(program)
+        gate.wait(60.0)
+        return grade(grader, program, *more)
 
-        monkeypatch.setattr(judge.verifiers["code"].grader, "grade", counting)
+    monkeypatch.setattr(CodeGrader, "grade", counting)
+    with Judge(Limits(1, 2.0, 0.5)) as judge:
 
         def interrupted():
             with judge.begin() as batch:
@@ -233,7 +234,7 @@ def test_stopping_early_is_another_verdict(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     wrong_for_one = Attempt(CODE, DOUBLE.replace("int(input()) * 2", "(n := int(input())) * 2 + (n == 1)"))
     for _ in range(2):
-        with LocalJudge(LIMITS, journal=path) as judge:
+        with Judge(LIMITS, journal=path) as judge:
             early = judge.judge([wrong_for_one, Attempt(CODE, DOUBLE)], stop_early=True)
             whole = judge.judge([wrong_for_one, Attempt(CODE, DOUBLE)])
         assert [(v.outcome.value, v.passed, v.total) for v in early] == [("incorrect", 1, 4), ("correct", 4, 4)]
@@ -259,18 +260,20 @@ def test_the_journal_does_not_depend_on_who_was_first(tmp_path):
     """One add a batch, in the order of the keys: equal batches leave equal bytes, in whatever order they were graded."""
     attempts = [Attempt(MATH, rf"\boxed{{{n}}}") for n in range(12)] + [Attempt(CODE, DOUBLE)]
     for name, order in (("a", attempts), ("b", attempts[::-1])):
-        with LocalJudge(LIMITS, journal=tmp_path / name) as judge:
+        with Judge(LIMITS, journal=tmp_path / name) as judge:
             judge.judge(order)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_who_waits_is_told_when_the_judge_closes():
+def test_who_waits_is_told_when_the_judge_closes(monkeypatch):
     """Ctrl-C while attempts wait in the queue: the thread that asked must not wait for ever."""
-    judge = LocalJudge(Limits(1, 2.0, 5.0))
+    judge = Judge(Limits(1, 2.0, 5.0))
+    added, add = [], AttemptBatch.add
+    monkeypatch.setattr(AttemptBatch, "add", lambda batch, attempt: (add(batch, attempt), added.append(attempt)))
     slow = [Attempt(CODE, f"<think>x</think>\n```python\nwhile True: pass  # {n}\n```") for n in range(5)]
     with ThreadPoolExecutor(1) as asking:
         asked = asking.submit(judge.judge, slow)
-        while judge._threads["code"]._work_queue.qsize() < 3:
+        while len(added) < 5:  # one is run, four wait
             time.sleep(0.005)
         judge.close()
         with pytest.raises((CancelledError, VerifierError)):

@@ -338,7 +338,7 @@ import sys
 from openklear.verifiers.mathematics.grader import MathGrader
 grader = MathGrader(1, 61.0)
 grader.grade("x+1", "1+x")
-print(grader._pool.pids()[0], flush=True)
+print(grader.pool.pids()[0], flush=True)
 grader.grade("5", r"\\prod_{k=1}^{9999} k^{k}")
 """
 

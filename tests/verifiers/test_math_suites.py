@@ -89,7 +89,7 @@ def test_adversarial_answers_are_judged_in_time_and_no_worker_is_lost(grader, tm
     with ThreadPoolExecutor(2) as threads:
         twins = list(threads.map(lambda _: grader.grade("x+1", "1+x").outcome, rows))
     assert set(twins) == {Outcome.CORRECT}
-    assert len(grader._pool.pids()) <= 2
+    assert len(grader.pool.pids()) <= 2
     assert not list(tmp_path.iterdir())
     assert not Path("/marker").exists()  # the workers' directory
 
@@ -97,7 +97,7 @@ def test_adversarial_answers_are_judged_in_time_and_no_worker_is_lost(grader, tm
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
 def test_the_memory_of_a_worker_is_bounded(grader):
     grader.grade("x+1", "1+x")
-    for pid in grader._pool.pids():
+    for pid in grader.pool.pids():
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         assert children
         for child in children:

@@ -75,9 +75,10 @@ def test_a_worker_outlives_the_thread_that_started_it(pool):
     assert pool.call({"text": "alive"}, 10)["text"] == "alive"
 
 
-def test_close_ends_busy_workers_and_their_callers(pool):
+def test_close_ends_busy_workers_and_their_callers(pool, monkeypatch):
     pid = pool.hello()["pid"]
-    errors = []
+    errors, asked, request = [], threading.Event(), Worker.request
+    monkeypatch.setattr(Worker, "request", lambda *given: (asked.set(), request(*given))[1])
 
     def busy():
         try:
@@ -87,8 +88,7 @@ def test_close_ends_busy_workers_and_their_callers(pool):
 
     thread = threading.Thread(target=busy)
     thread.start()
-    while not pool._busy:
-        time.sleep(0.005)
+    assert asked.wait(60)
     pool.close()
     thread.join(10)
     assert len(errors) == 1

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from openklear.cli.options import EXIT_CODES
+from openklear.cli.limits import (
+    CodeSeconds,
+    Graders,
+    Isolation,
+    MathSeconds,
+    Memory,
+    Sandbox,
+    Workers,
+    limits_of,
+)
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable
 from openklear.errors import UsageError
 
 app = typer.Typer()
-
-
-def _above_zero(value: float | None) -> float | None:
-    if value is not None and not value > 0.0:
-        raise typer.BadParameter("must be above 0")
-    return value
 
 
 Problems = Annotated[
@@ -49,21 +51,21 @@ DomainName = Annotated[
     str | None, typer.Option(metavar="NAME", help="math or code, for files without a `domain` column.")
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")]
-Samples = Annotated[int, typer.Option(min=1, help="Responses a problem.")]
+Samples = Annotated[int, typer.Option(min=1, help="Responses per problem.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")]
-TopP = Annotated[float, typer.Option("--top-p", max=1.0, callback=_above_zero, help="Nucleus, above 0.")]
+TopP = Annotated[float, typer.Option("--top-p", max=1.0, callback=above_zero, help="Nucleus, above 0.")]
 MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Responses end here by length.")]
 Seed = Annotated[int, typer.Option(help="Decides each response's seed, with the problem and the sample's number.")]
 Extra = Annotated[str | None, typer.Option(metavar="JSON", help="Further fields of every request: '{\"top_k\": 20}'.")]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once; for --local, sequences at once.")]
 Tries = Annotated[int, typer.Option(min=1, help="Requests for one response before it is recorded as failed.")]
-Timeout = Annotated[float, typer.Option(callback=_above_zero, help="Seconds a request may take.")]
+Timeout = Annotated[float, typer.Option(callback=above_zero, help="Seconds a request may take.")]
 RequestsPerMinute = Annotated[
-    float | None, typer.Option("--requests-per-minute", callback=_above_zero, help="Send no more than this.")
+    float | None, typer.Option("--requests-per-minute", callback=above_zero, help="Requests per minute, at most.")
 ]
 TokensPerMinute = Annotated[
     float | None,
-    typer.Option("--tokens-per-minute", callback=_above_zero, help="Use no more than this, prompts included."),
+    typer.Option("--tokens-per-minute", callback=above_zero, help="Tokens per minute, at most, prompts included."),
 ]
 BudgetTokens = Annotated[
     int | None,
@@ -72,22 +74,8 @@ BudgetTokens = Annotated[
 PriceIn = Annotated[float, typer.Option("--price-in", min=0.0, help="Price of a million prompt tokens.")]
 PriceOut = Annotated[float, typer.Option("--price-out", min=0.0, help="Price of a million completion tokens.")]
 Grade = Annotated[bool, typer.Option("--grade/--no-grade", help="Grade each response while others are sampled.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that grade. Without it: one a core.")]
-MathSeconds = Annotated[
-    float, typer.Option("--math-seconds", callback=_above_zero, help="CPU seconds of a comparison.")
-]
-CodeSeconds = Annotated[float, typer.Option("--code-seconds", callback=_above_zero, help="CPU seconds of a test.")]
-Memory = Annotated[int, typer.Option("--memory-mb", min=16, help="Memory of a program, in MiB.")]
-Isolation = Annotated[
-    str | None,
-    typer.Option(metavar="LEVEL", help="The weakest isolation that programs may run under: see openklear doctor."),
-]
-Sandbox = Annotated[
-    str | None, typer.Option(metavar="URL", help="A SandboxFusion server that runs the programs instead of boxes here.")
-]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for responses recorded as failed.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and begin anew.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and start over.")]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -121,6 +109,7 @@ def distill(
     memory_mb: Memory = 256,
     isolation: Isolation = None,
     sandbox_url: Sandbox = None,
+    graders: Graders = None,
     retry_failed: RetryFailed = False,
     restart: Restart = False,
     as_json: AsJson = False,
@@ -141,18 +130,17 @@ def _run(grade: bool, extra: str | None, as_json: bool, **given: Any) -> None:
     from openklear.cli import exits
     from openklear.distill.run import distill as run
     from openklear.distill.settings import Settings
-    from openklear.grading.grader import Settings as Grading
 
-    names = ("workers", "math_seconds", "code_seconds", "memory_mb", "isolation", "sandbox_url")
-    grading = {name: value for name in names if (value := given.pop(name)) is not None}
-    settings = Settings(**given, extra=_object(extra), grading=Grading(**grading) if grade else None)
+    names = ("workers", "isolation", "sandbox_url", "graders", "math_seconds", "code_seconds")
+    asked = {name: given.pop(name) for name in names}
+    limits = limits_of(**asked, code_memory_mb=given.pop("memory_mb"))
+    settings = Settings(**given, extra=_object(extra), judging=limits if grade else None)
     exits.write_crashes_to(settings.output)
     progress.quiet(as_json)
-    # What libraries print must not stand in the one document.
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with json_only(as_json):
         summary = run(settings)
     if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        print_json(summary)
         return
     for line in summary_lines(summary):
         typer.echo(line)
@@ -168,7 +156,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     ]
     lines += [line for name, one in summary["domains"].items() for line in _domain_lines(name, one)]
     for reason, count in list(summary["failures"].items())[:8]:
-        lines.append(f"  {count:,} failed: {_printable(reason)}")
+        lines.append(f"  {count:,} failed: {printable(reason)}")
     if summary["stopped"]:
         lines.append(f"stopped: {summary['stopped']}; the same command with a larger one goes on")
     return [*lines, f"{Path(summary['output']) / 'responses.parquet'}"]
@@ -201,8 +189,3 @@ def _object(text: str | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UsageError("--extra must be one JSON object, such as '{\"top_k\": 20}'")
     return found
-
-
-def _printable(text: str) -> str:
-    """A server's words must not command the terminal: control characters are shown, not sent."""
-    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -12,11 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.options import EXIT_CODES
+from openklear.cli.limits import (
+    CodeSeconds,
+    Graders,
+    Isolation,
+    MathSeconds,
+    Memory,
+    Sandbox,
+    Workers,
+    limits_of,
+)
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, print_json, printable
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
-    from openklear.grading import Settings
+    from openklear.verifiers.limits import Limits
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,19 +41,12 @@ Output = Annotated[
         "--output", "-o", metavar="OUT", help="Same kind of file; - is stdout. Without it: .graded before the ending."
     ),
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes that grade. Without it: one a core.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Malformed rows become unscorable, with the reason.")]
 Restart = Annotated[
     bool,
     typer.Option(
-        "--restart", help="Begin anew where unfinished work is of other rows or settings, or OUT is there already."
+        "--restart", help="Start over where unfinished work is of other rows or settings, or OUT exists already."
     ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
-Memory = Annotated[int, typer.Option("--memory-mb", min=16, help="Memory of a program, in MiB.")]
-Isolation = Annotated[
-    str | None,
-    typer.Option(metavar="LEVEL", help="The weakest isolation that programs may run under: see openklear doctor."),
 ]
 Checkers = Annotated[
     list[str] | None,
@@ -54,16 +56,6 @@ Checkers = Annotated[
         help="A checker of your own that rows may name; it runs in this process. Repeatable.",
     ),
 ]
-Sandbox = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="A SandboxFusion server that runs the programs instead of boxes on this machine."),
-]
-
-
-def _above_zero(value: float) -> float:
-    if not value > 0.0:
-        raise typer.BadParameter("must be above 0")
-    return value
 
 
 @app.command(epilog=EXIT_CODES)
@@ -71,7 +63,8 @@ def math(
     file: File,
     output: Output = None,
     workers: Workers = None,
-    seconds: Annotated[float, typer.Option(callback=_above_zero, help="CPU seconds a comparison may take.")] = 5.0,
+    seconds: Annotated[float, typer.Option(callback=above_zero, help="CPU seconds a comparison may take.")] = 5.0,
+    graders: Graders = None,
     skip_bad: SkipBad = False,
     restart: Restart = False,
     as_json: AsJson = False,
@@ -83,8 +76,8 @@ def math(
 
     Example: openklear grade math generations.jsonl --output graded.jsonl
     """
-    settings = _settings(workers, math_seconds=seconds)
-    _grade("math", file, output, settings, skip_bad=skip_bad, restart=restart, as_json=as_json)
+    limits = limits_of(workers, graders=graders, math_seconds=seconds)
+    _grade("math", file, output, limits, skip_bad=skip_bad, restart=restart, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -92,10 +85,11 @@ def code(
     file: File,
     output: Output = None,
     workers: Workers = None,
-    seconds: Annotated[float, typer.Option(callback=_above_zero, help="CPU seconds a test may take.")] = 2.0,
+    seconds: Annotated[float, typer.Option(callback=above_zero, help="CPU seconds a test may take.")] = 2.0,
     memory_mb: Memory = 256,
     isolation: Isolation = None,
     sandbox_url: Sandbox = None,
+    graders: Graders = None,
     checkers: Checkers = None,
     skip_bad: SkipBad = False,
     restart: Restart = False,
@@ -109,15 +103,8 @@ def code(
 
     Example: openklear grade code generations.parquet --seconds 4 --memory-mb 512
     """
-    settings = _settings(
-        workers,
-        code_seconds=seconds,
-        memory_mb=memory_mb,
-        isolation=isolation,
-        sandbox_url=sandbox_url,
-        checkers=tuple(checkers or ()),
-    )
-    _grade("code", file, output, settings, skip_bad=skip_bad, restart=restart, as_json=as_json)
+    limits = limits_of(workers, isolation, sandbox_url, graders, code_seconds=seconds, code_memory_mb=memory_mb)
+    _grade("code", file, output, limits, checkers, skip_bad=skip_bad, restart=restart, as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -125,15 +112,12 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at. There is no authentication.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any that is free.")] = 8000,
     workers: Workers = None,
-    math_seconds: Annotated[
-        float, typer.Option("--math-seconds", callback=_above_zero, help="CPU seconds of a comparison.")
-    ] = 5.0,
-    code_seconds: Annotated[
-        float, typer.Option("--code-seconds", callback=_above_zero, help="CPU seconds of a test.")
-    ] = 2.0,
+    math_seconds: MathSeconds = 5.0,
+    code_seconds: CodeSeconds = 2.0,
     memory_mb: Memory = 256,
     isolation: Isolation = None,
     sandbox_url: Sandbox = None,
+    graders: Graders = None,
     checkers: Checkers = None,
     max_rows: Annotated[int, typer.Option("--max-rows", min=1, help="Rows a request may hold.")] = 1024,
     max_body_mb: Annotated[int, typer.Option("--max-body-mb", min=1, help="MiB a request may hold.")] = 16,
@@ -148,35 +132,21 @@ def serve(
 
     Example: openklear grade serve --port 8000 --workers 8
     """
-    from openklear.grading.server import Bounds, serve
+    from openklear.grading.server import ServerBounds, serve
 
-    settings = _settings(
-        workers,
-        math_seconds=math_seconds,
-        code_seconds=code_seconds,
-        memory_mb=memory_mb,
-        isolation=isolation,
-        sandbox_url=sandbox_url,
-        checkers=tuple(checkers or ()),
-    )
-    bounds = Bounds(rows=max_rows, body_bytes=max_body_mb * 2**20, waiting=max_waiting)
-    if not serve(host, port, settings, bounds, typer.echo):
+    given = {"math_seconds": math_seconds, "code_seconds": code_seconds, "code_memory_mb": memory_mb}
+    limits = limits_of(workers, isolation, sandbox_url, graders, **given)
+    bounds = ServerBounds(rows=max_rows, body_bytes=max_body_mb * 2**20, waiting=max_waiting)
+    if not serve(host, port, limits, bounds, typer.echo, checkers=checkers or ()):
         raise typer.Exit(1)
-
-
-def _settings(workers: int | None, isolation: str | None = None, **given: Any) -> Settings:
-    """Settings with what was given; UsageError where it cannot be."""
-    from openklear.grading import Settings
-
-    optional: dict[str, Any] = {"workers": workers, "isolation": isolation}
-    return Settings(**{name: value for name, value in optional.items() if value is not None}, **given)
 
 
 def _grade(
     kind: Literal["math", "code"],
     file: Path,
     output: Path | None,
-    settings: Settings,
+    limits: Limits,
+    checkers: list[str] | None = None,
     *,
     skip_bad: bool,
     restart: bool,
@@ -187,6 +157,11 @@ def _grade(
     from openklear.grading.files import graded_name
     from openklear.grading.job import Job, grade_file
 
+    for domain in limits.graders:
+        if domain != kind:
+            raise UsageError(
+                f"--grader {domain}=...: `openklear grade {kind}` has nothing for it to judge; leave it out"
+            )
     piped_in, piped_out = str(file) == "-", str(output) == "-" or (output is None and str(file) == "-")
     if piped_out and as_json:
         raise UsageError("--json prints the summary to stdout; give --output a file")
@@ -199,13 +174,13 @@ def _grade(
             with source.open("wb") as copy:
                 shutil.copyfileobj(sys.stdin.buffer, copy)
         target = Path(scratch, f"graded-{source.name}") if piped_out else output
-        job = Job(source, target or graded_name(source), kind, settings, skip_bad)
+        job = Job(source, target or graded_name(source), kind, limits, tuple(checkers or ()), skip_bad)
         summary = grade_file(job, restart=restart)
         if piped_out:
             with job.output.open("rb") as made:
                 shutil.copyfileobj(made, sys.stdout.buffer)
     if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        print_json(summary)
         return
     for line in summary_lines(summary):
         typer.echo(line, err=piped_out)
@@ -221,17 +196,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['rows']:,} rows: {summary['correct']:,} correct, {summary['incorrect']:,} incorrect, "
         f"{summary['unscorable']:,} unscorable; {share} (n = {scorable:,})"
     ]
-    lines += [f"  {one['rows']:,} {one['verdict']}: {_printable(one['reason'])}" for one in summary["reasons"]]
+    lines += [f"  {one['rows']:,} {one['verdict']}: {printable(one['reason'])}" for one in summary["reasons"]]
     if summary["unscorable"]:
         lines.append(
-            f"{summary['unscorable']:,} rows are unscorable: they are no wrong answers and are left out of the share"
+            f"{summary['unscorable']:,} rows are unscorable: they are not wrong answers and are left out of the share"
         )
     seconds, now = summary["seconds"], summary["rows_graded_now"]
     if now:
         lines.append(f"{now:,} rows graded in {seconds:.1f} s, {now / max(seconds, 1e-9):,.1f} rows/s")
     return lines
-
-
-def _printable(text: str) -> str:
-    """A program's words must not command the terminal: control characters are shown, not sent."""
-    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

@@ -27,7 +27,9 @@ def plot(
     ] = Path("weights.svg"),
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME.KEY=VALUE", help="Another number than the published: gppo.beta_low=0.5."),
+        typer.Option(
+            "--set", metavar="NAME.KEY=VALUE", help="A number other than the published one: gppo.beta_low=0.5."
+        ),
     ] = None,
     low: Annotated[float, typer.Option(help="Smallest ratio drawn, above 0 and below 1.")] = 0.05,
     high: Annotated[float, typer.Option(help="Largest ratio drawn, above 1.")] = 10.0,
@@ -62,7 +64,8 @@ def table(
 
     Example: openklear objectives table --format markdown
     """
-    from openklear.objectives.catalog import AGGREGATION_NOTES, CATALOG
+    from openklear.objectives.aggregate import AGGREGATION_NOTES
+    from openklear.objectives.policy import CATALOG
 
     rows = [
         {
@@ -102,8 +105,8 @@ def conformance(
     """Compare the losses of the frameworks installed here with the published formulas, on one fixture of tokens.
 
     Shows where ours, the released Klear code, TRL or verl departs: in value, in gradient, with how a step is split into
-    micro-batches, at far log-ratios, or by NaN outside the mask. In an environment without this command's own
-    dependencies the same is python -m openklear.conformance. Ends with 1 if a loss of ours departs.
+    micro-batches, at far log-ratios, or by NaN outside the mask. In an environment without this command's
+    dependencies, use python -m openklear.conformance. Ends with 1 if a loss of ours departs.
 
     Example: openklear conformance --objective gppo --objective ppo_clip --departures
     """
@@ -112,7 +115,7 @@ def conformance(
     report = run(objectives=objectives)
     known = {row.framework for row in report.rows}
     if unknown := sorted(set(frameworks or ()) - known):
-        raise UsageError(f"--framework {unknown[0]}: asked here were {', '.join(sorted(known))}")
+        raise UsageError(f"--framework {unknown[0]}: the frameworks here are {', '.join(sorted(known))}")
     typer.echo(render(report, style, departures=departures, frameworks=frameworks), nl=False)
     if not report.ours_agree:
         raise typer.Exit(1)

@@ -12,22 +12,22 @@ from importlib.util import find_spec
 import torch
 
 from openklear.conformance import compare
-from openklear.conformance.compare import Peer, Report, Row
+from openklear.conformance.compare import Comparison, Framework, Report
 from openklear.conformance.table import FORMATS, render
 
-__all__ = ["FORMATS", "Peer", "Report", "Row", "installed", "render", "run"]
+__all__ = ["FORMATS", "Comparison", "Framework", "Report", "installed", "render", "run"]
 
 
-def installed() -> tuple[list[Peer], dict[str, str]]:
-    """The frameworks that are installed here, and why the others cannot be asked."""
-    peers: list[Peer] = []
+def installed() -> tuple[list[Framework], dict[str, str]]:
+    """The frameworks that are installed here, and why the others are not available."""
+    peers: list[Framework] = []
     missing: dict[str, str] = {}
     try:
         from openklear.conformance import trl
     except ImportError as error:
         missing["TRL"] = _why("trl", error)
     else:
-        peers.append(Peer.of(trl))
+        peers.append(Framework.of(trl))
     try:
         from openklear.conformance import verl
     except ImportError as error:
@@ -38,11 +38,11 @@ def installed() -> tuple[list[Peer], dict[str, str]]:
 
 
 def _why(package: str, error: ImportError) -> str:
-    """Its adapter's first failing import may be a neighbour of a package that is simply not there."""
+    """If the package is installed, the import that failed may be of another one."""
     return "it is not installed" if find_spec(package) is None else str(error)
 
 
 def run(*, objectives: Iterable[str] | None = None, dtype: torch.dtype = torch.float32) -> Report:
-    """Everyone who is here, in `dtype`, for these objectives or all. UsageError for an unknown objective."""
+    """Every framework installed here, in `dtype`, for these objectives or all. UsageError for an unknown objective."""
     peers, missing = installed()
     return compare.run(peers, missing=missing, objectives=objectives, dtype=dtype)

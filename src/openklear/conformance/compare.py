@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from openklear.conformance import house
 from openklear.conformance.fixture import Fixture, Partition, fixtures
 from openklear.errors import UsageError
-from openklear.objectives.policy import OBJECTIVES
+from openklear.objectives.policy import CATALOG, OBJECTIVES
 
 TOLERANCE = 1e-5
 """Relative; what is computed in fp32 stays below it, a wrong cell or denominator does not."""
@@ -29,7 +29,7 @@ the framework's trainer does it. UsageError: the framework does not have this.
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
+class Framework:
     """A framework in one of its settings."""
 
     name: str
@@ -45,14 +45,14 @@ class Peer:
     """What holds for all objectives."""
 
     @staticmethod
-    def of(adapter: ModuleType) -> Peer:
+    def of(adapter: ModuleType) -> Framework:
         """From a module with NAME, version(), LOSSES, AGGREGATIONS, evaluate(), and NOTES if it has reasons to give."""
         notes = getattr(adapter, "NOTES", {})
-        return Peer(adapter.NAME, adapter.version(), adapter.LOSSES, adapter.AGGREGATIONS, adapter.evaluate, notes)
+        return Framework(adapter.NAME, adapter.version(), adapter.LOSSES, adapter.AGGREGATIONS, adapter.evaluate, notes)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Comparison:
     """One framework, objective and aggregation. The numbers are relative differences; None was not measured."""
 
     objective: str
@@ -62,33 +62,33 @@ class Row:
     value: float | None = None
     """|loss - published| over |published|, on `near`, the step in one piece."""
     gradient: float | None = None
-    """Norm of the difference over the norm, likewise."""
+    """Norm of the difference over the norm, in the same setting."""
     split: float | None = None
     """Norm of the change of the gradient when the same step is split into micro-batches of as many rows each."""
     unequal: float | None = None
-    """Likewise where they have different numbers of rows, as when they are filled by tokens."""
+    """The same with micro-batches of different numbers of rows, as when they are filled by tokens."""
     far: float | None = None
     """The larger of the two differences on `far`."""
     runaway: float | None = None
-    """Likewise on `runaway`."""
+    """The same on `runaway`."""
     masked: float | None = None
-    """How far the gradient is from that on `near` when NaN stands outside the mask."""
+    """How far the gradient is from that on `near` with NaN outside the mask."""
     verdict: str = "not available"
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All rows, who was asked, and who could not be."""
+    """All rows, and which frameworks could be asked."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Comparison]
     versions: Mapping[str, str]
     missing: Mapping[str, str]
     """Framework -> why it could not be asked."""
 
     @property
     def ours_agree(self) -> bool:
-        """Our losses in fp32 give the published formula; the released aggregation is ours by name only."""
+        """Whether our losses in fp32 agree; the released aggregation, which is ours only in name, is left out."""
         mine = [row for row in self.rows if row.framework == house.NAME and row.aggregation != "klear_released"]
         return all(row.verdict == AGREES for row in mine)
 
@@ -97,13 +97,12 @@ AGREES = "agrees"
 
 
 def numbers_of(objective: str) -> dict[str, float]:
-    """The published numbers of an objective: the defaults of its function, without those that are off."""
-    parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
-    return {p.name: p.default for p in parameters if isinstance(p.default, float)}
+    """The published numbers of an objective, without those that are off."""
+    return {name: value for name, value in CATALOG[objective].numbers.items() if value is not None}
 
 
 def run(
-    peers: Iterable[Peer],
+    peers: Iterable[Framework],
     *,
     missing: Mapping[str, str] | None = None,
     objectives: Iterable[str] | None = None,
@@ -113,27 +112,29 @@ def run(
     asked = list(OBJECTIVES if objectives is None else objectives)
     unknown = [name for name in asked if name not in OBJECTIVES]
     if unknown:
-        raise UsageError(f"no objective is called {', '.join(unknown)}; there are {', '.join(OBJECTIVES)}")
-    mine = Peer(
+        raise UsageError(f"there is no objective {', '.join(unknown)}; choose from {', '.join(OBJECTIVES)}")
+    mine = Framework(
         house.NAME, house.version(), house.LOSSES, house.AGGREGATIONS, house.evaluate, house.NOTES, _name(dtype)
     )
     everyone = [mine, *ours_as_released(), *peers]
-    found = (_row(peer, o, a, dtype) for o in asked for peer in everyone for a in _aggregations(peer, o))
-    rows = [row for row in found if row is not None]
+    rows: list[Comparison] = []
+    for objective in asked:
+        for peer in everyone:
+            rows += _rows(peer, objective, dtype)
     missing = missing or {}
-    rows += [Row("-", name, "-", "-", note=reason) for name, reason in missing.items()]
+    rows += [Comparison("-", name, "-", "-", note=reason) for name, reason in missing.items()]
     return Report(rows, {peer.name: peer.version for peer in everyone}, missing)
 
 
-def ours_as_released() -> list[Peer]:
+def ours_as_released() -> list[Framework]:
     """The formula of the code that was released with the report, without and with the dual clip it leaves on."""
     return [
-        Peer(
+        Framework(
             house.RELEASED,
             "as printed",
             {"gppo": {} if c is None else {"dual clip": c}},
             {"token_mean": "micro-batch"},
-            lambda o, n, a, f, p, c=c: house.released(n, f, p, dual_clip=c),  # type: ignore[misc]
+            partial(house.released, dual_clip=c),
             house.RELEASED_NOTES
             if c is None
             else {"gppo": f"no gradient for A < 0 above {c:g}, the setting it ships with"},
@@ -146,27 +147,33 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _aggregations(peer: Peer, objective: str) -> list[str]:
-    """Of those a peer has: all, or the one that a sequence loss is defined with."""
+def _aggregations(peer: Framework, objective: str) -> list[str]:
+    """All that a framework has, or the one that a sequence loss is defined with."""
     if objective not in peer.losses:
         return []
     return [a for a in peer.aggregations if objective not in house.SEQUENCE or a == "sequence_mean"]
 
 
-def _row(peer: Peer, objective: str, aggregation: str, dtype: torch.dtype) -> Row | None:
-    """None where the framework has no such combination."""
-    try:
-        found = _differences(peer, objective, aggregation, dtype)
-    except UsageError:
-        return None
-    setting = ", ".join(filter(None, (peer.setting, *(f"{k}={v}" for k, v in peer.losses[objective].items()))))
+def _rows(peer: Framework, objective: str, dtype: torch.dtype) -> Iterator[Comparison]:
+    """One for each aggregation that the framework has with this objective."""
+    for aggregation in _aggregations(peer, objective):
+        try:
+            found = _differences(peer, objective, aggregation, dtype)
+        except UsageError:  # the framework does not have this combination
+            continue
+        yield _row(peer, objective, aggregation, found)
+
+
+def _row(peer: Framework, objective: str, aggregation: str, found: dict[str, float]) -> Comparison:
+    options = [f"{key}={value}" for key, value in peer.losses[objective].items()]
+    setting = ", ".join(filter(None, (peer.setting, *options)))
     words = " = ".join(dict.fromkeys((aggregation, peer.aggregations[aggregation])))
     verdict = _verdict(found)
     note = "" if verdict == AGREES else peer.notes.get(objective, peer.notes.get(aggregation, ""))
-    return Row(objective, peer.name, setting, words, **found, verdict=verdict, note=note)
+    return Comparison(objective, peer.name, setting, words, **found, verdict=verdict, note=note)
 
 
-def _differences(peer: Peer, objective: str, aggregation: str, dtype: torch.dtype) -> dict[str, float]:
+def _differences(peer: Framework, objective: str, aggregation: str, dtype: torch.dtype) -> dict[str, float]:
     """The numbers of a row."""
     numbers, cases = numbers_of(objective), fixtures()
     near = cases["near"]

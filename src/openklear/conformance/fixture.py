@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Partition = tuple[tuple[int, ...], ...]
-"""Micro-batches as row numbers; every row stands in one of them."""
+"""Micro-batches as row numbers; every row is in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Fixture:
 
     name: str
     logprobs: Tensor
-    """(B, T) float64; a leaf without gradient, to be cloned by whoever needs one."""
+    """(B, T) float64; a leaf without gradient; clone it to have one."""
     old_logprobs: Tensor
     """(B, T) float64."""
     advantages: Tensor
-    """(B,) float64, one number a row."""
+    """(B,) float64, one number per row."""
     mask: Tensor
     """(B, T) bool, the loss tokens; ragged."""
     groups: tuple[int, ...]
@@ -87,13 +87,21 @@ _RUNAWAY = {(1, 1): 25.0, (3, 4): 100.0, (5, 2): 50.0}
 
 
 def _near_log_ratios() -> list[list[float]]:
-    rows = [[_NEAR[(start + t) % len(_NEAR)] for t in range(_WIDTH)] for start in _STARTS]
+    rows = [_from(start) for start in _STARTS]
     rows[4][0] = 2.0**-13  # inside the narrow band of sequence losses
     return rows
 
 
+def _from(start: int) -> list[float]:
+    """A row of log-ratios, taken from `_NEAR` in a circle."""
+    return [_NEAR[(start + t) % len(_NEAR)] for t in range(_WIDTH)]
+
+
 def _with(rows: list[list[float]], far: Mapping[tuple[int, int], float]) -> list[list[float]]:
-    return [[far.get((b, t), value) for t, value in enumerate(row)] for b, row in enumerate(rows)]
+    """The rows, changed in place."""
+    for (b, t), value in far.items():
+        rows[b][t] = value
+    return rows
 
 
 def _fixture(name: str, log_ratios: Sequence[Sequence[float]]) -> Fixture:

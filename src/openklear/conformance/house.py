@@ -1,4 +1,4 @@
-"""Our own losses, which in float64 stand for the published formula, and the released GPPO code's written out."""
+"""Our own losses, which in float64 stand for the published formulas, and the formula of the released GPPO code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from openklear.conformance.fixture import Fixture, Partition
 from openklear.errors import UsageError
 from openklear.objectives.aggregate import AGGREGATIONS as RULES
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
-from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.objectives.policy import NEEDS, OBJECTIVES
+from openklear.objectives.catalog import more_inputs
+from openklear.objectives.policy import CATALOG, OBJECTIVES
 
 NAME = "OpenKlear"
 RELEASED = "Klear released code"
@@ -24,16 +24,16 @@ AGGREGATIONS: Mapping[str, str] = {name: name for name in RULES}
 SEQUENCE = tuple(name for name, entry in CATALOG.items() if entry.sequence)
 """Objectives whose formula has one aggregation, the mean over sequences."""
 ALL_AGGREGATIONS = ("gppo", "ppo_clip")
-"""Objectives shown with every aggregation of ours. Aggregation and loss know nothing of each other."""
+"""Objectives shown with every aggregation of ours; losses and aggregations are independent of each other."""
 
 NOTES: Mapping[str, str] = {"klear_released": "the token mean of each micro-batch, then the mean over micro-batches"}
 RELEASED_NOTES: Mapping[str, str] = {
-    "gppo": "each micro-batch's token mean, then their mean; in fp32 (1-el)/sg(r)*r is no number where |log r| > 88, "
-    "and what stands under the mask is multiplied, not replaced"
+    "gppo": "each micro-batch's token mean, then their mean; in fp32 (1-el)/sg(r)*r is not a number where |log r| > 88"
+    "; values under the mask are multiplied, not replaced"
 }
 
 REFERENCE: Mapping[str, str] = {"klear_released": "token_mean"}
-"""What an aggregation is meant to be, where it is not that."""
+"""The aggregation that one is meant to be, where it is another."""
 
 
 def version() -> str:
@@ -45,7 +45,7 @@ def evaluate(
     objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
 ) -> tuple[float, Tensor]:
     """Loss of the step and its derivative by logprobs (B, T): the shares of the micro-batches, added."""
-    usual = SEQUENCE_AGGREGATION if objective in SEQUENCE else "token_mean"
+    usual = "sequence_mean" if objective in SEQUENCE else "token_mean"
     if objective not in ALL_AGGREGATIONS and aggregation != usual:
         raise UsageError(f"{objective} is shown with one aggregation")
     return _step(objective, numbers, aggregation, fixture, partition)
@@ -58,18 +58,18 @@ def _step(
     width = fixture.mask.shape[1]
     lengths = fixture.lengths
     counts = Counts.of(lengths, fixture.groups, microbatches=len(partition), constant=width)
-    total = logprobs.new_zeros(())
+    loss, total = OBJECTIVES[objective], logprobs.new_zeros(())
     for rows in map(list, partition):
         mask = fixture.mask[rows]
-        verdicts = {"correct": fixture.correct[rows][:, None].expand(-1, width)}
+        more = {"correct": fixture.correct[rows][:, None].expand(-1, width), "segment_ids": None}  # a row is a sequence
         weights = token_weights(aggregation, [lengths[b] for b in rows], [fixture.groups[b] for b in rows], counts)
-        losses = OBJECTIVES[objective](
+        losses = loss(
             logprobs[rows],
             fixture.old_logprobs[rows],
             fixture.advantages[rows][:, None].expand(-1, width),
             loss_mask=mask,
             **numbers,
-            **{need: verdicts[need] for need in (NEEDS.get(objective),) if need in verdicts},
+            **{name: more[name] for name in more_inputs(loss)},
         )
         total = total + aggregate(losses, losses.new_tensor(weights)[:, None].expand_as(losses), mask)
     (gradient,) = torch.autograd.grad(total, logprobs)
@@ -82,7 +82,13 @@ def published(objective: str, numbers: Mapping[str, Any], aggregation: str, fixt
 
 
 def released(
-    numbers: Mapping[str, Any], fixture: Fixture, partition: Partition, *, dual_clip: float | None
+    objective: str,
+    numbers: Mapping[str, Any],
+    aggregation: str,
+    fixture: Fixture,
+    partition: Partition,
+    *,
+    dual_clip: float | None,
 ) -> tuple[float, Tensor]:
     """GPPO as the released code prints it: r A against clip(r, (1-el)/sg(r) r, (1+eh)/sg(r) r) A, nothing bounded.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from openklear.conformance.compare import AGREES, Report, Row
+from openklear.conformance.compare import AGREES, Comparison, Report
 
 _COLUMNS = (
     *("objective", "framework", "setting", "aggregation"),
@@ -26,53 +26,64 @@ def render(
     return FORMATS[format](report, rows)
 
 
-def _text(report: Report, rows: Sequence[Row]) -> str:
+def _text(report: Report, rows: Sequence[Comparison]) -> str:
     """Columns in line; the notes, which are long, stand below the table."""
     columns, body, notes = _numbered(rows)
     widths = [max(map(len, column)) for column in zip(columns, *body, strict=True)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in (columns, *body)]
+    lines = [_in_line(cells, widths) for cells in (columns, *body)]
     return "\n".join([*lines, "", *notes, _closing(report), ""])
 
 
-def _markdown(report: Report, rows: Sequence[Row]) -> str:
+def _in_line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(map(str.ljust, cells, widths)).rstrip()
+
+
+def _markdown(report: Report, rows: Sequence[Comparison]) -> str:
     columns, body, notes = _numbered(rows)
     lines = [f"| {' | '.join(columns)} |", "|" + "|".join("--:" if c in _NUMBERS else "---" for c in columns) + "|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in body]
+    for cells in body:
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join([*lines, "", *(f"{note}  " for note in notes), "", _closing(report), ""])
 
 
-def _numbered(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[list[str]], list[str]]:
+def _numbered(rows: Sequence[Comparison]) -> tuple[tuple[str, ...], list[list[str]], list[str]]:
     """Columns, cells with the number of their note after the verdict, and the numbered notes, each once."""
     notes = list(dict.fromkeys(row.note for row in rows if row.note))
     columns = _COLUMNS[:-1]
-    body = [[_cell(row, name) for name in columns] for row in rows]
-    for cells, row in zip(body, rows, strict=True):
+    body = []
+    for row in rows:
+        cells = [_cell(row, name) for name in columns]
         cells[-1] += f" [{notes.index(row.note) + 1}]" if row.note else ""
+        body.append(cells)
     return columns, body, [f"[{i + 1}] {note}" for i, note in enumerate(notes)]
 
 
-def _json(report: Report, rows: Sequence[Row]) -> str:
+def _json(report: Report, rows: Sequence[Comparison]) -> str:
     """Numbers that are not finite become their names, which JSON has no numbers for."""
-    found: dict[str, Any] = {
-        "versions": dict(report.versions),
-        "missing": dict(report.missing),
-        "rows": [{name: _plain(value) for name, value in asdict(row).items()} for row in rows],
-    }
+    plain = [_plain(asdict(row)) for row in rows]
+    found = {"versions": dict(report.versions), "missing": dict(report.missing), "rows": plain}
     return json.dumps(found, indent=1, allow_nan=False) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Report, Sequence[Row]], str]] = {"text": _text, "markdown": _markdown, "json": _json}
+FORMATS: Mapping[str, Callable[[Report, Sequence[Comparison]], str]] = {
+    "text": _text,
+    "markdown": _markdown,
+    "json": _json,
+}
 
 
-def _cell(row: Row, name: str) -> str:
+def _cell(row: Comparison, name: str) -> str:
     value = getattr(row, name)
     if name not in _NUMBERS:
         return str(value) or "-"
     return "-" if value is None else "0" if value == 0 else f"{value:.1e}"
 
 
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    for name in _NUMBERS:
+        if row[name] is not None and not math.isfinite(row[name]):
+            row[name] = str(row[name])
+    return row
 
 
 def _closing(report: Report) -> str:

@@ -54,7 +54,7 @@ ONLY: Mapping[str, str] = {
 """Objectives that have one aggregation in TRL."""
 
 _BOUND = "log r has no bound, so r overflows and its gradient is inf times 0"
-_LEAK = "what stands under the mask is multiplied, not replaced"
+_LEAK = "values under the mask are multiplied, not replaced"
 _ROWS = "grpo and dr_grpo average over each micro-batch's rows, of which TRL's trainer puts the same number in each"
 _STEPS = "dapo, exact here, divides by the mean of a generation batch's optimizer steps where it has several"
 NOTES: Mapping[str, str] = {
@@ -84,15 +84,11 @@ def version() -> str:
 
 
 def evaluate(
-    objective: str,
-    numbers: Mapping[str, float],
-    aggregation: str,
-    fixture: Fixture,
-    partition: Partition,
+    objective: str, numbers: Mapping[str, float], aggregation: str, fixture: Fixture, partition: Partition
 ) -> tuple[float, Tensor]:
     """(loss of the step, its derivative by logprobs (B, T)), rows split into micro-batches as `partition` says.
 
-    Losses of micro-batches are added as they are: TRL's trainer tells the one it inherits from not to divide them. The
+    Losses of micro-batches are added as they are: TRL's trainer stops its base class from dividing them. The
     fixture's type of numbers is kept. UsageError for an aggregation that TRL does not have for this objective.
     """
     logprobs = fixture.logprobs.detach().clone().requires_grad_()

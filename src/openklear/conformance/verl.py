@@ -21,7 +21,7 @@ from verl.workers.config import FSDPActorConfig
 from verl.workers.config import PolicyLossConfig as VerlPolicyLossConfig
 from verl.workers.utils.losses import ppo_loss
 
-from openklear.conformance.compare import Peer
+from openklear.conformance.compare import Framework
 from openklear.conformance.fixture import Fixture, Partition
 from openklear.errors import UsageError
 from openklear.integrations.verl import PUBLISHED, PolicyLossConfig
@@ -45,7 +45,7 @@ UNCAPPED: Mapping[str, Mapping[str, Any]] = {
     "two_sided": {"loss_mode": "vanilla", "clip_ratio_c": 4.0},
     "dppo_tv": {"loss_mode": "dppo_tv", "clip_ratio_c": 20.0},
 }
-"""Likewise, with the clip_ratio_c that the formula asks for."""
+"""The same with the clip_ratio_c that the formula asks for."""
 
 AGGREGATIONS: Mapping[str, str] = {
     "token_mean": "token-mean",
@@ -55,9 +55,9 @@ AGGREGATIONS: Mapping[str, str] = {
 """Our aggregation -> verl's loss_agg_mode that means it; loss_scale_factor is the fixture's width."""
 
 _CLAMP = "log r is clamped at 20 within the graph, where its gradient ends"
-_LEAK = "what stands under the mask is multiplied, not replaced"
+_LEAK = "values under the mask are multiplied, not replaced"
 NOTES: Mapping[str, str] = {
-    "ppo_clip": f"{_CLAMP}; in sequence modes {_LEAK}; clip_ratio_c = 3, its default, is a dual clip that PPO has not",
+    "ppo_clip": f"{_CLAMP}; in sequence modes {_LEAK}; clip_ratio_c = 3, the default, is a dual clip; PPO has none",
     "two_sided": f"in sequence modes {_LEAK}",
     "cispo_verl": _LEAK,
     "sapo": f"always aggregates by seq-mean-token-mean, whatever loss_agg_mode says; {_LEAK}",
@@ -81,13 +81,13 @@ def version() -> str:
     return version_of("verl")
 
 
-def peers() -> list[Peer]:
+def peers() -> list[Framework]:
     """As its trainer runs by default, with the formula's clip_ratio_c, and without global counts."""
     alone = {"gppo": LOSSES["gppo"], "ppo_clip": UNCAPPED["ppo_clip"]}
     return [
-        Peer(NAME, version(), LOSSES, AGGREGATIONS, evaluate, NOTES),
-        Peer(NAME, version(), UNCAPPED, AGGREGATIONS, functools.partial(step, UNCAPPED), NOTES),
-        Peer(
+        Framework(NAME, version(), LOSSES, AGGREGATIONS, evaluate, NOTES),
+        Framework(NAME, version(), UNCAPPED, AGGREGATIONS, functools.partial(step, UNCAPPED), NOTES),
+        Framework(
             NAME,
             version(),
             alone,
@@ -128,7 +128,7 @@ def step(
     for rows in partition:
         data = _microbatch(fixture, rows)
         tensordict_utils.assign_non_tensor(data, dp_size=1, batch_num_tokens=tokens, global_batch_size=sequences)
-        # the model's output has one more position a row: log-probabilities stand one to the left of their tokens
+        # the model's output has one more position per row: log-probabilities are one to the left of their tokens
         output = torch.cat([logprobs[list(rows)], logprobs.new_zeros(len(rows), 1)], dim=1).flatten()
         loss, _ = ppo_loss(config, {"log_probs": output}, data)
         total = total + (loss if counted else loss / len(partition))
@@ -161,7 +161,9 @@ def _actor(settings: Mapping[str, Any], numbers: Mapping[str, Any], aggregation:
     if aggregation not in AGGREGATIONS:
         raise UsageError(f"verl has no {aggregation}; it has {', '.join(AGGREGATIONS)}")
     section = PolicyLossConfig(loss_mode=loss_mode, **betas) if loss_mode in PUBLISHED else None
-    named = {key: value for name, value in numbers.items() for key in _NUMBERS.get(name, ())}
+    named: dict[str, Any] = {}
+    for name, value in numbers.items():
+        named |= dict.fromkeys(_NUMBERS.get(name, ()), value)
     return FSDPActorConfig(
         rollout_n=1,
         ppo_micro_batch_size_per_gpu=1,

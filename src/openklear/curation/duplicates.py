@@ -3,8 +3,6 @@ the better source (report, section 2.1: exact-match deduplication of queries).""
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ from openklear.curation import engine
 from openklear.curation.finished import NOTHING, Outcome
 from openklear.curation.near import near_duplicates, signed
 from openklear.curation.table import Table
-from openklear.curation.text.hashes import first_copies, text_keys
+from openklear.curation.text.hashes import digests, first_copies, text_digests
 
 
 def problems(table: Table) -> Outcome:
@@ -59,13 +57,12 @@ def near(table: Table, threshold: float) -> Outcome:
 
 def prompt_keys(table: Table) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """(n,) row numbers and (n, 2) keys of the normalised prompts."""
-    return engine.keys(table, ("text",), text_keys, 2)
+    return engine.keys(table, ("text",), text_digests, 2)
 
 
 def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
-    plain = (response.replace("\r\n", "\n").strip() for response in responses.to_pylist())
-    digests = b"".join(blake2b(response.encode(), digest_size=16).digest() for response in plain)
-    return np.hstack([text_keys(texts), np.frombuffer(digests, np.uint64).reshape(-1, 2)])
+    plain = (response.replace("\r\n", "\n").strip().encode() for response in responses.to_pylist())
+    return np.hstack([text_digests(texts), digests(plain)])
 
 
 def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> Outcome:

@@ -26,12 +26,12 @@ import numpy as np
 import pyarrow as pa
 
 from openklear.curation import duplicates, engine, intake
-from openklear.curation.contamination import Item, NgramRule, WeightedRule
+from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Outcome, Parameters
 from openklear.curation.rules.filters import bad_format, length_rule, no_reference
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
-from openklear.curation.selection import choose
+from openklear.curation.selection import steps as selection
 from openklear.curation.table import ROW_COLUMNS, Table
 from openklear.curation.vetting import verdicts
 from openklear.curation.vetting.rules import teacher_fails
@@ -54,7 +54,7 @@ class Known:
     """The data sets that are finished: those before this one in ROLES."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """Their keys (`workspace`): what the steps that look at them depend on."""
-    named: choose.Named | None = None
+    named: selection.Named | None = None
     """Makes the embedding of a model by its name."""
 
 
@@ -182,11 +182,11 @@ def _chosen(known: Known) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
         settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
-        yield Step("selection", partial(choose.cover, **settings, named=known.named), settings)
+        yield Step("selection", partial(selection.cover, **settings, named=known.named), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
         parameters = {"rows": total, "weights": weights, "seed": recipe.seed}
-        yield Step("mixture", partial(choose.mix, weights=weights, total=total, seed=recipe.seed), parameters)
+        yield Step("mixture", partial(selection.mix, weights=weights, total=total, seed=recipe.seed), parameters)
 
 
 def decontaminate(table: Table, known: Known) -> Outcome:
@@ -222,10 +222,10 @@ def _audit(table: Table, found: pa.Table) -> pa.Table:
     return pa.table({**columns, **{name: found[name] for name in ("item", "score", "matched", "kind")}})
 
 
-def _items(table: Table | None) -> Iterator[Item]:
+def _items(table: Table | None) -> Iterator[BenchmarkItem]:
     if table is not None:
         for batch in table.batches(("id", "text")):
-            yield from map(Item, batch["id"].to_pylist(), batch["text"].to_pylist())
+            yield from map(BenchmarkItem, batch["id"].to_pylist(), batch["text"].to_pylist())
 
 
 def _top_sources(table: Table, names: Sequence[str]) -> Outcome:

@@ -13,7 +13,7 @@ REASONING_FIELDS = ("reasoning_content", "reasoning")
 
 
 class BadAnswer(ValueError):
-    """A body that is no chat completion; asking again may give one."""
+    """A body that is not a chat completion; asking again may give one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Answer:
 def read_answer(document: Any) -> Answer:
     """Read the JSON body of /chat/completions; BadAnswer says what is wrong with it."""
     if not isinstance(document, Mapping):
-        raise BadAnswer("the answer is no JSON object")
+        raise BadAnswer("the answer is not a JSON object")
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices:
         raise BadAnswer("the answer holds no choices")
@@ -96,7 +96,7 @@ def _texts(content: Any) -> tuple[str, str | None]:
     if content is None or isinstance(content, str):
         return content or "", None
     if not isinstance(content, list):
-        raise BadAnswer("the answer's content is no text")
+        raise BadAnswer("the answer's content is not text")
     said: dict[str, list[str]] = {"text": [], "thinking": []}
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None

@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import httpx2
@@ -119,9 +118,7 @@ class Endpoint:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._client.aclose()
 
 

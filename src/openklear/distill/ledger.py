@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from openklear.distill.answers import Answer
 from openklear.distill.pace import estimated_tokens
-from openklear.distill.problems import Key, key_of
-from openklear.durable.lines import Lines
+from openklear.distill.problems import ResponseKey, key_of
+from openklear.durable.journal import KeyedJournal
 from openklear.rollout.seeds import rollout_key
 from openklear.types import Problem
 
@@ -18,14 +19,14 @@ PURPOSE = "distill"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class Wanted:
     """One response that is wanted."""
 
     problem: Problem
     sample: int
 
     @property
-    def key(self) -> Key:
+    def key(self) -> ResponseKey:
         """Under which it is kept."""
         return key_of(self.problem, self.sample)
 
@@ -44,7 +45,7 @@ class Task:
 
 
 def row_of(
-    task: Task, answer: Answer, *, seed: int | None, tries: int, seconds: float, response: str
+    task: Wanted, answer: Answer, *, seed: int | None, tries: int, seconds: float, response: str
 ) -> dict[str, Any]:
     """A response as responses.jsonl holds it. Tokens that the server did not count are estimated, and said to be."""
     counted = answer.prompt_tokens is not None and answer.completion_tokens is not None
@@ -66,14 +67,14 @@ def row_of(
     }
 
 
-def failed_row(task: Task, reason: str, *, tries: int, seconds: float) -> dict[str, Any]:
+def failed_row(task: Wanted, reason: str, *, tries: int, seconds: float) -> dict[str, Any]:
     """A response that there will not be, with the reason."""
     texts = dict.fromkeys(("response", "reasoning", "content", "finish_reason", "model", "seed"))
     counts = {"prompt_tokens": 0, "completion_tokens": 0, "tokens_counted": True}
     return {**_named(task), **texts, **counts, "tries": tries, "seconds": round(seconds, 3), "error": reason}
 
 
-def _named(task: Task) -> dict[str, Any]:
+def _named(task: Wanted) -> dict[str, Any]:
     return {"id": task.problem.id, "content_hash": task.problem.content_hash, "sample": task.sample}
 
 
@@ -83,24 +84,28 @@ class Ledger:
     def __init__(self, path: Path):
         """Reads what earlier runs left."""
         self.prompt_tokens = self.completion_tokens = 0
-        self.failed: set[Key] = set()
+        self.failed: set[ResponseKey] = set()
         self.sampled_now = self.failed_now = 0
         self._sampled = 0
-        self.lines: Lines[Key] = Lines(path, _key, self._count)
+        self.lines: KeyedJournal[ResponseKey] = KeyedJournal(path, _key, self._count)
 
     def add(self, row: dict[str, Any]) -> None:
         """Keep a response, or a failure."""
-        self.lines.add(row)
+        self.lines.add([row])
         self._count(_key(row), row)
         if row["error"] is None:
             self.sampled_now += 1
         else:
             self.failed_now += 1
 
-    def open_tasks(self, problems: Sequence[Problem], samples: int, *, retry_failed: bool) -> list[Task]:
+    def open_tasks(self, problems: Sequence[Problem], samples: int, *, retry_failed: bool) -> list[Wanted]:
         """What is not there yet, problem by problem."""
-        every = (Task(problem, sample) for problem in problems for sample in range(samples))
-        return [t for t in every if t.key not in self.lines or (retry_failed and t.key in self.failed)]
+        wanted = []
+        for problem, sample in product(problems, range(samples)):
+            task = Wanted(problem, sample)
+            if task.key not in self.lines or (retry_failed and task.key in self.failed):
+                wanted.append(task)
+        return wanted
 
     @property
     def sampled(self) -> int:
@@ -116,7 +121,7 @@ class Ledger:
         """Tokens of the mean response so far, its prompt included."""
         return max(1, round(self.tokens / self._sampled)) if self._sampled else default
 
-    def _count(self, key: Key, row: dict[str, Any]) -> None:
+    def _count(self, key: ResponseKey, row: dict[str, Any]) -> None:
         if row["error"] is None:
             self.failed.discard(key)
             self._sampled += 1
@@ -126,9 +131,9 @@ class Ledger:
             self.failed.add(key)
 
     def close(self) -> None:
-        """Everything is on the disk when this returns."""
+        """Closes the file; again is harmless."""
         self.lines.close()
 
 
-def _key(row: dict[str, Any]) -> Key:
-    return Key(str(row["id"]), str(row["content_hash"]), int(row["sample"]))
+def _key(row: dict[str, Any]) -> ResponseKey:
+    return ResponseKey(str(row["id"]), str(row["content_hash"]), int(row["sample"]))

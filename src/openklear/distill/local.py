@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openklear.distill.answers import Answer, one_form
-from openklear.distill.ledger import Ledger, Task, failed_row, row_of
+from openklear.distill.ledger import Ledger, Wanted, failed_row, row_of
 from openklear.distill.settings import Settings
 from openklear.think import OPEN
 from openklear.types import Completion, Problem, SampleRequest, StopReason
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TASKS_AT_ONCE = 4096
 """Tasks handed to the engine in one call, which keeps their completions in memory."""
 
-Keep = Callable[[Task, dict[str, Any]], None]
+Keep = Callable[[Wanted, dict[str, Any]], None]
 
 
 class _Spent(Exception):
@@ -33,7 +33,7 @@ def weights_of(directory: Path) -> str:
     return weights_hash(directory)
 
 
-def sample_locally(tasks: Sequence[Task], settings: Settings, ledger: Ledger, keep: Keep) -> None:
+def sample_locally(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
     """Sample tasks until all are through or the budget is spent; each goes to `keep` as it ends.
 
     Raises ModelError where the directory cannot be used, EngineError where the engine fails.
@@ -47,7 +47,6 @@ def sample_locally(tasks: Sequence[Task], settings: Settings, ledger: Ledger, ke
     with suppress(_Spent):
         for start in range(0, len(tasks), TASKS_AT_ONCE):
             _Chunk(loaded, settings, ledger, keep).sample(engine, tasks[start : start + TASKS_AT_ONCE])
-            ledger.lines.sync()
 
 
 class _Chunk:
@@ -57,10 +56,10 @@ class _Chunk:
         self._loaded, self._settings, self._ledger, self._keep = loaded, settings, ledger, keep
         self._prompts: dict[str, tuple[tuple[int, ...], bool]] = {}
 
-    def sample(self, engine: Any, tasks: Sequence[Task]) -> None:
+    def sample(self, engine: Any, tasks: Sequence[Wanted]) -> None:
         self._require_budget()
         positions = getattr(self._loaded.model.config, "max_position_embeddings", None)
-        fitting: list[Task] = []
+        fitting: list[Wanted] = []
         for task in tasks:
             length = len(self._prompt(task.problem)[0])
             if positions is not None and length >= positions:
@@ -71,13 +70,13 @@ class _Chunk:
         requests = [self._request(task) for task in fitting]
         engine.sample(requests, on_completion=lambda index, made: self._ended(fitting[index], made))
 
-    def _request(self, task: Task) -> SampleRequest:
+    def _request(self, task: Wanted) -> SampleRequest:
         settings = self._settings
         ids = self._prompt(task.problem)[0]
         key = task.random_key(settings.seed)
         return SampleRequest(ids, key, settings.max_tokens, settings.temperature, settings.top_p)
 
-    def _ended(self, task: Task, made: Completion) -> None:
+    def _ended(self, task: Wanted, made: Completion) -> None:
         from openklear.models.chat import decode_completion
 
         ids, opened = self._prompt(task.problem)

@@ -11,13 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from openklear import progress
 from openklear.data.store import PROBLEM_SCHEMA, problem_columns
-from openklear.distill.grade import Graders
+from openklear.distill.ahead import attempt_of
 from openklear.distill.ledger import Ledger
-from openklear.distill.problems import Key
+from openklear.distill.problems import ResponseKey
 from openklear.distill.settings import Settings
 from openklear.durable.files import fsync_directory
-from openklear.types import Problem
+from openklear.types import Attempt, Outcome, Problem, Verdict
+from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import Judge
+from openklear.verifiers.stream import judged
 
 RESPONSE_SCHEMA = pa.schema(
     [
@@ -40,32 +44,33 @@ RESPONSE_SCHEMA = pa.schema(
         pa.field("error", pa.string()),
     ]
 )
-"""One row a response, failed ones (without a response) too, in the order of the problems and the samples.
+"""One row per response, failed ones (without a response) too, in the order of the problems and the samples.
 
 The columns of a problem, so that the file is a source of demonstrations; then `outcome` (correct, incorrect,
-unscorable; null: not graded), `passed` and `total` (tests, or 1 for an answer) by `content_hash` and `sample`, which
+unscorable; null: not judged), `passed` and `total` (tests, or 1 for an answer) by `content_hash` and `sample`, which
 pass rates are made of.
 """
-_VERDICT = ("outcome", "reason", "extracted", "passed", "total", "format_fault")
-_ROWS_A_GROUP = 256
+_FAILED = Verdict(Outcome.UNSCORABLE, "no response")
+_ROWS_PER_GROUP = 256
 _MOST_BYTES = 64 << 20
 """Of texts in memory before a group is written."""
 
 
-def write(
-    path: Path, problems: Sequence[Problem], ledger: Ledger, graders: Graders | None, settings: Settings
-) -> Tally:
-    """Write responses.parquet (whole when it appears) and count what is in it."""
+def write(path: Path, problems: Sequence[Problem], ledger: Ledger, judge: Judge | None, settings: Settings) -> Tally:
+    """Write responses.parquet (whole when it appears) and count what is in it; what has no verdict yet gets it now."""
     tally = Tally(settings)
+    at_once = min(DOMAINS[problem.domain].batch for problem in problems)
+    names = {(problem.id, problem.content_hash) for problem in problems}
+    total = sum((key.id, key.content_hash) in names for key in ledger.lines)
     partial = path.with_name(f".partial-{path.name}")
     with pq.ParquetWriter(partial, RESPONSE_SCHEMA, compression="zstd", version="2.6") as writer:
         group: list[dict[str, Any]] = []
         size = 0
-        for row in _rows(problems, ledger, graders, settings):
+        for row in _judged(_rows(problems, ledger, settings), judge, at_once, total):
             tally.add(row)
             group.append(row)
-            size += len(row["response"] or "") + sum(len(t or "") for test in row["tests"] for t in test.values())
-            if len(group) == _ROWS_A_GROUP or size > _MOST_BYTES:
+            size += _characters(row)
+            if len(group) == _ROWS_PER_GROUP or size > _MOST_BYTES:
                 writer.write_table(pa.Table.from_pylist(group, schema=RESPONSE_SCHEMA))
                 group, size = [], 0
         writer.write_table(pa.Table.from_pylist(group, schema=RESPONSE_SCHEMA))
@@ -80,29 +85,63 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _characters(row: dict[str, Any]) -> int:
+    size = len(row["response"] or "")
+    for test in row["tests"]:
+        size += sum(len(text or "") for text in test.values())
+    return size
+
+
 def _rows(
-    problems: Sequence[Problem], ledger: Ledger, graders: Graders | None, settings: Settings
-) -> Iterator[dict[str, Any]]:
+    problems: Sequence[Problem], ledger: Ledger, settings: Settings
+) -> Iterator[tuple[dict[str, Any], Attempt | Verdict]]:
+    """Rows without their verdicts, and what is asked of the judge; nothing where there is no response."""
     samples: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for key in ledger.lines:
         samples[key.id, key.content_hash].append(key.sample)
     for problem in problems:
         columns = problem_columns(problem)
         for sample in sorted(samples[problem.id, problem.content_hash]):
-            key = Key(problem.id, problem.content_hash, sample)
-            line = ledger.lines.get(key)
+            line = ledger.lines.get(ResponseKey(problem.id, problem.content_hash, sample))
             assert line is not None, "a key of the ledger has a row"
-            verdict = graders.verdict(key) if graders is not None and line["error"] is None else None
             copied = ("response", "finish_reason", "seed", "prompt_tokens", "completion_tokens", "error")
-            yield {
+            row = {
                 **columns,
                 **{name: line[name] for name in copied},
-                **{name: (verdict or {}).get(name) for name in _VERDICT},
                 "teacher": settings.teacher,
                 "content_hash": problem.content_hash,
                 "sample": sample,
                 "server_model": line["model"],
             }
+            yield row, attempt_of(problem, line) if line["error"] is None else _FAILED
+
+
+def _judged(
+    rows: Iterator[tuple[dict[str, Any], Attempt | Verdict]], judge: Judge | None, at_once: int, total: int
+) -> Iterator[dict[str, Any]]:
+    """The rows with their verdicts. Those that were judged before are in the judge's journal."""
+    if judge is None:
+        for row, _ in rows:
+            yield row | _verdict_columns(None)
+        return
+    with progress.task("grading", total, "responses") as advance:
+        for batch in judged(judge, rows, at_once, advance):
+            for row, verdict in batch:
+                yield row | _verdict_columns(None if verdict is _FAILED else verdict)
+
+
+def _verdict_columns(verdict: Verdict | None) -> dict[str, Any]:
+    """All are empty where there is no verdict."""
+    if verdict is None:
+        return dict.fromkeys(("outcome", "reason", "extracted", "passed", "total", "format_fault"))
+    return {
+        "outcome": verdict.outcome.value,
+        "reason": verdict.reason,
+        "extracted": verdict.extracted,
+        "passed": verdict.passed,
+        "total": verdict.total,
+        "format_fault": verdict.format_fault.value,
+    }
 
 
 class Tally:

@@ -8,7 +8,7 @@ from openklear.rollout.seeds import rollout_key
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries, at most, unless the server asks for more."""
-CHARACTERS_A_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 """What a token is worth before the server has said it."""
 
 
@@ -43,7 +43,7 @@ class Admission(Enum):
     SPENT = "spent"
 
 
-class Budget:
+class TokenBudget:
     """Tokens that may be used, and those that what is under way will probably use."""
 
     def __init__(self, limit: int | None, spent: int):
@@ -83,4 +83,4 @@ def backoff(first: float, tries: int, asked: float | None, seed: int, content_ha
 
 def estimated_tokens(characters: int) -> int:
     """Tokens of so many characters, roughly and at least 1."""
-    return max(1, -(-characters // CHARACTERS_A_TOKEN))
+    return max(1, -(-characters // CHARACTERS_PER_TOKEN))

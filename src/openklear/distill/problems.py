@@ -20,7 +20,7 @@ from openklear.errors import DataError
 from openklear.types import Problem
 
 
-class Key(NamedTuple):
+class ResponseKey(NamedTuple):
     """Names a response: a problem whose id or text changed is another problem."""
 
     id: str
@@ -28,15 +28,15 @@ class Key(NamedTuple):
     sample: int
 
 
-def key_of(problem: Problem, sample: int) -> Key:
+def key_of(problem: Problem, sample: int) -> ResponseKey:
     """The key of a problem's response."""
-    return Key(problem.id, problem.content_hash, sample)
+    return ResponseKey(problem.id, problem.content_hash, sample)
 
 
 def read_problems(path: str, domain: str | None, limit: int | None) -> list[Problem]:
     """The problems of what `sources.resolve` finds at `path`, or of prepare's `problems.parquet`; in order, each once.
 
-    Raises DataError for a file that cannot be read and where there is no problem; says aloud what is left out.
+    Raises DataError for a file that cannot be read and where there is no problem; says what is left out.
     """
     found: dict[tuple[str, str], Problem] = {}
     repeated = empty = 0

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from openklear import progress
 from openklear.distill.answers import Answer
 from openklear.distill.client import Endpoint
 from openklear.distill.faults import AskAgain, PromptRefused
-from openklear.distill.ledger import Ledger, Task, failed_row, row_of
-from openklear.distill.pace import Admission, Budget, Pace, backoff
+from openklear.distill.ledger import Ledger, Wanted, failed_row, row_of
+from openklear.distill.pace import Admission, Pace, TokenBudget, backoff
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError, OpenKlearError
 
 FEWEST_FAILURES = 20
-"""Responses that failed in a row, at least, before the server and not the prompts is held to be at fault."""
+"""Responses that failed in a row, at least, before the server, and not the prompts, counts as the one at fault."""
 TRIES_TO_REACH = 3
-"""Connections that are tried before a server that never answered is held not to be there."""
-SECONDS_BETWEEN_SYNCS = 1.0
+"""Connections that are tried before a server that never answered counts as absent."""
 TOLD_WAIT = 30.0
 """A server that asks for a longer wait than this is quoted on screen."""
 
-Keep = Callable[[Task, dict[str, Any]], None]
+Keep = Callable[[Wanted, dict[str, Any]], None]
 
 
 class Asks(Protocol):
@@ -36,7 +34,7 @@ class Asks(Protocol):
         ...
 
 
-def sample_remotely(tasks: Sequence[Task], settings: Settings, ledger: Ledger, keep: Keep) -> None:
+def sample_remotely(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
     """Sample tasks until all are through or the budget is spent; each goes to `keep` as it ends.
 
     Raises UsageError where the server refuses every request, EngineError where it cannot be reached or too many
@@ -48,29 +46,14 @@ def sample_remotely(tasks: Sequence[Task], settings: Settings, ledger: Ledger, k
         raise _first(group) from None
 
 
-async def _sample(tasks: Sequence[Task], settings: Settings, ledger: Ledger, keep: Keep) -> None:
-    async with Endpoint(settings) as endpoint, _synced(ledger):
+async def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
+    async with Endpoint(settings) as endpoint:
         crew = Crew(endpoint, settings, ledger, keep)
         queue = iter(tasks)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(settings.concurrency, len(tasks))):
                 group.create_task(crew.work(queue))
         crew.end()
-
-
-@asynccontextmanager
-async def _synced(ledger: Ledger) -> AsyncIterator[None]:
-    """Bring what arrives to the disk in groups, off the loop."""
-
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(SECONDS_BETWEEN_SYNCS)
-            await asyncio.to_thread(ledger.lines.sync)
-
-    async with asyncio.TaskGroup() as group:
-        ticker = group.create_task(tick())
-        yield
-        ticker.cancel()
 
 
 class Crew:
@@ -90,14 +73,14 @@ class Crew:
         self._endpoint, self._settings, self._ledger, self._keep = endpoint, settings, ledger, keep
         self._clock, self._sleep = clock, sleep
         self._requests, self._tokens = Pace(settings.requests_per_minute), Pace(settings.tokens_per_minute)
-        self._budget = Budget(settings.budget_tokens, ledger.tokens)
+        self._budget = TokenBudget(settings.budget_tokens, ledger.tokens)
         self._ended = asyncio.Condition()
         self._not_before = 0.0
         self._reached = False
-        self._in_a_row: list[tuple[Task, dict[str, Any]]] = []
+        self._in_a_row: list[tuple[Wanted, dict[str, Any]]] = []
         self._exhausted_in_a_row = 0
 
-    async def work(self, queue: Iterator[Task]) -> None:
+    async def work(self, queue: Iterator[Wanted]) -> None:
         """Take tasks until there is none, or the budget is spent."""
         while not self._spent:
             estimate = self._ledger.mean_tokens(self._settings.max_tokens)
@@ -130,8 +113,8 @@ class Crew:
             self._budget.settle(estimate, used)
             self._ended.notify_all()
 
-    async def _one(self, task: Task, estimate: int) -> tuple[dict[str, Any], bool]:
-        """The row of a response or of its failure, and whether that came of too many tries."""
+    async def _one(self, task: Wanted, estimate: int) -> tuple[dict[str, Any], bool]:
+        """The row of a response or of its failure, and whether that was after too many tries."""
         settings, started, reason = self._settings, self._clock(), ""
         for tries in range(1, settings.tries + 1):
             await self._turn(estimate)
@@ -163,7 +146,7 @@ class Crew:
         if start > now:
             await self._sleep(start - now)
 
-    async def _wait(self, task: Task, tries: int, asked: float | None) -> None:
+    async def _wait(self, task: Wanted, tries: int, asked: float | None) -> None:
         """Back off. What the server asked for holds for all requests that are not sent yet."""
         settings = self._settings
         if asked is not None:
@@ -182,7 +165,7 @@ class Crew:
                 f"{self._settings.endpoint} cannot be reached: {error.reason}. Start the server or correct --endpoint"
             ) from error
 
-    def _took(self, task: Task, row: dict[str, Any], exhausted: bool) -> None:
+    def _took(self, task: Wanted, row: dict[str, Any], exhausted: bool) -> None:
         if row["error"] is None:
             self._keep_failures()
             self._keep(task, row)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from openklear import __version__, progress
-from openklear.distill.grade import Graders
-from openklear.distill.ledger import Ledger, Task
+from openklear.distill.ahead import Ahead, attempt_of
+from openklear.distill.ledger import Ledger, Wanted
 from openklear.distill.local import sample_locally, weights_of
 from openklear.distill.output import Tally, write
 from openklear.distill.problems import read_problems
@@ -18,9 +19,12 @@ from openklear.distill.remote import sample_remotely
 from openklear.distill.settings import Settings, require_same
 from openklear.durable.files import disk_errors, lock, remove, write_json
 from openklear.types import Problem
+from openklear.verifiers.judge import Judge, open_judge
+from openklear.verifiers.limits import Limits
 
 SETTINGS, RESPONSES, VERDICTS = "distill.json", "responses.jsonl", "verdicts.jsonl"
 PARQUET, SUMMARY = "responses.parquet", "summary.json"
+TOKENS = ("prompt_tokens", "completion_tokens")
 
 
 def distill(settings: Settings) -> dict[str, Any]:
@@ -37,49 +41,48 @@ def distill(settings: Settings) -> dict[str, Any]:
             for name in (SETTINGS, RESPONSES, VERDICTS, PARQUET, SUMMARY):
                 remove(output / name)
         require_same(output / SETTINGS, settings.decides(weights))
-        with closing(Ledger(output / RESPONSES)) as ledger, _graders(settings, problems) as graders:
+        with ExitStack() as stack:
+            ledger = stack.enter_context(closing(Ledger(output / RESPONSES)))
+            judge = (
+                None if settings.judging is None else stack.enter_context(_judge(settings, settings.judging, problems))
+            )
             tasks = ledger.open_tasks(problems, settings.samples, retry_failed=settings.retry_failed)
             _say_what_is_there(ledger, problems, tasks, settings)
-            complete = _sample(tasks, settings, ledger, graders)
-            ledger.lines.sync()
-            if graders is not None:
-                graders.finish(problems, ledger)
-            tally = write(output / PARQUET, problems, ledger, graders, settings)
+            complete = _sample(tasks, settings, ledger, None if judge is None else Ahead(judge))
+            tally = write(output / PARQUET, problems, ledger, judge, settings)
             summary = _summary(settings, problems, ledger, tally, complete=complete)
             summary["seconds"] = round(time.monotonic() - started, 3)
             write_json(output / SUMMARY, summary)
     return summary
 
 
-@contextmanager
-def _graders(settings: Settings, problems: list[Problem]) -> Iterator[Graders | None]:
-    if settings.grading is None:
-        yield None
-        return
-    with Graders(settings.output / VERDICTS, settings.grading, problems) as graders:
-        yield graders
+def _judge(settings: Settings, limits: Limits, problems: list[Problem]) -> Judge:
+    domains = {problem.domain for problem in problems}
+    return open_judge(limits, domains, progress.say, journal=settings.output / VERDICTS)
 
 
-def _sample(tasks: Sequence[Task], settings: Settings, ledger: Ledger, graders: Graders | None) -> bool:
+def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, ahead: Ahead | None) -> bool:
     """Whether all tasks were sampled; False where the budget ended before."""
     if not tasks:
         return True
     with progress.task("distilling", len(tasks), "responses") as advance:
 
-        def keep(task: Task, row: dict[str, Any]) -> None:
+        def keep(task: Wanted, row: dict[str, Any]) -> None:
             ledger.add(row)
-            if graders is not None and row["error"] is None:
-                graders.add(task, row)
-            advance(1, **_figures(settings, ledger, graders))
+            if ahead is not None and row["error"] is None:
+                ahead.add(attempt_of(task.problem, row))
+            advance(1, **_figures(settings, ledger, ahead))
 
         sample = sample_remotely if settings.endpoint is not None else sample_locally
         sample(tasks, settings, ledger, keep)
+    if ahead is not None:
+        ahead.finish()
     return ledger.sampled_now + ledger.failed_now == len(tasks)
 
 
-def _figures(settings: Settings, ledger: Ledger, graders: Graders | None) -> dict[str, float | str]:
+def _figures(settings: Settings, ledger: Ledger, ahead: Ahead | None) -> dict[str, float | str]:
     """What stands beside the bar, which shows the time left itself."""
-    figures: dict[str, float | str] = {} if graders is None else graders.figures()
+    figures: dict[str, float | str] = {} if ahead is None else ahead.figures()
     figures["tokens"] = f"{ledger.tokens:,}"
     if settings.price_in or settings.price_out:
         figures["cost"] = f"{settings.cost(ledger.prompt_tokens, ledger.completion_tokens):,.2f}"
@@ -88,7 +91,7 @@ def _figures(settings: Settings, ledger: Ledger, graders: Graders | None) -> dic
     return figures
 
 
-def _say_what_is_there(ledger: Ledger, problems: list[Problem], tasks: Sequence[Task], settings: Settings) -> None:
+def _say_what_is_there(ledger: Ledger, problems: list[Problem], tasks: Sequence[Wanted], settings: Settings) -> None:
     if not len(ledger.lines):
         return
     names = {(problem.id, problem.content_hash) for problem in problems}
@@ -105,14 +108,14 @@ def _summary(
 ) -> dict[str, Any]:
     """summary.json: figures of all that responses.parquet holds, and what this run added."""
     domains = tally.domains()
-    total = {name: sum(one[name] for one in domains.values()) for name in ("responses", "failed", "cost")}
-    tokens = {name: sum(one[name] for one in domains.values()) for name in ("prompt_tokens", "completion_tokens")}
+    total = Counter[str]()
+    for figures in domains.values():
+        total.update({name: figures[name] for name in ("responses", "failed", "cost", *TOKENS)})
     return {
         "problems": len(problems),
         "samples": settings.samples,
         "teacher": settings.teacher,
-        **total,
-        **tokens,
+        **{name: total[name] for name in ("responses", "failed", "cost", *TOKENS)},
         "complete": complete,
         "stopped": None if complete else f"the budget of {settings.budget_tokens} tokens is spent",
         "domains": domains,

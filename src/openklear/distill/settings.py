@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from openklear.durable.files import read_json, write_json
 from openklear.errors import StageChanged, UsageError
-from openklear.grading.grader import Settings as Grading
 from openklear.verifiers.domains import domain_named
+from openklear.verifiers.limits import Limits
 
 OWN_FIELDS = ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream")
 """Fields of a request that have options of their own, or that this client depends on."""
@@ -59,12 +59,12 @@ class Settings:
     """Price of a million prompt tokens."""
     price_out: float = 0.0
     """Price of a million completion tokens."""
-    grading: Grading | None = field(default_factory=Grading)
-    """None: responses are not graded."""
+    judging: Limits | None = field(default_factory=Limits)
+    """What the judge may use; None: responses are not judged."""
     retry_failed: bool = False
     """Ask again for responses that are recorded as failed."""
     restart: bool = False
-    """Remove what is there and begin anew."""
+    """Remove what is there and start over."""
 
     def __post_init__(self) -> None:
         """UsageError for settings that no run could have."""
@@ -121,7 +121,7 @@ def _check_local(settings: Settings) -> None:
 def _check_endpoint(endpoint: str, model: str | None) -> None:
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UsageError(f"--endpoint {endpoint!r} is no http address; write it like http://localhost:8000/v1")
+        raise UsageError(f"--endpoint {endpoint!r} is not an http address; write it like http://localhost:8000/v1")
     if not model:
         raise UsageError("--endpoint needs --model NAME, the name by which the server knows its model")
 
@@ -137,5 +137,5 @@ def require_same(path: Path, decides: dict[str, Any]) -> None:
     if changed:
         raise StageChanged(
             f"{path.parent} holds responses sampled with other settings: {'; '.join(changed)}. Give the settings of "
-            "then, choose another --output, or give --restart to remove the responses and begin anew"
+            "then, choose another --output, or give --restart to remove the responses and start over"
         )

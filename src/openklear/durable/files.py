@@ -1,7 +1,7 @@
 """Files that outlive a kill: whole or not there, never torn.
 
 Everything that is being written carries the name `.partial-NAME` beside its place and takes its own name by a rename
-once its bytes are on the disk. What a killed process left under such a name is removed at the next use.
+once its bytes are on the disk. What a killed process left under such a name is removed on the next use.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
     """Fill the yielded empty directory; at the end it stands at `path`, whole and on the disk.
 
     On an error it is removed. A directory that stands at `path` already is replaced; a kill between the two renames
-    of that replacement leaves none, and the stage, called again, writes it anew. Raises NoSpace.
+    of that replacement leaves none, and the stage, called again, writes it again. Raises NoSpace.
     """
     partial, old = _partial(path), _partial(path.with_name(f"old-{path.name}"))
     with disk_errors(path):
@@ -73,7 +73,7 @@ def whole_directory(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON document atomically. A number that is not finite becomes null, as JSON knows no other way."""
-    write_atomic(path, _dumps(value, indent=2) + "\n")
+    write_atomic(path, json_text(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -86,7 +86,7 @@ def read_json(path: Path) -> Any:
 
 def write_jsonl_atomic(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as JSON lines, atomically."""
-    write_atomic(path, "".join(_dumps(row) + "\n" for row in rows))
+    write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -182,10 +182,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 def remove_partials(root: Path) -> None:
     """Remove what killed processes left half written, beside the stages and at any depth in them.
 
-    Only the holder of the lock may do this. Directories that are no stage's are not looked into.
+    Only the holder of the lock may do this. Directories that belong to no stage are not searched.
     """
-    stages = [path.parent for path in root.glob("*/stage.json")]
-    found = [*root.glob(f"{_PARTIAL}*"), *(path for stage in stages for path in stage.rglob(f"{_PARTIAL}*"))]
+    found = list(root.glob(f"{_PARTIAL}*"))
+    for record in root.glob("*/stage.json"):
+        found += record.parent.rglob(f"{_PARTIAL}*")
     for path in sorted(found, key=lambda p: len(p.parts)):
         remove(path)
 
@@ -232,7 +233,8 @@ def _read_text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
-def _dumps(value: Any, indent: int | None = None) -> str:
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes: see `write_json`."""
     text = json.dumps(_plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
     try:
         text.encode()

@@ -41,7 +41,9 @@ def file_kind(path: Path) -> FileKind:
     if path.suffix == ".parquet":
         return "parquet"
     what = (
-        "write one row a line into a .jsonl" if name.endswith(".json") else "known endings: .jsonl, .jsonl.gz, .parquet"
+        "write one row per line into a .jsonl"
+        if name.endswith(".json")
+        else "known endings: .jsonl, .jsonl.gz, .parquet"
     )
     raise UsageError(f"{path}: cannot grade a file of this kind; {what}")
 
@@ -60,7 +62,7 @@ def read(path: Path) -> Iterator[Read]:
 
 def _read_jsonl(path: Path) -> Iterator[Read]:
     for number, line in json_lines(path):
-        where, fault = f"{path}:{number}", "no JSON object; write one object a line"
+        where, fault = f"{path}:{number}", "not a JSON object; write one object per line"
         try:
             value = parse_line(line, path, number)
         except DataError as error:
@@ -120,5 +122,6 @@ def _write_parquet(source: Path, output: Path, verdicts: Iterator[Mapping[str, A
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
                 fields = list(islice(verdicts, batch.num_rows))
                 columns = [batch.column(field.name) for field in kept]
-                columns += [pa.array([one[name] for one in fields], kind) for name, kind in _TYPES.items()]
+                for name, kind in _TYPES.items():
+                    columns.append(pa.array([one[name] for one in fields], kind))
                 writer.write_batch(pa.record_batch(columns, schema=schema))

@@ -132,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"rows": self._server.grade(kind, rows)}
 
     def handle_expect_100(self) -> bool:
-        """Nobody is told to go on before there is a place for the request."""
+        """No client is told to continue before there is a place for its request."""
         return True
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -145,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
     def _reply(self, status: int, document: Any, retry_after: int | None = None) -> None:
         self.close_connection = True
         data = dumps(document)
-        with suppress(OSError):  # the other side went away: there is nobody to tell
+        with suppress(OSError):  # the other side went away: there is nobody to answer
             self.connection.settimeout(self._server.bounds.write_seconds)
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -1,33 +1,36 @@
 """A whole file graded: checked first, resumed after a kill, and whole when it appears.
 
 While it is graded, the directory `.partial-NAME` beside the output holds `job.json` (what the verdicts depend on: the
-input's hash and the settings) and `verdicts.jsonl` (one line a row, in order). The same command reads them and goes
+input's hash and the limits) and `verdicts.jsonl` (one line per row, in order). The same command reads them and goes
 on; at the end the rows are written with their verdicts and take the output's name by a rename. `NAME.summary.json`
-stays beside the output and tells the same command, given again, that there is nothing left to do.
+stays beside the output and tells the same command, given again, that nothing is left to do.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from importlib import metadata
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from openklear import progress
 from openklear.durable.files import disk_errors, fsync_directory, lock, read_json, remove, write_json
+from openklear.durable.journal import Journal
 from openklear.errors import DataError, StageChanged, UsageError
 from openklear.grading.files import file_kind, read, write
-from openklear.grading.grader import Graded, Grader, Settings, Work, graded_batches, prepare
-from openklear.grading.rows import dumps, malformed, to_attempt, verdict_fields
-from openklear.verifiers.custom import function
+from openklear.grading.grader import Grader, Row
+from openklear.grading.rows import malformed, to_attempt, verdict_fields
+from openklear.types import Attempt, Verdict
+from openklear.verifiers.custom import function, verifier
+from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import GRADER_VERSION
+from openklear.verifiers.limits import Limits
+from openklear.verifiers.stream import judged
 
 _SHOWN_FAULTS = 20
 _SHOWN_REASONS = 8
@@ -40,27 +43,29 @@ class Job:
     source: Path
     output: Path
     kind: str
-    settings: Settings
+    limits: Limits
+    checkers: tuple[str, ...] = ()
+    """Checkers of the user's own (`module:function`) that rows may name."""
     skip_bad: bool = False
 
     def parts(self) -> dict[str, Any]:
         """All that the verdicts depend on. Workers and isolation are not in it: they change no verdict."""
-        settings = asdict(self.settings)
-        numbers = ("math_seconds",) if self.kind == "math" else ("code_seconds", "memory_mb", "sandbox_url")
+        own = self.limits.custom.get(self.kind)
+        names = ["math_seconds"] if self.kind == "math" else ["code_seconds", "code_memory_mb", "sandbox_url"]
         return {
             "input": _hash(self.source),
             "kind": self.kind,
             "skip_bad": self.skip_bad,
-            "grader": f"{GRADER_VERSION}, math-verify {metadata.version('math-verify')}",
-            **{name: settings[name] for name in numbers},
-            "checkers": {name: function(name).version for name in self.settings.checkers},
+            "grader": GRADER_VERSION if own is None else verifier(own).identity,
+            **{name: getattr(self.limits, name) for name in names},
+            "checkers": {name: function(name).version for name in self.checkers},
         }
 
 
 def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
-    """Grade a file, or go on with it, and return the summary.
+    """Grade a file, or continue with it, and return the summary.
 
-    `restart` begins anew where unfinished work is of another input or other settings, and where the output is there
+    `restart` starts over where unfinished work is of another input or other settings, and where the output exists
     already; without it these are errors (StageChanged, UsageError). DataError names every row that cannot be graded,
     before any is, unless the job skips them.
     """
@@ -73,7 +78,7 @@ def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
         if not _fits(work, parts, restart):
             try:
                 rows = _check_rows(job)
-            except BaseException:  # an interrupt too: nothing was done that could be gone on with
+            except BaseException:  # an interrupt too: nothing was done that could be continued
                 remove(work)
                 raise
             remove(work / "verdicts.jsonl")
@@ -81,8 +86,9 @@ def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
         rows = read_json(work / "job.json")["rows"]
         started = time.monotonic()
         isolation, done = _grade(job, work / "verdicts.jsonl", rows)
-        summary = _summary(job, work / "verdicts.jsonl", isolation, done, time.monotonic() - started)
-        _publish(job, work, {"parts": parts, "summary": summary})
+        with Journal(work / "verdicts.jsonl") as journal:
+            summary = _summary(job, journal, isolation, done, time.monotonic() - started)
+            _publish(job, work / job.output.name, journal, {"parts": parts, "summary": summary})
         remove(work)
     return summary
 
@@ -120,17 +126,18 @@ def _finished(output: Path, record: Path, parts: dict[str, Any]) -> dict[str, An
 
 
 def _fits(work: Path, parts: dict[str, Any], restart: bool) -> bool:
-    """Whether unfinished work can be gone on with; StageChanged where there is some that does not fit."""
+    """Whether unfinished work can be continued; StageChanged where there is some that does not fit."""
     if not (work / "job.json").exists():
         return False
     known = read_json(work / "job.json")["parts"]
     changed = [name for name in parts if known.get(name) != parts[name]]
     if changed and not restart:
-        old, new = ({name: one.get(name) for name in changed if name != "input"} for one in (known, parts))
+        settings = [name for name in changed if name != "input"]
+        old, new = {name: known.get(name) for name in settings}, {name: parts[name] for name in settings}
         what = "the input changed" if not old else f"{old} became {new}"
         raise StageChanged(
             f"{work} holds unfinished work on {'other' if 'input' in changed else 'these'} rows ({what}); "
-            "give the same settings as then, or --restart to begin anew"
+            "give the same settings as then, or --restart to start over"
         )
     return not changed
 
@@ -146,7 +153,7 @@ def _check_rows(job: Job) -> int:
             try:
                 if found.fault is not None:
                     raise found.fault
-                to_attempt(found.row, job.kind, job.settings.checkers)
+                to_attempt(found.row, job.kind, job.checkers)
             except DataError as error:
                 bad += 1
                 if len(faults) < _SHOWN_FAULTS:
@@ -162,58 +169,34 @@ def _check_rows(job: Job) -> int:
     )
 
 
-def _grade(job: Job, journal: Path, rows: int) -> tuple[str, int]:
-    """Grades the rows that have no verdict yet; (isolation of programs, how many rows that were)."""
-    with journal.open("ab") as file, Grader(job.settings) as grader:
-        done = _whole_lines(journal, file)
-        isolation = grader.isolation() if job.kind == "code" and done < rows else None
-        if isolation is not None:
-            progress.say(f"programs run under {isolation.level!r}: {isolation.description}")
+def _grade(job: Job, path: Path, rows: int) -> tuple[str, int]:
+    """Grades the rows that have no verdict yet; (isolation of programs, rows graded now)."""
+    level = ""
+    with Journal(path) as journal, Grader(job.limits, checkers=job.checkers) as grader:
+        done = len(journal)
+        if done < rows:
+            grader.judge.announce({job.kind}, progress.say)
+            isolation = grader.isolation() if DOMAINS[job.kind].runs_programs else None
+            level = "" if isolation is None else isolation.level
         if done:
             progress.say(f"{done:,} of {rows:,} rows have their verdicts already")
-        works = _works(job, done)
         with progress.task("grading", rows - done, "rows") as advance:
-            for batch in graded_batches(grader, job.kind, works, advance):
-                _append(file, batch)
-    return (isolation.level if isolation is not None else ""), rows - done
+            for batch in judged(grader.judge, _asked(job, grader, done), DOMAINS[job.kind].batch, advance):
+                journal.add([verdict_fields(verdict) for _, verdict in batch])
+    return level, rows - done
 
 
-def _works(job: Job, skip: int) -> Iterator[Work]:
+def _asked(job: Job, grader: Grader, skip: int) -> Iterator[tuple[Row, Attempt | Verdict]]:
     for found in islice(read(job.source), skip, None):
-        yield (
-            prepare(found.row, job.kind, job.settings.checkers)
-            if found.fault is None
-            else Work(found.row, malformed(found.fault))
-        )
+        if found.fault is None:
+            yield grader.asked(found.row, job.kind)
+        else:
+            yield found.row, malformed(found.fault)
 
 
-def _whole_lines(journal: Path, file: BinaryIO) -> int:
-    """Verdicts that a killed run left; a line torn by the kill is cut off."""
-    lines = whole = 0
-    with journal.open("rb") as old:
-        for line in old:
-            if line.endswith(b"\n"):
-                lines += 1
-                whole += len(line)
-    file.truncate(whole)
-    return lines
-
-
-def _append(file: BinaryIO, batch: Graded) -> None:
-    file.write(b"".join(dumps(verdict_fields(verdict)) for _, verdict in batch))
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _verdicts(journal: Path) -> Iterator[dict[str, Any]]:
-    with journal.open("rb") as file:
-        for line in file:
-            yield json.loads(line)
-
-
-def _summary(job: Job, journal: Path, isolation: str, done: int, seconds: float) -> dict[str, Any]:
+def _summary(job: Job, journal: Journal, isolation: str, done: int, seconds: float) -> dict[str, Any]:
     counts, reasons = Counter[str](), Counter[tuple[str, str]]()
-    for one in _verdicts(journal):
+    for one in journal:
         counts[one["verdict"]] += 1
         if one["reason"]:
             reasons[one["verdict"], short_reason(one["reason"])] += 1
@@ -227,16 +210,16 @@ def _summary(job: Job, journal: Path, isolation: str, done: int, seconds: float)
         "incorrect": counts["incorrect"],
         "unscorable": counts["unscorable"],
         "share_correct": counts["correct"] / scorable if scorable else None,
-        "reasons": [
-            {"verdict": verdict, "reason": reason, "rows": count}
-            for (verdict, reason), count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[
-                :_SHOWN_REASONS
-            ]
-        ],
+        "reasons": _most_first(reasons)[:_SHOWN_REASONS],
         "isolation": isolation,
         "rows_graded_now": done,
         "seconds": round(seconds, 3),
     }
+
+
+def _most_first(reasons: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return [{"verdict": verdict, "reason": reason, "rows": count} for (verdict, reason), count in counted]
 
 
 def short_reason(reason: str) -> str:
@@ -245,10 +228,9 @@ def short_reason(reason: str) -> str:
     return what.partition(":")[0]
 
 
-def _publish(job: Job, work: Path, record: dict[str, Any]) -> None:
-    """Writes the rows with their verdicts, and gives the whole file its name."""
-    made = work / job.output.name
-    write(job.source, made, _verdicts(work / "verdicts.jsonl"))
+def _publish(job: Job, made: Path, journal: Journal, record: dict[str, Any]) -> None:
+    """Writes the rows with their verdicts to `made`, and gives the whole file its name."""
+    write(job.source, made, iter(journal))
     with made.open("rb") as file:
         os.fsync(file.fileno())
     write_json(_summary_path(job.output), record)

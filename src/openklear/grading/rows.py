@@ -31,7 +31,7 @@ _OTHER_NAMES = {
     "program": ("code", "solution", "generated_code"),
     "tests": ("test", "test_cases", "test_list", "input_output", "inputs_outputs"),
 }
-"""What other projects call a field: a row that lacks the field is told to rename."""
+"""What other projects call a field: the error for a row that lacks the field says to rename it."""
 _MOST_SHOWN = 60
 _MOST_NAMES = 12
 

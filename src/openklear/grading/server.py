@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -25,15 +25,17 @@ from typing import Any
 
 from openklear import __version__, progress
 from openklear.errors import DataError, UsageError
-from openklear.grading.grader import Grader, Settings
+from openklear.grading.grader import Grader
 from openklear.grading.handler import Handler, Refusal, is_loopback
 from openklear.grading.rows import graded, to_attempt, verdict_fields
+from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.limits import Limits
 
 _SHOWN_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ServerBounds:
     """What the server takes on."""
 
     rows: int = 1024
@@ -56,8 +58,8 @@ class GradingServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, grader: Grader, bounds: Bounds):
-        """Binds the port (0: any that is free). UsageError where it cannot be had."""
+    def __init__(self, host: str, port: int, grader: Grader, bounds: ServerBounds):
+        """Binds the port (0: any that is free). UsageError where it is not available."""
         self.grader, self.bounds = grader, bounds
         self.isolation = grader.isolation()
         self.counters = Counter[str]()
@@ -80,7 +82,7 @@ class GradingServer(ThreadingHTTPServer):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def server_bind(self) -> None:
-        """As of any TCP server; HTTPServer would also ask the name service who we are."""
+        """As any TCP server does; HTTPServer would also ask the name service who we are."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
@@ -107,7 +109,7 @@ class GradingServer(ThreadingHTTPServer):
             self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections break; that is nobody's error. Anything else is one of ours, and is told on stderr."""
+        """Connections break; that is nobody's error. Anything else is a bug of ours, and is reported on stderr."""
         if not isinstance(sys.exc_info()[1], OSError):
             self.count("errors")
             progress.say(f"openklear met a bug of its own; please report it:\n{traceback.format_exc()}")
@@ -142,7 +144,7 @@ class GradingServer(ThreadingHTTPServer):
             try:
                 if not isinstance(row, dict):
                     raise DataError("a row is an object")
-                attempts.append(to_attempt(row, kind, self.grader.settings.checkers))
+                attempts.append(to_attempt(row, kind, self.grader.checkers))
             except DataError as error:
                 faults.append(f"rows[{index}]: {error}")
         if faults:
@@ -150,7 +152,7 @@ class GradingServer(ThreadingHTTPServer):
             raise Refusal(HTTPStatus.BAD_REQUEST, "; ".join(faults[:_SHOWN_FAULTS]) + more)
         verdicts = self.grader.judge.judge(attempts)
         with self._changed:
-            if self._gave_up:  # these verdicts come of workers that were taken away
+            if self._gave_up:  # these verdicts come from workers that were taken away
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the server stopped", 10)
             self.counters["rows"] += len(rows)
             self.counters.update(verdict.outcome.value for verdict in verdicts)
@@ -162,12 +164,13 @@ class GradingServer(ThreadingHTTPServer):
         with self._changed:
             counters = {name: self.counters[name] for name in names} | {"running": self._running}
         isolation = self.isolation
+        elsewhere = "remote" if self.grader.limits.sandbox_url is not None else "none"
         return {
             "status": "stopping" if self._stopping else "ok",
             "version": __version__,
-            "isolation": "remote" if isolation is None else isolation.level,
+            "isolation": elsewhere if isolation is None else isolation.level,
             "isolation_description": "" if isolation is None else isolation.description,
-            "workers": self.grader.settings.workers,
+            "workers": self.grader.limits.workers,
             "seconds_up": round(time.monotonic() - self.started, 3),
             "counters": counters,
         }
@@ -185,22 +188,28 @@ class GradingServer(ThreadingHTTPServer):
 
 
 def serve(
-    host: str, port: int, settings: Settings, bounds: Bounds, on_ready: Callable[[str], None] = lambda url: None
+    host: str,
+    port: int,
+    limits: Limits,
+    bounds: ServerBounds,
+    on_ready: Callable[[str], None] = lambda url: None,
+    *,
+    checkers: Sequence[str] = (),
 ) -> bool:
     """Serve until SIGTERM or SIGINT, then finish what is in work; whether all of it was answered.
 
     `on_ready` gets the address. A second signal ends the process at once. Only for the main thread.
     """
-    told: list[int] = []
-    with Grader(settings) as grader, GradingServer(host, port, grader, bounds) as server:
+    signals: list[int] = []
+    with Grader(limits, checkers=checkers) as grader, GradingServer(host, port, grader, bounds) as server:
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number in before:
-            signal.signal(number, lambda received, frame: told.append(received))
+            signal.signal(number, lambda received, frame: signals.append(received))
         try:
             _say_what_it_is(server)
             threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
             on_ready(server.url)
-            while not told:
+            while not signals:
                 time.sleep(0.2)
         finally:
             for number, handler in before.items():
@@ -212,9 +221,7 @@ def serve(
 
 
 def _say_what_it_is(server: GradingServer) -> None:
-    isolation = server.isolation
-    progress.say(f"grading at {server.url} with {server.grader.settings.workers} workers")
-    if isolation is not None:
-        progress.say(f"programs run under {isolation.level!r}: {isolation.description}")
+    progress.say(f"grading at {server.url} with {server.grader.limits.workers} workers")
+    server.grader.judge.announce(DOMAINS, progress.say)
     if not server.local_only:
         progress.say(f"{server.url} can be reached from other machines, and there is no authentication")

@@ -22,10 +22,18 @@ import torch
 from torch import Tensor
 
 from openklear.errors import RunError, UsageError
-from openklear.integrations.trl_loss import Batch, StepTotals, loss_masks, policy_losses, reference_kl, shown, sums_of
+from openklear.integrations.trl_loss import (
+    StepTotals,
+    TrlBatch,
+    loss_masks,
+    policy_losses,
+    reference_kl,
+    shown,
+    sums_of,
+)
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import aggregate
-from openklear.objectives.policy import OBJECTIVES
+from openklear.objectives.policy import CATALOG
 from openklear.objectives.ratio import at_least_fp32
 from openklear.objectives.supervised import negative_log_likelihood
 
@@ -162,14 +170,9 @@ class GPPOConfig(GRPOConfig):  # type: ignore[misc]
 
     def numbers(self) -> dict[str, Any]:
         """The objective's numbers, as its function takes them."""
-        defaults = _own_numbers(self.objective)
+        defaults = CATALOG[self.objective].numbers
         given = {name: getattr(self, name) for name in defaults}
         return {name: defaults[name] if value is None else value for name, value in given.items()}
-
-
-def _own_numbers(objective: str) -> dict[str, Any]:
-    parameters = inspect.signature(OBJECTIVES[objective]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "loss_mask"}
 
 
 def _refuse_ignored(config: GPPOConfig) -> None:
@@ -183,7 +186,7 @@ def _refuse_ignored(config: GPPOConfig) -> None:
             f"objective = {config.objective!r} would ignore {', '.join(changed)}. Leave what TRL has as its default "
             f"({advice}), or train with GRPOConfig and GRPOTrainer."
         )
-    if config.dual_clip is not None and "dual_clip" not in _own_numbers(config.objective):
+    if config.dual_clip is not None and "dual_clip" not in CATALOG[config.objective].numbers:
         raise UsageError(
             f"objective = {config.objective!r} has no dual_clip; remove it, or use 'gppo' with these betas"
         )
@@ -286,10 +289,9 @@ class GPPOTrainer(GRPOTrainer):  # type: ignore[misc]
             own |= {"trainer_state": self.state, "log_extra": self._log_completion_extra}
             own |= {"log_metric": self._log_metric}
             own |= {} if self.environments is None else {"environments": self.environments}
-            columns = {
-                key: [row[key] for row in inputs]
-                for key in inputs[0].keys() - {"prompt", "completion", "completion_ids"}
-            }
+            columns: dict[str, Any] = {}
+            for key in inputs[0].keys() - {"prompt", "completion", "completion_ids"}:
+                columns[key] = [row[key] for row in inputs]
             self._correct = self._checked(self.verdict(**(columns | own)), len(prompts))
         return rewards
 
@@ -315,7 +317,7 @@ class GPPOTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _compute_loss(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         logprobs, entropies, auxiliary = self._forward(model, inputs)
-        batch, totals = Batch.of(inputs, logprobs), inputs["step_totals"]
+        batch, totals = TrlBatch.of(inputs, logprobs), inputs["step_totals"]
         parts = self._parts(logprobs, entropies, batch, totals)
         loss = parts["policy_loss"]
         if self.args.sft_loss_weight > 0:
@@ -343,7 +345,7 @@ class GPPOTrainer(GRPOTrainer):  # type: ignore[misc]
         )
         return found
 
-    def _parts(self, logprobs: Tensor, entropies: Tensor, batch: Batch, totals: StepTotals) -> dict[str, Tensor]:
+    def _parts(self, logprobs: Tensor, entropies: Tensor, batch: TrlBatch, totals: StepTotals) -> dict[str, Tensor]:
         """This micro-batch's shares of the step's means, times the processes, over which gradients are averaged."""
         world = self.accelerator.num_processes
         mask, weights = batch.mask, torch.full_like(at_least_fp32(logprobs.detach()), world / max(totals.tokens, 1))
@@ -357,7 +359,7 @@ class GPPOTrainer(GRPOTrainer):  # type: ignore[misc]
             parts["sft_loss"] = world * negative_log_likelihood(logprobs, batch.correct, totals.correct_tokens)
         return parts
 
-    def _record(self, logprobs: Tensor, entropies: Tensor, batch: Batch, parts: Mapping[str, Tensor]) -> None:
+    def _record(self, logprobs: Tensor, entropies: Tensor, batch: TrlBatch, parts: Mapping[str, Tensor]) -> None:
         """Adds this micro-batch to the step's sums; after the last one, logs the step's numbers over all processes."""
         sums = sums_of(*self._loss, logprobs, entropies, batch)
         shares = {name: part.detach().double() / self.accelerator.num_processes for name, part in parts.items()}

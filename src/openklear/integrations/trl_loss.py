@@ -25,7 +25,7 @@ class StepTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TrlBatch:
     """A micro-batch as the losses read it; all (B, T)."""
 
     old_logprobs: Tensor
@@ -38,12 +38,12 @@ class Batch:
     """Weights of vLLM's completions, 0 outside the mask."""
 
     @staticmethod
-    def of(inputs: Mapping[str, Any], logprobs: Tensor) -> Batch:
+    def of(inputs: Mapping[str, Any], logprobs: Tensor) -> TrlBatch:
         """From TRL's inputs of a micro-batch and its current log-probabilities (B, T)."""
         mask, correct = loss_masks(inputs)
         old, ratio = inputs.get("old_per_token_logps"), inputs.get("importance_sampling_ratio")
         advantages = inputs["advantages"]
-        return Batch(
+        return TrlBatch(
             # TRL leaves the old ones out where they are the current ones, with one update a generation batch.
             old_logprobs=logprobs.detach() if old is None else old,
             advantages=(advantages.unsqueeze(1) if advantages.ndim == 1 else advantages).expand_as(mask),
@@ -63,15 +63,15 @@ def loss_masks(inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return mask, torch.zeros_like(mask) if correct is None else mask & correct.unsqueeze(1)
 
 
-def policy_losses(objective: str, numbers: Mapping[str, Any], logprobs: Tensor, batch: Batch) -> Tensor:
+def policy_losses(objective: str, numbers: Mapping[str, Any], logprobs: Tensor, batch: TrlBatch) -> Tensor:
     """The policy loss of each token (B, T), times the correction of vLLM's completions where there is one."""
     old, advantages, mask = batch.old_logprobs, batch.advantages, batch.mask
     losses = OBJECTIVES[objective](logprobs, old, advantages, loss_mask=mask, **numbers)
     return losses if batch.correction is None else losses * batch.correction
 
 
-def reference_kl(logprobs: Tensor, batch: Batch, *, corrected: bool) -> Tensor:
-    """TRL's KL to the reference policy, a token, (B, T): k3(d) with d = log ref - log pi, times r where `corrected`.
+def reference_kl(logprobs: Tensor, batch: TrlBatch, *, corrected: bool) -> Tensor:
+    """TRL's KL to the reference policy per token (B, T): k3(d) with d = log ref - log pi, times r where `corrected`.
 
     Gradient: 1 - e^d; where corrected r (log pi - log ref), the unbiased one of reverse KL. d and log r are bounded
     outside the graph, so that no exponential overflows; inside the bounds value and gradient are TRL's.
@@ -89,9 +89,9 @@ def reference_kl(logprobs: Tensor, batch: Batch, *, corrected: bool) -> Tensor:
 
 
 def sums_of(
-    objective: str, numbers: Mapping[str, Any], logprobs: Tensor, entropies: Tensor, batch: Batch
+    objective: str, numbers: Mapping[str, Any], logprobs: Tensor, entropies: Tensor, batch: TrlBatch
 ) -> diagnostics.Sums:
-    """What a micro-batch adds to the numbers that its optimizer step shows."""
+    """What a micro-batch adds to the numbers that its optimizer step reports."""
     leaf = logprobs.detach().requires_grad_()
     with torch.enable_grad():  # of the loss itself, so that the correction is in it; evaluation has no graph
         (slopes,) = torch.autograd.grad(policy_losses(objective, numbers, leaf, batch).sum(), leaf)

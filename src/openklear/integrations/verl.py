@@ -3,7 +3,7 @@
 verl finds this module through the entry point group "verl.plugins" whenever it is imported, in Ray workers too. The
 band is verl's own `actor.clip_ratio_low` / `clip_ratio_high`; the other numbers are keys of `PolicyLossConfig` here,
 chosen with `actor_rollout_ref.actor.policy_loss._target_=openklear.integrations.verl.PolicyLossConfig`. verl drops the
-errors of plug-ins at debug level, so what goes wrong while this module is imported is logged as an error first.
+errors of plug-ins at debug level, so an error while this module is imported is logged first.
 """
 
 from __future__ import annotations
@@ -30,18 +30,13 @@ try:
     from openklear.errors import UsageError
     from openklear.objectives import weights as closed_forms
     from openklear.objectives.diagnostics import Sums, clip_sums
-    from openklear.objectives.policy import ce_gppo, gppo
+    from openklear.objectives.policy import CATALOG, gppo
     from openklear.objectives.ratio import at_least_fp32, bounded_log_ratio, require_same_shape
-except Exception:  # whatever it is: verl drops it at debug level, so it is said here before it is raised again
+except Exception:  # verl drops any error at debug level, so it is logged here before it is raised again
     LOG.exception("openklear's plug-in for verl could not be imported: gppo and ce_gppo are not registered")
     raise
 
-PUBLISHED: dict[str, dict[str, float]] = {
-    loss.__name__: {
-        p.name: p.default for p in inspect.signature(loss).parameters.values() if isinstance(p.default, float)
-    }
-    for loss in (gppo, ce_gppo)
-}
+PUBLISHED: dict[str, dict[str, Any]] = {name: CATALOG[name].numbers for name in ("gppo", "ce_gppo")}
 """`loss_mode` -> the numbers of its paper (arXiv 2508.07629, 2509.20712). The band's are only compared with."""
 
 
@@ -60,7 +55,7 @@ class PolicyLossConfig(VerlPolicyLossConfig):  # type: ignore[misc]  # verl is n
     dual_clip: float | None = None
 
     def __post_init__(self) -> None:
-        """UsageError for numbers that are none, or a loss that would not read them."""
+        """UsageError for impossible numbers, or a loss that would not read them."""
         if self.loss_mode not in PUBLISHED:
             raise UsageError(
                 f"policy_loss.loss_mode={self.loss_mode} does not read beta_low, beta_high and dual_clip: set it to "
@@ -125,7 +120,7 @@ def policy_loss(loss_mode: str) -> Callable[..., tuple[Tensor, dict[str, float]]
         rollout_is_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, float]]:
         numbers = numbers_of(config, loss_mode)
-        _say_numbers(loss_mode, numbers)
+        say_numbers(loss_mode, numbers)
         mask = response_mask.bool()
         losses = gppo(log_prob, old_log_prob, advantages, loss_mask=mask, **asdict(numbers))
         correction = torch.ones_like(losses)
@@ -145,6 +140,7 @@ def _metrics(
     log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, mask: Tensor, correction: Tensor, numbers: Numbers
 ) -> dict[str, float]:
     """Of one micro-batch; verl takes the mean over micro-batches. Names of verl first, with verl's meaning."""
+    # (B, T); outside the mask r = 1.
     log_ratio = bounded_log_ratio(*(torch.where(mask, t, 0.0) for t in (log_prob, old_log_prob)))
     advantage = at_least_fp32(advantages)  # the sums look at it inside the mask alone, and r is 1 outside
     ratio, positive = log_ratio.exp(), advantage > 0
@@ -171,8 +167,8 @@ def _metrics(
 
 
 @functools.cache
-def _say_numbers(loss_mode: str, numbers: Numbers) -> None:
-    """Once a process: a band that is verl's default where the paper has another is not what people expect."""
+def say_numbers(loss_mode: str, numbers: Numbers) -> None:
+    """Once per process: a band that is verl's default where the paper has another may surprise people."""
     published = (PUBLISHED[loss_mode]["clip_low"], PUBLISHED[loss_mode]["clip_high"])
     default = (_default("clip_ratio_low"), _default("clip_ratio_high"))
     if (numbers.clip_low, numbers.clip_high) == default != published:
@@ -216,6 +212,6 @@ def _register() -> None:
 
 try:
     _register()
-except Exception:  # likewise
+except Exception:  # as above
     LOG.exception("openklear's plug-in does not fit this verl: gppo and ce_gppo are not registered")
     raise

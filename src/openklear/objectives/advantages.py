@@ -1,7 +1,7 @@
 """Advantages from the rewards of groups (the rollouts of one problem).
 
-Unscorable rollouts leave their group before any mean is taken. A group whose rewards are all alike, one of one rollout
-among them, gets exact zeros from every estimator.
+Unscorable rollouts leave their group before any mean is taken. A group whose rewards are all equal, such as a group of
+one rollout, gets exact zeros from every estimator.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-300
-"""In place of 0 under a division: rewards that are all alike are exact zeros above it."""
+"""Stands in for a divisor of 0; the dividend is exactly 0 then, because all rewards are equal."""
 
 Advantages = Callable[..., list[Tensor]]
-"""(rewards, a (M_i,) a group; lengths, tokens (M_i,) a group; <the estimator's own numbers>) -> (M_i,) a group."""
+"""(rewards, lengths in tokens, <the estimator's own numbers>) -> advantages; each a list with (M_i,) per group."""
 
 
 def grpo(rewards: Sequence[Tensor], lengths: Sequence[Tensor], *, std_floor: float = 0.0) -> list[Tensor]:
@@ -39,7 +39,7 @@ def leave_one_out(rewards: Sequence[Tensor], lengths: Sequence[Tensor]) -> list[
 def batch_std(rewards: Sequence[Tensor], lengths: Sequence[Tensor], *, std_floor: float = 0.0) -> list[Tensor]:
     """A_j = (R_j - mean of its group) / max(std of the batch's rewards, std_floor), population std (arXiv 2508.08221).
 
-    The batch is all the groups given.
+    The batch is all groups given.
     """
     checked = _checked(rewards)
     spread = _std(torch.cat(checked)) if checked else 0.0
@@ -51,24 +51,20 @@ def length_weighted(rewards: Sequence[Tensor], lengths: Sequence[Tensor]) -> lis
     advantages = []
     for values, length in zip(_checked(rewards), lengths, strict=True):
         if length.shape != values.shape or bool((length <= 0).any()):
-            raise ValueError(f"lengths must be positive, one a reward: {length.tolist()} for {values.tolist()}")
+            raise ValueError(f"lengths must be positive, one per reward: {length.tolist()} for {values.tolist()}")
         weight = length.double() / length.double().sum()
         advantages.append(torch.zeros_like(values) if _alike(values) else values - (weight * values).sum())
     return advantages
 
 
 ADVANTAGES: Mapping[str, Advantages] = {
-    "grpo": grpo,
-    "mean_only": mean_only,
-    "leave_one_out": leave_one_out,
-    "batch_std": batch_std,
-    "length_weighted": length_weighted,
+    f.__name__: f for f in (grpo, mean_only, leave_one_out, batch_std, length_weighted)
 }
 """The recipe's `type` -> function; its other keys are the function's keyword arguments."""
 
 
 def _checked(rewards: Sequence[Tensor]) -> list[Tensor]:
-    """In float64. ValueError for anything but finite vectors: unscorable rollouts (NaN) leave their group first."""
+    """In float64. ValueError unless all are finite vectors: unscorable rollouts (NaN) leave their group first."""
     for values in rewards:
         if values.ndim != 1:
             raise ValueError(f"rewards must be (M,), one group each; got {tuple(values.shape)}")
@@ -82,7 +78,7 @@ def _alike(values: Tensor) -> bool:
 
 
 def _centred(values: Tensor) -> Tensor:
-    """Exact zeros for rewards that are all alike: a computed mean of equals may be 1e-17 off."""
+    """Exact zeros where all rewards are equal: their computed mean may be 1e-17 off."""
     return torch.zeros_like(values) if _alike(values) else values - values.mean()
 
 

@@ -1,9 +1,9 @@
 """From per-token losses to one number, over counts of the whole optimizer step.
 
-An aggregation says what a token of a sequence weighs, given counts over all sequences, ranks included, that were taken
+An aggregation gives the weight of a token, from counts over all sequences of the step (on all ranks) that were taken
 before the first micro-batch. The loss is the weighted sum, so the shares of micro-batches, packs and ranks add up to
-it, however the step was split. A mean taken over a micro-batch would not (docs/objectives.md,
-"Aggregation"); the released Klear code takes one, and its rule is here under its name so that it can be compared.
+it, however the step was split. With a mean over each micro-batch they would not; the released Klear code takes one, and
+its rule is here, under its name, for comparison.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from openklear.objectives.ratio import at_least_fp32, require_same_shape
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Of one optimizer step over all its sequences; those without a loss token are not counted."""
+    """Counts of one optimizer step over all its sequences; those without a loss token are left out."""
 
     tokens: int
     sequences: int
     tokens_of_group: Mapping[int, int]
     microbatches: int = 1
     constant: int = 1
-    """Tokens that `constant` divides every sequence by: the longest completion the recipe allows."""
+    """What `constant` divides every sequence by: the tokens of the longest completion that the recipe allows."""
 
     @staticmethod
     def of(lengths: Sequence[int], groups: Sequence[int], *, microbatches: int = 1, constant: int = 1) -> Counts:
@@ -55,7 +55,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SequencePlace:
     """Where a sequence stands: its loss tokens, its group, and the loss tokens of its micro-batch."""
 
     tokens: int
@@ -63,50 +63,55 @@ class Place:
     microbatch_tokens: int
 
 
-Aggregation = Callable[[Place, Counts], float]
+Aggregation = Callable[[SequencePlace, Counts], float]
 """(place of a sequence, counts of the step) -> the weight of one of its tokens."""
 
 
-def token_mean(place: Place, counts: Counts) -> float:
+def token_mean(place: SequencePlace, counts: Counts) -> float:
     """Every token of the step weighs the same (our reading of Eq. 7 and 11, and the field's)."""
     return 1.0 / counts.tokens
 
 
-def group_token_mean(place: Place, counts: Counts) -> float:
+def group_token_mean(place: SequencePlace, counts: Counts) -> float:
     """The mean over groups of each group's token mean: Eq. 7 and 11 as printed."""
     return 1.0 / (len(counts.tokens_of_group) * counts.tokens_of_group[place.group])
 
 
-def sequence_mean(place: Place, counts: Counts) -> float:
-    """The mean over sequences of each sequence's token mean (GRPO's 1/|o|): long answers weigh less a token."""
+def sequence_mean(place: SequencePlace, counts: Counts) -> float:
+    """The mean over sequences of each sequence's token mean (GRPO's 1/|o|): a token of a long answer weighs less."""
     return 1.0 / (counts.sequences * place.tokens)
 
 
-def constant(place: Place, counts: Counts) -> float:
+def constant(place: SequencePlace, counts: Counts) -> float:
     """The mean over sequences of each sequence's token sum over a constant (Dr. GRPO, arXiv 2503.20783)."""
     return 1.0 / (counts.sequences * counts.constant)
 
 
-def klear_released(place: Place, counts: Counts) -> float:
-    """The mean over micro-batches of each one's token mean, as released: it depends on the split (tests/laws)."""
+def klear_released(place: SequencePlace, counts: Counts) -> float:
+    """The mean over micro-batches of each one's token mean, as released; it depends on the split (tests/laws)."""
     return 1.0 / (counts.microbatches * place.microbatch_tokens)
 
 
 AGGREGATIONS: Mapping[str, Aggregation] = {
-    "token_mean": token_mean,
-    "group_token_mean": group_token_mean,
-    "sequence_mean": sequence_mean,
-    "constant": constant,
-    "klear_released": klear_released,
+    f.__name__: f for f in (token_mean, group_token_mean, sequence_mean, constant, klear_released)
 }
 """The recipe's `aggregation` -> function."""
+
+AGGREGATION_NOTES: Mapping[str, str] = {
+    "token_mean": "every token of the step weighs the same (our reading of Eq. 7 and 11)",
+    "group_token_mean": "mean over problems of their groups' token means (Eq. 7 and 11 as printed)",
+    "sequence_mean": "mean over rollouts of their token means (GRPO)",
+    "constant": "mean over rollouts of their token sums over max_completion_tokens (Dr. GRPO)",
+    "klear_released": "token mean of each micro-batch, then over micro-batches, as released: depends on the split",
+}
+"""The same as tables show them."""
 
 
 def token_weights(aggregation: str, lengths: Sequence[int], groups: Sequence[int], counts: Counts) -> list[float]:
     """The weight of a token of each sequence of one micro-batch; sequences without a loss token get 0."""
     total = sum(lengths)
     rule = AGGREGATIONS[aggregation]
-    return [rule(Place(n, g, total), counts) if n else 0.0 for n, g in zip(lengths, groups, strict=True)]
+    return [rule(SequencePlace(n, g, total), counts) if n else 0.0 for n, g in zip(lengths, groups, strict=True)]
 
 
 def aggregate(losses: Tensor, weights: Tensor, loss_mask: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Off-policy correction between the sampler and the trainer: importance weights for their different log-probabilities.
 
-The sampler (another engine, another precision, older weights) drew the tokens from pi_rollout, the trainer computes
-pi_old. The losses assume that they are one. A weight a token, outside the graph, multiplies the policy loss; the
-denominators stay. How far the two are apart is shown always (`diagnostics.sampler_gap`), with or without correction.
+The sampler (another engine, another precision, older weights) drew the tokens from pi_rollout; the trainer computes
+pi_old. The losses assume that the two are equal. A weight per token, outside the graph, multiplies the policy loss; the
+denominators stay. How far apart they are is always shown (`diagnostics.sampler_gap`), with or without correction.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def importance_ratio(
 ) -> Tensor:
     """q = exp of log pi_old - log pi_rollout, of each token, or summed over the loss tokens of its sequence; (B, T).
 
-    The exponent is bounded like log-ratios are; outside the mask it is 0 at the token level. A sequence is a row, or
-    what `segment_ids` (B, T) int64 tells apart in it.
+    The exponent is bounded as log-ratios are; outside the mask it is 0 at the token level. A sequence is a row, or
+    a part of a row that `segment_ids` (B, T) int64 marks.
     """
     require_same_shape(old_logprobs=old_logprobs, rollout_logprobs=rollout_logprobs, loss_mask=loss_mask)
     old, sampled = (torch.where(loss_mask, at_least_fp32(t.detach()), 0.0) for t in (old_logprobs, rollout_logprobs))

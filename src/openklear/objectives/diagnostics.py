@@ -1,4 +1,4 @@
-"""What an optimizer step shows of its tokens: sums that add up over micro-batches and ranks, finished once.
+"""What an optimizer step reports of its tokens: sums that add up over micro-batches and ranks, finished once.
 
 `policy_sums` and `clip_sums` of each micro-batch are merged with `add`, then `finish` divides. Everything is detached
 and in float64.
@@ -37,6 +37,7 @@ def policy_sums(
     current, old = logprobs.detach()[loss_mask].double(), old_logprobs[loss_mask].double()
     log_ratio = bounded_log_ratio(current, old)
     ratio, advantage = log_ratio.exp(), advantages[loss_mask]
+    # (N,) of the mask's tokens: index of each ratio's bin.
     bins = torch.bucketize(ratio, torch.tensor(_INNER_EDGES, dtype=ratio.dtype, device=ratio.device), right=True)
     return {
         "tokens": loss_mask.sum().double(),
@@ -61,6 +62,7 @@ def clip_sums(
     so that its size is |A| w. A token with A = 0 is in no cell.
     """
     require_same_shape(log_ratio=log_ratio, advantages=advantages, slopes=slopes, loss_mask=loss_mask)
+    # (N,) of the mask's tokens from here on.
     ratio, advantage, slope = (t[loss_mask].double() for t in (log_ratio.exp(), advantages, slopes))
     positive, negative = advantage > 0, advantage < 0
     above, below = ratio > 1.0 + clip_high, ratio < 1.0 - clip_low
@@ -95,7 +97,7 @@ def add(total: Sums | None, more: Sums) -> Sums:
 def finish(sums: Sums) -> dict[str, float | list[float]]:
     """Metrics of one optimizer step.
 
-    tokens; entropy (nats a token); ratio_mean; kl_k1, kl_k2, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are
+    tokens; entropy (nats per token); ratio_mean; kl_k1, kl_k2, kl_k3; ess = (sum r)^2 / (n sum r^2), 1 when all r are
     equal; bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of
     `gate_sums` and `correction_sums` also gate_closed, correction_dropped (shares) and correction_weight (a mean).
     With those of `clip_sums` clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the

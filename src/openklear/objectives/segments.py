@@ -9,10 +9,10 @@ from openklear.objectives.ratio import require_same_shape
 
 
 def segment_sum(values: Tensor, loss_mask: Tensor, segment_ids: Tensor | None) -> Tensor:
-    """The sum of `values` over the loss tokens of each token's sequence, standing at every token; all (B, T).
+    """The sum of `values` over the loss tokens of each token's sequence, given at every token; all (B, T).
 
-    `segment_ids` (int64) tells the sequences of a row apart; without it a row is one sequence. Ids outside the mask are
-    not looked at. ValueError for another shape, or a negative id at a loss token.
+    `segment_ids` (int64) marks the sequences of a packed row; without it a row is one sequence. Ids outside the mask
+    are ignored. ValueError for another shape, or a negative id at a loss token.
     """
     masked = torch.where(loss_mask, values, 0.0)
     if segment_ids is None:
@@ -24,8 +24,9 @@ def segment_sum(values: Tensor, loss_mask: Tensor, segment_ids: Tensor | None) -
         return masked
     if int(ids.min()) < 0:
         raise ValueError("segment_ids must be 0 or more at loss tokens")
-    _, dense = torch.unique(ids, return_inverse=True)  # ids may be large numbers: the rooms for sums stay few
+    _, dense = torch.unique(ids, return_inverse=True)  # (B, T); ids may be large, so they are renumbered from 0
     width = int(dense.max()) + 1
+    # (B, T): the cell of each token's sum; every row has `width` cells of its own.
     cells = dense + width * torch.arange(len(ids), device=ids.device)[:, None]
     sums = torch.zeros(len(ids) * width, dtype=values.dtype, device=values.device)
     return sums.index_add(0, cells.flatten(), masked.flatten())[cells]

@@ -1,5 +1,5 @@
-"""The recipe's [data]: what is read, and the curation policy (report, section 2.1). A step whose table is not there is
-not taken."""
+"""The recipe's [data]: what is read, and the curation policy (report, section 2.1). A step whose table is left out is
+skipped."""
 
 from __future__ import annotations
 
@@ -41,26 +41,28 @@ class Source(Section):
 class NearDuplicates(Section):
     """MinHash over word 3-grams of the prompts, verified; the copy of the better source stays."""
 
-    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(0.9, description="Jaccard similarity from which on")
+    threshold: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
+        0.9, description="least Jaccard similarity of near duplicates"
+    )
 
 
 class Ngrams(Section):
-    """The report's rule: so many words in a row."""
+    """The report's rule: a number of words in a row."""
 
     type: Literal["ngrams"] = Field("ngrams", description="words in a row, as published")
     length: Annotated[int, Field(ge=0)] = Field(
-        9, description="drop a training prompt that shares this many words in a row; 0 is equal prompts alone"
+        9, description="drop a training prompt that shares this many words in a row; 0 drops only equal prompts"
     )
 
 
 class Weighted(Section):
     """Rare words in a row count more than stock phrases; see docs/curation.md."""
 
-    type: Literal["weighted"] = Field("weighted", description="most of an item's rare words, numbers minded")
+    type: Literal["weighted"] = Field("weighted", description="by an item's rare words, and its numbers")
 
 
 class Lengths(Section):
-    """Limits in characters; a limit that is not set does not hold."""
+    """Limits in characters; what is not set is not limited."""
 
     min_prompt: Positive | None = Field(None, description="shortest prompt in characters")
     max_prompt: Positive | None = Field(None, description="longest prompt in characters")
@@ -68,11 +70,11 @@ class Lengths(Section):
 
 
 class Difficulty(Section):
-    """Labels from the pass rate of a reference model; they take the place of the sources' levels."""
+    """Labels from the pass rate of a reference model, in place of the sources' levels."""
 
-    responses: str = Field(description="directory that `openklear distill` left: graded responses of the model")
-    easy: Share = Field(0.75, description="a pass rate from here on is easy")
-    hard: Share = Field(0.25, description="a pass rate below this is hard; between them it is medium")
+    responses: str = Field(description="output of `openklear distill`: the model's graded responses")
+    easy: Share = Field(0.75, description="problems with at least this pass rate are easy")
+    hard: Share = Field(0.25, description="problems below this pass rate are hard; those between are medium")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.difficulty`."""
@@ -82,15 +84,15 @@ class Difficulty(Section):
 class Vetting(Section):
     """What an RL problem must pass (report, section 2.2)."""
 
-    min_tests: Annotated[int, Field(ge=0)] = Field(16, description="fewest tests of a code problem")
+    min_tests: Annotated[int, Field(ge=0)] = Field(16, description="a code problem needs at least this many tests")
     check_solutions: bool = Field(
-        True, description="run the sources' own solutions; drop the tests that they fail, or the problem"
+        True, description="run the sources' own solutions, and drop tests or problems that they fail"
     )
-    responses: str | None = Field(None, description="directory that `openklear distill` left with a teacher")
-    code_pass_rate: Share = Field(0.5, description="the teacher's mean share of passed tests must be above this")
-    policy_responses: str | None = Field(None, description="the same directory of the policy itself")
-    policy_low: Share = Field(0.0, description="the policy's pass rate must be above this")
-    policy_high: Share = Field(1.0, description="the policy's pass rate must be below this")
+    responses: str | None = Field(None, description="output of `openklear distill` with a teacher")
+    code_pass_rate: Share = Field(0.5, description="the teacher must pass more than this share of the tests")
+    policy_responses: str | None = Field(None, description="output of `openklear distill` with the policy")
+    policy_low: Share = Field(0.0, description="keep problems with a pass rate of the policy above this")
+    policy_high: Share = Field(1.0, description="keep problems with a pass rate of the policy below this")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.vetting`."""
@@ -100,7 +102,7 @@ class Vetting(Section):
 class Selection(Section):
     """K-Center Greedy (Sener and Savarese 2018): the prompts that cover the set best."""
 
-    budget: Positive = Field(description="rows that stay (report: 31,600 in the top-K study)")
+    budget: Positive = Field(description="rows to keep (report: 31,600 in the top-K study)")
     embedding: str = Field("tfidf", description="tfidf, or the directory of a sentence-embedding model")
 
 
@@ -115,39 +117,40 @@ class RayCluster(Section):
 
     type: Literal["ray"] = Field("ray", description="on a Ray cluster")
     address: str | None = Field(
-        None, description='host:port, "auto" or "local" (a new one here); not set: auto, or else local'
+        None, description='host:port, "auto" or "local" (a new one here); not set means auto, or local if there is none'
     )
 
 
 class Data(Section):
     """What is read, and the curation policy (report, section 2.1)."""
 
-    source: tuple[Source, ...] = Field(description="the files; demonstrations best first: it decides which copy stays")
+    source: tuple[Source, ...] = Field(
+        description="the files; demonstrations best first: of equal rows the first stays"
+    )
     top_sources: Positive | None = Field(None, description="use only the first K demonstration sources (Tables 4, 5)")
-    normalise: bool = Field(True, description="prompts in composed Unicode, with plain line ends and no outer blanks")
+    normalise: bool = Field(True, description="bring prompts to composed Unicode, plain line ends and no outer blanks")
     deduplicate: bool = Field(True, description="drop repeated prompts (RL) and repeated demonstrations (SFT)")
-    near_duplicates: NearDuplicates | None = Field(None, description="drop prompts that are nearly another's copy")
+    near_duplicates: NearDuplicates | None = Field(None, description="drop prompts that are near copies of another")
     decontaminate: Annotated[Ngrams | Weighted, Field(discriminator="type")] = Field(
-        Ngrams(), description="drop training prompts that an evaluation set or a benchmark holds"
+        Ngrams(), description="drop training prompts that occur in an evaluation set or a benchmark"
     )
     lengths: Lengths | None = Field(None, description="limits in characters")
-    languages: tuple[str, ...] = Field((), description="ISO 639-1 codes of the prompts' languages; empty is all")
+    languages: tuple[str, ...] = Field((), description="ISO 639-1 codes of the languages to keep; empty keeps all")
     require_format: bool = Field(True, description="drop demonstrations without one <think>...</think> and an answer")
     drop_broken: bool = Field(
-        False, description="drop demonstrations whose reasoning runs in circles, breaks off or ends without an answer"
+        False, description="drop demonstrations whose reasoning repeats itself, breaks off or ends without an answer"
     )
-    difficulty: Difficulty | None = Field(None, description="labels easy, medium and hard")
+    difficulty: Difficulty | None = Field(None, description="label problems easy, medium or hard")
     correct_only: tuple[str, ...] = Field(
-        ("1",),
-        description='levels whose wrong demonstrations are dropped (Table 2: the easy ones); ["*"] is all levels',
+        ("1",), description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all'
     )
     vetting: Vetting | None = Field(None, description="what an RL problem must pass")
-    selection: Selection | None = Field(None, description="choose demonstrations that cover the set")
+    selection: Selection | None = Field(None, description="keep a subset of demonstrations that covers the whole")
     mixture_rows: Positive | None = Field(
-        None, description="mix the sources' demonstrations by their weights to so many rows, chosen by the seed"
+        None, description="mix the sources' demonstrations by their weights to this many rows, drawn by the seed"
     )
     engine: Annotated[Local | RayCluster, Field(discriminator="type")] = Field(
-        Local(), description="where the rows are worked on; it changes no result"
+        Local(), description="where rows are processed; it changes no result"
     )
 
     def broken_rules(self) -> Iterable[rules.Broken]:

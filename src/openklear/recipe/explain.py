@@ -32,7 +32,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a pydantic location lies in the tables."""
 
     path: Path
@@ -56,7 +56,7 @@ def faults(error: ValidationError, table: type[BaseModel] = Recipe, prefix: Path
             yield Fault(place.path, _message(detail, place))
 
 
-def locate(table: type[BaseModel], loc: Path) -> Place:
+def locate(table: type[BaseModel], loc: Path) -> Location:
     """Follow a pydantic location, which names the member after every tagged union, down the tables."""
     path: list[str | int] = []
     siblings: keys.Tables = ()
@@ -68,17 +68,17 @@ def locate(table: type[BaseModel], loc: Path) -> Place:
         field = table.model_fields.get(str(name))
         below = keys.tables(field.annotation) if field else ()
         if field is None or not rest or not below:
-            return Place((*path, *rest), table, siblings, field)
+            return Location((*path, *rest), table, siblings, field)
         if keys.is_list(field.annotation):
             path.append(rest.pop(0))
         siblings = below if len(below) > 1 else ()
         wanted = rest.pop(0) if siblings and rest else None
         table = next((one for one in below if siblings and keys.tag(one) == wanted), below[0])
         field = None
-    return Place(tuple(path), table, siblings, field)
+    return Location(tuple(path), table, siblings, field)
 
 
-def _message(detail: ErrorDetails, place: Place) -> str:
+def _message(detail: ErrorDetails, place: Location) -> str:
     kind, given = detail["type"], detail["input"]
     below = keys.tables(place.field.annotation) if place.field else (place.table,)
     if kind == "missing" and place.field is not None:
@@ -113,8 +113,8 @@ def _example(field: FieldInfo, annotation: Any, given: Any) -> str:
     if field.is_required():
         return f"write what the key asks for: {field.description}"
     if field.default is None or field.default == {}:
-        return "leave the key out, or write such a value"
-    return f"write for example {keys.toml_value(field.default)}"
+        return "remove the key, or write such a value"
+    return f"write, for example, {keys.toml_value(field.default)}"
 
 
 def _remedy(kind: str, given: Any) -> str:
@@ -132,14 +132,14 @@ def _remedy(kind: str, given: Any) -> str:
     return ""
 
 
-def unknown_key(name: str, place: Place) -> str:
+def unknown_key(name: str, place: Location) -> str:
     """Whose key it is, or the nearest key, and the keys there are."""
     own = list(place.table.model_fields)
     owners = [keys.tag(one) for one in place.siblings if name in one.model_fields]
     listed = f"its keys are {', '.join(own)}"
     if owners:
         tag = keys.tag(place.table)
-        return f"{name} is not a key of {tag}; it belongs to {', '.join(owners)}; leave it out or change type"
+        return f"{name} is not a key of {tag}; it belongs to {', '.join(owners)}; remove it or change type"
     near = get_close_matches(name, own, 1)
     if near:
         return f"unknown key; did you mean {near[0]}? {listed}"
@@ -148,7 +148,7 @@ def unknown_key(name: str, place: Place) -> str:
     return f"unknown key; {hint}{listed}"
 
 
-def _not_a_table(place: Place, given: Any, *, is_item: bool) -> str:
+def _not_a_table(place: Location, given: Any, *, is_item: bool) -> str:
     dotted = ".".join(str(part) for part in place.path if isinstance(part, str))
     if isinstance(given, dict):
         return f"must be a list of tables; write [[{dotted}]] with double brackets, once for each"
@@ -157,7 +157,7 @@ def _not_a_table(place: Place, given: Any, *, is_item: bool) -> str:
     return f"must be a list of tables, not {shown(given)}; write [[{dotted}]] with an item's keys below, once for each"
 
 
-def _tag_fault(detail: ErrorDetails, place: Place) -> Fault:
+def _tag_fault(detail: ErrorDetails, place: Location) -> Fault:
     members = keys.tables(place.field.annotation) if place.field else ()
     known = [keys.tag(one) for one in members]
     quoted = ", ".join(f'"{one}"' for one in known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -24,7 +25,7 @@ WORDS: dict[Any, str] = {int: "whole number", float: "number", bool: "true or fa
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class RecipeKey:
     """One leaf of the recipe."""
 
     path: str
@@ -40,7 +41,7 @@ def tables(annotation: Any) -> Tables:
     """The tables that a field of this annotation may hold: none for a leaf, several for a tagged union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return (annotation,)
-    return tuple(table for argument in get_args(annotation) for table in tables(argument))
+    return tuple(chain.from_iterable(map(tables, get_args(annotation))))
 
 
 def is_list(annotation: Any) -> bool:
@@ -64,8 +65,8 @@ def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return _either([json.dumps(name) for name in DOMAINS])
     if get_origin(annotation) is Annotated:
         inner, *marks = get_args(annotation)
-        unpacked = [item for mark in marks for item in (mark.metadata if isinstance(mark, FieldInfo) else (mark,))]
-        return in_words(inner, unpacked)
+        unpacked = [mark.metadata if isinstance(mark, FieldInfo) else (mark,) for mark in marks]
+        return in_words(inner, list(chain.from_iterable(unpacked)))
     if get_origin(annotation) is Literal:
         return _either([json.dumps(choice) for choice in get_args(annotation)])
     if is_list(annotation):
@@ -83,7 +84,7 @@ def choices(annotation: Any) -> tuple[str, ...]:
         return tuple(DOMAINS)
     if get_origin(annotation) is Literal:
         return tuple(str(choice) for choice in get_args(annotation))
-    return tuple(choice for argument in get_args(annotation) for choice in choices(argument))
+    return tuple(chain.from_iterable(map(choices, get_args(annotation))))
 
 
 def toml_value(value: Any) -> str:
@@ -99,7 +100,7 @@ def toml_value(value: Any) -> str:
     return repr(value)
 
 
-def keys(model: type[BaseModel] | BaseModel, prefix: str = "", only: str = "") -> Iterator[Key]:
+def keys(model: type[BaseModel] | BaseModel, prefix: str = "", only: str = "") -> Iterator[RecipeKey]:
     """Every leaf of a model, the schema of a list's items once.
 
     Of a class: all members of every tagged union. Of an instance: the members that it holds.
@@ -108,11 +109,13 @@ def keys(model: type[BaseModel] | BaseModel, prefix: str = "", only: str = "") -
     for name, field in table.model_fields.items():
         path, members = prefix + name, tables(field.annotation)
         if not members:
-            yield Key(path, only, in_words(field.annotation, field.metadata), _default(field), field.description or "")
+            yield RecipeKey(
+                path, only, in_words(field.annotation, field.metadata), _default(field), field.description or ""
+            )
             continue
         if len(members) > 1:
             words = _either([json.dumps(tag(one)) for one in members])
-            yield Key(f"{path}.type", only, words, _default_of_tag(field), field.description or "")
+            yield RecipeKey(f"{path}.type", only, words, _default_of_tag(field), field.description or "")
         yield from _below(field, members, getattr(model, name, None), path)
 
 
@@ -122,10 +125,10 @@ def leaves(model: type[BaseModel] | BaseModel) -> list[str]:
     return list(found)
 
 
-def _below(field: FieldInfo, members: Tables, value: Any, path: str) -> Iterator[Key]:
+def _below(field: FieldInfo, members: Tables, value: Any, path: str) -> Iterator[RecipeKey]:
     held = [item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, BaseModel)]
     prefix = f"{path}.NAME." if is_list(field.annotation) else f"{path}."
-    known: dict[tuple[str, str], Key] = {}
+    known: dict[tuple[str, str], RecipeKey] = {}
     for item in held or members:
         table = item if isinstance(item, type) else type(item)
         only = tag(table) if len(members) > 1 else ""

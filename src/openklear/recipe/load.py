@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from openklear.errors import RecipeError, UsageError
 from openklear.recipe import explain, keys
 from openklear.recipe.curation import Selection
 from openklear.recipe.explain import Fault
+from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign, parse_override
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, Recipe
@@ -64,7 +66,7 @@ def read_toml(path: Path) -> Table:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         reason, line = _position(str(error), text)
-        raise RecipeError(f"{path}:{line}: malformed TOML: {reason}; mend that line") from error
+        raise RecipeError(f"{path}:{line}: malformed TOML: {reason}; fix that line") from error
 
 
 def merge_phases(raw: Mapping[str, Any]) -> Table:
@@ -121,24 +123,35 @@ def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
 
 def _functions(recipe: Recipe) -> Iterator[Fault]:
     """The functions of the user's own that cannot be loaded, and a server that cannot be one."""
-    asked: list[tuple[explain.Path, Callable[[str], object], str]] = [
-        (("verifiers", "graders", domain), verifier, name) for domain, name in recipe.verifiers.custom.items()
+    asked: list[tuple[explain.Path, Callable[[], object]]] = [
+        (("verifiers", "graders", domain), partial(verifier, name))
+        for domain, name in recipe.verifiers.limits.custom.items()
     ]
     for index, phase in enumerate(recipe.rl.phase if recipe.rl else ()):
+        place = ("rl", "phase", index)
         if isinstance(phase.reward, CustomReward):
-            asked.append((("rl", "phase", index, "reward", "function"), function, phase.reward.function))
-    if recipe.verifiers.sandbox_url is not None:
-        asked.append((("verifiers", "graders", "code"), _checked_server, recipe.verifiers.sandbox_url))
-    for path, load, name in asked:
+            asked.append(((*place, "reward", "function"), partial(function, phase.reward.function)))
+        if isinstance(phase.objective, CustomObjective):
+            asked.append(((*place, "objective", "function"), partial(_check_objective, phase.objective)))
+    if recipe.verifiers.limits.sandbox_url is not None:
+        asked.append((("verifiers", "graders", "code"), partial(_checked_server, recipe.verifiers.limits.sandbox_url)))
+    for path, load in asked:
         try:
-            load(name)
+            load()
         except UsageError as error:
             yield Fault(path, str(error))
 
 
+def _check_objective(objective: CustomObjective) -> None:
+    """UsageError where the function is not there, or cannot be trained with."""
+    from openklear.objectives.policy.custom import check  # no other recipe needs torch to be read
+
+    check(function(objective.function).call, objective.function, objective.arguments)
+
+
 def _checked_server(url: str) -> None:
     """UsageError where it cannot be a server's address. Nothing is sent."""
-    from openklear.verifiers.remote import SandboxFusionGrader  # most recipes have no use for its imports
+    from openklear.verifiers.sandbox_fusion import SandboxFusionGrader  # most recipes have no use for its imports
 
     SandboxFusionGrader(url, 1.0, 1).close()
 
@@ -151,7 +164,7 @@ def _faults_of_defaults(raw: Table) -> list[Fault]:
     defaults = _defaults(rl)
     found = []
     if "name" in defaults:
-        found.append(Fault(("rl", "name"), "is no default: each [[rl.phase]] has its own name; leave it out here"))
+        found.append(Fault(("rl", "name"), "is not a default: each [[rl.phase]] has its own name; remove it here"))
     try:
         Phase.model_validate(_as_tuples({"domains": [*DOMAINS][:1], **defaults, "name": "x"}))
     except ValidationError as error:

@@ -1,14 +1,14 @@
 """The tagged unions around the policy loss: objective, advantage, correction; and the gate that lies on top.
 
-A member holds the numbers of its function and no others, so that an option which the chosen one ignores cannot be
-written. Defaults are the published ones, and those of the functions in `openklear.objectives`.
+A member holds the numbers of its function and no others, so an option that the chosen type would ignore cannot be
+written. The defaults are the published ones, which the functions in `openklear.objectives` have too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
@@ -20,12 +20,12 @@ ClipLow = Annotated[Share, Field(description="the band starts at 1 - clip_low")]
 ClipHigh = Annotated[NotNegative, Field(description="the band ends at 1 + clip_high")]
 DualClip = Annotated[
     Annotated[float, Field(gt=1.0)] | None,
-    Field(description="no gradient for A < 0 above this ratio; the released code: 3 or 10"),
+    Field(description="no gradient for A < 0 above this ratio; the released code uses 3 or 10"),
 ]
 
 
 class Gppo(Section):
-    """GPPO (Eq. 11): clipped tokens keep a bounded gradient; the general form (Eq. 17) with betas that are not 1."""
+    """GPPO (Eq. 11): clipped tokens keep a bounded gradient. Betas other than 1 make it the general form (Eq. 17)."""
 
     type: Literal["gppo"] = Field("gppo", description="gradient-preserving clipping")
     clip_low: ClipLow = 0.2
@@ -64,7 +64,7 @@ class TwoSided(Section):
 
 
 class Cispo(Section):
-    """CISPO (Eq. 15): importance weight clipped, for both signs of the advantage."""
+    """CISPO (Eq. 15): clipped importance weights, for both signs of the advantage."""
 
     type: Literal["cispo"] = Field("cispo", description="clipped importance weights on REINFORCE, as in the report")
     clip_low: Annotated[Share, Field(description="weights start at 1 - clip_low")] = 0.2
@@ -102,7 +102,7 @@ class Sapo(Section):
 
 
 class Aspo(Section):
-    """ASPO (arXiv 2510.06062): the ratio turned over for A > 0."""
+    """ASPO (arXiv 2510.06062): the ratio is inverted for A > 0."""
 
     type: Literal["aspo"] = Field("aspo", description="inverted weights for A > 0")
     clip_low: ClipLow = 0.2
@@ -116,27 +116,28 @@ class Dgpo(Section):
     type: Literal["dgpo"] = Field("dgpo", description="weights that decay outside the band")
     clip_low: ClipLow = 0.2
     clip_high: ClipHigh = 0.28
-    n: NotNegative = Field(1.0, description="power of the decay below the band")
+    n: NotNegative = Field(1.0, description="exponent of the decay below the band")
     m: Annotated[float, Field(ge=1.0)] = Field(2.0, description="root of the decay above the band")
 
 
 class Topr(Section):
     """TOPR (arXiv 2503.14286): switches on the verdict."""
 
-    type: Literal["topr"] = Field("topr", description="weight 1 for correct rollouts, min(r, 1) for the others")
+    type: Literal["topr"] = Field("topr", description="weight 1 for correct rollouts, min(r, 1) for all others")
 
 
 class DppoTv(Section):
     """DPPO with binary total variation (arXiv 2602.04879): a band on the probability."""
 
     type: Literal["dppo_tv"] = Field("dppo_tv", description="a band on the probability, not on the ratio")
-    divergence: Share = Field(0.2, description="largest change of the token's probability")
+    divergence: Share = Field(0.2, description="how far the token's probability may move")
     cap: Above = Field(20.0, description="largest weight")
 
 
 class Gspo(Section):
-    """GSPO (arXiv 2507.18071): one ratio a rollout; only with aggregation = "sequence_mean"."""
+    """GSPO (arXiv 2507.18071): one ratio per rollout; only with aggregation = "sequence_mean"."""
 
+    sequence: ClassVar[bool] = True
     type: Literal["gspo"] = Field("gspo", description="PPO's clip on the rollout's mean log-ratio")
     clip_low: ClipLow = 3e-4
     clip_high: ClipHigh = 4e-4
@@ -145,15 +146,24 @@ class Gspo(Section):
 class Gmpo(Section):
     """GMPO (arXiv 2507.20673): geometric mean of clipped ratios; only with aggregation = "sequence_mean"."""
 
+    sequence: ClassVar[bool] = True
     type: Literal["gmpo"] = Field("gmpo", description="geometric mean of clipped ratios")
-    clip_low: Annotated[NotNegative, Field(description="log r is held at -clip_low for A < 0")] = 0.4
-    clip_high: Annotated[NotNegative, Field(description="log r is held at clip_high for A > 0")] = 0.4
+    clip_low: Annotated[NotNegative, Field(description="for A < 0, log r goes no lower than -clip_low")] = 0.4
+    clip_high: Annotated[NotNegative, Field(description="for A > 0, log r goes no higher than clip_high")] = 0.4
 
 
 class Reinforce(Section):
     """REINFORCE: no ratio, no clip."""
 
     type: Literal["reinforce"] = Field("reinforce", description="plain policy gradient")
+
+
+class CustomObjective(Section):
+    """A function of the user's own, called as those of `openklear.objectives.policy` are; see docs/objectives.md."""
+
+    type: Literal["custom"] = Field("custom", description="a function of your own")
+    function: str = Field(description="module:function of (logprobs, old_logprobs, advantages, *, loss_mask, ...)")
+    arguments: dict[str, float] = Field({}, description="its keyword arguments: { cap = 2.0 }")
 
 
 Objective = Annotated[
@@ -172,13 +182,16 @@ Objective = Annotated[
     | DppoTv
     | Gspo
     | Gmpo
-    | Reinforce,
+    | Reinforce
+    | CustomObjective,
     Field(discriminator="type"),
 ]
 
 
-MEMBERS: Mapping[str, type[BaseModel]] = {tag(member): member for member in tables(Objective)}
-"""Objective by its `type`."""
+MEMBERS: Mapping[str, type[BaseModel]] = {
+    tag(member): member for member in tables(Objective) if member is not CustomObjective
+}
+"""Published objective by its `type`."""
 
 
 class NoGate(Section):
@@ -191,8 +204,8 @@ class EntropyGate(Section):
     """Entropy-ratio clipping (arXiv 2512.05591), on top of the objective."""
 
     type: Literal["ratio"] = Field("ratio", description="a band on entropy / old entropy")
-    low: NotNegative = Field(0.95, description="tokens count while entropy / old entropy is above this")
-    high: Above = Field(1.05, description="and below this")
+    low: NotNegative = Field(0.95, description="a token counts if entropy / old entropy is above this value")
+    high: Above = Field(1.05, description="and below this value")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.band`."""
@@ -238,7 +251,7 @@ Advantage = Annotated[Grpo | MeanOnly | LeaveOneOut | BatchStd | LengthWeighted,
 
 
 class NoCorrection(Section):
-    """The sampler's and the trainer's log-probabilities are taken to be one; how far they are apart is shown anyway."""
+    """The sampler's and the trainer's log-probabilities are taken to be equal; their distance is shown anyway."""
 
     type: Literal["none"] = Field("none", description="no importance weights")
 
@@ -246,8 +259,8 @@ class NoCorrection(Section):
 class Truncate(Section):
     """Truncated importance weights (TIS)."""
 
-    type: Literal["truncate"] = Field("truncate", description="importance weights, cut at a cap")
-    level: Literal["token", "sequence"] = Field("token", description="a weight a token, or one a rollout")
+    type: Literal["truncate"] = Field("truncate", description="importance weights with an upper bound")
+    level: Literal["token", "sequence"] = Field("token", description="one weight per token, or one per rollout")
     cap: Above = Field(2.0, description="largest weight")
 
 
@@ -255,9 +268,9 @@ class Mask(Section):
     """Masked importance weights (IcePop)."""
 
     type: Literal["mask"] = Field("mask", description="importance weights, 0 outside a band")
-    level: Literal["token", "sequence"] = Field("token", description="a weight a token, or one a rollout")
-    low: NotNegative = Field(0.5, description="smallest weight that is kept")
-    high: Above = Field(5.0, description="largest weight that is kept")
+    level: Literal["token", "sequence"] = Field("token", description="one weight per token, or one per rollout")
+    low: NotNegative = Field(0.5, description="weights below this become 0")
+    high: Above = Field(5.0, description="weights above this become 0")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.band`."""
@@ -275,6 +288,6 @@ def band_of(objective: Objective) -> tuple[float, float] | None:
         return 1.0, objective.cap - 1.0
     if isinstance(objective, CispoMinimax):
         return 1.0, objective.clip_high
-    if isinstance(objective, (Sapo, Topr, DppoTv, Reinforce)):
+    if isinstance(objective, (Sapo, Topr, DppoTv, Reinforce, CustomObjective)):
         return None
     return objective.clip_low, objective.clip_high

@@ -15,7 +15,7 @@ NAMED_LISTS: dict[tuple[str, ...], str] = {("rl", "phase"): "phase", ("data", "s
 
 
 class CannotSet(ValueError):
-    """An override that fits nowhere; the message says why and what to do."""
+    """An override that fits nowhere; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def parse_override(text: str) -> Override:
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
-        raise CannotSet(f"--set {text}: not of the form a.b.c=value; write for example --set sft.epochs=2")
+        raise CannotSet(f"--set {text}: not of the form a.b.c=value; write, for example, --set sft.epochs=2")
     return Override(text, path, parse_value(value.strip()))
 
 

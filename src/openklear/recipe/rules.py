@@ -7,9 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from openklear.errors import UsageError
-from openklear.objectives.catalog import CATALOG, SEQUENCE_AGGREGATION
-from openklear.verifiers.domains import DOMAINS, domain_named
+from openklear.verifiers.domains import DOMAINS, grader_faults
 
 if TYPE_CHECKING:
     from openklear.recipe.curation import Data, Difficulty, Vetting
@@ -59,20 +57,20 @@ def data(table: Data) -> Iterator[Broken]:
 
 
 def difficulty(table: Difficulty) -> Iterator[Broken]:
-    """Hard lies below easy."""
+    """Hard is below easy."""
     if table.hard > table.easy:
         yield Broken(("hard",), f"{table.hard:g} is above easy {table.easy:g}; lower hard or raise easy")
 
 
 def vetting(table: Vetting) -> Iterator[Broken]:
-    """A window with something in it, and no bounds on what is not given."""
+    """The window is not empty."""
     if table.policy_low >= table.policy_high:
-        text = f"{table.policy_low:g} is not below policy_high {table.policy_high:g}, so that no problem would stay; "
+        text = f"{table.policy_low:g} is not below policy_high {table.policy_high:g}, so no problem would be left; "
         yield Broken(("policy_low",), text + "lower policy_low or raise policy_high")
 
 
 def sft(table: Sft) -> Iterator[Broken]:
-    """The schedule falls."""
+    """The learning rate does not rise."""
     if table.min_learning_rate > table.learning_rate:
         text = f"{table.min_learning_rate:g} is above learning_rate {table.learning_rate:g}; "
         yield Broken(("min_learning_rate",), text + "lower min_learning_rate or raise learning_rate")
@@ -85,52 +83,36 @@ def phase(table: Phase) -> Iterator[Broken]:
     if not table.domains:
         yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
     for _, name in _repeated(list(table.domains)):
-        yield Broken(("domains",), f'"{name}" stands there twice; name each domain once')
+        yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
     if table.problems_per_update > table.problems_per_iteration:
         text = f"{table.problems_per_update} is more than the problems_per_iteration {table.problems_per_iteration}; "
         yield Broken(("problems_per_update",), text + "lower problems_per_update or raise problems_per_iteration")
-    if CATALOG[table.objective.type].sequence and table.aggregation != SEQUENCE_AGGREGATION:
+    if getattr(table.objective, "sequence", False) and table.aggregation != "sequence_mean":
         text = (
-            f'{table.objective.type} has one ratio a rollout, which "{table.aggregation}" would weigh by its length; '
+            f'{table.objective.type} has one ratio per rollout, which "{table.aggregation}" would weigh by its length; '
         )
-        yield Broken(
-            ("aggregation",), text + f'write aggregation = "{SEQUENCE_AGGREGATION}", or take another objective'
-        )
-
-
-def is_address(grader: str) -> bool:
-    """Whether a grader is a server's address."""
-    return grader.startswith(("http://", "https://"))
+        yield Broken(("aggregation",), text + 'write aggregation = "sequence_mean", or choose another objective')
 
 
 def verifiers(table: Verifiers) -> Iterator[Broken]:
     """Graders for domains that there are; and no demand on a box that no program runs in."""
-    for domain, grader in table.graders.items():
-        try:
-            known = domain_named(domain)
-        except UsageError as error:
-            yield Broken(("graders", domain), str(error))
-            continue
-        if is_address(grader) and not known.runs_programs:
-            text = f"a server runs programs, which {domain} has none of; name a module:function or an entry point"
-            yield Broken(("graders", domain), text)
+    for domain, fault in grader_faults(table.graders):
+        yield Broken(("graders", domain), fault)
     if "code" in table.graders and table.minimum_isolation != type(table).model_fields["minimum_isolation"].default:
         text = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
         yield Broken(("minimum_isolation",), text)
 
 
 def band(low: float, high: float) -> Iterator[Broken]:
-    """A band holds more than nothing."""
+    """A band is not empty."""
     if low >= high:
-        yield Broken(
-            ("low",), f"{low:g} is not below high {high:g}, so that no token would count; lower low or raise high"
-        )
+        yield Broken(("low",), f"{low:g} is not below high {high:g}, so no token would count; lower low or raise high")
 
 
 def rl(table: Rl) -> Iterator[Broken]:
     """At least one phase; each with its own name."""
     if not table.phase:
-        yield Broken(("phase",), "there are no phases; add [[rl.phase]] with a name and domains, or leave [rl] out")
+        yield Broken(("phase",), "there are no phases; add a [[rl.phase]] with a name and domains, or remove [rl]")
     for index, name in _repeated([item.name for item in table.phase]):
         yield Broken(("phase", index, "name"), f'a second phase is named "{name}"; give each its own name')
 
@@ -147,11 +129,9 @@ def _training(whole: Recipe) -> Iterator[Broken]:
     if whole.model is None:
         for name in ("sft", "rl"):
             if getattr(whole, name) is not None:
-                yield Broken(
-                    (name,), f"[{name}] trains a model, and there is no [model]; add it, or leave [{name}] out"
-                )
+                yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
     elif whole.sft is None and whole.rl is None:
-        yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one of them")
+        yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one")
 
 
 def _sources(whole: Recipe) -> Iterator[Broken]:
@@ -164,20 +144,20 @@ def _sources(whole: Recipe) -> Iterator[Broken]:
     if "heldout" not in roles and whole.model is not None:
         yield _no_source("heldout", "the final evaluation has no problems")
     if whole.sft is not None and "demonstrations" not in roles:
-        yield _no_source("demonstrations", "[sft] has nothing to learn from", ", or leave [sft] out")
+        yield _no_source("demonstrations", "[sft] has nothing to learn from", ", or remove [sft]")
     for index, item in enumerate(whole.rl.phase if whole.rl else ()):
         for domain in item.domains:
             if not any(source.role == "problems" and source.domain in (domain, None) for source in sources):
                 text = f'no source has {domain} problems; add a [[data.source]] with role = "problems" and '
                 path = ("rl", "phase", index, "domains")
-                yield Broken(path, text + f'domain = "{domain}", or take "{domain}" out of domains')
+                yield Broken(path, text + f'domain = "{domain}", or remove "{domain}" from domains')
 
 
 def _checkpoints(whole: Recipe) -> Iterator[Broken]:
     kept = whole.checkpoints
     if kept.patience is not None and not kept.keep_best:
         text = "a run that stops early would hand on its last checkpoint, not its best; set keep_best = true"
-        yield Broken(("checkpoints", "patience"), text + ", or leave patience out")
+        yield Broken(("checkpoints", "patience"), text + ", or remove patience")
     if kept.keep_best and not any(source.role == "validation" for source in whole.data.source):
         text = (
             'nothing says which checkpoint is best; add a [[data.source]] with role = "validation", or set it to false'

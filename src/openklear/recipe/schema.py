@@ -1,7 +1,7 @@
-"""The whole recipe as frozen typed models: one class a table, one line of help a key.
+"""The whole recipe as frozen typed models: one class per table, one line of help per key.
 
 Every field's description is what `openklear recipe show` prints beside it. A key that nothing reads is a defect;
-tests/recipe/test_every_key.py proves for each that it changes rows, ids, the loss, the schedule or a file.
+tests/recipe/test_every_key.py proves that each one changes rows, ids, the loss, the schedule or a file.
 Defaults are the report's (arXiv 2508.07629) where it gives one.
 """
 
@@ -17,17 +17,17 @@ from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Decay, DomainName, Positive, Section
-from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.limits import Limits
 
 
 class World(Section):
     """The demo world: problems and demonstrations written from a seed, as ordinary files, with no download."""
 
-    seed: int = Field(0, description="seed of the world's texts (the run's own seed is the top-level key)")
-    demonstrations: Positive = Field(2000, description="clean demonstrations a domain, over all teachers")
-    problems: Positive = Field(2000, description="RL problems a domain")
-    validation: Positive = Field(64, description="validation problems a domain")
-    heldout: Positive = Field(200, description="held-out problems a domain, the ones reported")
+    seed: int = Field(0, description="seed of the world's texts (the run's seed is the top-level key)")
+    demonstrations: Positive = Field(2000, description="clean demonstrations per domain, over all teachers")
+    problems: Positive = Field(2000, description="RL problems per domain")
+    validation: Positive = Field(64, description="validation problems per domain")
+    heldout: Positive = Field(200, description="held-out problems per domain; the report's scores are on these")
 
 
 class TinyModel(Section):
@@ -48,8 +48,8 @@ class PretrainedModel(Section):
 
     type: Literal["pretrained"] = Field("pretrained", description="start from a model on disk")
     path: str = Field(description="directory that holds the model and its tokenizer")
-    gguf_file: str | None = Field(None, description="a GGUF file inside the directory, dequantised on load")
-    chat_template: str | None = Field(None, description="Jinja file that replaces the tokenizer's chat template")
+    gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
+    chat_template: str | None = Field(None, description="a Jinja file to use in place of the tokenizer's chat template")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
 
 
@@ -99,37 +99,37 @@ class Sft(Section):
 
 
 class Phase(Section):
-    """One RL phase: the keys of [rl] with this phase's own values over them."""
+    """One RL phase: the keys of [rl], overridden by this phase's own."""
 
     name: str = Field(description="the stage is called rl-NAME")
-    domains: tuple[DomainName, ...] = Field(description="which problems the phase trains on")
+    domains: tuple[DomainName, ...] = Field(description="domains of the problems that the phase trains on")
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
-    problems_per_iteration: Positive = Field(128, description="problems sampled an iteration")
-    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts a problem")
-    problems_per_update: Positive = Field(16, description="problems an optimizer step (mini-batch)")
+    problems_per_iteration: Positive = Field(128, description="problems sampled per iteration")
+    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts per problem")
+    problems_per_update: Positive = Field(16, description="problems per optimizer step (the mini-batch)")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-6, description="learning rate, constant after warm-up")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
     temperature: Annotated[float, Field(gt=0.0)] = Field(1.0, description="sampling temperature of rollouts")
     max_prompt_tokens: Positive = Field(4096, description="longer prompts are dropped, never cut")
-    max_completion_tokens: Positive = Field(28672, description="rollouts stop here by length")
+    max_completion_tokens: Positive = Field(28672, description="a rollout is cut off after this many tokens")
     overlong: Literal["incorrect", "mask", "soft"] = Field(
-        "incorrect", description="rollouts stopped by length: wrong, out of loss and group mean, or graded as they are"
+        "incorrect", description="a rollout that was cut off is incorrect, left out of loss and group mean, or graded"
     )
     sft_loss_weight: Annotated[float, Field(ge=0.0)] = Field(0.1, description="alpha of the joint loss (Eq. 14)")
-    filter_zero_advantage: bool = Field(True, description="drop groups whose rewards are all alike")
+    filter_zero_advantage: bool = Field(True, description="leave out groups whose rewards are all equal")
     aggregation: Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"] = Field(
         "token_mean",
-        description="how per-token losses become one number, over counts of the whole update; klear_released alone "
+        description="how token losses become one number, from counts over the whole update; only klear_released "
         "depends on the micro-batches",
     )
     validate_every: Positive = Field(10, description="iterations between validations")
     save_every: Positive = Field(1, description="iterations between checkpoints; those between are replayed from disk")
     objective: Objective = Field(Gppo(), description="the policy loss")
-    entropy_gate: Gate = Field(NoGate(), description="drop tokens whose entropy moved")
-    advantage: Advantage = Field(Grpo(), description="from the rewards of a group to its advantages")
+    entropy_gate: Gate = Field(NoGate(), description="leave out tokens whose entropy changed too much")
+    advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
-    optimizer: Optimizer = Field(AdamW(), description="the optimizer; its moments start anew in each phase")
+    optimizer: Optimizer = Field(AdamW(), description="the optimizer; each phase starts with fresh moments")
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
     def broken_rules(self) -> Iterable[rules.Broken]:
@@ -138,7 +138,7 @@ class Phase(Section):
 
 
 class Rl(Section):
-    """Reinforcement learning: named phases in order. In the file, [rl] holds defaults and [[rl.phase]] overrides."""
+    """Reinforcement learning in named phases. In the file, [rl] holds the defaults, and [[rl.phase]] overrides them."""
 
     phase: tuple[Phase, ...] = Field(description="the phases, in order")
 
@@ -158,31 +158,32 @@ class Evaluation(Section):
 
 
 class Verifiers(Section):
-    """The graders: who grades, and the limits."""
+    """Who grades, and within which limits."""
 
     workers: Positive = Field(2, description="grader processes")
-    math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="CPU seconds an equivalence may take")
-    code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds a test of a program may take")
-    code_memory_mb: Positive = Field(256, description="address space of a program in MiB")
+    math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="CPU seconds to compare two answers")
+    code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds per test of a program")
+    code_memory_mb: Positive = Field(256, description="memory (address space) of a program in MiB")
     minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
-        "bubblewrap", description="refuse to run programs with less isolation than this"
+        "bubblewrap", description="refuse to run programs if less isolation than this is available"
     )
     graders: dict[str, str] = Field(
         {},
-        description="others than ours by domain: module:function or an entry point's name; for code also the http "
-        "address of a SandboxFusion server",
+        description="graders of your own by domain: module:function or the name of an entry point; for code also the "
+        "http address of a SandboxFusion server",
     )
 
     @property
-    def sandbox_url(self) -> str | None:
-        """The server that runs programs, if one does."""
-        code = self.graders.get("code", "")
-        return code if rules.is_address(code) else None
-
-    @property
-    def custom(self) -> dict[str, str]:
-        """The user's own verifiers by domain."""
-        return {d: self.graders[d] for d in DOMAINS if d in self.graders and not rules.is_address(self.graders[d])}
+    def limits(self) -> Limits:
+        """The same for the judge."""
+        return Limits(
+            workers=self.workers,
+            math_seconds=self.math_seconds,
+            code_seconds=self.code_seconds,
+            code_memory_mb=self.code_memory_mb,
+            minimum_isolation=self.minimum_isolation,
+            graders=self.graders,
+        )
 
     def broken_rules(self) -> Iterable[rules.Broken]:
         """See `rules.verifiers`."""
@@ -208,14 +209,12 @@ class Recipe(Section):
     """A whole run."""
 
     seed: int = Field(0, description="seed of initial weights, data order and every rollout")
-    threads: Positive = Field(1, description="CPU threads of torch; part of the result's bits")
-    microbatch_tokens: Positive = Field(32768, description="padded tokens in memory at once while training, at most")
+    threads: Positive = Field(1, description="CPU threads of torch; changing it may change the last bits")
+    microbatch_tokens: Positive = Field(32768, description="most padded tokens in memory at once while training")
     world: World | None = Field(None, description="write the demo world first")
-    model: Model | None = Field(
-        None, description="the model that is trained; left out, the recipe is one of curation alone"
-    )
+    model: Model | None = Field(None, description="the model to train; without it the recipe only curates data")
     data: Data = Field(description="sources and curation")
-    sft: Sft | None = Field(None, description="supervised fine-tuning; left out, RL starts from the base model")
+    sft: Sft | None = Field(None, description="supervised fine-tuning; without it RL starts from the base model")
     rl: Rl | None = Field(None, description="reinforcement learning")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")

@@ -19,7 +19,7 @@ def resolved_toml(recipe: Recipe) -> str:
 
 
 def key_lines() -> list[str]:
-    """One line a key: path, type, default, help; members of a tagged union that share a key share its line."""
+    """One line per key: path, type, default, help; members of a tagged union that share a key share its line."""
     rows: dict[tuple[str, str, str, str], list[str]] = {}
     for key in keys.keys(Recipe):
         rows.setdefault((key.path, key.type, key.default, key.help), []).append(key.only)
@@ -32,7 +32,7 @@ def key_lines() -> list[str]:
 
 
 def arithmetic(recipe: Recipe) -> list[str]:
-    """What the recipe's sizes multiply to, one line a stage."""
+    """What the recipe's sizes multiply to, one line per stage."""
     lines = [] if recipe.sft is None else [_sft_arithmetic(recipe.sft)]
     for phase in recipe.rl.phase if recipe.rl else ():
         lines.append(_phase_arithmetic(phase))
@@ -52,7 +52,7 @@ def _phase_arithmetic(phase: Phase) -> str:
     problems, group, per_update = phase.problems_per_iteration, phase.group_size, phase.problems_per_update
     updates, rollouts = -(-problems // per_update), problems * group
     return (
-        f"rl-{phase.name}: {count(problems, 'problem')} x {group} rollouts = {rollouts:,} rollouts an iteration; "
+        f"rl-{phase.name}: {count(problems, 'problem')} x {group} rollouts = {rollouts:,} rollouts per iteration; "
         f"up to {count(updates, 'update')} of {count(per_update, 'problem')} ({per_update * group:,} rollouts); "
         f"x {count(phase.iterations, 'iteration')} = {rollouts * phase.iterations:,} rollouts, "
         f"at most {count(updates * phase.iterations, 'update')}"

@@ -1,13 +1,14 @@
 """The figure of gradient weights: what each objective does with a token, by its ratio and the sign of its advantage.
 
 Two rows: w in d loss / d log pi = -A w, and w / pi, the push on the token's probability itself, in units of 1 / pi_old
-(d loss / d pi = -A w / pi). In the second one sees which losses keep pushing a token down while it vanishes.
+(d loss / d pi = -A w / pi). The second shows which losses keep pushing a token down while it vanishes.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 import vl_convert
 
 from openklear.errors import UsageError
-from openklear.objectives.catalog import CATALOG
+from openklear.objectives.policy import CATALOG
 from openklear.objectives.weights import WEIGHTS
 from openklear.reporting.charts import svg
 
@@ -36,25 +37,17 @@ Chosen = Mapping[str, Mapping[str, Any]]
 def curves(chosen: Chosen, low: float, high: float) -> list[dict[str, Any]]:
     """Rows of the figure: objective, sign, ratio, w and w / pi at log-spaced ratios from `low` to `high`.
 
-    At a jump of w both sides are in the rows, so that it is drawn upright.
+    At a jump of w the rows hold both sides, so that it is drawn upright.
     """
     grid = torch.logspace(torch.tensor(low).log10().item(), torch.tensor(high).log10().item(), POINTS).double()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, numbers in chosen.items():
         for positive in (True, False):
-            ratio = _with_jumps(name, numbers, positive, grid)
-            weight = WEIGHTS[name](ratio, torch.full(ratio.shape, positive), **numbers)
-            rows += [
-                {
-                    "objective": CATALOG[name].title,
-                    "sign": "A > 0" if positive else "A < 0",
-                    "ratio": r,
-                    "w": w,
-                    "w_over_pi": max(w / r, FLOOR),
-                    "order": i,
-                }
-                for i, (r, w) in enumerate(zip(ratio.tolist(), weight.tolist(), strict=True))
-            ]
+            ratios = _with_jumps(name, numbers, positive, grid)
+            weights = WEIGHTS[name](ratios, torch.full(ratios.shape, positive), **numbers)
+            line = {"objective": CATALOG[name].title, "sign": "A > 0" if positive else "A < 0"}
+            for i, (r, w) in enumerate(zip(ratios.tolist(), weights.tolist(), strict=True)):
+                rows.append({**line, "ratio": r, "w": w, "w_over_pi": max(w / r, FLOOR), "order": i})
     return rows
 
 
@@ -82,16 +75,16 @@ def figure(chosen: Chosen, low: float, high: float) -> str:
         scale=alt.Scale(type="log", domain=[FLOOR, top]),
         axis=alt.Axis(values=_ticks(FLOOR, top), format="~g"),
     )
-    panels = [_panel(base, sign, y, common) for y in (weight, push) for sign in ("A > 0", "A < 0")]
+    panels = [_panel(base, sign, y, common) for y, sign in product((weight, push), ("A > 0", "A < 0"))]
     return svg(alt.concat(*panels, columns=2).resolve_scale(y="independent"))
 
 
 def write(path: Path, chosen: Chosen, low: float, high: float) -> None:
-    """Draw into an SVG, PNG or HTML file, by the suffix; the page stands alone and holds no script."""
+    """Draw into an SVG, PNG or HTML file, by the suffix; the page is self-contained and without scripts."""
     if path.suffix not in FORMATS:
-        raise UsageError(f"{path}: a figure is {', '.join(FORMATS)}; give a file name that ends so")
+        raise UsageError(f"{path}: a figure is {', '.join(FORMATS)}; give a file name that ends in one of these")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path}: the directory {path.absolute().parent} is not there; make it first")
+        raise UsageError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
     drawn = figure(chosen, low, high)
     if path.suffix == ".png":
         path.write_bytes(vl_convert.svg_to_png(drawn, scale=2))
@@ -110,12 +103,12 @@ def _panel(base: alt.Chart, sign: str, y: alt.Y, common: Mapping[str, Any]) -> a
 
 def _ticks(low: float, high: float) -> list[float]:
     """1, 2, 5 times the powers of ten between the two."""
-    found = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
+    found = [m * 10.0**e for e, m in product(range(-6, 7), (1, 2, 5))]
     return [round(tick, 6) for tick in found if low <= tick * 1.0001 and tick <= high * 1.0001]
 
 
 def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: torch.Tensor) -> torch.Tensor:
-    """The grid, with each interval over which w jumps cut down by bisection to a hair."""
+    """The grid, with points added by bisection close to both sides of each jump of w."""
     sign = torch.full(grid.shape, positive)
     weight = WEIGHTS[name](grid, sign, **numbers)
     extra = []
@@ -135,13 +128,11 @@ def _cycled(choices: Sequence[Any], names: Sequence[str]) -> list[Any]:
 
 
 def _page(drawn: str, chosen: Chosen) -> str:
-    rows = "".join(
-        f"<tr><td>{html.escape(entry.title)}</td><td>{html.escape(entry.positive)}</td>"
-        f"<td>{html.escape(entry.negative)}</td><td>{html.escape(_shown(numbers))}</td>"
-        f"<td>{html.escape(entry.source)}</td></tr>"
-        for name, numbers in chosen.items()
-        for entry in (CATALOG[name],)
-    )
+    rows = ""
+    for name, numbers in chosen.items():
+        entry = CATALOG[name]
+        cells = (entry.title, entry.positive, entry.negative, _shown(numbers), entry.source)
+        rows += f"<tr><td>{'</td><td>'.join(map(html.escape, cells))}</td></tr>"
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Gradient weights of policy losses</title>'
         "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1f2933}"

@@ -1,15 +1,13 @@
 """Sample, judge, reward: the part that training, validation and evaluation share.
 
-Three protocols meet here, so that the same loop runs in one process or on many machines: a Sampler makes
-completions, a Judge grades them, and the reward is computed from the verdict in one place.
+A Sampler makes completions, the Judge judges them, and the reward is computed from the verdict in one place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal
 
 import numpy as np
 
@@ -34,40 +32,7 @@ from openklear.types import (
     Verdict,
 )
 from openklear.verifiers.domains import DOMAINS
-
-
-class Batch(Protocol):
-    """Attempts that are graded from the moment they are added. What is not graded when its block ends is given up."""
-
-    def add(self, attempt: Attempt) -> None:
-        """Starts to grade. Raises what grading an earlier attempt raised."""
-        ...
-
-    def check(self) -> None:
-        """Raises what grading raised so far."""
-        ...
-
-    def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
-        """One verdict an attempt, in the order of `add`; `on_progress` gets how many more are judged."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Nothing happens."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Gives up what is not graded."""
-        ...
-
-
-class Judge(Protocol):
-    """Grades completions while more are sampled."""
-
-    def begin(self, *, stop_early: bool = False) -> Batch:
-        """A batch; with `stop_early` no test of a program runs after the first that fails."""
-        ...
+from openklear.verifiers.judge import AttemptBatch, Judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +152,7 @@ class _Graded:
     """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
 
     def __init__(
-        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: Batch, *, graded_when_cut: bool
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: AttemptBatch, *, graded_when_cut: bool
     ) -> None:
         self.batch = batch
         self.texts = [""] * len(owners)

@@ -14,9 +14,11 @@ from typing import Any, Literal
 from openklear.errors import UsageError
 from openklear.recipe.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.load import EMBEDDED, NO_PATHS
+from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
+from openklear.verifiers.domains import DOMAINS
 
 Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
@@ -76,7 +78,7 @@ def stages(recipe: Recipe) -> list[Stage]:
     for phase in recipe.rl.phase if recipe.rl is not None else ():
         name = f"rl-{phase.name}"
         settings = pick(table, *_TRAINING) | {f"rl.phase.{phase.name}": phase.model_dump(mode="json")}
-        found.append(_training(name, "rl", settings, model, _graders(recipe) | _reward(phase)))
+        found.append(_training(name, "rl", settings, model, _graders(recipe) | _functions(phase)))
         found.append(_evaluate(recipe, table, name))
         model = name
     inputs = {stage.name: stage.name for stage in found}
@@ -167,14 +169,19 @@ def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str, fi
 
 def _graders(recipe: Recipe) -> dict[str, Path]:
     """The source files of the user's own verifiers."""
-    found = {f"grader {domain}": verifier(name).file for domain, name in recipe.verifiers.custom.items()}
+    found = {f"grader {domain}": verifier(name).file for domain, name in recipe.verifiers.limits.custom.items()}
+    found |= {f"domain {name}": domain.file for name, domain in DOMAINS.items()}
     return {label: path for label, path in found.items() if path is not None}
 
 
-def _reward(phase: Phase) -> dict[str, Path]:
-    """The source file of the user's own reward function."""
-    file = function(phase.reward.function).file if isinstance(phase.reward, CustomReward) else None
-    return {} if file is None else {"reward": file}
+def _functions(phase: Phase) -> dict[str, Path]:
+    """The source files of the user's own reward and objective."""
+    found = {}
+    if isinstance(phase.reward, CustomReward):
+        found["reward"] = function(phase.reward.function).file
+    if isinstance(phase.objective, CustomObjective):
+        found["objective"] = function(phase.objective.function).file
+    return {label: path for label, path in found.items() if path is not None}
 
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:

@@ -20,7 +20,6 @@ from openklear.data.store import prepared, read_problems
 from openklear.durable.files import whole_directory, write_json
 from openklear.errors import DataError
 from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
-from openklear.judging import open_judge
 from openklear.models.loading import load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
@@ -30,6 +29,7 @@ from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
 from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 
 PART = 128
 """Problems a part: what a kill may cost, and what the schedule of slots depends on."""
@@ -50,7 +50,9 @@ def run(context: StageContext) -> None:
         progress.say(f"{context.name}: {len(dropped)} held-out problems have too long a prompt; see dropped.json")
     with ExitStack() as stack:
         domains = {encoded.problem.domain for encoded in problems}
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
+        verdicts = context.directory / "verdicts.jsonl"
+        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
+        stack.enter_context(judge)
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         collector = Collector(loaded, sampler, judge, recipe.seed)
         groups = [group for part in _parts(context, collector, problems) for group in part]

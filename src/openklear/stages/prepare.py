@@ -29,7 +29,7 @@ from openklear.cluster import join
 from openklear.curation import engine, intake
 from openklear.curation.finished import Outcome, Workspace
 from openklear.curation.funnel import Funnel
-from openklear.curation.selection.choose import Named
+from openklear.curation.selection.steps import Named
 from openklear.curation.steps import ROLES, Known, Step, steps
 from openklear.curation.table import Table
 from openklear.data import store
@@ -37,11 +37,11 @@ from openklear.data.rows import Dropped
 from openklear.data.sources import resolve
 from openklear.durable.files import require_space, stage_record, whole_directory, write_json
 from openklear.errors import DataError
-from openklear.judging import open_judge
 from openklear.recipe.curation import RayCluster, Role, Source
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 
 WORLD = "world:"
 MANY_ROWS = 50_000
@@ -86,8 +86,8 @@ def run(context: StageContext, named: Named | None = None) -> None:
         judged = [table for role, table in curated.tables.items() if role != "benchmark"]
         names = tuple(DOMAINS)
         asked = {names[index] for table in judged for index in np.unique(table.domains[table.alive])}
-        # Walls that are not to be had are told now, not after training.
-        open_judge(recipe.verifiers, None, asked).close()
+        # Say now which walls are missing, not after training.
+        open_judge(recipe.verifiers.limits, asked, progress.say_once).close()
     with whole_directory(context.directory / "data") as directory:
         write(directory, curated)
     workspace.remove()

@@ -25,7 +25,6 @@ from openklear import progress
 from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, read_jsonl, whole_directory, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
-from openklear.judging import open_judge
 from openklear.models.loading import LoadedModel, load_model
 from openklear.objectives.advantages import ADVANTAGES
 from openklear.objectives.diagnostics import sampler_gap
@@ -44,6 +43,7 @@ from openklear.training.schedule import problem_batch
 from openklear.training.step import PolicySequence
 from openklear.training.validation import for_domains, validate
 from openklear.types import Rollout, RolloutGroup, StopReason
+from openklear.verifiers.judge import open_judge
 
 Update = list[PolicySequence]
 
@@ -78,7 +78,9 @@ def run(context: StageContext) -> None:
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     with ExitStack() as stack:
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", phase.domains))
+        verdicts = context.directory / "verdicts.jsonl"
+        judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
+        stack.enter_context(judge)
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         collector = Collector(loaded, sampler, judge, recipe.seed)

@@ -18,7 +18,6 @@ from openklear import progress
 from openklear.data.store import prepared, read_demonstrations, read_problems
 from openklear.durable.files import read_jsonl, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
-from openklear.judging import open_judge
 from openklear.models.batching import plan_microbatches
 from openklear.models.chat import EncodedDemonstration, encode_demonstration
 from openklear.models.loading import LoadedModel, load_model
@@ -33,6 +32,7 @@ from openklear.training.schedule import token_batches
 from openklear.training.step import supervised_gradient
 from openklear.training.validation import validate
 from openklear.types import Demonstration, Message
+from openklear.verifiers.judge import open_judge
 
 
 @dataclass(slots=True)
@@ -70,7 +70,9 @@ def run(context: StageContext) -> None:
     with ExitStack() as stack:
         problems, _ = encode_problems(loaded, read_problems(paths.validation), settings.max_tokens)
         domains = {encoded.problem.domain for encoded in problems}
-        judge = stack.enter_context(open_judge(recipe.verifiers, context.directory / "verdicts.jsonl", domains))
+        verdicts = context.directory / "verdicts.jsonl"
+        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
+        stack.enter_context(judge)
         sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
         _train(state, Collector(loaded, sampler, judge, recipe.seed), problems)
     checkpoint.hand_on(context.directory, state.place, loaded, recipe.checkpoints)

@@ -21,15 +21,18 @@ from openklear.errors import NonFinite
 from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
+from openklear.objectives.catalog import more_inputs
 from openklear.objectives.correction import CORRECTIONS
-from openklear.objectives.policy import NEEDS, OBJECTIVES, gate_open
+from openklear.objectives.policy import OBJECTIVES, PolicyLoss, gate_open
+from openklear.objectives.policy.custom import guarded
 from openklear.objectives.ratio import bounded_log_ratio
 from openklear.objectives.segments import segment_mean
 from openklear.objectives.supervised import negative_log_likelihood
-from openklear.recipe.objectives import Correction, EntropyGate, NoCorrection, Objective, band_of
+from openklear.recipe.objectives import Correction, CustomObjective, EntropyGate, NoCorrection, Objective, band_of
 from openklear.recipe.schema import Phase
 from openklear.training import parallel
 from openklear.training.layout import Layout, Microbatch, TokenRow, members
+from openklear.verifiers.custom import function
 
 Metrics = dict[str, float | list[float]]
 Aggregation = Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"]
@@ -234,20 +237,28 @@ def _joined(layout: Layout, arrays: Sequence[NDArray[np.float32] | None], dtype:
 
 def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor:
     """The policy loss of each token (B, T): objective, gate, correction."""
-    objective, mask = settings.objective, batch.loss_mask
-    extra = {"segment_ids": batch.layout.segments, "correct": batch.correct}
-    losses = OBJECTIVES[objective.type](
+    loss, numbers = _loss(settings.objective)
+    more = {"segment_ids": batch.layout.segments, "correct": batch.correct}
+    losses = loss(
         logprobs,
         batch.old_logprobs,
         batch.advantages,
-        loss_mask=mask,
-        **objective.model_dump(exclude={"type"}),
-        **{name: extra[name] for name in (NEEDS.get(objective.type),) if name is not None},
+        loss_mask=batch.loss_mask,
+        **numbers,
+        **{name: more[name] for name in more_inputs(loss)},
     )
     gate, weights = _gate(entropies, batch, settings), _correction(batch, settings)
     if gate is not None:
         losses = torch.where(gate, losses, 0.0)
     return losses if weights is None else losses * weights
+
+
+def _loss(objective: Objective) -> tuple[PolicyLoss, dict[str, Any]]:
+    """The function of an objective, and its numbers."""
+    if isinstance(objective, CustomObjective):
+        named = f'rl.objective.function = "{objective.function}"'
+        return guarded(function(objective.function).call, named), objective.arguments
+    return OBJECTIVES[objective.type], objective.model_dump(exclude={"type"})
 
 
 def _gate(entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-"""A box may begin with two backslashes, as JSON that was escaped twice has it, but not with more."""
+"""A box may begin with two backslashes, as in JSON that was escaped twice, but not with more."""
 
 
 def _boxes(text: str) -> list[tuple[int, int, int]]:
-    r"""(start, start and end of the content) of the complete boxes, of boxes in each other all, by their ends."""
+    r"""(start, start of the content, end of the content) of every complete box, nested ones too, by where they end."""
     opened: list[tuple[int, int]] = []  # where a box and its content opened, (-1, -1) where a plain brace did
     found = []
     for match in _BRACES.finditer(text):
@@ -26,7 +26,7 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""Content of the last complete \boxed{...} (of boxes in each other, the outermost); None where there is none."""
+    r"""Content of the last complete \boxed{...} (the outermost of nested boxes); None if there is none."""
     if "box" not in text:
         return None
     boxes = _boxes(text)
@@ -42,9 +42,9 @@ _PERCENT = re.compile(r"\}\$?\s*(?:\\?%|percent\b)")
 
 
 def join_boxes(text: str) -> str:
-    """A reference without its boxes; several boxes beside each other are a list of answers.
+    """A reference without its boxes; several side by side are a list of answers.
 
-    For references alone, which are ours: of an answer only the last box counts (extract_boxed).
+    Only for references, which we trust: of an attempt only the last box counts (extract_boxed).
     """
     if "box" not in text:
         return text
@@ -72,21 +72,21 @@ _CANDIDATE = re.compile(
 _WORD = re.compile(r"(?<![\\\w{])[^\W\d_]{3,}")
 _WORDS = re.compile(r"(?<![\\\w{])[^\W\d_]{2,}")
 _SENTENCE = re.compile(r"[^\x00-\x7f\W\d_]{4,}|[\u3001\u3002\uff0c]")
-"""Letters in a row that are not Latin, or their punctuation: in Chinese no space says that a text is a sentence."""
+"""A run of letters that are not Latin, or their punctuation: Chinese marks a sentence by no spaces."""
 _OPENED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-"""A box that is never closed, where no other is: what it begins to hold is stated all the same."""
+"""A box that is never closed, in a text without a closed one: what it begins to hold still counts as stated."""
 _TAIL = 4096
 """Characters at the end of an answer without a box that are searched."""
 _SHORT = 40
-"""Characters of a phrase that is nothing but an answer."""
+"""Longest phrase, in characters, that may be nothing but an answer."""
 
 
 def extract_answer(text: str, reference: str | None = None) -> str | None:
     """What a text answers: the first of these that it has.
 
     The last box; the last option letter it states, where the reference is one; what follows the last "the answer is";
-    all of a text that is one line and nothing but an answer; the last formula between delimiters or number. A text
-    that is the reference, and nothing else, answers it, whatever else could be found in it.
+    a text that is one line and nothing but an answer; the last formula between delimiters, or number. A text that is
+    the reference and nothing else answers it, whatever else could be found in it.
     """
     boxed = extract_boxed(text)
     if boxed is not None:
@@ -114,7 +114,7 @@ _OPTION = re.compile(r"(?<![A-Za-z\d\\'’])([A-J])(?![A-Za-z\d'’])(?! [a-z]+ 
 
 
 def is_option(reference: str) -> bool:
-    """Whether a reference is an option of a question: one letter of A to J, bare or as a label: B, (B), (B) blue."""
+    """Whether a reference is an option of a question: a letter from A to J, bare or as a label: B, (B), (B) blue."""
     return _OPTION_REFERENCE.match(reference.strip()) is not None
 
 
@@ -138,12 +138,12 @@ def _bare(text: str) -> bool:
 
 
 def _candidates(text: str) -> list[str]:
-    """Formulas between delimiters or by a command, and numbers outside of them, in their order."""
+    """Formulas, between delimiters or begun by a command, and numbers outside of them, in order."""
     found = []
     for match in _CANDIDATE.finditer(text):
         *formulas, percent, factor, command, plain = match.groups(default="")
         if len(_WORD.findall(formula := "".join(formulas))) > 1 and "\\" not in formula:
-            found += _candidates(formula)  # two dollars of money, and what stands between them
+            found += _candidates(formula)  # two dollar signs of money, and what stands between them
             continue
         candidate = formula + percent if formula else _balanced(factor + command) or plain.rstrip(",")
         if candidate.strip():
@@ -152,7 +152,7 @@ def _candidates(text: str) -> list[str]:
 
 
 def _balanced(text: str) -> str:
-    """A formula up to its full stop, and up to the first bracket that closes what it did not open."""
+    """A formula up to its full stop, or to the first bracket that closes what it did not open."""
     depth = 0
     for i, character in enumerate(text):
         depth += (character in "({[") - (character in ")}]")

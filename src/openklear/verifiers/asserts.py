@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -87,7 +87,7 @@ def translate(code: str) -> Calls | None:
 
 def _translated(tree: ast.Module) -> Calls | None:
     body = [statement for statement in tree.body if not _idle(statement)]
-    names = {name for statement in tree.body if _idle(statement) for name in _bound(statement)}
+    names = _bound_idly(tree.body)
     keep = False
     if len(body) == 2 and isinstance(body[0], ast.FunctionDef):
         found = _check_function(body[0], body[1])
@@ -124,6 +124,14 @@ def _idle(statement: ast.stmt) -> bool:
     return False
 
 
+def _bound_idly(body: Sequence[ast.stmt]) -> set[str]:
+    """The names that idle statements bind."""
+    names: set[str] = set()
+    for statement in filter(_idle, body):
+        names.update(_bound(statement))
+    return names
+
+
 def _bound(statement: ast.stmt) -> Iterator[str]:
     if isinstance(statement, ast.Import | ast.ImportFrom):
         yield from ((alias.asname or alias.name).partition(".")[0] for alias in statement.names)
@@ -142,7 +150,7 @@ def _check_function(defined: ast.FunctionDef, called: ast.stmt) -> tuple[str, se
     extra = (given.posonlyargs, given.kwonlyargs, given.defaults, given.vararg, given.kwarg, defined.decorator_list)
     if function is None or any(extra) or len(given.args) != 1:
         return None
-    return function, {name for statement in defined.body if _idle(statement) for name in _bound(statement)}
+    return function, _bound_idly(defined.body)
 
 
 def _function(node: ast.expr) -> str | None:

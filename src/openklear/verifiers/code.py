@@ -34,7 +34,7 @@ Finding = str | BrokenTest
 
 
 @dataclass(frozen=True, slots=True)
-class Grade:
+class ProgramGrade:
     """What the tests say of a program."""
 
     outcome: Outcome
@@ -66,17 +66,17 @@ class CodeGrader:
         """`level` forces one way of isolation; by default the strongest that this host allows is used."""
         self._seconds, self._memory_bytes = seconds, memory_mb * 2**20
         boxes = Boxes(minimum_isolation, self._memory_bytes, level)
-        self._pool = Pool(boxes.start, workers)
+        self.pool = Pool(boxes.start, workers)
         self._testers = Pool(boxes.start, workers)
 
     def isolation(self) -> Isolation:
         """What programs are kept from here; starts a worker to know. VerifierError where it is less than demanded."""
-        level: Level = self._pool.hello()["level"]
+        level: Level = self.pool.hello()["level"]
         return describe(level)
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> Grade:
+    ) -> ProgramGrade:
         """Runs the program on every test, in their order. VerifierError where programs cannot run here at all.
 
         `checker` (verifiers.checkers) compares outputs and results of calls. With `stop_early` a program that has
@@ -84,7 +84,7 @@ class CodeGrader:
         """
         how, tasks = checkers.checker(checker), [_task(test) for test in tests]
         if not tasks:
-            return Grade(Outcome.UNSCORABLE, "no tests", 0, 0)
+            return ProgramGrade(Outcome.UNSCORABLE, "no tests", 0, 0)
         for _ in range(2):
             try:
                 return _summary(self._run(program, tasks, how, stop_early), len(tests))
@@ -96,8 +96,8 @@ class CodeGrader:
         except WorkerLost:
             innocent_passes = False
         if innocent_passes:
-            return Grade(Outcome.INCORRECT, "lost its worker twice", 0, len(tests))
-        return Grade(Outcome.UNSCORABLE, "workers are lost over innocent programs too", 0, len(tests))
+            return ProgramGrade(Outcome.INCORRECT, "lost its worker twice", 0, len(tests))
+        return ProgramGrade(Outcome.UNSCORABLE, "workers are lost over innocent programs too", 0, len(tests))
 
     def _run(self, program: str, tasks: Sequence[_Task], how: Checker, stop_early: bool) -> list[Finding]:
         """What is found for each test, in order; fewer than tests where it stopped early."""
@@ -124,7 +124,7 @@ class CodeGrader:
         """Tests of one kind in one session, a process each."""
         found: list[Finding] = []
         nonce, field = secrets.token_hex(16), "stdins" if kind == "stdio" else "calls"
-        with self._pool.session() as box:
+        with self.pool.session() as box:
             box.send({"kind": kind, "program": program, **self._limits()}, _OVERHEAD_SECONDS)
             for batch in _split(tasks, stop_early):
                 patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
@@ -152,7 +152,7 @@ class CodeGrader:
             {"kind": "talk", "role": role, "source": source, "wall_seconds": seconds, **self._limits()}
             for role, source, seconds in sides
         )
-        with self._pool.session() as box, self._testers.session() as other:
+        with self.pool.session() as box, self._testers.session() as other:
             found = relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
         return found if isinstance(found, BrokenTest) else _stable(found)
 
@@ -200,7 +200,7 @@ class CodeGrader:
 
     def close(self) -> None:
         """Ends all workers."""
-        self._pool.close()
+        self.pool.close()
         self._testers.close()
 
 
@@ -241,16 +241,16 @@ def compared(how: Checker, compare: Callable[[Any], bool], expected: object, act
     return why if innocent else BrokenTest(why)
 
 
-def _summary(found: Sequence[Finding], total: int) -> Grade:
+def _summary(found: Sequence[Finding], total: int) -> ProgramGrade:
     passed = sum(one == "" for one in found)
     failures = [(number, one) for number, one in enumerate(found, start=1) if one != ""]
     wrong = [(number, one) for number, one in failures if isinstance(one, str)]
     if wrong:
-        return Grade(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", passed, total)
+        return ProgramGrade(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", passed, total)
     if failures:
         why = f"test {failures[0][0]} of {total} cannot run: {failures[0][1]}"
-        return Grade(Outcome.UNSCORABLE, why[:_SHOWN], passed, total)
-    return Grade(Outcome.CORRECT, "", passed, total)
+        return ProgramGrade(Outcome.UNSCORABLE, why[:_SHOWN], passed, total)
+    return ProgramGrade(Outcome.CORRECT, "", passed, total)
 
 
 def _signal_name(number: int) -> str:

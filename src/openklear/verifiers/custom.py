@@ -2,8 +2,8 @@
 
 A function is named `module:function`, or by an entry point of the group `openklear.verifiers`. It is trusted code that
 reads hostile text: it has the user's environment and no walls, but what it does to its process stops there. One that
-hangs, crashes or raises is asked once more, after a loss in a fresh process; then the verdict is unscorable, for nobody
-can tell whose fault it was.
+hangs, crashes or raises is asked once more, after a loss in a fresh process; then the verdict is unscorable, because
+nobody can tell whose fault it was.
 """
 
 from __future__ import annotations
@@ -37,8 +37,13 @@ class Function:
     """The module's source."""
 
     @property
+    def identity(self) -> str:
+        """Its name and its version."""
+        return f"{self.target} {self.version}"
+
+    @property
     def version(self) -> str:
-        """Hash of the source file: verdicts of another version are not believed. Empty where there is no file."""
+        """Hash of the source file: verdicts of another version are not used. Empty where there is no file."""
         return "" if self.file is None else hashlib.blake2b(self.file.read_bytes(), digest_size=8).hexdigest()
 
 
@@ -95,10 +100,10 @@ class CustomGrader:
     """Grades completions with one function over `workers` processes. Any thread may call; `close` it."""
 
     def __init__(self, name: str, workers: int):
-        """UsageError where the function is not to be had."""
+        """UsageError where the function cannot be loaded."""
         self.name = name
         self._function = verifier(name)
-        self.version = f"{self._function.target} {self._function.version}"
+        self.version = self._function.identity
         self._pool = Pool(self._start, workers)
 
     def grade(self, problem: Mapping[str, Any], completion: str, seconds: float) -> Verdict:

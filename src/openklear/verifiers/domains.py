@@ -7,18 +7,23 @@ names it in `domains`; scores, figures and reports show it by its name, after th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Literal, Protocol
 
-from openklear.errors import UsageError, VerifierError
-from openklear.types import AnyTest, Outcome, Problem, Verdict
+from openklear.errors import UsageError
+from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.answers import extract_answer, extract_program
 from openklear.verifiers.checkers import needs_checker
-from openklear.verifiers.code import CodeGrader, Grade
-from openklear.verifiers.limits import Limits
+from openklear.verifiers.code import CodeGrader
+from openklear.verifiers.limits import Limits, is_address
 from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.walls import Isolation
 
 
@@ -57,6 +62,18 @@ class Domain:
     """Attempts that are graded at a time where many stream by."""
 
     @property
+    def file(self) -> Path | None:
+        """Where the verifier of a domain from outside is written: stages that grade depend on it. None for ours."""
+        name = self.verifier.__module__
+        source = None if name.startswith("openklear.") else getattr(sys.modules.get(name), "__file__", None)
+        return None if source is None else Path(source)
+
+    @property
+    def version(self) -> str:
+        """Hash of that file: verdicts of another version are not believed. Empty for ours (tasks.GRADER_VERSION)."""
+        return "" if self.file is None else _hash_of(self.file)
+
+    @property
     def tested(self) -> bool:
         """Whether attempts are held against tests; a reward may then be the share of those that pass."""
         return self.reference == "tests"
@@ -70,6 +87,11 @@ class Domain:
         if self.tested:
             return "" if problem.tests else "no tests"
         return "" if problem.answer is not None else "no reference answer"
+
+
+@cache
+def _hash_of(file: Path) -> str:
+    return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
 
 
 DOMAINS: dict[str, Domain] = {}
@@ -93,6 +115,25 @@ def domain_named(name: str) -> Domain:
     raise UsageError(f"there is no domain {name}; {hint}the domains are {', '.join(DOMAINS)}")
 
 
+def grader_faults(graders: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """(domain, what is wrong) of graders for unknown domains, and of servers that would have nothing to run."""
+    for name, grader in graders.items():
+        try:
+            domain = domain_named(name)
+        except UsageError as error:
+            yield name, str(error)
+        else:
+            if is_address(grader) and not domain.runs_programs:
+                what = f"a server runs programs, which {name} has none of"
+                yield name, f"{what}; name a module:function or an entry point"
+
+
+def require_graders(graders: Mapping[str, str]) -> None:
+    """UsageError for the first of `grader_faults`."""
+    for name, fault in grader_faults(graders):
+        raise UsageError(f"grader {name}={graders[name]}: {fault}")
+
+
 class AnswerVerifier:
     """Mathematics: is the answer equal to the reference?"""
 
@@ -111,20 +152,6 @@ class AnswerVerifier:
         self.grader.close()
 
 
-class ProgramGrader(Protocol):
-    """Runs programs on tests, here or on a server. Any thread may call."""
-
-    def grade(
-        self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> Grade:
-        """What the tests say; with `stop_early` no test runs after the first that fails."""
-        ...
-
-    def close(self) -> None:
-        """Ends what it started."""
-        ...
-
-
 class ProgramVerifier:
     """Code: how many of the tests does the program pass, in boxes of this machine or on a server?"""
 
@@ -136,22 +163,18 @@ class ProgramVerifier:
         grade = self.grader.grade(graded, problem.tests, problem.checker, stop_early)
         return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
 
-    def isolation(self) -> Isolation:
-        """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
-        if not isinstance(self.grader, CodeGrader):
-            raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
-        return self.grader.isolation()
+    def isolation(self) -> Isolation | None:
+        """What programs are kept from on this host, found by starting a worker; None where a server runs them."""
+        return self.grader.isolation() if isinstance(self.grader, CodeGrader) else None
 
     def close(self) -> None:
         """Ends the boxes."""
         self.grader.close()
 
 
-def _program_grader(limits: Limits) -> ProgramGrader:
+def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
     if limits.sandbox_url is None:
         return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
-    from openklear.verifiers.remote import SandboxFusionGrader
-
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 

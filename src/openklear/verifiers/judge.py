@@ -1,64 +1,96 @@
 """Attempts in, verdicts out: format, then mathematics or programs, over worker processes of this machine.
 
-Equal work is done once: verdicts are kept by what they depend on (the program and its tests, or the answer and its
-reference, and the limits), in memory and, with a journal, on disk, so that a killed run replays what it had graded.
-Unscorable verdicts are never kept: they are our failure, and the next call tries again.
+Equal work is done once: with a journal verdicts are kept by what they depend on (the program and its tests, or the
+answer and its reference, and the limits), so that a killed run replays what it had judged. Unscorable verdicts are
+never kept: they are our failure, and the next call tries again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from openklear.errors import VerifierError
+from openklear.durable.journal import KeyedJournal
 from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.custom import CustomGrader
-from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier
-from openklear.verifiers.journal import Journal
+from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.tasks import GRADER_VERSION, Question, Questions, Work
 from openklear.verifiers.walls import Isolation
 
-__all__ = ["GRADER_VERSION", "Batch", "Limits", "LocalJudge"]
+__all__ = ["GRADER_VERSION", "AttemptBatch", "Judge", "Limits", "open_judge"]
 
 CUSTOM_PATIENCE = 6.0
 """Wall seconds a custom verifier has for each second that the recipe gives an equivalence, or a test of a program."""
 
 
-class LocalJudge:
-    """Grades attempts in parallel on this machine; any thread may call. Use it as a context manager, or `close` it.
+def open_judge(
+    limits: Limits, domains: Collection[str], say: Callable[[str], None], *, journal: Path | None = None
+) -> Judge:
+    """A judge for attempts of `domains`; it says at once which graders it uses and which walls hold for programs.
+
+    Close it, or use it in a `with`. VerifierError where programs would run with less isolation than is demanded.
+    """
+    judge = Judge(limits, journal=journal)
+    try:
+        judge.announce(domains, say)
+    except BaseException:
+        judge.close()
+        raise
+    return judge
+
+
+class Judge:
+    """Judges attempts in parallel on this machine; any thread may call. Use it as a context manager, or `close` it.
 
     Verdicts depend on the attempts and the limits alone; only `seconds` (0 where a verdict was known) does not.
     """
 
-    def __init__(self, limits: Limits, *, journal: Path | None = None, remember: bool = True):
-        """`remember` keeps verdicts from one call of `judge` to the next; without it memory does not grow.
+    def __init__(self, limits: Limits, *, journal: Path | None = None):
+        """`journal` keeps verdicts from one call to the next, and after a kill; those that it holds are believed.
 
         UsageError where a custom verifier cannot be loaded. Boxes start with the first program: `isolation` says
         before it whether they can.
         """
+        require_graders(limits.graders)
+        self.limits = limits
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
-        self._remember = remember
-        self._limits = limits
-        self._journal = Journal(journal)
+        self._journal = None if journal is None else KeyedJournal(journal, _key_of)
         self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
         self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
             name: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{name}") for name in DOMAINS
         }
 
-    def isolation(self) -> Isolation:
-        """What programs are kept from on this host, found by starting a worker. VerifierError where none run here."""
+    def isolation(self) -> Isolation | None:
+        """What programs are kept from on this host, found by starting a worker; None where none run here.
+
+        VerifierError where that is less than the limits demand.
+        """
         for name, verifier in self.verifiers.items():
             if isinstance(verifier, ProgramVerifier) and name not in self._custom:
                 return verifier.isolation()
-        raise VerifierError("programs do not run in boxes of this machine, so their isolation is not known here")
+        return None
+
+    def announce(self, domains: Collection[str], say: Callable[[str], None]) -> None:
+        """Says which graders judge these domains, and which walls hold for programs.
+
+        VerifierError where programs would run with less isolation than is demanded.
+        """
+        for name, grader in self._custom.items():
+            if name in domains:
+                say(f"{name} is graded by {grader.name}, in worker processes without walls")
+        if not any(DOMAINS[name].runs_programs and name not in self._custom for name in domains):
+            return
+        if (isolation := self.isolation()) is not None:
+            say(f"programs run under {isolation.level!r}: {isolation.description}")
+        else:
+            say(f"programs run on the server {self.limits.sandbox_url}")
 
     def judge(
         self,
@@ -76,19 +108,22 @@ class LocalJudge:
                 batch.add(attempt)
             return batch.finish(on_progress)
 
-    def begin(self, *, stop_early: bool = False) -> Batch:
-        """A batch of attempts that are graded from the moment they are added."""
+    def begin(self, *, stop_early: bool = False) -> AttemptBatch:
+        """A batch of attempts that are judged from the moment they are added."""
         versions = {domain: grader.version for domain, grader in self._custom.items()}
-        return Batch(self, Questions(self._limits, versions, stop_early=stop_early), stop_early)
+        return AttemptBatch(self, Questions(self.limits, versions, stop_early=stop_early), stop_early)
 
     def known(self, key: str) -> Verdict | None:
         """A verdict from an earlier batch, or from a run that was killed."""
-        return self._journal.get(key)
+        row = None if self._journal is None else self._journal.get(key)
+        verdict = None if row is None else _verdict_of(row)
+        return None if verdict is None or verdict.outcome is Outcome.UNSCORABLE else verdict
 
     def keep(self, found: dict[str, Verdict]) -> None:
-        """Keeps a batch's verdicts, but for unscorable ones."""
-        if self._remember:
-            self._journal.add({key: v for key, v in found.items() if v.outcome is not Outcome.UNSCORABLE})
+        """Keeps a batch's verdicts, but for unscorable ones, in the order of their keys."""
+        kept = [(key, verdict) for key, verdict in sorted(found.items()) if verdict.outcome is not Outcome.UNSCORABLE]
+        if self._journal is not None and kept:
+            self._journal.add([_row_of(key, verdict) for key, verdict in kept])
 
     def start(self, work: Work, stop_early: bool) -> Future[Verdict]:
         """Grades on a thread of the judge."""
@@ -110,49 +145,51 @@ class LocalJudge:
 
     def _patience(self, question: Question) -> float:
         """Wall seconds for a custom verifier."""
-        return CUSTOM_PATIENCE * question.domain.seconds(self._limits) * max(1, question.total)
+        return CUSTOM_PATIENCE * question.domain.seconds(self.limits) * max(1, question.total)
 
     def close(self) -> None:
-        """Ends all workers; again is harmless. Who waits for a verdict that will not come gets a CancelledError."""
+        """Ends all workers; again is harmless. Whoever still waits for a verdict gets a CancelledError."""
         unfinished = tuple(self._unfinished)
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
         for future in unfinished:
             if future.cancelled():  # shutdown cancels what waits in its queue, but does not tell as_completed
-                with suppress(RuntimeError):  # told already
+                with suppress(RuntimeError):  # it has been told already
                     future.set_running_or_notify_cancel()
         for verifier in self.verifiers.values():
             verifier.close()
         for grader in self._custom.values():
             grader.close()
-        self._journal.close()
+        if self._journal is not None:
+            self._journal.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-class Batch:
-    """Attempts of one caller, graded while more are added. Verdicts do not depend on when that happens.
+class AttemptBatch:
+    """Attempts of one caller, judged while more are added. Verdicts do not depend on when that happens.
 
-    Use it as a context manager: what is not graded at its end is given up. Not for two threads at once.
+    Use it as a context manager: what is not judged at its end is given up. Not for two threads at once.
     """
 
-    def __init__(self, judge: LocalJudge, questions: Questions, stop_early: bool):
+    def __init__(self, judge: Judge, questions: Questions, stop_early: bool):
         self._judge, self._questions, self._stop_early = judge, questions, stop_early
         self._added: list[Work | Verdict] = []
         self._known: dict[str, Verdict] = {}
         self._running: dict[str, Future[Verdict]] = {}
         self._failure: BaseException | None = None
 
-    def add(self, attempt: Attempt) -> None:
-        """Starts to grade; equal work only once. Raises what grading an earlier attempt raised."""
+    def add(self, attempt: Attempt | Verdict) -> None:
+        """Starts to judge; equal work only once. A verdict stands for itself.
+
+        Raises what judging an earlier attempt raised.
+        """
         self.check()
-        work = self._questions.work(attempt)
+        work = attempt if isinstance(attempt, Verdict) else self._questions.work(attempt)
         self._added.append(work)
         if isinstance(work, Verdict) or work.key in self._known or work.key in self._running:
             return
@@ -165,9 +202,14 @@ class Batch:
         future.add_done_callback(self._note)
 
     def check(self) -> None:
-        """Raises what grading raised, so that nobody samples on for verdicts that will never come."""
+        """Raises what judging raised, so that nobody keeps sampling for verdicts that will never come."""
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def done(self) -> bool:
+        """Whether `finish` would not have to wait."""
+        return all(future.done() for future in self._running.values())
 
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
@@ -185,9 +227,9 @@ class Batch:
                 on_progress(waiting[keys[future]])
         self._judge.keep(found)
         self._known |= found
-        return [work if isinstance(work, Verdict) else self._told(work) for work in self._added]
+        return [work if isinstance(work, Verdict) else self._verdict_for(work) for work in self._added]
 
-    def _told(self, work: Work) -> Verdict:
+    def _verdict_for(self, work: Work) -> Verdict:
         verdict = self._known[work.key]
         return replace(verdict, extracted=work.extracted or verdict.extracted, format_fault=work.fault)
 
@@ -198,8 +240,30 @@ class Batch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for future in self._running.values():
             future.cancel()
+
+
+def _row_of(key: str, verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the journal holds it, without `format_fault` and `seconds`, which are not the work's."""
+    row: dict[str, Any] = {"key": key, "outcome": verdict.outcome.value, "reason": verdict.reason}
+    row |= {"passed": verdict.passed, "total": verdict.total}
+    return row if verdict.extracted is None else row | {"extracted": verdict.extracted}
+
+
+def _verdict_of(row: Mapping[str, Any]) -> Verdict:
+    extracted = row.get("extracted")
+    return Verdict(
+        Outcome(row["outcome"]),
+        str(row["reason"]),
+        None if extracted is None else str(extracted),
+        int(row["passed"]),
+        int(row["total"]),
+    )
+
+
+def _key_of(row: Mapping[str, Any]) -> str:
+    """The key of a row that is a verdict; ValueError, KeyError or TypeError where it is none."""
+    _verdict_of(row)
+    return str(row["key"])

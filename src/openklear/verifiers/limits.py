@@ -1,21 +1,52 @@
-"""What grading may use, and who grades."""
+"""What judging may use, and which graders judge: the one value that recipes, commands and programs all become."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from openklear.errors import UsageError
+from openklear.verifiers.walls import LEVELS
+
+
+def cores() -> int:
+    """Processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What grading may use, and who grades (the recipe's [verifiers])."""
+    """What judging may use, and which graders judge. Seconds are CPU seconds: of a comparison, of a program's test."""
 
-    workers: int = 2
+    workers: int = field(default_factory=cores)
     math_seconds: float = 5.0
     code_seconds: float = 2.0
     code_memory_mb: int = 256
     minimum_isolation: str = "bubblewrap"
-    sandbox_url: str | None = None
-    """A SandboxFusion server that runs the programs instead of boxes on this machine."""
-    custom: Mapping[str, str] = field(default_factory=dict)
-    """Verifiers of the user's own in the place of ours (verifiers.custom), by domain."""
+    """The weakest isolation that programs may run under (`verifiers.walls`)."""
+    graders: Mapping[str, str] = field(default_factory=dict)
+    """Graders other than ours, by domain: a function of the user's (`verifiers.custom`), or a SandboxFusion server."""
+
+    def __post_init__(self) -> None:
+        """UsageError for limits that cannot be. Graders are checked by the judge, which knows the domains."""
+        for name in ("workers", "math_seconds", "code_seconds", "code_memory_mb"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.minimum_isolation not in LEVELS:
+            raise UsageError(f"isolation {self.minimum_isolation!r} is unknown; weakest first: {', '.join(LEVELS)}")
+
+    @property
+    def sandbox_url(self) -> str | None:
+        """The SandboxFusion server that runs the programs; None where boxes of this machine do."""
+        return next(filter(is_address, self.graders.values()), None)
+
+    @property
+    def custom(self) -> dict[str, str]:
+        """The user's own verifiers by domain."""
+        return {domain: grader for domain, grader in self.graders.items() if not is_address(grader)}
+
+
+def is_address(grader: str) -> bool:
+    """Whether a grader is the address of a server."""
+    return "://" in grader

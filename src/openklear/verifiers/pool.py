@@ -1,6 +1,6 @@
 """Worker processes that can always be killed: one request at a time each, over pipes, from any thread.
 
-A worker is told to go by closing its stdin, and killed where it does not. It watches its stdin, so it also goes when
+A worker is told to stop by closing its stdin, and killed if it does not. It watches its stdin, so it also stops when
 this process is killed. (The kernel's parent-death signal would fire when the *thread* that started the worker ends.)
 """
 

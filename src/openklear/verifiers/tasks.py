@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from importlib import metadata
 from typing import Any
 
 from openklear.think import FormatFault, split_thought
@@ -14,7 +15,7 @@ from openklear.verifiers.custom import as_plain
 from openklear.verifiers.domains import Domain, domain_named
 from openklear.verifiers.limits import Limits
 
-GRADER_VERSION = 2
+GRADER_VERSION = f"2, math-verify {metadata.version('math-verify')}"
 """Part of every key: raise it when a grader's answers change, so that old journals are not believed."""
 
 
@@ -29,7 +30,7 @@ class Question:
     parts: tuple[object, ...]
     """What its verdicts depend on besides the attempt."""
     plain: Mapping[str, Any] | None = None
-    """What a custom verifier is told."""
+    """What a custom verifier gets, if one grades."""
 
     @property
     def total(self) -> int:
@@ -49,7 +50,7 @@ class Work:
 
     @property
     def extracted(self) -> str | None:
-        """What the attempt answered, where we know it."""
+        """What the attempt answered, if we know it."""
         return self.graded if self.question.plain is None else None
 
 
@@ -79,7 +80,7 @@ class Questions:
         return Work(question, extracted, fault, _key(question, extracted))
 
     def _question(self, attempt: Attempt) -> Question:
-        # A problem is known again by its id(), which stays its own while the question holds it.
+        # A problem is recognised by its id(), which no other object can have while the question holds it.
         name = id(attempt.problem), attempt.prompt_tail
         if name not in self._known:
             self._known[name] = self._asked(attempt.problem, attempt.prompt_tail)
@@ -87,7 +88,7 @@ class Questions:
 
     def _asked(self, problem: Problem, prompt_tail: str) -> Question:
         domain = domain_named(problem.domain)
-        parts: tuple[object, ...] = (GRADER_VERSION, domain.name)
+        parts: tuple[object, ...] = (GRADER_VERSION, domain.name, domain.version)
         if domain.name in self._limits.custom:
             plain = as_plain(problem, prompt_tail)
             parts += ("custom", self._versions[domain.name], _digest(plain))

@@ -1,4 +1,4 @@
-"""What decontamination takes and gives: benchmark items in, matches out, and rows of the audit table."""
+"""What decontamination takes and gives: benchmark items in, matches out."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ WORDS_IN_A_ROW = "words in a row"
 WHOLE = "whole item inside"
 """Every word of the item stands in the row, in one piece."""
 NEAR = "near copy"
-"""Words were changed, put in or left out, and no number or sign."""
+"""Words were changed, added or left out, but no number or sign."""
 NUMBERS = "a number differs"
-"""As a near copy, but a number or a sign of the item is another one in the row: the same story, another answer."""
+"""A near copy in which a number or a sign is another one: the same story with another answer."""
 
 EXCERPT = 400
 """Characters of matched text that a match carries."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class BenchmarkItem:
     """A benchmark item: its id and its prompt."""
 
     id: str
@@ -46,8 +46,3 @@ def excerpt(text: str) -> str:
     """One line of at most EXCERPT characters."""
     line = " ".join(text.split())
     return line if len(line) <= EXCERPT else line[: EXCERPT - 1] + "…"
-
-
-def audit_row(row: str, match: Match) -> dict[str, str | float]:
-    """A line of the audit table: which row, which benchmark item, the matched text, score and kind."""
-    return {"row": row, "item": match.item, "kind": match.kind, "score": round(match.score, 4), "text": match.text}

@@ -32,28 +32,29 @@ def near_duplicates(
     Going through the rows by ascending number, one goes if a row that stays is similar to it: a Jaccard similarity of
     the words' 3-grams of at least `threshold`, with equal figures and number words (`near.words`). It is named with the
     smallest such row. So each dropped row is itself similar to the row that it names, not by a chain; and what is
-    similar only to a dropped row stays. Compared are the rows that share a band (`bands.candidates`): a similar pair is
-    missed with the probability that `bands.banding` states. Where buckets were too large to compare in full, what stays
-    of them is compared again until nothing goes: rows that stay, given again, all stay.
+    similar only to a dropped row stays. Compared are the rows that share a bucket (`buckets.candidates`): a similar
+    pair is missed with the probability that `buckets.banding` states. Where buckets were too large to compare in full,
+    what stays of them is compared again until nothing goes: rows that stay, given again, all stay.
 
-    Rows without a word have no near copies. Memory: 40 bytes a row and 8 bytes a candidate pair (at most 5 a row and
-    band; of a corpus with 10 % copies, 0.1 a row) beside the signatures, and about 100 MB for the pairs being compared.
+    Rows without a word have no near copies. Memory: 40 bytes per row and 8 bytes per candidate pair (at most 5 for each
+    row and band; in a corpus with 10 % copies, 0.1 per row) beside the signatures, and about 100 MB for the pairs being
+    compared.
     """
     order = np.argsort(rows)
     if (order[1:] < order[:-1]).any():
         rows, signatures = rows[order], signatures[order]
-    looked_at, everything = np.zeros(0, np.int64), np.arange(len(rows))
+    compared, everything = np.zeros(0, np.int64), np.arange(len(rows))
     edges, similarity = np.zeros(0, np.int64), np.zeros(0, np.float64)
     named = np.full(len(rows), -1)
     pairs, partial = candidates(signatures)
     while True:
-        pairs = np.setdiff1d(pairs, looked_at, assume_unique=True)
+        pairs = np.setdiff1d(pairs, compared, assume_unique=True)
         found, shares = _similar(together(pairs, len(rows)), rows, texts, threshold)
         if not len(found):
             break
-        looked_at = distinct(np.concatenate([looked_at, pairs]))
+        compared = distinct(np.concatenate([compared, pairs]))
         edges, similarity = np.concatenate([edges, found]), np.concatenate([similarity, shares])
-        ascending = np.argsort(edges)
+        ascending = np.argsort(edges)  # (similar pairs so far,)
         edges, similarity = edges[ascending], similarity[ascending]
         named = _named(edges, len(rows))
         left = everything[partial & (named < 0)]
@@ -75,7 +76,7 @@ def _similar(
     found, shares = [np.zeros(0, np.int64)], [np.zeros(0, np.float64)]
     while waiting:
         block = waiting.pop()
-        places = distinct(np.concatenate([block >> 32, block & 0xFFFFFFFF]))
+        places = distinct(np.concatenate([block >> 32, block & 0xFFFFFFFF]))  # (rows of the block,)
         read = _read(rows[places], texts, CHARACTERS if len(block) > 1 else None)
         if read is None:
             middle = len(block) // 2
@@ -105,8 +106,8 @@ def _read(rows: NDArray[np.int64], texts: Texts, limit: int | None) -> list[str]
 def _named(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """(count,) place of the row that each dropped place is named with, or -1 for those that stay; edges ascend."""
     named = np.full(count, -1)
-    # One after the other, since a row's fate hangs on the fates of smaller rows: 0.2 microseconds a pair. When a row
-    # comes up as the smaller one of a pair, all pairs in which it is the larger one have been seen.
+    # One after the other, since a row's fate depends on the fates of smaller rows: 0.2 microseconds per pair. When a
+    # row comes up as the smaller one of a pair, all pairs in which it is the larger one have been seen.
     for start in range(0, len(edges), PAIRS):
         some = edges[start : start + PAIRS]
         for one, other in zip((some >> 32).tolist(), (some & 0xFFFFFFFF).tolist(), strict=True):

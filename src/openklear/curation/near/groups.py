@@ -1,4 +1,4 @@
-"""Pairs in an order in which those that hang together stand together."""
+"""Pairs in an order in which connected ones stand together."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from numpy.typing import NDArray
 
 
 def components(left: NDArray[np.int64], right: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """(count,) the smallest place that each place hangs together with through the pairs (left[i], right[i]).
+    """(count,) the smallest place that each place is connected to through the pairs (left[i], right[i]).
 
     Each round every tree that a pair leads out of is hung under a smaller root, and then every place directly under its
     root (Shiloach and Vishkin, An O(log n) parallel connectivity algorithm, 1982); a few rounds do in practice.
     """
     root = np.arange(count)
     while len(left):
-        one, other = root[left], root[right]
+        one, other = root[left], root[right]  # (pairs,)
         apart = one != other
         left, right = left[apart], right[apart]
         root[np.maximum(one, other)[apart]] = np.minimum(one, other)[apart]
-        while (root[root] != root).any():
+        while (root[root] != root).any():  # (count,) until every place points to a root
             root = root[root]
     return root
 

@@ -26,6 +26,8 @@ roots in a fixed order. So a text has the same vector, to the bit, in any batch 
 from __future__ import annotations
 
 import math
+import re
+import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from openklear.curation.text.cut import GOLDEN, Codes, Cutter, Places, Words, byte_kinds
+from openklear.curation.text.grams import SPLITMIX, mixed
 from openklear.errors import DataError
 
 WIDTH = 128
@@ -49,10 +53,11 @@ PREFIX = 1 << 16
 CHARACTERS = 1 << 20
 """Characters that are worked on at once, and at most PREFIX more."""
 LARGEST_TF = 1000
-_ODD = tuple(np.uint64(odd) for odd in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-"""The first is 2^64 / golden ratio; with the others it makes Steele, Lea and Flood's SplitMix64 (2014)."""
+_LETTER, _DIGIT = 1, 2
 _NUMBER = np.uint64(0x165667B19E3779F9)
-_LETTER, _DIGIT, _WIDE = 1, 2, 3
+"""What every number hashes to."""
+_SIGN = re.compile("[\x80-\xbf]")
+_WIDE = re.compile("([\u0800-\U0010ffff])")
 
 
 class Embedding(Protocol):
@@ -81,30 +86,23 @@ class TfidfProjection:
 
     @classmethod
     def fit(cls, batches: Iterable[Sequence[str]], *, width: int = WIDTH, seed: int = 0) -> TfidfProjection:
-        """Count the document frequencies of texts in one pass."""
+        """Count the document frequencies of texts in one pass. Raises DataError on an impossible width."""
+        if width < 2 * BLOCKS or width > 128 * BLOCKS or width & (width - 1):
+            raise DataError(f"embedding: a width of {width}; it must be a power of two from 16 to 1024")
         total, frequencies = 0, np.zeros(PLACES, np.int64)
         for texts in batches:
             total += len(texts)
             frequencies += document_frequencies(texts)
-        return cls.counted(total, frequencies, width=width, seed=seed)
-
-    @classmethod
-    def counted(
-        cls, total: int, frequencies: NDArray[np.int64], *, width: int = WIDTH, seed: int = 0
-    ) -> TfidfProjection:
-        """From the summed `document_frequencies` of `total` texts. Raises DataError on an impossible width."""
-        if width < 2 * BLOCKS or width > 128 * BLOCKS or width & (width - 1):
-            raise DataError(f"embedding: a width of {width}; it must be a power of two from 16 to 1024")
-        found, where = np.unique(frequencies, return_inverse=True)
-        idf = [math.sqrt(1 + math.log((1 + total) / (1 + df))) if df >= LEAST_DF else 0.0 for df in found.tolist()]
-        weights = np.array(idf, np.float32)[where]
+        distinct, where = np.unique(frequencies, return_inverse=True)
+        idf = [math.sqrt(1 + math.log((1 + total) / (1 + df))) if df >= LEAST_DF else 0.0 for df in distinct.tolist()]
+        weights = np.array(idf, np.float32)[where]  # (distinct,) -> (PLACES,)
         weights[1::2] *= PAIR
         tf = [0.0, *(1.0 + math.log(times) for times in range(1, LARGEST_TF + 1))]
         return cls(weights, np.array(tf, np.float32), width, seed)
 
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, width) vectors of length 1; 0 for a text none of whose features two of the fitted texts have."""
-        parts = [self._projected(*_features(some), len(some)) for some in _portions(texts)]
+        parts = [self._projected(*_features(some), len(some)) for some in portions(texts)]
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
 
     def _projected(
@@ -113,12 +111,14 @@ class TfidfProjection:
         """(count, width) unit vectors of texts with these distinct features."""
         weights = self.idf[_place(features)] * self.tf[np.minimum(times, LARGEST_TF)]
         rows, features, weights = rows[weights > 0], features[weights > 0], weights[weights > 0]
-        hashed = _mixed(features.astype(np.uint64) ^ _mixed(np.array([self.seed], np.uint64) + _ODD[0]))
+        hashed = mixed(features.astype(np.uint64) ^ mixed(np.array([self.seed], np.uint64) + np.uint64(GOLDEN)))
         cells = self.width // BLOCKS
         # Of a feature's hash each block has eight bits: a sign, and seven that name the coordinate.
-        octets = hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)
+        octets = (
+            hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)
+        )  # (features,) -> (features, BLOCKS)
         to = (octets & np.uint8(cells - 1)).astype(np.int64)
-        to += (rows * self.width)[:, None] + np.arange(BLOCKS) * cells
+        to += (rows * self.width)[:, None] + np.arange(BLOCKS) * cells  # place in the flat (count, width)
         signed = np.where(octets >= 128, -weights[:, None], weights[:, None])
         flat = np.bincount(to.ravel(), signed.ravel(), minlength=count * self.width)
         sums = flat.reshape(count, self.width)
@@ -129,7 +129,7 @@ class TfidfProjection:
 def document_frequencies(texts: Sequence[str]) -> NDArray[np.int64]:
     """(PLACES,) in how many of the texts a feature of each place stands; the sum over parts is that of the whole."""
     found = np.zeros(PLACES, np.int64)
-    for some in _portions(texts):
+    for some in portions(texts):
         _, features, _ = _features(some)
         found += np.bincount(_place(features), minlength=PLACES)
     return found
@@ -139,16 +139,13 @@ def _place(features: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return features % np.uint32(PLACES)
 
 
-def _portions(texts: Sequence[str]) -> Iterator[list[bytes]]:
-    """The texts' first characters, normalised, in UTF-8; about CHARACTERS at a time."""
-    portion: list[bytes] = []
+def portions(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts' first characters, ready to be cut; about CHARACTERS at a time."""
+    portion: list[str] = []
     size = 0
     for text in texts:
-        small = text[:PREFIX].lower()
-        if not small.isascii():
-            small = unicodedata.normalize("NFC", small)
-        portion.append(small.encode("utf-8", "replace"))
-        size += len(small)
+        portion.append(_prepared(text[:PREFIX].lower()))
+        size += len(portion[-1])
         if size >= CHARACTERS:
             yield portion
             portion, size = [], 0
@@ -156,69 +153,46 @@ def _portions(texts: Sequence[str]) -> Iterator[list[bytes]]:
         yield portion
 
 
-def _features(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64]]:
+def _prepared(text: str) -> str:
+    """Text whose bytes say which are letters: composed, and blanks for U+0080 to U+00BF and around wide characters.
+
+    Not `rows.normalise`, which composes before it makes letters small: a few would then be others, and stored
+    selections with them.
+    """
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFC", text).encode("utf-8", "replace").decode()
+    return _WIDE.sub(r" \1 ", _SIGN.sub(" ", text))
+
+
+def _features(texts: Sequence[str]) -> tuple[Places, NDArray[np.uint32], Places]:
     """Of all texts, in order: row, feature, and how often the feature stands in that text; every pair once."""
-    rows, words = _words(texts)
-    follows = rows[1:] == rows[:-1]
-    pairs = _mixed(words[:-1][follows] * _ODD[0] + words[1:][follows])
+    rows, words = _words(_CUT(texts))
+    follows = rows[1:] == rows[:-1]  # (words - 1,) the next word is of the same text
+    pairs = mixed(words[:-1][follows] * np.uint64(GOLDEN) + words[1:][follows])
     kinds = np.concatenate([words, pairs]) >> np.uint64(32) & np.uint64(0xFFFFFFFE)
     kinds[len(words) :] |= np.uint64(1)
-    keys = np.concatenate([rows, rows[1:][follows]]).astype(np.uint64) << np.uint64(32) | kinds
-    keys.sort()
-    first = np.flatnonzero(np.diff(keys, prepend=keys[:1] + np.uint64(1)))
-    times = np.diff(first, append=len(keys))
-    distinct = keys[first]
+    ordered = np.concatenate([rows, rows[1:][follows]]).astype(np.uint64) << np.uint64(32) | kinds
+    ordered.sort()  # (words + pairs,) the row in the upper half, the feature in the lower one
+    first = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] + np.uint64(1)))
+    times = np.diff(first, append=len(ordered))
+    distinct = ordered[first]
     return (distinct >> np.uint64(32)).astype(np.int64), distinct.astype(np.uint32), times
 
 
-def _words(texts: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Of all texts, in order: the row of every word and its 64-bit hash."""
-    data = np.frombuffer(b"\n".join([*texts, b""]), np.uint8)
-    kind = _KINDS[data]
-    wide = np.flatnonzero(kind == _WIDE)
-    if len(wide):
-        for step in (1, 2):
-            kind[wide + step] = _WIDE
-        kind[wide[data[wide] >= 0xF0] + 3] = _WIDE
-    signs = np.flatnonzero(data == 0xC2)
-    kind[signs] = kind[signs + 1] = 0
-    starts = kind != 0
-    starts[1:] &= kind[1:] != kind[:-1]
-    starts[wide] = True
-    at = np.flatnonzero(starts)
-    part = np.flatnonzero(kind)
-    word = np.cumsum(starts)[part] - 1
-    hashed = _hashed(data[part], part - at[word], np.searchsorted(part, at))
-    hashed[kind[at] == _DIGIT] = _NUMBER
-    ends = np.cumsum([len(text) + 1 for text in texts])
-    return np.searchsorted(ends, at, side="right"), hashed
+def _words(cut: Words) -> tuple[Places, Codes]:
+    """(W,) the row of every word and its 64-bit hash."""
+    hashed = mixed(cut.codes)
+    hashed[cut.kinds == _DIGIT] = _NUMBER
+    return np.repeat(np.arange(len(cut.rows) - 1), np.diff(cut.rows)), hashed
 
 
-def _hashed(data: NDArray[np.uint8], place: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """(w,) a polynomial of every word's bytes, mixed. `place` of a byte in its word, `starts` of words in `data`."""
-    if not len(data):
-        return np.zeros(0, np.uint64)
-    powers = np.cumprod(np.full(int(place.max()) + 1, _ODD[2]), dtype=np.uint64)
-    return _mixed(np.add.reduceat(_SPREAD[data] * powers[place], starts))
+def _cutter() -> Cutter:
+    """Letters and digits; what is not ASCII and left by `_prepared` is a letter. Stored vectors depend on the hash."""
+    kinds = byte_kinds(string.ascii_lowercase, string.digits)
+    kinds[0x80:] = _LETTER
+    values = mixed(np.arange(1, 257, dtype=np.uint64) * np.uint64(GOLDEN)) * np.uint64(SPLITMIX)
+    return Cutter(kinds, values=values, odd=SPLITMIX)
 
 
-def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finisher: every bit of the answer depends on every bit given."""
-    mixed = (values ^ (values >> np.uint64(30))) * _ODD[1]
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _ODD[2]
-    return mixed ^ (mixed >> np.uint64(31))
-
-
-def _kinds() -> NDArray[np.uint8]:
-    """(256,) what a byte of small UTF-8 is: 0 where it is no part of a word."""
-    kinds = np.zeros(256, np.uint8)
-    kinds[ord("a") : ord("z") + 1] = _LETTER
-    kinds[ord("0") : ord("9") + 1] = _DIGIT
-    kinds[0x80:0xE0] = _LETTER  # letters of two bytes; those after 0xC2 are blanks and signs (U+0080 to U+00BF)
-    kinds[0xE0:] = _WIDE
-    return kinds
-
-
-_KINDS = _kinds()
-_SPREAD = _mixed(np.arange(1, 257, dtype=np.uint64) * _ODD[0])
-"""(256,) a number for every byte."""
+_CUT = _cutter()

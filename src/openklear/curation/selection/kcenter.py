@@ -4,9 +4,9 @@ Sener and Savarese 2018 (arXiv 1708.00489), algorithm 1; the traversal and its b
 centres no point is farther from its nearest centre than twice the least radius that any k centres can reach. The
 report takes 31,600 demonstrations a setting with it (Tables 2, 4 and 5).
 
-The plain way compares every point with every new centre at once: one pass over all vectors a centre. Here distances are
-looked up late. A point keeps the smallest distance to the centres that it was compared with, and how many those were.
-More centres can only bring it nearer, so that is an upper bound, and the farthest point is certain as soon as the
+The plain way compares every point with every new centre at once: one pass over all vectors per centre. Here distances
+are computed late. A point keeps the smallest distance to the centres that it was compared with, and how many those
+were. More centres can only bring it nearer, so that is an upper bound, and the farthest point is certain as soon as the
 largest bound of all is up to date. A round brings the largest bounds up to date by matrix products, computes all
 distances among those that are still the largest, and takes centres from them until another point may be farther. Points
 whose bound never gets among the largest are never compared again, and the order is exactly that of the plain way.
@@ -44,9 +44,10 @@ POOL = 2048
 CENTRES = 2048
 """Centres that a block of points is compared with at once."""
 BLOCK_ROWS = 2048
+"""Points read at once."""
 
 
-class Selection(NamedTuple):
+class Centres(NamedTuple):
     """The centres, in the order in which they were taken."""
 
     order: NDArray[np.int64]
@@ -56,7 +57,7 @@ class Selection(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """How near the chosen points come to all points, beside as many drawn at random. Euclidean distances, 0..2."""
+    """How near the centres come to all points, beside as many drawn at random. Euclidean distances, 0..2."""
 
     centres: int
     points: int
@@ -69,22 +70,18 @@ class Coverage(NamedTuple):
 
 
 def k_center_greedy(
-    vectors: NDArray[np.float32],
-    count: int,
-    *,
-    block_rows: int = BLOCK_ROWS,
-    progress: Callable[[int], object] | None = None,
-) -> Selection:
+    vectors: NDArray[np.float32], count: int, *, progress: Callable[[int], object] | None = None
+) -> Centres:
     """Choose `count` of the n points, or all if there are fewer; `progress` is told of every so many new centres.
 
-    vectors (n, d) of length at most 1, an array or a memory map; they are read in blocks of `block_rows`, and beside
-    them about 24 bytes a point and 4 (d + 1) bytes a centre are held. The first centre is the point nearest to the mean
-    of all; each next one is the point farthest from its nearest centre; the smallest row among equals. Raises DataError
-    on vectors that are not finite or longer than 1, and on count < 1.
+    vectors (n, d) of length at most 1, an array or a memory map; they are read in blocks of BLOCK_ROWS, and beside
+    them about 24 bytes per point and 4 (d + 1) bytes per centre are held. The first centre is the point nearest to the
+    mean of all; each next one is the point farthest from its nearest centre; the smallest row among equals. Raises
+    DataError on vectors that are not finite or longer than 1, and on count < 1.
     """
-    points = _Points(vectors, block_rows)
+    points = _Points(vectors)
     if count < 1:
-        raise DataError(f"selection: {count} rows are to be chosen; ask for at least 1")
+        raise DataError(f"selection: a budget of {count} rows; ask for at least 1")
     cover = _Cover(points, min(count, points.count))
     told = 0
     while cover.reached < len(cover.order):
@@ -92,18 +89,16 @@ def k_center_greedy(
         if progress is not None and cover.taken > told:
             progress(cover.taken - told)
             told = cover.taken
-    return Selection(cover.order, (np.sqrt(cover.reach) / GRID).astype(np.float32))
+    return Centres(cover.order, (np.sqrt(cover.reach) / GRID).astype(np.float32))
 
 
-def coverage(
-    vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: int = 0, block_rows: int = BLOCK_ROWS
-) -> Coverage:
+def coverage(vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: int = 0) -> Coverage:
     """The distances of all points to their nearest of the rows in `order`, and to their nearest of as many random rows.
 
     vectors as for `k_center_greedy`; `seed` draws the random rows, without repetition. Compares every point with every
     centre: 2 n d count multiplications each.
     """
-    points = _Points(vectors, block_rows)
+    points = _Points(vectors)
     key = blake2b(f"kcenter.coverage {seed}".encode(), digest_size=16).digest()
     drawn = np.random.default_rng(int.from_bytes(key, "little")).choice(points.count, len(order), replace=False)
     radius, mean = _distances(points, np.asarray(order))
@@ -111,9 +106,9 @@ def coverage(
     return Coverage(len(order), points.count, radius, mean, random_radius, random_mean)
 
 
-def _distances(points: _Points, chosen: NDArray[np.int64]) -> tuple[float, float]:
-    """Largest and mean distance to the nearest of the chosen rows."""
-    centres = _as_centres(points.rows(chosen))
+def _distances(points: _Points, centre_rows: NDArray[np.int64]) -> tuple[float, float]:
+    """Largest and mean distance to the nearest of these rows."""
+    centres = _as_centres(points.rows(centre_rows))
     largest, total = 0.0, 0.0
     for some in points.blocks(np.arange(points.count)):
         found = np.sqrt(_nearest(points.rows(some), centres), dtype=np.float64)
@@ -159,7 +154,7 @@ class _Cover:
         Answers with the places in `live` of the new centres in their order, and all distances of `live` after them.
         """
         rows = self.points.rows(live)
-        among = _as_centres(rows) @ _with_one(rows).T + _squares(rows)
+        among = _as_centres(rows) @ _with_one(rows).T + _squares(rows)  # (live, live) squared distances
         best = self.bound[live]
         picks: list[int] = []
         while True:
@@ -194,16 +189,16 @@ class _Cover:
 class _Points:
     """The points on the grid, which are read in blocks: whole numbers, as fp32."""
 
-    def __init__(self, vectors: NDArray[np.float32], block_rows: int):
-        self.vectors, self.block_rows = vectors, block_rows
+    def __init__(self, vectors: NDArray[np.float32]):
+        self.vectors = vectors
         self.count, self.width = vectors.shape
         if not self.count:
             raise DataError("selection: there are no vectors to choose from")
 
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Rows, so many at a time."""
-        for start in range(0, len(rows), self.block_rows):
-            yield rows[start : start + self.block_rows]
+        for start in range(0, len(rows), BLOCK_ROWS):
+            yield rows[start : start + BLOCK_ROWS]
 
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(m, d) some points."""

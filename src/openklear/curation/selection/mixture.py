@@ -8,29 +8,26 @@ from fractions import Fraction
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 
+from openklear.curation.text.cut import Codes, Places
 from openklear.errors import DataError
 
 
-def mixture(sources: Mapping[str, int], weights: Mapping[str, float], total: int | None) -> dict[str, int]:
+def mixture(sources: Mapping[str, int], weights: Mapping[str, float], total: int) -> dict[str, int]:
     """How many rows to take of every source in `weights`, in their order.
 
     sources: how many rows each has; a name in `weights` alone has none. Shares of `total` are rounded by largest
     remainders (Hamilton): each down, and what is then missing goes one by one to the largest fractions, the first name
     among equals. A source never gives more than it has, and no other makes up for it: the sum is then below `total`.
-    Without `total` it is the largest for which no share is above what its source has, so the weights hold to the row.
 
-    Raises DataError for a source without a weight, weights that are negative or not finite or all 0, a negative total,
-    and, without a total, a source without rows.
+    Raises DataError for a source without a weight, weights that are negative or not finite or all 0, and a negative
+    total.
     """
     _check(sources, weights, total)
     # As written: 0.3 is 3/10 here, not the nearest binary fraction, by which 30 of 100 rows would be one too many.
     exact = {name: Fraction(repr(float(weight))) for name, weight in weights.items()}
     whole = sum(exact.values())
     shares = {name: weight / whole for name, weight in exact.items()}
-    if total is None:
-        total = min(math.floor(sources.get(name, 0) / share) for name, share in shares.items() if share)
     taken = {name: math.floor(share * total) for name, share in shares.items()}
     by_remainder = sorted(shares, key=lambda name: (taken[name] - shares[name] * total, name))
     for name in by_remainder[: total - sum(taken.values())]:
@@ -38,27 +35,24 @@ def mixture(sources: Mapping[str, int], weights: Mapping[str, float], total: int
     return {name: min(count, sources.get(name, 0)) for name, count in taken.items()}
 
 
-def choose(
-    rows: NDArray[np.int64], keys: NDArray[np.uint64], count: int, *, seed: int, source: str
-) -> NDArray[np.int64]:
+def draw(rows: Places, digests: Codes, count: int, *, seed: int, source: str) -> Places:
     """The `count` rows (all, if there are fewer) that a draw without repetition keeps, ascending.
 
-    rows (n,) distinct numbers, keys (n, k) of their contents. Rows are ordered by a hash (blake2b) of seed, source and
-    key, and the first stay: the draw depends on no order of the rows, a larger count keeps all that a smaller one
-    keeps, and a row that is added or goes changes at most one other. Rows with one key stand together, by number.
+    rows (n,) distinct numbers, digests (n, k) of their contents. Rows are ordered by a hash (blake2b) of seed, source
+    and digest, and the first stay: the draw depends on no order of the rows, a larger count keeps all that a smaller
+    one keeps, and a row that is added or goes changes at most one other. Rows with one digest stand together, by
+    number.
     """
-    drawn = blake2b(f"mixture {seed} {source}".encode(), digest_size=8)
-    data = np.ascontiguousarray(keys, np.dtype("<u8")).tobytes()
-    size = len(data) // max(len(rows), 1)
+    begun = blake2b(f"mixture {seed} {source}".encode(), digest_size=8)
     hashed = np.zeros(len(rows), np.uint64)
-    for place in range(len(rows)):
-        one = drawn.copy()
-        one.update(data[place * size : (place + 1) * size])
+    for place, content in enumerate(np.ascontiguousarray(digests, np.dtype("<u8"))):
+        one = begun.copy()
+        one.update(content)
         hashed[place] = int.from_bytes(one.digest(), "little")
     return np.sort(rows[np.lexsort((rows, hashed))[:count]])
 
 
-def _check(sources: Mapping[str, int], weights: Mapping[str, float], total: int | None) -> None:
+def _check(sources: Mapping[str, int], weights: Mapping[str, float], total: int) -> None:
     """Refuse what no mixture follows from."""
     if without := [name for name in sources if name not in weights]:
         raise DataError(f"mixture: source {without[0]} has no weight; give it one (0 leaves it out)")
@@ -67,10 +61,5 @@ def _check(sources: Mapping[str, int], weights: Mapping[str, float], total: int 
             raise DataError(f"mixture: source {name} has the weight {weight}; weights are numbers from 0 up")
     if not any(weights.values()):
         raise DataError("mixture: no source has a weight above 0; give one to those that are to be taken")
-    if total is not None and total < 0:
+    if total < 0:
         raise DataError(f"mixture: {total} rows are to be taken; ask for 0 or more")
-    empty = [name for name, weight in weights.items() if weight and not sources.get(name, 0)]
-    if total is None and empty:
-        raise DataError(
-            f"mixture: source {empty[0]} has no rows, so no mixture has its share; name a total or leave it out"
-        )

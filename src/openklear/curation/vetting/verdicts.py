@@ -29,11 +29,11 @@ from openklear.curation.vetting.rules import (
 from openklear.data.rows import Row, normalise, prompt_key, prompt_text
 from openklear.data.store import problem_of, test_columns
 from openklear.errors import DataError
-from openklear.judging import open_judge
 from openklear.recipe.schema import Recipe
 from openklear.types import Attempt, Verdict
 from openklear.types import Outcome as Verdicts
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 
 RESPONSES = "responses.parquet"
 """What `openklear distill` leaves in its directory."""
@@ -145,7 +145,7 @@ def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -
     correct = 0
     with (
         progress.task("prepare: grading", len(domains), unit) as advance,
-        open_judge(recipe.verifiers, journal, set(domains)) as judge,
+        open_judge(recipe.verifiers.limits, set(domains), progress.say_once, journal=journal) as judge,
     ):
 
         def judged(attempts: Sequence[Attempt]) -> Sequence[Verdict]:

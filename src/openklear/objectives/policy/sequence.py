@@ -9,10 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from openklear.objectives.catalog import CatalogEntry, listed
 from openklear.objectives.policy.tokens import loss_of, read, surrogate_value
 from openklear.objectives.segments import segment_mean
 
+LOSSES: dict[str, CatalogEntry] = {}
 
+
+@listed(
+    LOSSES,
+    "GSPO",
+    positive="s = exp(mean log r); 0 above 1+eh",
+    negative="s; 0 below 1-el",
+    source="arXiv 2507.18071",
+    note="one ratio per sequence; drawn for sequences of one token",
+)
 def gspo(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -27,7 +38,7 @@ def gspo(
 
     Gradient: w = s at every token of the sequence, 0 where the clip acts. `segment_ids` (B, T) int64 tells the
     sequences of a packed row apart; without it a row is one sequence. The mean is of bounded log-ratios. A is read at
-    each token and is meant to be one number a sequence.
+    each token, and is meant to be equal over a sequence.
     """
     tokens = read(logprobs, old_logprobs, advantages, loss_mask)
     ratio = segment_mean(tokens.log_ratio, tokens.mask, segment_ids).exp()
@@ -36,6 +47,14 @@ def gspo(
     return loss_of(tokens, surrogate_value(tokens, held), weight)
 
 
+@listed(
+    LOSSES,
+    "GMPO",
+    positive="rho = exp(mean min(log r, clip_high)); 0 at held tokens",
+    negative="rho = exp(mean max(log r, -clip_low)); 0 at held tokens",
+    source="arXiv 2507.20673",
+    note="geometric mean with a bound on each log r; drawn for sequences of one token",
+)
 def gmpo(
     logprobs: Tensor,
     old_logprobs: Tensor,

@@ -5,10 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from openklear.objectives.catalog import CatalogEntry, listed
 from openklear.objectives.policy.tokens import log_value, loss_of, read, surrogate_value
 from openklear.objectives.ratio import require_same_shape
 
+LOSSES: dict[str, CatalogEntry] = {}
+_CISPO = "one of four dialects of CISPO"
 
+
+@listed(
+    LOSSES,
+    "CISPO (report)",
+    positive="clip(r, 1-el, 1+eh)",
+    negative="the same",
+    source="arXiv 2508.07629, Eq. 15, 16",
+    note=f"{_CISPO}: both bounds, the numbers of the report's comparison",
+)
 def cispo(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -30,22 +42,14 @@ def cispo(
     return loss_of(tokens, log_value(tokens, weight), weight)
 
 
-def cispo_verl(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    *,
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    loss_mask: Tensor | None = None,
-) -> Tensor:
-    """CISPO as verl 0.9 runs it: `cispo` with verl's clip_ratio on either side.
-
-    Gradient: w = clip(r, 1-el, 1+eh) for both signs of A.
-    """
-    return cispo(logprobs, old_logprobs, advantages, clip_low=clip_low, clip_high=clip_high, loss_mask=loss_mask)
-
-
+@listed(
+    LOSSES,
+    "CISPO (MiniMax)",
+    positive="min(r, 1+eh)",
+    negative="the same",
+    source="arXiv 2506.13585",
+    note=f"{_CISPO}: no lower bound; the paper prints no number, .28 is the report's",
+)
 def cispo_minimax(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -63,13 +67,40 @@ def cispo_minimax(
     return loss_of(tokens, log_value(tokens, weight), weight)
 
 
-def cispo_trl(
+@listed(
+    LOSSES,
+    "CISPO (verl)",
+    positive="clip(r, 1-el, 1+eh)",
+    negative="the same",
+    source="verl 0.9.1, loss_mode cispo",
+    note=f"{_CISPO}: both bounds, verl's clip_ratio on either side",
+)
+def cispo_verl(
     logprobs: Tensor,
     old_logprobs: Tensor,
     advantages: Tensor,
     *,
-    cap: float = 5.0,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
     loss_mask: Tensor | None = None,
+) -> Tensor:
+    """CISPO as verl 0.9 runs it: `cispo` with verl's clip_ratio on either side.
+
+    Gradient: w = clip(r, 1-el, 1+eh) for both signs of A.
+    """
+    return cispo(logprobs, old_logprobs, advantages, clip_low=clip_low, clip_high=clip_high, loss_mask=loss_mask)
+
+
+@listed(
+    LOSSES,
+    "CISPO (TRL)",
+    positive="min(r, cap)",
+    negative="the same",
+    source="TRL 1.16, loss_type cispo; arXiv 2510.13786",
+    note=f"{_CISPO}: TRL's epsilon_high is the cap itself, not its distance from 1",
+)
+def cispo_trl(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, cap: float = 5.0, loss_mask: Tensor | None = None
 ) -> Tensor:
     """CISPO as TRL reads its `epsilon_high`: an absolute cap on r, -A sg(min(r, cap)) log pi, no lower bound.
 
@@ -80,6 +111,14 @@ def cispo_trl(
     return loss_of(tokens, log_value(tokens, weight), weight)
 
 
+@listed(
+    LOSSES,
+    "SAPO",
+    positive="4 s (1-s) r, s = sigmoid(tau_positive (r-1))",
+    negative="the same with tau_negative",
+    source="arXiv 2511.20347",
+    note="a soft gate: never flat, without a corner",
+)
 def sapo(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -101,6 +140,14 @@ def sapo(
     return loss_of(tokens, surrogate_value(tokens, 4.0 / tau * torch.sigmoid(shift)), weight)
 
 
+@listed(
+    LOSSES,
+    "ASPO",
+    positive="min(1/r, cap); 0 above 1+eh",
+    negative="min(r, cap); 0 below 1-el",
+    source="arXiv 2510.06062",
+    note="the ratio is inverted for A > 0",
+)
 def aspo(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -111,7 +158,7 @@ def aspo(
     cap: float = 3.0,
     loss_mask: Tensor | None = None,
 ) -> Tensor:
-    """ASPO (arXiv 2510.06062): for A > 0 the ratio is turned over, so that unlikely tokens are pushed harder.
+    """ASPO (arXiv 2510.06062): for A > 0 the ratio is inverted, so that unlikely tokens are pushed harder.
 
     Gradient: A > 0: w = min(1/r, cap), 0 above 1+eh; A < 0: w = min(r, cap), 0 below 1-el. Value: -A times that weight,
     held at the band's edge where the gradient is dropped.
@@ -125,6 +172,14 @@ def aspo(
     return loss_of(tokens, surrogate_value(tokens, held), weight)
 
 
+@listed(
+    LOSSES,
+    "DGPO",
+    positive="r; r^(1-1/m) (1+eh)^(1/m) above the band",
+    negative="r; r (r/(1-el))^n below it",
+    source="arXiv 2603.14389",
+    note="decays beyond the band, continuous at its edges",
+)
 def dgpo(
     logprobs: Tensor,
     old_logprobs: Tensor,
@@ -149,13 +204,16 @@ def dgpo(
     return loss_of(tokens, surrogate_value(tokens, weight), weight)
 
 
+@listed(
+    LOSSES,
+    "TOPR",
+    positive="1 for correct rollouts",
+    negative="min(r, 1) for the others",
+    source="arXiv 2503.14286",
+    note="switches on the verdict, not on the sign of A",
+)
 def topr(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    *,
-    correct: Tensor,
-    loss_mask: Tensor | None = None,
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, correct: Tensor, loss_mask: Tensor | None = None
 ) -> Tensor:
     """TOPR (arXiv 2503.14286): -A sg(w) log pi, w = 1 for correct rollouts and min(r, 1) for the others.
 
@@ -167,6 +225,14 @@ def topr(
     return loss_of(tokens, log_value(tokens, weight), weight)
 
 
+@listed(
+    LOSSES,
+    "DPPO (binary TV)",
+    positive="min(r, cap); 0 where p (r-1) > divergence",
+    negative="min(r, cap); 0 where p (1-r) > divergence",
+    source="arXiv 2602.04879",
+    note="a band on the probability; drawn at p = 0.2",
+)
 def dppo_tv(
     logprobs: Tensor,
     old_logprobs: Tensor,

@@ -7,9 +7,11 @@ exact), tuples, intervals, sets, matrices and bare lists by their members. `deci
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import chain
 
 from openklear.verifiers.mathematics.numbers import GROUPED, Number, is_percent_of, number, same_number
 from openklear.verifiers.mathematics.parser import parse
@@ -147,7 +149,7 @@ def _same_lists(left: Listed, right: Listed, budget: Budget) -> bool | None:
     if "cup" in kinds:
         return None
     if "{}" in kinds:
-        return False  # a set is no tuple or interval; math-verify says they are equal
+        return False  # a set is neither a tuple nor an interval; math-verify says they are equal
     if kinds & {"(]", "[)"}:
         return False  # a half-open interval is nothing else
     ordered = _in_order(left.parts, right.parts, budget)
@@ -172,20 +174,32 @@ def _in_order(left: tuple[str, ...], right: tuple[str, ...], budget: Budget) -> 
 
 
 def _same_members(left: Listed, right: Listed, budget: Budget) -> bool | None:
-    numbers = [[number(part) for part in side.parts] for side in (left, right)]
-    known = [[entry for entry in side if entry is not None] for side in numbers]
-    if all(len(some) == len(side) for some, side in zip(known, numbers, strict=True)):
-        if {entry.value for entry in known[0]} == {entry.value for entry in known[1]}:
+    ours, theirs = _numbers(left), _numbers(right)
+    if ours is not None and theirs is not None:
+        if {entry.value for entry in ours} == {entry.value for entry in theirs}:
             return True
-        if not any(entry.decimal for side in known for entry in side):
+        if not any(entry.decimal for entry in (*ours, *theirs)):
             return False
     if len(left.parts) * len(right.parts) > _MATCHED**2:
         return None
-    table = [[_decide(a, b, budget) for b in right.parts] for a in left.parts]
-    lines = [*table, *(list(column) for column in zip(*table, strict=True))]
-    if any(all(entry is False for entry in line) for line in lines):
+    table = []  # a row for each member of the left side, a column for each of the right
+    for member in left.parts:
+        table.append([_decide(member, other, budget) for other in right.parts])
+    lines = [*map(tuple, table), *zip(*table, strict=True)]
+    if any(map(_nothing_fits, lines)):
         return False  # a member that the other side does not have
     return True if all(True in line for line in lines) else None
+
+
+def _nothing_fits(line: Sequence[bool | None]) -> bool:
+    return all(entry is False for entry in line)
+
+
+def _numbers(found: Listed) -> list[Number] | None:
+    """The members, where all are plain numbers."""
+    read = [number(part) for part in found.parts]
+    known = [entry for entry in read if entry is not None]
+    return known if len(known) == len(read) else None
 
 
 _MATRIX = re.compile(r"^\\begin\{([pbB]?matrix)\}((?:(?!\\begin).)*)\\end\{\1\}$", re.DOTALL)
@@ -195,17 +209,19 @@ def _same_matrix(left: str, right: str, budget: Budget) -> bool | None:
     matches = _MATRIX.match(left), _MATRIX.match(right)
     if not (matches[0] and matches[1]):
         return False if number(left) or number(right) else None
-    sides = []
-    for match in matches:
-        assert match is not None
-        rows = [
-            row for row in re.split(r"\\\\(?:\s*\[[^\]]*\])?", match.group(2).replace("\\hline", "")) if row.strip()
-        ]
-        sides.append([[entry.strip() for entry in row.split("&")] for row in rows])
-    if [len(row) for row in sides[0]] != [len(row) for row in sides[1]]:
+    ours, theirs = _rows(matches[0].group(2)), _rows(matches[1].group(2))
+    if [len(row) for row in ours] != [len(row) for row in theirs]:
         return False
-    entries = [tuple(entry for row in side for entry in row) for side in sides]
-    return _in_order(entries[0], entries[1], budget)
+    return _in_order(tuple(chain(*ours)), tuple(chain(*theirs)), budget)
+
+
+def _rows(matrix: str) -> list[list[str]]:
+    """The entries of a matrix, row by row."""
+    rows = []
+    for row in re.split(r"\\\\(?:\s*\[[^\]]*\])?", matrix.replace("\\hline", "")):
+        if row.strip():
+            rows.append([entry.strip() for entry in row.split("&")])
+    return rows
 
 
 _DEGREES = re.compile(r"\\circ|\\degree|°")
@@ -274,7 +290,7 @@ def _equation(left: str, right: str) -> bool | None:
 
 
 def _one_listed(left: str, right: str, found: Listed | None, budget: Budget) -> bool | None:
-    """One side is a list, the other is not: several alternatives are no single answer."""
+    """One side is a list, the other is not: several alternatives are not a single answer."""
     assert found is not None
     other = right if listed(left) is not None else left
     if len(found.parts) == 1:

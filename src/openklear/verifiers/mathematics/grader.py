@@ -31,7 +31,7 @@ _COMPARED = 4 * MAX_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
-class Grade:
+class Equality:
     """What a comparison says."""
 
     outcome: Outcome
@@ -49,7 +49,7 @@ class MathGrader:
         self._pools: dict[int, Pool] = {}
 
     @property
-    def _pool(self) -> Pool:
+    def pool(self) -> Pool:
         """This process's pool: a fork of ours must not read from the workers that its parent asks."""
         pool = self._pools.get(os.getpid())
         return pool or self._pools.setdefault(os.getpid(), Pool(self._start, self._workers))
@@ -63,53 +63,53 @@ class MathGrader:
         }
         return Worker(worker_command("equivalence", repr(self._seconds)), environment, "/")
 
-    def grade(self, reference: str, answer: str) -> Grade:
+    def grade(self, reference: str, answer: str) -> Equality:
         """Compares an extracted answer with the reference, which may hold boxes (several are a set) or none."""
         reference = join_boxes(reference)
         broken = over_limit(answer)
         if broken is not None:
-            return self._unparsed(reference, answer, Grade(Outcome.INCORRECT, f"the answer is {broken}"))
+            return self._unparsed(reference, answer, Equality(Outcome.INCORRECT, f"the answer is {broken}"))
         broken = over_limit(reference)
         if broken is not None:
-            return self._unparsed(reference, answer, Grade(Outcome.UNSCORABLE, f"the reference is {broken}"))
+            return self._unparsed(reference, answer, Equality(Outcome.UNSCORABLE, f"the reference is {broken}"))
         try:
             equal = decide(reference, answer)
         except TooLarge as error:
-            return Grade(Outcome.UNSCORABLE, f"the reference is {error}")
+            return Equality(Outcome.UNSCORABLE, f"the reference is {error}")
         if equal is None:
             return self._ask(normalise(reference), normalise(answer))
         return _grade(equal)
 
     @staticmethod
-    def _unparsed(reference: str, answer: str, otherwise: Grade) -> Grade:
+    def _unparsed(reference: str, answer: str, otherwise: Equality) -> Equality:
         """CORRECT where two texts that may not be parsed are spelt the same."""
         short = len(answer) <= _COMPARED and len(reference) <= _COMPARED
         same = reference.strip() == answer.strip() or (
             short and squeeze(normalise(answer)) == squeeze(normalise(reference))
         )
-        return Grade(Outcome.CORRECT) if same else otherwise
+        return Equality(Outcome.CORRECT) if same else otherwise
 
-    def _ask(self, reference: str, answer: str) -> Grade:
+    def _ask(self, reference: str, answer: str) -> Equality:
         said = self._request(reference, answer)
         if "equal" in said:
             return _grade(bool(said["equal"]))
         if all("equal" in self._request(reference, other) for other in (reference, _HARMLESS)):
-            return Grade(Outcome.INCORRECT, f"the answer cannot be graded: {said['error']}")
-        return Grade(Outcome.UNSCORABLE, f"the reference cannot be graded: {said['error']}")
+            return Equality(Outcome.INCORRECT, f"the answer cannot be graded: {said['error']}")
+        return Equality(Outcome.UNSCORABLE, f"the reference cannot be graded: {said['error']}")
 
     def _request(self, reference: str, answer: str) -> dict[str, Any]:
         """The worker's answer; a lost worker is replaced and asked once more."""
         for _ in range(2):
             try:
-                return self._pool.call({"reference": reference, "answer": answer}, WALL_FACTOR * self._seconds + 10.0)
+                return self.pool.call({"reference": reference, "answer": answer}, WALL_FACTOR * self._seconds + 10.0)
             except WorkerLost:
                 continue
         return {"error": "lost its worker twice"}
 
     def close(self) -> None:
         """Ends all workers."""
-        self._pool.close()
+        self.pool.close()
 
 
-def _grade(equal: bool) -> Grade:
-    return Grade(Outcome.CORRECT) if equal else Grade(Outcome.INCORRECT, "wrong answer")
+def _grade(equal: bool) -> Equality:
+    return Equality(Outcome.CORRECT) if equal else Equality(Outcome.INCORRECT, "wrong answer")

@@ -208,7 +208,7 @@ class _Parser:
 
 
 def parse(text: str) -> Value:
-    """The value of a whole normalised text. Unknown where it is no expression, TooLarge where it breaks a limit."""
+    """The value of a whole normalised text. Unknown where it is not an expression, TooLarge where it breaks a limit."""
     tokens = values.tokens(text)
     try:
         return _whole(tokens, ones=False)

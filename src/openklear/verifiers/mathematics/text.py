@@ -146,48 +146,48 @@ def alternatives(text: str) -> list[str] | None:
     return offered
 
 
-_KNOWN_UNITS = {
-    spelling: names.split()[0]
-    for names in (
-        "mm millimeter millimetre",
-        "cm centimeter centimetre",
-        "dm decimeter decimetre",
-        "m meter metre",
-        "km kilometer kilometre",
-        "in inch inche",
-        "ft foot feet",
-        "yd yard",
-        "mi mile",
-        "mg milligram",
-        "g gram",
-        "kg kilogram",
-        "lb pound",
-        "oz ounce",
-        "t ton tonne",
-        "s sec second",
-        "min minute",
-        "h hr hour",
-        "day",
-        "week",
-        "month",
-        "yr year",
-        "ml milliliter millilitre",
-        "l liter litre",
-        "gal gallon",
-        "mph mi/h",
-        "km/h kph kmph",
-        "m/s",
-        "dollar usd",
-        "cent",
-        "rad radian",
-        "degree deg",
-        "hz hertz",
-        "n newton",
-        "j joule",
-        "w watt",
-    )
-    for spelling in names.split()
-}
+_UNITS = (
+    "mm millimeter millimetre",
+    "cm centimeter centimetre",
+    "dm decimeter decimetre",
+    "m meter metre",
+    "km kilometer kilometre",
+    "in inch inche",
+    "ft foot feet",
+    "yd yard",
+    "mi mile",
+    "mg milligram",
+    "g gram",
+    "kg kilogram",
+    "lb pound",
+    "oz ounce",
+    "t ton tonne",
+    "s sec second",
+    "min minute",
+    "h hr hour",
+    "day",
+    "week",
+    "month",
+    "yr year",
+    "ml milliliter millilitre",
+    "l liter litre",
+    "gal gallon",
+    "mph mi/h",
+    "km/h kph kmph",
+    "m/s",
+    "dollar usd",
+    "cent",
+    "rad radian",
+    "degree deg",
+    "hz hertz",
+    "n newton",
+    "j joule",
+    "w watt",
+)
+"""The spellings of each unit; the first one is its name."""
+_KNOWN_UNITS: dict[str, str] = {}
+for _spellings in map(str.split, _UNITS):
+    _KNOWN_UNITS |= dict.fromkeys(_spellings, _spellings[0])
 _UNIT_TEXT = re.compile(
     r"^(.*[\d})])"
     r"\s*(?:\\(?:text|textbf|textrm|mathrm|mbox|rm)\s*\{\s*([^{}\d]+?)\s*\}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import itertools
 import logging
 import os
 import re
@@ -141,7 +142,7 @@ def equal(reference: str, answer: str) -> bool:
         return False
     if not verify(list(sides[0]), list(sides[1]), timeout_seconds=0, raise_on_error=True):
         return False
-    return not any(_differ(left, right) for left in sides[0] for right in sides[1])
+    return not any(_differ(left, right) for left, right in itertools.product(*sides))
 
 
 @functools.lru_cache(maxsize=PARSED)

@@ -41,7 +41,8 @@ def _public(module: Any) -> list[str]:
 
 
 MODULES: dict[str, Any] = {module.__name__: module for module in _MODULES}
-NAMES: dict[str, Any] = {
-    name: getattr(module, name) for module in _OPENED for name in _public(module) if not hasattr(builtins, name)
-} | MODULES
+NAMES: dict[str, Any] = {}
+for _module in _OPENED:
+    NAMES |= {name: getattr(_module, name) for name in _public(_module) if not hasattr(builtins, name)}
+NAMES |= MODULES
 """Everything that a program which is called may use without importing it."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import prelude, test_process, testing, values
-from .talk import IN_PLACE, Gone, Peer, as_exception, raised
+from .talk import IN_PLACE, Gone, TalkEnd, as_exception, raised
 
 _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
 _ORDER = ("lt", "le", "gt", "ge")
@@ -133,7 +133,7 @@ class _Callback:
         return values.unpack(answer["value"], end.resolve)
 
 
-class _Candidate(Peer):
+class _Candidate(TalkEnd):
     def __init__(self, channel: int, namespace: dict[str, Any]):
         super().__init__(channel)
         self._namespace = namespace

@@ -16,7 +16,7 @@ class Gone(BaseException):
     """The other end is not there any more."""
 
 
-class Peer:
+class TalkEnd:
     """One end of a talk: asks, and while it waits for the answer serves what the other end asks."""
 
     def __init__(self, channel: int):

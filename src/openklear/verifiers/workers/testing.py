@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import prelude, test_process, values
-from .talk import IN_PLACE, Peer, as_exception
+from .talk import IN_PLACE, TalkEnd, as_exception
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _SHOWN = 200
@@ -92,7 +92,7 @@ for _verb in _ITEMS:
     setattr(Handle, f"__{_verb}__", _item(_verb))
 
 
-class Tester(Peer):
+class Tester(TalkEnd):
     """The test's end."""
 
     def __init__(self, channel: int):

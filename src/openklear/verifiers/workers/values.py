@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
+from itertools import chain
 from json import dumps, loads
 from typing import Any
 
@@ -72,7 +73,7 @@ class _Packer:
         if kind in _SEQUENCES:
             return [_SEQUENCES[kind], *[self.pack(item, depth + 1) for item in list(value)]]
         if kind in _DICTIONARIES:
-            return ["d", *[self.pack(item, depth + 1) for pair in list(value.items()) for item in pair]]
+            return ["d", *[self.pack(item, depth + 1) for item in chain.from_iterable(list(value.items()))]]
         if kind in _BYTES:
             return [_BYTES[kind], value.hex()]
         if kind is complex:

@@ -1,4 +1,4 @@
-"""Words that decontamination treats alike, leaves out or minds, each list with blanks between."""
+"""Words that the weighted rule treats alike, leaves out or lets pass, with blanks between."""
 
 LAYOUT = (
     "left right displaystyle limits quad qquad big bigl bigr text textbf textit mathrm mathbf mathit mbox operatorname "
@@ -8,13 +8,6 @@ LAYOUT = (
 
 SYNONYMS = {"leq": "le", "geq": "ge", "neq": "not", "ne": "not", "to": "rightarrow"}
 """LaTeX commands that say what another one does."""
-
-NUMBERS = (
-    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-    "nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million half twice double triple "
-    "thrice third quarter"
-)
-"""Numbers in words. 'One' is mostly a pronoun."""
 
 FUNCTION = (
     "a an the of in on at to for from with by into and or as is are was were be been has have had do does did can will "

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from openklear.curation.contamination.items import Item
-from openklear.curation.contamination.vocabulary import NUMBERS
-from openklear.curation.contamination.words import FIGURE
+from openklear.curation.contamination import BenchmarkItem
+from openklear.curation.contamination.weighted.words import FIGURE
+from openklear.curation.text.vocabulary import NUMBERS
 
 _PLAIN = re.compile(rf"(?<![\w\\{{$^])(?!(?:{'|'.join(NUMBERS.split())})\b)[A-Za-z]{{2,}}(?![\w}}$^(])", re.IGNORECASE)
 """A word of prose: no number, no part of a name, a command, a group or a call."""
@@ -93,7 +93,7 @@ CHANGES: dict[str, Change] = {
 """Kind of copy -> what makes one, or says that the text has no place for it."""
 
 
-def plant(items: Sequence[Item], kind: str, seed: int, pool: Sequence[str]) -> list[tuple[str, str]]:
+def plant(items: Sequence[BenchmarkItem], kind: str, seed: int, pool: Sequence[str]) -> list[tuple[str, str]]:
     """(item id, changed copy) of every item that can be changed so; words and surroundings are drawn from `pool`."""
     random = np.random.default_rng([seed, [*CHANGES].index(kind)])
     made = ((item.id, CHANGES[kind](item.text, random, pool)) for item in items)

@@ -1,4 +1,4 @@
-"""Which demonstrations are taken where there are more than are wanted: those that cover the set; a mixture."""
+"""The two steps that take some of the demonstrations: those that cover the set, and a mixture of the sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from openklear.curation import duplicates, engine
 from openklear.curation.finished import NOTHING, Outcome
 from openklear.curation.selection.embedding import Embedding, TfidfProjection
 from openklear.curation.selection.kcenter import coverage, k_center_greedy
-from openklear.curation.selection.mixture import choose, mixture
+from openklear.curation.selection.mixture import draw, mixture
 from openklear.curation.table import Table
 
 EMBEDDED = "tfidf"
@@ -38,17 +38,17 @@ def cover(table: Table, budget: int, embedding: str, seed: int, named: Named | N
 
 
 def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Outcome:
-    """Keep `total` rows in the sources' weights (fewer where a source has not enough), chosen by the seed."""
-    rows, keys = duplicates.prompt_keys(table)
+    """Keep `total` rows in the sources' weights (fewer where a source has not enough), drawn by the seed."""
+    rows, digests = duplicates.prompt_keys(table)
     sources = table.sources(rows).astype(str)
-    wanted = mixture(Counter(sources.tolist()), weights, total)
+    taken = mixture(Counter(sources.tolist()), weights, total)
     gone = [rows[:0]]
-    for source, count in wanted.items():
+    for source, count in taken.items():
         mine = sources == source
-        kept = choose(rows[mine], keys[mine], count, seed=seed, source=source)
+        kept = draw(rows[mine], digests[mine], count, seed=seed, source=source)
         gone.append(np.setdiff1d(rows[mine], kept))
     dropped = np.sort(np.concatenate(gone))
-    facts = {"taken": wanted}
+    facts = {"taken": taken}
     return Outcome(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from openklear.errors import UsageError, VerifierError
-from openklear.grading import Grader, Settings
+from openklear.grading import Grader, Limits
 from openklear.types import AssertTest, Outcome, Test
-from openklear.verifiers import remote
-from openklear.verifiers.remote import SandboxFusionGrader
+from openklear.verifiers import sandbox_fusion
+from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 
 DOUBLE = tuple(Test(f"{n}\n", f"{2 * n}\n") for n in range(1, 4))
 
@@ -30,7 +30,7 @@ def url():
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(sandbox_fusion, "PAUSE_SECONDS", 0.01)
 
 
 def grade(url, program, tests=DOUBLE, **options):
@@ -106,7 +106,7 @@ def test_what_the_server_breaks_is_unscorable(url, path, reason):
 
 
 def test_a_silent_server_is_unscorable(url, monkeypatch):
-    monkeypatch.setattr(remote, "PATIENCE_SECONDS", -3.9)  # leaves 0.1 s
+    monkeypatch.setattr(sandbox_fusion, "PATIENCE_SECONDS", -3.9)  # leaves 0.1 s
     found = grade(f"{url}/silent", "print(1)")
     assert (found.outcome, found.reason) == (
         Outcome.UNSCORABLE,
@@ -141,7 +141,7 @@ def test_other_kinds_of_tests_are_refused(url):
 
 
 def test_rows_are_graded_on_the_server(url):
-    with Grader(Settings(workers=2, sandbox_url=url)) as grader:
+    with Grader(Limits(workers=2, graders={"code": url})) as grader:
         tests = [{"stdin": "4", "stdout": "8"}]
         assert grader.isolation() is None
         assert grader.code("print(int(input()) * 2)", tests).correct

@@ -9,7 +9,6 @@ A pair alone proves little ("the", "of"), so that only pairs close to another on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 Pair = tuple[int, int]
@@ -54,33 +53,8 @@ def common(where: dict[int, int], size: int, window: Sequence[int], least: int =
 
 def in_runs(pairs: Sequence[Pair]) -> list[Pair]:
     """The pairs that have a neighbour: the next or previous pair stands at most two words away in item and row."""
-    near = [_near(one, other) for one, other in pairwise(pairs)]
-    beside = zip([False, *near], [*near, False], strict=True)
-    return [pair for pair, (before, behind) in zip(pairs, beside, strict=False) if before or behind]
-
-
-def _near(one: Pair, other: Pair) -> bool:
-    return max(other[0] - one[0], other[1] - one[1]) <= 2
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Words of the item and of the row between two runs: places begin .. end on either side."""
-
-    item: tuple[int, int]
-    row: tuple[int, int]
-    inner: bool
-    """Runs stand on both sides; an outer gap lies in front of the first or behind the last run."""
-
-
-def gaps(pairs: Sequence[Pair], size: int, width: int) -> list[Gap]:
-    """The gaps of an alignment that is not empty: an outer one takes as many words of the row as of the item."""
-    first_item, first_row = pairs[0]
-    last_item, last_row = pairs[-1]
-    missing = size - 1 - last_item
-    found = [Gap((0, first_item), (max(0, first_row - first_item), first_row), False)]
-    for (item, row), (next_item, next_row) in pairwise(pairs):
-        if (next_item, next_row) != (item + 1, row + 1):
-            found.append(Gap((item + 1, next_item), (row + 1, next_row), True))
-    found.append(Gap((last_item + 1, size), (last_row + 1, min(width, last_row + 1 + missing)), False))
-    return [gap for gap in found if gap.item[0] < gap.item[1] or gap.inner]
+    kept: dict[Pair, None] = {}
+    for one, other in pairwise(pairs):
+        if max(other[0] - one[0], other[1] - one[1]) <= 2:
+            kept.update({one: None, other: None})
+    return [*kept]

@@ -12,18 +12,18 @@ from typing import ClassVar
 
 import pytest
 
-from openklear import judging, progress
+from openklear import progress
 from openklear.errors import VerifierError
-from openklear.judging import open_judge
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Verifiers
 from openklear.run.plan import stages
 from openklear.types import Attempt, Outcome, Problem, Test
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.judge import open_judge
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Boxes
 
-MINI = Path(__file__).parent / "e2e" / "mini.toml"
+MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 CODE = Problem("c", ({"role": "user", "content": "double"},), "code", tests=(Test("1\n", "2\n"), Test("2\n", "4\n")))
 DOUBLE = "<think>easy</think>\n```python\nprint(int(input()) * 2)\n```"
 
@@ -67,10 +67,10 @@ def sandbox():
 @pytest.fixture
 def said(monkeypatch):
     lines = []
-    judging._say_once.cache_clear()
+    progress.say_once.cache_clear()
     monkeypatch.setattr(progress, "say", lines.append)
     yield lines
-    judging._say_once.cache_clear()
+    progress.say_once.cache_clear()
 
 
 @pytest.fixture
@@ -85,15 +85,17 @@ def own(tmp_path, monkeypatch):
     return path
 
 
+def opened(settings, tmp_path, domains):
+    """The judge of a stage."""
+    return open_judge(settings.limits, domains, progress.say_once, journal=tmp_path / "verdicts.jsonl")
+
+
 def test_a_server_runs_the_programs(tmp_path, said):
     half = DOUBLE.replace("* 2", "+ 1")
-    with sandbox() as url:
-        settings = Verifiers(graders={"code": url})
-        with open_judge(settings, tmp_path / "verdicts.jsonl", DOMAINS) as judge:
-            whole, part = judge.judge([Attempt(CODE, DOUBLE), Attempt(CODE, half)])
-            (early,) = judge.judge([Attempt(CODE, half.replace("+ 1", "+ 7"))], stop_early=True)
-            with pytest.raises(VerifierError, match="do not run in boxes of this machine"):
-                judge.isolation()
+    with sandbox() as url, opened(Verifiers(graders={"code": url}), tmp_path, DOMAINS) as judge:
+        whole, part = judge.judge([Attempt(CODE, DOUBLE), Attempt(CODE, half)])
+        (early,) = judge.judge([Attempt(CODE, half.replace("+ 1", "+ 7"))], stop_early=True)
+        assert judge.isolation() is None
     assert whole.correct
     assert (part.outcome, part.reason, part.passed) == (Outcome.INCORRECT, "test 2 of 2: wrong output", 1)
     assert (early.outcome, early.passed, len(Sandbox.asked)) == (Outcome.INCORRECT, 0, 5)
@@ -104,7 +106,7 @@ def test_verdicts_of_boxes_are_not_those_of_a_server(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     with sandbox() as url:
         for graders in ({}, {"code": url}, {}):
-            with open_judge(Verifiers(graders=graders), path, DOMAINS) as judge:
+            with opened(Verifiers(graders=graders), tmp_path, DOMAINS) as judge:
                 assert judge.judge([Attempt(CODE, DOUBLE)])[0].correct
     assert len(path.read_text().splitlines()) == 2
     assert len(Sandbox.asked) == 2
@@ -112,7 +114,7 @@ def test_verdicts_of_boxes_are_not_those_of_a_server(tmp_path):
 
 def test_a_function_of_the_users_own_is_named_and_no_box_is_started(tmp_path, said, own):
     graders = {"code": f"{own.stem}:grade"}
-    with open_judge(Verifiers(graders=graders), tmp_path / "verdicts.jsonl", DOMAINS) as judge:
+    with opened(Verifiers(graders=graders), tmp_path, DOMAINS) as judge:
         assert judge.judge([Attempt(CODE, "anything")])[0].correct
     assert said == [f"code is graded by {own.stem}:grade, in worker processes without walls"]
 
@@ -138,6 +140,6 @@ def test_walls_are_demanded_only_where_programs_run(tmp_path, monkeypatch):
         raise WorkerLost("bwrap: Operation not permitted")
 
     monkeypatch.setattr(Boxes, "start_at", denied)
-    open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math"}).close()
+    opened(Verifiers(), tmp_path, {"math"}).close()
     with pytest.raises(VerifierError, match="minimum_isolation is 'bubblewrap'"):
-        open_judge(Verifiers(), tmp_path / "verdicts.jsonl", {"math", "code"})
+        opened(Verifiers(), tmp_path, {"math", "code"})

@@ -27,7 +27,7 @@ from openklear.types import AnyTest, Outcome, Test
 from openklear.verifiers import checkers
 from openklear.verifiers.asserts import BrokenTest
 from openklear.verifiers.checkers import Checker, same_output
-from openklear.verifiers.code import Grade, compared
+from openklear.verifiers.code import ProgramGrade, compared
 
 PATIENCE_SECONDS = 60.0
 """Added to a test's limits before a silent server counts as lost: it may have others to serve first."""
@@ -52,7 +52,7 @@ class SandboxFusionGrader:
     """Grades programs on a SandboxFusion server. Any thread may call; each call has a connection of its own."""
 
     def __init__(self, url: str, seconds: float, memory_mb: int):
-        """`url` with or without `/run_code`. UsageError where it is no http(s) address."""
+        """`url` with or without `/run_code`. UsageError where it is not an http(s) address."""
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -66,7 +66,7 @@ class SandboxFusionGrader:
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> Grade:
+    ) -> ProgramGrade:
         """Runs the program on every test's input; with `stop_early` none after the first that fails.
 
         Unscorable for tests that are not stdin/stdout. VerifierError where the address is no SandboxFusion server's.
@@ -74,22 +74,24 @@ class SandboxFusionGrader:
         how, total, passed, first_failure = checkers.checker(checker), len(tests), 0, ""
         for number, test in enumerate(tests, start=1):
             if not isinstance(test, Test):
-                return Grade(Outcome.UNSCORABLE, "a SandboxFusion server runs stdin/stdout tests only", 0, total)
+                return ProgramGrade(Outcome.UNSCORABLE, "a SandboxFusion server runs stdin/stdout tests only", 0, total)
             try:
                 failure = self._finding(self._result(program, test.stdin), test, how)
             except BrokenTest as error:
-                return Grade(Outcome.UNSCORABLE, f"test {number} of {total} cannot run: {error}", passed, total)
+                return ProgramGrade(Outcome.UNSCORABLE, f"test {number} of {total} cannot run: {error}", passed, total)
             except _NoResult as error:
                 if error.unclear and self._innocent_runs():
-                    return Grade(Outcome.INCORRECT, f"test {number} of {total}: lost the sandbox twice", passed, total)
-                return Grade(Outcome.UNSCORABLE, f"test {number} of {total}: {error}", passed, total)
+                    return ProgramGrade(
+                        Outcome.INCORRECT, f"test {number} of {total}: lost the sandbox twice", passed, total
+                    )
+                return ProgramGrade(Outcome.UNSCORABLE, f"test {number} of {total}: {error}", passed, total)
             if not failure:
                 passed += 1
                 continue
             first_failure = first_failure or f"test {number} of {total}: {failure}"
             if stop_early:
                 break
-        return Grade(Outcome.INCORRECT if first_failure else Outcome.CORRECT, first_failure, passed, total)
+        return ProgramGrade(Outcome.INCORRECT if first_failure else Outcome.CORRECT, first_failure, passed, total)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -121,7 +123,7 @@ class SandboxFusionGrader:
         return result.get("return_code") == 0 and same_output(stdout, result.get("stdout") or "")
 
     def _result(self, program: str, stdin: str) -> dict[str, Any]:
-        """What became of the program: `run_result`, or `compile_result` where it came to no run; tried twice."""
+        """What became of the program: `run_result`, or `compile_result` if it never ran; tried twice."""
         try:
             return self._once(program, stdin)
         except _NoResult as first:
