@@ -59,7 +59,8 @@ from openklear.durable.files import write_json
 
 def run(context):
     value = (context.inputs["model"] / "result.txt").read_text()
-    write_json(context.directory / "scores.json", [{"stage": "sft", "value": int(value)}])
+    scores = {"scores": [{"stage": "sft", "value": int(value)}], "benchmarks": []}
+    write_json(context.directory / "scores.json", scores)
 """,
 }
 

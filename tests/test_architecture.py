@@ -28,6 +28,7 @@ LAYERS = (
     ("conformance",),
     ("rewards",),
     ("rollout", "grading"),
+    ("evaluation",),
     ("training", "distill", "curation"),
     ("run.context",),
     ("cluster",),

@@ -209,6 +209,7 @@ def test_the_files_of_a_run_are_named(pipeline, recipe_file, tmp_path, capsys):
 def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
     score = {
         "stage": "base",
+        "benchmark": "aime24",
         "domain": "math",
         "level": None,
         "metric": "avg",
@@ -219,6 +220,8 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
     }
     others = [
         {**score, "stage": "rl-math", "low": None, "high": None},
+        {**score, "benchmark": "mixed", "k": 2},
+        {**score, "benchmark": "mixed", "domain": "code", "k": 2},
         {**score, "level": "1"},
         {**score, "metric": "pass"},
         {**score, "value": None},
@@ -226,8 +229,10 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
     pipeline.then = lambda: {"scores": [score, *others]}
     assert main.main(["run", recipe_file, "-o", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "base     math  avg@8 0.500 (0.250 to 0.750)",
-        "rl-math  math  avg@8 0.500",
+        "base     aime24        avg@8 0.500 (0.250 to 0.750)",
+        "rl-math  aime24        avg@8 0.500",
+        "base     mixed (math)  avg@2 0.500 (0.250 to 0.750)",
+        "base     mixed (code)  avg@2 0.500 (0.250 to 0.750)",
     ]
 
 

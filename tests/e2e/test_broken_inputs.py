@@ -327,7 +327,7 @@ CASES = [
     case(prompts_too_long, 2, "evaluate-base", "max_prompt_tokens is 1", "raise it"),
     case(demonstrations_too_long, 2, "none of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
     case(output_is_a_file, 2, "desk/run", "cannot use", "choose another --output"),
-    case(output_of_someone_else, 2, "run/prepare", "is no stage of a run", "choose another --output"),
+    case(output_of_someone_else, 2, "run/prepare", "is not a stage of a run", "choose another --output"),
 ]
 
 
@@ -379,7 +379,7 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
     shutil.copy(in_order / "model/tokenizer.json", desk.model)
     code, said = told(capsys, desk.arguments("sft"))
     assert code == 0, said
-    assert "reused, as nothing they depend on changed: prepare" in said
+    assert "reused, since nothing they depend on changed: prepare" in said
     assert (desk.output / "sft/model/model.safetensors").is_file()
 
 

@@ -23,10 +23,16 @@ MODELS = ("base", "sft", "rl-math", "rl-code")
 
 def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert set(summary) == {"scores", "weights", "seconds", "recipe", "seed", "version"}
-    keys = {"stage", "domain", "level", "metric", "k", "value", "low", "high", "problems"}
+    assert set(summary) == {"scores", "benchmarks", "weights", "seconds", "recipe", "seed", "version"}
+    keys = {"stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"}
     assert all(set(row) == keys for row in summary["scores"])
     assert {(r["stage"], r["domain"]) for r in summary["scores"]} == {(s, d) for s in MODELS for d in ("math", "code")}
+    assert {(r["benchmark"], r["domain"]) for r in summary["scores"]} == {
+        ("math-heldout", "math"),
+        ("code-heldout", "code"),
+    }
+    asked = [(r["stage"], r["benchmark"], r["problems"], r["completions"]) for r in summary["benchmarks"]]
+    assert asked == [(s, b, 6, 12) for s in MODELS for b in ("math-heldout", "code-heldout")]
     assert {r["metric"] for r in summary["scores"]} == {"avg", "pass"}
     for row in summary["scores"]:
         assert row["low"] is None or 0 <= row["low"] <= row["value"] <= row["high"] <= 1

@@ -601,6 +601,17 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.reward.format_penalty [report]": rl("reward.format_penalty=0.1"),
     "rl.phase.NAME.reward.code [report]": rl("reward.code=hard", phase="code"),
     "rl.phase.NAME.reward.function [custom]": reward_function,
+    "data.source.NAME.samples": differs(EVALUATE, ANSWERED, "data.source.math-heldout.samples=3"),
+    "data.source.NAME.limit": differs(EVALUATE, ANSWERED, "data.source.math-heldout.limit=1"),
+    "data.source.NAME.limit_by": differs(
+        EVALUATE,
+        ANSWERED,
+        "data.source.math-heldout.limit_by=seed",
+        base=("data.source.math-heldout.limit=1", "seed=1"),
+    ),
+    "data.source.NAME.prompt_template": differs(
+        EVALUATE, ANSWERED, 'data.source.math-heldout.prompt_template="{problem} m"'
+    ),
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
     "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),

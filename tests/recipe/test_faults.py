@@ -239,6 +239,13 @@ RULES = [
     ("microbatch_tokens = 512", "microbatch_tokens = 127", ["microbatch_tokens: 127 tokens cannot hold the longest sequence", "128 (sft.max_tokens), 128 (rl.phase.math: max_prompt_tokens + max_completion_tokens); raise microbatch_tokens to 128 or more"]),
     ("decontaminate.length = 9", "decontaminate.length = 1", ["data.decontaminate.length: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
     ("decontaminate.length = 9", "decontaminate.length = 3", ["data.decontaminate.length: 3 words"]),
+    ('role = "problems"', 'role = "problems"\nsamples = 2', ['data.source.easy.samples: says how held-out problems are asked, but the role is "problems"; leave samples out']),
+    ('role = "problems"', 'role = "problems"\nlimit = 2', ["data.source.easy.limit: says how held-out"]),
+    ('role = "problems"', 'role = "problems"\nlimit = 2\nlimit_by = "seed"', ["data.source.easy.limit_by: says how held-out"]),
+    ('role = "problems"', 'role = "problems"\nprompt_template = "{problem}!"', ["data.source.easy.prompt_template: says how held-out"]),
+    ('role = "heldout"', 'role = "heldout"\nlimit_by = "seed"', ["data.source.heldout.limit_by: there is no limit to draw by the seed; add limit, or leave"]),
+    ('role = "heldout"', 'role = "heldout"\nprompt_template = "Solve it."', ["data.source.heldout.prompt_template: must hold {problem} exactly once"]),
+    ('role = "heldout"', 'role = "heldout"\nprompt_template = "{problem}{problem}"', ["must hold {problem} exactly once"]),
     ('correct_only = ["1"]', 'correct_only = ["*", "1"]', ['data.correct_only: "*" already means every level; write ["*"]']),
 ]  # fmt: skip
 

@@ -227,5 +227,15 @@ def test_arithmetic():
         "rl-odd: 33 problems x 2 rollouts = 66 rollouts per iteration; up to 3 updates of 16 problems (32 rollouts); x 1 iteration = 66 rollouts, at most 3 updates",
         "evaluate: 8 completions of up to 32,768 tokens for each held-out problem",
     ]
+    sources = (
+        Source(name="aime", path="/rows/aime.jsonl", role="heldout", samples=64),
+        Source(name="math", path="/rows/math.jsonl", role="heldout", samples=2, limit=50, limit_by="seed"),
+        Source(name="hmmt", path="/rows/hmmt.jsonl", role="heldout"),
+        *recipe().data.source,
+    )
+    assert arithmetic(recipe(data=Data(source=sources)))[-1] == (
+        "evaluate: 8 completions of up to 32,768 tokens for each held-out problem; aime: 64 completions; "
+        "math: 2 completions, 50 problems drawn by the seed"
+    )
     assert not any(line.startswith("sft") for line in arithmetic(recipe(sft=None)))
     assert not any(line.startswith("rl") for line in arithmetic(recipe(rl=None)))

@@ -415,7 +415,7 @@ def test_choices_do_not_depend_on_batches_and_are_fair(tmp_path: Path, monkeypat
     pq.write_table(pa.table({"place": list(range(1000)), "one": ["x"] * 1000}), tmp_path / "x.parquet")
     path = tmp_path / "x.parquet"
     whole = [chosen(path, ("one",), ("place",), 5, seed)["x",].rows for seed in range(40)]
-    monkeypatch.setattr("openklear.reporting.card.rows.batches.__defaults__", (13,))
+    monkeypatch.setattr("openklear.reporting.card.rows.WORDS_AT_ONCE", 13)
     assert [chosen(path, ("one",), ("place",), 5, seed)["x",].rows for seed in range(40)] == whole
     places = [row["place"] for rows in whole for row in rows]
     assert 400 < sum(places) / len(places) < 600  # 500 +- 20 for a uniform choice

@@ -8,6 +8,7 @@ from openklear.reporting import charts
 def score(stage, domain, value, level=None):
     return {
         "stage": stage,
+        "benchmark": f"{domain} set",
         "domain": domain,
         "level": level,
         "metric": "avg",
@@ -25,7 +26,7 @@ def labels(svg):
 
 def test_accuracy_shows_every_stage_and_value():
     svg = charts.accuracy([score("base", "math", 0.1), score("sft", "math", 0.456), score("sft", "code", 0.789)])
-    assert {"base", "sft", "math", "code", "10.0%", "45.6%", "78.9%"} <= set(labels(svg))
+    assert {"base", "sft", "math set, avg@8", "code set, avg@8", "10.0%", "45.6%", "78.9%"} <= set(labels(svg))
     assert svg.count('aria-roledescription="rule mark"') + svg.count("mark-rule") >= 1
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openklear.reporting.tokens import _choose, kind_of
+from openklear.reporting.tokens import choose, kind_of
 
 
 @pytest.mark.parametrize(
@@ -31,4 +31,4 @@ def test_most_clipped_rollouts_of_each_sign_are_shown():
         (2, 0): np.array([0.1, 0.1]),
     }
     advantages = {(0, 0): 1.0, (0, 1): -1.0, (1, 0): 1.0, (1, 1): -1.0, (2, 0): 1.0}
-    assert _choose(ratios, advantages, (0.8, 1.28)) == [(1, 0), (0, 0), (0, 1), (1, 1)]
+    assert choose(ratios, advantages, (0.8, 1.28)) == [(1, 0), (0, 0), (0, 1), (1, 1)]

@@ -140,7 +140,7 @@ ALL = {s.name for s in stages(small_recipe())}
         ("verifiers.code_seconds", 1.0, ALL - {"world", "base"}),
         ("checkpoints.keep_best", True, AFTER_SFT | {"sft"}),
         ("verifiers.workers", 1, {"report"}),
-        ("verifiers.minimum_isolation", "bubblewrap", {"report"}),
+        ("verifiers.minimum_isolation", "rlimits", {"report"}),
         ("checkpoints.keep_last", 3, {"report"}),
         ("checkpoints.keep_rollouts", 3, {"report"}),
     ],
@@ -149,6 +149,25 @@ def test_a_key_repeats_the_stages_that_depend_on_it(path, value, repeated):
     """The right column is written by hand from what the stages read."""
     before, after = (plan_parts(stages(r)) for r in (small_recipe(), changed(small_recipe(), path, value)))
     assert {name for name in ALL if fingerprint(before[name]) != fingerprint(after[name])} == repeated
+
+
+@pytest.mark.parametrize(
+    "change", [{"samples": 64}, {"limit": 5}, {"limit": 5, "limit_by": "seed"}, {"prompt_template": "{problem}!"}]
+)
+def test_how_a_benchmark_is_asked_repeats_its_evaluation_alone(change):
+    of = small_recipe()
+    first, *rest = of.data.source
+    asked = of.model_copy(update={"data": Data(source=(Source(**(first.model_dump() | change)), *rest))})
+    before, after = (plan_parts(stages(r)) for r in (of, asked))
+    assert {name for name in ALL if before[name] != after[name]} == EVALUATIONS | {"report"}
+
+
+def test_samples_of_its_own_stand_above_those_of_the_recipe():
+    of = small_recipe()
+    first, *rest = of.data.source
+    own = of.model_copy(update={"data": Data(source=(first.model_copy(update={"samples": 5}), *rest))})
+    before, after = (plan_parts(stages(r)) for r in (own, changed(own, "evaluation.samples", 3)))
+    assert {name for name in ALL if before[name] != after[name]} == {"report"}
 
 
 def test_a_new_phase_retrains_nothing_before_it():
@@ -254,7 +273,7 @@ def test_a_run_leaves_what_it_promises(root, package):
     summary = go(root, package)
     assert summary["scores"] == [{"stage": "sft", "value": 882}]  # 10; 310 + 11; (31 * 321 + 12) % 1009
     assert json.loads((root / "summary.json").read_text()) == summary
-    assert list(summary) == ["scores", "weights", "seconds", "recipe", "seed", "version"]
+    assert list(summary) == ["scores", "benchmarks", "weights", "seconds", "recipe", "seed", "version"]
     assert list(summary["seconds"]) == ["prepare", "sft", "evaluate-sft"]
     assert all(0 < seconds < 60 for seconds in summary["seconds"].values())
     assert summary["recipe"]["sft"]["epochs"] == 3
@@ -365,7 +384,7 @@ def test_a_stage_that_failed_at_once_begins_anew_under_a_mended_recipe(root, tmp
 def test_a_directory_that_is_no_stage_is_left_alone(root, package):
     (root / "sft").mkdir(parents=True)
     (root / "sft" / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match="is no stage of a run"):
+    with pytest.raises(UsageError, match="is not a stage of a run"):
         go(root, package)
     assert (root / "sft" / "thesis.tex").read_text() == "mine"
     assert not (root / "prepare").exists()

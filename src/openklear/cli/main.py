@@ -256,15 +256,19 @@ def _pipeline(
 
 
 def score_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The avg@k of every model and domain, over all levels, with its interval."""
-    rows = [row for row in summary.get("scores", ()) if row["metric"] == "avg" and row["level"] is None]
-    width = max((len(row["stage"]) for row in rows), default=0)
+    """The avg@k of every model on every benchmark, over all levels, with its interval."""
+    from openklear.evaluation.scores import labels, totals
+
+    rows = totals(summary.get("scores", ()))
+    names = labels(rows)
+    wide = max((len(row["stage"]) for row in rows), default=0)
+    wider = max(map(len, names.values()), default=0)
     lines = []
     for row in rows:
-        if row["value"] is not None:  # null: no problem could be scored
-            # One problem alone has a mean but no interval.
-            span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
-            lines.append(f"{row['stage']:{width}}  {row['domain']}  avg@{row['k']} {row['value']:.3f}{span}")
+        name = names[row["benchmark"], row["domain"]]
+        # One problem alone has a mean but no interval.
+        span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  avg@{row['k']} {row['value']:.3f}{span}")
     return lines
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from openklear.types import Outcome, RolloutGroup
+from openklear.types import Outcome, Rollout, RolloutGroup
 
 __all__ = ["Estimate", "avg_at_k", "correctness", "mean_interval", "paired_difference", "pass_at_k"]
 
@@ -35,11 +35,12 @@ class Estimate:
 
 def correctness(groups: Sequence[RolloutGroup]) -> Table:
     """Verdicts as a table; unscorable rollouts are nan: nobody's fault, and in no mean."""
-    rows = [
-        [np.nan if r.verdict.outcome is Outcome.UNSCORABLE else float(r.verdict.correct) for r in group.rollouts]
-        for group in groups
-    ]
+    rows = [list(map(_correct, group.rollouts)) for group in groups]
     return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 0))
+
+
+def _correct(rollout: Rollout) -> float:
+    return np.nan if rollout.verdict.outcome is Outcome.UNSCORABLE else float(rollout.verdict.correct)
 
 
 def avg_at_k(table: Table) -> Estimate:
@@ -53,9 +54,9 @@ def pass_at_k(table: Table, k: int) -> Estimate:
     Problems with fewer than k scorable samples are left out. Raises ValueError when k exceeds the samples taken.
     """
     if not 1 <= k <= table.shape[1]:
-        raise ValueError(f"pass@{k} needs at least {k} samples a problem; there are {table.shape[1]}")
-    scorable = (~np.isnan(table)).sum(axis=1)
-    right = np.nansum(table, axis=1)
+        raise ValueError(f"pass@{k} needs at least {k} samples per problem; there are {table.shape[1]}")
+    scorable = (~np.isnan(table)).sum(axis=1)  # (problems,)
+    right = np.nansum(table, axis=1)  # (problems,)
     rows = [_pass_one(int(n), int(c), k) for n, c in zip(scorable, right, strict=True) if n >= k]
     return mean_interval(np.array(rows))
 
@@ -95,7 +96,7 @@ def _bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
     generator = np.random.Generator(np.random.PCG64(20250811))
     means = np.empty(RESAMPLES)
     for start in range(0, RESAMPLES, 500):  # in parts, so that memory stays small for large benchmarks
-        picks = generator.integers(0, len(values), size=(500, len(values)))
+        picks = generator.integers(0, len(values), size=(500, len(values)))  # (resamples, problems)
         means[start : start + 500] = values[picks].mean(axis=1)
     tail = (1.0 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1.0 - tail])
@@ -103,6 +104,7 @@ def _bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _problem_means(table: Table, *, drop: bool = True) -> NDArray[np.float64]:
+    """(problems,) the share of correct samples; nan, or left out with `drop`, where none could be scored."""
     counts = (~np.isnan(table)).sum(axis=1)
     sums = np.nansum(table, axis=1)
     means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)

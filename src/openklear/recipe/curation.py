@@ -36,6 +36,18 @@ class Source(Section):
     )
     weight: Annotated[float, Field(gt=0.0)] = Field(1.0, description="share in the mixture, beside the other sources'")
     licence: str | None = Field(None, description="what the data card says of the source's licence")
+    samples: Positive | None = Field(
+        None, description="held-out sources: completions per problem, k of avg@k; if not set, evaluation.samples"
+    )
+    limit: Positive | None = Field(
+        None, description="held-out sources: ask only so many problems; training rows are held against all of them"
+    )
+    limit_by: Literal["first", "seed"] = Field(
+        "first", description="held-out sources: the first problems of the file, or a draw by the recipe's seed"
+    )
+    prompt_template: str | None = Field(
+        None, description="held-out sources: what is asked, with {problem} where the problem's text goes"
+    )
 
 
 class NearDuplicates(Section):

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from openklear.verifiers.domains import DOMAINS, grader_faults
 
 if TYPE_CHECKING:
-    from openklear.recipe.curation import Data, Difficulty, Vetting
+    from openklear.recipe.curation import Data, Difficulty, Source, Vetting
     from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel, Verifiers
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
 SOURCE_NAME = re.compile(r"[\w-]+")
 VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+HELDOUT_KEYS = ("samples", "limit", "limit_by", "prompt_template")
+"""Keys of a source that say how its problems are asked in the evaluation: they change no curated row."""
 FEWEST_NGRAMS = 4
 """Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
 
@@ -48,12 +50,25 @@ def data(table: Data) -> Iterator[Broken]:
         if variable := VARIABLE.search(source.path):
             text = f"the environment variable {variable[1]} is not set; set it, or write the path without it"
             yield Broken(("source", index, "path"), text)
+        for key, message in _asked(source):
+            yield Broken(("source", index, key), message)
     length = getattr(table.decontaminate, "length", 0)
     if 0 < length < FEWEST_NGRAMS:
         text = f"{length} words in a row are shared by unrelated prompts; "
         yield Broken(("decontaminate", "length"), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
     if "*" in table.correct_only and len(table.correct_only) > 1:
         yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
+
+
+def _asked(source: Source) -> Iterator[tuple[str, str]]:
+    """How problems are asked is for held-out sources to say, and a template holds the problem once."""
+    for key in HELDOUT_KEYS:
+        if source.role != "heldout" and getattr(source, key) != type(source).model_fields[key].default:
+            yield key, f'says how held-out problems are asked, but the role is "{source.role}"; leave {key} out'
+    if source.limit_by != "first" and source.limit is None:
+        yield "limit_by", "there is no limit to draw by the seed; add limit, or leave limit_by out"
+    if source.prompt_template is not None and source.prompt_template.count("{problem}") != 1:
+        yield "prompt_template", "must hold {problem} exactly once, where the problem's text goes; correct the template"
 
 
 def difficulty(table: Difficulty) -> Iterator[Broken]:

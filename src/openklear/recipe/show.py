@@ -8,7 +8,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from openklear.recipe import keys
-from openklear.recipe.schema import Evaluation, Phase, Recipe, Sft
+from openklear.recipe.curation import Source
+from openklear.recipe.schema import Phase, Recipe, Sft
 
 COMMENT_COLUMN = 36
 
@@ -36,7 +37,7 @@ def arithmetic(recipe: Recipe) -> list[str]:
     lines = [] if recipe.sft is None else [_sft_arithmetic(recipe.sft)]
     for phase in recipe.rl.phase if recipe.rl else ():
         lines.append(_phase_arithmetic(phase))
-    return lines if recipe.model is None else [*lines, _evaluation_arithmetic(recipe.evaluation)]
+    return lines if recipe.model is None else [*lines, _evaluation_arithmetic(recipe)]
 
 
 def _sft_arithmetic(sft: Sft) -> str:
@@ -59,11 +60,22 @@ def _phase_arithmetic(phase: Phase) -> str:
     )
 
 
-def _evaluation_arithmetic(evaluation: Evaluation) -> str:
+def _evaluation_arithmetic(recipe: Recipe) -> str:
+    evaluation = recipe.evaluation
+    own = [s for s in recipe.data.source if s.samples is not None or s.limit is not None]
+    told = [f"; {s.name}: {_of_its_own(s)}" for s in own]
     return (
         f"evaluate: {count(evaluation.samples, 'completion')} of up to {evaluation.max_completion_tokens:,} tokens "
-        "for each held-out problem"
+        f"for each held-out problem{''.join(told)}"
     )
+
+
+def _of_its_own(source: Source) -> str:
+    told = [] if source.samples is None else [count(source.samples, "completion")]
+    if source.limit is not None:
+        problems = count(source.limit, "problem")
+        told.append(f"the first {problems}" if source.limit_by == "first" else f"{problems} drawn by the seed")
+    return ", ".join(told)
 
 
 def count(number: int, noun: str) -> str:

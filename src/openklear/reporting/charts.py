@@ -8,9 +8,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from openklear.evaluation.scores import Row, labels, totals
 from openklear.verifiers.domains import DOMAINS
-
-Row = Mapping[str, Any]
 
 INK = "#1f2933"
 MUTED = "#7b8794"
@@ -37,7 +36,7 @@ _CONFIG: dict[str, Any] = {
 
 
 def domain_colour(name: str) -> str:
-    """Of a domain, the same in all figures: by its place in the table."""
+    """A domain's colour, the same in all figures: by its place in the table of domains."""
     return PALETTE[list(DOMAINS).index(name) % len(PALETTE)] if name in DOMAINS else MUTED
 
 
@@ -52,16 +51,17 @@ def _inline(rows: Sequence[Row]) -> alt.InlineData:
 
 
 def accuracy(scores: Sequence[Row]) -> str:
-    """avg@k of every domain through the stages, with its 95 % interval over problems."""
-    rows = [dict(r) for r in scores if r["metric"] == "avg" and r["level"] is None and r["value"] is not None]
-    stages = list(dict.fromkeys(r["stage"] for r in rows))
-    domains = list(dict.fromkeys(r["domain"] for r in rows))
+    """avg@k of every benchmark through the stages, each with its own k and its 95 % interval over problems."""
+    rows = _with_series(totals(scores))
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    series = list(dict.fromkeys(row["series"] for row in rows))
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(series))]
     base = alt.Chart(_inline(rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
-        xOffset=alt.XOffset("domain:N", sort=domains, scale=alt.Scale(paddingOuter=1)),
-        color=alt.Color("domain:N", scale=alt.Scale(domain=domains, range=[domain_colour(name) for name in domains])),
+        xOffset=alt.XOffset("series:N", sort=series, scale=alt.Scale(paddingOuter=1)),
+        color=alt.Color("series:N", scale=alt.Scale(domain=series, range=colours), legend=alt.Legend(columns=4)),
     )
-    axis = alt.Axis(format="%", title=f"held-out avg@{rows[0]['k']}" if rows else "")
+    axis = alt.Axis(format="%", title="held-out accuracy")
     bars = base.mark_rule(strokeWidth=2).encode(
         y=alt.Y("low:Q", scale=alt.Scale(domain=[0, 1]), axis=axis), y2=alt.Y2("high:Q")
     )
@@ -71,22 +71,30 @@ def accuracy(scores: Sequence[Row]) -> str:
 
 
 def by_level(scores: Sequence[Row]) -> str:
-    """avg@k by difficulty level, one panel a domain."""
-    rows = [dict(r) for r in scores if r["metric"] == "avg" and r["level"] is not None and r["value"] is not None]
-    stages = list(dict.fromkeys(r["stage"] for r in rows))
+    """avg@k by difficulty level, one panel a benchmark."""
+    rows = [r for r in scores if r["metric"] == "avg" and r["level"] is not None and r["value"] is not None]
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    values = _with_series(rows)
+    series = list(dict.fromkeys(row["series"] for row in values))
     chart = (
-        alt.Chart(_inline(rows))
+        alt.Chart(_inline(values))
         .mark_bar()
         .encode(
             x=alt.X("level:N", title="level", axis=alt.Axis(labelAngle=0)),
             xOffset=alt.XOffset("stage:N", sort=stages),
-            y=alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="avg@k")),
+            y=alt.Y("value:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="accuracy")),
             color=alt.Color("stage:N", sort=stages, scale=alt.Scale(domain=stages, range=_shades(len(stages)))),
         )
         .properties(width=330, height=190)
-        .facet(column=alt.Column("domain:N", sort=list(DOMAINS)))
+        .facet(facet=alt.Facet("series:N", sort=series), columns=2)
     )
     return svg(chart)
+
+
+def _with_series(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows with what their curve is called: the benchmark and its own k."""
+    names = labels(rows)
+    return [{**row, "series": f"{names[row['benchmark'], row['domain']]}, avg@{row['k']}"} for row in rows]
 
 
 def _shades(count: int) -> list[str]:
@@ -97,12 +105,10 @@ def _shades(count: int) -> list[str]:
 
 def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form: str = "~g") -> str | None:
     """One panel of curves: `keys` maps a metric to its label. None where no row has any of them."""
-    values = [
-        {"x": row[x], "y": row[key], "series": label}
-        for key, label in keys.items()
-        for row in rows
-        if isinstance(row.get(key), int | float)
-    ]
+    values: list[dict[str, Any]] = []
+    for key, label in keys.items():
+        told = [row for row in rows if isinstance(row.get(key), int | float)]
+        values += [{"x": row[x], "y": row[key], "series": label} for row in told]
     if not values:
         return None
     several = len({v["series"] for v in values}) > 1
@@ -121,12 +127,11 @@ def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form
 
 def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[float]]) -> str:
     """Ratio histograms by sign of the advantage, on a logarithmic count axis so that the tails can be seen."""
-    values = [
-        {"bin": f"{low:.2f} - {high:.2f}", "order": i, "count": count, "series": label}
-        for label, column in counts.items()
-        for i, (low, high, count) in enumerate(zip(edges, edges[1:], column, strict=False))
-        if count > 0
-    ]
+    values: list[dict[str, Any]] = []
+    for label, column in counts.items():
+        for order, (low, high, count) in enumerate(zip(edges, edges[1:], column, strict=False)):
+            if count > 0:
+                values.append({"bin": f"{low:.2f} - {high:.2f}", "order": order, "count": count, "series": label})
     chart = (
         alt.Chart(_inline(values), title=title)
         .mark_bar()

@@ -17,13 +17,13 @@ from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
-from openklear.rollout.records import read_rollouts
+from openklear.rollout.records import Key, read_rollouts
 from openklear.training import checkpoint
 from openklear.training.step import PolicySequence, reference_logprobs
 from openklear.types import Problem, Rollout
 
 SHOWN = 4
-"""Rollouts a phase: two that were reinforced, two that were pushed down."""
+"""Rollouts per phase: two that were reinforced, two that were pushed down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,21 @@ def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence
     if not record.is_file():
         return []
     groups, trained = read_rollouts(record, {p.id: p for p in problems})
-    rollouts = {(g, r.sample_index): r for g, group in enumerate(groups) for r in group.rollouts}
+    rollouts: dict[Key, Rollout] = {}
+    for number, group in enumerate(groups):
+        rollouts |= {(number, rollout.sample_index): rollout for rollout in group.rollouts}
     keys = [key for key, one in trained.items() if one.advantage]
     if not keys:
         return []
     loaded = load_model(newest)
     new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
     ratios = {k: np.exp(np.clip(n - trained[k].old_logprobs, -20, 20)) for k, n in zip(keys, new, strict=True)}
-    chosen = _choose(ratios, {k: trained[k].advantage for k in keys}, band)
+    chosen = choose(ratios, {k: trained[k].advantage for k in keys}, band)
     return [_shown(loaded, rollouts[k], ratios[k], trained[k].advantage, band) for k in chosen]
 
 
 def _band(phase: Phase) -> tuple[float, float] | None:
-    """Edges of the band on a token's ratio; None where there is none, or where it is on a whole rollout's (GSPO)."""
+    """Edges of the band on a token's ratio; None without a band, or where it bounds a whole rollout's (GSPO)."""
     band = None if phase.objective.type == "gspo" else band_of(phase.objective)
     return None if band is None else (1.0 - band[0], 1.0 + band[1])
 
@@ -89,20 +91,18 @@ def _logprobs(
     sequences = []
     for rollout in rollouts:
         ids = np.concatenate([rollout.prompt_ids, rollout.completion.token_ids]).astype(np.int32)
-        mask = np.arange(len(ids)) >= len(rollout.prompt_ids)
+        mask = np.arange(len(ids)) >= len(rollout.prompt_ids)  # (P + T,) True for the completion
         sequences.append(PolicySequence(ids, mask, np.zeros(len(ids), dtype=np.float32), 0.0, False, 0))
     batches = plan_microbatches([len(s.ids) for s in sequences], microbatch_tokens)
     logprobs, _ = reference_logprobs(loaded.model, sequences, batches, phase.temperature)
     return [values[s.loss_mask] for values, s in zip(logprobs, sequences, strict=True)]
 
 
-def _choose(
-    ratios: dict[tuple[int, int], NDArray[np.float32]],
-    advantages: dict[tuple[int, int], float],
-    band: tuple[float, float],
-) -> list[tuple[int, int]]:
+def choose(
+    ratios: dict[Key, NDArray[np.float32]], advantages: dict[Key, float], band: tuple[float, float]
+) -> list[Key]:
     """For each sign of the advantage the rollouts with most clipped tokens; ties go to the earlier one."""
-    chosen: list[tuple[int, int]] = []
+    chosen: list[Key] = []
     for sign in (1.0, -1.0):
         mine = [k for k in ratios if advantages[k] * sign > 0]
         mine.sort(key=lambda k: (-_clipped(ratios[k], advantages[k], band), k))

@@ -13,7 +13,7 @@ from openklear.recipe.schema import Recipe
 class StageContext:
     """The arguments of every stage's `run`.
 
-    A stage may be killed at any moment and is then called again with the same directory: it goes on, and ends with
+    A stage may be killed at any moment and is then called again with the same directory: it continues, and ends with
     the bits that an undisturbed run would have given.
     """
 

@@ -9,9 +9,9 @@ A fingerprint is the hash of four parts, each kept beside it so that a change ca
 
 The versions are in it because a minor release of torch may change kernels and initialisation, one of transformers a
 model's forward, of tokenizers the ids, of numpy a generator's stream, of daft its MinHashes, of py3langid a language
-and of math-verify a verdict; weights made under both would be a mixture that nobody can make again. Patch releases mend
-faults, and the manifest records them in full. A stage that imports none of a library does not depend on it. The git
-revision is no part: a change of documentation trains nothing anew. Comments and docstrings are no part of the code
+and of math-verify a verdict; weights made under both would be a mixture that nobody can reproduce. Patch releases fix
+bugs, and the manifest records them in full. A stage that imports none of a library does not depend on it. The git
+revision is no part: a change of documentation repeats no training. Comments and docstrings are no part of the code
 either.
 """
 
@@ -25,6 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def fingerprint(parts: Parts) -> str:
 def stage_parts(recipe: Mapping[str, Any], module: str, inputs: Mapping[str, str]) -> Parts:
     """The four parts of a stage: `recipe` and `inputs` as given, code and packages from the imports of `module`."""
     sources, imported = closure(module)
-    code = {name: hashed for path, names in sorted(sources.items()) for name, hashed in names.items()}
+    code: dict[str, str] = {}
+    for _, hashes in sorted(sources.items()):
+        code |= hashes
     return {
         "recipe": json.loads(json.dumps(dict(recipe))),
         "code": code,
@@ -69,9 +72,9 @@ def stage_parts(recipe: Mapping[str, Any], module: str, inputs: Mapping[str, str
 
 def package_versions(imported: set[str]) -> dict[str, str]:
     """major.minor of the counted distributions behind the imported names; "absent" where one is not installed."""
-    names = [name for key, distributions in PACKAGES.items() if key in imported for name in distributions]
+    counted = chain.from_iterable(names for key, names in PACKAGES.items() if key in imported)
     found: dict[str, str] = {}
-    for name in names:
+    for name in counted:
         try:
             found[name] = ".".join(metadata.version(name).split("+")[0].split(".")[:2])
         except metadata.PackageNotFoundError:
@@ -80,7 +83,7 @@ def package_versions(imported: set[str]) -> dict[str, str]:
 
 
 def difference(old: Parts, new: Parts) -> list[str]:
-    """Readable lines, one a change: `recipe rl.phase.math.learning_rate: 1e-06 -> 2e-06`, `code a.b changed`."""
+    """Readable lines, one per change: `recipe rl.phase.math.learning_rate: 1e-06 -> 2e-06`, `code a.b changed`."""
     before, after = _flat(old.get("recipe", {})), _flat(new.get("recipe", {}))
     lines = [f"recipe {key}: {_shown(a)} -> {_shown(b)}" for key, a, b in _changes(before, after)]
     if not lines and old.get("recipe", {}) != new.get("recipe", {}):
@@ -221,9 +224,9 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, 
 
 
 def _shown(value: Any) -> str:
-    return (
-        "not set" if value is None else json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-    )
+    if value is None:
+        return "not set"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def _hash_file(path: Path) -> str:

@@ -1,12 +1,12 @@
-"""Going on with another run's work under a changed recipe or code: the other run directory is only read.
+"""Continuing another run's work with a changed recipe or code; the other run directory is only read.
 
 What is taken over, stage by stage in order:
 
-    finished    if its recipe, its data files and its inputs are as they were (changed code alone does not undo it)
-    unfinished  training with a checkpoint, if its inputs were taken over; it goes on from that checkpoint
-    the rest    is run anew
+    finished    if its recipe, its data files and its inputs are unchanged (changed code alone does not undo it)
+    unfinished  training with a checkpoint, if its inputs were taken over; it continues from that checkpoint
+    the rest    runs again
 
-Each copy remembers in its stage.json where it came from and what differed.
+Each copy records in its stage.json where it came from and what differed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def pending_fork(root: Path) -> Path | None:
 
 
 def take_over(source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]) -> None:
-    """Bring what stands of `source` to `root` (once; called again after a kill it goes on).
+    """Bring what still holds of `source` to `root` (once; called again after a kill, it continues).
 
-    Finished files are hard-linked where the file system allows it, as nothing is ever changed in place in a finished
-    stage; an unfinished stage is copied. Raises UsageError if there is nothing to fork or `root` is another run.
+    Finished files are hard-linked where the file system allows it, since nothing in a finished stage is ever changed
+    in place; an unfinished stage is copied. Raises UsageError if there is nothing to fork or `root` is another run.
     """
     source = source.absolute()
     if not _may_begin(source, root, stages):
@@ -93,11 +93,10 @@ def _files(stage: Stage, parts: Parts) -> dict[str, str]:
 
 def _copy(source: Path, target: Path, record: Mapping[str, Any], parts: Parts) -> None:
     finished = record["state"] == "finished"
+    ignore = shutil.ignore_patterns("stage.json", ".partial-*") if finished else _unsettled(source)
+    copy = _link if finished else shutil.copy2
     with files.whole_directory(target) as partial:
-        ignore = shutil.ignore_patterns("stage.json", ".partial-*") if finished else _unsettled(source)
-        shutil.copytree(
-            source, partial, ignore=ignore, copy_function=_link if finished else shutil.copy2, dirs_exist_ok=True
-        )
+        shutil.copytree(source, partial, ignore=ignore, copy_function=copy, dirs_exist_ok=True)
         lines = difference(record["parts"], parts)
         origin = {"from": str(source), "fingerprint": record["fingerprint"], "difference": lines}
         mine = {**record, "fingerprint": fingerprint(parts), "parts": parts, "forked": origin}
@@ -105,9 +104,9 @@ def _copy(source: Path, target: Path, record: Mapping[str, Any], parts: Parts) -
 
 
 def _unsettled(source: Path) -> Any:
-    """What of an unfinished training stage belongs to the old recipe alone: iterations beyond the checkpoint, verdicts.
+    """What of an unfinished training stage belongs to the old recipe alone: verdicts, iterations after the checkpoint.
 
-    Replaying those iterations would train on rollouts of a policy that the new recipe does not reach.
+    Replaying those iterations would train on rollouts of a policy that the new recipe never reaches.
     """
     newest = _newest_checkpoint(source)
 

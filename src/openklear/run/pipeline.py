@@ -1,7 +1,7 @@
 """Runs a recipe's stages in order. A finished stage with the same fingerprint is not run again.
 
-Killed at any moment, the same command goes on. The mark `stage.json` of a stage says how far it came; it turns to
-"finished" only when every file of the stage is on the disk, and what is no longer wanted is moved, never deleted.
+A run that was killed at any moment continues with the same command. A stage's `stage.json` says how far it got; it
+says "finished" only once every file of the stage is on disk. What is no longer wanted is moved, never deleted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,9 +39,9 @@ State = Literal["reuse", "run", "continue", "redo", "blocked"]
 class PlannedStage:
     """What a run would do with a stage.
 
-    reuse: finished, nothing changed; run: not begun; continue: begun, nothing changed; redo: finished, or failed before
-    it did any work, but something changed, so it is moved aside and run anew; blocked: its work is under way, but
-    something changed (StageChanged).
+    reuse: finished, nothing changed; run: not started; continue: started, nothing changed; redo: finished, or failed
+    before it did any work, but something changed, so it is moved aside and run again; blocked: its work is under way,
+    but something changed (StageChanged).
     """
 
     name: str
@@ -59,8 +60,8 @@ def run_pipeline(
 ) -> dict[str, Any]:
     """Run the recipe in `root` and return its summary (also in `root`/summary.json).
 
-    `through` ends early; `fork` is another run directory whose work is taken over first. `stage_list` stands for the
-    recipe's own stages. Raises RunLocked, StageChanged, NoSpace, and whatever a stage raises; the same call goes on.
+    `through` ends early; `fork` is another run directory whose work is taken over first. `stage_list` replaces the
+    recipe's own stages. Raises RunLocked, StageChanged, NoSpace, and whatever a stage raises; the same call continues.
     """
     every = list(stages(recipe)) if stage_list is None else list(stage_list)
     chosen = select(every, through)
@@ -74,7 +75,7 @@ def run_pipeline(
         _refuse(planned.values(), root)
         reused = [name for name, one in planned.items() if one.state == "reuse"]
         if reused:
-            progress.say(f"reused, as nothing they depend on changed: {', '.join(reused)}")
+            progress.say(f"reused, since nothing they depend on changed: {', '.join(reused)}")
         to_run = [stage for stage in chosen if stage.name not in reused]
         if to_run:
             _begin(recipe, root, every, parts, torch=any(stage.torch for stage in to_run))
@@ -107,9 +108,9 @@ def _planned(chosen: Sequence[Stage], parts: Mapping[str, Parts], root: Path) ->
     planned: dict[str, PlannedStage] = {}
     for stage in chosen:
         state, why = _state(root / stage.name, parts[stage.name])
-        if why:
-            inherited = [line for name in stage.inputs.values() if name in planned for line in planned[name].why]
-            why = list(dict.fromkeys((*why, *inherited)))
+        if why:  # what changed further up is said too
+            above = (planned[name].why for name in stage.inputs.values() if name in planned)
+            why = list(dict.fromkeys(chain(why, *above)))
         planned[stage.name] = PlannedStage(stage.name, state, tuple(why))
     return planned
 
@@ -122,17 +123,17 @@ def _state(directory: Path, parts: Parts) -> tuple[State, list[str]]:
     if record["fingerprint"] == fingerprint(parts):
         return ("reuse" if finished else "continue"), []
     if not finished and not _left_behind(directory):
-        return "run", []  # it failed before it left anything: there is nothing to lose
+        return "run", []  # it failed before it left anything, so there is nothing to lose
     return ("redo" if finished or not _worked(directory) else "blocked"), difference(record["parts"], parts)
 
 
 def _worked(directory: Path) -> bool:
-    """Whether an unfinished stage has done work: that stands in directories, its files only tell what it met."""
+    """Whether an unfinished stage has done work: work lies in directories, while its files only say what it met."""
     return any(path.is_dir() for path in _left_behind(directory))
 
 
 def _left_behind(directory: Path) -> list[Path]:
-    """What stands in a stage's directory beside its mark."""
+    """What is in a stage's directory besides its stage.json."""
     if not directory.is_dir():
         return []
     return [p for p in directory.iterdir() if p.name != "stage.json" and not p.name.startswith(".partial-")]
@@ -143,21 +144,23 @@ def _refuse(planned: Iterable[PlannedStage], root: Path) -> None:
     for one in planned:
         directory = root / one.name
         if one.state == "run" and _left_behind(directory):
-            raise UsageError(f"{directory} is there but is no stage of a run; move it or choose another --output")
+            raise UsageError(f"{directory} exists but is not a stage of a run; move it or choose another --output")
         if one.state == "blocked":
             raise StageChanged(
                 f"{directory} is unfinished, and what it depends on changed:{_listed(one.why)}\n"
-                "Restore the recipe (the run's own is in recipe.toml) or the code, or go on under the new ones in "
-                f"a run directory of its own:\n  openklear run RECIPE --output NEW --fork {root}\n"
-                f"To begin the stage again here, remove {directory}."
+                "Restore the recipe (the run's own is in recipe.toml) or the code, or continue with the changed ones "
+                f"in a run directory of its own:\n  openklear run RECIPE --output NEW --fork {root}\n"
+                f"To start the stage over here, remove {directory}."
             )
 
 
 def _begin(recipe: Recipe, root: Path, every: Sequence[Stage], parts: Mapping[str, Parts], *, torch: bool) -> None:
-    """Recipe and manifest, once it is clear that something will run under them."""
+    """Write recipe and manifest, once it is clear that something will run with them."""
     if torch:
         _set_up_torch(recipe.threads)
-    data = {k: v for stage in every for k, v in parts[stage.name]["inputs"].items() if k not in stage.inputs}
+    data: dict[str, str] = {}
+    for stage in every:
+        data |= {label: text for label, text in parts[stage.name]["inputs"].items() if label not in stage.inputs}
     files.write_atomic(root / "recipe.toml", resolved_toml(recipe))
     facts = manifest(root, seed=recipe.seed, threads=recipe.threads, data=data | _own_data(root))
     files.write_json(root / "manifest.json", facts)
@@ -165,8 +168,11 @@ def _begin(recipe: Recipe, root: Path, every: Sequence[Stage], parts: Mapping[st
 
 def _own_data(root: Path) -> dict[str, str]:
     """Hashes of the data that the run itself made: the demo world's files, and what curation left."""
-    made = ((name, root / name / below) for name, below in DATA.items())
-    return {label: text for name, path in made if path.is_dir() for label, text in hash_files(name, path).items()}
+    found: dict[str, str] = {}
+    for name, below in DATA.items():
+        if (root / name / below).is_dir():
+            found |= hash_files(name, root / name / below)
+    return found
 
 
 def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root: Path) -> None:
@@ -174,7 +180,7 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
     if stage_parts(parts["recipe"], stage.module, parts["inputs"])["code"] != parts["code"]:
         raise RunError(
             f"the code of {stage.name} changed while the run was under way; run the same command again: "
-            "the finished stages are kept"
+            "finished stages are kept"
         )
     if planned.state == "redo":
         _set_aside(directory, planned.why)
@@ -195,9 +201,9 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
 
 @contextmanager
 def _recorded(directory: Path, parts: Parts) -> Iterator[dict[str, Any]]:
-    """stage.json around a stage: "unfinished" before, "finished" once all its files are on the disk.
+    """stage.json around a stage: "unfinished" before, "finished" once all its files are on disk.
 
-    `seconds` is wall time, summed over the attempts that ended, however they ended; that of a killed one is lost.
+    `seconds` is wall time summed over the attempts that ended, in whatever way; that of a killed attempt is lost.
     """
     record = files.stage_record(directory) or {}
     record |= {"state": "unfinished", "fingerprint": fingerprint(parts), "parts": parts}
@@ -206,8 +212,8 @@ def _recorded(directory: Path, parts: Parts) -> Iterator[dict[str, Any]]:
     started = time.monotonic()
     try:
         yield record
-    except BaseException:  # an interrupt too: the time spent counts whatever ended the stage
-        with suppress(OSError, NoSpace):  # the stage's own error is the one to tell
+    except BaseException:  # an interrupt too: the time counts, whatever ended the stage
+        with suppress(OSError, NoSpace):  # the stage's own error is the one to report
             record["seconds"] = earlier + time.monotonic() - started
             files.write_json(directory / "stage.json", record)
         raise
@@ -217,12 +223,12 @@ def _recorded(directory: Path, parts: Parts) -> Iterator[dict[str, Any]]:
 
 
 def _current(every: Sequence[Stage], parts: Mapping[str, Parts], root: Path) -> list[Stage]:
-    """The stages that are finished under the present recipe and code."""
+    """The stages that are finished with the present recipe and code."""
     return [s for s in every if _state(root / s.name, parts[s.name])[0] == "reuse"]
 
 
 def _set_aside(directory: Path, why: Sequence[str]) -> None:
-    """Move a stage that something changed under to superseded/NAME-FINGERPRINT."""
+    """Move a stage whose recipe, code or inputs changed to superseded/NAME-FINGERPRINT."""
     record = files.read_json(directory / "stage.json")
     place = directory.parent / "superseded" / f"{directory.name}-{record['fingerprint'][:8]}"
     place.parent.mkdir(exist_ok=True)
@@ -233,7 +239,7 @@ def _set_aside(directory: Path, why: Sequence[str]) -> None:
     directory.rename(place)
     files.fsync_directory(place.parent)
     files.fsync_directory(directory.parent)
-    progress.say(f"{directory.name} is run anew, the old one is kept in {place}:{_listed(why)}")
+    progress.say(f"{directory.name} runs again; the old one is kept in {place}. What changed:{_listed(why)}")
 
 
 def _listed(lines: Sequence[str], most: int = 12) -> str:
@@ -242,7 +248,7 @@ def _listed(lines: Sequence[str], most: int = 12) -> str:
 
 
 def _set_up_torch(threads: int) -> None:
-    """Imported here: reused stages need no torch, and it takes seconds to import."""
+    """Imported here because reused stages need no torch, which takes seconds to import."""
     from openklear.models.numerics import set_up
 
     set_up(threads)

@@ -6,16 +6,18 @@ A key that only limits or stores (workers, kept checkpoints) is in no stage's li
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Literal
 
 from openklear.errors import UsageError
+from openklear.evaluation.benchmarks import benchmarks
 from openklear.recipe.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
+from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
@@ -23,17 +25,16 @@ from openklear.verifiers.domains import DOMAINS
 Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
 
-_UP_TO: Mapping[str, tuple[Kind, ...]] = {
-    "prepare": ("world", "prepare", "card"),
-    "sft": ("world", "prepare", "card", "base", "sft"),
-    "rl": ("world", "prepare", "card", "base", "sft", "rl"),
-    "evaluate": ("world", "prepare", "card", "base", "sft", "rl", "evaluate"),
-    "report": ("world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"),
+_ORDER: tuple[Kind, ...] = ("world", "prepare", "card", "base", "sft", "rl", "evaluate", "report")
+_UP_TO: Mapping[str, Kind] = {
+    "prepare": "card",
+    "sft": "sft",
+    "rl": "rl",
+    "evaluate": "evaluate",
+    "report": "report",
 }
-_GRADING = (
-    *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb"),
-    "verifiers.graders",
-)
+"""What a run may go through -> the last kind of stage in `_ORDER` that it then runs."""
+_GRADING = ("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders")
 _SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine")
 _TRAINING = (
     *("seed", "threads", "microbatch_tokens", "model.dtype", "evaluation.validation_samples"),
@@ -63,26 +64,25 @@ class Stage:
 def stages(recipe: Recipe) -> list[Stage]:
     """All stages of the recipe, in the order they run."""
     table = recipe.model_dump(mode="json")
-    found = [_world(table)] if recipe.world is not None else []
-    found.append(_prepare(recipe, table))
-    found.append(Stage("card", "card", "openklear.stages.card", pick(table, "data", "seed"), {"prepare": "prepare"}))
+    found = [_stage("world", pick(table, "world"))] if recipe.world is not None else []
+    found += [_prepare(recipe, table), _card(table)]
     if recipe.model is None:  # a recipe of curation alone
         return found
     found += [_base(recipe, table), _evaluate(recipe, table, "base")]
     model = "base"
     if recipe.sft is not None:
         settings = pick(table, *_TRAINING, "sft")
-        found.append(_training("sft", "sft", settings, model, _graders(recipe)))
+        found.append(_trained("sft", "sft", settings, model, _graders(recipe)))
         found.append(_evaluate(recipe, table, "sft"))
         model = "sft"
     for phase in recipe.rl.phase if recipe.rl is not None else ():
         name = f"rl-{phase.name}"
         settings = pick(table, *_TRAINING) | {f"rl.phase.{phase.name}": phase.model_dump(mode="json")}
-        found.append(_training(name, "rl", settings, model, _graders(recipe) | _functions(phase)))
+        found.append(_trained("rl", name, settings, model, _graders(recipe) | _functions(phase)))
         found.append(_evaluate(recipe, table, name))
         model = name
     inputs = {stage.name: stage.name for stage in found}
-    found.append(Stage("report", "report", "openklear.stages.report", table, inputs, torch=True))
+    found.append(_stage("report", table, inputs=inputs, torch=True))
     return found
 
 
@@ -94,7 +94,8 @@ def select(every: Sequence[Stage], through: str | None) -> list[Stage]:
         raise UsageError(f"there is no stage {through} to run through; choose one of {', '.join(_UP_TO)}")
     if not any(stage.kind == through for stage in every):
         raise UsageError(f"the recipe has no [{through}], so a run cannot go through it")
-    return [stage for stage in every if stage.kind in _UP_TO[through]]
+    wanted = _ORDER[: _ORDER.index(_UP_TO[through]) + 1]
+    return [stage for stage in every if stage.kind in wanted]
 
 
 def pick(table: Mapping[str, Any], *paths: str) -> dict[str, Any]:
@@ -112,8 +113,19 @@ def pick(table: Mapping[str, Any], *paths: str) -> dict[str, Any]:
 _ABSENT = object()
 
 
-def _world(table: Mapping[str, Any]) -> Stage:
-    return Stage("world", "world", "openklear.stages.world", pick(table, "world"))
+def _stage(
+    kind: Kind,
+    settings: Mapping[str, Any],
+    *,
+    name: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+    files: Mapping[str, Path] | None = None,
+    torch: bool = False,
+    model: bool = False,
+) -> Stage:
+    """A stage is the module of its kind in `openklear.stages`; it needs a name where there are several of a kind."""
+    module = f"openklear.stages.{kind}"
+    return Stage(name or kind, kind, module, settings, inputs or {}, files or {}, torch=torch, model=model)
 
 
 def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
@@ -121,20 +133,23 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     settings = pick(table, "data", *_GRADING)
     if recipe.data.selection is not None or recipe.data.mixture_rows is not None:
         settings |= pick(table, "seed")
-    files = {f"data {s.name}": Path(s.path) for s in recipe.data.source if not s.path.startswith(NO_PATHS)}
-    sources = [{k: v for k, v in s.items() if k not in _shown_only(s, files)} for s in table["data"]["source"]]
-    data = {**{k: v for k, v in table["data"].items() if k != "engine"}, "source": sources}
-    files = {label: path for name, path in files.items() for label, path in expanded(name, path).items()}
+    outside = {f"data {s.name}": Path(s.path) for s in recipe.data.source if not s.path.startswith(NO_PATHS)}
+    data = _without(table["data"], "engine")
+    data["source"] = [_row_keys(source, f"data {source['name']}" in outside) for source in data["source"]]
+    files = _graders(recipe)
+    for label, path in outside.items():
+        files |= expanded(label, path)
     for name, key in (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses")):
         if data[name] is not None and data[name][key] is not None:
             files[f"{name} {key}"] = Path(data[name][key])
-            data[name] = {k: v for k, v in data[name].items() if k != key}
+            data[name] = _without(data[name], key)
     settings["data"] = data
     inputs = {"world": "world"} if recipe.world is not None else {}
+    stage = _stage("prepare", settings, inputs=inputs, files=files)
     selection = recipe.data.selection
-    model = selection is not None and selection.embedding != EMBEDDED
-    module = "openklear.stages.prepare_embedded" if model else "openklear.stages.prepare"
-    return Stage("prepare", "prepare", module, settings, inputs, files | _graders(recipe), torch=model)
+    if selection is None or selection.embedding == EMBEDDED:
+        return stage
+    return replace(stage, module="openklear.stages.prepare_embedded", torch=True)
 
 
 def expanded(label: str, path: Path) -> dict[str, Path]:
@@ -144,27 +159,37 @@ def expanded(label: str, path: Path) -> dict[str, Path]:
     return {f"{label}/{found}": Path(found) for found in sorted(glob(str(path), recursive=True))}
 
 
-def _shown_only(source: Mapping[str, Any], files: Mapping[str, Path]) -> set[str]:
-    """Keys of a source that name or show things and change no row."""
-    return {"licence"} | ({"path"} if f"data {source['name']}" in files else set())
+def _row_keys(source: Mapping[str, Any], by_content: bool) -> dict[str, Any]:
+    """The keys of a source that act on its rows; the path of a file that counts by its content is none."""
+    return _without(source, "licence", *HELDOUT_KEYS, *(["path"] if by_content else []))
+
+
+def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _card(table: Mapping[str, Any]) -> Stage:
+    data = {**table["data"], "source": [_without(source, *HELDOUT_KEYS) for source in table["data"]["source"]]}
+    return _stage("card", {"data": data, **pick(table, "seed")}, inputs={"prepare": "prepare"})
 
 
 def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     settings = pick(table, "seed", "model")
     files: dict[str, Path] = {}
     if isinstance(recipe.model, PretrainedModel):
-        settings["model"] = {k: v for k, v in table["model"].items() if k not in ("path", "chat_template")}
+        settings["model"] = _without(table["model"], "path", "chat_template")
         files["model"] = Path(recipe.model.path)
         if recipe.model.chat_template is not None:
             files["chat template"] = Path(recipe.model.chat_template)
     else:
         settings["positions"] = max_positions(recipe)
-    return Stage("base", "base", "openklear.stages.base", settings, files=files, torch=True, model=True)
+    return _stage("base", settings, files=files, torch=True, model=True)
 
 
-def _training(name: str, kind: Kind, settings: Mapping[str, Any], model: str, files: Mapping[str, Path]) -> Stage:
+def _trained(kind: Kind, name: str, settings: Mapping[str, Any], model: str, files: Mapping[str, Path]) -> Stage:
+    """A stage that goes on from the model that the stage `model` left."""
     inputs = {"prepare": "prepare", "model": model}
-    return Stage(name, kind, f"openklear.stages.{kind}", settings, inputs, files, torch=True, model=True)
+    return _stage(kind, settings, name=name, inputs=inputs, files=files, torch=True, model=True)
 
 
 def _graders(recipe: Recipe) -> dict[str, Path]:
@@ -185,8 +210,8 @@ def _functions(phase: Phase) -> dict[str, Path]:
 
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
-    settings = pick(table, "seed", "threads", "model.dtype", "evaluation.samples", *_SAMPLING, *_GRADING)
+    settings = pick(table, "seed", "threads", "model.dtype", *_SAMPLING, *_GRADING)
     settings["longest prompt"] = max_prompt_tokens(recipe)
-    inputs = {"prepare": "prepare", "model": model}
-    module = "openklear.stages.evaluate"
-    return Stage(f"evaluate-{model}", "evaluate", module, settings, inputs, _graders(recipe), torch=True)
+    settings["benchmarks"] = [asdict(benchmark) for benchmark in benchmarks(recipe)]
+    inputs, files = {"prepare": "prepare", "model": model}, _graders(recipe)
+    return _stage("evaluate", settings, name=f"evaluate-{model}", inputs=inputs, files=files, torch=True)

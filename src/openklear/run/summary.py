@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from openklear.run.plan import Stage
 def summarize(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
     """What the finished stages `done` found.
 
-    scores: the rows of all evaluations in order {stage, domain, level, metric, k, value, low, high, problems}, where
-    stage is the one that made the model (base, sft, rl-NAME); weights: hash of each model that was left; seconds: wall
-    seconds of each stage, summed over its attempts; recipe: resolved, as JSON; seed; version of the package.
+    scores: the rows of all evaluations in order {stage, benchmark, domain, level, metric, k, value, low, high,
+    problems}, where stage is the one that made the model (base, sft, rl-NAME); benchmarks: what each evaluation asked,
+    and the form of the completions; weights: hash of each model that was left; seconds: wall seconds of each stage,
+    summed over its attempts; recipe: resolved, as JSON; seed; version of the package.
     """
+    evaluations = [read_json(root / stage.name / "scores.json") for stage in done if stage.kind == "evaluate"]
     records = {stage.name: read_json(root / stage.name / "stage.json") for stage in done}
     return {
-        "scores": [row for s in done if s.kind == "evaluate" for row in read_json(root / s.name / "scores.json")],
+        "scores": list(chain.from_iterable(one["scores"] for one in evaluations)),
+        "benchmarks": list(chain.from_iterable(one["benchmarks"] for one in evaluations)),
         "weights": {s.name: records[s.name]["weights"] for s in done if s.model},
         "seconds": {s.name: records[s.name]["seconds"] for s in done},
         "recipe": recipe.model_dump(mode="json"),

@@ -38,6 +38,7 @@ from openklear.data.sources import resolve
 from openklear.durable.files import require_space, stage_record, whole_directory, write_json
 from openklear.errors import DataError
 from openklear.recipe.curation import RayCluster, Role, Source
+from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
 from openklear.verifiers.domains import DOMAINS
@@ -125,7 +126,7 @@ def curate(known: Known, files: Files, workspace: Workspace) -> Curated:
 def _curate_one(role: Role, files: Files, known: Known, workspace: Workspace, curated: Curated) -> str:
     """One data set into `curated`; the key of its last step."""
     names = [source.name for source, _ in files]
-    sources = [source.model_dump(exclude={"weight", "licence"}) for source, _ in files]
+    sources = [source.model_dump(exclude={"weight", "licence", *HELDOUT_KEYS}) for source, _ in files]
     normalise = known.recipe.data.normalise
     here = workspace.after("read", {"role": role, "sources": sources, "normalise": normalise})
     ray = isinstance(known.recipe.data.engine, RayCluster)

@@ -1,4 +1,8 @@
-"""Sampled accuracy on the validation split, which chooses the best checkpoint and is never the reported one."""
+"""Sampled accuracy on the validation problems: a selection score, which chooses checkpoints and is never reported.
+
+It alone pools sources: a domain's score is over the problems of all its validation sources, and the score that
+chooses is the plain mean over domains. What is reported has a row for each benchmark (`openklear.evaluation.scores`).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ def validation_sampling(evaluation: Evaluation) -> Sampling:
 
 
 def for_domains(problems: Sequence[Problem], domains: Sequence[str]) -> list[Problem]:
-    """The problems of some domains, in their order."""
+    """The problems of some domains, in the order given."""
     return [p for p in problems if p.domain in domains]
 
 
@@ -35,7 +39,7 @@ def validate(
     stage: str,
     at: int,
 ) -> dict[str, float]:
-    """avg@k by domain, and their plain mean as "score"; {} where there are no validation problems.
+    """avg@k by domain, and their plain mean as `validation_score`; {} where there are no validation problems.
 
     The draws depend on the stage but not on `at`: checkpoints are compared under common random numbers.
     """
@@ -44,7 +48,7 @@ def validate(
     groups = collector.collect(
         problems,
         validation_sampling(evaluation),
-        ReportReward(code="hard"),  # only correctness is asked for, so that tests stop at the first that fails
+        ReportReward(code="hard"),  # only correctness counts here, so tests stop at the first that fails
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",
     )

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from openklear.data.store import PreparedPaths
@@ -19,6 +18,7 @@ from openklear.durable.files import write_atomic
 from openklear.reporting.card.contents import contents
 from openklear.reporting.card.markdown import markdown
 from openklear.reporting.card.page import Card
+from openklear.reporting.pages import template
 
 MARKDOWN, HTML = "data-card.md", "data-card.html"
 
@@ -37,7 +37,4 @@ def write_card(prepared: PreparedPaths, recipe: Mapping[str, Any], directory: Pa
 
 def html(card: Card) -> str:
     """The card as one page that needs no network and runs no script."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("openklear.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("card.html.jinja").render(card=card, drawn=Markup)
+    return template("card.html.jinja").render(card=card, drawn=Markup)

@@ -21,7 +21,7 @@ DATASET_COLOURS = {"demonstrations": "#2563eb", "problems": "#d97706", "validati
 WIDTH = 470
 LABEL_PIXELS = 230
 MOST_STRIPS, MOST_LEVELS = 40, 24
-"""More of them make no readable figure; the tables have all."""
+"""A figure of more than these cannot be read; the tables have all of them."""
 _SPARKS = " ▁▂▃▄▅▆▇█"
 
 Line = Mapping[str, Any]
@@ -37,11 +37,10 @@ def funnel(dataset: str, lines: Sequence[Line]) -> Figure:
     first = next(iter(steps))
     shown = {step: total for step, total in steps.items() if step == first or total[1]}
     most = max(1, sum(shown[first]))
-    values = [
-        {"step": short(step, 40), "what": what, "rows": rows, "end": sum(total), "label": _kept(*total)}
-        for step, total in shown.items()
-        for what, rows in zip(("kept", "dropped"), total, strict=True)
-    ]
+    values: list[dict[str, Any]] = []
+    for step, (kept, gone) in shown.items():
+        bar = {"step": short(step, 40), "end": kept + gone, "label": _kept(kept, gone)}
+        values += [{**bar, "what": "kept", "rows": kept}, {**bar, "what": "dropped", "rows": gone}]
     y = alt.Y("step:N", sort=[short(step, 40) for step in shown], title=None, axis=alt.Axis(**_BARE, labelColor=INK))
     scale, colour = (
         alt.Scale(domain=[0, 1.4 * most], nice=False),
@@ -69,11 +68,10 @@ def fates(lines: Sequence[Line]) -> Figure:
         mine["kept"] = line["kept"]
         if line["dropped"]:
             mine[line["step"]] = mine.get(line["step"], 0) + line["dropped"]
-    values: list[dict[str, Any]] = [
-        {"name": name, "what": short(what, 40), "rows": rows, "order": order}
-        for name, mine in ends.items()
-        for order, (what, rows) in enumerate(mine.items())
-    ]
+    values: list[dict[str, Any]] = []
+    for name, mine in ends.items():
+        for order, (what, rows) in enumerate(mine.items()):
+            values.append({"name": name, "what": short(what, 40), "rows": rows, "order": order})
     steps = ["kept", *dict.fromkeys(short(line["step"], 40) for line in lines if line["dropped"])]
     colours = [KEPT, *(STEP_COLOURS[i % len(STEP_COLOURS)] for i in range(len(steps) - 1))]
     chart = (
@@ -100,9 +98,10 @@ def fates(lines: Sequence[Line]) -> Figure:
 
 
 def lengths(title: str, found: Mapping[tuple[str, str], Lengths]) -> Figure:
-    """One strip a source: rows by length on a logarithmic axis, each as high as its fullest bin, and the median."""
+    """One strip per source: rows by length on a logarithmic axis, each as high as its fullest bin, and the median."""
     counts = {key: one.histogram() for key, one in list(found.items())[:MOST_STRIPS]}
-    used = [i for i in range(len(LENGTH_EDGES)) if any(rows[i] for rows in counts.values())]
+    totals = [sum(bins) for bins in zip(*counts.values(), strict=True)]  # per bin, over the sources
+    used = [i for i, rows in enumerate(totals) if rows]
     first, last = max(0, min(used) - 1), min(len(LENGTH_EDGES) - 1, max(used) + 1)
     low, high = _ends(first)[0], _ends(last)[1]
     strips = [_strip(key, rows, found[key], first, last, (low, high)) for key, rows in counts.items()]
@@ -173,7 +172,7 @@ def _strip(
 
 
 def _ends(index: int) -> tuple[float, float]:
-    """A bin as it is drawn: the first begins and the last ends one bin's width away, which is where no edge is."""
+    """A bin as it is drawn; the first and the last, which are open, are drawn one bin wide."""
     ratio = 10 ** (1 / 8)
     low = LENGTH_EDGES[index] if index else LENGTH_EDGES[1] / ratio
     return low, LENGTH_EDGES[index + 1] if index + 1 < len(LENGTH_EDGES) else low * ratio
@@ -201,6 +200,6 @@ def _bar(part: int, whole: int, cells: int = 30) -> str:
 
 
 def _spark(counts: Sequence[int]) -> str:
-    """One letter a bin, as high as its share of the fullest; a bin that is not empty is never blank."""
+    """One letter per bin, as high as its share of the fullest; a bin that is not empty is never blank."""
     most = max(counts) or 1
     return "".join(_SPARKS[-(-count * (len(_SPARKS) - 1) // most)] for count in counts)

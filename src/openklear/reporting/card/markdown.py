@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from openklear.reporting.card.page import Card, Example, Section, Table
+from openklear.reporting.card.page import Card, CardTable, Chapter, Example
 from openklear.reporting.card.texts import Excerpt, visible
 
 
@@ -13,8 +13,8 @@ def markdown(card: Card) -> str:
     """The whole card, for any reader of GitHub's Markdown."""
     parts = [f"# {line(card.title)}", line(card.text), f"**{line(card.proof)}**"]
     parts.append("\n".join(f"- {line(one.label)}: **{line(one.number)}** ({line(one.note)})" for one in card.headlines))
-    for section in card.sections:
-        parts += _section(section)
+    for chapter in card.chapters:
+        parts += _chapter(chapter)
     parts.append(f"Made by OpenKlear {line(card.version)}.")
     return "\n\n".join(parts) + "\n"
 
@@ -33,22 +33,22 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{text}\n{fence}"
 
 
-def _section(section: Section) -> Iterator[str]:
-    yield f"## {line(section.title)}"
-    if section.text:
-        yield line(section.text)
-    yield from map(_table, section.tables)
-    for figure in section.figures:
+def _chapter(chapter: Chapter) -> Iterator[str]:
+    yield f"## {line(chapter.title)}"
+    if chapter.text:
+        yield line(chapter.text)
+    yield from map(_table, chapter.tables)
+    for figure in chapter.figures:
         yield f"{line(figure.title)}:"
         yield fenced(figure.letters)
-    for group in section.groups:
+    for group in chapter.groups:
         if group.title:
             yield f"### {line(group.title)}"
         for example in group.examples:
             yield from _example(example)
 
 
-def _table(table: Table) -> str:
+def _table(table: CardTable) -> str:
     rows = [table.columns, *table.rows]
     lines = [f"| {' | '.join(map(line, row))} |" for row in rows]
     lines.insert(1, "|" + "|".join("---:" if name in table.numbers else "---" for name in table.columns) + "|")

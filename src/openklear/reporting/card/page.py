@@ -8,7 +8,7 @@ from openklear.reporting.card.texts import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CardTable:
     """Cells as they are shown, unescaped."""
 
     name: str
@@ -50,13 +50,13 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Chapter:
     """A chapter of the card."""
 
     name: str
     title: str
     text: str
-    tables: tuple[Table, ...] = ()
+    tables: tuple[CardTable, ...] = ()
     figures: tuple[Figure, ...] = ()
     groups: tuple[Group, ...] = ()
 
@@ -80,5 +80,5 @@ class Card:
     """Whether training and evaluation prompts are known to share nothing; `proof` says it in words."""
     proof: str
     headlines: tuple[Headline, ...]
-    sections: tuple[Section, ...]
+    chapters: tuple[Chapter, ...]
     version: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,20 @@ from numpy.typing import NDArray
 from openklear.errors import DataError
 
 WHOLE_ROWS_AT_ONCE, TEXTS_AT_ONCE, WORDS_AT_ONCE = 256, 1024, 65536
-"""Rows of a batch: of all columns, of one long text, of short values. Reasoning can have 100,000 characters a row."""
+"""Rows per batch: of all columns, of one long text, of short values. Reasoning can have 100,000 characters per row."""
 
 Key = tuple[Any, ...]
 
 
 @dataclass(slots=True)
-class Some:
+class Kind:
     """How many rows of a kind there are, and a few of them."""
 
     count: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-def batches(path: Path, columns: Sequence[str], size: int = WORDS_AT_ONCE) -> Iterator[pa.RecordBatch]:
+def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
     """The columns of those named that the file has, in batches; DataError where it cannot be read."""
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
@@ -59,26 +60,27 @@ def rows_at(path: Path, places: Sequence[int], columns: Sequence[str]) -> dict[i
     return found
 
 
-def chosen(path: Path, by: Sequence[str], columns: Sequence[str], count: int, seed: int) -> dict[Key, Some]:
+def chosen(path: Path, by: Sequence[str], columns: Sequence[str], count: int, seed: int) -> dict[Key, Kind]:
     """For each value of `by`, in order of first occurrence: how many rows have it, and `count` of them by the seed.
 
     Which rows are chosen depends on the seed and their place in the file. One pass over `by`, and one over the row
     groups that hold a chosen row.
     """
-    kinds: dict[Key, Some] = {}
+    kinds: dict[Key, Kind] = {}
     best: dict[Key, list[tuple[int, int]]] = {}  # (draw, place), the smallest draws
     start = 0
-    for batch in batches(path, by):
+    for batch in batches(path, by, WORDS_AT_ONCE):
         draws = _draws(start, batch.num_rows, seed)
-        for key, places in _places(batch, by):
-            kinds.setdefault(key, Some()).count += len(places)
-            first = places[np.argsort(draws[places], kind="stable")[:count]]
+        for key, here in _places(batch, by):
+            kinds.setdefault(key, Kind()).count += len(here)
+            first = here[np.argsort(draws[here], kind="stable")[:count]]  # places of the smallest draws
             mine = [(int(draws[place]), start + int(place)) for place in first]
             best[key] = sorted([*best.get(key, []), *mine])[:count]
         start += batch.num_rows
-    rows = rows_at(path, [place for draws in best.values() for _, place in draws], columns)
-    for key, some in kinds.items():
-        some.rows = [rows[place] for _, place in best[key]]
+    places = [place for _, place in chain.from_iterable(best.values())]
+    rows = rows_at(path, places, columns)
+    for key, kind in kinds.items():
+        kind.rows = [rows[place] for _, place in best[key]]
     return kinds
 
 
@@ -90,7 +92,7 @@ def ends(path: Path, by: str, columns: Sequence[str], count: int) -> tuple[list[
     top: list[tuple[float, int]] = []  # (-score, place)
     low: list[tuple[float, int]] = []
     start = 0
-    for batch in batches(path, [by]):
+    for batch in batches(path, [by], WORDS_AT_ONCE):
         scores = pc.fill_null(batch[by].cast(pa.float64()), np.nan).to_numpy()
         there = np.flatnonzero(~np.isnan(scores))
         ranked = there[np.argsort(-scores[there], kind="stable")]
@@ -104,7 +106,7 @@ def ends(path: Path, by: str, columns: Sequence[str], count: int) -> tuple[list[
 
 def _places(batch: pa.RecordBatch, by: Sequence[str]) -> Iterator[tuple[Key, NDArray[np.int64]]]:
     """Each value of `by` in the batch with its places (ascending), in order of first occurrence."""
-    codes, values = np.zeros(batch.num_rows, np.int64), []
+    codes, values = np.zeros(batch.num_rows, np.int64), []  # (rows,) one number per combination of values
     for name in by:
         if name not in batch.schema.names:
             values.append([None])
@@ -113,7 +115,7 @@ def _places(batch: pa.RecordBatch, by: Sequence[str]) -> Iterator[tuple[Key, NDA
         values.append(encoded.dictionary.to_pylist())
         codes = codes * len(values[-1]) + encoded.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []  # where the code changes
     for places in sorted(groups, key=lambda places: int(places[0])):
         code = int(codes[places[0]])
         key: list[Any] = []

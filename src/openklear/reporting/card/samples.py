@@ -1,4 +1,4 @@
-"""Rows to look at: some that stayed, some of each reason that went, and what decontamination matched."""
+"""Rows to look at: some that were kept, some of each reason to drop, and what decontamination matched."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from typing import Any
 from openklear.data.rows import prompt_text
 from openklear.data.store import PreparedPaths, problem_of
 from openklear.errors import DataError
-from openklear.reporting.card.page import Example, Group, Section, Table
-from openklear.reporting.card.rows import Some, chosen, ends
+from openklear.reporting.card.page import CardTable, Chapter, Example, Group
+from openklear.reporting.card.rows import Kind, chosen, ends
 from openklear.reporting.card.texts import excerpt, share, short
 
 A_SOURCE, A_DATASET = 3, 9
-"""Examples of kept rows: at most so many of a source, and of a data set."""
+"""Examples of kept rows: at most this many per source, and per data set."""
 A_REASON = 3
 ENDS = 10
 """Matches of decontamination shown from either end."""
 
 
-def kept(path: Path, dataset: str, title: str, seed: int) -> Section:
-    """Rows that stayed, chosen by the seed: the first one of every source, then the second ones."""
+def kept(path: Path, dataset: str, title: str, seed: int) -> Chapter:
+    """Rows that were kept, chosen by the seed: the first of every source, then the second of each."""
     columns = ("id", "source", "where", "prompt", "domain", "level", "answer", "response", "teacher", "claimed")
     found = chosen(path, ("source",), columns, A_SOURCE, seed)
-    rows = [some.rows[i] for i in range(A_SOURCE) for some in found.values() if i < len(some.rows)][:A_DATASET]
-    group = Group("", tuple(map(_kept_example, rows)))
-    return Section(
-        f"kept-{dataset}", f"{title}: examples", "Chosen by the recipe's seed, not by hand.", groups=(group,)
-    )
+    rows: list[dict[str, Any]] = []
+    for number in range(A_SOURCE):
+        rows += [kind.rows[number] for kind in found.values() if number < len(kind.rows)]
+    group = Group("", tuple(map(_kept_example, rows[:A_DATASET])))
+    text = "Chosen by the recipe's seed, not by hand."
+    return Chapter(f"kept-{dataset}", f"{title}: examples", text, groups=(group,))
 
 
-def dropped(path: Path, funnel: Sequence[Mapping[str, Any]], seed: int) -> Section:
-    """Rows that went, by reason; DataError where the file does not hold what the funnel counted."""
+def dropped(path: Path, funnel: Sequence[Mapping[str, Any]], seed: int) -> Chapter:
+    """Rows that were dropped, by reason; DataError where the file does not hold what the funnel counted."""
     columns = ("id", "source", "where", "detail", "domain", "level", "text")
     found = chosen(path, ("dataset", "step", "reason"), columns, A_REASON, seed)
     _require_agreement(path, funnel, found)
@@ -41,26 +42,26 @@ def dropped(path: Path, funnel: Sequence[Mapping[str, Any]], seed: int) -> Secti
     for row in funnel:
         read[row["dataset"], row["step"]] += row["read"]
     rows = tuple(
-        (short(dataset), short(step), short(reason), f"{some.count:,}", share(some.count, read[dataset, step]))
-        for (dataset, step, reason), some in found.items()
+        (short(dataset), short(step), short(reason), f"{kind.count:,}", share(kind.count, read[dataset, step]))
+        for (dataset, step, reason), kind in found.items()
     )
-    table = Table(
+    table = CardTable(
         "dropped",
         ("data set", "step", "reason", "rows", "of those the step read"),
         rows,
         ("rows", "of those the step read"),
     )
     groups = tuple(
-        Group(f"{dataset}, {step}: {reason} ({some.count:,})", tuple(map(_dropped_example, some.rows)))
-        for (dataset, step, reason), some in found.items()
+        Group(f"{dataset}, {step}: {reason} ({kind.count:,})", tuple(map(_dropped_example, kind.rows)))
+        for (dataset, step, reason), kind in found.items()
     )
     text = f"All of them are in {path.name}, with their texts. Up to {A_REASON} of each reason, chosen by the seed:"
-    return Section(
+    return Chapter(
         "dropped", "What was dropped, and why", text if rows else "Nothing was dropped.", (table,), groups=groups
     )
 
 
-def audited(paths: PreparedPaths) -> Iterator[Section]:
+def audited(paths: PreparedPaths) -> Iterator[Chapter]:
     """What decontamination matched, if it left an audit: its strongest and its weakest matches."""
     path = getattr(paths, "audit", None)
     if path is None or not path.is_file():
@@ -68,25 +69,25 @@ def audited(paths: PreparedPaths) -> Iterator[Section]:
     kinds = chosen(path, ("kind",), (), 0, 0)
     columns = ("dataset", "source", "id", "row", "where", "item", "score", "kind", "matched", "text")
     top, low = ends(path, "score", columns, ENDS)
-    counted = Table(
+    counted = CardTable(
         "audit-kinds",
         ("kind of match", "rows"),
-        tuple((short(kind), f"{some.count:,}") for (kind,), some in kinds.items()),
+        tuple((short(name), f"{kind.count:,}") for (name,), kind in kinds.items()),
         ("rows",),
     )
     rows = [("strongest", row) for row in top] + [("weakest", row) for row in low]
     shown = ("", "row", "evaluation item", "score", "kind", "matched", "text of the row")
-    table = Table("audit", shown, tuple(_audit_row(which, row) for which, row in rows), ("score",))
+    table = CardTable("audit", shown, tuple(_audit_row(which, row) for which, row in rows), ("score",))
     text = (
         f"Training rows that an evaluation set or a benchmark holds; all are in {path.name}. The weakest matches are "
         "the ones to read: there the rule is most likely to be wrong."
     )
-    yield Section(
+    yield Chapter(
         "audit", "Decontamination", text if rows else "No row matched an item.", (counted, table) if rows else ()
     )
 
 
-def _require_agreement(path: Path, funnel: Sequence[Mapping[str, Any]], found: Mapping[tuple[Any, ...], Some]) -> None:
+def _require_agreement(path: Path, funnel: Sequence[Mapping[str, Any]], found: Mapping[tuple[Any, ...], Kind]) -> None:
     counted: Counter[tuple[Any, ...]] = Counter()
     for row in funnel:
         for reason, count in row["reasons"].items():

@@ -1,0 +1,125 @@
+"""Which problems of a benchmark are asked, and in which words."""
+
+import pytest
+
+from openklear.evaluation.benchmarks import Benchmark, benchmarks
+from openklear.models.tiny import make_tiny
+from openklear.recipe.curation import Data, Source
+from openklear.recipe.schema import Evaluation, Recipe, Sft, TinyModel
+from openklear.stages.evaluate import PART, encoded, parts
+from openklear.types import Problem
+
+
+def problem(source: str, number: int) -> Problem:
+    turns = ({"role": "system", "content": "Be brief."}, {"role": "user", "content": f"What is {number}?"})
+    return Problem(f"{source}/{number}", turns, "math", answer=str(number), source=source)
+
+
+AIME = [problem("aime", number) for number in range(30)]
+MATH = [problem("math", number) for number in range(100, 140)]
+DRAWN = (103, 107, 110, 113, 115, 118, 127, 128, 129, 131, 133, 137)
+"""Computed once without this package: the 12 smallest blake2b-64 (little-endian) of '[3,"limit",0,"CONTENT_HASH",0]'."""
+
+
+def test_the_whole_set_is_asked_unless_there_is_a_limit():
+    assert Benchmark("aime", 8).problems([*MATH, *AIME], seed=0) == AIME
+    assert Benchmark("aime", 8, limit=99).problems(AIME, seed=0) == AIME
+
+
+def test_the_first_are_the_first_of_the_file_whatever_the_seed():
+    few = Benchmark("math", 2, limit=20)
+    assert few.problems([*AIME, *MATH], seed=0) == few.problems([*AIME, *MATH], seed=1) == MATH[:20]
+
+
+def test_a_draw_is_stable_and_independent_of_other_sources():
+    drawn = Benchmark("math", 2, limit=12, limit_by="seed")
+    alone = drawn.problems(MATH, seed=3)
+    assert [p.id for p in alone] == [f"math/{n}" for n in DRAWN]
+    assert drawn.problems([*AIME, *MATH], seed=3) == alone
+    assert drawn.problems(MATH, seed=4) != alone
+    assert alone not in (MATH[:12], MATH[-12:])
+
+
+def test_a_draw_does_not_depend_on_the_order_of_the_file_and_grows_with_the_limit():
+    few, more = (
+        {p.id for p in Benchmark("math", 2, limit=n, limit_by="seed").problems(MATH[::-1], seed=3)} for n in (12, 25)
+    )
+    assert few == {f"math/{n}" for n in DRAWN}
+    assert few < more
+    assert len(more) == 25
+
+
+def test_every_problem_may_be_drawn():
+    draw = Benchmark("math", 2, limit=5, limit_by="seed")
+    seen = [p.id for seed in range(400) for p in draw.problems(MATH, seed)]
+    assert len(seen) == 2000
+    counts = {one.id: seen.count(one.id) for one in MATH}
+    assert min(counts.values()) > 25  # 50 expected, with a standard deviation of 6.6
+    assert max(counts.values()) < 75
+
+
+def test_a_template_changes_the_last_turn_alone():
+    asked = Benchmark("aime", 8, prompt_template="Q: {problem} \\boxed{}. {again}").ask(AIME[7])
+    assert asked.prompt == (AIME[7].prompt[0], {"role": "user", "content": "Q: What is 7? \\boxed{}. {again}"})
+    assert (asked.id, asked.answer, asked.source) == (AIME[7].id, "7", "aime")
+    assert Benchmark("aime", 8).ask(AIME[7]) is AIME[7]
+
+
+def test_the_words_of_a_template_reach_the_ids_of_the_prompt_and_nothing_else():
+    loaded = make_tiny(16, 1, 2, 256, 0)
+    plain, asked = Benchmark("aime", 8), Benchmark("aime", 8, prompt_template="{problem} Answer in \\boxed{}.")
+    before, after = (encoded(loaded, one, AIME[:3], 256)[0] for one in (plain, asked))
+    texts = [loaded.tokenizer.decode(list(one.prompt_ids)) for one in (*before, *after)]
+    for old, new in zip(texts[:3], texts[3:], strict=True):
+        assert "boxed" not in old
+        assert new == old.replace("?", "? Answer in \\boxed{}.")
+    assert [one.problem for one in after] == AIME[:3]  # what is drawn, recorded and judged
+    assert [one.prompt_tail for one in after] == [one.prompt_tail for one in before]
+
+
+def test_too_long_a_prompt_counts_with_its_template():
+    loaded = make_tiny(16, 1, 2, 256, 0)
+    length = len(encoded(loaded, Benchmark("aime", 8), AIME[:1], 256)[0][0].prompt_ids)
+    kept, dropped = encoded(loaded, Benchmark("aime", 8, prompt_template="{problem}!"), AIME[:1], length)
+    assert kept == []
+    assert [(p.id, why) for p, why in dropped] == [
+        ("aime/0", f"prompt of {length + 1} tokens; max_prompt_tokens is {length}")
+    ]
+
+
+def test_the_benchmarks_of_a_recipe_are_its_heldout_sources_in_their_order():
+    sources = (
+        Source(name="b", path="b.jsonl", role="heldout", samples=64, limit=5, limit_by="seed"),
+        Source(name="v", path="v.jsonl", role="validation"),
+        Source(name="d", path="d.jsonl", role="demonstrations"),
+        Source(name="a", path="a.jsonl", role="heldout", prompt_template="{problem}."),
+    )
+    recipe = Recipe(
+        model=TinyModel(), data=Data(source=sources), sft=Sft(max_tokens=64), evaluation=Evaluation(samples=3)
+    )
+    assert list(benchmarks(recipe)) == [
+        Benchmark("b", 64, 5, "seed"),
+        Benchmark("a", 3, prompt_template="{problem}."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        ((8, 8), [(8, 128), (8, 92)]),  # as if it were one set: what a run without keys of its own has always drawn
+        ((8, 2), [(8, 120), (2, 100)]),
+        ((2, 2, 4, 2), [(2, 128), (2, 92), (4, 100), (2, 100)]),
+    ],
+)
+def test_a_part_holds_neighbours_that_are_sampled_equally_often(samples, expected):
+    loaded = make_tiny(16, 1, 2, 256, 0)
+    asked = []
+    for number, k in enumerate(samples):
+        mine = [problem(f"s{number}", n) for n in range(120 if number == 0 else 100)]
+        benchmark = Benchmark(f"s{number}", k)
+        asked.append((benchmark, encoded(loaded, benchmark, mine, 256)[0]))
+    found = parts(asked)
+    assert [(k, len(problems)) for k, problems in found] == expected
+    assert all(len(problems) <= PART for _, problems in found)
+    order = [one.problem.id for _, problems in found for one in problems]
+    assert order == [one.problem.id for _, problems in asked for one in problems]
