@@ -384,7 +384,7 @@ def test_keys(capsys):
     assert main.main(["recipe", "keys"]) == 0
     out = capsys.readouterr().out
     assert "rl.phase.NAME.group_size" in out
-    assert "whole number >= 2; 8. Rollouts a problem" in out
+    assert "whole number >= 2; 8. Rollouts per problem" in out
     assert main.main(["recipe", "keys", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"path", "only", "type", "default", "help"} == set(found[0])

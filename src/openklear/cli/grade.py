@@ -132,7 +132,8 @@ def serve(
 
     Example: openklear grade serve --port 8000 --workers 8
     """
-    from openklear.grading.server import ServerBounds, serve
+    from openklear.grading.handler import ServerBounds
+    from openklear.grading.server import serve
 
     given = {"math_seconds": math_seconds, "code_seconds": code_seconds, "code_memory_mb": memory_mb}
     limits = limits_of(workers, isolation, sandbox_url, graders, **given)

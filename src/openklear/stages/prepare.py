@@ -37,8 +37,7 @@ from openklear.data.rows import Dropped
 from openklear.data.sources import resolve
 from openklear.durable.files import require_space, stage_record, whole_directory, write_json
 from openklear.errors import DataError
-from openklear.recipe.curation import RayCluster, Role, Source
-from openklear.recipe.rules import HELDOUT_KEYS
+from openklear.recipe.curation import HELDOUT_KEYS, RayCluster, Role, Source
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
 from openklear.verifiers.domains import DOMAINS
