@@ -27,6 +27,7 @@ MODULES = (
     "integrations.verl",
     "conformance",
     "verifiers.judge",
+    "verifiers.domains",
     "grading",
     "evaluation.statistics",
     "models.loading",
