@@ -120,7 +120,9 @@ def described(name: str, node: Definition, text: str) -> str:
         fields = "\n".join(members(node))
         block = f"```python\nclass {name}{bases(node)}\n{fields}".rstrip() + "\n```"
         return f"### {name}\n\n{block}\n\n{ast.get_docstring(node) or ''}\n"
-    return f"### {name}\n\n{text}\n"
+    line = ast.unparse(node)
+    block = f"```python\n{line}\n```\n\n" if len(line) <= 100 else ""
+    return f"### {name}\n\n{block}{text}".rstrip() + "\n"
 
 
 def bases(node: ast.ClassDef) -> str:
@@ -145,6 +147,8 @@ def members(node: ast.ClassDef) -> Iterator[str]:
         if isinstance(member, ast.AnnAssign) and not ast.unparse(member.target).startswith("_"):
             yield f"    {ast.unparse(member)}"
         if isinstance(member, ast.FunctionDef) and (member.name == "__init__" or not member.name.startswith("_")):
+            if "property" in map(ast.unparse, member.decorator_list):
+                yield "    @property"
             yield signature(member, "    ")
             if text := summary(member):
                 yield f'        """{text.partition(chr(10))[0]}"""'

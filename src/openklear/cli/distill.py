@@ -154,7 +154,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         f"{summary['responses']:,} responses to {summary['problems']:,} problems ({summary['sampled_now']:,} of them "
         f"now), {tokens:,} tokens{cost}"
     ]
-    lines += [line for name, one in summary["domains"].items() for line in _domain_lines(name, one)]
+    for name, one in summary["domains"].items():
+        lines += _domain_lines(name, one)
     for reason, count in list(summary["failures"].items())[:8]:
         lines.append(f"  {count:,} failed: {printable(reason)}")
     if summary["stopped"]:
