@@ -36,18 +36,18 @@ from million_prompts import generate
 CHILD = """
 import json, os, sys, time
 from pathlib import Path
-from openklear.data import prepare
+from openklear.curation import curate
 from openklear.run.pipeline import run_pipeline
 from openklear.recipe.load import load_recipe
 
 def main():
-    times, worked = [], prepare._worked
+    times, worked = [], curate.work
     def timed(role, step, table):
         wall, cpu = time.monotonic(), sum(os.times()[:4])
         found = worked(role, step, table)
         times.append((role, step.name, time.monotonic() - wall, sum(os.times()[:4]) - cpu, found.marks.num_rows))
         return found
-    prepare._worked = timed
+    curate.work = timed
     wall = time.monotonic()
     run_pipeline(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]), through="prepare")
     print(json.dumps({"steps": times, "seconds": time.monotonic() - wall}))

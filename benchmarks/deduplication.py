@@ -4,8 +4,8 @@
     python benchmarks/deduplication.py --sizes 10000 100000 --svg docs/dedup-scaling.svg
 
 For each size, `million_prompts.py` generates rows, and a process of its own, whose peak memory is read at its end,
-reads them with Daft, drops exact copies (`data.keys`) and near ones (`data.near`, threshold 0.8). Found is a planted
-copy that ends with the same row as what it is a copy of. Recall is of the planted near copies whose exact similarity,
+reads them with Daft, drops exact copies (`text.hashes`) and near ones (`near`, threshold 0.8). A planted copy is found
+if it ends with the same row as what it is a copy of. Recall is of the planted near copies whose exact similarity,
 computed here in plain Python, is at least 0.8; precision is the share of the dropped rows whose similarity with the row
 that they are named with is.
 
@@ -59,11 +59,11 @@ THRESHOLD = 0.8
 GROUP = 4096
 PEER_ROWS = 20_000
 ROUNDS = 9
-KEY = DataType.fixed_size_list(DataType.uint64(), 2)
+DIGEST = DataType.fixed_size_list(DataType.uint64(), 2)
 
 
-@daft.func.batch(return_dtype=KEY, unnest=False, batch_size=16384)
-def _keys(text: Series) -> pa.Array:
+@daft.func.batch(return_dtype=DIGEST, unnest=False, batch_size=16384)
+def _digests(text: Series) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(text_digests(text.to_arrow()).reshape(-1)), 2)
 
 
@@ -104,11 +104,11 @@ def deduplicate(directory: Path, output: Path) -> None:
     row = col("id").substr(4).cast(DataType.int64()).alias("row")
     frame = daft.read_parquet(str(directory / "prompts-*.parquet")).select(row, col("prompt").alias("text"))
     with timed("exact"):
-        rows, keys = _matrix(frame.select("row", _keys(col("text")).alias("key")), "key")
-        copies, firsts = first_copies(rows, keys)
+        rows, digests = _matrix(frame.select("row", _digests(col("text")).alias("digest")), "digest")
+        copies, firsts = first_copies(rows, digests)
         gone = np.zeros(len(rows), np.bool_)
         gone[copies] = True
-        del rows, keys
+        del rows, digests
 
     @daft.func.batch(return_dtype=DataType.bool(), unnest=False)
     def kept(row: Series) -> pa.Array:

@@ -28,6 +28,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def prompts(count: int, seed: int) -> Iterator[NDArray[np.float32]]:
     with tempfile.TemporaryDirectory() as directory:
         generate(Path(directory), count, seed)
         files = sorted(Path(directory).glob("prompts-*.parquet"))
-        texts = [t for file in files for t in pq.read_table(file, columns=["prompt"])["prompt"].to_pylist()]
+        texts = list(chain.from_iterable(pq.read_table(file)["prompt"].to_pylist() for file in files))
     batches = [texts[start : start + AT_ONCE] for start in range(0, count, AT_ONCE)]
     start = time.process_time()
     embedding = TfidfProjection.fit(batches, width=WIDTH)
@@ -93,7 +94,7 @@ def prompts(count: int, seed: int) -> Iterator[NDArray[np.float32]]:
     done = time.process_time()
     characters = sum(map(len, texts)) / count
     print(f"embedding of {count:,} prompts of {characters:.0f} characters: fit {count / (fitted - start):,.0f}", end="")
-    print(f" and transform {count / (done - fitted):,.0f} texts a CPU second")
+    print(f" and transform {count / (done - fitted):,.0f} texts per CPU second")
     yield from vectors
 
 

@@ -18,7 +18,8 @@ from openklear.models.loading import load_model
 from openklear.models.numerics import set_up
 from openklear.recipe.load import load_recipe
 from openklear.rollout.collect import Collector, Sampling, encode_problems
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.open import open_sampler
+from openklear.rollout.protocol import Sampler
 from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import select, stages
 from openklear.training.schedule import problem_batch
@@ -31,7 +32,9 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
 class AllAtTheEnd:
     """A sampler that tells of its completions when the last one has ended: nothing is left to overlap with."""
 
-    def __init__(self, engine: LocalEngine) -> None:
+    version = 0
+
+    def __init__(self, engine: Sampler) -> None:
         self.engine = engine
 
     def sample(self, requests, on_progress=None, on_completion=None):
@@ -53,7 +56,7 @@ def main() -> None:
     progress.quiet(True)
     loaded = load_model(arguments.output / "sft" / "model")
     every = read_problems(prepared(arguments.output / "prepare").problems)
-    engine = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
+    engine = open_sampler(recipe.engine, loaded)
     print("| phase | rollouts an iteration | overlapped, s | one after the other, s | saved, s |\n|" + "---|" * 5)
     for phase in recipe.rl.phase:
         problems, _ = encode_problems(loaded, for_domains(every, phase.domains), phase.max_prompt_tokens)

@@ -39,8 +39,8 @@ def _punctuation(text: str, random: np.random.Generator, pool: Sequence[str]) ->
 
 
 def _place(pattern: re.Pattern[str], text: str, random: np.random.Generator) -> re.Match[str] | None:
-    figures = [match.span() for match in FIGURE.finditer(text)]
-    found = [m for m in pattern.finditer(text) if not any(begin <= m.start() < end for begin, end in figures)]
+    inside = {place for figure in FIGURE.finditer(text) for place in range(*figure.span())}
+    found = [match for match in pattern.finditer(text) if match.start() not in inside]
     return found[int(random.integers(len(found)))] if found else None
 
 

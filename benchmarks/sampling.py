@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from openklear.models.tiny import make_tiny
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.local import LocalSampler
 from openklear.types import SampleRequest
 
 NO_END: frozenset[int] = frozenset()
@@ -60,7 +60,7 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 def contenders(model: torch.nn.Module, asked: Sequence[SampleRequest]) -> dict[str, Callable[[], object]]:
     made: dict[str, Callable[[], object]] = {}
     for slots in (64, 128, 256):
-        engine = LocalEngine(model, end_ids=NO_END, slots=slots)
+        engine = LocalSampler(model, end_ids=NO_END, slots=slots)
         made[f"openklear, {slots} slots"] = lambda engine=engine: engine.sample(asked)
     for batch in (64, 256):
         made[f"generate, batches of {batch}"] = lambda batch=batch: generate(model, asked, batch)

@@ -33,7 +33,7 @@ from openklear.objectives.advantages import grpo
 from openklear.objectives.policy import gppo
 from openklear.objectives.supervised import negative_log_likelihood
 from openklear.recipe.schema import AdamW, Muon
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.local import LocalSampler
 from openklear.rollout.seeds import rollout_key
 from openklear.training.optimizer import Optimizer, build_optimizer, clip_gradients, warmup_constant
 from openklear.types import Attempt, Completion, Message, Problem, SampleRequest
@@ -121,7 +121,7 @@ def requests(policy: LoadedModel, problems: Sequence[Problem], count: int, purpo
 
 def sample(policy: LoadedModel, asked: Sequence[SampleRequest]) -> list[Completion]:
     """Sampled token ids with their log-probabilities, one completion to each request."""
-    return LocalEngine(policy.model, end_ids=policy.end_ids, slots=256).sample(asked)
+    return LocalSampler(policy.model, end_ids=policy.end_ids, slots=256).sample(asked)
 
 
 def verify(policy: LoadedModel, judge: Judge, problems: Sequence[Problem], completions: Sequence[Completion]) -> Tensor:

@@ -35,6 +35,7 @@ MODULES = (
     "models.chat",
     "models.batching",
     "models.logprobs",
+    "rollout.open",
     "rollout.local",
     "rollout.protocol",
     "rollout.seeds",

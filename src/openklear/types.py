@@ -38,8 +38,6 @@ class Test:
     stdin: str
     stdout: str
 
-    __test__ = False  # not a pytest class
-
 
 @dataclass(frozen=True, slots=True)
 class CallTest:
@@ -52,16 +50,12 @@ class CallTest:
     expected: str
     """JSON: the value it must return."""
 
-    __test__ = False
-
 
 @dataclass(frozen=True, slots=True)
 class AssertTest:
     """Code that calls the program and asserts: MBPP and HumanEval style. It never runs in the program's box."""
 
     code: str
-
-    __test__ = False
 
 
 AnyTest = Test | CallTest | AssertTest

@@ -43,6 +43,7 @@ def test_plot_writes_and_names_the_file(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("custom",), "there is no loss named custom; choose from gppo, ce_gppo"),
         (("nix",), "there is no loss named nix; choose from gppo, ce_gppo"),
         (("gppo", "--set", "gppo.beta=1"), "gppo has clip_low, clip_high, beta_low, beta_high, dual_clip"),
         (("gppo", "--set", "gppo.clip_low"), "write NAME.KEY=VALUE"),

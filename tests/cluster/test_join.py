@@ -78,7 +78,7 @@ def test_a_cluster_that_does_not_answer_is_told_with_what_named_it(
 
 @pytest.mark.parametrize("wrong", ["nonsense", "host:", ":6379", "host:port", "http://host:1", "host:6379/x", " "])
 def test_what_is_no_address(wrong: str) -> None:
-    with pytest.raises(DataError, match="is no address"):
+    with pytest.raises(DataError, match="is not an address"):
         knock(wrong, "data.engine.address")
 
 

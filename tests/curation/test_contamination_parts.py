@@ -161,12 +161,12 @@ WORDS = st.lists(st.integers(0, 4), max_size=14)
 @settings(max_examples=300)
 @given(WORDS, WORDS)
 def test_common_against_dynamic_programming(item: list[int], row: list[int]) -> None:
-    pairs = align.common(align.masks(item), len(item), row)
+    pairs = align.common(item, row)
     length = slow_length(item, row)
     assert len(pairs) == length
     assert all(item[i] == row[j] for i, j in pairs)
     assert all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
-    assert align.common(align.masks(item), len(item), row, length + 1) == []
+    assert align.common(item, row, length + 1) == []
 
 
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), max_size=8))

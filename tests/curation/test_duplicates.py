@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from tests.data.rows_on_disk import living, row, table_of
 
 from openklear.curation import duplicates
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.data.rows import Row, prompt_key
 from openklear.types import Message, Problem
 
 
-def after(step: object, table: Table) -> list[int]:
+def after(step: object, table: RowTable) -> list[int]:
     """Places of the rows that a step leaves, in a table of one part."""
     gone = set(step(table).marks["row"].to_pylist())  # type: ignore[operator]
     return [number for number in table.numbers().tolist() if number not in gone]
@@ -42,7 +42,7 @@ def test_system_prompts_do_not_tell_problems_apart(tmp_path: Path) -> None:
     system = Message(role="system", content="Think.")
     plain = row("find x")
     instructed = Row(Problem("i", (system, *plain.problem.prompt), "math", source="s"), "f:2")
-    assert prompt_key(plain) == prompt_key(instructed) == "find x"
+    assert prompt_key(plain.problem) == prompt_key(instructed.problem) == "find x"
     assert after(duplicates.problems, table_of(tmp_path, [plain, instructed])) == [0]
 
 
@@ -76,8 +76,8 @@ def test_not_in_another_table(tmp_path: Path) -> None:
     assert duplicates.not_in(mine, other).marks.to_pylist() == [
         {"row": 1, "reason": "held-out prompt", "detail": "the same prompt as h1"}
     ]
-    assert duplicates.not_in(mine, Table(())).marks.num_rows == 0
-    assert duplicates.shared(Table(()), other).tolist() == []
+    assert duplicates.not_in(mine, RowTable(())).marks.num_rows == 0
+    assert duplicates.shared(RowTable(()), other).tolist() == []
 
 
 @settings(max_examples=20, deadline=None)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from tests.data.rows_on_disk import row as made
 
-from openklear.curation.rules.filters import bad_format, correct_only, length_rule, no_reference
-from openklear.data.rows import Row, sift
+from openklear.curation.rules.filters import LengthRule, bad_format, correct_only, no_reference, too_few_tests
+from openklear.data.rows import Dropped, Row
 from openklear.types import Attempt, Message, Outcome, Problem, Test, Verdict
 
 
@@ -29,21 +29,20 @@ def row(prompt: str, response: str | None = None) -> Row:
         ({"max_prompt": 3}, "four", None, ("prompt too long", "4 characters; at most 3")),
         ({"max_prompt": 4}, "fünf", None, None),
         ({"max_response": 1999}, "p", "ab " * 700, ("response too long", "2,100 characters; at most 1,999")),
-        ({"min_response": 3}, "p", "ab", ("response too short", "2 characters; at least 3")),
         ({"max_response": 1}, "p", None, None),
-        ({"min_response_words": 3}, "p", "a  b\n", ("response too short", "2 words; at least 3")),
-        ({"max_response_words": 2}, "p", "a  b\nc", ("response too long", "3 words; at most 2")),
-        ({"max_response_words": 3}, "p", "a  b\nc", None),
     ],
 )
 def test_lengths(limits: dict[str, int], prompt: str, response: str | None, expected: tuple[str, str] | None) -> None:
-    rule = pickle.loads(pickle.dumps(length_rule(**limits)))
+    rule = pickle.loads(pickle.dumps(LengthRule(**limits)))
     assert rule(row(prompt, response)) == expected
 
 
-def kept_places(rows: Sequence[Row]) -> list[int]:
-    place = {id(one): i for i, one in enumerate(rows)}
-    return [place[id(one)] for one in sift(rows, no_reference).kept]
+def kept(found: Sequence[Row | Dropped]) -> list[Row]:
+    return [item for item in found if isinstance(item, Row)]
+
+
+def gone(found: Sequence[Row | Dropped]) -> list[tuple[str, str]]:
+    return [(item.reason, item.detail) for item in found if isinstance(item, Dropped)]
 
 
 def judge(attempts: Sequence[Attempt]) -> list[Verdict]:
@@ -72,8 +71,8 @@ def judge(attempts: Sequence[Attempt]) -> list[Verdict]:
     ],
 )
 def test_require_format(response: str, reason: str | None) -> None:
-    sifted = sift([made("p", response)], bad_format)
-    assert [d.reason for d in sifted.dropped] == ([] if reason is None else [reason])
+    found = bad_format(made("p", response))
+    assert (found and found[0]) == reason
 
 
 def test_require_reference() -> None:
@@ -84,8 +83,7 @@ def test_require_reference() -> None:
         made("c", domain="code", answer="1"),
         made("d", domain="code", answer=None, tests=tests),
     ]
-    assert kept_places(rows) == [0, 3]
-    assert [d.reason for d in sift(rows, no_reference).dropped] == ["no reference answer", "no tests"]
+    assert [no_reference(one) for one in rows] == [None, ("no reference answer", ""), ("no tests", ""), None]
 
 
 def test_require_reference_wants_a_checker_where_many_answers_are_right() -> None:
@@ -96,8 +94,17 @@ def test_require_reference_wants_a_checker_where_many_answers_are_right() -> Non
     other = made("Print the first permutation.", domain="code", tests=tests)
     mathematical = made("Give any solution.", answer="1")
     rows = [plain, checked, said, other, mathematical]
-    assert kept_places(rows) == [1, 2, 3, 4]
-    assert [d.reason for d in sift(rows, no_reference).dropped] == ["many valid answers and no checker"]
+    assert [no_reference(one) for one in rows] == [("many valid answers and no checker", ""), *[None] * 4]
+
+
+def test_too_few_tests() -> None:
+    def program(count: int) -> Row:
+        return made("p", domain="code", tests=tuple(Test("", str(n)) for n in range(count)))
+
+    assert too_few_tests(program(16), 16) is None
+    assert too_few_tests(program(15), 16) == ("too few tests", "15; at least 16")
+    assert too_few_tests(program(2), 2) is None
+    assert too_few_tests(made("p", domain="math"), 16) is None
 
 
 GRADED = [
@@ -117,18 +124,18 @@ def test_correct_only_grades_the_named_levels() -> None:
         asked.extend(a.problem.prompt[0]["content"] for a in attempts)
         return judge(attempts)
 
-    sifted = correct_only(GRADED, ("1",), spy)
+    found = correct_only(GRADED, ("1",), spy)
     assert asked == ["a", "b", "d"]
-    assert [r.problem.prompt[0]["content"] for r in sifted.kept] == ["a", "c", "f"]
-    assert [d.reason for d in sifted.dropped] == ["wrong", "unscorable", "no reference answer"]
-    assert [d.detail for d in sifted.dropped] == ["not equal", "lost worker", ""]
+    assert [r.problem.prompt[0]["content"] for r in kept(found)] == ["a", "c", "f"]
+    assert gone(found) == [("wrong", "not equal"), ("unscorable", "lost worker"), ("no reference answer", "")]
+    assert [item if isinstance(item, Row) else item.row for item in found] == GRADED
 
 
 def test_correct_only_all_and_none() -> None:
-    assert [r.problem.prompt[0]["content"] for r in correct_only(GRADED, ("*",), judge).kept] == ["a"]
+    assert [r.problem.prompt[0]["content"] for r in kept(correct_only(GRADED, ("*",), judge))] == ["a"]
 
     def never(attempts: Sequence[Attempt]) -> list[Verdict]:
         raise AssertionError("nothing is to be graded")
 
-    assert correct_only(GRADED, (), never).kept == tuple(GRADED)
-    assert correct_only(GRADED, ("7",), never).kept == tuple(GRADED)
+    assert correct_only(GRADED, (), never) == GRADED
+    assert correct_only(GRADED, ("7",), never) == GRADED

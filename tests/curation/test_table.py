@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.data.rows_on_disk import living, row, table_of
 
 from openklear.curation import engine
-from openklear.curation.table import GROUP_ROWS, PART_BITS, Table, numbered
+from openklear.curation.table import GROUP_ROWS, PART_BITS, RowTable, numbered
 from openklear.types import CallTest, Test
 
 MANY = GROUP_ROWS + 100  # more than one row group
@@ -25,17 +25,17 @@ def rows() -> list:
 
 
 @pytest.fixture
-def table(rows: list, tmp_path: Path) -> Table:
+def table(rows: list, tmp_path: Path) -> RowTable:
     return table_of(tmp_path, rows)
 
 
-def test_rows_come_back_as_they_were(table: Table, rows: list) -> None:
+def test_rows_come_back_as_they_were(table: RowTable, rows: list) -> None:
     numbers, found = zip(*((n, r) for ns, rs in table.rows() for n, r in zip(ns, rs, strict=True)), strict=True)
     assert list(found) == rows
     assert list(numbers) == table.numbers().tolist() == [*range(MANY), *((1 << PART_BITS) + i for i in range(10))]
 
 
-def test_dropped_rows_are_seen_no_more(table: Table) -> None:
+def test_dropped_rows_are_seen_no_more(table: RowTable) -> None:
     gone = np.array([0, 5, MANY - 1, (1 << PART_BITS) + 3])
     table.drop(gone)
     assert len(table) == MANY + 10 - 4
@@ -48,20 +48,20 @@ def test_dropped_rows_are_seen_no_more(table: Table) -> None:
 
 
 @pytest.mark.parametrize("again", [[3], [4, 4], [6, 4]], ids=["gone", "twice", "order"])
-def test_a_row_is_dropped_once_and_in_order(table: Table, again: list[int]) -> None:
+def test_a_row_is_dropped_once_and_in_order(table: RowTable, again: list[int]) -> None:
     table.drop(np.array([3]))
     with pytest.raises(AssertionError):
         table.drop(np.array(again))
 
 
-def test_lookup_keeps_the_order_it_is_asked_in(table: Table) -> None:
+def test_lookup_keeps_the_order_it_is_asked_in(table: RowTable) -> None:
     wanted = np.array([(1 << PART_BITS) + 9, 0, MANY - 1, 0])
     assert table.texts(wanted) == ["b 9", "a 0", f"a {MANY - 1}", "a 0"]
     assert table.texts(wanted[:0]) == []
     assert [r.problem.tests for r in table.values(wanted[:1])] == [(Test("1", "2"), CallTest("f", "[1]", "2"))]
 
 
-def test_patches_take_the_place_of_columns(table: Table) -> None:
+def test_patches_take_the_place_of_columns(table: RowTable) -> None:
     table.patches = {"level": {1: "hard"}, "tests": {1 << PART_BITS: []}}
     assert [r.problem.level for r in table.values(np.array([0, 1]))] == ["0", "hard"]
     found = {n: r for ns, rs in table.rows() for n, r in zip(ns, rs, strict=True)}
@@ -71,7 +71,7 @@ def test_patches_take_the_place_of_columns(table: Table) -> None:
 
 
 def test_an_empty_table() -> None:
-    table = Table(())
+    table = RowTable(())
     assert len(table) == 0
     assert table.numbers().tolist() == []
     assert list(table.rows()) == []
@@ -88,7 +88,7 @@ def test_numbers_and_places_are_inverse(sizes: list[int], data: st.DataObject) -
     assert numbers.tolist() == expected
 
 
-def test_a_rule_sees_its_columns_and_answers_in_order(table: Table) -> None:
+def test_a_rule_sees_its_columns_and_answers_in_order(table: RowTable) -> None:
     marks = engine.ask(
         table, lambda r: ("three", r.response or "") if r.problem.level == "2" else None, ("level", "response")
     )
@@ -96,7 +96,7 @@ def test_a_rule_sees_its_columns_and_answers_in_order(table: Table) -> None:
     assert marks["detail"].to_pylist()[:2] == ["r2", "r5"]
 
 
-def test_keys_and_lists_are_in_the_rows_order(table: Table, tmp_path: Path) -> None:
+def test_keys_and_lists_are_in_the_rows_order(table: RowTable, tmp_path: Path) -> None:
     def lengths(texts: object) -> np.ndarray:
         return np.array([[len(t), 7] for t in texts.to_pylist()], np.uint64)  # type: ignore[attr-defined]
 

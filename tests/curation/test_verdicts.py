@@ -11,8 +11,10 @@ import pytest
 from tests.data.rows_on_disk import row, table_of
 from tests.stages.test_prepare import recipe_of
 
-from openklear.curation.vetting import verdicts
-from openklear.curation.vetting.rules import teacher_fails
+from openklear.curation import engine
+from openklear.curation.rules.filters import too_few_tests
+from openklear.curation.vetting import steps
+from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.errors import DataError
 from openklear.recipe.schema import Recipe, Verifiers
 from openklear.types import Test
@@ -50,7 +52,7 @@ def test_labels_follow_the_reference_model(tmp_path: Path) -> None:
         "Hard": [WRONG] * 4 + [RIGHT],
         "Lost": [LOST, (None, 0, 0, None)],
     }
-    found = verdicts.labelled(table, distilled(tmp_path / "d", said), 0.75, 0.25)
+    found = steps.labelled(table, distilled(tmp_path / "d", said), 0.75, 0.25)
     assert found.marks.num_rows == 0
     table.patches.update(found.patches)  # type: ignore[arg-type]
     assert [one.problem.level for _, rows in table.rows() for one in rows] == ["easy", "medium", "hard", None, None]
@@ -76,7 +78,7 @@ def test_a_teacher_must_agree_with_the_reference_and_pass_tests(tmp_path: Path) 
         "half": [("incorrect", 8, 16, "x")] * 2,
     }
     rule = partial(teacher_fails, code_pass_rate=0.5)
-    marks = verdicts.vetted(table, distilled(tmp_path / "d", said), rule).marks.to_pylist()
+    marks = steps.vetted(table, distilled(tmp_path / "d", said), rule).marks.to_pylist()
     assert [(mark["row"], mark["reason"]) for mark in marks] == [
         (1, "the majority is wrong"),
         (3, "low pass rate"),
@@ -87,17 +89,17 @@ def test_a_teacher_must_agree_with_the_reference_and_pass_tests(tmp_path: Path) 
 def test_the_policys_window(tmp_path: Path) -> None:
     table = table_of(tmp_path / "t", [row("all"), row("some"), row("none")])
     said = {"all": [RIGHT] * 4, "some": [RIGHT, WRONG], "none": [WRONG] * 4}
-    rule = partial(verdicts.by_policy, low=0.0, high=1.0)
-    marks = verdicts.vetted(table, distilled(tmp_path / "d", said), rule).marks.to_pylist()
+    directory = distilled(tmp_path / "d", said)
+    marks = steps.vetted(table, directory, lambda row, found: outside_window(found, 0.0, 1.0)).marks.to_pylist()
     assert [mark["row"] for mark in marks] == [0, 2]
 
 
 def test_what_is_no_distillation_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"responses\.parquet: no such file; name the directory"):
-        list(verdicts.responses(tmp_path))
+        list(steps.responses(tmp_path))
     pq.write_table(pa.table({"prompt": ["x"]}), tmp_path / "responses.parquet")
     with pytest.raises(DataError, match="has no column sample, outcome"):
-        list(verdicts.responses(tmp_path))
+        list(steps.responses(tmp_path))
 
 
 def lenient(directory: Path) -> Recipe:
@@ -115,7 +117,7 @@ def test_faulty_tests_go_and_the_rest_stays(tmp_path: Path) -> None:
         row("mathematics", solution="text", id="e"),
     ]
     table = table_of(tmp_path / "t", rows)
-    found = verdicts.solutions(table, lenient(tmp_path), tmp_path / "journal.jsonl")
+    found = steps.solutions(table, lenient(tmp_path), tmp_path / "journal.jsonl")
     assert [(mark["row"], mark["reason"]) for mark in found.marks.to_pylist()] == [(2, "solution fails every test")]
     assert found.facts == {"faulty_tests": 1}
     table.drop(found.marks["row"].to_numpy())
@@ -129,6 +131,5 @@ def test_min_tests(tmp_path: Path) -> None:
     table = table_of(
         tmp_path, [row("two", domain="code", tests=tests), row("one", domain="code", tests=tests[:1]), row("m")]
     )
-    assert verdicts.min_tests(table, 2).marks.to_pylist() == [
-        {"row": 1, "reason": "too few tests", "detail": "1; at least 2"}
-    ]
+    marks = engine.ask(table, partial(too_few_tests, minimum=2), ("domain", "tests"))
+    assert marks.to_pylist() == [{"row": 1, "reason": "too few tests", "detail": "1; at least 2"}]

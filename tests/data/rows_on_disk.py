@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from openklear.curation.table import Part, PartWriter, Table
+from openklear.curation.table import PartWriter, RowPart, RowTable
 from openklear.data.rows import Row
 from openklear.types import AnyTest, Message, Problem
 
@@ -26,9 +26,9 @@ def row(
     return Row(problem, where, response, solution)
 
 
-def table_of(directory: Path, rows: Sequence[Row]) -> Table:
+def table_of(directory: Path, rows: Sequence[Row]) -> RowTable:
     """One part a run of rows of one source."""
-    parts: list[Part] = []
+    parts: list[RowPart] = []
     names = list(dict.fromkeys(row.problem.source for row in rows))
     for index, source in enumerate(names):
         path = directory / f"part-{index}"
@@ -38,10 +38,10 @@ def table_of(directory: Path, rows: Sequence[Row]) -> Table:
             if one.problem.source == source:
                 writer.write(one)
         writer.close()
-        parts.append(Part(path, tuple(writer.counts), source))
-    return Table(parts)
+        parts.append(RowPart(path, tuple(writer.counts), source))
+    return RowTable(parts)
 
 
-def living(table: Table) -> list[str]:
+def living(table: RowTable) -> list[str]:
     """The prompts that are left, in order."""
     return [text for batch in table.batches(("text",)) for text in batch["text"].to_pylist()]

@@ -78,7 +78,9 @@ def test_half_a_line(tmp_path: Path) -> None:
     assert error_of(put(tmp_path / "a.jsonl", LINE * 2 + LINE[:-9])).startswith(":3: not valid JSON at column")
     assert error_of(put(tmp_path / "a.json", b"[" + LINE + b"," + LINE[:-9])).startswith(":2: not valid JSON at column")
     assert "in the row that begins here" in error_of(put(tmp_path / "a.csv", b'prompt,answer\np,1\n"never closed,2\n'))
-    assert error_of(put(tmp_path / "b.csv", b"prompt,answer\np,1\np\n")).startswith(":3: 1 cells stand where the first")
+    assert error_of(put(tmp_path / "b.csv", b"prompt,answer\np,1\np\n")).startswith(
+        ":3: the row has 1 cells, but the first"
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_a_pickle_of_anything_but_texts_is_not_opened(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        DataError, match=r"^f:1: test holds a pickle of something else than texts .*mistrust its source"
+        DataError, match=r"^f:1: test holds a pickle of something other than texts .*distrust its source"
     ):
         read_private(packed(data), "test", "f:1")
     path = put(tmp_path / "a.jsonl", json.dumps({"content": "q", "test": packed(data)}).encode())
@@ -236,7 +238,7 @@ def test_torn_base64() -> None:
         ("%", "is not base64 of zlib"),
         (whole[:-2], "is not base64 of zlib"),
         ("AAAA", "is not base64 of zlib"),
-        (whole[:-4], "breaks off; download the file again"),
+        (whole[:-4], "is cut off; download the file again"),
         (whole[:20] + whole[24:], ""),
     ):
         with pytest.raises(DataError, match=f"^f:1: test .*{words}"):
@@ -304,7 +306,7 @@ def test_an_array_is_read_the_same_in_pieces_of_any_size(
     text = json.dumps(values, indent=indent, ensure_ascii=plain)
     path = put(tmp_path / "a.json", text.encode("utf-8", "replace"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(json_array, "_CHUNK", chunk)
+        patch.setattr(json_array, "CHUNK", chunk)
         assert list(json_array.json_array(path)) == json.loads(path.read_text())
 
 
@@ -323,7 +325,7 @@ def test_a_damaged_array_is_named_at_the_same_place_in_pieces_of_any_size(
     said = []
     for size in (chunk, 1 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(json_array, "_CHUNK", size)
+            patch.setattr(json_array, "CHUNK", size)
             try:
                 said.append(str(list(json_array.json_array(path))))
             except DataError as error:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -56,8 +55,6 @@ def test_verl(tmp_path: Path) -> None:
         "outputs": ["3\n", "7\n"],
     }
     assert second["extra_info"] == {"index": 1, "split": "train", "id": "set/c#2", "level": None, "checker": "tokens"}
-    export("verl", [MATH], tmp_path / "b.parquet", split="test")
-    assert pq.read_table(tmp_path / "b.parquet")["extra_info"][0]["split"].as_py() == "test"
 
 
 def truth(tmp_path: Path, *tests: AnyTest) -> dict[str, Any]:

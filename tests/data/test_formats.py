@@ -105,7 +105,7 @@ def test_wide_rows_of_parquet_are_read_few_at_a_time(tmp_path: Path, monkeypatch
     monkeypatch.setattr(
         pq.ParquetFile, "iter_batches", lambda self, batch_size: asked.append(batch_size) or real(self, batch_size)
     )
-    monkeypatch.setattr("openklear.data.formats._BATCH_BYTES", 10_000)
+    monkeypatch.setattr("openklear.data.formats.BATCH_BYTES", 10_000)
     assert [row for _, row in read_rows(path)] == rows
     assert 1 <= asked[0] < 100
 
@@ -131,9 +131,9 @@ def test_malformed_array_names_the_line_inside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.jsonl", "{}\n[1]\n", ":2: an array stands where a row"),
+        ("a.jsonl", "{}\n[1]\n", ":2: found an array where a row"),
         ("a.json", '{"a": 1}', "name the file .jsonl"),
-        ("a.json", "[{}, null]", ":2: null stands where a row"),
+        ("a.json", "[{}, null]", ":2: found null where a row"),
         ("a.jsonl", b'{"a": 1}\n{"a": "\xff"}\n', ":2: byte"),
         ("a.json", b'[{"a": 1},\n{"a": "\xff"}]', ":2: byte"),
         ("a.jsonl", "", "holds no rows"),

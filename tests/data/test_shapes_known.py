@@ -306,7 +306,7 @@ def test_a_mapping_to_nothing_is_an_error() -> None:
     message = error_of(raw, prompt="aks", answer="solution")
     assert 'prompt is the column "aks", but there is no "aks" among ask, solution, meta; is it "ask"?' in message
     assert 'there is no "glod" among gold; is it "gold"?' in error_of(raw, prompt="ask", answer="meta.glod")
-    assert 'is none of ours; the nearest is "response"' in error_of(raw, prompt="ask", responce="solution")
+    assert 'is not one of ours; the nearest is "response"' in error_of(raw, prompt="ask", responce="solution")
     assert "solution is {'gold': 2}, but a string" in error_of(raw, prompt="ask", answer="solution", solution="meta")
 
 
@@ -321,7 +321,7 @@ def test_a_mapping_to_nothing_is_an_error() -> None:
         ({"question": "q", "input_output": {"inputs": ["x"], "outputs": ["1"], "fn_name": "f"}}, "one argument a line"),
         ({"question": "q", "input_output": {**SUM, "fn_name": 5}}, "fn_name is 5, but the name"),
         ({"question": "q", "test_cases": "nothing"}, "test_cases is text, but not the JSON"),
-        ({"content": "q", "test": stored({"input_output": 5})}, "a pickle of something else than texts"),
+        ({"content": "q", "test": stored({"input_output": 5})}, "a pickle of something other than texts"),
         ({"content": "q", "test": "%%%"}, "test is not base64 of zlib"),
         ({"messages": [{"role": [], "content": "q"}], "answer": 1}, "messages[0].role is []"),
     ],

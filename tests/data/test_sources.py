@@ -68,9 +68,9 @@ def test_nothing_found_names_the_nearest(files: Path) -> None:
     assert "and no directory nowhere" in error_of("nowhere/b.jsonl")
     assert "the nearest name there is z.parquet" in error_of("a/*.parq")
     assert "there is no directory" in error_of("nowhere/*.jsonl")
-    assert "holds n.txt, but nothing that can be read" in error_of("a/*.txt")
+    assert "holds n.txt, but no readable file" in error_of("a/*.txt")
     (files / "empty").mkdir()
-    assert "holds no files, but nothing that can be read" in error_of("empty")
+    assert "holds no files, but no readable file" in error_of("empty")
 
 
 ROWS = b'{"prompt": "p", "answer": 1}\n'

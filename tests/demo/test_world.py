@@ -203,7 +203,7 @@ def test_tests_reach_every_case(level: int) -> None:
         assert reached == set(range(len(task.cases)))
 
 
-def _case(task: world_code.Task, value: int) -> int:
+def _case(task: world_code.CodeTask, value: int) -> int:
     for index, (guard, _) in enumerate(task.cases):
         if guard is None or eval(guard.code, {}, {task.name: value}):
             return index

@@ -37,7 +37,7 @@ def patch(reaper: Reaper) -> None:
     from openklear.rollout import local
 
     replace, rename, fsync, save = os.replace, os.rename, os.fsync, torch.save
-    step, sample = torch.optim.Optimizer.zero_grad, local.LocalEngine.sample
+    step, sample = torch.optim.Optimizer.zero_grad, local.LocalSampler.sample
 
     def before(kind, original):
         def patched(*args, **kwargs):
@@ -64,7 +64,7 @@ def patch(reaper: Reaper) -> None:
             log.write(f"{requests[0].key}\n")
         return completions
 
-    local.LocalEngine.sample = before("sample", logged_sample)
+    local.LocalSampler.sample = before("sample", logged_sample)
 
 
 def main() -> int:

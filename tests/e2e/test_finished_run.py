@@ -73,6 +73,8 @@ def test_every_iteration_is_on_disk_with_ids_logprobs_and_verdicts(finished):
             for key, trained in stored.trained.items():
                 rollout = stored.groups[key[0]].rollouts[key[1]]
                 np.testing.assert_allclose(trained.old_logprobs, rollout.completion.logprobs, atol=2e-5)
+            versions = [r.policy_version for g in stored.groups for r in g.rollouts]
+            assert set(versions) == {int(directory.name) - 1}, "the updates before the iteration, none of its own"
             columns = pq.read_schema(directory / "rollouts.parquet").names
             assert {"token_ids", "logprobs", "outcome", "reward", "reward_parts", "policy_version"} <= set(columns)
         rows = [json.loads(line) for line in (finished / name / "metrics.jsonl").read_text().splitlines()]

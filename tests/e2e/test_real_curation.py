@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.shared_data import ROOT, shared
 
-from openklear.data.store import prepared, read_demonstrations, read_dropped, read_problems
+from openklear.data.store import prepared, read_demonstrations, read_problems
 from openklear.durable.files import read_json
 from openklear.errors import DataError
 from openklear.recipe.load import load_recipe
@@ -71,7 +71,7 @@ def test_the_funnel_balances_to_the_row(curated: Path) -> None:
     paths, lines = prepared(curated / "prepare"), read_json(curated / "funnel.json")
     left = Counter(row.problem.source for row in read_demonstrations(paths.demonstrations))
     left += Counter(problem.source for problem in read_problems(paths.problems))
-    gone = Counter((row["source"], row["step"], row["reason"]) for row in read_dropped(paths.dropped))
+    gone = Counter((row["source"], row["step"], row["reason"]) for row in pq.read_table(paths.dropped).to_pylist())
     told = Counter(
         {(line["source"], line["step"], reason): n for line in lines for reason, n in line["reasons"].items()}
     )
@@ -142,6 +142,6 @@ def test_five_teachers_in_one_form(tmp_path: Path) -> None:
     kept = Counter(row.teacher for row in rows)
     for teacher, count in written.items():
         assert kept[teacher] >= 0.85 * count, (teacher, kept[teacher], count)
-    gone = read_dropped(prepared(tmp_path / "run" / "prepare").dropped)
+    gone = pq.read_table(prepared(tmp_path / "run" / "prepare").dropped).to_pylist()
     assert len(rows) + len(gone) == 1604
     assert Counter(row["step"] for row in gone).keys() <= {"require_format", "broken_traces", "correct_only", "lengths"}

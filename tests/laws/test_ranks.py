@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.laws.ranks import alone, cases, name_of
-from tests.training.step_cases import distance
+from tests.laws.ranks import CLIP, SFT, SHARES, alone, cases, name_of, supervised_cases
+from tests.training.step_cases import distance, tiny_model
 
 TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
 
@@ -49,3 +49,35 @@ def test_two_ranks_have_the_gradient_of_one(dealt, whole, case):
     assert ours["loss"] == pytest.approx(metrics["loss"], rel=1e-5, abs=1e-6)
     assert ours["tokens"] == metrics["tokens"]
     assert ours["ratio_histogram_positive"] == metrics["ratio_histogram_positive"]
+
+
+@pytest.mark.parametrize(("dtype", "share"), supervised_cases())
+def test_two_ranks_have_the_supervised_gradient_of_one(dealt, whole, dtype, share):
+    expected, metrics = whole[SFT, dtype]
+    (first, ours), (second, theirs) = (rank[SFT, dtype, share] for rank in dealt)
+    assert torch.equal(first, second)
+    assert ours == theirs
+    assert distance(expected, first) <= TOLERANCES[dtype]
+    assert ours == {"loss": pytest.approx(metrics["loss"], rel=TOLERANCES[dtype]), "tokens": metrics["tokens"]}
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("kind", ["rl", SFT])
+def test_two_ranks_take_the_steps_of_one(dealt, whole, kind, share):
+    """The weights after clipped steps: the norm that clips is that of the whole gradient, on every rank."""
+    start = torch.cat([p.detach().flatten() for p in tiny_model(dtype=torch.float64).parameters()])
+    expected, norms = whole["trained", kind]
+    (first, ours), (second, theirs) = (rank["trained", kind, share] for rank in dealt)
+    assert torch.equal(first, second)
+    assert ours == theirs == pytest.approx(norms, rel=1e-10)
+    assert min(norms) > 2 * CLIP
+    assert float((expected - start).norm()) > 0.01
+    assert float((first - expected).abs().max()) <= 1e-12
+
+
+@pytest.mark.parametrize("kind", ["rl", SFT])
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all(dealt, kind):
+    (first, stayed), (second, _) = (rank["refused", kind] for rank in dealt)
+    assert first == second
+    assert "is nan" in first
+    assert stayed

@@ -78,7 +78,7 @@ def test_every_pass_has_a_shape_of_few(bert):
     """Matrix products give a row other bits in another shape (at real sizes; the model here is too small to show it)."""
     made = transformers_embedding(bert)
     shapes = []
-    model = embedding._load(str(bert))[1]
+    model = embedding.load_encoder(str(bert))[1]
     hook = model.register_forward_pre_hook(
         lambda _, __, given: shapes.append(given["input_ids"].shape), with_kwargs=True
     )
@@ -97,7 +97,7 @@ def test_it_pickles_to_its_name(bert):
     made = transformers_embedding(bert)
     packed = pickle.dumps(made)
     assert len(packed) < 1000
-    embedding._load.cache_clear()
+    embedding.load_encoder.cache_clear()
     again = pickle.loads(packed)
     assert again.width == 24
     assert again.transform(TEXTS[:3]).tobytes() == made.transform(TEXTS[:3]).tobytes()
@@ -112,7 +112,7 @@ def test_what_cannot_be_loaded(bert, tmp_path):
     kept = {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
     save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
     assert transformers_embedding(tmp_path).width == 24  # nobody looks at the pooler
-    embedding._load.cache_clear()
+    embedding.load_encoder.cache_clear()
     kept.pop("encoder.layer.1.output.dense.weight")
     save_file(kept, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match=r"lack 1 of the model's tensors .*encoder.layer.1.output.dense.weight"):

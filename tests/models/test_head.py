@@ -89,13 +89,12 @@ def test_chunks_do_not_matter(dtype):
 
 
 def test_chunks_follow_the_budget(monkeypatch):
-    hidden, weight, _, _ = case(torch.float32)
     monkeypatch.setattr(module, "CHUNK_BYTES", 2 * 4 * VOCABULARY * 5)
-    assert module._Chunks(hidden, weight, None, Finish(), 1.0, None).rows == 5  # 13 = 5 + 5 + 3
+    assert module.chunk_rows(13, VOCABULARY, torch.float32) == 5  # 13 = 5 + 5 + 3
     monkeypatch.setattr(module, "CHUNK_BYTES", 2 * 4 * VOCABULARY * 12)
-    assert module._Chunks(hidden, weight, None, Finish(), 1.0, None).rows == 7  # 13 = 7 + 6, not 12 + 1
+    assert module.chunk_rows(13, VOCABULARY, torch.float32) == 7  # 13 = 7 + 6, not 12 + 1
     monkeypatch.setattr(module, "CHUNK_BYTES", 1)
-    assert module._Chunks(hidden, weight, None, Finish(), 1.0, None).rows == 1
+    assert module.chunk_rows(13, VOCABULARY, torch.float32) == 1
 
 
 def test_bits_depend_neither_on_gradients_nor_on_entropy():

@@ -49,7 +49,7 @@ class Counting(torch.nn.Module):
         return type("Output", (), {"last_hidden_state": states})
 
 
-def test_alignment_by_hand():
+def test_alignment_by_hand(monkeypatch):
     """Three tokens, a head written by hand: the log-probability of token t stands at t and comes from t - 1."""
     model = make_tiny(4, 1, 1, 8, seed=0).model
     head = torch.nn.Linear(3, 3, bias=False)
@@ -58,7 +58,7 @@ def test_alignment_by_hand():
         head.weight.copy_(torch.tensor([[1.0, 1.0, 1.0], [1.0, 8.0, 1.0], [2.0, 1.0, 1.0]]).log())
     model.get_decoder = lambda: Counting(3)
     model.get_output_embeddings = lambda: head
-    module._verified.add(model)
+    monkeypatch.setattr(module, "verify_head", lambda model: None)  # the model's own logits come from its own decoder
     ids = torch.tensor([[0, 2, 1]])
     logprobs, entropies = sequence_logprobs(model, ids, torch.tensor([[False, True, True]]))
     assert logprobs.tolist() == [pytest.approx([0.0, math.log(1 / 2), math.log(1 / 3)], abs=1e-6)]

@@ -23,7 +23,7 @@ from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
 from openklear.durable.files import read_jsonl
-from openklear.errors import ModelError, VerifierError
+from openklear.errors import ModelError, RecipeError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -285,6 +285,13 @@ def threads(workshop, tmp_path):
         assert torch.get_num_threads() == 2
     finally:
         set_up(1)
+
+
+def engine_type():
+    """There is one kind today; another name is refused with the kinds there are."""
+    assert load_recipe(MINI, ["engine.type=local"]) == load_recipe(MINI)
+    with pytest.raises(RecipeError, match=r'engine\.type.*"local"'):
+        load_recipe(MINI, ["engine.type=remote"])
 
 
 def slots(workshop, monkeypatch):
@@ -623,6 +630,7 @@ PROOFS: dict[str, Proof] = {
     "verifiers.code_memory_mb": code_memory_mb,
     "verifiers.minimum_isolation": minimum_isolation,
     "verifiers.graders": graders,
+    "engine.type": engine_type,
     "engine.slots": slots,
     "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),

@@ -8,7 +8,7 @@ from openklear.errors import VerifierError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.reward import KlearReleased, ReportReward
 from openklear.rollout.collect import Collector, Sampling, encode_problems
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.local import LocalSampler
 from openklear.rollout.records import write_rollouts
 from openklear.think import FormatFault, split_thought
 from openklear.types import Outcome, Problem, StopReason, Verdict
@@ -62,14 +62,15 @@ class FakeJudge:
         self.ended += 1
 
 
-def collect(loaded, judge, sampling, problems=PROBLEMS, slots=4, scheme=ReportReward(), **keys):  # noqa: B008
-    engine = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=slots)
+def collect(loaded, judge, sampling, problems=PROBLEMS, slots=4, scheme=ReportReward(), version=0, **keys):  # noqa: B008
+    engine = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=slots)
+    engine.publish(loaded.model, version)
     encoded, _ = encode_problems(loaded, problems, 32)
     return Collector(loaded, engine, judge, seed=0).collect(encoded, sampling, scheme, purpose="test", **keys)
 
 
 def test_groups_keep_the_order_of_the_problems(loaded):
-    groups = collect(loaded, FakeJudge(), SAMPLING, policy_version=4)
+    groups = collect(loaded, FakeJudge(), SAMPLING, version=4)
     assert [g.problem.id for g in groups] == ["a", "b"]
     assert [[r.sample_index for r in g.rollouts] for g in groups] == [[0, 1, 2]] * 2
     assert {r.policy_version for g in groups for r in g.rollouts} == {4}
@@ -146,6 +147,8 @@ def test_graded_while_sampled_or_after_the_records_are_the_same(loaded, tmp_path
     class Late:
         """A sampler that reports its completions at the very end, in another order."""
 
+        version = 0
+
         def __init__(self, engine):
             self.engine = engine
 
@@ -155,7 +158,7 @@ def test_graded_while_sampled_or_after_the_records_are_the_same(loaded, tmp_path
                 on_completion(index, made[index])
             return made
 
-    engine = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=4)
+    engine = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=4)
     encoded, _ = encode_problems(loaded, PROBLEMS, 32)
     for name, sampler in (("overlapped", engine), ("late", Late(engine))):
         with Judge(Limits(workers=2), journal=tmp_path / f"{name}.jsonl") as judge:

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from openklear.errors import EngineError, ModelError
 from openklear.models.tiny import make_tiny
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.local import LocalSampler
 from openklear.rollout.seeds import uniforms
 from openklear.types import Completion, SampleRequest, StopReason
 
@@ -72,7 +72,7 @@ def assert_same(one: list[Completion], other: list[Completion], tolerance: float
 def test_recorded_logprobs_are_those_of_a_teacher_forced_forward(model):
     asked = requests(24, temperature=0.7)
     asked[::3] = [replace(request, temperature=1.3) for request in asked[::3]]
-    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=7).sample(asked), strict=True):
+    for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=7).sample(asked), strict=True):
         assert completion.token_ids.dtype == np.int32
         assert completion.logprobs.dtype == np.float32
         assert len(completion.token_ids) == request.max_new_tokens
@@ -82,9 +82,9 @@ def test_recorded_logprobs_are_those_of_a_teacher_forced_forward(model):
 
 def test_tiny_temperature_is_greedy_generation(model):
     asked = requests(6, seed=2, temperature=1e-6, max_new_tokens=20)
-    end = int(LocalEngine(model, end_ids=NO_END, slots=2).sample(asked)[0].token_ids[7])
+    end = int(LocalSampler(model, end_ids=NO_END, slots=2).sample(asked)[0].token_ids[7])
     for request, completion in zip(
-        asked, LocalEngine(model, end_ids=frozenset({end}), slots=4).sample(asked), strict=True
+        asked, LocalSampler(model, end_ids=frozenset({end}), slots=4).sample(asked), strict=True
     ):
         prompt = torch.tensor([request.prompt_ids])
         whole = model.generate(
@@ -95,7 +95,7 @@ def test_tiny_temperature_is_greedy_generation(model):
 
 def test_tokens_are_the_inversion_of_the_uniform_of_key_and_position(model):
     asked = requests(12, seed=12, temperature=0.9)
-    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=5).sample(asked), strict=True):
+    for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=5).sample(asked), strict=True):
         ids = torch.tensor([[*request.prompt_ids, *completion.token_ids.tolist()]])
         with torch.no_grad():
             logits = model(input_ids=ids, use_cache=False).logits[0].double() / 0.9
@@ -109,15 +109,15 @@ def test_tokens_are_the_inversion_of_the_uniform_of_key_and_position(model):
 def test_the_number_of_slots_changes_no_token(model, slots):
     asked = requests(20, seed=3)
     assert_same(
-        LocalEngine(model, end_ids=frozenset({9, 10}), slots=16).sample(asked),
-        LocalEngine(model, end_ids=frozenset({9, 10}), slots=slots).sample(asked),
+        LocalSampler(model, end_ids=frozenset({9, 10}), slots=16).sample(asked),
+        LocalSampler(model, end_ids=frozenset({9, 10}), slots=slots).sample(asked),
         tolerance=1e-4,
     )
 
 
 def test_a_request_does_not_depend_on_its_neighbours(model):
     asked = requests(30, seed=4)
-    engine = LocalEngine(model, end_ids=NO_END, slots=8)
+    engine = LocalSampler(model, end_ids=NO_END, slots=8)
     together = engine.sample(asked)
     assert_same([together[i] for i in (29, 3, 17)], engine.sample([asked[i] for i in (29, 3, 17)]), tolerance=1e-4)
     assert_same(together[::-1], engine.sample(asked[::-1]), tolerance=1e-4)
@@ -125,7 +125,7 @@ def test_a_request_does_not_depend_on_its_neighbours(model):
 
 def test_the_same_call_twice_gives_the_same_bits(model):
     asked = requests(30, seed=5, top_p=0.9)
-    engine = LocalEngine(model, end_ids=frozenset({4}), slots=8)
+    engine = LocalSampler(model, end_ids=frozenset({4}), slots=8)
     assert_same(engine.sample(asked), engine.sample(asked), tolerance=0.0)
 
 
@@ -134,7 +134,7 @@ def test_groups_share_their_prompt(model, slots, monkeypatch):
     prompts = [request.prompt_ids for request in requests(6, seed=6)]
     lengths = np.random.default_rng(0).integers(1, 30, 48).tolist()
     asked = [SampleRequest(prompts[i // 8], i, lengths[i], temperature=0.8) for i in range(48)]
-    engine = LocalEngine(model, end_ids=NO_END, slots=slots)
+    engine = LocalSampler(model, end_ids=NO_END, slots=slots)
     prefilled: list[int] = []
     inner = model.base_model.forward
 
@@ -156,7 +156,7 @@ def test_groups_share_their_prompt(model, slots, monkeypatch):
 def test_a_prompt_that_comes_back_after_its_slot_was_reused_is_prefilled_again(model):
     prompts = [request.prompt_ids for request in requests(5, seed=7)]
     asked = [SampleRequest(prompts[i % 5], i, 3 + i % 4) for i in range(20)]  # never two of a prompt in a row
-    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
+    for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
         np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
 
 
@@ -164,7 +164,7 @@ def test_a_copied_prompt_is_read_before_its_row_is_overwritten(model):
     first, other, between = (request.prompt_ids for request in requests(3, seed=13))
     # Both slots end at once; the first, which holds the prompt that the last request wants, is given to `between`.
     asked = [SampleRequest(prompt, key, 4) for key, prompt in enumerate((first, other, between, first))]
-    for request, completion in zip(asked, LocalEngine(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
+    for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=2).sample(asked), strict=True):
         np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
 
 
@@ -173,7 +173,7 @@ def test_first_tokens_follow_the_softmax(model):
     with torch.no_grad():
         expected = torch.softmax(model(input_ids=torch.tensor([prompt])).logits[0, -1].double(), 0).numpy() * n
     asked = [SampleRequest(prompt, key, 1) for key in range(n)]
-    completions = LocalEngine(model, end_ids=NO_END, slots=256).sample(asked)
+    completions = LocalSampler(model, end_ids=NO_END, slots=256).sample(asked)
     observed = np.bincount([int(c.token_ids[0]) for c in completions], minlength=len(expected))
     frequent = expected >= 5  # the usual condition of the chi-square test; the rest is one cell
     cells = (
@@ -195,15 +195,15 @@ def test_top_p_samples_inside_the_nucleus_and_records_its_logprobs(model):
         for i, p in zip(ordered.indices[:kept], ordered.values, strict=False)
     }
     asked = [SampleRequest(prompt, key, 1, top_p=0.6) for key in range(500)]
-    for completion in LocalEngine(model, end_ids=NO_END, slots=128).sample(asked):
+    for completion in LocalSampler(model, end_ids=NO_END, slots=128).sample(asked):
         assert float(np.exp(completion.logprobs[0])) == pytest.approx(nucleus[int(completion.token_ids[0])], abs=1e-5)
 
 
 def test_stops_at_every_end_token_and_keeps_it(model):
     asked = requests(20, seed=8, max_new_tokens=40)
-    free = LocalEngine(model, end_ids=NO_END, slots=6).sample(asked)
+    free = LocalSampler(model, end_ids=NO_END, slots=6).sample(asked)
     ends = frozenset({int(free[0].token_ids[5]), int(free[1].token_ids[11])})
-    for whole, cut in zip(free, LocalEngine(model, end_ids=ends, slots=6).sample(asked), strict=True):
+    for whole, cut in zip(free, LocalSampler(model, end_ids=ends, slots=6).sample(asked), strict=True):
         at = next((i for i, token in enumerate(whole.token_ids.tolist()) if token in ends), None)
         assert cut.stop_reason is (StopReason.LENGTH if at is None else StopReason.STOP)
         assert cut.token_ids.tolist() == whole.token_ids.tolist()[: 40 if at is None else at + 1]
@@ -211,14 +211,14 @@ def test_stops_at_every_end_token_and_keeps_it(model):
 
 def test_an_end_token_as_the_last_allowed_one_is_a_stop(model):
     request = SampleRequest((5, 6), 1, 1)
-    token = int(LocalEngine(model, end_ids=NO_END, slots=1).sample([request])[0].token_ids[0])
-    assert LocalEngine(model, end_ids=frozenset({token}), slots=1).sample([request])[0].stop_reason is StopReason.STOP
+    token = int(LocalSampler(model, end_ids=NO_END, slots=1).sample([request])[0].token_ids[0])
+    assert LocalSampler(model, end_ids=frozenset({token}), slots=1).sample([request])[0].stop_reason is StopReason.STOP
 
 
 def test_completions_end_at_the_models_last_position(model):
     asked = [SampleRequest(tuple(range(3, 3 + n)), n, 500) for n in (40, 57)]
     asked.append(SampleRequest(tuple([5] * 127), 1, 500))
-    completions = LocalEngine(model, end_ids=NO_END, slots=2).sample(asked)
+    completions = LocalSampler(model, end_ids=NO_END, slots=2).sample(asked)
     assert [len(c.token_ids) for c in completions] == [88, 71, 1]
     assert {c.stop_reason for c in completions} == {StopReason.LENGTH}
     for request, completion in zip(asked, completions, strict=True):
@@ -241,7 +241,7 @@ def test_impossible_requests_are_refused_before_anything_is_sampled(model, chang
     asked = [*requests(3), replace(SampleRequest((5,), 0, 4), **changes)]
     calls: list[tuple[int, int]] = []
     with pytest.raises(EngineError, match=message) as raised:
-        LocalEngine(model, end_ids=NO_END, slots=2).sample(asked, lambda *counts: calls.append(counts))
+        LocalSampler(model, end_ids=NO_END, slots=2).sample(asked, lambda *counts: calls.append(counts))
     assert "request 3" in str(raised.value)
     assert calls == []
 
@@ -249,7 +249,7 @@ def test_impossible_requests_are_refused_before_anything_is_sampled(model, chang
 def test_progress_adds_up_and_nothing_asked_is_nothing_done(model):
     asked = requests(25, seed=9)
     calls: list[tuple[int, int]] = []
-    engine = LocalEngine(model, end_ids=NO_END, slots=4)
+    engine = LocalSampler(model, end_ids=NO_END, slots=4)
     completions = engine.sample(asked, lambda *counts: calls.append(counts))
     assert sum(finished for finished, _ in calls) == 25
     assert sum(tokens for _, tokens in calls) == sum(len(c.token_ids) for c in completions)
@@ -260,7 +260,7 @@ def test_completions_are_told_as_they_end(model):
     """Each once, with its index, long before the last one is sampled; and telling them changes no bit."""
     asked = requests(12)
     told = []
-    engine = LocalEngine(model, end_ids=frozenset({9, 10}), slots=3)
+    engine = LocalSampler(model, end_ids=frozenset({9, 10}), slots=3)
     sampled = []
     made = engine.sample(asked, lambda done, tokens: sampled.append(done), lambda i, c: told.append((i, c)))
     assert sorted(index for index, _ in told) == list(range(12))
@@ -271,7 +271,7 @@ def test_completions_are_told_as_they_end(model):
 
 
 def test_what_a_callback_raises_ends_the_sampling_and_the_model_is_as_before(model):
-    engine, told = LocalEngine(model, end_ids=NO_END, slots=2), []
+    engine, told = LocalSampler(model, end_ids=NO_END, slots=2), []
     asked = requests(8)
     before = engine.sample(asked)
 
@@ -291,7 +291,7 @@ def test_what_a_callback_raises_ends_the_sampling_and_the_model_is_as_before(mod
 
 def test_the_model_is_left_as_it_was_and_its_current_weights_are_used(model):
     asked = requests(3, seed=10, max_new_tokens=5)
-    engine = LocalEngine(model, end_ids=NO_END, slots=2)
+    engine = LocalSampler(model, end_ids=NO_END, slots=2)
     before = engine.sample(asked)
     model.train()
     weight = model.get_output_embeddings().weight
@@ -320,7 +320,7 @@ def test_diverged_weights_are_an_error(model):
         norm[0] = float("nan")
     try:
         with pytest.raises(EngineError, match="not finite"):
-            LocalEngine(model, end_ids=NO_END, slots=2).sample(requests(3))
+            LocalSampler(model, end_ids=NO_END, slots=2).sample(requests(3))
     finally:
         with torch.no_grad():
             norm[0] = kept
@@ -330,17 +330,17 @@ def test_architectures_that_would_be_sampled_wrongly_are_refused():
     model = make_tiny(32, 2, 4, 128, seed=1).model
     model.config.layer_types = ["full_attention", "sliding_attention"]
     with pytest.raises(ModelError, match="attention"):
-        LocalEngine(model, end_ids=NO_END, slots=2)
+        LocalSampler(model, end_ids=NO_END, slots=2)
     model.config.layer_types = ["full_attention"] * 2
     model.config.final_logit_softcapping = 30.0
     with pytest.raises(ModelError, match="final_logit_softcapping"):
-        LocalEngine(model, end_ids=NO_END, slots=2)
+        LocalSampler(model, end_ids=NO_END, slots=2)
 
 
 def test_dropout_of_a_training_learner_does_not_reach_the_sampler():
     model = make_tiny(32, 2, 4, 128, seed=1).model
     asked = requests(4, seed=11)
-    engine = LocalEngine(model, end_ids=NO_END, slots=2)
+    engine = LocalSampler(model, end_ids=NO_END, slots=2)
     before = engine.sample(asked)
     for module in model.modules():
         if hasattr(module, "attention_dropout"):

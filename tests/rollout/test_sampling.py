@@ -79,5 +79,5 @@ def test_frequencies_match_the_softmax():
 
 
 def test_one_temperature_a_row():
-    with pytest.raises(ValueError, match="one temperature a row"):
+    with pytest.raises(ValueError, match="one temperature per row"):
         next_token_logprobs(torch.zeros(3, 5), torch.ones(5))

@@ -1,10 +1,14 @@
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 
+from openklear.recipe.load import load_recipe
 from openklear.run.fingerprint import closure, difference, fingerprint, hash_files, package_versions, stage_parts
+from openklear.run.plan import stages
 
+MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 FILES = {
     "__init__.py": '"""Top."""\n',
     "stage.py": '"""Stage."""\nfrom fakehouse.room import wall\n\n\ndef run(c):\n    from .late import x\n',
@@ -46,6 +50,12 @@ def test_the_closure_holds_what_is_imported_and_nothing_else(house):
     assert {"torch", "numpy", "json"} <= elsewhere
     assert "fakehouse" not in elsewhere
     assert "fakehouse" not in sys.modules, "the search must not run the code"
+
+
+def test_modules_imported_by_name_count_too(house):
+    found, elsewhere = closure("fakehouse.late", "fakehouse.room.paint")
+    assert sorted(found) == [f"fakehouse{name}" for name in ("", ".late", ".room", ".room.paint")]
+    assert elsewhere == {"numpy", "torch"}
 
 
 def test_templates_are_code_too(house):
@@ -156,11 +166,21 @@ def test_files_count_by_content_not_by_place(tmp_path):
     assert hash_files("data a", tmp_path / "none") == {"data a": "missing"}
 
 
+def test_only_a_sentence_model_makes_curation_depend_on_torch(tmp_path):
+    (tmp_path / "model").mkdir()
+    for embedding, torch in (("tfidf", False), (str(tmp_path / "model"), True)):
+        chosen = ("data.selection.budget=5", f"data.selection.embedding={embedding}")
+        prepare = next(one for one in stages(load_recipe(MINI, chosen)) if one.name == "prepare")
+        parts = stage_parts({}, prepare.module, {}, prepare.also)
+        assert ("torch" in parts["packages"]) == ("openklear.models.embedding" in parts["code"]) == torch
+
+
 def test_the_stages_of_this_package_depend_on_what_they_should():
     prepare, without_torch = closure("openklear.stages.prepare")
     training, with_torch = closure("openklear.stages.rl")
     assert {"openklear.verifiers.workers.zygote", "openklear.verifiers.workers.equivalence"} <= set(prepare)
     assert "torch" not in without_torch
+    assert "torch" in closure("openklear.stages.prepare", "openklear.models.embedding")[1]
     assert "math_verify" in without_torch
     assert {"openklear.objectives.policy", "openklear.rollout.local", "openklear.rewards"} <= set(training)
     assert "torch" in with_torch

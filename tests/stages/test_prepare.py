@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from openklear.curation.vetting import verdicts
-from openklear.data.store import PreparedPaths, prepared, read_demonstrations, read_dropped, read_problems
+from openklear.curation.vetting import steps as vetting
+from openklear.data.store import PreparedPaths, prepared, read_demonstrations, read_problems
 from openklear.durable.files import read_json
 from openklear.errors import DataError
 from openklear.recipe.curation import Data, Ngrams, Source
@@ -133,7 +133,7 @@ def test_problems_and_evaluation_sets(done: PreparedPaths) -> None:
 
 
 def test_every_dropped_row_has_its_reason_and_its_home(done: PreparedPaths) -> None:
-    rows = read_dropped(done.dropped)
+    rows = pq.read_table(done.dropped).to_pylist()
     assert {(r["id"].split("/")[1], r["step"], r["reason"]) for r in rows if r["source"] == "good"} == {
         ("g11", "read", "no response"),
         ("g4", "require_format", "no reasoning"),
@@ -159,7 +159,7 @@ def test_every_dropped_row_has_its_reason_and_its_home(done: PreparedPaths) -> N
 
 
 def test_the_funnel_balances_to_the_files(done: PreparedPaths) -> None:
-    funnel, dropped = read_json(done.funnel), read_dropped(done.dropped)
+    funnel, dropped = read_json(done.funnel), pq.read_table(done.dropped).to_pylist()
     for name, (role, _, rows) in FILES.items():
         lines = [line for line in funnel if line["source"] == name]
         assert {line["dataset"] for line in lines} == {role}
@@ -223,8 +223,8 @@ class StrictJudge:
 @pytest.fixture
 def strict(monkeypatch: pytest.MonkeyPatch) -> type[StrictJudge]:
     monkeypatch.setattr(prepare, "open_judge", StrictJudge)
-    monkeypatch.setattr(verdicts, "open_judge", StrictJudge)
-    monkeypatch.setattr(verdicts, "GRADED_AT_ONCE", 2)
+    monkeypatch.setattr(vetting, "open_judge", StrictJudge)
+    monkeypatch.setattr(vetting, "GRADED_AT_ONCE", 2)
     return StrictJudge
 
 

@@ -11,7 +11,7 @@ from openklear.models.loading import weights_hash
 from openklear.models.tiny import make_tiny
 from openklear.recipe.schema import AdamW, Checkpoints, Muon
 from openklear.training import checkpoint
-from openklear.training.checkpoint import Place
+from openklear.training.checkpoint import Position
 from openklear.training.optimizer import build_optimizer, clip_gradients
 from openklear.training.step import supervised_gradient
 
@@ -36,13 +36,13 @@ def test_training_goes_on_with_the_same_bits(loaded, settings, tmp_path):
     optimizer = build_optimizer(loaded.model, settings)
     for token in (20, 30):
         step(loaded, optimizer, token)
-    place = Place(at=2, updates=2, best_at=1, best_score=0.25, validations_since_best=1)
-    checkpoint.save(tmp_path, place, loaded, optimizer, Checkpoints())
+    position = Position(at=2, updates=2, best_at=1, best_score=0.25, validations_since_best=1)
+    checkpoint.save(tmp_path, position, loaded, optimizer, Checkpoints())
     step(loaded, optimizer, 40)
 
     other = make_tiny(16, 1, 2, 64, seed=9)
     optimizer = build_optimizer(other.model, settings)
-    assert checkpoint.restore(checkpoint.latest(tmp_path), other, optimizer) == place
+    assert checkpoint.restore(checkpoint.latest(tmp_path), other, optimizer) == position
     step(other, optimizer, 40)
     for name, tensor in loaded.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
@@ -51,22 +51,22 @@ def test_training_goes_on_with_the_same_bits(loaded, settings, tmp_path):
 def test_which_checkpoints_stay(loaded, tmp_path):
     optimizer = build_optimizer(loaded.model, AdamW())
     keep = Checkpoints(keep_last=2, keep_best=True)
-    place = Place()
+    position = Position()
     for at, score in ((1, 0.1), (2, 0.9), (3, 0.2), (4, 0.9), (5, 0.3)):
-        place = Place(at, at, place.best_at, place.best_score).after_validation(at, score)
-        checkpoint.save(tmp_path, place, loaded, optimizer, keep)
-    assert place.best_at == 2, "the earlier of two equal scores is the best"
+        position = Position(at, at, position.best_at, position.best_score).after_validation(at, score)
+        checkpoint.save(tmp_path, position, loaded, optimizer, keep)
+    assert position.best_at == 2, "the earlier of two equal scores is the best"
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["000002", "000004", "000005"]
 
 
 def test_the_best_or_the_last_is_handed_on(loaded, tmp_path):
     optimizer = build_optimizer(loaded.model, AdamW())
     keep = Checkpoints(keep_best=True)
-    best = Place().after_validation(1, 0.9)
+    best = Position().after_validation(1, 0.9)
     checkpoint.save(tmp_path, best, loaded, optimizer, keep)
     best_hash = weights_hash(checkpoint.checkpoint_directory(tmp_path, 1))
     step(loaded, optimizer, 20)
-    last = Place(2, 1, best.best_at, best.best_score).after_validation(2, 0.1)
+    last = Position(2, 1, best.best_at, best.best_score).after_validation(2, 0.1)
     checkpoint.save(tmp_path, last, loaded, optimizer, keep)
     last_hash = weights_hash(checkpoint.latest(tmp_path))
     assert last_hash != best_hash
@@ -80,18 +80,18 @@ def test_the_best_or_the_last_is_handed_on(loaded, tmp_path):
 
 def test_a_torn_checkpoint_is_not_the_newest(loaded, tmp_path):
     optimizer = build_optimizer(loaded.model, AdamW())
-    checkpoint.save(tmp_path, Place(at=1), loaded, optimizer, Checkpoints())
+    checkpoint.save(tmp_path, Position(at=1), loaded, optimizer, Checkpoints())
     (tmp_path / "checkpoints" / ".partial-000002").mkdir()
     (tmp_path / "checkpoints" / "000003").mkdir()
     assert checkpoint.latest(tmp_path).name == "000001"
 
 
 def test_patience_counts_validations_without_a_better_one():
-    place = Place().after_validation(1, 0.5).after_validation(2, 0.5).after_validation(3, 0.4)
-    assert (place.best_at, place.best_score, place.validations_since_best) == (1, 0.5, 2)
-    assert place.after_validation(4, 0.6).validations_since_best == 0
+    position = Position().after_validation(1, 0.5).after_validation(2, 0.5).after_validation(3, 0.4)
+    assert (position.best_at, position.best_score, position.validations_since_best) == (1, 0.5, 2)
+    assert position.after_validation(4, 0.6).validations_since_best == 0
 
 
 def test_a_checkpoint_names_its_place(loaded, tmp_path):
-    checkpoint.save(tmp_path, Place(at=3, updates=7), loaded, build_optimizer(loaded.model, AdamW()), Checkpoints())
+    checkpoint.save(tmp_path, Position(at=3, updates=7), loaded, build_optimizer(loaded.model, AdamW()), Checkpoints())
     assert json.loads((checkpoint.latest(tmp_path) / "place.json").read_text())["updates"] == 7

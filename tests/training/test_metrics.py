@@ -67,7 +67,7 @@ def test_updates_of_an_iteration_become_one_row():
     [
         ({"no_eos": 0.06}, "stopped by length"),
         ({"zero_advantage": 0.61}, "without advantage"),
-        ({"unscorable": 0.06}, "nobody could grade"),
+        ({"unscorable": 0.06}, "could not be graded"),
         ({"gap_ratio": 1.03}, "sampler and trainer"),
         ({"entropy": 0.29}, "entropy"),
         ({"entropy": 2.1}, "entropy"),

@@ -11,10 +11,10 @@ from openklear.models.loading import LoadedModel
 from openklear.models.tiny import make_tiny
 from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly, NoGate
 from openklear.recipe.schema import Phase
-from openklear.stages.rl import _gap, _updates
 from openklear.training.learner import LocalLearner
-from openklear.training.metrics import gap_alarms, refuse_gap
+from openklear.training.metrics import gap_alarms, gap_metrics, refuse_gap
 from openklear.training.step import reference_logprobs
+from openklear.training.updates import recorded, restored, updates_of
 from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
 
@@ -50,7 +50,7 @@ def short(*rewards):
 
 
 def test_advantages_are_those_of_eq_4():
-    ((a, b, c, d),) = _updates(phase(), [group("p", *short(1.0, 0.0, 0.0, 0.0))])
+    ((a, b, c, d),) = updates_of([group("p", *short(1.0, 0.0, 0.0, 0.0))], phase())
     assert a.advantage == pytest.approx(0.75 / math.sqrt(0.1875))
     assert [b.advantage, c.advantage, d.advantage] == pytest.approx([-0.25 / math.sqrt(0.1875)] * 3)
     assert [s.correct for s in (a, b, c, d)] == [True, False, False, False]
@@ -60,25 +60,25 @@ def test_advantages_are_those_of_eq_4():
 
 def test_groups_without_advantage_leave_unless_told_otherwise():
     groups = [group("a", *short(1.0, 1.0)), group("b", *short(1.0, 0.0)), group("c", *short(0.0, 0.0))]
-    (update,) = _updates(phase(), groups)
+    (update,) = updates_of(groups, phase())
     assert {s.group for s in update} == {1}
-    (everything,) = _updates(phase(filter_zero_advantage=False), groups)
+    (everything,) = updates_of(groups, phase(filter_zero_advantage=False))
     assert {s.group for s in everything} == {0, 1, 2}
     assert all(s.advantage == 0 for s in everything if s.group != 1)
 
 
 def test_unscorable_rollouts_leave_before_the_mean_is_taken():
-    ((a, b),) = _updates(phase(), [group("p", *short(1.0, None, 0.0))])
+    ((a, b),) = updates_of([group("p", *short(1.0, None, 0.0))], phase())
     assert [a.advantage, b.advantage] == [1.0, -1.0]
     assert [a.sample, b.sample] == [0, 2]
-    assert _updates(phase(), [group("p", *short(1.0, None))]) == []
+    assert updates_of([group("p", *short(1.0, None))], phase()) == []
 
 
 def test_masked_overlong_rollouts_are_in_no_mean_and_no_loss():
     cells = [(1.0, 3, False), (0.0, 3, False), (0.0, 3, True), (0.0, 3, True)]
-    ((a, b),) = _updates(phase(overlong="mask"), [group("p", *cells)])
+    ((a, b),) = updates_of([group("p", *cells)], phase(overlong="mask"))
     assert [a.advantage, b.advantage] == [1.0, -1.0]
-    ((first, *rest),) = _updates(phase(overlong="incorrect"), [group("p", *cells)])
+    ((first, *rest),) = updates_of([group("p", *cells)], phase(overlong="incorrect"))
     assert len(rest) == 3
     assert first.advantage == pytest.approx(0.75 / math.sqrt(0.1875))
 
@@ -86,7 +86,7 @@ def test_masked_overlong_rollouts_are_in_no_mean_and_no_loss():
 @pytest.mark.parametrize(("kept", "size", "expected"), [(5, 2, [2, 2, 1]), (4, 2, [2, 2]), (1, 2, [1]), (0, 2, [])])
 def test_kept_groups_make_ceil_updates_and_no_group_is_split(kept, size, expected):
     groups = [group(f"p{i}", *short(1.0, 0.0)) for i in range(kept)] + [group("same", *short(1.0, 1.0))]
-    updates = _updates(phase(problems_per_update=size), groups)
+    updates = updates_of(groups, phase(problems_per_update=size))
     assert [len({s.group for s in update}) for update in updates] == expected
     assert all(len(update) == 2 * n for update, n in zip(updates, expected, strict=True))
 
@@ -103,7 +103,7 @@ def test_kept_groups_make_ceil_updates_and_no_group_is_split(kept, size, expecte
 )  # fmt: skip
 def test_the_phase_chooses_the_estimator(advantage, expected):
     cells = [(1.0, 3, False), (0.0, 1, False), (0.0, 1, False), (0.0, 1, False)]
-    (update,) = _updates(phase(advantage=advantage), [group("p", *cells), group("q", *short(1.0, 0.0))])
+    (update,) = updates_of([group("p", *cells), group("q", *short(1.0, 0.0))], phase(advantage=advantage))
     for number, wanted in enumerate(expected):
         assert [s.advantage for s in update if s.group == number] == pytest.approx(wanted)
 
@@ -112,7 +112,7 @@ def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
     """From a pass of its own; entropies only where a gate will look at them."""
     tiny = make_tiny(16, 1, 2, 64, seed=1)
     loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
-    (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])
+    (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())
     logprobs, entropies = reference_logprobs(tiny.model, update, [[0, 1]], 1.0, entropy=True)
     for gate in (NoGate(), EntropyGate()):
         learner = LocalLearner(loaded, None, phase(entropy_gate=gate), 1000)
@@ -126,16 +126,31 @@ def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
 
 
 def test_the_gap_is_between_the_trainer_and_the_sampler():
-    (update,) = _updates(phase(), [group("p", *short(1.0, 0.0))])  # sampled at -0.5 a token
+    (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())  # sampled at -0.5 a token
     near = [replace(s, old_logprobs=np.where(s.loss_mask, -0.4, 0).astype(np.float32)) for s in update]
-    found = _gap([near])
+    found = gap_metrics([near])
     assert found == pytest.approx(
         {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0}, rel=1e-5
     )
-    assert _gap([]) == {}
+    assert gap_metrics([]) == {}
     assert [text.split(":")[0] for text in gap_alarms(found)] == ["sampler and trainer differ"] * 2
     assert gap_alarms({"gap_ratio": 1.01, "gap_k3": 1e-4, "gap_ess": 0.9}) == []
     assert "29%" in gap_alarms({"gap_ess": 0.29})[0]
     refuse_gap(found)
-    with pytest.raises(RunError, match="do not compute one model"):
+    with pytest.raises(RunError, match="do not compute the same model"):
         refuse_gap({"gap_k3": 0.011})
+
+
+def test_recorded_updates_are_restored():
+    """What is written beside the rollouts gives the update back, by group and sample, holes and entropies included."""
+    ((a, b),) = updates_of([group("p", (1.0, 3, False), (None, 3, False), (0.0, 2, False))], phase())
+    old = [np.where(s.loss_mask, -np.arange(len(s.ids)), 0).astype(np.float32) for s in (a, b)]
+    trained = [replace(a, old_logprobs=old[0], old_entropies=-old[0]), replace(b, old_logprobs=old[1])]
+    kept = recorded([trained])
+    assert {key: one.old_logprobs.tolist() for key, one in kept.items()} == {(0, 0): [-2, -3, -4], (0, 2): [-2, -3]}
+    again = restored([a, b], kept)
+    for before, after in zip(trained, again, strict=True):
+        np.testing.assert_array_equal(after.old_logprobs, before.old_logprobs)
+        assert after.advantage == before.advantage
+    np.testing.assert_array_equal(again[0].old_entropies, -old[0])
+    assert again[1].old_entropies is None

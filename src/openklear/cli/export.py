@@ -1,4 +1,4 @@
-"""`openklear export`: prepared rows as files of other trainers. What it does is imported when it runs."""
+"""`openklear export`: prepared rows as files for other trainers. What it does is imported when it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export(
         typer.Option("--form", metavar="FORM", help="verl, trl-grpo: problems; trl-sft, sharegpt: demonstrations."),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write. The file must not exist yet.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; the file must not exist yet.")
     ],
     rows: Annotated[
         Rows | None,
@@ -39,9 +39,9 @@ def export(
 
     paths = prepared(run / "prepare")
     if not paths.funnel.is_file():
-        raise UsageError(f"{run}: it holds no finished `prepare`; run openklear prepare RECIPE --output {run}")
+        raise UsageError(f"{run}: holds no finished `prepare`; run openklear prepare RECIPE --output {run}")
     if output.exists():
-        raise UsageError(f"{output} exists already; name another file, or remove it")
+        raise UsageError(f"{output}: exists already; name another file, or remove it")
     wanted = "demonstrations" if form in FORMS and FORMS[form].kind is Demonstration else "problems"
     name = rows or wanted
     read = read_demonstrations if name == "demonstrations" else read_problems

@@ -1,7 +1,7 @@
 """Joining the Ray cluster on which curation runs.
 
 Ray tries an address where nothing answers for minutes, and then ends in its C++ library. So the address is looked up
-the way Ray does (https://docs.ray.io/en/latest/ray-core/api/doc/ray.init.html) and knocked at first.
+the way Ray does (https://docs.ray.io/en/latest/ray-core/api/doc/ray.init.html) and tried first.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _ADDRESS = re.compile(r"(?:ray://)?(?P<host>\[[^\]]+\]|[^:/]+):(?P<port>\d{1,5})
 
 
 def use_ray(address: str | None) -> None:
-    """Run from now on on the Ray cluster at `address`: `host:port`, or what Ray knows as "auto" or "local".
+    """From now on, run on the Ray cluster at `address`: `host:port`, or what Ray knows as "auto" or "local".
 
     None is the cluster that Ray finds, or a new one on this machine. The nodes must have openklear installed, and see
-    the run directory and the sources under the same paths. Raises DataError where no cluster is to be had.
+    the run directory and the sources under the same paths. Raises DataError where no cluster is available.
     """
     if find_spec("ray") is None:
         raise DataError(
@@ -42,7 +42,7 @@ def use_ray(address: str | None) -> None:
 
 
 def looked_up(address: str | None) -> tuple[str | None, str]:
-    """The `host:port` that Ray would try and what named it; None where Ray finds a cluster itself or begins a new one.
+    """The `host:port` that Ray would try and what named it; None where Ray finds a cluster itself or starts a new one.
 
     An address of the recipe comes first; then the variable RAY_ADDRESS; then the file in which `ray start` notes it.
     """
@@ -55,10 +55,10 @@ def looked_up(address: str | None) -> tuple[str | None, str]:
 
 
 def knock(where: str, named_by: str) -> None:
-    """Raises DataError where `where` is no `host:port` or nothing listens there. What listens is Ray's to find out."""
+    """Raises DataError where `where` is no `host:port` or nothing listens there; what listens, Ray finds out."""
     parts = _ADDRESS.fullmatch(where)
     if parts is None:
-        raise DataError(f'{named_by}: {where!r} is no address; write "host:port", "auto" or "local"')
+        raise DataError(f'{named_by}: {where!r} is not an address; write "host:port", "auto" or "local"')
     try:
         socket.create_connection((parts["host"].strip("[]"), int(parts["port"])), KNOCK_SECONDS).close()
     except (OSError, OverflowError) as error:

@@ -8,46 +8,49 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openklear.curation import engine
-from openklear.curation.finished import NOTHING, Outcome
+from openklear.curation.finished import StepResult
 from openklear.curation.near import near_duplicates, signed
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.curation.text.hashes import digests, first_copies, text_digests
 
 
-def problems(table: Table) -> Outcome:
-    """Drop rows whose normalised prompt stood before."""
+def problems(table: RowTable) -> StepResult:
+    """Drop rows whose normalised prompt has occurred before."""
     return _first(table, *prompt_keys(table), "repeated prompt")
 
 
-def demonstrations(table: Table) -> Outcome:
-    """Drop rows whose normalised prompt stood before with the same response.
+def demonstrations(table: RowTable) -> StepResult:
+    """Drop rows whose normalised prompt has occurred before with the same response.
 
-    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are, but
-    for outer blanks and line ends, since in a program the indentation is the meaning.
+    Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are,
+    except for outer blanks and line ends, since in a program indentation has a meaning.
     """
     return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
 
 
-def not_in(table: Table, other: Table) -> Outcome:
-    """Drop rows whose normalised prompt `other` holds."""
+def not_in(table: RowTable, other: RowTable) -> StepResult:
+    """Drop rows whose normalised prompt is in `other`."""
     rows, there = _found(table, other)
     ids = other.lookup(there, "id")["id"].to_pylist()
-    return Outcome(engine.marks(rows, ["held-out prompt"] * len(rows), [f"the same prompt as {name}" for name in ids]))
+    return StepResult(
+        engine.marks(rows, ["held-out prompt"] * len(rows), [f"the same prompt as {name}" for name in ids])
+    )
 
 
-def shared(table: Table, other: Table) -> NDArray[np.int64]:
-    """The rows whose normalised prompt `other` holds."""
+def shared(table: RowTable, other: RowTable) -> NDArray[np.int64]:
+    """The rows whose normalised prompt is in `other`."""
     return _found(table, other)[0]
 
 
-def near(table: Table, threshold: float) -> Outcome:
-    """Drop rows whose prompt is nearly one that stood before; rows with one and the same prompt share their fate."""
+def near(table: RowTable, threshold: float) -> StepResult:
+    """Drop rows whose prompt nearly repeats an earlier one; rows with the same prompt share their fate."""
     rows, keys = prompt_keys(table)
     copies, firsts = first_copies(rows, keys)
-    own = rows[~np.isin(rows, copies)]
+    own = rows[~np.isin(rows, copies)]  # (p,) the first row of each prompt
     signed_rows, signatures = engine.lists(signed(table.frame("text"), threshold), "signature")
-    matrix = signatures[np.isin(signed_rows, own)]
+    matrix = signatures[np.isin(signed_rows, own)]  # (p, width)
     dropped, kept, similarity = near_duplicates(own, matrix, table.texts, threshold)
+    # every row, and where in `own` the first row of its prompt is
     place = np.searchsorted(own, np.concatenate([own, firsts]))
     everything = np.concatenate([own, copies])
     gone = np.isin(own[place], dropped)
@@ -55,7 +58,7 @@ def near(table: Table, threshold: float) -> Outcome:
     return _marks(table, everything[gone], kept[at], "nearly a repeated prompt", similarity[at])
 
 
-def prompt_keys(table: Table) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+def prompt_keys(table: RowTable) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """(n,) row numbers and (n, 2) keys of the normalised prompts."""
     return engine.keys(table, ("text",), text_digests, 2)
 
@@ -65,35 +68,35 @@ def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
     return np.hstack([text_digests(texts), digests(plain)])
 
 
-def _first(table: Table, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> Outcome:
+def _first(table: RowTable, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> StepResult:
     return _marks(table, *first_copies(rows, keys), reason)
 
 
 def _marks(
-    table: Table,
+    table: RowTable,
     rows: NDArray[np.int64],
     firsts: NDArray[np.int64],
     reason: str,
     similarity: NDArray[np.float64] | None = None,
-) -> Outcome:
+) -> StepResult:
     """Marks of copies, each with the place of what it is a copy of."""
     found = table.lookup(firsts, "where", "id")
-    places = [
-        f"first at {where} ({name})"
-        for where, name in zip(*(found[c].to_pylist() for c in ("where", "id")), strict=True)
-    ]
+    pairs = zip(found["where"].to_pylist(), found["id"].to_pylist(), strict=True)
+    places = [f"first at {where} ({name})" for where, name in pairs]
     if similarity is not None:
         places = [f"{share:.2f} alike, {place}" for share, place in zip(similarity.tolist(), places, strict=True)]
-    return Outcome(engine.marks(rows, [reason] * len(rows), places) if len(rows) else NOTHING)
+    return StepResult(engine.marks(rows, [reason] * len(rows), places))
 
 
-def _found(table: Table, other: Table) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows whose prompt `other` holds, and the first row there that has it."""
+def _found(table: RowTable, other: RowTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows whose prompt is in `other`, and the first row there that has it."""
     rows, keys = prompt_keys(table)
     theirs, known = prompt_keys(other)
-    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])
+    if not len(theirs):
+        return rows[:0], theirs
+    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])  # a key as one value: (n, 2) -> (n,)
     mine, there = np.ascontiguousarray(keys).view(pair).ravel(), np.ascontiguousarray(known).view(pair).ravel()
     distinct, first = np.unique(there, return_index=True)
-    at = np.searchsorted(distinct, mine).clip(max=max(len(distinct) - 1, 0))
-    hit = distinct[at] == mine if len(distinct) else np.zeros(len(mine), np.bool_)
-    return rows[hit], theirs[first[at[hit]]] if len(distinct) else rows[:0]
+    at = np.searchsorted(distinct, mine).clip(max=len(distinct) - 1)  # (n,) where it would be in `distinct`
+    hit = distinct[at] == mine
+    return rows[hit], theirs[first[at[hit]]]

@@ -1,8 +1,8 @@
-"""Where finished steps wait until curation is whole: a killed or changed `prepare` goes on after the last step that
-nothing it depends on has changed.
+"""Where finished steps are kept until curation is complete: a `prepare` that was killed, or whose recipe changed,
+resumes after the last step whose inputs are still the same.
 
 Each step has a key: the hash of the key before it, its name and its parameters. The first key holds the sources'
-contents and the code. Everything here is removed once the stage is whole.
+contents and the code. Everything here is removed once the stage is complete.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Parameters = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StepResult:
     """What a step found: the rows that go, and what it changed or learned of those that stay."""
 
     marks: pa.Table
@@ -56,11 +56,11 @@ class Workspace:
         return Workspace(self.directory, hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
     def place(self, name: str) -> Path:
-        """Where something of the present key lies."""
+        """The place of something with the present key."""
         return self.directory / f"{name}-{self.key}"
 
-    def outcome(self, name: str, make: Callable[[], Outcome]) -> Outcome:
-        """The step's outcome as it was left here, or made and left."""
+    def result(self, name: str, make: Callable[[], StepResult]) -> StepResult:
+        """The step's result as it was stored here, or made and stored."""
         place = self.place(name)
         if not place.is_dir():
             found = make()
@@ -71,14 +71,15 @@ class Workspace:
                 write_json(directory / "rest.json", [found.patches, found.changed, found.facts])
         patches, changed, facts = read_json(place / "rest.json")
         audit = place / "audit.parquet"
-        return Outcome(
-            pq.read_table(place / "marks.parquet", schema=MARKS),
-            {column: {int(row): value for row, value in patch.items()} for column, patch in patches.items()},
-            changed,
-            pq.read_table(audit) if audit.exists() else None,
-            facts,
-        )
+        marks = pq.read_table(place / "marks.parquet", schema=MARKS)
+        patches = {column: _by_number(patch) for column, patch in patches.items()}
+        return StepResult(marks, patches, changed, pq.read_table(audit) if audit.exists() else None, facts)
 
     def remove(self) -> None:
-        """Take everything away."""
+        """Remove everything."""
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _by_number(patch: Mapping[str, Any]) -> dict[int, Any]:
+    """JSON has no numbers as keys."""
+    return {int(row): value for row, value in patch.items()}

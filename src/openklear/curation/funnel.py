@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.table import Table as Shown
 
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 from openklear.errors import DataError
 
 Counts = Mapping[str, int]
@@ -37,12 +41,14 @@ class Line:
         names = ("dataset", "source", "step", "read", "kept", "dropped", "reasons")
         return {name: getattr(self, name) for name in names} | ({"changed": self.changed} if self.changed else {})
 
+    def why(self) -> str:
+        """The reasons with their counts."""
+        return ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
+
     def __str__(self) -> str:
-        why = ", ".join(f"{reason}: {count}" for reason, count in self.reasons.items())
-        text = (
-            f"{self.dataset} / {self.source} / {self.step}: read {self.read}, kept {self.kept}, dropped {self.dropped}"
-        )
-        return text + (f" ({why})" if why else "")
+        text = f"{self.dataset} / {self.source} / {self.step}: "
+        text += f"read {self.read}, kept {self.kept}, dropped {self.dropped}"
+        return f"{text} ({self.why()})" if self.reasons else text
 
 
 @dataclass(slots=True)
@@ -58,19 +64,19 @@ class Funnel:
         dataset: str,
         step: str,
         sources: Sequence[str],
-        table: Table,
+        table: RowTable,
         marks: pa.Table,
         changed: Counts | None = None,
     ) -> None:
-        """Take what a step dropped out of the table, and write down one line a source.
+        """Take what a step dropped out of the table, and record one line per source.
 
-        Raises AssertionError for a row that was gone already, doubled, out of order or never there.
+        Raises AssertionError for a row that was dropped before, is named twice or out of order, or never existed.
         """
         rows, reasons = marks["row"].to_numpy(), np.asarray(marks["reason"].to_pylist(), dtype=object)
         before = table.counts(table.numbers())
         table.drop(rows)
         after, gone = table.counts(table.numbers()), table.counts(rows)
-        of = table.sources(rows)
+        of = table.sources(rows)  # (n,) names, beside `reasons`
         for source in sources:
             line = Line(
                 dataset,
@@ -92,8 +98,27 @@ class Funnel:
         """What funnel.json holds."""
         return [line.columns() for line in self.lines]
 
-    def require(self, dataset: str, table: Table, domain: str | None, need: str) -> None:
-        """Raise DataError, with the lines of the step that took the last ones, if no row (of `domain`) is left."""
+    def shown(self) -> str:
+        """Text for the terminal: what was read, and the steps that dropped or changed something."""
+        grid = Shown(box=box.SIMPLE, pad_edge=False)
+        for column in ("data set", "source", "step"):
+            grid.add_column(column, no_wrap=True)
+        for column in ("read", "kept", "dropped"):
+            grid.add_column(column, justify="right", no_wrap=True)
+        grid.add_column("reasons")
+        for line in self.lines:
+            if line.step == "read" or line.dropped or line.changed:
+                reasons = line.why() or (f"brought to one form: {line.changed}" if line.changed else "")
+                counts = (f"{line.read:,}", f"{line.kept:,}", f"{line.dropped:,}")
+                grid.add_row(line.dataset, line.source, line.step, *counts, reasons)
+        file = StringIO()
+        Console(file=file, width=140).print(grid)
+        text = "\n".join(text.rstrip() for text in file.getvalue().rstrip().split("\n"))
+        proved = sum(line.kept for line in self.lines if line.step == "disjoint")
+        return f"{text}\n\n {proved:,} training rows kept; none has the prompt of an evaluation row"
+
+    def require(self, dataset: str, table: RowTable, domain: str | None, need: str) -> None:
+        """Raise DataError, with the lines of the step that dropped the last ones, if no row (of `domain`) is left."""
         left = table.counts(table.numbers()).values()
         if any(domain is None or domain in domains for domains in left if domains):
             return
@@ -102,13 +127,13 @@ class Funnel:
         lines = self._emptied(dataset, domain)
         if lines:
             shown = "\n  ".join(map(str, lines))
-            why = f"the step that took the last ones:\n  {shown}\nadd a source, or loosen this step in [data]"
+            why = f"the step that dropped the last ones:\n  {shown}\nadd a source, or loosen this step in [data]"
         else:
             why = "the sources of this role hold none; add one that does, or correct its domain"
         raise DataError(f"{what}, but {need}; {why}")
 
     def _emptied(self, dataset: str, domain: str | None) -> list[Line]:
-        """The lines of the first step that left nothing, of the sources it took rows from."""
+        """The lines of the first step that left nothing, of the sources from which it dropped rows."""
         mine = [line for line in self.lines if line.dataset == dataset]
         for step in dict.fromkeys(line.step for line in mine):
             lines = [line for line in mine if line.step == step]

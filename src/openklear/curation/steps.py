@@ -11,7 +11,7 @@
 
 Steps with * follow the recipe's [data]. Evaluation sets are always deduplicated: a repeated prompt would be sampled
 with the same random numbers and counted twice. `decontaminate` drops equal prompts whatever its rule. `disjoint` drops
-nothing: it proves that no normalised prompt of a training set stands in an evaluation set.
+nothing: it proves that no normalised prompt of a training set is in an evaluation set.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,50 +29,48 @@ import pyarrow as pa
 
 from openklear.curation import duplicates, engine, intake
 from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
-from openklear.curation.finished import NOTHING, Outcome, Parameters
-from openklear.curation.rules.filters import bad_format, length_rule, no_reference
+from openklear.curation.finished import NOTHING, Parameters, StepResult
+from openklear.curation.rules import Rule
+from openklear.curation.rules.filters import LengthRule, bad_format, no_reference, too_few_tests
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
 from openklear.curation.selection import steps as selection
-from openklear.curation.table import ROW_COLUMNS, Table
-from openklear.curation.vetting import verdicts
-from openklear.curation.vetting.rules import teacher_fails
-from openklear.data.rows import Row
+from openklear.curation.selection.embedding import Embedding
+from openklear.curation.table import ROW_COLUMNS, RowTable
+from openklear.curation.vetting import steps as vetting
+from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.recipe.curation import Role, Vetting, Weighted
 from openklear.recipe.schema import Recipe
 
 ROLES: tuple[Role, ...] = ("benchmark", "heldout", "validation", "demonstrations", "problems")
 EVALUATION: tuple[Role, ...] = ("heldout", "validation")
-PROMPT = ("prompt", "id", "where")
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What steps know beside their table."""
+class StepContext:
+    """What steps know besides their table."""
 
     recipe: Recipe
     journal: Path
-    tables: Mapping[str, Table] = field(default_factory=dict)
+    tables: Mapping[str, RowTable]
     """The data sets that are finished: those before this one in ROLES."""
-    keys: Mapping[str, str] = field(default_factory=dict)
-    """Their keys (`workspace`): what the steps that look at them depend on."""
-    named: selection.Named | None = None
-    """Makes the embedding of a model by its name."""
+    keys: Mapping[str, str]
+    """Their keys (`finished.Workspace`): what the steps that look at them depend on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A named step, what it depends on beside the rows, and what it does."""
+    """A named step, what it depends on besides the rows, and what it does."""
 
     name: str
-    run: Callable[[Table], Outcome]
+    run: Callable[[RowTable], StepResult]
     parameters: Parameters = field(default_factory=dict)
     """Of the recipe: the data card shows them."""
     beside: Parameters = field(default_factory=dict)
     """The keys of other data sets that it looks at."""
 
 
-def steps(role: Role, known: Known, sources: Sequence[str]) -> Iterator[Step]:
+def steps(role: Role, known: StepContext, sources: Sequence[str]) -> Iterator[Step]:
     """The steps after `read`, as the module's docstring lists them."""
     data = known.recipe.data
     if data.normalise:
@@ -90,7 +90,7 @@ def steps(role: Role, known: Known, sources: Sequence[str]) -> Iterator[Step]:
         )
 
 
-def _of_demonstrations(known: Known, sources: Sequence[str]) -> Iterator[Step]:
+def _of_demonstrations(known: StepContext, sources: Sequence[str]) -> Iterator[Step]:
     data = known.recipe.data
     if any(source.reasoning != "think" for source in data.source if source.role == "demonstrations"):
         yield Step("reasoning", partial(intake.changed, name="reformed"))
@@ -107,18 +107,18 @@ def _of_demonstrations(known: Known, sources: Sequence[str]) -> Iterator[Step]:
     yield from _difficulty(known)
     if data.correct_only:
         levels = data.correct_only
-        run = partial(verdicts.correct_only, levels=levels, recipe=known.recipe, journal=known.journal)
+        run = partial(vetting.correct_only, levels=levels, recipe=known.recipe, journal=known.journal)
         yield Step("correct_only", run, {"levels": levels, "graders": _grading(known.recipe)})
     yield from _chosen(known)
     yield _disjoint(known)
 
 
-def _of_problems(known: Known) -> Iterator[Step]:
+def _of_problems(known: StepContext) -> Iterator[Step]:
     data = known.recipe.data
     yield _asked("require_reference", no_reference, ROW_COLUMNS)
     yield from _texts(known, response=False)
     if data.vetting is not None and (least := data.vetting.min_tests):
-        yield Step("min_tests", partial(verdicts.min_tests, least=least), {"least": least})
+        yield _asked("min_tests", partial(too_few_tests, minimum=least), ("domain", "tests"), {"least": least})
     yield from _copies(known, duplicates.problems)
     yield from _decontaminate(known)
     if data.vetting is not None:
@@ -127,43 +127,45 @@ def _of_problems(known: Known) -> Iterator[Step]:
     yield _disjoint(known)
 
 
-def _vetting(known: Known, settings: Vetting) -> Iterator[Step]:
+def _vetting(known: StepContext, settings: Vetting) -> Iterator[Step]:
     """Steps that look at graded programs and responses (report, section 2.2)."""
     if settings.check_solutions:
-        run = partial(verdicts.solutions, recipe=known.recipe, journal=known.journal)
+        run = partial(vetting.solutions, recipe=known.recipe, journal=known.journal)
         yield Step("check_solutions", run, _grading(known.recipe))
     if settings.responses is not None:
         rate = settings.code_pass_rate
-        teacher = partial(
-            verdicts.vetted, directory=Path(settings.responses), rule=partial(teacher_fails, code_pass_rate=rate)
-        )
-        yield Step("teacher", teacher, {"responses": settings.responses, "code_pass_rate": rate})
+        teacher = partial(teacher_fails, code_pass_rate=rate)
+        run = partial(vetting.vetted, directory=Path(settings.responses), rule=teacher)
+        yield Step("teacher", run, {"responses": settings.responses, "code_pass_rate": rate})
     if settings.policy_responses is not None:
         low, high = settings.policy_low, settings.policy_high
-        rule = partial(verdicts.by_policy, low=low, high=high)
-        policy = partial(verdicts.vetted, directory=Path(settings.policy_responses), rule=rule)
-        yield Step("policy", policy, {"responses": settings.policy_responses, "low": low, "high": high})
+        run = partial(
+            vetting.vetted,
+            directory=Path(settings.policy_responses),
+            rule=lambda row, responses: outside_window(responses, low, high),
+        )
+        yield Step("policy", run, {"responses": settings.policy_responses, "low": low, "high": high})
 
 
-def _difficulty(known: Known) -> Iterator[Step]:
+def _difficulty(known: StepContext) -> Iterator[Step]:
     settings = known.recipe.data.difficulty
     if settings is not None:
-        run = partial(verdicts.labelled, directory=Path(settings.responses), easy=settings.easy, hard=settings.hard)
+        run = partial(vetting.labelled, directory=Path(settings.responses), easy=settings.easy, hard=settings.hard)
         yield Step("difficulty", run, settings.model_dump())
 
 
-def _texts(known: Known, *, response: bool) -> Iterator[Step]:
-    """Steps that look at one row's text."""
+def _texts(known: StepContext, *, response: bool) -> Iterator[Step]:
+    """Steps that look at the text of one row."""
     data = known.recipe.data
     if data.lengths is not None:
         limits = data.lengths.model_dump()
         columns = ("prompt", "response") if response else ("prompt",)
-        yield _asked("lengths", length_rule(**limits), columns, limits)
+        yield _asked("lengths", LengthRule(**limits), columns, limits)
     if data.languages:
         yield _asked("languages", language_rule(data.languages), ("prompt",), {"keep": data.languages})
 
 
-def _copies(known: Known, exact: Callable[[Table], Outcome]) -> Iterator[Step]:
+def _copies(known: StepContext, exact: Callable[[RowTable], StepResult]) -> Iterator[Step]:
     data = known.recipe.data
     if data.deduplicate:
         yield Step("deduplicate", exact)
@@ -172,43 +174,49 @@ def _copies(known: Known, exact: Callable[[Table], Outcome]) -> Iterator[Step]:
         yield Step("near_duplicates", partial(duplicates.near, threshold=threshold), {"threshold": threshold})
 
 
-def _decontaminate(known: Known) -> Iterator[Step]:
+def _decontaminate(known: StepContext) -> Iterator[Step]:
     rule = known.recipe.data.decontaminate
     against = {role: known.keys[role] for role in ("heldout", "validation", "benchmark") if role in known.keys}
     yield Step("decontaminate", partial(decontaminate, known=known), rule.model_dump(), against)
 
 
-def _chosen(known: Known) -> Iterator[Step]:
+def _chosen(known: StepContext) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
         settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
-        yield Step("selection", partial(selection.cover, **settings, named=known.named), settings)
+        yield Step("selection", partial(selection.cover, **settings, named=_embedding_model), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
         parameters = {"rows": total, "weights": weights, "seed": recipe.seed}
         yield Step("mixture", partial(selection.mix, weights=weights, total=total, seed=recipe.seed), parameters)
 
 
-def decontaminate(table: Table, known: Known) -> Outcome:
-    """Drop rows whose prompt an evaluation set or a benchmark holds; the audit says what matched."""
+def _embedding_model(name: str) -> Embedding:
+    """By a name in a string: only a recipe that names a model depends on torch (see `run.plan.Stage.also`)."""
+    made: Embedding = import_module("openklear.models.embedding").transformers_embedding(name)
+    return made
+
+
+def decontaminate(table: RowTable, known: StepContext) -> StepResult:
+    """Drop rows whose prompt is in an evaluation set or a benchmark; the audit says what matched."""
     settings = known.recipe.data.decontaminate
-    items = [item for role in ("heldout", "validation", "benchmark") for item in _items(known.tables.get(role))]
+    tables = (known.tables.get(role) for role in ("heldout", "validation", "benchmark"))
+    items = list(chain.from_iterable(map(_items, tables)))
     if not items:
-        return Outcome(NOTHING)
+        return StepResult(NOTHING)
     if isinstance(settings, Weighted):
         rule: Any = WeightedRule.build(items)
         rule = rule.with_frequencies(_frequencies(table, rule), len(table))
     else:
         rule = NgramRule.build(items, n=settings.length)
-    found = engine.match(table, rule)
-    scores, matched = found["score"].to_pylist(), found["matched"].to_pylist()
-    told = zip(found["item"].to_pylist(), scores, matched, strict=True)
-    details = [f"{score:.2f} with {item}: {text}" for item, score, text in told]
+    found = engine.match(table, rule.match)
+    matches = zip(*(found[name].to_pylist() for name in ("item", "score", "matched")), strict=True)
+    details = [f"{score:.2f} with {item}: {text}" for item, score, text in matches]
     marks = engine.marks(found["row"].to_numpy(), found["kind"].to_pylist(), details)
-    return Outcome(marks, audit=_audit(table, found))
+    return StepResult(marks, audit=_audit(table, found))
 
 
-def _frequencies(table: Table, rule: WeightedRule) -> Any:
+def _frequencies(table: RowTable, rule: WeightedRule) -> Any:
     """How many of the table's rows hold each of the benchmark's n-grams."""
     counts: Any = 0
     for batch in table.batches(("text",), engine.MATCHED_AT_ONCE):
@@ -216,41 +224,43 @@ def _frequencies(table: Table, rule: WeightedRule) -> Any:
     return counts
 
 
-def _audit(table: Table, found: pa.Table) -> pa.Table:
-    ids = table.lookup(found["row"].to_numpy(), "id", "source", "where", "text")
-    columns = {"id": ids["id"], "source": ids["source"], "where": ids["where"], "text": ids["text"]}
-    return pa.table({**columns, **{name: found[name] for name in ("item", "score", "matched", "kind")}})
+def _audit(table: RowTable, found: pa.Table) -> pa.Table:
+    audit = table.lookup(found["row"].to_numpy(), "id", "source", "where", "text").drop_columns("row")
+    for name in ("item", "score", "matched", "kind"):
+        audit = audit.append_column(name, found[name])
+    return audit
 
 
-def _items(table: Table | None) -> Iterator[BenchmarkItem]:
+def _items(table: RowTable | None) -> Iterator[BenchmarkItem]:
     if table is not None:
         for batch in table.batches(("id", "text")):
             yield from map(BenchmarkItem, batch["id"].to_pylist(), batch["text"].to_pylist())
 
 
-def _top_sources(table: Table, names: Sequence[str]) -> Outcome:
-    """Drop rows of sources beyond the first K, which stand in the order of their quality (Tables 4, 5)."""
+def _top_sources(table: RowTable, names: Sequence[str]) -> StepResult:
+    """Drop rows of sources beyond the first K, which are listed in the order of their quality (Tables 4, 5)."""
     rows = table.numbers()
     rows = rows[~np.isin(table.sources(rows).astype(str), list(names))]
     reason = f"not in the first {len(names)} sources"
-    return Outcome(engine.marks(rows, [reason] * len(rows), [""] * len(rows)))
+    return StepResult(engine.marks(rows, [reason] * len(rows), [""] * len(rows)))
 
 
-def _disjoint(known: Known) -> Step:
-    evaluation = [known.tables[role] for role in EVALUATION if role in known.tables]
+def _disjoint(known: StepContext) -> Step:
+    evaluation = {role: known.tables[role] for role in EVALUATION if role in known.tables}
 
-    def prove(table: Table) -> Outcome:
-        shared = [row for other in evaluation for row in duplicates.shared(table, other).tolist()]
-        if shared:
-            where = table.lookup(np.asarray(shared[:1]), "where")["where"][0]
-            raise AssertionError(f"{len(shared)} training prompts stand in an evaluation set too, e.g. {where}")
-        return Outcome(NOTHING)
+    def prove(table: RowTable) -> StepResult:
+        for role, other in evaluation.items():
+            shared = duplicates.shared(table, other)
+            if len(shared):
+                where = table.lookup(shared[:1], "where")["where"][0]
+                raise AssertionError(f"{len(shared)} training prompts are in {role} too, e.g. {where}")
+        return StepResult(NOTHING)
 
-    return Step("disjoint", prove, beside={role: known.keys[role] for role in EVALUATION if role in known.keys})
+    return Step("disjoint", prove, beside={role: known.keys[role] for role in evaluation})
 
 
-def _asked(name: str, rule: Callable[[Row], Any], columns: Sequence[str], parameters: Parameters | None = None) -> Step:
-    return Step(name, lambda table: Outcome(engine.ask(table, rule, tuple(columns))), parameters or {})
+def _asked(name: str, rule: Rule, columns: Sequence[str], parameters: Parameters | None = None) -> Step:
+    return Step(name, lambda table: StepResult(engine.ask(table, rule, tuple(columns))), parameters or {})
 
 
 def _grading(recipe: Recipe) -> dict[str, Any]:

@@ -1,19 +1,19 @@
-"""Rows on their way through curation, on disk: Parquet parts that are written once, and one bit a row that says whether
-it is still alive.
+"""Rows on their way through curation, on disk: Parquet parts that are written once, and one bit per row that says
+whether it is still alive.
 
-A step never copies rows. It is given a `Table`, reads the columns it needs and answers which rows go; the table then
+A step never copies rows. It is given a `RowTable`, reads the columns it needs and answers which rows go; the table then
 forgets them. So the memory of a run is what it keeps for each row (a bit, and while a step works its keys), never the
 texts, and a finished step is a small file.
 
-A row's number is `part * 2**40 + place in the part`. Parts stand in the order of the recipe's sources and their files,
+A row's number is `part * 2**40 + place in the part`. Parts are in the order of the recipe's sources and their files,
 so that the smaller number is the copy that comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,12 @@ ROW_SCHEMA = pa.schema(
 """`text` is the prompt as steps look at it (`rows.prompt_text`)."""
 ROW_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in ("row", "text"))
 GROUP_ROWS, GROUP_BYTES = 4096, 16 << 20
-"""A row group has no more of either, unless one row is larger: it is what stands in memory at once."""
+"""A row group has no more of either, unless one row is larger: it is what is in memory at once."""
 FILE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowPart:
     """The rows of one source file, in files of at most `FILE_BYTES`: the engine reads a file or two at once."""
 
     directory: Path
@@ -70,17 +70,17 @@ class Part:
         return sum(self.counts)
 
 
-class Table:
+class RowTable:
     """The rows of one data set. Columns are those of `ROW_SCHEMA`; row numbers ascend everywhere."""
 
-    def __init__(self, parts: Sequence[Part]):
+    def __init__(self, parts: Sequence[RowPart]):
         self.parts = tuple(parts)
         self.offsets = np.cumsum([0, *(part.rows for part in parts)], dtype=np.int64)
         self.alive = np.ones(self.offsets[-1], np.bool_)
         self.domains = _domains(self.parts)
         """(n,) index into DOMAINS of every row, dead or alive."""
         self.patches: dict[str, dict[int, Any]] = {}
-        """Column -> row -> the value that takes the place of the file's; `batches`, `rows` and `lookup` show it."""
+        """Column -> row -> the value that replaces the file's; `batches`, `rows` and `lookup` show it."""
 
     def __len__(self) -> int:
         return int(self.alive.sum())
@@ -90,19 +90,21 @@ class Table:
         return numbered(np.flatnonzero(self.alive), self.offsets)
 
     def dense(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Places of row numbers in `alive` and in any array with one entry a row."""
+        """Places of row numbers in `alive` and in any array with one entry per row."""
+        # (n,) start of the row's part, plus the low bits: its place in the part
         places: NDArray[np.int64] = self.offsets[rows >> PART_BITS] + (rows & (1 << PART_BITS) - 1)
         return places
 
     def drop(self, rows: NDArray[np.int64]) -> None:
         """Forget rows. Each must be alive and named once, or curation would count it twice."""
         places = self.dense(rows)
-        assert self.alive[places].all(), "a step dropped a row that was gone already"
+        assert self.alive[places].all(), "a step dropped a row that was dropped before"
         assert (np.diff(rows) > 0).all(), "a step dropped a row twice, or not in order"
         self.alive[places] = False
 
     def counts(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
         """How many of `rows` each source has of each domain that it has any of; sources in order."""
+        # (parts, domains) rows of each part and domain
         key = (rows >> PART_BITS) * len(DOMAINS) + self.domains[self.dense(rows)]
         found = np.bincount(key, minlength=len(self.parts) * len(DOMAINS)).reshape(-1, len(DOMAINS))
         counted: dict[str, dict[str, int]] = {part.source: {} for part in self.parts}
@@ -120,26 +122,21 @@ class Table:
 
     def frame(self, *columns: str) -> daft.DataFrame:
         """`row` and `columns` of the living rows, lazily, in no order and without patches."""
-        paths = [str(path) for part in self.parts for path in part.files]
+        paths = list(map(str, chain.from_iterable(part.files for part in self.parts)))
         if not paths:
             empty = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)]).empty_table()
             return daft.from_arrow(empty)
         frame = daft.read_parquet(paths).select("row", *columns)
         return frame if self.alive.all() else frame.where(_living(self.alive, self.offsets)(col("row")))
 
-    def batches(self, columns: Sequence[str] | None = None, size: int = GROUP_ROWS) -> Iterator[pa.Table]:
-        """`row` and `columns` (all) of the living rows in order, at most `size` and one row group at a time."""
-        names = list(ROW_SCHEMA.names) if columns is None else ["row", *columns]
+    def batches(self, columns: Sequence[str], size: int = GROUP_ROWS) -> Iterator[pa.Table]:
+        """`row` and `columns` of the living rows in order, at most `size` and one row group at a time."""
         for index, part in enumerate(self.parts):
             mask = self.alive[self.offsets[index] : self.offsets[index + 1]]
-            if not mask.any():
-                continue
-            start = 0
-            for group, rows in _groups(part):
-                here = mask[start : start + rows]
-                start += rows
+            for group in _groups(part) if mask.any() else ():
+                here = mask[group.start : group.end]
                 if here.any():
-                    found = self._patched(group(names).filter(pa.array(here)))
+                    found = self._patched(group.read(columns).filter(pa.array(here)))
                     yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
 
     def rows(
@@ -150,18 +147,17 @@ class Table:
             yield batch["row"].to_pylist(), [row_of(columns) for columns in batch.to_pylist()]
 
     def lookup(self, rows: NDArray[np.int64], *columns: str) -> pa.Table:
-        """`row` and `columns` of the given rows, dead or alive, in their order; a row may stand there twice."""
-        wanted, place = np.unique(rows, return_inverse=True)
+        """`row` and `columns` of the given rows, dead or alive, in their order; a row may be named twice."""
+        wanted, place = np.unique(rows, return_inverse=True)  # wanted[place] == rows
         schema = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)])
         found = [schema.empty_table()]
         for index in np.unique(wanted >> PART_BITS):
+            # places inside this part, ascending
             inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
-            start = 0
-            for group, count in _groups(self.parts[index]):
-                here = inside[np.searchsorted(inside, start) : np.searchsorted(inside, start + count)] - start
-                start += count
-                if len(here):
-                    found.append(group(["row", *columns]).take(pa.array(here)))
+            for group in _groups(self.parts[index]):
+                low, high = np.searchsorted(inside, (group.start, group.end))
+                if low < high:
+                    found.append(group.read(columns).take(pa.array(inside[low:high] - group.start)))
         return self._patched(pa.concat_tables(found).take(pa.array(place)))
 
     def values(self, rows: NDArray[np.int64]) -> list[Row]:
@@ -173,35 +169,44 @@ class Table:
         return list(self.lookup(rows, "text")["text"].to_pylist())
 
     def _patched(self, table: pa.Table) -> pa.Table:
-        for column, patch in self.patches.items():
-            if column in table.column_names:
-                rows, old = table["row"].to_pylist(), table[column].to_pylist()
-                field, now = (
-                    ROW_SCHEMA.field(column),
-                    [patch.get(row, value) for row, value in zip(rows, old, strict=True)],
-                )
-                table = table.set_column(table.column_names.index(column), field, pa.array(now, field.type))
+        for column in self.patches.keys() & {*table.column_names}:
+            patch, field = self.patches[column], ROW_SCHEMA.field(column)
+            values = zip(table["row"].to_pylist(), table[column].to_pylist(), strict=True)
+            patched = pa.array([patch.get(row, value) for row, value in values], field.type)
+            table = table.set_column(table.column_names.index(column), field, patched)
         return table
 
 
 def numbered(places: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Row numbers of places in an array with one entry a row."""
-    part = np.searchsorted(offsets, places, side="right") - 1
+    """Row numbers of places in an array with one entry per row."""
+    part = np.searchsorted(offsets, places, side="right") - 1  # (n,) the last part that starts at or before it
     found: NDArray[np.int64] = (part << PART_BITS) + (places - offsets[part])
     return found
 
 
-Group = Callable[[Sequence[str]], pa.Table]
-"""Reads the named columns of a row group."""
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A row group of a part: the rows from place `start` to `end`."""
+
+    file: pq.ParquetFile
+    index: int
+    start: int
+    end: int
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """`row` and `columns`."""
+        return self.file.read_row_group(self.index, columns=["row", *columns])
 
 
-def _groups(part: Part) -> Iterator[tuple[Group, int]]:
-    """The row groups of a part in order, each with how many rows it has; only those that are asked for are read."""
+def _groups(part: RowPart) -> Iterator[_Group]:
+    """The row groups of a part in order; each can be read until the next one is asked for."""
+    start = 0
     for path in part.files:
         with pq.ParquetFile(path, pre_buffer=False) as file:
             for index in range(file.num_row_groups):
-                read = partial(file.read_row_group, index)
-                yield lambda names, read=read: read(columns=list(names)), file.metadata.row_group(index).num_rows  # type: ignore[misc]
+                end = start + file.metadata.row_group(index).num_rows
+                yield _Group(file, index, start, end)
+                start = end
 
 
 class PartWriter:
@@ -258,13 +263,13 @@ def file_name(index: int) -> str:
 
 
 def size_of(row: Row) -> int:
-    """About how many bytes a row's texts take: the prompt stands there twice."""
-    tests = sum(len(text) for test in row.problem.tests for text in texts(test))
+    """About how many bytes a row's texts take: the prompt is stored twice."""
+    tests = sum(sum(map(len, texts(test))) for test in row.problem.tests)
     prompt = sum(len(message["content"]) for message in row.problem.prompt)
     return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
 
 
-def _domains(parts: Sequence[Part]) -> NDArray[np.int8]:
+def _domains(parts: Sequence[RowPart]) -> NDArray[np.int8]:
     found = [np.zeros(0, np.int8)]
     for part in parts:
         for path in part.files:
@@ -286,13 +291,14 @@ def row_of(columns: Mapping[str, Any]) -> Row:
 
 
 def _living(alive: NDArray[np.bool_], offsets: NDArray[np.int64]) -> Any:
-    """A Daft function of row numbers: whether the row lives. It carries one bit a row to the workers."""
+    """A Daft function of row numbers: whether the row lives. It carries one bit per row to the workers."""
     bits = np.packbits(alive)
 
     @daft.func.batch(return_dtype=DataType.bool())
     def living(row: Series) -> pa.Array:
         numbers = np.asarray(row.to_arrow())
         places = offsets[numbers >> PART_BITS] + (numbers & (1 << PART_BITS) - 1)
+        # the byte of each place, and in it the bit, the first one highest
         return pa.array((bits[places >> 3] >> (7 - (places & 7)) & 1).astype(np.bool_))
 
     return living

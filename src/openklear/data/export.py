@@ -29,31 +29,26 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from openklear.data.test_cases import texts
 from openklear.errors import DataError, UsageError
 from openklear.types import AssertTest, CallTest, Demonstration, Message, Problem, Test
 from openklear.verifiers.domains import DOMAINS
 
+
+def _texts(*names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.string()) for name in names]
+
+
 VERL_SCHEMA = pa.schema(
     [
-        ("data_source", pa.string()),
-        ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-        ("ability", pa.string()),
-        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
-        (
-            "extra_info",
-            pa.struct(
-                [
-                    ("index", pa.int64()),
-                    ("split", pa.string()),
-                    ("id", pa.string()),
-                    ("level", pa.string()),
-                    ("checker", pa.string()),
-                ]
-            ),
-        ),
+        *_texts("data_source"),
+        ("prompt", pa.list_(pa.struct(_texts("role", "content")))),
+        *_texts("ability"),
+        ("reward_model", pa.struct(_texts("style", "ground_truth"))),
+        ("extra_info", pa.struct([("index", pa.int64()), *_texts("split", "id", "level", "checker")])),
     ]
 )
-_ROWS_A_GROUP = 4096
+_GROUP_ROWS = 4096
 _SPEAKERS = {"user": "human", "assistant": "gpt"}
 
 Rows = Iterable[Problem] | Iterable[Demonstration]
@@ -65,37 +60,37 @@ class Form:
 
     kind: type[Problem] | type[Demonstration]
     write: Callable[[Path, Iterator[dict[str, Any]]], int]
-    columns: Callable[[Any, int, str], dict[str, Any]]
-    """Of a row, its place and the split's name."""
+    columns: Callable[[Any, int], dict[str, Any]]
+    """Of a row and its place."""
 
 
-def export(form: str, rows: Rows, path: Path, split: str = "train") -> int:
-    """Write rows in a form of FORMS, in order; how many there were. `split` is told to verl.
+def export(form: str, rows: Rows, path: Path) -> int:
+    """Write rows in a form of FORMS, in order; how many there were.
 
     UsageError for an unknown form or one that holds the other kind of rows; DataError for a row that the form cannot
-    hold: one without an answer or tests, or with tests that verl has no words for.
+    hold: one without an answer or tests, or with tests that verl cannot express.
     """
     found = FORMS.get(form)
     if found is None:
         near = get_close_matches(form, FORMS, n=1, cutoff=0.0)[0]
         raise UsageError(f'there is no form "{form}"; the nearest is "{near}" (known: {", ".join(FORMS)})')
-    return found.write(path, _checked(form, found, rows, split))
+    return found.write(path, _checked(form, found, rows))
 
 
-def _checked(name: str, form: Form, rows: Rows, split: str) -> Iterator[dict[str, Any]]:
+def _checked(name: str, form: Form, rows: Rows) -> Iterator[dict[str, Any]]:
     for index, row in enumerate(rows):
         if not isinstance(row, form.kind):
             given, wanted = type(row).__name__.lower(), form.kind.__name__.lower()
             raise UsageError(f'form "{name}" holds {wanted}s, but a {given} was given; choose another form')
-        yield form.columns(row, index, split)
+        yield form.columns(row, index)
 
 
-def _verl(problem: Problem, index: int, split: str) -> dict[str, Any]:
+def _verl(problem: Problem, index: int) -> dict[str, Any]:
     domain = DOMAINS[problem.domain]
     truth = _in_out(problem) if domain.tested else problem.answer
     if truth is None:
-        raise DataError(f"{problem.id}: has no {domain.reference}, so verl cannot score it; take it out of the set")
-    more = {"index": index, "split": split, "id": problem.id, "level": problem.level, "checker": problem.checker}
+        raise DataError(f"{problem.id}: has no {domain.reference}, so verl cannot score it; remove it from the set")
+    more = {"index": index, "split": "train", "id": problem.id, "level": problem.level, "checker": problem.checker}
     return {
         "data_source": problem.source,
         "prompt": list(problem.prompt),
@@ -120,24 +115,24 @@ def _in_out(problem: Problem) -> str | None:
     arguments = [json.loads(test.args) for test in calls]
     names = {test.call for test in calls}
     if len(calls) < len(tests) or len(names) > 1 or not all(isinstance(one, list) for one in arguments):
-        what = "its tests are of several kinds or functions, or name their arguments, which verl has no words for"
-        raise DataError(f"{problem.id}: {what}; take it out of the set")
+        what = "its tests are of several kinds or functions, or name their arguments, which verl cannot express"
+        raise DataError(f"{problem.id}: {what}; remove it from the set")
     (name,) = names
     inputs = ["\n".join(map(_json, one)) for one in arguments]
     outputs = [_json(json.loads(test.expected)) for test in calls]
     return _json({"call": name, "fn_name": name.rpartition(".")[2], "inputs": inputs, "outputs": outputs})
 
 
-def _grpo(problem: Problem, index: int, split: str) -> dict[str, Any]:
+def _grpo(problem: Problem, index: int) -> dict[str, Any]:
     return {"prompt": list(problem.prompt), **_known(problem)}
 
 
-def _sft(row: Demonstration, index: int, split: str) -> dict[str, Any]:
+def _sft(row: Demonstration, index: int) -> dict[str, Any]:
     said = Message(role="assistant", content=row.response)
     return {"prompt": list(row.problem.prompt), "completion": [said], **_known(row.problem)}
 
 
-def _sharegpt(row: Demonstration, index: int, split: str) -> dict[str, Any]:
+def _sharegpt(row: Demonstration, index: int) -> dict[str, Any]:
     turns = [*row.problem.prompt, Message(role="assistant", content=row.response)]
     said = [{"from": _SPEAKERS.get(turn["role"], turn["role"]), "value": turn["content"]} for turn in turns]
     return {"conversations": said, **_known(row.problem)}
@@ -145,7 +140,7 @@ def _sharegpt(row: Demonstration, index: int, split: str) -> dict[str, Any]:
 
 def _known(problem: Problem) -> dict[str, Any]:
     """Every row has every key, and tests are JSON text, so that readers of tables see one type a column."""
-    tests = [{name: getattr(test, name) for name in test.__slots__} for test in problem.tests]
+    tests = [dict(zip(test.__slots__, texts(test), strict=True)) for test in problem.tests]
     return {
         "answer": problem.answer,
         "tests": _json(tests) if tests else None,
@@ -173,8 +168,8 @@ def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
 def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     count = 0
     with pq.ParquetWriter(path, VERL_SCHEMA, compression="zstd", version="2.6") as writer:
-        while batch := list(islice(rows, _ROWS_A_GROUP)):
-            writer.write_table(pa.Table.from_pylist(batch, schema=VERL_SCHEMA), row_group_size=_ROWS_A_GROUP)
+        while batch := list(islice(rows, _GROUP_ROWS)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=VERL_SCHEMA), row_group_size=_GROUP_ROWS)
             count += len(batch)
     return count
 

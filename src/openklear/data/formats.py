@@ -1,6 +1,6 @@
 """Files of rows: JSON lines, a JSON array or CSV, each also compressed (.gz, .bz2, .xz, .zst), and Parquet.
 
-`read_rows` yields what stands in the file, in bounded memory; `openklear.data.shapes` says what it means.
+`read_rows` yields the rows of a file, in bounded memory; `openklear.data.shapes` says what they mean.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Iterator
 from difflib import get_close_matches
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from openklear.data.streams import CODECS, MAX_LINE, decode, lines, too_long
 from openklear.errors import DataError
 
 _BATCH_ROWS = 1024
-_BATCH_BYTES = 64 << 20
-"""Of a Parquet file at once: rows with a program's tests hold megabytes."""
+BATCH_BYTES = 64 << 20
+"""Read of a Parquet file at once: rows with the tests of a program hold megabytes."""
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 """What a blank line may hold: a file's first may begin with a byte order mark."""
 
@@ -29,39 +30,39 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"
 def read_rows(path: Path, name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (`name:number`, row) of every row; the number counts lines (JSON lines, CSV) or rows (the others) from 1.
 
-    `name` stands for the path in `where`, so that stored rows need not hold a machine's paths. A CSV file's first line
-    names its columns, and its cells are text. Raises DataError for a missing, empty or malformed file, with the line.
+    `name` replaces the path in `where`, so that stored rows hold no paths of one machine. A CSV file's first line names
+    its columns, and its cells are text. Raises DataError for a missing, empty or malformed file, with the line.
     """
     kind = kind_of(path)
     if kind is None:
-        raise DataError(f"{path}: cannot tell the kind of file from its name; known endings: {', '.join(KINDS)}")
+        raise DataError(f"{path}: the ending does not say what kind of file it is; known endings: {', '.join(KINDS)}")
     _require_file(path)
     shown = name or str(path)
     found = False
     for number, row in _READERS[kind](path):
         found = True
         if not isinstance(row, dict):
-            what = f"{_type_name(row)} stands where a row (a JSON object) is expected"
-            raise DataError(f"{path}:{number}: {what}; write one object a row")
+            what = f"found {_type_name(row)} where a row (a JSON object) is expected"
+            raise DataError(f"{path}:{number}: {what}; write one object per row")
         yield f"{shown}:{number}", row
     if not found:
-        raise DataError(f"{path}: the file holds no rows; put rows into it or take the source out of the recipe")
+        raise DataError(f"{path}: the file holds no rows; add rows or remove the source from the recipe")
 
 
 def kind_of(path: Path) -> str | None:
-    """The ending that says how the file is read, without that of its compression; None for an unknown one."""
+    """The ending that says how the file is read, without that of its compression; None if it is unknown."""
     compressed = path.suffix in CODECS
     kind = Path(path.stem).suffix if compressed else path.suffix
-    return kind if kind in _READERS and not (compressed and kind == ".parquet") else None
+    return kind if kind in (_TEXT_READERS if compressed else _READERS) else None
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, bytes) of every line that is not blank; `parse_line` says what stands in it."""
+    """Yield (line number, bytes) of every line that is not blank; `parse_line` reads one."""
     return ((number, line) for number, line in lines(path) if line.strip(_BLANK))
 
 
 def parse_line(line: bytes, path: Path, number: int) -> Any:
-    """The value of one line of a file of JSON lines; DataError, with the line, where it holds none."""
+    """The value of one line of a file of JSON lines; DataError, with the line number, where it is not valid JSON."""
     text = decode(line, path, number).rstrip("\r\n")
     try:
         return json.loads(text)
@@ -69,13 +70,13 @@ def parse_line(line: bytes, path: Path, number: int) -> Any:
         what = f"not valid JSON at column {error.colno}: {error.msg}"
         raise DataError(f"{path}:{number + error.lineno - 1}: {what}; correct or remove the line") from error
     except RecursionError as error:
-        raise DataError(f"{path}:{number}: JSON nested too deep; correct or remove the line") from error
+        raise DataError(f"{path}:{number}: JSON nested too deeply; correct or remove the line") from error
     except ValueError as error:  # a whole number with thousands of digits
         raise DataError(f"{path}:{number}: not readable JSON: {error}; correct or remove the line") from error
 
 
 def nearest_name(path: Path) -> str:
-    """What to say of a path that is not there: the nearest name beside it."""
+    """A hint for a path that does not exist: the nearest name beside it."""
     if not path.parent.is_dir():
         return f"no directory {path.parent}; correct the path"
     near = get_close_matches(path.name, sorted(p.name for p in path.parent.iterdir()), n=1, cutoff=0.0)
@@ -118,7 +119,7 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
             columns = _header(cells, path, start)
         elif cells:
             if len(cells) != len(columns):
-                what = f"{len(cells)} cells stand where the first line names {len(columns)} columns"
+                what = f"the row has {len(cells)} cells, but the first line names {len(columns)} columns"
                 raise DataError(f"{path}:{start}: {what}; correct the row")
             yield start, dict(zip(columns, cells, strict=True))
         start = reader.line_num + 1
@@ -146,13 +147,13 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}; write or download it again") from error
     except (ValueError, OverflowError) as error:  # a date that Python does not have
-        raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave its column out") from error
+        raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave out its column") from error
 
 
 def _batch_rows(metadata: pq.FileMetaData) -> int:
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(widest, 1)))
+    return max(1, min(_BATCH_ROWS, BATCH_BYTES // max(widest, 1)))
 
 
 def _type_name(value: Any) -> str:
@@ -160,6 +161,7 @@ def _type_name(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-_READERS = {".jsonl": _json_lines, ".json": _json_array, ".csv": _csv, ".parquet": _parquet}
-KINDS = (*_READERS, *(f"{kind}{codec}" for kind in _READERS if kind != ".parquet" for codec in CODECS))
+_TEXT_READERS = {".jsonl": _json_lines, ".json": _json_array, ".csv": _csv}
+_READERS = {**_TEXT_READERS, ".parquet": _parquet}
+KINDS = (*_READERS, *map("".join, product(_TEXT_READERS, CODECS)))
 """Endings of files that can be read."""

@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face hub, by the hub's own client: `hub:owner/name[@revision][:glob]`.
 
-The client keeps what it fetched in its cache and needs no network for what is there; its environment variables hold
+The client keeps what it fetched in its cache and needs no network for what is there; its environment variables apply
 (HF_ENDPOINT for a mirror, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE).
 """
 
@@ -20,12 +20,13 @@ _NAME = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(
 def fetch(source: str) -> tuple[Path, str | None]:
     """The directory of the data set's files of the kinds that can be read, and the source's glob.
 
-    Only files that match the glob are fetched. DataError for a name that is none, and where the client fails.
+    Only files that match the glob are fetched. DataError for a malformed name, and where the client fails.
     """
     found = _NAME.fullmatch(source)
     if found is None:
         raise DataError(
-            f"{source}: is no data set of the hub; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION or with :GLOB"
+            f"{source}: is not the name of a data set on the hub; write hub:OWNER/NAME, hub:OWNER/NAME@REVISION, or "
+            "either with :GLOB"
         )
     try:
         from huggingface_hub import snapshot_download
@@ -50,7 +51,7 @@ def names(source: str) -> list[str]:
     assert found is not None, "fetch has read this name"
     try:
         listed: list[str] = HfApi().list_repo_files(found["name"], repo_type="dataset", revision=found["revision"])
-    except Exception:  # a hint that is not to be had is no reason to fail otherwise
+    except Exception:  # a missing hint is no reason to fail in another way
         return []
     return listed
 

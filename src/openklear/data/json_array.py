@@ -1,7 +1,7 @@
 """The elements of a JSON array, one after the other, in bounded memory.
 
-The buffer holds what was read and not yet understood. Where an element does not end in it, more is read, twice as much
-each time up to 8 MiB, so that few elements are tried often; one longer than `streams.MAX_LINE` is refused.
+The buffer holds what was read and not yet parsed. If an element does not end in it, more is read, twice as much each
+time up to 8 MiB, so that few elements are tried often; one longer than `streams.MAX_LINE` is refused.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, BinaryIO
 from openklear.data.streams import MAX_LINE, Reading, not_utf8, open_stream, too_long
 from openklear.errors import DataError
 
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 _MOST = 8 << 20
 """Bytes that are read at once."""
 _NEAR_END = 16
-"""Letters before the buffer's end within which a fault may be that a word, a number or an escape is cut."""
+"""An error so few letters before the end of the buffer may mean that a word, a number or an escape is cut."""
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
 _TYPES = {"{": "an object", '"': "a string", "n": "null", "t": "a truth value", "f": "a truth value"}
 
 
 def json_array(path: Path) -> Iterator[Any]:
-    """Yield every element; none for a file of blanks. DataError, with the line, for what is no JSON array."""
+    """Yield every element; none for a file of blanks. DataError, with the line, for anything but a JSON array."""
     with open_stream(path) as file:
         buffer = _Buffer(path, file)
         first = buffer.peek()
@@ -35,7 +35,7 @@ def json_array(path: Path) -> Iterator[Any]:
             return
         if first != "[":
             kind = _TYPES.get(first) or ("a number" if first.isdigit() or first == "-" else "no JSON")
-            what = f"{kind} stands where an array of rows is expected"
+            what = f"found {kind} where an array of rows is expected"
             raise DataError(f"{path}:{buffer.line}: {what}; name the file .jsonl if it holds one row a line")
         buffer.take(1)
         if buffer.peek() == "]":
@@ -58,7 +58,7 @@ def _elements(buffer: _Buffer) -> Iterator[Any]:
 
 
 class _Buffer:
-    """Text that was read and not yet understood, and where it stands in the file."""
+    """Text that was read and not yet parsed, and its place in the file."""
 
     def __init__(self, path: Path, file: BinaryIO):
         self._path, self._file = path, file
@@ -69,17 +69,17 @@ class _Buffer:
         self._column = 1
 
     def peek(self) -> str:
-        """The next letter that is no blank, which is next afterwards; empty at the end."""
+        """Skip blanks and return the next letter without taking it; empty at the end."""
         while True:
             end = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
             self.take(end - self._at)
             if self._at < len(self._text):
                 return self._text[self._at]
-            if not self._more(_CHUNK):
+            if not self._more(CHUNK):
                 return ""
 
     def take(self, count: int) -> None:
-        """Go on by so many letters."""
+        """Advance by so many letters."""
         end = self._at + count
         breaks = self._text.count("\n", self._at, end)
         self.line += breaks
@@ -87,9 +87,9 @@ class _Buffer:
         self._at = end
 
     def value(self) -> Any:
-        """The next value, which is gone on over."""
+        """Take the next value."""
         self.peek()
-        size = _CHUNK
+        size = CHUNK
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._at)
@@ -101,7 +101,7 @@ class _Buffer:
                 if len(self._text) - self._at > MAX_LINE:
                     raise too_long(self._path, self.line, "an element of the array") from error
             except RecursionError as error:
-                raise DataError(f"{self._path}:{self.line}: JSON nested too deep; correct or remove it") from error
+                raise DataError(f"{self._path}:{self.line}: JSON nested too deeply; correct or remove it") from error
             except ValueError as error:  # a whole number with thousands of digits
                 raise DataError(
                     f"{self._path}:{self.line}: not readable JSON: {error}; correct or remove it"
@@ -123,7 +123,7 @@ class _Buffer:
         return error.pos >= len(self._text) - _NEAR_END or error.msg.startswith("Unterminated string")
 
     def _more(self, size: int) -> bool:
-        """Read on; False at the end of the file."""
+        """Read more; False at the end of the file."""
         if self._ended:
             return False
         with Reading(self._path, self.line):

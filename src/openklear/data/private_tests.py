@@ -1,7 +1,7 @@
 """Tests that LiveCodeBench hides: base64 of zlib of a pickle of JSON text.
 
 A pickle is a program. Here none runs: its steps are read one by one, those that make a text or a table of texts are
-followed, and any other (a global, a call, a number) is refused. What zlib makes of a text is bounded.
+followed, and any other (a global, a call, a number) is refused. The size of the decompressed text is bounded.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import base64
 import binascii
 import pickletools
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 from openklear.errors import DataError
 
 MAX_BYTES = 256 << 20
-"""What one row's tests may grow to; the real ones are far smaller."""
+"""The most that one row's tests may take decompressed; real ones are far smaller."""
 
 _TEXTS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"}
 _IDLE = {"PROTO", "FRAME"}
@@ -33,22 +32,23 @@ def read_private(text: str, column: str, where: str) -> str | dict[str, str]:
         what = f"{column} is not base64 of zlib: {error}"
         raise DataError(f"{where}: {what}; download the file again") from error
     if not stream.eof and len(pickled) < MAX_BYTES:
-        raise DataError(f"{where}: {column} breaks off; download the file again")
+        raise DataError(f"{where}: {column} is cut off; download the file again")
     if not stream.eof:
         what = f"{column} grows to more than {MAX_BYTES >> 20} MiB"
         raise DataError(f"{where}: {what}; remove the row, or write its tests out as a list of {{input, output}}")
     try:
         return read_texts(pickled)
     except (ValueError, IndexError, KeyError) as error:
-        what = f"{column} holds a pickle of something else than texts ({error})"
-        raise DataError(f"{where}: {what}; it was not opened: remove the row, and mistrust its source") from error
+        what = f"{column} holds a pickle of something other than texts ({error})"
+        raise DataError(f"{where}: {what}; it was not opened: remove the row, and distrust its source") from error
 
 
 def read_texts(pickled: bytes) -> str | dict[str, str]:
     """A text or a dict of texts out of a pickle of one; ValueError, IndexError or KeyError for any other."""
     stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    for name, value in _steps(pickled):
+    memo: dict[Any, Any] = {}
+    for step, value, _ in pickletools.genops(pickled):
+        name = step.name
         if name in _TEXTS:
             stack.append(value)
         elif name == "EMPTY_DICT":
@@ -74,11 +74,6 @@ def read_texts(pickled: bytes) -> str | dict[str, str]:
     raise ValueError("it does not end")
 
 
-def _steps(pickled: bytes) -> Iterator[tuple[str, Any]]:
-    for step, value, _ in pickletools.genops(pickled):
-        yield step.name, value
-
-
 def _mark(stack: list[Any]) -> int:
     """The place of the last mark, which is taken out."""
     place = len(stack) - 1 - stack[::-1].index(_MARK)
@@ -87,7 +82,7 @@ def _mark(stack: list[Any]) -> int:
 
 
 def _set_items(stack: list[Any], start: int) -> None:
-    """Put what stands from `start` on into the table before it."""
+    """Put the items from `start` on into the table before them."""
     items, table = stack[start:], stack[start - 1]
     if start < 1 or len(items) % 2 or not all(isinstance(item, str) for item in items) or not isinstance(table, dict):
         raise ValueError("a table of something else")

@@ -78,7 +78,7 @@ def _s1(response: str) -> Parts | None:
     """s1 and s1.1 (Muennighoff et al. 2025, arXiv 2501.19393): roles `think` and `answer` on lines of their own.
 
     They are the roles of ChatML turns (<|im_start|>think), whose special tokens are lost where a decoder skips them.
-    Several lines that hold `answer` alone leave it open which is the mark, and nothing is guessed.
+    If several lines hold `answer` alone, it is unclear which is the mark, and nothing is guessed.
     """
     first, _, rest = response.lstrip().partition("\n")
     if first.removeprefix(_TURN).strip() != "think":
@@ -107,7 +107,7 @@ def _gsm8k(response: str) -> Parts | None:
 def _plain(response: str) -> Parts | None:
     r"""A worked solution: its steps are the reasoning, its result in \boxed{} is the answer.
 
-    The result stands as in GSM8K, or in the solution's last box, as in MATH (Hendrycks et al. 2021, arXiv 2103.03874).
+    The result is written as in GSM8K, or in the last box, as in MATH (Hendrycks et al. 2021, arXiv 2103.03874).
     """
     return _gsm8k(response) or _with_result(response, extract_boxed(response) or "")
 
@@ -145,7 +145,7 @@ def _answer_at(paragraphs: list[str]) -> int | None:
 
 
 def _auto(response: str) -> Parts | None:
-    """By the marks that the response holds; one without any cannot be told from an answer without reasoning."""
+    """By the marks that the response holds; one without any looks like an answer without reasoning."""
     return next((found for form in _RECOGNISED if (found := form(response)) is not None), None)
 
 

@@ -1,13 +1,8 @@
-"""A row on its way through curation, and what a step makes of rows.
-
-A step is a pure function of a sequence of rows. It answers with a `Sifted`: the rows that stay, in their order, and
-the rows that go, each with its reason. Nothing is ever lost between the two (house rule 6).
-"""
+"""A row as it is read from a file, before it becomes a demonstration or a problem, and how its prompt is compared."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openklear.types import Demonstration, Problem
@@ -36,36 +31,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row that goes: `reason` is counted, `detail` tells this row's own story."""
+    """A row that goes: `reason` is counted, `detail` explains this row's case."""
 
     row: Row
     reason: str
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sifted:
-    """What a step leaves and what it takes out, both in the order of the rows it was given."""
-
-    kept: tuple[Row, ...]
-    dropped: tuple[Dropped, ...]
-
-
-Rule = Callable[[Row], "tuple[str, str] | None"]
-"""A row's (reason, detail) for being dropped, or None."""
-
-
-def sift(rows: Sequence[Row], rule: Rule) -> Sifted:
-    """Ask `rule` about every row, in order."""
-    kept: list[Row] = []
-    dropped: list[Dropped] = []
-    for row in rows:
-        verdict = rule(row)
-        if verdict is None:
-            kept.append(row)
-        else:
-            dropped.append(Dropped(row, *verdict))
-    return Sifted(tuple(kept), tuple(dropped))
 
 
 def prompt_text(problem: Problem) -> str:
@@ -82,6 +52,6 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
-def prompt_key(row: Row) -> str:
-    """The normalised prompt: rows with the same one ask the same."""
-    return normalise(prompt_text(row.problem))
+def prompt_key(problem: Problem) -> str:
+    """The normalised prompt: problems with the same one ask the same."""
+    return normalise(prompt_text(problem))

@@ -1,7 +1,7 @@
 """Which files a source's path means.
 
     data/train.jsonl             a file
-    data/                        every file below it that can be read (`readers.KINDS`), hidden ones left out
+    data/                        every file below it that can be read (`formats.KINDS`), hidden ones left out
     data/**/*.parquet            a glob; `**` is any number of directories
     hub:owner/name               a data set of the hub, all its files that can be read
     hub:owner/name@v1:train/*    the same at a revision (branch, tag or commit), and the files that a glob takes
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from glob import glob
+from glob import glob, has_magic
 from pathlib import Path
 
 from openklear.data import hub
@@ -31,7 +31,7 @@ def resolve(path: str) -> list[Path]:
         return [place]
     if place.is_dir():
         return _readable(_below(place), path)
-    if any(letter in path for letter in "*?["):
+    if has_magic(path):
         return _of_glob(path)
     hint = nearest_name(place)
     raise DataError(f"{path}: no such file or directory{', and ' if hint.startswith('no ') else '; '}{hint}")
@@ -60,18 +60,18 @@ def _of_glob(pattern: str) -> list[Path]:
 def _fixed_part(pattern: str) -> Path:
     """The directory before the first part that is a pattern."""
     parts = Path(pattern).parts
-    fixed = next(index for index, part in enumerate(parts) if any(letter in part for letter in "*?["))
+    fixed = next(index for index, part in enumerate(parts) if has_magic(part))
     return Path(*parts[:fixed])
 
 
 def _nothing(wanted: str, names: Sequence[str]) -> str:
     near = get_close_matches(wanted, names, n=1, cutoff=0.0)
     hint = f"the nearest name there is {near[0]}" if near else "there are no files"
-    return f"nothing there matches that can be read ({', '.join(KINDS[:4])}); {hint}"
+    return f"no readable file ({', '.join(KINDS[:4])}) matches; {hint}"
 
 
 def _below(directory: Path) -> list[Path]:
-    """Every file below it but hidden ones; links to directories are not followed, so there is an end."""
+    """Every file below it except hidden ones; links to directories are not followed, since they may lead in circles."""
     found: list[Path] = []
     for here, directories, files in os.walk(directory):
         directories[:] = [name for name in directories if not name.startswith(".")]
@@ -84,5 +84,5 @@ def _readable(files: Iterable[Path], source: str) -> list[Path]:
     readable = [file for file in files if kind_of(file) is not None]
     if not readable:
         others = ", ".join(file.name for file in files[:3]) or "no files"
-        raise DataError(f"{source}: holds {others}, but nothing that can be read; known endings: {', '.join(KINDS)}")
+        raise DataError(f"{source}: holds {others}, but no readable file; known endings: {', '.join(KINDS)}")
     return readable

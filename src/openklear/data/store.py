@@ -1,13 +1,13 @@
 """Problems and demonstrations as Parquet: one explicit schema, and the same rows give the same bytes.
 
-The stage `prepare` leaves its files in `prepare/data/`, which stands whole or not at all; `prepared` names them.
-These functions write straight to the path they are given: whoever calls them makes the result whole.
+The stage `prepare` leaves its files in `prepare/data/`, which is complete or absent; `prepared` names them.
+These functions write straight to the path they are given: the caller makes the result atomic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,21 +28,27 @@ __all__ = [
 ]
 
 _KINDS = (Test, CallTest, AssertTest)
-_TEST_FIELDS = tuple(name for kind in _KINDS for name in kind.__slots__)
+_TEST_FIELDS = (*Test.__slots__, *CallTest.__slots__, *AssertTest.__slots__)
 """Of a test's columns those of its own kind are filled; the others are null."""
+
+
+def _texts(*names: str) -> list[pa.Field]:
+    return [pa.field(name, pa.string()) for name in names]
+
 
 PROBLEM_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), nullable=False),
+        pa.field("prompt", pa.list_(pa.struct(_texts("role", "content"))), nullable=False),
         pa.field("domain", pa.string(), nullable=False),
         pa.field("answer", pa.string()),
-        pa.field("tests", pa.list_(pa.struct([(name, pa.string()) for name in _TEST_FIELDS])), nullable=False),
+        pa.field("tests", pa.list_(pa.struct(_texts(*_TEST_FIELDS))), nullable=False),
         pa.field("checker", pa.string()),
         pa.field("level", pa.string()),
         pa.field("source", pa.string(), nullable=False),
     ]
 )
+_DEMONSTRATED = ("response", "where", "teacher", "claimed")
 DEMONSTRATION_SCHEMA = pa.schema(
     [
         *PROBLEM_SCHEMA,
@@ -52,21 +58,17 @@ DEMONSTRATION_SCHEMA = pa.schema(
         pa.field("claimed", pa.bool_()),
     ]
 )
-_TOLD = ("response", "where", "teacher", "claimed")
 DROPPED_SCHEMA = pa.schema(
-    [
-        (name, pa.string())
-        for name in ("dataset", "source", "id", "where", "step", "reason", "detail", "domain", "level", "text")
-    ]
+    _texts("dataset", "source", "id", "where", "step", "reason", "detail", "domain", "level", "text")
 )
 AUDIT_SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in ("dataset", "id", "source", "where", "text", "item")),
-        ("score", pa.float64()),
-        *((name, pa.string()) for name in ("matched", "kind")),
+        *_texts("dataset", "id", "source", "where", "text", "item"),
+        pa.field("score", pa.float64()),
+        *_texts("matched", "kind"),
     ]
 )
-_ROWS_A_GROUP, _BYTES_A_GROUP = 4096, 64 << 20
+_GROUP_ROWS, _GROUP_BYTES = 4096, 64 << 20
 
 T = TypeVar("T")
 
@@ -96,16 +98,9 @@ def prepared(directory: Path) -> PreparedPaths:
 
 def named_in(data: Path) -> PreparedPaths:
     """The files by their names inside `data`."""
-    return PreparedPaths(
-        demonstrations=data / "demonstrations.parquet",
-        problems=data / "problems.parquet",
-        validation=data / "validation.parquet",
-        heldout=data / "heldout.parquet",
-        dropped=data / "dropped.parquet",
-        funnel=data / "funnel.json",
-        audit=data / "audit.parquet",
-        steps=data / "steps.json",
-    )
+    documents = ("funnel", "steps")
+    names = (field.name for field in fields(PreparedPaths))
+    return PreparedPaths(**{name: data / f"{name}.{'json' if name in documents else 'parquet'}" for name in names})
 
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
@@ -114,19 +109,18 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Read problems; DataError for a file that is missing or of another schema."""
+    """Read problems; DataError for a file that is missing or has another schema."""
     return _read(path, PROBLEM_SCHEMA, problem_of)
 
 
 def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) -> None:
     """Write demonstrations, in order."""
-    rows = ({**problem_columns(d.problem), **{name: getattr(d, name) for name in _TOLD}} for d in demonstrations)
-    _write(path, DEMONSTRATION_SCHEMA, rows)
+    _write(path, DEMONSTRATION_SCHEMA, map(_demonstration_columns, demonstrations))
 
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
-    """Read demonstrations; DataError for a file that is missing or of another schema."""
-    return _read(path, DEMONSTRATION_SCHEMA, lambda row: Demonstration(problem_of(row), *(row[name] for name in _TOLD)))
+    """Read demonstrations; DataError for a file that is missing or has another schema."""
+    return _read(path, DEMONSTRATION_SCHEMA, _demonstration_of)
 
 
 def write_dropped(path: Path, dropped: Iterable[tuple[str, str, Dropped]]) -> None:
@@ -142,11 +136,6 @@ def write_audit(path: Path, audits: Iterable[tuple[str, pa.Table]]) -> None:
         tables.append(named.select(AUDIT_SCHEMA.names).cast(AUDIT_SCHEMA))
     table = pa.concat_tables(tables).sort_by([("score", "descending"), ("dataset", "ascending"), ("id", "ascending")])
     pq.write_table(table, path, compression="zstd", version="2.6")
-
-
-def read_dropped(path: Path) -> list[dict[str, Any]]:
-    """Read what was dropped, as plain rows."""
-    return _read(path, DROPPED_SCHEMA, dict)
 
 
 def problem_columns(problem: Problem) -> dict[str, Any]:
@@ -165,7 +154,11 @@ def problem_columns(problem: Problem) -> dict[str, Any]:
 
 def test_columns(problem: Problem) -> list[dict[str, str | None]]:
     """The tests of a problem as `PROBLEM_SCHEMA` holds them."""
-    return [{name: getattr(test, name, None) for name in _TEST_FIELDS} for test in problem.tests]
+    return [_columns_of(test) for test in problem.tests]
+
+
+def _columns_of(test: AnyTest) -> dict[str, str | None]:
+    return {name: getattr(test, name, None) for name in _TEST_FIELDS}
 
 
 def problem_of(row: Mapping[str, Any]) -> Problem:
@@ -185,6 +178,14 @@ def problem_of(row: Mapping[str, Any]) -> Problem:
 def _test(columns: dict[str, str | None]) -> AnyTest:
     kind = next(kind for kind in _KINDS if columns[kind.__slots__[0]] is not None)
     return kind(*(columns[name] for name in kind.__slots__))  # type: ignore[arg-type]
+
+
+def _demonstration_columns(one: Demonstration) -> dict[str, Any]:
+    return {**problem_columns(one.problem), **{name: getattr(one, name) for name in _DEMONSTRATED}}
+
+
+def _demonstration_of(row: Mapping[str, Any]) -> Demonstration:
+    return Demonstration(problem_of(row), *(row[name] for name in _DEMONSTRATED))
 
 
 def _dropped_columns(dataset: str, step: str, dropped: Dropped) -> dict[str, Any]:
@@ -217,7 +218,7 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     for row in rows:
         group.append(row)
         size += sum(len(value) for value in row.values() if isinstance(value, str))
-        if len(group) == _ROWS_A_GROUP or size >= _BYTES_A_GROUP:
+        if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
             yield group
             group, size = [], 0
     if group:
@@ -227,14 +228,12 @@ def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _read(path: Path, schema: pa.Schema, make: Callable[[dict[str, Any]], T]) -> list[T]:
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            _require_columns(path, file.schema_arrow.names, schema.names)
-            batches = file.iter_batches(batch_size=_ROWS_A_GROUP)
-            return [make(row) for batch in batches for row in batch.to_pylist()]
+            lacking = [name for name in schema.names if name not in file.schema_arrow.names]
+            if lacking:
+                raise DataError(f"{path}: has no column {', '.join(lacking)}; run the stage prepare again")
+            found: list[T] = []
+            for batch in file.iter_batches(batch_size=_GROUP_ROWS):
+                found += map(make, batch.to_pylist())
+            return found
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}; run the stage prepare again") from error
-
-
-def _require_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
-    lacking = [name for name in wanted if name not in found]
-    if lacking:
-        raise DataError(f"{path}: has no column {', '.join(lacking)}; run the stage prepare again")

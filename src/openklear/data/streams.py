@@ -1,4 +1,4 @@
-"""Bytes of files, compressed or not, in bounded memory; what is wrong with a file becomes a DataError with its line."""
+"""Bytes of files, compressed or not, in bounded memory; a damaged file becomes a DataError with the line."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any, BinaryIO, cast
 from openklear.errors import DataError
 
 MAX_LINE = 64 << 20
-"""Bytes of a line, of a CSV cell or of an element of a JSON array; what is longer is refused before it fills memory."""
+"""Longest line, CSV cell or element of a JSON array in bytes; anything longer is refused before it fills the memory."""
 _ZSTD_INPUT = 2048
-"""Bytes given to zstd at once: it makes at most 32,768 of one, so that a bomb grows by 64 MiB and not more."""
+"""Bytes given to zstd at once: it makes at most 32,768 of one, so that a bomb grows by 64 MiB at most."""
 
 
 def open_stream(path: Path) -> BinaryIO:
     """The file's bytes, decompressed by the name's ending; DataError where it cannot be opened."""
     try:
-        return CODECS.get(path.suffix, _plain)(path)
+        return CODECS[path.suffix](path) if path.suffix in CODECS else path.open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror or error}); correct its permissions") from error
 
@@ -81,12 +81,8 @@ _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 def _is_zstd_error(error: BaseException) -> bool:
-    """Whether zstandard raised it, which is imported only where a file needs it."""
+    """Whether zstandard raised it, which is imported only if a file needs it."""
     return type(error).__module__.startswith("zstandard") or type(error).__name__ == "ZstdError"
-
-
-def _plain(path: Path) -> BinaryIO:
-    return path.open("rb")
 
 
 def _zstd(path: Path) -> BinaryIO:
@@ -98,7 +94,7 @@ def _zstd(path: Path) -> BinaryIO:
 
 
 class _Zstd(io.RawIOBase):
-    """Frames of zstd one after the other. The package's own reader takes a file that breaks off for a whole one."""
+    """Frames of zstd one after the other. The package's own reader does not notice that a file is cut off."""
 
     def __init__(self, file: BinaryIO, decompressor: Any):
         self._file, self._decompressor = file, decompressor
@@ -135,13 +131,9 @@ class _Zstd(io.RawIOBase):
         super().close()
 
 
-def _xz(path: Path) -> BinaryIO:
-    return cast(BinaryIO, lzma.LZMAFile(path))
-
-
 CODECS: dict[str, Callable[[Path], BinaryIO]] = {
     ".gz": lambda path: cast(BinaryIO, gzip.GzipFile(path, "rb")),
     ".bz2": lambda path: cast(BinaryIO, bz2.BZ2File(path)),
-    ".xz": _xz,
+    ".xz": lambda path: cast(BinaryIO, lzma.LZMAFile(path)),  # noqa: SIM115
     ".zst": _zstd,
 }

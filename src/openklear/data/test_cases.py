@@ -1,4 +1,4 @@
-"""The tests of a row, of any kind, read off its columns.
+"""The tests of a row, of any kind, read from its columns.
 
     {"stdin", "stdout"} or {"input", "output"}   a run of the program
     {"call", "args", "expected"}                 a call of a function; args and expected both JSON, or both JSON text
@@ -28,7 +28,7 @@ _SHOWN.maxstring = _SHOWN.maxother = 60
 
 
 def parse_tests(value: Any, where: str, column: str = "tests") -> tuple[AnyTest, ...]:
-    """The tests, in order; none for nothing. DataError, with `where`, for what is none."""
+    """The tests, in order; none for an empty cell. DataError, with `where`, for anything else."""
     if isinstance(value, str) and value.strip():
         value = from_json(value, column, WANTED, where)
     if value is None or value == "":
@@ -102,7 +102,7 @@ def texts(test: AnyTest) -> tuple[str, ...]:
 
 
 def from_json(text: str, column: str, wanted: str, where: str) -> Any:
-    """The value of JSON text in a cell; DataError where it is none."""
+    """The value of JSON text in a cell; DataError where it is not valid JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -113,7 +113,7 @@ def from_json(text: str, column: str, wanted: str, where: str) -> Any:
 
 
 def to_json(value: Any, column: str, where: str, *, sort_keys: bool = False) -> str:
-    """JSON text of a value; DataError where it has none."""
+    """JSON text of a value; DataError where JSON cannot express it."""
     try:
         return json.dumps(value, sort_keys=sort_keys)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,9 +1,9 @@
 """Arithmetic chains: the mathematics of the demo world.
 
 A problem of level k chains k + 1 operations on one-digit operands, written in ordinary precedence with as few
-parentheses as possible: ``(7+3)*4-9``. The reasoning works the chain off one operation a line. Every intermediate value
-stays within ``LIMIT``, so a step is a fact that a very small model can learn; a chain of such steps is still easy to
-get wrong, which leaves reinforcement learning something to do.
+parentheses as possible: ``(7+3)*4-9``. The reasoning works through the chain, one operation per line. Every
+intermediate value stays within ``LIMIT``, so a step is a fact that a very small model can learn; a chain of such steps
+is still easy to get wrong, which leaves reinforcement learning something to do.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class Task:
+class CodeTask:
     """Guarded cases, tried in order; the last guard is None."""
 
     name: str
@@ -66,24 +66,24 @@ class Task:
         raise AssertionError("the last case has no guard")
 
 
-def draw_task(rng: Random, level: int) -> Task:
+def draw_task(rng: Random, level: int) -> CodeTask:
     """A task of the level, with its own variable name, boundaries and formulas."""
     name = rng.choice(NAMES)
     if level == 1:
-        return Task(name, ((None, _formula(rng, name, long=True)),), ())
+        return CodeTask(name, ((None, _formula(rng, name, long=True)),), ())
     low = rng.randint(1, 12)
     high = rng.randint(low + 3, 20)  # apart, so that the case between two boundaries is never empty
     more, less = _guard(rng, _MORE, name, high), _guard(rng, _LESS, name, low)
     if level == 4:
         first, second = rng.sample((more, less), 2)
         formulas = _different_formulas(rng, name, 3, long=False)
-        return Task(name, ((first, formulas[0]), (second, formulas[1]), (None, formulas[2])), (low, high))
+        return CodeTask(name, ((first, formulas[0]), (second, formulas[1]), (None, formulas[2])), (low, high))
     guard, boundary = rng.choice(((more, high), (less, low)))
     formulas = _different_formulas(rng, name, 2, long=level == 3)
-    return Task(name, ((guard, formulas[0]), (None, formulas[1])), (boundary,))
+    return CodeTask(name, ((guard, formulas[0]), (None, formulas[1])), (boundary,))
 
 
-def word(rng: Random, task: Task) -> str:
+def word(rng: Random, task: CodeTask) -> str:
     """The prompt: the task in words, in one of a few orders."""
     opening = rng.choice(_OPENINGS).format(v=task.name)
     *guarded, (_, otherwise) = task.cases
@@ -96,20 +96,22 @@ def word(rng: Random, task: Task) -> str:
     return f"{opening} print {cases}, else {otherwise.words}."
 
 
-def tests(rng: Random, task: Task) -> list[dict[str, str]]:
+def tests(rng: Random, task: CodeTask) -> list[dict[str, str]]:
     """``TESTS`` inputs on and around every boundary, filled up at random, in ascending order."""
-    values = {boundary + offset for boundary in task.boundaries for offset in (-1, 0, 1)}
+    values: set[int] = set()
+    for boundary in task.boundaries:
+        values |= {boundary - 1, boundary, boundary + 1}
     while len(values) < TESTS:
         values.add(rng.randint(-9, 30))
     return [{"input": f"{value}\n", "output": task.output(value) + "\n"} for value in sorted(values)]
 
 
-def solution(task: Task) -> str:
+def solution(task: CodeTask) -> str:
     """The plan, then the program in a fenced block."""
     return f"{OPEN}{task.plan()}{CLOSE}```python\n{task.program()}\n```"
 
 
-def slipped_solution(rng: Random, task: Task) -> str:
+def slipped_solution(rng: Random, task: CodeTask) -> str:
     """A runnable answer to a slightly different task: one case, drawn at random, has another formula."""
     cases = list(task.cases)
     index = rng.randrange(len(cases))
@@ -118,7 +120,7 @@ def slipped_solution(rng: Random, task: Task) -> str:
     while formula.code == asked.code:
         formula = _formula(rng, task.name, long=rng.random() < 0.5)
     cases[index] = (guard, formula)
-    return solution(Task(task.name, tuple(cases), task.boundaries))
+    return solution(CodeTask(task.name, tuple(cases), task.boundaries))
 
 
 def _guard(rng: Random, phrases: tuple[tuple[str, str], ...], name: str, bound: int) -> Phrase:

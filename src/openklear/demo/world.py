@@ -16,12 +16,13 @@ Everything follows from the recipe: the same recipe writes the same bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,79 +53,50 @@ _DRAWS_PER_PROMPT = 1000
 T = TypeVar("T")
 
 
-class WorldRecipe(Protocol):
-    """What ``write_world`` reads; every count is per domain."""
+@dataclass(frozen=True, slots=True)
+class WorldSize:
+    """What ``write_world`` makes; every count is per domain."""
 
-    @property
-    def seed(self) -> int:
-        """Seed of everything random."""
-        ...
-
-    @property
-    def demonstrations(self) -> int:
-        """Demonstrations, before leaks and duplicates are planted."""
-        ...
-
-    @property
-    def problems(self) -> int:
-        """Prompts for reinforcement learning, before leaks are planted."""
-        ...
-
-    @property
-    def validation(self) -> int:
-        """Validation problems."""
-        ...
-
-    @property
-    def heldout(self) -> int:
-        """Held-out problems."""
-        ...
+    seed: int
+    demonstrations: int
+    """Before leaks and duplicates are planted."""
+    problems: int
+    """For reinforcement learning, before leaks are planted."""
+    validation: int
+    heldout: int
 
 
-@dataclass(frozen=True)
-class Item:
-    """A problem with the thing it was made from, so that teachers can answer it rightly or wrongly."""
+@dataclass(frozen=True, slots=True)
+class Exercise:
+    """A problem with the answers that teachers give to it."""
 
     prompt: str
     domain: str
     level: int
-    made_from: arithmetic.Chain | programs.Task
+    key: str
+    """What makes two problems the same: the expression of a chain, the words of a task."""
+    right: str
+    """A right response."""
+    wrong: Callable[[Random], str]
+    """Draws a well-formed wrong response."""
+    answer: str | None = None
     tests: tuple[dict[str, str], ...] = ()
-
-    @property
-    def key(self) -> str:
-        """What makes two problems the same: the expression of a chain, the words of a task."""
-        text = self.made_from.expression() if isinstance(self.made_from, arithmetic.Chain) else self.prompt
-        return " ".join(text.lower().split())
-
-    def right(self) -> str:
-        """A right answer."""
-        if isinstance(self.made_from, arithmetic.Chain):
-            return arithmetic.solution(self.made_from)
-        return programs.solution(self.made_from)
-
-    def wrong(self, rng: Random) -> str:
-        """A well-formed wrong answer."""
-        if isinstance(self.made_from, arithmetic.Chain):
-            return arithmetic.slipped_solution(rng, self.made_from)
-        return programs.slipped_solution(rng, self.made_from)
 
     def columns(self) -> dict[str, Any]:
         """The columns that every file has."""
-        answer = self.made_from.answer if isinstance(self.made_from, arithmetic.Chain) else None
         tests = list(self.tests) or None
-        return {"domain": self.domain, "level": str(self.level), "answer": answer, "tests": tests}
+        return {"domain": self.domain, "level": str(self.level), "answer": self.answer, "tests": tests}
 
 
-def write_world(world: WorldRecipe, directory: Path) -> None:
+def write_world(world: WorldSize, directory: Path) -> None:
     """Write the whole world under ``directory``. Not atomic: the caller renames a finished directory."""
     demonstrations: list[dict[str, Any]] = []
     for domain in DOMAINS:
-        items = _distinct_items(domain, _random(world.seed, domain, "items"))
-        validation = [next(items) for _ in range(world.validation)]
-        heldout = [next(items) for _ in range(world.heldout)]
-        problems = [next(items) for _ in range(world.problems)]
-        taught = [next(items) for _ in range(world.demonstrations)]
+        exercises = _distinct_exercises(domain, _random(world.seed, domain, "items"))
+        validation = [next(exercises) for _ in range(world.validation)]
+        heldout = [next(exercises) for _ in range(world.heldout)]
+        problems = [next(exercises) for _ in range(world.problems)]
+        taught = [next(exercises) for _ in range(world.demonstrations)]
         rng = _random(world.seed, domain, "leaks")
         problem_leaks = _share(rng, validation + heldout, LEAKS)
         demonstration_leaks = _share(rng, validation + heldout, LEAKS)
@@ -141,51 +113,55 @@ def _random(seed: int, *purpose: str) -> Random:
     return Random(int.from_bytes(digest, "big"))
 
 
-def _distinct_items(domain: str, rng: Random) -> Iterator[Item]:
+def _distinct_exercises(domain: str, rng: Random) -> Iterator[Exercise]:
     """Endless problems, no two alike, the levels in turn."""
     seen: set[str] = set()
     while True:
         for level in LEVELS:
             for _ in range(_DRAWS_PER_PROMPT):
-                item = _draw_item(domain, rng, level)
-                if item.key not in seen:
+                exercise = _draw_exercise(domain, rng, level)
+                if exercise.key not in seen:
                     break
             else:
                 raise ValueError(f"the demo world has no more {domain} problems of level {level}; ask for fewer")
-            seen.add(item.key)
-            yield item
+            seen.add(exercise.key)
+            yield exercise
 
 
-def _draw_item(domain: str, rng: Random, level: int) -> Item:
+def _draw_exercise(domain: str, rng: Random, level: int) -> Exercise:
     if domain == "math":
         chain = arithmetic.draw_chain(rng, level)
-        return Item(arithmetic.word(rng, chain), domain, level, chain)
+        prompt, key, right = arithmetic.word(rng, chain), chain.expression(), arithmetic.solution(chain)
+        wrong = partial(arithmetic.slipped_solution, chain=chain)
+        return Exercise(prompt, domain, level, key, right, wrong, answer=chain.answer)
     task = programs.draw_task(rng, level)
-    return Item(programs.word(rng, task), domain, level, task, tuple(programs.tests(rng, task)))
+    prompt, tests = programs.word(rng, task), tuple(programs.tests(rng, task))
+    wrong = partial(programs.slipped_solution, task=task)
+    return Exercise(prompt, domain, level, prompt.lower(), programs.solution(task), wrong, tests=tests)
 
 
-def _demonstrations(rng: Random, taught: Sequence[Item], leaked: Sequence[Item]) -> list[dict[str, Any]]:
-    """Each item answered by one teacher, then leaked evaluation prompts, then exact copies of earlier rows."""
+def _demonstrations(rng: Random, taught: Sequence[Exercise], leaked: Sequence[Exercise]) -> list[dict[str, Any]]:
+    """Each exercise answered by one teacher, then leaked evaluation prompts, then exact copies of earlier rows."""
     teachers = rng.choices(list(TEACHERS), weights=list(TEACHERS.values()), k=len(taught))
-    rows = [_demonstration(rng, item, teacher) for item, teacher in zip(taught, teachers, strict=True)]
-    rows += [_demonstration(rng, item, "careful") for item in leaked]
+    rows = [_demonstration(rng, exercise, teacher) for exercise, teacher in zip(taught, teachers, strict=True)]
+    rows += [_demonstration(rng, exercise, "careful") for exercise in leaked]
     copies = rng.sample(rows, round(DUPLICATES * len(taught)))
     return rows + [dict(row) for row in copies]
 
 
-def _demonstration(rng: Random, item: Item, teacher: str) -> dict[str, Any]:
+def _demonstration(rng: Random, exercise: Exercise, teacher: str) -> dict[str, Any]:
     if teacher == "careful":
-        text = item.right()
+        text = exercise.right
     elif teacher == "sloppy":
-        text = item.wrong(rng) if rng.random() < SLOPPY_SLIPS[item.level] else item.right()
+        text = exercise.wrong(rng) if rng.random() < SLOPPY_SLIPS[exercise.level] else exercise.right
     else:
-        text = _mangled(rng, item)
-    return {"prompt": item.prompt, "completion": text, "teacher": teacher, **item.columns()}
+        text = _mangled(rng, exercise)
+    return {"prompt": exercise.prompt, "completion": text, "teacher": teacher, **exercise.columns()}
 
 
-def _mangled(rng: Random, item: Item) -> str:
+def _mangled(rng: Random, exercise: Exercise) -> str:
     """What the noise teacher says: a broken trace, something else altogether, or a confident wrong answer."""
-    right, kind = item.right(), rng.randrange(6)
+    right, kind = exercise.right, rng.randrange(6)
     if kind == 0:
         return right.replace(CLOSE, "", 1)
     if kind == 1:
@@ -196,11 +172,11 @@ def _mangled(rng: Random, item: Item) -> str:
         return right.replace(CLOSE, CLOSE + OPEN, 1)
     if kind == 4:
         return rng.choice(("I do not know.", "Please see the notes above.", "As said before, it is clear."))
-    return item.wrong(rng)
+    return exercise.wrong(rng)
 
 
 def _write_demonstrations(rows: Sequence[dict[str, Any]], directory: Path) -> None:
-    """One file a teacher, in the shapes that public data sets come in."""
+    """One file per teacher, in the shapes that public data sets come in."""
     by_teacher: dict[str, list[dict[str, Any]]] = {teacher: [] for teacher in TEACHERS}
     for row in rows:
         shape = _as_messages if row["teacher"] == "careful" else _as_conversations
@@ -225,10 +201,10 @@ def _extra(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("domain", "level", "answer", "tests", "teacher")}
 
 
-def _problem_rows(split: str, items: Sequence[Item]) -> list[dict[str, Any]]:
+def _problem_rows(split: str, exercises: Sequence[Exercise]) -> list[dict[str, Any]]:
     return [
-        {"id": f"{split}-{item.domain}-{index:05d}", "prompt": item.prompt, **item.columns()}
-        for index, item in enumerate(items)
+        {"id": f"{split}-{exercise.domain}-{index:05d}", "prompt": exercise.prompt, **exercise.columns()}
+        for index, exercise in enumerate(exercises)
     ]
 
 

@@ -39,11 +39,12 @@ def sample_locally(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, 
     Raises ModelError where the directory cannot be used, EngineError where the engine fails.
     """
     from openklear.models.loading import load_model
-    from openklear.rollout.local import LocalEngine
+    from openklear.recipe.schema import LocalEngine
+    from openklear.rollout.open import open_sampler
 
     assert settings.local is not None, "asked for only where there is one"
     loaded = load_model(settings.local)
-    engine = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=settings.concurrency)
+    engine = open_sampler(LocalEngine(slots=settings.concurrency), loaded)
     with suppress(_Spent):
         for start in range(0, len(tasks), TASKS_AT_ONCE):
             _Chunk(loaded, settings, ledger, keep).sample(engine, tasks[start : start + TASKS_AT_ONCE])

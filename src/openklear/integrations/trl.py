@@ -89,7 +89,7 @@ def check_hooks(trainer: type, version: str) -> None:
     missing += sorted(READ - _names(*(member for member in vars(trainer).values() if callable(member))))
     if missing:
         raise ImportError(
-            f"openklear.integrations.trl needs trl>=1.16 and found trl {version}, where it misses: "
+            f"openklear.integrations.trl needs trl>=1.16 and found trl {version}, which lacks: "
             f"{'; '.join(missing)}. {_INSTALL}, or choose a version of trl that has them."
         )
 

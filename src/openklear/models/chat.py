@@ -107,7 +107,7 @@ def _rendered_completion(
         raise DataError(
             f"{where}: the chat template renders the prompt differently once an answer follows, so the model would be "
             "trained on a prompt that it never sees. Its generation prompt must be the beginning of an assistant "
-            "turn: give a mended template as model.chat_template."
+            "turn: give a corrected template as model.chat_template."
         )
     if not whole_text.startswith(prompt_text) or not whole[len(prompt) :].startswith(_squashed(response)):
         return None
@@ -118,7 +118,7 @@ def _rendered_completion(
     if not any(mask):
         raise DataError(
             f"{where}: the chat template's {{% generation %}} block marks no token of the last turn, so there is "
-            "nothing to learn. Give a mended template as model.chat_template."
+            "nothing to learn. Give a corrected template as model.chat_template."
         )
     return completion, mask
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoModel, AutoTokenizer
 
 from openklear.errors import ModelError
+from openklear.models.numerics import device
 
 MAX_TOKENS = 512
 """Of a longer text the first; most sentence-embedding models were trained with no more."""
@@ -39,7 +40,7 @@ class SentenceEmbedding:
     @property
     def width(self) -> int:
         """Coordinates of a vector: the model's hidden size."""
-        return int(_load(self.name)[1].config.get_text_config().hidden_size)
+        return int(load_encoder(self.name)[1].config.get_text_config().hidden_size)
 
     @torch.inference_mode()
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -48,13 +49,14 @@ class SentenceEmbedding:
         Texts run through the model in tiles of one shape, which their own length decides, so that on the CPU a text has
         the same vector in any batch (on one machine, with one number of threads).
         """
-        tokenizer, model, longest = _load(self.name)
+        tokenizer, model, longest = load_encoder(self.name)
         out = np.zeros((len(texts), self.width), np.float32)
         encoded = tokenizer(list(texts), truncation=True, max_length=longest)["input_ids"] if len(texts) else []
         by_length: dict[int, list[int]] = {}
         for place, ids in enumerate(encoded):
             if ids:
-                by_length.setdefault(min(-(-len(ids) // STEP) * STEP, longest), []).append(place)
+                filled = min(-(-len(ids) // STEP) * STEP, longest)  # rounded up to a multiple of STEP
+                by_length.setdefault(filled, []).append(place)
         for length, places in sorted(by_length.items()):
             for start in range(0, len(places), TILE):
                 some = places[start : start + TILE]
@@ -69,7 +71,7 @@ def transformers_embedding(name: str | Path) -> SentenceEmbedding:
     architecture also has a decoder.
     """
     embedding = SentenceEmbedding(str(name))
-    _load(embedding.name)
+    load_encoder(embedding.name)
     return embedding
 
 
@@ -81,7 +83,8 @@ def _means(tokenizer: Any, model: Any, texts: Sequence[Sequence[int]], length: i
         ids[row, : len(text)] = torch.tensor(text)
         mask[row, : len(text)] = 1
     ids, mask = ids.to(model.device), mask.to(model.device)
-    states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+    states = model(input_ids=ids, attention_mask=mask).last_hidden_state.float()  # (TILE, length, width)
+    # The mean's direction is the sum's: only the direction stays.
     sums = torch.where(mask[:, :, None] > 0, states, 0.0).sum(dim=1)
     unit = torch.nn.functional.normalize(sums, dim=1)[: len(texts)]
     found: NDArray[np.float32] = unit.cpu().numpy()
@@ -89,7 +92,7 @@ def _means(tokenizer: Any, model: Any, texts: Sequence[Sequence[int]], length: i
 
 
 @lru_cache(maxsize=1)
-def _load(name: str) -> tuple[Any, Any, int]:
+def load_encoder(name: str) -> tuple[Any, Any, int]:
     """Tokenizer, model and the most tokens that it takes."""
     read_tokenizer: Any = AutoTokenizer.from_pretrained
     read_model: Any = AutoModel.from_pretrained
@@ -111,7 +114,6 @@ def _load(name: str) -> tuple[Any, Any, int]:
         raise ModelError(
             f"{name}: an encoder with a decoder makes no embedding here; name a model that is one of the two"
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", MAX_TOKENS)
     longest = min(MAX_TOKENS, int(positions), int(tokenizer.model_max_length))
-    return tokenizer, model.to(device), longest
+    return tokenizer, model.to(device()), longest

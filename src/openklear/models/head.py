@@ -161,6 +161,15 @@ def _slope(logits: Tensor, targets: Tensor, cap: float | None, *, out: Tensor) -
     return out
 
 
+def chunk_rows(tokens: int, vocabulary: int, dtype: torch.dtype, chunk_tokens: int | None = None) -> int:
+    """Tokens in a chunk, of at most `chunk_tokens`, by default of as many as fit `CHUNK_BYTES`.
+
+    Chunks of equal size: a short last one would run its products at a fraction of the speed.
+    """
+    largest = chunk_tokens or max(1, CHUNK_BYTES // (2 * dtype.itemsize * vocabulary))
+    return -(-tokens // max(1, -(-tokens // largest)))
+
+
 class _Chunks:
     """Iterates over (rows as a slice, their states (C, H) times `inner`, finished logits (C, V), a buffer (C, V)).
 
@@ -182,9 +191,7 @@ class _Chunks:
         self.inner, self.outer = finish.gains(temperature)
         self.capped = finish.cap is not None
         self.bias = None if bias is None else bias.to(self.dtype) * self.inner
-        largest = chunk_tokens or max(1, CHUNK_BYTES // (2 * self.dtype.itemsize * len(weight)))
-        # Chunks of equal size: a short last one would run its products at a fraction of the speed.
-        self.rows = -(-len(hidden) // max(1, -(-len(hidden) // largest)))
+        self.rows = chunk_rows(len(hidden), len(weight), self.dtype, chunk_tokens)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         buffers = self.weight.new_empty(2, self.rows, len(self.weight))

@@ -1,6 +1,6 @@
 """A model with its tokenizer, from a directory in the Hugging Face layout and back.
 
-Whatever is wrong with a directory is said before training starts: weights that the files lack would otherwise be drawn
+Whatever is wrong with a directory is reported before training starts: missing weights would otherwise be drawn
 at random, and a missing end token would let every completion run to its limit.
 """
 
@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from transformers.utils import logging
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
+from openklear.models.numerics import device
 
 __all__ = ["LoadedModel", "load_model", "save_model"]
 
@@ -74,8 +76,7 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return LoadedModel(model.eval().to(device), tokenizer, _end_ids(model, tokenizer, directory))
+    return LoadedModel(model.eval().to(device()), tokenizer, _end_ids(model, tokenizer, directory))
 
 
 def save_model(loaded: LoadedModel, directory: Path | str) -> None:
@@ -100,16 +101,15 @@ def weights_hash(directory: Path | str) -> str:
     files = sorted(Path(directory).glob("*.safetensors"))
     if not files:
         raise ModelError(f"{directory}: no *.safetensors file to hash. Save the model again.")
-    tensors = sorted((name, entry, file, start) for file in files for name, entry, start in _tensors(file))
-    for name, entry, file, start in tensors:
+    for name, entry, file, start in sorted(chain.from_iterable(map(_tensors, files))):
         digest.update(json.dumps([name, entry]).encode())
         for block in _blocks(file, start, entry[2]):
             digest.update(block)
     return digest.hexdigest()
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, tuple[str, tuple[int, ...], int], int]]:
-    """(name, (dtype, shape, bytes), offset in the file) of each tensor, from the header of a safetensors file."""
+def _tensors(file: Path) -> Iterator[tuple[str, tuple[str, tuple[int, ...], int], Path, int]]:
+    """(name, (dtype, shape, bytes), file, offset in it) of each tensor, from the header of a safetensors file."""
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -117,7 +117,7 @@ def _tensors(file: Path) -> Iterator[tuple[str, tuple[str, tuple[int, ...], int]
         header.pop("__metadata__", None)
         for name, entry in header.items():
             begin, end = entry["data_offsets"]
-            yield name, (entry["dtype"], tuple(entry["shape"]), end - begin), 8 + length + begin
+            yield name, (entry["dtype"], tuple(entry["shape"]), end - begin), file, 8 + length + begin
     except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{file}: not a safetensors file, or a damaged one ({error}). Copy it again.") from error
 
@@ -148,7 +148,7 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
             "name a GGUF file as model.gguf_file."
         )
     # Without any of these files the library would make an empty tokenizer of the architecture's kind.
-    if not any(found for pattern in _TOKENIZER_FILES for found in directory.glob(pattern)):
+    if not any(any(directory.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ModelError(
             f"{directory}: no tokenizer.json (or another vocabulary). Copy the model's tokenizer files there."
         )
@@ -217,9 +217,10 @@ def _end_ids(model: Any, tokenizer: Any, directory: Path) -> frozenset[int]:
         getattr(model.config.get_text_config(), "eos_token_id", None),
         turn_end_id(tokenizer),
     )
-    ends = {
-        int(token) for value in said if value is not None for token in (value if isinstance(value, list) else [value])
-    }
+    ends: set[int] = set()
+    for value in said:
+        if value is not None:
+            ends.update(map(int, value if isinstance(value, list) else [value]))
     if not ends:
         raise ModelError(
             f"{directory}: neither the tokenizer nor the configuration nor the chat template names an end-of-sequence "

@@ -62,6 +62,7 @@ def sequence_logprobs(
         raise ValueError("loss_mask[:, 0] must be False: no token precedes the first one")
     if model not in _verified:
         verify_head(model)
+    # The state at t - 1 predicts token t: states lose the last column, targets the first; both are (B, T - 1).
     predicted = loss_mask[:, 1:]
     states = _hidden_states(model, input_ids[:, :-1], None if position_ids is None else position_ids[:, :-1])
     head = _head(model)

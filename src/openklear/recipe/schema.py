@@ -92,7 +92,7 @@ class Sft(Section):
 
     epochs: Positive = Field(4, description="passes over the demonstrations")
     batch_tokens: Positive = Field(
-        131072, description="tokens an optimizer step, prompt and response, at most; a longer row is a step of its own"
+        131072, description="most tokens per optimizer step, prompt and response; a longer row is a step of its own"
     )
     max_tokens: Positive = Field(32768, description="longest demonstration in tokens")
     overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
@@ -100,7 +100,9 @@ class Sft(Section):
     min_learning_rate: Annotated[float, Field(ge=0.0)] = Field(4e-5, description="learning rate at the end")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
     max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
-    save_every: Positive = Field(100, description="steps between checkpoints, each with its validation loss")
+    save_every: Positive = Field(
+        100, description="steps between checkpoints, each after a validation (sampled accuracy)"
+    )
     optimizer: Optimizer = Field(AdamW(), description="the optimizer")
 
     def broken_rules(self) -> Iterator[Broken]:
@@ -224,10 +226,15 @@ class Verifiers(Section):
             yield Broken(("minimum_isolation",), text)
 
 
-class Engine(Section):
-    """The sampler."""
+class LocalEngine(Section):
+    """The sampler in this process, on the very weights that are trained."""
 
+    type: Literal["local"] = Field("local", description="sample in this process")
     slots: Positive = Field(64, description="sequences decoded at once")
+
+
+Engine = LocalEngine
+"""A union by `type`, of one member today."""
 
 
 class Checkpoints(Section):
@@ -252,8 +259,13 @@ class Recipe(Section):
     rl: Rl | None = Field(None, description="reinforcement learning")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
-    engine: Engine = Field(Engine(), description="the sampler")
+    engine: Engine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
+
+    @property
+    def dtype(self) -> str:
+        """The type the weights are trained in."""
+        return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""

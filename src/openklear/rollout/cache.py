@@ -30,9 +30,8 @@ class _Cursor:
     """Where the running step writes; shared by all layers."""
 
     def __init__(self) -> None:
-        self.index: Tensor = torch.zeros(
-            0, dtype=torch.int64
-        )  # (rows * heads,) flat positions in (rows * heads * columns)
+        self.index = torch.zeros(0, dtype=torch.int64)
+        """(rows * heads,) flat positions in (rows * heads * columns)."""
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
@@ -54,7 +53,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     def update(
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write one token a row, (rows, heads, 1, head_dim), at the cursor; returns all columns."""
+        """Write one token per row, (rows, heads, 1, head_dim), at the cursor; returns all columns."""
         index = self._cursor.index
         for whole, new in ((self.keys, key_states), (self.values, value_states)):
             whole.view(-1, whole.shape[-1]).index_copy_(0, index, new.reshape(-1, new.shape[-1]))
@@ -65,7 +64,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return self.keys.shape[2], 0
 
     def get_seq_length(self) -> int:
-        """Columns held; rows have lengths of their own, which positions given with each step tell."""
+        """Columns held; the length of each row shows in the positions given with each step."""
         return int(self.keys.shape[2])
 
     def get_max_length(self) -> int:
@@ -129,9 +128,10 @@ class SlotCache(Cache):
         """
         keys = self.slot_layers[0].keys
         rows, heads, columns, _ = keys.shape
+        # Row r, head h begins at (r * heads + h) * columns of the flat keys; its token goes `positions[r]` further.
         lines = torch.arange(rows * heads, device=keys.device).view(rows, heads)
         self.cursor.index = (lines * columns + positions[:, None]).view(-1)
-        hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]
+        hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]  # (rows, columns)
         mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=keys.device).masked_fill_(hidden, float("-inf"))
         return mask[:, None, None, :]
 

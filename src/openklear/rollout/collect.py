@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -88,31 +89,34 @@ class Collector:
         *,
         purpose: str,
         iteration: int = 0,
-        policy_version: int = 0,
         label: str | None = None,
     ) -> list[RolloutGroup]:
         """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
 
         `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
         """
-        owners = [problem for problem in problems for _ in range(sampling.samples)]
-        requests = self._requests(problems, sampling, purpose, iteration)
+        drawn = list(
+            product(problems, range(sampling.samples))
+        )  # (problem, sample) of each rollout, problem by problem
+        requests = [self._request(problem, sample, sampling, purpose, iteration) for problem, sample in drawn]
+        version = self.sampler.version
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
+            owners = [problem for problem, _ in drawn]
             work = _Graded(self.loaded, owners, batch, graded_when_cut=sampling.overlong == "soft")
             completions = self._sample(requests, work, label)
             verdicts = work.finish(label)
         rollouts = [
             Rollout(
                 problem=owner.problem,
-                sample_index=index % sampling.samples,
+                sample_index=sample,
                 prompt_ids=np.asarray(owner.prompt_ids, dtype=np.int32),
                 completion=completion,
-                text=work.texts[index],
+                text=text,
                 verdict=verdict,
-                reward=_reward(verdict, owner.problem, scheme, index % sampling.samples),
-                policy_version=policy_version,
+                reward=_reward(verdict, owner.problem, scheme, sample),
+                policy_version=version,
             )
-            for index, (owner, completion, verdict) in enumerate(zip(owners, completions, verdicts, strict=True))
+            for (owner, sample), completion, text, verdict in zip(drawn, completions, work.texts, verdicts, strict=True)
         ]
         size = sampling.samples
         return [
@@ -120,20 +124,16 @@ class Collector:
             for i, encoded in enumerate(problems)
         ]
 
-    def _requests(
-        self, problems: Sequence[EncodedProblem], sampling: Sampling, purpose: str, iteration: int
-    ) -> list[SampleRequest]:
-        return [
-            SampleRequest(
-                prompt_ids=encoded.prompt_ids,
-                key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
-                max_new_tokens=sampling.max_completion_tokens,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-            )
-            for encoded in problems
-            for sample in range(sampling.samples)
-        ]
+    def _request(
+        self, encoded: EncodedProblem, sample: int, sampling: Sampling, purpose: str, iteration: int
+    ) -> SampleRequest:
+        return SampleRequest(
+            prompt_ids=encoded.prompt_ids,
+            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
+            max_new_tokens=sampling.max_completion_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+        )
 
     def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
         """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
@@ -190,7 +190,7 @@ def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
 
 
 def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme, sample: int) -> Reward:
-    """Unscorable rollouts have no reward; nan keeps anyone from averaging over them unawares."""
+    """Unscorable rollouts have no reward; nan keeps anyone from averaging over them unnoticed."""
     if verdict.outcome is Outcome.UNSCORABLE:
         return Reward(float("nan"), {})
     return reward_of(verdict, problem.domain, scheme, f"problem {problem.id}, sample {sample}")

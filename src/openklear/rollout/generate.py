@@ -8,11 +8,10 @@ from pathlib import Path
 
 from openklear.models.chat import decode_completion, encode_prompt
 from openklear.models.loading import load_model
-from openklear.rollout.local import LocalEngine
+from openklear.recipe.schema import LocalEngine
+from openklear.rollout.open import open_sampler
 from openklear.rollout.seeds import rollout_key
 from openklear.types import Message, SampleRequest, StopReason, content_hash
-
-_SLOTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def generate(
         for sample in range(count):
             key = rollout_key(seed, "generate", 0, hashed, sample)
             requests.append(SampleRequest(ids, key, max_tokens, temperature, top_p))
-    completions = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=_SLOTS).sample(requests)
+    completions = open_sampler(LocalEngine(), loaded).sample(requests)
     generated = [
         Generated(decode_completion(loaded.tokenizer, c.token_ids, loaded.end_ids), c.stop_reason, len(c.token_ids))
         for c in completions

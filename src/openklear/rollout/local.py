@@ -1,4 +1,4 @@
-"""The sampler inside the process: any Hugging Face decoder, an own cache of slots, continuous refill.
+"""The sampler inside the process: any Hugging Face decoder, a slot cache of its own, continuous refill.
 
 It shares the learner's model object, so the weights it samples from are always the current ones. `slots` sequences are
 decoded at once; a slot whose sequence has ended is refilled from the queue, first in first out. Requests that share a
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from transformers.cache_utils import DynamicCache
 
 from openklear.errors import EngineError, ModelError
 from openklear.rollout.cache import SlotCache, prompt_rows
-from openklear.rollout.protocol import OnCompletion, Progress
+from openklear.rollout.protocol import OnCompletion, Progress, Supports
 from openklear.rollout.sampling import draw, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 from openklear.rollout.slots import Slots, distinct_prompts
@@ -33,8 +34,8 @@ _REFILL_SHARE = 8
 _REPORT_EVERY = 16
 
 
-class LocalEngine:
-    """A Sampler (see rollout.engine) over `model`, a decoder with a plain linear head (Qwen3, Llama, SmolLM2, ...).
+class LocalSampler:
+    """A Sampler (see rollout.protocol) over `model`, a decoder with a plain linear head (Qwen3, Llama, SmolLM2, ...).
 
     Sampling stops at any of `end_ids` (kept in token_ids, STOP), or after max_new_tokens or at the model's last
     position (LENGTH). A completion depends on its own request only, up to the rounding of batched arithmetic.
@@ -46,6 +47,18 @@ class LocalEngine:
         if slots < 1:
             raise ValueError(f"slots must be positive: {slots}")
         self.model, self.end_ids, self.slots = model, end_ids, slots
+        self.version = 0
+
+    @property
+    def supports(self) -> Supports:
+        """Everything."""
+        return Supports(logprobs=True, publish=True)
+
+    def publish(self, model: Any, version: int) -> None:
+        """The model that it shares with a learner is current as it is; the weights of another one are copied."""
+        if model is not self.model:
+            self.model.load_state_dict(model.state_dict())
+        self.version = version
 
     def sample(
         self,
@@ -53,7 +66,7 @@ class LocalEngine:
         on_progress: Progress | None = None,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """One completion a request, in their order. on_progress gets (requests finished, tokens) since its last call.
+        """One completion per request, in their order. on_progress gets (requests finished, tokens) since its last call.
 
         on_completion gets (index of the request, its completion) between two decoding steps.
 
@@ -67,7 +80,7 @@ class LocalEngine:
             return []
         with _evaluating(self.model), torch.inference_mode():
             try:
-                return _Run(self, requests, limits, on_completion).finish(on_progress)
+                return _Call(self, requests, limits, on_completion).finish(on_progress)
             except torch.OutOfMemoryError as error:
                 raise EngineError(
                     f"the sampler ran out of device memory with {self.slots} slots: "
@@ -75,12 +88,12 @@ class LocalEngine:
                 ) from error
 
 
-class _Run:
+class _Call:
     """One call of sample: the queue, the slots, and the cache behind them."""
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: LocalSampler,
         requests: Sequence[SampleRequest],
         limits: Sequence[int],
         on_completion: OnCompletion | None,
@@ -194,13 +207,14 @@ class _Run:
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
-        last = states[torch.arange(len(chunk), device=self.device), lengths - 1]
+        last = states[torch.arange(len(chunk), device=self.device), lengths - 1]  # (P, H) at each prompt's last token
         if self.cache is None:
             self.cache = SlotCache(cache, len(self.slots), ids.shape[1] + 1)
             self.hidden = last.new_zeros((len(self.slots), last.shape[1]))
         self.cache.widen(ids.shape[1] + 1)
-        pairs = [(row, slot) for row, prompt in enumerate(chunk) for slot in fresh[prompt]]
-        source, target = torch.tensor(pairs, device=self.device).T
+        counts = [len(fresh[prompt]) for prompt in chunk]
+        source = torch.arange(len(chunk)).repeat_interleave(torch.tensor(counts)).to(self.device)  # (K,) prefilled rows
+        target = torch.tensor(list(chain.from_iterable(fresh[p] for p in chunk)), device=self.device)  # (K,) slots
         self.cache.fill_rows(cache, source, target)
         self.hidden[target] = last[source]
         self.prompt_hidden.update(zip(chunk, last.unbind(), strict=True))
@@ -216,12 +230,12 @@ class _Run:
     def _sample(self) -> tuple[int, int]:
         """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
         slots, rows = self.slots, np.flatnonzero(self.slots.active)
-        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)
+        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)  # (N, V)
         uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
         tokens = draw(logprobs, uniform)
-        chosen = logprobs.gather(1, tokens[:, None])[:, 0]
+        chosen = logprobs.gather(1, tokens[:, None])[:, 0]  # (N,) log-probability of each drawn token
         self.tokens = tokens
-        # One transfer for both: ids are exact in float64.
+        # One transfer for both, (2, K) of the active rows: ids are exact in float64.
         host = torch.stack((tokens.double(), chosen.double())).cpu().numpy()[:, rows]
         if not np.isfinite(host[1]).all():
             raise EngineError("the model's logits are not finite: its weights have diverged")
@@ -262,8 +276,8 @@ class _Run:
             position_ids=positions[:, None],
             past_key_values=self.cache,
             use_cache=True,
-        ).last_hidden_state[:, 0]
-        self.slots.position += self.slots.active
+        ).last_hidden_state[:, 0]  # (N, H)
+        self.slots.position += self.slots.active  # idle rows write to the same column again
 
 
 @contextmanager

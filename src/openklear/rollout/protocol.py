@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from openklear.types import Completion, SampleRequest
 
@@ -14,8 +15,32 @@ OnCompletion = Callable[[int, Completion], None]
 """Called with (index of the request, its completion) as soon as it has ended, on the thread that asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Supports:
+    """What a sampler can do beyond completions; what a stage needs is written in the same words."""
+
+    logprobs: bool = False
+    """Completions carry the log-probabilities of their tokens."""
+    publish: bool = False
+    """It can be given new weights while it is open."""
+
+
 class Sampler(Protocol):
     """Prompts in, sampled tokens with their log-probabilities out."""
+
+    @property
+    def supports(self) -> Supports:
+        """What it can do; `open_sampler` refuses one that lacks what the stage needs."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Of the weights it samples from: the last one published, 0 before."""
+        ...
+
+    def publish(self, model: Any, version: int) -> None:
+        """Sample from the weights of `model`, as they are now, until the next call."""
+        ...
 
     def sample(
         self,
@@ -23,7 +48,7 @@ class Sampler(Protocol):
         on_progress: Progress | None = None,
         on_completion: OnCompletion | None = None,
     ) -> list[Completion]:
-        """One completion a request, in the order of the requests; `on_completion` gets each when it ends.
+        """One completion per request, in the order of the requests; `on_completion` gets each when it ends.
 
         Draws depend on each request's key and on positions only (house rule 9). Raises EngineError where a request
         cannot be served (before anything is sampled) or where the engine failed. What a callback raises ends the call.

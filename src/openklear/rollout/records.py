@@ -1,8 +1,8 @@
-"""Rollouts on disk: one Parquet row a rollout. The same rollouts give the same bytes.
+"""Rollouts on disk: one Parquet row per rollout. The same rollouts give the same bytes.
 
 Wall-clock times are not stored (a verdict's `seconds` is read back as 0): a record must not depend on how busy the
-machine was. Problems are not stored either, only their ids and content hashes. `well_formed` says for readers of the
-file what `format_fault` (empty where there is none) says in full.
+machine was. Problems are not stored either, only their ids and content hashes. `well_formed` is there for readers
+of the file: `format_fault` is empty.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SCHEMA = pa.schema(
 
 
 class Trained(NamedTuple):
-    """What is known of a rollout that is in an update; (T,), one number a completion token."""
+    """What is known of a rollout that is in an update; (T,), one number per completion token."""
 
     old_logprobs: NDArray[np.float32]
     advantage: float
@@ -179,11 +179,11 @@ def _rollout(row: Mapping[str, Any], problem: Problem) -> Rollout:
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """An Arrow array; lists of numbers without a Python object a number."""
+    """An Arrow array; lists of numbers without a Python object per number."""
     if not pa.types.is_large_list(kind):
         return pa.array(values, kind)
     lengths = [0 if value is None else len(value) for value in values]
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))  # row i is flat[offsets[i] : offsets[i + 1]]
     present = [np.asarray(value) for value in values if value is not None]
     dtype = kind.value_type.to_pandas_dtype()
     flat = pa.array(np.concatenate(present).astype(dtype) if present else np.zeros(0, dtype), kind.value_type)

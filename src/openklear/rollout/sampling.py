@@ -13,7 +13,7 @@ def next_token_logprobs(logits: Tensor, temperature: Tensor, top_p: Tensor | Non
     is subtracted before the division: a tiny temperature then sends the others to -inf and overflows nothing.
     """
     if temperature.shape != logits.shape[:1]:
-        raise ValueError(f"one temperature a row: {temperature.shape} for logits {logits.shape}")
+        raise ValueError(f"there must be one temperature per row: {temperature.shape} for logits {logits.shape}")
     scaled = logits.float()
     scaled = (scaled - scaled.amax(dim=1, keepdim=True)) / temperature[:, None]
     logprobs = torch.log_softmax(scaled, dim=1)
@@ -28,10 +28,10 @@ def _nucleus(logprobs: Tensor, top_p: Tensor) -> Tensor:
     """
     ordered, order = logprobs.sort(dim=1, descending=True, stable=True)
     probabilities = ordered.double().exp()
-    before = probabilities.cumsum(dim=1) - probabilities
+    before = probabilities.cumsum(dim=1) - probabilities  # mass of the likelier tokens
     dropped = before >= top_p.double()[:, None]
     dropped[:, 0] = False
-    dropped = torch.zeros_like(dropped).scatter_(1, order, dropped)
+    dropped = torch.zeros_like(dropped).scatter_(1, order, dropped)  # from sorted order back to token ids
     kept = logprobs.masked_fill(dropped, float("-inf"))
     renormalised = kept - kept.logsumexp(dim=1, keepdim=True)
     return torch.where((top_p < 1.0)[:, None], renormalised, logprobs)

@@ -1,6 +1,6 @@
 """Bookkeeping of the local engine on the host: which request each slot serves, and what it has sampled so far.
 
-Columns of numpy arrays, one entry a slot, so that a step of decoding costs no Python loop over slots.
+Columns of numpy arrays, one entry per slot, so that a step of decoding costs no Python loop over slots.
 """
 
 from __future__ import annotations

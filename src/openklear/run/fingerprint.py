@@ -56,9 +56,9 @@ def fingerprint(parts: Parts) -> str:
     return _hash(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
 
 
-def stage_parts(recipe: Mapping[str, Any], module: str, inputs: Mapping[str, str]) -> Parts:
-    """The four parts of a stage: `recipe` and `inputs` as given, code and packages from the imports of `module`."""
-    sources, imported = closure(module)
+def stage_parts(recipe: Mapping[str, Any], module: str, inputs: Mapping[str, str], also: tuple[str, ...] = ()) -> Parts:
+    """The four parts of a stage: `recipe` and `inputs` as given, code and packages from what the modules import."""
+    sources, imported = closure(module, *also)
     code: dict[str, str] = {}
     for _, hashes in sorted(sources.items()):
         code |= hashes
@@ -104,8 +104,8 @@ def hash_files(label: str, path: Path) -> dict[str, str]:
     return {label: _hash_file(path) if path.is_file() else "missing"}
 
 
-def closure(module: str) -> tuple[dict[str, dict[str, str]], set[str]]:
-    """What `module` imports: ({module: {name: hash}} inside its top-level package, names imported from elsewhere).
+def closure(module: str, *also: str) -> tuple[dict[str, dict[str, str]], set[str]]:
+    """What the modules import: ({module: {name: hash}} inside the top-level package, names imported from elsewhere).
 
     Imports inside functions count, those under TYPE_CHECKING do not. The entry of a package holds its other files too
     (templates). Nothing is executed but the search for the top-level package.
@@ -113,7 +113,7 @@ def closure(module: str) -> tuple[dict[str, dict[str, str]], set[str]]:
     top, home = _home(module)
     found: dict[str, dict[str, str]] = {}
     elsewhere: set[str] = set()
-    waiting = [module]
+    waiting = [module, *also]
     while waiting:
         name = waiting.pop()
         path = _locate(name, home)

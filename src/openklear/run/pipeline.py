@@ -100,7 +100,7 @@ def plan_parts(every: Sequence[Stage]) -> dict[str, Parts]:
         inputs = {role: fingerprint(parts[name]) for role, name in stage.inputs.items()}
         for label, path in stage.files.items():
             inputs |= hash_files(label, path)
-        parts[stage.name] = stage_parts(stage.settings, stage.module, inputs)
+        parts[stage.name] = stage_parts(stage.settings, stage.module, inputs, stage.also)
     return parts
 
 
@@ -177,7 +177,7 @@ def _own_data(root: Path) -> dict[str, str]:
 
 def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root: Path) -> None:
     directory = root / stage.name
-    if stage_parts(parts["recipe"], stage.module, parts["inputs"])["code"] != parts["code"]:
+    if stage_parts(parts["recipe"], stage.module, parts["inputs"], stage.also)["code"] != parts["code"]:
         raise RunError(
             f"the code of {stage.name} changed while the run was under way; run the same command again: "
             "finished stages are kept"

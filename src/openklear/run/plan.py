@@ -59,6 +59,8 @@ class Stage:
     """Whether torch computes in it, so that threads must be set first."""
     model: bool = False
     """Whether it leaves model/."""
+    also: tuple[str, ...] = ()
+    """Modules that this recipe makes it import by name: their code counts too."""
 
 
 def stages(recipe: Recipe) -> list[Stage]:
@@ -149,7 +151,7 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     selection = recipe.data.selection
     if selection is None or selection.embedding == EMBEDDED:
         return stage
-    return replace(stage, module="openklear.stages.prepare_embedded", torch=True)
+    return replace(stage, also=("openklear.models.embedding",), torch=True)
 
 
 def expanded(label: str, path: Path) -> dict[str, Path]:

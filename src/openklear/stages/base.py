@@ -13,7 +13,7 @@ from openklear.run.context import StageContext
 
 
 def run(context: StageContext) -> None:
-    """Leave the recipe's model in directory/model; nothing is done where it already stands, as it appears whole."""
+    """Leave the recipe's model in directory/model; if it is there, it is whole, and nothing is done."""
     target = context.directory / "model"
     if target.exists():
         return

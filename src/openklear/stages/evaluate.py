@@ -23,7 +23,7 @@ from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
-from openklear.rollout.local import LocalEngine
+from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
 from openklear.types import Problem, RolloutGroup
@@ -38,7 +38,7 @@ Asked = list[tuple[Benchmark, list[EncodedProblem]]]
 def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the recipe's benchmarks."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
-    loaded = load_model(context.inputs["model"] / "model", dtype=getattr(recipe.model, "dtype", "float32"))
+    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
     asked = _asked(context, loaded)
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}
@@ -46,8 +46,8 @@ def run(context: StageContext) -> None:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
-        groups = _rollouts(context, Collector(loaded, sampler, judge, recipe.seed), asked)
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed)
+        groups = _rollouts(context, collector, asked)
     named = [benchmark for benchmark, _ in asked]
     rows = score_rows(stage, named, groups)
     write_json(context.directory / "scores.json", {"benchmarks": asked_rows(stage, named, groups), "scores": rows})

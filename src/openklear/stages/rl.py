@@ -3,92 +3,64 @@
 For each iteration: sample a group per problem, verify, group advantage, drop groups without advantage, several
 updates on mini-batches of the kept groups, log. The loop is written against Sampler, Judge and Learner.
 
-An iteration is durable when its directory `iterations/000012` stands (rollouts.parquet, metrics.json; renamed when
+An iteration is durable once its directory `iterations/000012` exists (rollouts.parquet, metrics.json; renamed when
 whole). A run that was killed restarts from its newest checkpoint; recorded iterations after it are replayed from their
-files instead of sampled anew, an unfinished one is sampled again.
+files, an unfinished one is sampled again.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
-from openklear.durable.files import read_json, read_jsonl, whole_directory, write_json, write_jsonl_atomic
+from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
-from openklear.objectives.advantages import ADVANTAGES
-from openklear.objectives.diagnostics import sampler_gap
-from openklear.recipe.schema import Phase
+from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
-from openklear.rollout.local import LocalEngine
-from openklear.rollout.records import Trained, read_rollouts, write_rollouts
+from openklear.rollout.open import TRAINING, open_sampler
+from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
-from openklear.stages.sft import dtype_of
-from openklear.training import checkpoint
-from openklear.training.checkpoint import Place
 from openklear.training.learner import Learner, LocalLearner
-from openklear.training.metrics import alarms, mean_over_updates, refuse_gap, rollout_metrics, scorable_rollouts
-from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
+from openklear.training.loop import Clock, Figures, Loop
+from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
+from openklear.training.optimizer import build_optimizer, warmup_constant
 from openklear.training.schedule import problem_batch
-from openklear.training.step import PolicySequence
-from openklear.training.validation import for_domains, validate
-from openklear.types import Rollout, RolloutGroup, StopReason
+from openklear.training.step import Metrics
+from openklear.training.updates import Update, recorded, restored, updates_of
+from openklear.training.validation import for_domains
+from openklear.types import RolloutGroup
 from openklear.verifiers.judge import open_judge
-
-Update = list[PolicySequence]
-
-
-@dataclass(slots=True)
-class _Run:
-    """What the loop holds between iterations."""
-
-    context: StageContext
-    phase: Phase
-    loaded: LoadedModel
-    optimizer: Optimizer
-    learner: Learner
-    collector: Collector
-    problems: list[EncodedProblem]
-    validation: list[EncodedProblem]
-    place: Place = field(default_factory=Place)
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    timings: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def directory(self) -> Path:
-        return self.context.directory
 
 
 def run(context: StageContext) -> None:
-    """Train one phase; called again after a kill it goes on where it was."""
+    """Train one phase; after a kill, called again, it continues where it was."""
     recipe = context.recipe
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
-    loaded = load_model(context.inputs["model"] / "model", dtype=dtype_of(recipe))
+    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
+    loop = Loop(context.name, context.directory, "iteration", phase.iterations, loaded, optimizer, recipe.checkpoints)
     with ExitStack() as stack:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        sampler = LocalEngine(loaded.model, end_ids=loaded.end_ids, slots=recipe.engine.slots)
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
-        collector = Collector(loaded, sampler, judge, recipe.seed)
-        state = _Run(context, phase, loaded, optimizer, learner, collector, problems, validation)
-        _resume(state)
-        _train(state)
-    checkpoint.hand_on(context.directory, state.place, loaded, recipe.checkpoints)
-    write_jsonl_atomic(context.directory / "metrics.jsonl", state.metrics)
+        if not loop.resume():
+            progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
+        box = _Box(recipe, phase, loop, collector, learner, problems, validation)
+        with progress.task(context.name, loop.total, "iterations") as advance:
+            advance(loop.position.at)
+            for number in loop.ahead():
+                row = _iterate(box, number)
+                advance(1, reward=row["reward"], accuracy=row["accuracy"], length=row["length_mean"])
+    loop.hand_on()
 
 
 def _problems(
@@ -109,241 +81,104 @@ def _problems(
     return kept, encode_problems(loaded, validation, phase.max_prompt_tokens)[0]
 
 
-def _resume(state: _Run) -> None:
-    newest = checkpoint.latest(state.directory)
-    if newest is None:
-        progress.say(f"{state.context.name}: the optimizer's moments start anew in this phase")
-        return
-    state.place = checkpoint.restore(newest, state.loaded, state.optimizer)
-    state.metrics.extend(read_json(_iteration(state, i) / "metrics.json") for i in range(1, state.place.at + 1))
-    state.timings.extend(r for r in read_jsonl(state.directory / "timings.jsonl") if r["iteration"] <= state.place.at)
-    progress.say(f"{state.context.name}: going on after iteration {state.place.at} of {state.phase.iterations}")
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """What stands in the algorithm box: who samples, judges and learns, and on what."""
+
+    recipe: Recipe
+    phase: Phase
+    loop: Loop
+    collector: Collector
+    learner: Learner
+    problems: list[EncodedProblem]
+    validation: list[EncodedProblem]
 
 
-def _train(state: _Run) -> None:
-    """The loop over iterations."""
-    phase, checkpoints = state.phase, state.context.recipe.checkpoints
-    with progress.task(state.context.name, phase.iterations, "iterations") as advance:
-        advance(state.place.at)
-        while state.place.at < phase.iterations:
-            if checkpoints.patience is not None and state.place.validations_since_best >= checkpoints.patience:
-                progress.say(f"{state.context.name}: no better validation for {checkpoints.patience} times; stopping")
-                break
-            row = _iterate(state, state.place.at + 1)
-            advance(1, reward=row["reward"], accuracy=row["accuracy"], length=row["length_mean"])
-
-
-def _iterate(state: _Run, number: int) -> dict[str, Any]:
+def _iterate(box: _Box, number: int) -> Figures:
     """One rollout batch and its updates: the report's step."""
-    clock = _Clock()
-    recorded = _iteration(state, number)
-    if recorded.is_dir():
-        updates, groups = _replayed(state, recorded)
-    else:
-        groups = _sample(state, number)
-        updates = [state.learner.with_old(update) for update in _updates(state.phase, groups)]
+    clock, loop, phase = Clock(), box.loop, box.phase
+    record = _record(loop, number)
+    groups, updates = _replayed(box, record) if record.is_dir() else _sampled(box, number)
     clock.lap("sampling")
-    row: dict[str, Any] = {"iteration": number, **rollout_metrics(groups), **_gap(updates)}
+    row: Figures = {"iteration": number, **rollout_metrics(groups), **gap_metrics(updates)}
     refuse_gap(row)
-    rows = [_update(state, update, number, k) for k, update in enumerate(updates)]
-    row |= {"updates": len(rows), **mean_over_updates(rows)}
+    steps = [_update(box, update, k) for k, update in enumerate(updates)]
+    row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
-    state.place = replace(state.place, at=number, updates=state.place.updates + len(rows))
-    if number % state.phase.validate_every == 0 or number == state.phase.iterations:
-        _validate(state, row)
+    loop.advance(len(steps))
+    if number % phase.validate_every == 0 or number == phase.iterations:
+        row |= loop.validate(box.collector, box.validation, box.recipe.evaluation)
         clock.lap("validation")
-    for text in alarms(row, state.metrics):
-        progress.say(f"{state.context.name}, iteration {number}: {text}")
-    state.metrics.append(row)
-    state.timings.append({"iteration": number, **clock.laps})
-    _make_durable(state, recorded, groups, updates, row)
+    for text in alarms(row, loop.metrics):
+        progress.say(f"{loop.stage}, iteration {number}: {text}")
+    loop.log(row, clock.laps)
+    _make_durable(box, record, groups, updates, row)
     return row
 
 
-def _sample(state: _Run, number: int) -> list[RolloutGroup]:
-    phase = state.phase
-    chosen = problem_batch(
-        len(state.problems), phase.problems_per_iteration, state.context.recipe.seed, state.context.name, number - 1
-    )
+def _sampled(box: _Box, number: int) -> tuple[list[RolloutGroup], list[Update]]:
+    """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
+    phase, seed, stage = box.phase, box.recipe.seed, box.loop.stage
+    box.collector.sampler.publish(box.loop.loaded.model, number - 1)
+    chosen = problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, number - 1)
+    problems = [box.problems[i] for i in chosen]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
-    return state.collector.collect(
-        [state.problems[i] for i in chosen],
-        sampling,
-        phase.reward,
-        purpose=state.context.name,
-        iteration=number,
-        policy_version=number - 1,
-    )
+    groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number)
+    return groups, [box.learner.with_old(update) for update in updates_of(groups, phase)]
 
 
-def _updates(phase: Phase, groups: Sequence[RolloutGroup]) -> list[Update]:
-    """Advantages, then the kept groups cut into mini-batches: K kept groups make ceil(K / problems_per_update) updates.
-
-    Unscorable rollouts, and with overlong = "mask" those stopped by length, leave their group before its mean is
-    taken; they are in no loss either.
-    """
-    rollouts = [
-        [
-            r
-            for r in scorable_rollouts(group)
-            if not (phase.overlong == "mask" and r.completion.stop_reason is StopReason.LENGTH)
-        ]
-        for group in groups
-    ]
-    kept = [
-        [_sequence(r, a, number) for r, a in zip(rollouts[number], advantages, strict=True)]
-        for number, advantages in enumerate(_advantages(phase, rollouts))
-        if len(advantages) >= 2 and (any(advantages) or not phase.filter_zero_advantage)
-    ]
-    size = phase.problems_per_update
-    return [[s for group in kept[i : i + size] for s in group] for i in range(0, len(kept), size)]
+def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]]:
+    """The same from the files of an iteration that was sampled before the run was killed."""
+    problems = {e.problem.id: e.problem for e in box.problems}
+    groups, trained = read_rollouts(record / "rollouts.parquet", problems)
+    return groups, [restored(update, trained) for update in updates_of(groups, box.phase)]
 
 
-def _advantages(phase: Phase, groups: Sequence[Sequence[Rollout]]) -> list[list[float]]:
-    """Of every rollout of every group, by the phase's estimator."""
-    rewards = [torch.tensor([r.reward.value for r in group], dtype=torch.float64) for group in groups]
-    lengths = [torch.tensor([len(r.completion.token_ids) for r in group]) for group in groups]
-    numbers = phase.advantage.model_dump(exclude={"type"})
-    return [found.tolist() for found in ADVANTAGES[phase.advantage.type](rewards, lengths, **numbers)]
-
-
-def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
-    ids = np.concatenate([rollout.prompt_ids, rollout.completion.token_ids]).astype(np.int32)
-    mask = np.arange(len(ids)) >= len(rollout.prompt_ids)
-    return PolicySequence(
-        ids=ids,
-        loss_mask=mask,
-        old_logprobs=np.zeros(len(ids), dtype=np.float32),
-        advantage=advantage,
-        correct=rollout.verdict.correct,
-        group=group,
-        sample=rollout.sample_index,
-        rollout_logprobs=_over(mask, rollout.completion.logprobs),
-    )
-
-
-def _over(mask: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One value a completion token -> (T,), 0 outside the mask."""
-    spread = np.zeros(len(mask), dtype=np.float32)
-    spread[mask] = values
-    return spread
-
-
-def _gap(updates: Sequence[Update]) -> dict[str, float]:
-    """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on."""
-    pairs = [(s.old_logprobs, s.rollout_logprobs, s.loss_mask) for update in updates for s in update]
-    if not pairs:
-        return {}
-    old = np.concatenate([old[mask] for old, _, mask in pairs])
-    sampled = np.concatenate([sampled[mask] for _, sampled, mask in pairs if sampled is not None])
-    return sampler_gap(torch.from_numpy(old), torch.from_numpy(sampled))
-
-
-def _update(state: _Run, update: Update, number: int, index: int) -> dict[str, Any]:
-    rate = warmup_constant(state.place.updates + index, state.phase.warmup_steps, state.phase.learning_rate)
+def _update(box: _Box, update: Update, index: int) -> Metrics:
+    """Loss and step on one mini-batch."""
+    phase, done = box.phase, box.loop.position.updates
+    rate = warmup_constant(done + index, phase.warmup_steps, phase.learning_rate)
     try:
-        return state.learner.update(update, rate)
+        return box.learner.update(update, rate)
     except NonFinite as error:
-        dump = state.directory / f"nonfinite-iteration-{number:06d}.jsonl"
-        write_jsonl_atomic(
-            dump,
-            [
-                {
-                    "ids": s.ids.tolist(),
-                    "prompt_tokens": int((~s.loss_mask).sum()),
-                    "old_logprobs": s.old_logprobs[s.loss_mask].tolist(),
-                    "advantage": s.advantage,
-                }
-                for s in update
-            ],
-        )
-        raise NonFinite(
-            f"{error} ({state.context.name}, iteration {number}, update {index + 1}). The batch is in {dump}; the last "
-            "checkpoint stands. A smaller learning_rate or max_grad_norm may help; fork the run to change it."
-        ) from error
-
-
-def _validate(state: _Run, row: dict[str, Any]) -> None:
-    scores = validate(
-        state.collector,
-        state.validation,
-        state.context.recipe.evaluation,
-        stage=state.context.name,
-        at=state.place.at,
-    )
-    row.update(scores)
-    if scores:
-        state.place = state.place.after_validation(state.place.at, scores["validation_score"])
+        batch = [
+            {
+                "ids": s.ids.tolist(),
+                "prompt_tokens": int((~s.loss_mask).sum()),
+                "old_logprobs": s.old_logprobs[s.loss_mask].tolist(),
+                "advantage": s.advantage,
+            }
+            for s in update
+        ]
+        raise box.loop.nonfinite(error, batch, f", update {index + 1}") from error
 
 
 def _make_durable(
-    state: _Run,
-    target: Path,
-    groups: Sequence[RolloutGroup],
-    updates: Sequence[Update],
-    row: dict[str, Any],
+    box: _Box, record: Path, groups: Sequence[RolloutGroup], updates: Sequence[Update], row: Figures
 ) -> None:
     """The iteration directory first, then the checkpoint: what a checkpoint has seen is always on disk."""
-    if not target.is_dir():
-        trained = {(s.group, s.sample): _trained(s) for update in updates for s in update}
-        with whole_directory(target) as partial:
-            write_rollouts(partial / "rollouts.parquet", groups, trained)
+    loop, phase, at = box.loop, box.phase, box.loop.position.at
+    if not record.is_dir():
+        with whole_directory(record) as partial:
+            write_rollouts(partial / "rollouts.parquet", groups, recorded(updates))
             write_json(partial / "metrics.json", row)
-    elif read_json(target / "metrics.json") != row:
+    elif read_json(record / "metrics.json") != row:
         progress.say(
-            f"{state.context.name}: replaying iteration {state.place.at} did not give the recorded metrics; "
+            f"{loop.stage}: replaying iteration {at} did not give the recorded metrics; "
             "this device does not repeat its own arithmetic, so the run goes on without the promise of equal bits"
         )
     validated = "validation_score" in row  # keep_best may hand on any validated iteration, so each is saved
-    if validated or state.place.at % state.phase.save_every == 0 or state.place.at == state.phase.iterations:
-        write_jsonl_atomic(state.directory / "timings.jsonl", state.timings)
-        checkpoints = state.context.recipe.checkpoints
-        checkpoint.save(state.directory, state.place, state.loaded, state.optimizer, checkpoints)
-        _forget_rollouts(state, checkpoints.keep_rollouts)
+    if validated or at % phase.save_every == 0 or at == phase.iterations:
+        loop.save()
+        _forget_rollouts(loop)
 
 
-def _replayed(state: _Run, recorded: Path) -> tuple[list[Update], list[RolloutGroup]]:
-    problems = {e.problem.id: e.problem for e in state.problems}
-    groups, trained = read_rollouts(recorded / "rollouts.parquet", problems)
-    updates = [[_restored(s, trained[s.group, s.sample]) for s in update] for update in _updates(state.phase, groups)]
-    return updates, groups
+def _forget_rollouts(loop: Loop) -> None:
+    keep = loop.checkpoints.keep_rollouts
+    if keep is not None:
+        for number in range(1, loop.position.at - keep + 1):
+            (_record(loop, number) / "rollouts.parquet").unlink(missing_ok=True)
 
 
-def _trained(sequence: PolicySequence) -> Trained:
-    """What is recorded of a rollout that is in an update."""
-    mask, entropies = sequence.loss_mask, sequence.old_entropies
-    return Trained(sequence.old_logprobs[mask], sequence.advantage, None if entropies is None else entropies[mask])
-
-
-def _restored(sequence: PolicySequence, trained: Trained) -> PolicySequence:
-    mask, entropies = sequence.loss_mask, trained.old_entropies
-    return replace(
-        sequence,
-        old_logprobs=_over(mask, trained.old_logprobs),
-        old_entropies=None if entropies is None else _over(mask, entropies),
-    )
-
-
-def _forget_rollouts(state: _Run, keep: int | None) -> None:
-    if keep is None:
-        return
-    for number in range(1, state.place.at - keep + 1):
-        (_iteration(state, number) / "rollouts.parquet").unlink(missing_ok=True)
-
-
-def _iteration(state: _Run, number: int) -> Path:
-    return state.directory / "iterations" / f"{number:06d}"
-
-
-class _Clock:
-    """Seconds by part of an iteration."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._since = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Close the part that ends now."""
-        now = time.perf_counter()
-        self.laps[name] = now - self._since
-        self._since = now
+def _record(loop: Loop, number: int) -> Path:
+    return loop.directory / "iterations" / f"{number:06d}"

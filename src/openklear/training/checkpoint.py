@@ -1,13 +1,13 @@
-"""Checkpoints: a directory that plain transformers can load, and beside it the optimizer and the place in the schedule.
+"""Checkpoints: a directory that plain transformers can load, with the optimizer and the position in the schedule.
 
-A checkpoint is written whole or not at all (temporary directory, fsync, rename), so the newest one that stands is good.
+A checkpoint is written whole or not at all (temporary directory, fsync, rename), so the newest one there is good.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from openklear.training.optimizer import Optimizer
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where in its schedule a stage stands.
+class Position:
+    """Where in its schedule a stage is.
 
     `at` counts optimizer steps in SFT and iterations in RL; `updates` optimizer steps in either.
     """
@@ -32,15 +32,15 @@ class Place:
     best_score: float | None = None
     validations_since_best: int = 0
 
-    def after_validation(self, at: int, score: float) -> Place:
-        """The place with a validation score taken in; the earlier of two equal scores stays the best."""
+    def after_validation(self, at: int, score: float) -> Position:
+        """The position with a validation score taken in; the earlier of two equal scores stays the best."""
         if self.best_score is None or score > self.best_score:
-            return Place(at, self.updates, at, score, 0)
-        return Place(at, self.updates, self.best_at, self.best_score, self.validations_since_best + 1)
+            return Position(at, self.updates, at, score, 0)
+        return Position(at, self.updates, self.best_at, self.best_score, self.validations_since_best + 1)
 
 
 def checkpoint_directory(stage: Path, at: int) -> Path:
-    """Where the checkpoint after `at` steps or iterations stands."""
+    """The directory of the checkpoint after `at` steps or iterations."""
     return stage / "checkpoints" / f"{at:06d}"
 
 
@@ -50,43 +50,34 @@ def latest(stage: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def save(stage: Path, place: Place, loaded: LoadedModel, optimizer: Optimizer, keep: Checkpoints) -> None:
+def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimizer, keep: Checkpoints) -> None:
     """Write a checkpoint, then remove those that `keep` no longer wants."""
-    target = checkpoint_directory(stage, place.at)
+    target = checkpoint_directory(stage, position.at)
     require_space(stage, needed_bytes(loaded), f"a checkpoint of {stage.name}")
     with whole_directory(target) as partial:
         save_model(loaded, partial)
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-        write_json(
-            partial / "place.json",
-            {
-                "at": place.at,
-                "updates": place.updates,
-                "best_at": place.best_at,
-                "best_score": place.best_score,
-                "validations_since_best": place.validations_since_best,
-            },
-        )
-    _prune(stage, place, keep)
+        write_json(partial / "place.json", asdict(position))
+    _prune(stage, position, keep)
 
 
-def restore(directory: Path, loaded: LoadedModel, optimizer: Optimizer) -> Place:
-    """Put weights and optimizer back in the model that is trained; returns the place."""
+def restore(directory: Path, loaded: LoadedModel, optimizer: Optimizer) -> Position:
+    """Put weights and optimizer back in the model that is trained; returns the position."""
     saved = load_model(directory, dtype=str(next(loaded.model.parameters()).dtype).removeprefix("torch."))
     loaded.model.load_state_dict(saved.model.state_dict())
     state: dict[str, Any] = torch.load(directory / "optimizer.pt", map_location=loaded.model.device, weights_only=True)
     optimizer.load_state_dict(state)
-    return Place(**read_json(directory / "place.json"))
+    return Position(**read_json(directory / "place.json"))
 
 
-def hand_on(stage: Path, place: Place, loaded: LoadedModel, keep: Checkpoints) -> int:
+def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoints) -> int:
     """Write `stage/model`, which the next stage starts from: the best checkpoint if asked for, else the last weights.
 
     Returns the step or iteration that the handed-on weights come from.
     """
-    at = place.best_at if keep.keep_best and place.best_at is not None else place.at
+    at = position.best_at if keep.keep_best and position.best_at is not None else position.at
     with whole_directory(stage / "model") as partial:
-        if at == place.at:
+        if at == position.at:
             save_model(loaded, partial)
         else:
             source = checkpoint_directory(stage, at)
@@ -102,11 +93,11 @@ def needed_bytes(loaded: LoadedModel) -> int:
     return sum(p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in parameters) + 1_000_000
 
 
-def _prune(stage: Path, place: Place, keep: Checkpoints) -> None:
+def _prune(stage: Path, position: Position, keep: Checkpoints) -> None:
     found = sorted(p for p in (stage / "checkpoints").glob("[0-9]*") if p.is_dir())
     wanted = {p.name for p in found[-keep.keep_last :]}
-    if keep.keep_best and place.best_at is not None:
-        wanted.add(f"{place.best_at:06d}")
+    if keep.keep_best and position.best_at is not None:
+        wanted.add(f"{position.best_at:06d}")
     for path in found:
         if path.name not in wanted:
             shutil.rmtree(path)

@@ -1,11 +1,11 @@
-"""Sequences of one micro-batch as padded tensors: one sequence a row, or several in a pack."""
+"""Sequences of one micro-batch as padded tensors: one sequence per row, or several in a pack."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Protocol
+from itertools import chain, islice
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,57 +32,67 @@ class TokenRow(Protocol):
 
 
 def members(microbatch: Microbatch) -> list[int]:
-    """The indices of a micro-batch's sequences, as they stand in it."""
+    """The indices of a micro-batch's sequences, in its order."""
     return list(chain.from_iterable((row,) if isinstance(row, int) else row for row in microbatch))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """One micro-batch of sequences 0..n-1, numbered as they stand in it; all tensors (B, T)."""
+    """One micro-batch of sequences 0..n-1, numbered in its order; all tensors (B, T)."""
 
     ids: Tensor
     loss_mask: Tensor
     segments: Tensor
     """The sequence that a token belongs to; 0 on padding."""
     position_ids: Tensor | None
-    """Of packs: positions that start anew with each sequence, so that none attends to another."""
+    """Of packs: positions that restart with each sequence, so that none attends to another."""
     lengths: tuple[tuple[int, ...], ...]
     """Tokens of each sequence of each row."""
 
     @staticmethod
     def of(rows: Sequence[TokenRow], microbatch: Microbatch, device: torch.device) -> Layout:
         """The micro-batch of `rows` whose indices it holds."""
-        chosen = [[rows[i] for i in members([row])] for row in microbatch]
-        lengths = tuple(tuple(len(s.ids) for s in row) for row in chosen)
-        number = iter(range(sum(map(len, chosen))))
-        segments = [np.concatenate([np.full(n, next(number)) for n in row]) for row in lengths]
-        positions = [np.concatenate([np.arange(n) for n in row]) for row in lengths]
+        first, joined, lengths = 0, [], []
+        for row in microbatch:
+            sequences = [rows[i] for i in members([row])]
+            joined.append(_end_to_end(sequences, first))
+            lengths.append(tuple(len(s.ids) for s in sequences))
+            first += len(sequences)
+        ids, masks, segments, positions = zip(*joined, strict=True)  # each a list of rows, padded below to (B, T)
         packed = any(len(row) > 1 for row in lengths)
         return Layout(
-            ids=pad_right([np.concatenate([s.ids for s in row]) for row in chosen], 0, torch.int64).to(device),
-            loss_mask=pad_right([np.concatenate([s.loss_mask for s in row]) for row in chosen], False, torch.bool).to(
-                device
-            ),
+            ids=pad_right(ids, 0, torch.int64).to(device),
+            loss_mask=pad_right(masks, False, torch.bool).to(device),
             segments=pad_right(segments, 0, torch.int64).to(device),
             position_ids=pad_right(positions, 0, torch.int64).to(device) if packed else None,
-            lengths=lengths,
+            lengths=tuple(lengths),
         )
 
     def spread(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
-        """One value a sequence -> (B, T), at each of its tokens."""
-        return torch.tensor(values, dtype=dtype, device=self.ids.device)[self.segments]
+        """One value per sequence -> (B, T), at each of its tokens."""
+        return torch.tensor(values, dtype=dtype, device=self.ids.device)[self.segments]  # (S,) -> (B, T)
 
     def join(self, arrays: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> Tensor:
-        """One array (T_i,) a sequence -> (B, T), 0 on padding."""
+        """One array (T_i,) per sequence -> (B, T), 0 on padding."""
         rest = iter(arrays)
-        rows = [np.concatenate([next(rest) for _ in row]) for row in self.lengths]
+        rows = [np.concatenate(list(islice(rest, len(row)))) for row in self.lengths]
         return pad_right(rows, 0.0, dtype).to(self.ids.device)
 
     def split(self, values: Tensor) -> list[NDArray[np.float32]]:
-        """(B, T) -> (T_i,) a sequence, without padding."""
-        found = values.detach().float().cpu().numpy()
-        return [
-            part.copy()
-            for row, lengths in zip(found, self.lengths, strict=True)
-            for part in np.split(row[: sum(lengths)], np.cumsum(lengths)[:-1])
-        ]
+        """(B, T) -> one array (T_i,) per sequence, without padding."""
+        parts: list[NDArray[np.float32]] = []
+        for row, lengths in zip(values.detach().float().cpu().numpy(), self.lengths, strict=True):
+            ends = np.cumsum(lengths)
+            parts += [part.copy() for part in np.split(row[: ends[-1]], ends[:-1])]
+        return parts
+
+
+def _end_to_end(sequences: Sequence[TokenRow], first: int) -> tuple[NDArray[Any], ...]:
+    """A row of one or more sequences, numbered from `first`: ids, loss mask, numbers and positions of its tokens."""
+    lengths = [len(s.ids) for s in sequences]
+    return (
+        np.concatenate([s.ids for s in sequences]),
+        np.concatenate([s.loss_mask for s in sequences]),
+        np.repeat(np.arange(first, first + len(sequences)), lengths),  # 0 0 0 1 1
+        np.concatenate([np.arange(n) for n in lengths]),  # 0 1 2 0 1
+    )

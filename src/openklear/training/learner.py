@@ -1,4 +1,8 @@
-"""The model that is trained, its optimizer, and the one way a stage changes them."""
+"""The model that is trained, its optimizer, and the one way a stage changes them.
+
+With a process `group` every rank holds the whole model and optimizer, and is handed its share of each batch (never an
+empty one): gradients are those of all ranks together, so all ranks take the same step.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,18 @@ from typing import Protocol
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import EntropyGate
-from openklear.recipe.schema import Phase
+from openklear.recipe.schema import Phase, Sft
+from openklear.training import parallel
+from openklear.training.layout import TokenRow
 from openklear.training.optimizer import Optimizer, clip_gradients
-from openklear.training.step import LossSettings, PolicySequence, policy_gradient, reference_logprobs
-
-Metrics = dict[str, float | list[float]]
+from openklear.training.step import (
+    LossSettings,
+    Metrics,
+    PolicySequence,
+    policy_gradient,
+    reference_logprobs,
+    supervised_gradient,
+)
 
 
 class Learner(Protocol):
@@ -30,19 +41,23 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalLearner:
-    """A learner in this process."""
+    """A learner in this process, or one rank of it."""
 
     loaded: LoadedModel
     optimizer: Optimizer
     phase: Phase
     microbatch_tokens: int
+    group: parallel.Group | None = None
 
     def with_old(self, sequences: Sequence[PolicySequence]) -> list[PolicySequence]:
         """See `Learner`. Called a mini-batch at a time it shares its micro-batches, and so its bits, with `update`."""
         gated = isinstance(self.phase.entropy_gate, EntropyGate)
-        microbatches = self._microbatches(sequences)
         logprobs, entropies = reference_logprobs(
-            self.loaded.model, sequences, microbatches, self.phase.temperature, entropy=gated
+            self.loaded.model,
+            sequences,
+            _microbatches(sequences, self.microbatch_tokens),
+            self.phase.temperature,
+            entropy=gated,
         )
         return [
             replace(s, old_logprobs=old, old_entropies=entropy if gated else None)
@@ -52,13 +67,37 @@ class LocalLearner:
     def update(self, sequences: Sequence[PolicySequence], learning_rate: float) -> Metrics:
         """See `Learner`. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
-        microbatches = self._microbatches(sequences)
-        metrics = policy_gradient(self.loaded.model, sequences, microbatches, LossSettings.of(self.phase))
-        metrics["grad_norm"] = clip_gradients(self.loaded.model, self.phase.max_grad_norm)
-        metrics["learning_rate"] = learning_rate
-        self.optimizer.set_learning_rate(learning_rate)
-        self.optimizer.step()
-        return metrics
+        microbatches = _microbatches(sequences, self.microbatch_tokens)
+        settings = LossSettings.of(self.phase)
+        metrics = policy_gradient(self.loaded.model, sequences, microbatches, settings, group=self.group)
+        return metrics | _step(self.loaded, self.optimizer, self.phase.max_grad_norm, learning_rate)
 
-    def _microbatches(self, sequences: Sequence[PolicySequence]) -> list[list[int]]:
-        return plan_microbatches([len(s.ids) for s in sequences], self.microbatch_tokens)
+
+@dataclass(frozen=True, slots=True)
+class SupervisedLearner:
+    """The learner of SFT in this process, or one rank of it."""
+
+    loaded: LoadedModel
+    optimizer: Optimizer
+    settings: Sft
+    microbatch_tokens: int
+    group: parallel.Group | None = None
+
+    def update(self, rows: Sequence[TokenRow], learning_rate: float) -> Metrics:
+        """One optimizer step on one batch; returns its metrics. Raises NonFinite before the weights move."""
+        self.optimizer.zero_grad()
+        microbatches = _microbatches(rows, self.microbatch_tokens)
+        metrics = supervised_gradient(self.loaded.model, rows, microbatches, group=self.group)
+        return metrics | _step(self.loaded, self.optimizer, self.settings.max_grad_norm, learning_rate)
+
+
+def _microbatches(rows: Sequence[TokenRow], tokens: int) -> list[list[int]]:
+    return plan_microbatches([len(row.ids) for row in rows], tokens)
+
+
+def _step(loaded: LoadedModel, optimizer: Optimizer, max_grad_norm: float, learning_rate: float) -> Metrics:
+    """Clip the gradient that stands in `.grad`, which is that of all ranks and so is its norm, and move the weights."""
+    norm = clip_gradients(loaded.model, max_grad_norm)
+    optimizer.set_learning_rate(learning_rate)
+    optimizer.step()
+    return {"grad_norm": norm, "learning_rate": learning_rate}

@@ -1,24 +1,35 @@
-"""What an iteration of RL shows, and when it rings (docs/metrics.md)."""
+"""The metrics of an RL iteration and their alarms (docs/metrics.md)."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import torch
 
 from openklear.errors import RunError
+from openklear.objectives.diagnostics import sampler_gap
+from openklear.training.step import PolicySequence
 from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
 
 GAP_K3_WARNING, GAP_K3_LIMIT = 1e-3, 1e-2
 """k3 of the trainer's to the sampler's log-probabilities, nats per token (docs/metrics.md)."""
+SHARES = {
+    "no_eos": (0.05, "rollouts stopped by length"),
+    "zero_advantage": (0.60, "groups without advantage"),
+    "unscorable": (0.05, "rollouts that could not be graded"),
+    "timeouts": (0.05, "programs or answers that ran out of time"),
+}
+"""A share in the row -> the limit above which there is an alarm, and its text."""
 
 
 def rollout_metrics(groups: Sequence[RolloutGroup]) -> dict[str, float]:
     """Reward, accuracy, lengths, and shares of an iteration's rollouts, before any group is dropped."""
-    rollouts = [r for g in groups for r in g.rollouts]
+    rollouts = list(chain.from_iterable(group.rollouts for group in groups))
     scorable = [r for r in rollouts if r.verdict.outcome is not Outcome.UNSCORABLE]
     lengths = np.array([len(r.completion.token_ids) for r in rollouts])
     row = {
@@ -76,47 +87,53 @@ def mean_over_updates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with this iteration, in words; thresholds of docs/metrics.md."""
-    rung = [
-        text
-        for key, limit, text in (
-            ("no_eos", 0.05, "rollouts stopped by length"),
-            ("zero_advantage", 0.60, "groups without advantage"),
-            ("unscorable", 0.05, "rollouts nobody could grade"),
-            ("timeouts", 0.05, "programs or answers that ran out of time"),
-        )
+    """What is wrong with this iteration, one sentence each; thresholds of docs/metrics.md."""
+    raised = [
+        f"{row[key]:.0%} {what} (alarm above {limit:.0%})"
+        for key, (limit, what) in SHARES.items()
         if row.get(key, 0.0) > limit
-        for text in [f"{row[key]:.0%} {text} (alarm above {limit:.0%})"]
     ]
-    rung.extend(gap_alarms(row))
+    raised.extend(gap_alarms(row))
     entropy, first = row.get("entropy"), next((h["entropy"] for h in history if "entropy" in h), None)
     if entropy is not None and first and not 0.3 <= entropy / first <= 2.0:
-        rung.append(f"entropy is {entropy / first:.2f} of what it was at the start (alarm outside 0.3 to 2)")
+        raised.append(f"entropy is {entropy / first:.2f} of what it was at the start (alarm outside 0.3 to 2)")
     norms = [h["grad_norm"] for h in history[-50:] if "grad_norm" in h]
     if len(norms) >= 5 and row.get("grad_norm", 0.0) > 5 * statistics.median(norms):
-        rung.append(f"gradient norm {row['grad_norm']:.3g} is over five times its running median")
-    return rung
+        raised.append(f"gradient norm {row['grad_norm']:.3g} is over five times its running median")
+    return raised
+
+
+def gap_metrics(updates: Sequence[Sequence[PolicySequence]]) -> dict[str, float]:
+    """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on."""
+    sequences = list(chain.from_iterable(updates))
+    if not sequences:
+        return {}
+    old = [s.old_logprobs[s.loss_mask] for s in sequences]  # (T,) each
+    sampled = [s.rollout_logprobs[s.loss_mask] for s in sequences if s.rollout_logprobs is not None]
+    return sampler_gap(torch.from_numpy(np.concatenate(old)), torch.from_numpy(np.concatenate(sampled)))
 
 
 def gap_alarms(row: Mapping[str, Any]) -> list[str]:
     """How far the sampler's log-probabilities are from the trainer's, where that is too far."""
-    rung = []
+    raised = []
     if row.get("gap_ratio", 1.0) > 1.02:
-        rung.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
+        raised.append(f"sampler and trainer differ: mean exp|dlogp| {row['gap_ratio']:.3f} (alarm above 1.02)")
     if row.get("gap_k3", 0.0) > GAP_K3_WARNING:
-        rung.append(f"sampler and trainer differ: k3 {row['gap_k3']:.2g} nats a token (alarm above {GAP_K3_WARNING:g})")
+        raised.append(
+            f"sampler and trainer differ: k3 {row['gap_k3']:.2g} nats per token (alarm above {GAP_K3_WARNING:g})"
+        )
     if row.get("gap_ess", 1.0) < 0.3:
-        rung.append(f"weights of trainer over sampler are worth {row['gap_ess']:.0%} of the tokens (alarm below 30%)")
-    return rung
+        raised.append(f"weights of trainer over sampler are worth {row['gap_ess']:.0%} of the tokens (alarm below 30%)")
+    return raised
 
 
 def refuse_gap(row: Mapping[str, Any]) -> None:
-    """RunError where sampler and trainer are so far apart that one of them computes another model."""
+    """RunError where sampler and trainer are so far apart that they do not compute the same model."""
     if row.get("gap_k3", 0.0) > GAP_K3_LIMIT:
         raise RunError(
-            f"the sampler's log-probabilities are k3 = {row['gap_k3']:.2g} nats a token from the trainer's (limit "
-            f"{GAP_K3_LIMIT:g}): they do not compute one model, so no correction would help. Look at the sampler's "
-            "precision, temperature and weights; what was done is kept."
+            f"the sampler's log-probabilities are k3 = {row['gap_k3']:.2g} nats per token from the trainer's (limit "
+            f"{GAP_K3_LIMIT:g}): they do not compute the same model, so no correction would help. Check the "
+            "sampler's precision, temperature and weights; finished iterations are kept."
         )
 
 

@@ -2,27 +2,35 @@
 
 Every rank holds its share of the step's sequences. Denominators are those of the whole step, so gradients are *added*
 over ranks: a mean over ranks would weigh their tokens by how evenly the step was dealt. Without a process group
-everything here hands back what it was given.
+everything here returns what it was given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from openklear.errors import NonFinite
 from openklear.objectives.aggregate import Counts
 
 Group = dist.ProcessGroup
 Value = TypeVar("Value")
+Number = TypeVar("Number", int, float)
 
 
 def counts_of_all(counts: Counts, group: Group | None) -> Counts:
     """The step's counts from those of every rank."""
     return Counts.together(_gathered(counts, group))
+
+
+def total_of_all(number: Number, group: Group | None) -> Number:
+    """The sum of one number over ranks."""
+    return sum(_gathered(number, group), type(number)())
 
 
 def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Tensor]:
@@ -33,6 +41,21 @@ def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Te
             summed[name] = summed[name].clone()
             dist.all_reduce(summed[name], group=group)
     return summed
+
+
+@contextmanager
+def failing_together(group: Group | None) -> Iterator[None]:
+    """A NonFinite that one rank raises in the block, all raise at its end: none is left waiting for the others."""
+    said: str | None = None
+    try:
+        yield
+    except NonFinite as error:
+        if group is None:
+            raise
+        said = str(error)
+    failed = [] if group is None else _gathered(said, group)
+    if failed:
+        raise NonFinite(failed[0])
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter], group: Group | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -124,39 +125,47 @@ def policy_gradient(
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
     sums: diagnostics.Sums | None = None
-    for number, microbatch in enumerate(microbatches):
-        batch = _batch(model, sequences, microbatch, lengths, settings, counts)
-        logprobs, entropies = _logprobs(model, batch.layout, settings.temperature)
-        losses = _token_losses(logprobs, entropies, batch, settings)
-        loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
-        shares = {"policy_loss": policy.detach().double()}
-        if settings.sft_loss_weight:
-            imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
-            shares["sft_loss"] = imitation.detach().double()
-            loss = policy + settings.sft_loss_weight * imitation
-        _backward(loss, number, microbatches)
-        sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, settings))
+    with parallel.failing_together(group):
+        for number, microbatch in enumerate(microbatches):
+            batch = _batch(model, sequences, microbatch, lengths, settings, counts)
+            logprobs, entropies = _logprobs(model, batch.layout, settings.temperature)
+            losses = _token_losses(logprobs, entropies, batch, settings)
+            loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
+            shares = {"policy_loss": policy.detach().double()}
+            if settings.sft_loss_weight:
+                imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
+                shares["sft_loss"] = imitation.detach().double()
+                loss = policy + settings.sft_loss_weight * imitation
+            _backward(loss, number, microbatches)
+            sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, settings))
     assert sums is not None  # _loss_tokens refused a step without tokens
     parallel.add_gradients(model.parameters(), group)
     return _metrics(parallel.sums_of_all(sums, group), settings)
 
 
 def supervised_gradient(
-    model: PreTrainedModel, rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]
-) -> dict[str, float]:
+    model: PreTrainedModel,
+    rows: Sequence[TokenRow],
+    microbatches: Sequence[Microbatch],
+    *,
+    group: parallel.Group | None = None,
+) -> Metrics:
     """Add the gradient of the token-mean of -log pi over all rows' masks to `.grad`; returns loss and tokens.
 
-    `microbatches` holds indices into `rows`, each exactly once. Raises NonFinite as `policy_gradient` does.
+    `microbatches` holds indices into `rows`, each exactly once. With a process `group` the step is that of all its
+    ranks, as in `policy_gradient`. Raises NonFinite as that does.
     """
-    lengths = _loss_tokens(rows, microbatches)
+    tokens = parallel.total_of_all(sum(_loss_tokens(rows, microbatches)), group)
     total = 0.0
-    for number, chosen in enumerate(microbatches):
-        layout = Layout.of(rows, chosen, model.device)
-        logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
-        loss = negative_log_likelihood(logprobs, layout.loss_mask, sum(lengths))
-        _backward(loss, number, microbatches)
-        total += loss.item()
-    return {"loss": total, "tokens": float(sum(lengths))}
+    with parallel.failing_together(group):
+        for number, chosen in enumerate(microbatches):
+            layout = Layout.of(rows, chosen, model.device)
+            logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
+            loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
+            _backward(loss, number, microbatches)
+            total += loss.item()
+    parallel.add_gradients(model.parameters(), group)
+    return {"loss": parallel.total_of_all(total, group), "tokens": float(tokens)}
 
 
 @torch.no_grad()
@@ -185,7 +194,7 @@ def reference_logprobs(
 
 def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]) -> list[int]:
     """Loss tokens of every row; ValueError if there are none, or if the micro-batches do not hold each row once."""
-    if sorted(i for chosen in microbatches for i in members(chosen)) != list(range(len(rows))):
+    if sorted(chain.from_iterable(map(members, microbatches))) != list(range(len(rows))):
         raise ValueError(f"the micro-batches must hold each of {len(rows)} sequences exactly once")
     lengths = [int(np.count_nonzero(row.loss_mask)) for row in rows]
     if not sum(lengths):

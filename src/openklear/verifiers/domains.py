@@ -189,7 +189,7 @@ def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
     return limits.code_seconds, limits.code_memory_mb, where, stop_early
 
 
-MATH = register(
+register(
     Domain(
         name="math",
         reference="answer",
@@ -199,7 +199,7 @@ MATH = register(
         settings=lambda limits, stop_early: (limits.math_seconds,),
     )
 )
-CODE = register(
+register(
     Domain(
         name="code",
         reference="tests",

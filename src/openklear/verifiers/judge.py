@@ -253,13 +253,8 @@ def _row_of(key: str, verdict: Verdict) -> dict[str, Any]:
 
 
 def _verdict_of(row: Mapping[str, Any]) -> Verdict:
-    extracted = row.get("extracted")
     return Verdict(
-        Outcome(row["outcome"]),
-        str(row["reason"]),
-        None if extracted is None else str(extracted),
-        int(row["passed"]),
-        int(row["total"]),
+        Outcome(row["outcome"]), str(row["reason"]), row.get("extracted"), int(row["passed"]), int(row["total"])
     )
 
 

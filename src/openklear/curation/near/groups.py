@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def components(left: NDArray[np.int64], right: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """(count,) the smallest place that each place is connected to through the pairs (left[i], right[i]).
 
-    Each round every tree that a pair leads out of is hung under a smaller root, and then every place directly under its
+    In each round every tree that a pair leads out of is put under a smaller root, then every place directly under its
     root (Shiloach and Vishkin, An O(log n) parallel connectivity algorithm, 1982); a few rounds do in practice.
     """
     root = np.arange(count)

@@ -1,11 +1,12 @@
-"""Steps that look at one row at a time."""
+"""Lengths, references, format and the correctness policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from openklear.data.rows import Row, Sifted, prompt_text, sift
+from openklear.curation.rules import Reason
+from openklear.data.rows import Dropped, Row, prompt_text
 from openklear.think import CLOSE, OPEN, FormatFault, split_thought
 from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.domains import DOMAINS
@@ -16,7 +17,7 @@ Judge = Callable[[Sequence[Attempt]], Sequence[Verdict]]
 EVERY_LEVEL = "*"
 
 
-def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> Sifted:
+def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> list[Row | Dropped]:
     """Drop demonstrations of `levels` that the judge does not find correct: the correctness policy (Table 2).
 
     No level is the policy "all responses", ["*"] is "correct ones only", and some levels are the report's policy by
@@ -25,53 +26,42 @@ def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> Si
     Rows of other levels are not graded. One that cannot be graded is dropped with a reason of its own: on these levels
     the policy asks for a verdict, and there is none.
     """
-    asked = [row for row in rows if EVERY_LEVEL in levels or row.problem.level in levels]
-    gradable = [row for row in asked if no_reference(row) is None]
-    verdicts = judge([Attempt(row.problem, row.response or "") for row in gradable]) if gradable else ()
-    reasons: dict[int, tuple[str, str] | None] = {id(row): no_reference(row) for row in asked}
-    for row, verdict in zip(gradable, verdicts, strict=True):
-        reasons[id(row)] = _by_verdict(verdict)
-    return sift(rows, lambda row: reasons.get(id(row)))
+    asked = [EVERY_LEVEL in levels or row.problem.level in levels for row in rows]
+    missing = [no_reference(row) if ask else None for row, ask in zip(rows, asked, strict=True)]
+    gradable = [ask and reason is None for ask, reason in zip(asked, missing, strict=True)]
+    attempts = [Attempt(row.problem, row.response or "") for row, grade in zip(rows, gradable, strict=True) if grade]
+    verdicts = iter(judge(attempts) if attempts else ())
+    found: list[Row | Dropped] = []
+    for row, reason, grade in zip(rows, missing, gradable, strict=True):
+        why = _by_verdict(next(verdicts)) if grade else reason
+        found.append(row if why is None else Dropped(row, *why))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class LengthRule:
-    """Limits of the prompt (its turns without the system prompt) and the response; one that is None does not hold.
+    """Limits in characters (code points) of the prompt, without the system prompt, and the response; None is no limit.
 
-    Characters are code points; words stand between white space. A row without a response passes its limits.
+    A row without a response passes the limit of responses.
     """
 
     min_prompt: int | None = None
     max_prompt: int | None = None
-    min_response: int | None = None
     max_response: int | None = None
-    min_response_words: int | None = None
-    max_response_words: int | None = None
 
-    def __call__(self, row: Row) -> tuple[str, str] | None:
+    def __call__(self, row: Row) -> Reason:
         """The first limit that the row breaks."""
-        found = _outside("prompt", len(prompt_text(row.problem)), self.min_prompt, self.max_prompt, "characters")
-        if found is not None or row.response is None:
-            return found
-        found = _outside("response", len(row.response), self.min_response, self.max_response, "characters")
-        if found is not None or (self.min_response_words is None and self.max_response_words is None):
-            return found
-        words = len(row.response.split())
-        return _outside("response", words, self.min_response_words, self.max_response_words, "words")
+        asked, said = len(prompt_text(row.problem)), len(row.response or "")
+        if self.min_prompt is not None and asked < self.min_prompt:
+            return "prompt too short", f"{asked:,} characters; at least {self.min_prompt:,}"
+        if self.max_prompt is not None and asked > self.max_prompt:
+            return "prompt too long", f"{asked:,} characters; at most {self.max_prompt:,}"
+        if self.max_response is not None and said > self.max_response:
+            return "response too long", f"{said:,} characters; at most {self.max_response:,}"
+        return None
 
 
-length_rule = LengthRule
-
-
-def _outside(what: str, size: int, low: int | None, high: int | None, unit: str) -> tuple[str, str] | None:
-    if low is not None and size < low:
-        return f"{what} too short", f"{size:,} {unit}; at least {low:,}"
-    if high is not None and size > high:
-        return f"{what} too long", f"{size:,} {unit}; at most {high:,}"
-    return None
-
-
-def no_reference(row: Row) -> tuple[str, str] | None:
+def no_reference(row: Row) -> Reason:
     """A problem that nothing can grade: one without the answer, tests or checker it needs.
 
     A row may say that its recorded outputs are the only ones after all: `checker = "lines"`, which is equality.
@@ -81,13 +71,14 @@ def no_reference(row: Row) -> tuple[str, str] | None:
     return (reason, "") if reason else None
 
 
-def _by_verdict(verdict: Verdict) -> tuple[str, str] | None:
-    if verdict.outcome is Outcome.CORRECT:
+def too_few_tests(row: Row, minimum: int) -> Reason:
+    """Code problems with fewer tests than the minimum; a wrong program must have a chance to be found out."""
+    if not DOMAINS[row.problem.domain].tested or len(row.problem.tests) >= minimum:
         return None
-    return ("wrong" if verdict.outcome is Outcome.INCORRECT else "unscorable"), verdict.reason
+    return "too few tests", f"{len(row.problem.tests)}; at least {minimum}"
 
 
-def bad_format(row: Row) -> tuple[str, str] | None:
+def bad_format(row: Row) -> Reason:
     """A response that is not one <think>...</think> with an answer after it."""
     text = row.response or ""
     fault, _, answer = split_thought(text)
@@ -100,3 +91,9 @@ def bad_format(row: Row) -> tuple[str, str] | None:
     if opened > 1 or closed > 1:
         return "more than one reasoning", detail
     return ("no answer after the reasoning" if answer is None else "text before the reasoning"), detail
+
+
+def _by_verdict(verdict: Verdict) -> Reason:
+    if verdict.outcome is Outcome.CORRECT:
+        return None
+    return ("wrong" if verdict.outcome is Outcome.INCORRECT else "unscorable"), verdict.reason

@@ -14,7 +14,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
-from openklear.data.rows import Row, Rule, prompt_text
+from openklear.curation.rules import Reason
+from openklear.data.rows import Row, prompt_text
 from openklear.errors import DataError
 
 MIN_BYTES = 20
@@ -56,7 +57,7 @@ def languages(text: str) -> dict[str, float]:
     words = prose(text)
     if len(words.encode("utf-8", "replace")) < MIN_BYTES:
         return {}
-    return {code: float(probability) for code, probability in _identifier().rank(words)}
+    return {code: float(probability) for code, probability in identifier().rank(words)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ class LanguageRule:
 
     keep: tuple[str, ...]
 
-    def __call__(self, row: Row) -> tuple[str, str] | None:
-        """What cannot be told (too short, all formulas, nearly alike languages) stays."""
+    def __call__(self, row: Row) -> Reason:
+        """A prompt whose language is unclear (too short, all formulas, nearly alike languages) stays."""
         found = languages(prompt_text(row.problem))
         left = sum(found.get(code, 0.0) for code in (*self.keep, _NO_LANGUAGE))
         if not found or left >= MAX_LEFT:
@@ -75,28 +76,28 @@ class LanguageRule:
         return "another language", f"{likeliest} ({found[likeliest]:.0%}), not {', '.join(self.keep)} ({left:.0%})"
 
 
-def language_rule(keep: Sequence[str]) -> Rule:
+def language_rule(keep: Sequence[str]) -> LanguageRule:
     """Keep rows whose prompt is, or may be, in one of the languages `keep` (ISO 639-1 codes: en, zh).
 
-    DataError for no code or one that is not known, and where py3langid is not installed.
+    DataError for a code that is not known, and where py3langid is not installed.
     """
-    known = list(_identifier().labels)
-    unknown = [code for code in keep if code not in known]
-    if unknown or not keep:
-        near = get_close_matches(unknown[0].lower()[:2], known, n=1, cutoff=0.0) if unknown else []
-        hint = f"{unknown[0]!r} is no known language; is it {near[0]!r}?" if unknown else "none is named;"
+    known = list(identifier().labels)
+    unknown = next((code for code in keep if code not in known), None)
+    if unknown is not None:
+        (near,) = get_close_matches(unknown.lower()[:2], known, n=1, cutoff=0.0)
+        hint = f"{unknown!r} is no known language; is it {near!r}?"
         raise DataError(f"languages: {hint} write ISO 639-1 codes, as in ['en', 'zh']")
     return LanguageRule(tuple(keep))
 
 
 @lru_cache(maxsize=1)
-def _identifier() -> Any:
+def identifier() -> Any:
     """The model, loaded once in a process (0.6 s)."""
     try:
         from py3langid import langid  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ImportError as error:
         raise DataError(
-            "languages: telling languages apart needs py3langid; run pip install 'openklear[language]', "
+            "languages: recognising languages needs py3langid; run pip install 'openklear[language]', "
             "or take languages out of the recipe"
         ) from error
     return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)

@@ -13,26 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from openklear.curation.rules import Reason
 from openklear.data.rows import Row
 from openklear.think import CLOSE, OPEN, split_thought
 from openklear.verifiers.domains import DOMAINS
-
-Finding = tuple[str, str] | None
-"""(reason, detail), or None where nothing is broken."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceLimits:
     """What counts as running in circles; sizes in words (parts between white space).
 
-    The defaults are ours. They stand far from honest traces: of 1,604 real ones (five teachers, up to 15,000 words)
+    The defaults are ours. They are far from honest traces: of 1,604 real ones (five teachers, up to 15,000 words)
     none repeats anything three times in a row over more than 14 words, or says more than 13 % in runs of 20 words that
     it has said before. (MassiveText's limit for web pages, 10 % of the characters in repeated runs of 10 words, would
     drop 83 of the 1,521 correct ones: reasoning looks back on what it found.)
     """
 
     repeats: int = 4
-    """A unit that follows itself so often, wherever it stands..."""
+    """A unit that follows itself so often, anywhere..."""
     unit_words: int = 128
     """...and has at most so many words..."""
     loop_words: int = 60
@@ -48,11 +46,11 @@ class TraceLimits:
 DEFAULT_LIMITS = TraceLimits()
 
 
-def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
+def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
     """Why the row's response is broken, or None. It looks at the problem's domain and the response alone.
 
-    A response that neither opens nor closes a thought is taken for an answer: whether it needs a thought is for
-    `filters.bad_format`.
+    A response that neither opens nor closes a thought counts as an answer: whether it needs a thought is a question
+    for `filters.bad_format`.
     """
     text = row.response or ""
     if OPEN in text and CLOSE not in text:
@@ -77,7 +75,7 @@ def parts(text: str) -> tuple[str, str]:
     return reasoning, answer or ""
 
 
-def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Finding:
+def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
     """A loop inside the text or at its end, or too much that was said before.
 
     The last word is left out: a text that was cut off in a loop ends in a part of a word. The share of repeated n-grams
@@ -104,7 +102,7 @@ def _may_loop(before: NDArray[np.bool_], limits: TraceLimits) -> bool:
     """Whether enough words in a row were said before: all of a loop but its first unit. Most texts end here."""
     fewest = min(limits.repeats, limits.end_repeats)
     needed = limits.loop_words * (fewest - 1) // fewest
-    edges = np.flatnonzero(np.concatenate(([True], ~before, [True])))
+    edges = np.flatnonzero(np.concatenate(([True], ~before, [True])))  # gaps between edges are runs said before
     return needed < limits.run_words or int(np.diff(edges).max()) > needed
 
 
@@ -116,6 +114,7 @@ def loop_inside(ids: NDArray[np.int64], limits: TraceLimits) -> Loop | None:
     """The longest stretch in which a short unit repeats often enough; limits.unit_words passes over the words."""
     found: Loop | None = None
     for period in range(1, min(limits.unit_words, len(ids) // limits.repeats) + 1):
+        # stretches between two differences: there each word equals the one a period before it
         differs = np.flatnonzero(ids[period:] != ids[:-period])
         edges = np.concatenate(([-1], differs, [len(ids) - period]))
         gaps = np.diff(edges) - 1
@@ -149,13 +148,14 @@ def loop_at_end(ids: NDArray[np.int64], limits: TraceLimits) -> Loop | None:
 
 
 def said_before(ids: NDArray[np.int64], run: int) -> NDArray[np.bool_]:
-    """For each word whether it stands in a run of `run` words which stood earlier in the sequence."""
+    """(n,) for each word, whether it is in a run of `run` words that occurred earlier in the sequence."""
     if len(ids) <= run:
         return np.zeros(len(ids), dtype=bool)
-    windows = np.lib.stride_tricks.sliding_window_view(ids, run)
+    windows = np.lib.stride_tricks.sliding_window_view(ids, run)  # (n - run + 1, run)
     _, first = np.unique(_fingerprints(windows), return_index=True)
     repeated = np.ones(len(windows), dtype=bool)
     repeated[first] = False
+    # +1 where a repeated run begins and -1 behind its end: the running sum counts the runs that cover a word
     changes = np.zeros(len(ids) + 1, dtype=np.int64)
     places = np.flatnonzero(repeated)
     changes[places] += 1
@@ -183,10 +183,10 @@ _STATES = re.compile(r"\\boxed|\\fbox|\banswer\b|答案", re.IGNORECASE)
 _RESULT = re.compile(r"[:=]\s*\S{1,40}\Z")
 _FEW_WORDS = 3
 _STATEMENT = 60
-"""Characters at the end of a line in which it states its answer: one that begins with "Answer:" may still break off."""
+"""Characters at the end of a line in which it states its answer: one that begins with "Answer:" may be cut off."""
 
 
-def truncated(answer: str) -> Finding:
+def truncated(answer: str) -> Reason:
     """Whether the answer breaks off: inside a code fence, a box or a formula, or in the middle of a sentence."""
     text = answer.rstrip()
     if len(_FENCE.findall(text)) % 2:
@@ -212,7 +212,7 @@ def _stays_open(text: str, start: int) -> bool:
 
 
 def _last(text: str, mark: str) -> int:
-    r"""Where a mark stands last; \\[ is a line break with a gap and no formula."""
+    r"""The last place of a mark; \\[ is a line break with a gap and no formula."""
     place = text.rfind(mark)
     while place > 0 and text[place - 1] == "\\":
         place = text.rfind(mark, 0, place)
@@ -235,7 +235,7 @@ def _mid_sentence(line: str, text: str) -> bool:
     return not (line[-1].isdigit() and (few or _RESULT.search(line)))
 
 
-def answer_missing(answer: str, name: str) -> Finding:
+def answer_missing(answer: str, name: str) -> Reason:
     """An answer that holds nothing which the domain of that name could grade."""
     domain = DOMAINS[name]
     if domain.runs_programs:

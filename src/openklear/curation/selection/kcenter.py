@@ -72,7 +72,7 @@ class Coverage(NamedTuple):
 def k_center_greedy(
     vectors: NDArray[np.float32], count: int, *, progress: Callable[[int], object] | None = None
 ) -> Centres:
-    """Choose `count` of the n points, or all if there are fewer; `progress` is told of every so many new centres.
+    """Choose `count` of the n points, or all if there are fewer; `progress` is called with the number of new centres.
 
     vectors (n, d) of length at most 1, an array or a memory map; they are read in blocks of BLOCK_ROWS, and beside
     them about 24 bytes per point and 4 (d + 1) bytes per centre are held. The first centre is the point nearest to the
@@ -83,12 +83,12 @@ def k_center_greedy(
     if count < 1:
         raise DataError(f"selection: a budget of {count} rows; ask for at least 1")
     cover = _Cover(points, min(count, points.count))
-    told = 0
+    reported = 0
     while cover.reached < len(cover.order):
         cover.round()
-        if progress is not None and cover.taken > told:
-            progress(cover.taken - told)
-            told = cover.taken
+        if progress is not None and cover.taken > reported:
+            progress(cover.taken - reported)
+            reported = cover.taken
     return Centres(cover.order, (np.sqrt(cover.reach) / GRID).astype(np.float32))
 
 
@@ -99,8 +99,8 @@ def coverage(vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: in
     centre: 2 n d count multiplications each.
     """
     points = _Points(vectors)
-    key = blake2b(f"kcenter.coverage {seed}".encode(), digest_size=16).digest()
-    drawn = np.random.default_rng(int.from_bytes(key, "little")).choice(points.count, len(order), replace=False)
+    state = blake2b(f"kcenter.coverage {seed}".encode(), digest_size=16).digest()
+    drawn = np.random.default_rng(int.from_bytes(state, "little")).choice(points.count, len(order), replace=False)
     radius, mean = _distances(points, np.asarray(order))
     random_radius, random_mean = _distances(points, np.sort(drawn))
     return Coverage(len(order), points.count, radius, mean, random_radius, random_mean)

@@ -10,20 +10,16 @@ from hashlib import blake2b
 import numpy as np
 
 from openklear.curation.text.cut import Codes, Places
-from openklear.errors import DataError
 
 
 def mixture(sources: Mapping[str, int], weights: Mapping[str, float], total: int) -> dict[str, int]:
     """How many rows to take of every source in `weights`, in their order.
 
-    sources: how many rows each has; a name in `weights` alone has none. Shares of `total` are rounded by largest
+    sources: how many rows each has; a name in `weights` alone has none. Weights are not negative (the recipe sees to
+    that, and that each source has one). Shares of `total` are rounded by largest
     remainders (Hamilton): each down, and what is then missing goes one by one to the largest fractions, the first name
     among equals. A source never gives more than it has, and no other makes up for it: the sum is then below `total`.
-
-    Raises DataError for a source without a weight, weights that are negative or not finite or all 0, and a negative
-    total.
     """
-    _check(sources, weights, total)
     # As written: 0.3 is 3/10 here, not the nearest binary fraction, by which 30 of 100 rows would be one too many.
     exact = {name: Fraction(repr(float(weight))) for name, weight in weights.items()}
     whole = sum(exact.values())
@@ -50,16 +46,3 @@ def draw(rows: Places, digests: Codes, count: int, *, seed: int, source: str) ->
         one.update(content)
         hashed[place] = int.from_bytes(one.digest(), "little")
     return np.sort(rows[np.lexsort((rows, hashed))[:count]])
-
-
-def _check(sources: Mapping[str, int], weights: Mapping[str, float], total: int) -> None:
-    """Refuse what no mixture follows from."""
-    if without := [name for name in sources if name not in weights]:
-        raise DataError(f"mixture: source {without[0]} has no weight; give it one (0 leaves it out)")
-    for name, weight in weights.items():
-        if not (math.isfinite(weight) and weight >= 0):
-            raise DataError(f"mixture: source {name} has the weight {weight}; weights are numbers from 0 up")
-    if not any(weights.values()):
-        raise DataError("mixture: no source has a weight above 0; give one to those that are to be taken")
-    if total < 0:
-        raise DataError(f"mixture: {total} rows are to be taken; ask for 0 or more")

@@ -11,33 +11,33 @@ import numpy as np
 
 from openklear import progress
 from openklear.curation import duplicates, engine
-from openklear.curation.finished import NOTHING, Outcome
+from openklear.curation.finished import NOTHING, StepResult
 from openklear.curation.selection.embedding import Embedding, TfidfProjection
 from openklear.curation.selection.kcenter import coverage, k_center_greedy
 from openklear.curation.selection.mixture import draw, mixture
-from openklear.curation.table import Table
+from openklear.curation.table import RowTable
 
 EMBEDDED = "tfidf"
 Named = Callable[[str], Embedding]
 
 
-def cover(table: Table, budget: int, embedding: str, seed: int, named: Named | None = None) -> Outcome:
+def cover(table: RowTable, budget: int, embedding: str, seed: int, named: Named) -> StepResult:
     """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do.
 
     `named` makes the embedding of a name other than "tfidf".
     """
     if len(table) <= budget:
-        return Outcome(NOTHING)
+        return StepResult(NOTHING)
     with TemporaryDirectory() as directory, progress.task("prepare: selection", budget, "centres") as advance:
         made = _embedding(table, embedding, seed, named)
         rows, vectors = engine.vectors(table, made.transform, made.width, Path(directory) / "vectors.npy")
         found = k_center_greedy(vectors, budget, progress=advance)
         facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
     gone = np.delete(rows, found.order)
-    return Outcome(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
+    return StepResult(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
 
 
-def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Outcome:
+def mix(table: RowTable, weights: Mapping[str, float], total: int, seed: int) -> StepResult:
     """Keep `total` rows in the sources' weights (fewer where a source has not enough), drawn by the seed."""
     rows, digests = duplicates.prompt_keys(table)
     sources = table.sources(rows).astype(str)
@@ -49,16 +49,15 @@ def mix(table: Table, weights: Mapping[str, float], total: int, seed: int) -> Ou
         gone.append(np.setdiff1d(rows[mine], kept))
     dropped = np.sort(np.concatenate(gone))
     facts = {"taken": taken}
-    return Outcome(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
+    return StepResult(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
 
 
-def _embedding(table: Table, name: str, seed: int, named: Named | None) -> Embedding:
+def _embedding(table: RowTable, name: str, seed: int, named: Named) -> Embedding:
     if name != EMBEDDED:
-        assert named is not None, "stages: a recipe with a model has the stage prepare_embedded"
         return named(name)
     return TfidfProjection.fit(_texts(table), seed=seed)
 
 
-def _texts(table: Table) -> Iterator[Sequence[str]]:
+def _texts(table: RowTable) -> Iterator[Sequence[str]]:
     for batch in table.batches(("text",), engine.BATCH):
         yield batch["text"].to_pylist()

@@ -1,4 +1,4 @@
-"""What a row of a public data set means, read off its columns.
+"""What a row of a public data set means, told from its columns.
 
 Demonstrations have one of these shapes; the first that fits is taken.
 
@@ -18,7 +18,7 @@ Problems, and the sets that training is measured by, have a prompt
     others          messages | conversations | instruction | question_content (LiveCodeBench) | content
                     (LiveCodeBench as SandboxFusion ships it) | text (MBPP)
 
-and with it what answers are held against (benchmarks that are only kept out of training need none)
+and with it what answers are compared with (benchmarks that are only kept out of training need none)
 
     an answer       answer | gtruth_answer | ground_truth | reward_model.ground_truth: text or a number, or a structure,
                     which becomes JSON text with sorted keys (knights and knaves)
@@ -27,9 +27,9 @@ and with it what answers are held against (benchmarks that are only kept out of 
                     public_test_cases and private_test_cases (LiveCodeBench) | test_list (MBPP) | test (HumanEval,
                     SandboxFusion) | ground_truth, where it holds tests (verl, open-instruct)
 
-Beside them, in every shape: solution | solutions | reference_solution | canonical_solution | code, level | difficulty,
+Besides, in every shape: solution | solutions | reference_solution | canonical_solution | code, level | difficulty,
 id | task_id | question_id | problem_id | uuid | unique_id | extra_info.id, teacher | model | model_name | generator,
-claimed | correct | is_correct | math_verify, thinking | reasoning_content | message_thinking (reasoning that stands
+claimed | correct | is_correct | math_verify, thinking | reasoning_content | message_thinking (reasoning that is kept
 apart: it is put before the answer, between <think> and </think>), domain (or verl's ability), checker
 (openklear.verifiers.checkers), starter_code (put after the prompt). Other columns are left alone.
 
@@ -40,8 +40,9 @@ answer = "meta.gold" }.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Literal
 
 from openklear.data.rows import Dropped, Row
@@ -70,22 +71,14 @@ from openklear.verifiers.domains import DOMAINS
 
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 REFERENCES = (
-    "answer",
-    "ground_truth",
-    "tests",
-    "reward_model",
-    "gtruth_answer",
-    "test_cases",
-    "input_output",
-    "inputs",
-    "test_list",
-    "test",
+    *("answer", "ground_truth", "tests", "reward_model", "gtruth_answer"),
+    *("test_cases", "input_output", "inputs", "test_list", "test"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Groups of columns of which one each must be there, and how the turns and the responses are read."""
+    """Groups of columns, of which a row needs one each, and how the turns and the responses are read."""
 
     columns: tuple[tuple[str, ...], ...]
     turns: Callable[[Columns], Turns]
@@ -94,10 +87,10 @@ class Shape:
 
     def missing(self, row: Mapping[str, Any]) -> list[tuple[str, ...]]:
         """The groups of which the row has no column."""
-        return [group for group in self.columns if not any(name in row for name in group)]
+        return [group for group in self.columns if row.keys().isdisjoint(group)]
 
     def __str__(self) -> str:
-        return "{" + ", ".join(" | ".join(group) for group in self.columns) + "}"
+        return "{" + ", ".join(map(" | ".join, self.columns)) + "}"
 
 
 _PROMPTS = (
@@ -141,7 +134,7 @@ def parse_rows(
     domain: str | None,
     mapping: Mapping[str, str] | None = None,
 ) -> list[Row | Dropped]:
-    """Make rows of what stands in the file, one for each response; those that say nothing are dropped.
+    """Make rows of a row of the file, one for each response; those that say nothing are dropped.
 
     `mapping` leads from our columns to the file's. Raises DataError, with `where` and the column, for an unknown shape
     or a column of a wrong type.
@@ -183,36 +176,33 @@ def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
     shown = ", ".join(map(str, raw))
     raise DataError(
         f"{where}: no known shape of {role} has the columns {shown[:500] or '(none)'}; the nearest is "
-        f"{nearest}, which lacks {', '.join(' | '.join(group) for group in lacks)}{hints[0] if hints else ''}; "
+        f"{nearest}, which lacks {', '.join(map(' | '.join, lacks))}{hints[0] if hints else ''}; "
         f"rename the columns, or say in the recipe which they are, as in columns = {_example(lacks)}"
     )
 
 
 def _example(lacks: list[tuple[str, ...]]) -> str:
-    """A mapping of what a row lacks, as it would stand in the recipe."""
-    first = [group[0] for group in lacks]
-    ours = [name if name in OURS else next((o for o in OURS if name in OURS[o]), "response") for name in first]
-    return "{ " + ", ".join(f'{name} = "their_column"' for name in dict.fromkeys(ours)) + " }"
+    """A mapping of what a row lacks, as a recipe would spell it."""
+    ours = dict.fromkeys(_our_name(group[0]) for group in lacks)
+    return "{ " + ", ".join(f'{name} = "their_column"' for name in ours) + " }"
+
+
+def _our_name(column: str) -> str:
+    """What a recipe calls this column of a shape."""
+    return column if column in OURS else next((name for name in OURS if column in OURS[name]), "response")
 
 
 def _near(groups: list[tuple[str, ...]], raw: Mapping[str, Any]) -> list[str]:
-    names = list(map(str, raw))
-    return [name for group in groups for wanted in group for name in get_close_matches(wanted, names, n=1)]
+    names, near = list(map(str, raw)), list[str]()
+    for wanted in chain.from_iterable(groups):
+        near += get_close_matches(wanted, names, n=1)
+    return near
 
 
 def _row(problem: Problem, reply: Reply, columns: Columns, solution: str | None, role: Role) -> Row | Dropped:
     own = "/".join(filter(None, (_own_id(columns, problem), reply.name)))
     prefix = f"{problem.source}/"  # it keeps the ids of two files apart
-    named = Problem(
-        own if own.startswith(prefix) else prefix + own,
-        problem.prompt,
-        problem.domain,
-        problem.answer,
-        problem.tests,
-        problem.checker,
-        problem.level,
-        problem.source,
-    )
+    named = replace(problem, id=own if own.startswith(prefix) else prefix + own)
     row = Row(named, columns.where, reply.text, solution, reply.teacher, reply.claimed)
     reason = _says_nothing(row, role)
     return Dropped(row, reason) if reason else row
@@ -263,7 +253,7 @@ def _level(columns: Columns) -> str | None:
 
 
 def _checker(columns: Columns) -> str | None:
-    """The row's checker, known to be there."""
+    """The name of the row's checker, which exists."""
     where = columns.where
     name = columns.row.get("checker") or table(columns, "extra_info").get("checker")
     if name is None or name == "":
@@ -291,12 +281,12 @@ def _says_nothing(row: Row, role: Role) -> str | None:
     texts = [m["content"] for m in problem.prompt]
     texts += [problem.id, problem.answer or "", problem.level or ""]
     texts += [row.response or "", row.solution or "", row.teacher or ""]
-    texts += [text for test in problem.tests for text in test_texts(test)]
+    texts += chain.from_iterable(map(test_texts, problem.tests))
     return "not valid Unicode" if any(_has_surrogate(text) for text in texts) else None
 
 
 def _has_surrogate(text: str) -> bool:
-    """JSON can hold half of a surrogate pair, which no file of text can."""
+    """JSON can hold half of a surrogate pair, which no text file can."""
     if text.isascii():
         return False
     try:

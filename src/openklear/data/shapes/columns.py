@@ -13,13 +13,7 @@ from openklear.errors import DataError
 from openklear.think import CLOSE, join_thought
 from openklear.types import Message
 
-SPEAKERS = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-}
+SPEAKERS = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 PROMPTS = ("prompt", "problem", "question")
 RESPONSES = ("response", "completion")
 ANSWERS = ("answer", "ground_truth", "gtruth_answer")
@@ -29,10 +23,11 @@ TEACHERS = ("teacher", "model", "model_name", "generator")
 CLAIMS = ("claimed", "correct", "is_correct", "math_verify")
 SOLUTIONS = ("solution", "solutions", "reference_solution", "canonical_solution", "code")
 THOUGHTS = ("thinking", "reasoning_content", "message_thinking")
+ASKING = ("messages", "conversations", *PROMPTS, "instruction", "question_content", "content", "text")
 OURS: dict[str, tuple[str, ...]] = {
-    "prompt": ("messages", "conversations", *PROMPTS, "instruction", "question_content", "content", "text"),
-    "messages": ("messages", "conversations", *PROMPTS, "instruction", "question_content", "content", "text"),
-    "conversations": ("messages", "conversations", *PROMPTS, "instruction", "question_content", "content", "text"),
+    "prompt": ASKING,
+    "messages": ASKING,
+    "conversations": ASKING,
     "response": (*RESPONSES, "generations", "choices", "inferences", "message_content"),
     "thinking": THOUGHTS,
     "answer": (*ANSWERS, "reward_model"),
@@ -45,14 +40,14 @@ OURS: dict[str, tuple[str, ...]] = {
     "domain": ("domain", "ability"),
     "checker": ("checker",),
 }
-"""What a recipe may map, and the columns that the mapped one stands for: they are not looked at beside it."""
+"""What a recipe may map, and the columns that the mapped one replaces: they are ignored beside it."""
 
 Turns = tuple[Message, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """A row, and where it stands."""
+    """A row, and where it comes from."""
 
     row: Mapping[str, Any]
     where: str
@@ -87,7 +82,7 @@ def renamed(raw: Mapping[str, Any], mapping: Mapping[str, str] | None, where: st
         if ours not in OURS:
             near = get_close_matches(ours, OURS, n=1, cutoff=0.0)[0]
             raise DataError(
-                f'{where}: the recipe maps a column to "{ours}", which is none of ours; the nearest is "{near}" '
+                f'{where}: the recipe maps a column to "{ours}", which is not one of ours; the nearest is "{near}" '
                 f"(known: {', '.join(OURS)})"
             )
         for name in OURS[ours]:
@@ -183,7 +178,7 @@ def turns(value: Any, column: str, speaker: str, said: str, where: str) -> Turns
         who, text = turn[speaker], turn[said]
         if not isinstance(who, str) or who not in SPEAKERS:
             known = ", ".join(SPEAKERS)
-            raise DataError(f"{where}: {here}.{speaker} is {who!r:.60}, but {known} are known; rename or remove it")
+            raise DataError(f"{where}: {here}.{speaker} is {who!r:.60}, not one of {known}; rename or remove it")
         if not isinstance(text, str):
             raise wrong(f"{here}.{said}", text, "a string", where)
         if SPEAKERS[who] == "assistant":

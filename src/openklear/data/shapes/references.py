@@ -1,4 +1,4 @@
-"""What a row's answers are held against: a final answer, tests, a reference solution."""
+"""What a row's answers are compared with: a final answer, tests, a reference solution."""
 
 from __future__ import annotations
 

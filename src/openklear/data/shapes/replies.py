@@ -38,7 +38,7 @@ def from_turns(columns: Columns, last: str | None) -> list[Reply]:
     """The assistant's last turn; a column `response` beside the turns beats it."""
     if columns.row.get("response") is not None:
         return from_response(columns, last)
-    return [Reply(last, teacher=_teacher(columns), claimed=_claimed(columns))]
+    return [_reply(columns, last)]
 
 
 def from_response(columns: Columns, last: str | None) -> list[Reply]:
@@ -52,7 +52,7 @@ def from_response(columns: Columns, last: str | None) -> list[Reply]:
         value = said[-1]["content"] if said else None
     if value is not None and not isinstance(value, str):
         raise wrong(name, value, "a string", columns.where)
-    return [Reply(_thoughtful(columns, value), teacher=_teacher(columns), claimed=_claimed(columns))]
+    return [_reply(columns, _thoughtful(columns, value))]
 
 
 def from_choices(columns: Columns, last: str | None) -> list[Reply]:
@@ -62,13 +62,12 @@ def from_choices(columns: Columns, last: str | None) -> list[Reply]:
 
 def from_r1(columns: Columns, last: str | None) -> list[Reply]:
     """message_thinking and message_content (DeepSeek's API, as its answers are mostly kept)."""
-    text = _thoughtful(columns, columns.text("message_content"))
-    return [Reply(text, teacher=_teacher(columns), claimed=_claimed(columns))]
+    return [_reply(columns, _thoughtful(columns, columns.text("message_content")))]
 
 
 def from_output(columns: Columns, last: str | None) -> list[Reply]:
     """output (Alpaca)."""
-    return [Reply(columns.text("output"), teacher=_teacher(columns), claimed=_claimed(columns))]
+    return [_reply(columns, columns.text("output"))]
 
 
 def from_generations(columns: Columns, last: str | None) -> list[Reply]:
@@ -138,6 +137,11 @@ def _of_choices(answer: Mapping[str, Any], column: str, columns: Columns) -> lis
         name = str(index) if len(choices) > 1 else ""
         found.append(Reply(text, name, teacher if isinstance(teacher, str) else _teacher(columns), _claimed(columns)))
     return found
+
+
+def _reply(columns: Columns, text: str | None) -> Reply:
+    """The only answer of a row, with what the row says of it."""
+    return Reply(text, teacher=_teacher(columns), claimed=_claimed(columns))
 
 
 def _thoughtful(columns: Columns, text: str | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from openklear.curation.profile import LENGTH_EDGES, Lengths
+from openklear.curation.profile import LENGTH_EDGES, LengthCounts
 from openklear.reporting.card.page import Figure
 from openklear.reporting.card.texts import NOT_STATED, short, sorted_values
 from openklear.reporting.charts import INK, MUTED, domain_colour, svg
@@ -97,7 +97,7 @@ def fates(lines: Sequence[Line]) -> Figure:
     return Figure("What became of each source's rows", svg(chart), "\n".join(["full: kept", *letters]))
 
 
-def lengths(title: str, found: Mapping[tuple[str, str], Lengths]) -> Figure:
+def lengths(title: str, found: Mapping[tuple[str, str], LengthCounts]) -> Figure:
     """One strip per source: rows by length on a logarithmic axis, each as high as its fullest bin, and the median."""
     counts = {key: one.histogram() for key, one in list(found.items())[:MOST_STRIPS]}
     totals = [sum(bins) for bins in zip(*counts.values(), strict=True)]  # per bin, over the sources
@@ -151,7 +151,7 @@ _BARE: dict[str, Any] = {"ticks": False, "domain": False, "labelPadding": 6}
 
 
 def _strip(
-    key: tuple[str, str], rows: Sequence[int], found: Lengths, first: int, last: int, ends: tuple[float, float]
+    key: tuple[str, str], rows: Sequence[int], found: LengthCounts, first: int, last: int, ends: tuple[float, float]
 ) -> alt.LayerChart:
     values = [{"low": _ends(i)[0], "high": _ends(i)[1], "rows": rows[i]} for i in range(first, last + 1) if rows[i]]
     median = found.percentile(50) or 0

@@ -20,7 +20,7 @@ _FIELDS = ("outcome", "reason", "extracted", "passed", "total")
 _REASONS = {"correct": "", "incorrect": "wrong answer", "unscorable": "the verifier did not say why"}
 """Of each outcome, where the function gives none."""
 _LONGEST = 500
-"""Characters of an error that are told."""
+"""Characters of an error that are shown."""
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def _serve(target: str) -> None:
     try:
         function = getattr(importlib.import_module(name), attribute)
     except Exception as error:  # importing runs the user's code, which may raise anything
-        wire.write_message(outgoing, {"error": _told(error)})
+        wire.write_message(outgoing, {"error": _shown(error)})
         return
     wire.write_message(outgoing, {"ready": True})
     while (message := wire.read_message(incoming)) is not None:
@@ -52,7 +52,7 @@ def _ask(function: Callable[[Any, str], object], message: dict[str, Any]) -> dic
     try:
         return as_answer(function(message["problem"], message["completion"]))
     except Exception as error:  # the function is the user's and may raise anything; the reason is kept
-        return {"error": f"it raised {_told(error)}"}
+        return {"error": f"it raised {_shown(error)}"}
 
 
 def as_answer(value: object) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(error: Exception) -> str:
+def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:_LONGEST]
 
 

@@ -215,7 +215,7 @@ class Scratch:
         try:
             if not os.listdir("."):
                 return
-        except OSError:  # removed or locked: mended below
+        except OSError:  # removed or locked: repaired below
             pass
         os.chdir("/")
         with contextlib.suppress(FileExistsError):

@@ -14,20 +14,15 @@ from itertools import pairwise
 Pair = tuple[int, int]
 
 
-def masks(words: Sequence[int]) -> dict[int, int]:
-    """For each word the places it stands at, as bits."""
-    found: dict[int, int] = {}
-    for place, word in enumerate(words):
-        found[word] = found.get(word, 0) | 1 << place
-    return found
-
-
-def common(where: dict[int, int], size: int, window: Sequence[int], least: int = 1) -> list[Pair]:
+def common(item: Sequence[int], window: Sequence[int], least: int = 1) -> list[Pair]:
     """Pairs (place in the item, place in the window) of a longest common subsequence, in order.
 
-    `where` and `size` are the item's `masks` and its number of words. A subsequence of fewer than `least` pairs is not
-    walked back; the answer is then empty.
+    A subsequence of fewer than `least` pairs is not walked back; the answer is then empty.
     """
+    where: dict[int, int] = {}  # word -> the places it stands at in the item, as bits
+    for place, word in enumerate(item):
+        where[word] = where.get(word, 0) | 1 << place
+    size = len(item)
     full = (1 << size) - 1
     column = full
     columns = [full]
@@ -38,15 +33,15 @@ def common(where: dict[int, int], size: int, window: Sequence[int], least: int =
     pairs: list[Pair] = []
     if size - column.bit_count() < least:
         return pairs
-    item, row = size, len(window)
-    while item and row:
-        if columns[row] >> (item - 1) & 1:
-            item -= 1
-        elif columns[row - 1] >> (item - 1) & 1:
-            item, row = item - 1, row - 1
-            pairs.append((item, row))
+    place, at = size, len(window)
+    while place and at:
+        if columns[at] >> (place - 1) & 1:
+            place -= 1
+        elif columns[at - 1] >> (place - 1) & 1:
+            place, at = place - 1, at - 1
+            pairs.append((place, at))
         else:
-            row -= 1
+            at -= 1
     pairs.reverse()
     return pairs
 

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import BenchmarkItem
-from openklear.curation.contamination.weighted.align import masks
 from openklear.curation.contamination.weighted.words import exact
 from openklear.curation.text.cut import Codes, Places, Words
 from openklear.curation.text.grams import CodeSet, grams, within_texts
@@ -45,8 +44,6 @@ class IndexedItem:
     """An item of L words."""
 
     codes: tuple[int, ...]
-    where: dict[int, int]
-    """`align.masks` of the codes."""
     exact: NDArray[np.bool_]
     """(L,) words that must agree: numbers, signs, LaTeX commands."""
     weights: Floats
@@ -66,8 +63,6 @@ class Index:
     """(B + 1,) item b has the words rows[b] .. rows[b + 1]."""
     exact: NDArray[np.bool_]
     """(W,)"""
-    where: tuple[dict[int, int], ...]
-    """Each item's `align.masks`."""
     runs: CodeSet
     """The runs of SEED words, and the rare pairs of items of few words."""
     begins: dict[int, Places]
@@ -111,7 +106,7 @@ class Index:
             rank = begins[part]
             frequency[size] = np.where(rank >= 0, self.frequency[rank], NEVER)
         codes = tuple(self.codes[part].tolist())
-        return IndexedItem(codes, self.where[number], self.exact[part], self.weights[part] / best, frequency)
+        return IndexedItem(codes, self.exact[part], self.weights[part] / best, frequency)
 
 
 def build(items: Sequence[BenchmarkItem], words: Words) -> Index:
@@ -123,8 +118,8 @@ def build(items: Sequence[BenchmarkItem], words: Words) -> Index:
         begins[size] = np.full(len(words.codes), -1)
         begins[size][at] = np.searchsorted(runs.codes, codes)
     rank = np.concatenate([*begins.values()])  # (2 W,) of the fours, then of the pairs
-    order = np.argsort(rank, kind="stable")[np.count_nonzero(rank < 0) :]
-    places = order % max(len(words.codes), 1)
+    order = np.argsort(rank, kind="stable")[np.count_nonzero(rank < 0) :]  # (P,) where runs begin in `rank`, by rank
+    places = order % max(len(words.codes), 1)  # (P,) words
     count = len(runs.codes)
     nothing = np.zeros(0, np.float64)
     index = Index(
@@ -132,7 +127,6 @@ def build(items: Sequence[BenchmarkItem], words: Words) -> Index:
         codes=words.codes,
         rows=words.rows,
         exact=exact(words),
-        where=tuple(masks(words.codes_of(number)) for number in range(len(items))),
         runs=runs,
         begins=begins,
         places=places,

@@ -44,7 +44,7 @@ class WeightedRule:
         return total
 
     def with_frequencies(self, counts: Places, rows: int) -> WeightedRule:
-        """The same rule, what the words are worth told by a corpus of `rows` texts of which `counts` hold each run."""
+        """The same rule, its words weighed by a corpus of `rows` texts of which `counts` hold each run."""
         return replace(self, index=self.index.weighed(counts, rows))
 
     def match(self, texts: Sequence[str]) -> list[Match | None]:

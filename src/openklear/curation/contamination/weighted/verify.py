@@ -75,7 +75,7 @@ def holding(item: IndexedItem, row: Codes, exact: Flags, diagonal: int) -> Holdi
     start = diagonal - begin
     if start >= 0 and tuple(near[start : start + size]) == item.codes:
         return Holding(1.0, WHOLE, diagonal, diagonal + size - 1)
-    pairs = in_runs(common(item.where, size, near, least=size - 1 if size < FEW else SEED))
+    pairs = in_runs(common(item.codes, near, least=size - 1 if size < FEW else SEED))
     if not pairs:
         return None
     places, words = np.array(pairs).T  # (pairs,) words of the item and of row[begin:end] that are aligned

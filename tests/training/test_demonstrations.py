@@ -5,7 +5,7 @@ import pytest
 from openklear.errors import DataError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.schema import Sft
-from openklear.stages.sft import encode_rows
+from openklear.training.demonstrations import encode_rows
 from openklear.types import Demonstration, Problem
 
 

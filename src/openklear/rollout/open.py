@@ -1,0 +1,36 @@
+"""The one door to a sampler: from the recipe's [engine] to an open engine."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from openklear.errors import EngineError
+from openklear.models.loading import LoadedModel
+from openklear.recipe.schema import Engine
+from openklear.rollout.local import LocalSampler
+from openklear.rollout.protocol import Sampler, Supports
+
+COMPLETIONS = Supports()
+TRAINING = Supports(logprobs=True, publish=True)
+"""What RL needs: log-probabilities to compare with the trainer's, and the weights after every iteration."""
+VALIDATION = Supports(publish=True)
+
+
+def open_sampler(engine: Engine, loaded: LoadedModel, needs: Supports = COMPLETIONS) -> Sampler:
+    """The sampler that the recipe asks for, over a loaded model.
+
+    Raises EngineError where it cannot do what `needs` says, ModelError where it cannot sample from this architecture.
+    """
+    sampler = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=engine.slots)
+    require(sampler.supports, needs, engine.type)
+    return sampler
+
+
+def require(supports: Supports, needs: Supports, engine: str) -> None:
+    """EngineError where something needed is not supported."""
+    missing = [f.name for f in fields(Supports) if getattr(needs, f.name) and not getattr(supports, f.name)]
+    if missing:
+        raise EngineError(
+            f'engine.type = "{engine}" does not support {" and ".join(missing)}, which this stage needs; '
+            'set engine.type = "local"'
+        )

@@ -1,0 +1,64 @@
+"""Demonstrations -> rows to train on: long ones dropped or cut, impossible ones counted, none lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from openklear.errors import DataError
+from openklear.models.chat import EncodedDemonstration, encode_demonstration
+from openklear.models.loading import LoadedModel
+from openklear.recipe.schema import Sft
+from openklear.types import Demonstration, Message
+
+
+def encode_rows(
+    loaded: LoadedModel, demonstrations: Sequence[Demonstration], settings: Sft
+) -> tuple[list[EncodedDemonstration], list[dict[str, str]], dict[str, int]]:
+    """Token ids and loss masks; the rows that cannot be trained, each with its reason; and counts.
+
+    Rows over max_tokens are dropped or cut, as the recipe says, and counted. DataError where nothing is left.
+    """
+    rows: list[EncodedDemonstration] = []
+    dropped: list[dict[str, str]] = []
+    overlong = 0
+    for demo in demonstrations:
+        messages = [*demo.problem.prompt, Message(role="assistant", content=demo.response)]
+        try:
+            encoded = encode_demonstration(loaded.tokenizer, messages, end_ids=loaded.end_ids, where=demo.where)
+        except DataError as error:  # a row the template cannot hold is one row less, not the end of the run
+            dropped.append({"where": demo.where, "reason": str(error)})
+            continue
+        overlong += len(encoded.ids) > settings.max_tokens
+        row = _within(encoded, settings)
+        if row is None:
+            dropped.append({"where": demo.where, "reason": f"over sft.max_tokens = {settings.max_tokens}"})
+        else:
+            rows.append(row)
+    if not rows:
+        raise DataError(
+            f"none of {len(demonstrations)} demonstrations can be trained; the first: {dropped[0]['reason']} "
+            f"({dropped[0]['where']}). Raise sft.max_tokens, or fix the rows"
+        )
+    return (
+        rows,
+        dropped,
+        {
+            "demonstrations": len(demonstrations),
+            "trained": len(rows),
+            "dropped": len(dropped),
+            "overlong": overlong,
+            "tokens": sum(len(r.ids) for r in rows),
+            "response_tokens": sum(int(r.loss_mask.sum()) for r in rows),
+        },
+    )
+
+
+def _within(encoded: EncodedDemonstration, settings: Sft) -> EncodedDemonstration | None:
+    """The row as it is trained; None where it is too long, or where cutting it would leave no response."""
+    limit = settings.max_tokens
+    if len(encoded.ids) <= limit:
+        return encoded
+    if settings.overlong == "drop" or not encoded.loss_mask[:limit].any():
+        return None
+    return replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])

@@ -1,0 +1,74 @@
+"""What SFT and RL share around their steps, with files alone: nothing is sampled or trained here."""
+
+import json
+
+import pytest
+
+from openklear.errors import NonFinite
+from openklear.models.tiny import make_tiny
+from openklear.recipe.schema import AdamW, Checkpoints
+from openklear.training.loop import Loop
+from openklear.training.optimizer import build_optimizer
+
+
+def loop(directory, unit="step", total=5, **keep):
+    loaded = make_tiny(16, 1, 2, 64, seed=0)
+    optimizer = build_optimizer(loaded.model, AdamW())
+    return Loop("sft", directory, unit, total, loaded, optimizer, Checkpoints(**keep))
+
+
+def pass_over(one, number, save=False):
+    one.advance(updates=2)
+    one.log({one.unit: number, "loss": 1.0 / number}, {"seconds": 0.5})
+    if save:
+        one.save()
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("unit", ["step", "iteration"])
+def test_a_resumed_loop_writes_no_row_twice(unit, tmp_path):
+    first = loop(tmp_path, unit)
+    assert not first.resume()
+    for number in first.ahead():
+        pass_over(first, number, save=number == 3)
+        if number == 4:  # killed: its row is in memory alone
+            break
+    second = loop(tmp_path, unit)
+    assert second.resume()
+    assert (second.position.at, second.position.updates) == (3, 6)
+    for number in second.ahead():
+        pass_over(second, number, save=True)
+    assert [row[unit] for row in rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5]
+    assert rows(tmp_path / "timings.jsonl") == [{unit: number, "seconds": 0.5} for number in range(1, 6)]
+
+
+def test_rows_beyond_the_newest_checkpoint_are_cut(tmp_path):
+    first = loop(tmp_path)
+    for number in first.ahead():
+        pass_over(first, number, save=number == 2)
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in first.metrics))
+    second = loop(tmp_path)
+    second.resume()
+    assert [row["step"] for row in second.metrics] == [1, 2]
+
+
+def test_patience_ends_the_schedule(tmp_path):
+    """Scores 0.5, 0.4, 0.5, 0.6: an equal one is no better, so the second without progress is the third."""
+    for patience, last in ((2, 3), (3, 5), (None, 5)):
+        one = loop(tmp_path, patience=patience)
+        for number, score in zip(one.ahead(), (0.5, 0.4, 0.5, 0.6, 0.7), strict=False):
+            pass_over(one, number)
+            one.position = one.position.after_validation(number, score)
+        assert one.position.at == last
+
+
+def test_a_batch_that_is_not_finite_is_written_and_named(tmp_path):
+    one = loop(tmp_path, "iteration")
+    pass_over(one, 1)
+    found = one.nonfinite(NonFinite("the loss is nan"), [{"ids": [1, 2]}], ", update 3")
+    assert str(found).startswith("the loss is nan (sft, iteration 2, update 3). ")
+    assert "nonfinite-iteration-000002.jsonl" in str(found)
+    assert rows(tmp_path / "nonfinite-iteration-000002.jsonl") == [{"ids": [1, 2]}]
