@@ -31,8 +31,7 @@ NAMES = {
     "conformance": "FORMATS Comparison Framework Report installed render run",
     "verifiers.judge": "GRADER_VERSION AttemptBatch Judge Limits open_judge",
     "verifiers.domains": (
-        "Verifier Domain DOMAINS register domain_named grader_faults require_graders AnswerVerifier ProgramVerifier "
-        "MATH CODE"
+        "Verifier Domain DOMAINS register domain_named grader_faults require_graders AnswerVerifier ProgramVerifier"
     ),
     "grading": "Grader Limits grade_rows",
     "evaluation.statistics": "Estimate avg_at_k correctness mean_interval paired_difference pass_at_k",
@@ -41,8 +40,9 @@ NAMES = {
     "models.chat": "EncodedDemonstration encode_prompt prompt_tail decode_completion turn_end_id encode_demonstration",
     "models.batching": "plan_microbatches pad_right",
     "models.logprobs": "sequence_logprobs",
-    "rollout.local": "LocalEngine",
-    "rollout.protocol": "Progress OnCompletion Sampler",
+    "rollout.open": "COMPLETIONS TRAINING VALIDATION open_sampler require",
+    "rollout.local": "LocalSampler",
+    "rollout.protocol": "Progress OnCompletion Supports Sampler",
     "rollout.seeds": "rollout_key uniforms",
     "training.optimizer": "ADAM_BETAS Optimizer build_optimizer clip_gradients warmup_constant warmup_cosine",
     "recipe.load": "load_recipe",
