@@ -7,18 +7,16 @@ import ipaddress
 import json
 import socket
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 
 from openklear import __version__
 from openklear.errors import OpenKlearError
 from openklear.grading.rows import dumps
 from openklear.verifiers.domains import DOMAINS
-
-if TYPE_CHECKING:
-    from openklear.grading.server import GradingServer
 
 _DRAIN_SECONDS = 2.0
 """For how long the rest of a refused request is read, so that its sender can read the refusal."""
@@ -32,6 +30,51 @@ class Refusal(Exception):
         self.status, self.retry_after = status, retry_after
 
 
+@dataclass(frozen=True, slots=True)
+class ServerBounds:
+    """What the server takes on."""
+
+    rows: int = 1024
+    """Of a request."""
+    body_bytes: int = 16 * 2**20
+    """Of a request; of all requests in work together 8 times as many."""
+    waiting: int = 256
+    """Requests in work or waiting for a worker."""
+    connections: int = 1024
+    read_seconds: float = 30.0
+    """Until a request has arrived, from its first byte to its last."""
+    write_seconds: float = 30.0
+    stop_seconds: float = 30.0
+    """Until what is in work when the server is told to stop must be answered."""
+
+
+class Service(Protocol):
+    """What a connection asks of the server behind it."""
+
+    bounds: ServerBounds
+    local_only: bool
+
+    def admitted(self, size: int) -> AbstractContextManager[None]:
+        """A place for a request of `size` bytes; Refusal where there is none."""
+        ...
+
+    def grade(self, kind: str, rows: list[Any]) -> list[dict[str, Any]]:
+        """The rows with verdicts; Refusal where one cannot be graded."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """What GET /health answers."""
+        ...
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Adds to a counter that /health shows."""
+        ...
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Notes an error of ours."""
+        ...
+
+
 class Handler(BaseHTTPRequestHandler):
     """One connection: one request, one answer."""
 
@@ -40,8 +83,8 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     @property
-    def _server(self) -> GradingServer:
-        return cast("GradingServer", self.server)
+    def _server(self) -> Service:
+        return cast("Service", self.server)
 
     def setup(self) -> None:
         """Reads end at the deadline, however slowly the bytes drip in."""

@@ -18,7 +18,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -26,30 +25,12 @@ from typing import Any
 from openklear import __version__, progress
 from openklear.errors import DataError, UsageError
 from openklear.grading.grader import Grader
-from openklear.grading.handler import Handler, Refusal, is_loopback
+from openklear.grading.handler import Handler, Refusal, ServerBounds, is_loopback
 from openklear.grading.rows import graded, to_attempt, verdict_fields
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.limits import Limits
 
 _SHOWN_FAULTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class ServerBounds:
-    """What the server takes on."""
-
-    rows: int = 1024
-    """Of a request."""
-    body_bytes: int = 16 * 2**20
-    """Of a request; of all requests in work together 8 times as many."""
-    waiting: int = 256
-    """Requests in work or waiting for a worker."""
-    connections: int = 1024
-    read_seconds: float = 30.0
-    """Until a request has arrived, from its first byte to its last."""
-    write_seconds: float = 30.0
-    stop_seconds: float = 30.0
-    """Until what is in work when the server is told to stop must be answered."""
 
 
 class GradingServer(ThreadingHTTPServer):

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+__all__ = ["PolicyLossConfig", "policy_loss"]
+
 LOG = logging.getLogger(__name__)
 
 try:

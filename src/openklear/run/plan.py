@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 
 from openklear.errors import UsageError
 from openklear.evaluation.benchmarks import benchmarks
+from openklear.recipe.curation import HELDOUT_KEYS
 from openklear.recipe.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
-from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
