@@ -70,7 +70,10 @@ def _make_in(directory: Path, limit_bytes: int) -> Cage:
             if limit is None:
                 raise FileNotFoundError("no memory controller")
             limit.write_text(f"{limit_bytes}")
-            _without_swap(path, limit_bytes)
+            for name, value in (*_SWAP, ("memory.memsw.limit_in_bytes", f"{limit_bytes}")):
+                with contextlib.suppress(OSError):  # kernels without swap accounting lack the files
+                    if (path / name).exists():
+                        (path / name).write_text(value)
         except OSError as error:
             os.close(lock)
             with contextlib.suppress(OSError):
@@ -79,13 +82,6 @@ def _make_in(directory: Path, limit_bytes: int) -> Cage:
                 continue
             raise
         return Cage(path, lock)
-
-
-def _without_swap(path: Path, limit_bytes: int) -> None:
-    for name, value in (*_SWAP, ("memory.memsw.limit_in_bytes", f"{limit_bytes}")):
-        with contextlib.suppress(OSError):  # kernels without swap accounting lack the files
-            if (path / name).exists():
-                (path / name).write_text(value)
 
 
 def directories() -> Iterator[Path]:
@@ -139,10 +135,11 @@ def _sweep(directory: Path) -> None:
 def _remove(path: Path) -> None:
     patience = time.monotonic() + _REMOVE_SECONDS
     while True:
-        for pid in _pids(path):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
         try:
+            for pid in (path / "cgroup.procs").read_text().split():
+                if pid != "0":  # of another process namespace
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(int(pid), signal.SIGKILL)
             path.rmdir()
             return
         except FileNotFoundError:
@@ -151,10 +148,3 @@ def _remove(path: Path) -> None:
             if time.monotonic() > patience:
                 return
             time.sleep(0.002)
-
-
-def _pids(path: Path) -> list[int]:
-    try:
-        return [int(line) for line in (path / "cgroup.procs").read_text().split() if line != "0"]
-    except OSError:
-        return []

@@ -54,8 +54,9 @@ class CodeGrader:
         self, workers: int, seconds: float, memory_mb: int, minimum_isolation: str, level: Level | None = None
     ):
         """`level` forces one way of isolation; by default the strongest that this host allows is used."""
-        self._seconds, self._memory_bytes = seconds, memory_mb * 2**20
-        boxes = Boxes(minimum_isolation, self._memory_bytes, level)
+        self._seconds = seconds
+        self._limits = {"cpu_seconds": seconds, "memory_bytes": memory_mb * 2**20}
+        boxes = Boxes(minimum_isolation, memory_mb * 2**20, level)
         self.pool = Pool(boxes.start, workers)
         self._testers = Pool(boxes.start, workers)
 
@@ -115,7 +116,7 @@ class CodeGrader:
         found: list[Finding] = []
         nonce, field = secrets.token_hex(16), "stdins" if kind == "stdio" else "calls"
         with self.pool.session() as box:
-            box.send({"kind": kind, "program": program, **self._limits()}, _OVERHEAD_SECONDS)
+            box.send({"kind": kind, "program": program, **self._limits}, _OVERHEAD_SECONDS)
             for batch in _split(tasks, stop_early):
                 patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
                 answer = box.request({field: [task.sent(nonce) for task in batch]}, patience)
@@ -130,16 +131,13 @@ class CodeGrader:
             found += [found[-1]] * (len(tasks) - len(found))
         return found
 
-    def _limits(self) -> dict[str, Any]:
-        return {"cpu_seconds": self._seconds, "memory_bytes": self._memory_bytes}
-
     def _talk(self, program: str, task: _Task) -> Finding:
         """A test's code against the program, each in a box; both may wait for the other, so they get more wall time."""
         assert isinstance(task.test, AssertTest)
         wall = 4 * self._seconds + 2.0
         sides = (("candidate", program, wall), ("tester", task.test.code, 2 * wall))
         first, second = (
-            {"kind": "talk", "role": role, "source": source, "wall_seconds": seconds, **self._limits()}
+            {"kind": "talk", "role": role, "source": source, "wall_seconds": seconds, **self._limits}
             for role, source, seconds in sides
         )
         with self.pool.session() as box, self._testers.session() as other:

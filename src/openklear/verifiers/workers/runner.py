@@ -37,7 +37,9 @@ class Runner:
         header = wire.read_message(self.incoming)
         if header is None:
             return END_OF_INPUT
-        bounds = _bounds(header, self.walled)
+        seconds = header["cpu_seconds"]
+        wall = header.get("wall_seconds", 2 * seconds + 1.0)
+        bounds = test_process.Bounds(seconds, wall, header["memory_bytes"], self.walled)
         if header["kind"] == "talk":
             return self._talk(header, bounds)
         while (frame := wire.read_message(self.incoming)) is not None:
@@ -114,12 +116,6 @@ class Runner:
             ended = "output"
         code, cpu = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
         return look, {"ended": ended, "code": code, "cpu": cpu, "error": look.last_error()}
-
-
-def _bounds(header: dict[str, Any], walled: bool) -> test_process.Bounds:
-    seconds = header["cpu_seconds"]
-    wall = header.get("wall_seconds", 2 * seconds + 1.0)
-    return test_process.Bounds(seconds, wall, header["memory_bytes"], walled)
 
 
 def _input_file(directory: str, text: str) -> int:

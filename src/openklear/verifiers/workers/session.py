@@ -112,27 +112,11 @@ def candidate(source: str, channel: int) -> int:
         return 0
 
 
-class _Callback:
-    """A function of the test's, as the program sees it."""
-
-    def __init__(self, end: _Candidate, number: int):
-        self._end, self._number = end, number
-
-    def __call__(self, *arguments: object, **named: object) -> Any:
-        end = self._end
-        answer = end.ask(
-            "callback", [self._number, *map(end.pack, arguments)], {k: end.pack(v) for k, v in named.items()}
-        )
-        if "raised" in answer:
-            raise as_exception(answer)
-        return values.unpack(answer["value"], end.resolve)
-
-
 class _Candidate(TalkEnd):
     def __init__(self, channel: int, namespace: dict[str, Any]):
         super().__init__(channel)
         self._namespace = namespace
-        self._callbacks: dict[int, _Callback] = {}
+        self._callbacks: dict[int, Callable[..., Any]] = {}
 
     def pack(self, value: object) -> values.Tree:
         """A value for the other end; what is not plain is named by a number."""
@@ -144,7 +128,19 @@ class _Candidate(TalkEnd):
             return self.kept(tree[1])
         if tree[0] == "n":
             return getattr(builtins, tree[1])
-        return self._callbacks.setdefault(tree[1], _Callback(self, tree[1]))
+        return self._callbacks.setdefault(tree[1], self._callback(tree[1]))
+
+    def _callback(self, number: int) -> Callable[..., Any]:
+        """A function of the test's, as the program sees it."""
+
+        def function(*arguments: object, **named: object) -> Any:
+            packed = {name: self.pack(value) for name, value in named.items()}
+            answer = self.ask("callback", [number, *map(self.pack, arguments)], packed)
+            if "raised" in answer:
+                raise as_exception(answer)
+            return values.unpack(answer["value"], self.resolve)
+
+        return function
 
     def serve(self, request: dict[str, Any]) -> dict[str, Any]:
         """Does what the test's code asks, and says what came of it."""

@@ -37,19 +37,6 @@ class Handle:
         object.__setattr__(self, "_openklear_end", end)
         object.__setattr__(self, "_openklear_number", number)
 
-    def __call__(self, *arguments: object, **named: object) -> Any:
-        """Calls the program's object."""
-        return _ask(self, "call", *arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return _ask(self, "getattr", name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        _ask(self, "setattr", name, value)
-
-    def __delattr__(self, name: str) -> None:
-        _ask(self, "delattr", name)
-
     def __instancecheck__(self, instance: object) -> bool:
         return type(instance) is Handle and _ask(instance, "isinstance", self) is True
 
@@ -68,24 +55,18 @@ def _ask(handle: Handle, verb: str, *operands: object, **named: object) -> Any:
     return end.use(verb, [handle, *operands], named)
 
 
-def _unary(verb: str) -> Callable[[Handle], Any]:
-    return lambda self: _ask(self, verb)
-
-
 def _between_handles(verb: str) -> Callable[[Handle, object], Any]:
     return lambda self, other: _ask(self, verb, other) if type(other) is Handle else NotImplemented
 
 
-def _item(verb: str) -> Callable[..., Any]:
-    return lambda self, *operands: _ask(self, verb, *operands)
+def _asking(verb: str) -> Callable[..., Any]:
+    return lambda self, *operands, **named: _ask(self, verb, *operands, **named)
 
 
-for _verb in UNARY:
-    setattr(Handle, f"__{_verb}__", _unary(_verb))
+for _verb in ("call", "getattr", "setattr", "delattr", *UNARY, *ITEMS):
+    setattr(Handle, f"__{_verb}__", _asking(_verb))
 for _verb in PAIRS:
     setattr(Handle, f"__{_verb.strip('_')}__", _between_handles(_verb))
-for _verb in ITEMS:
-    setattr(Handle, f"__{_verb}__", _item(_verb))
 
 
 class Tester(TalkEnd):
@@ -123,7 +104,9 @@ class Tester(TalkEnd):
         self.involved = True
         answer = self.ask(verb, trees, named_trees)
         if "raised" in answer:
-            raise self._exception(answer)
+            if "Exception" not in answer["raised"]:
+                raise self.end(f"{next(iter(answer['raised']), 'an exception')}: {answer.get('text')}"[:_SHOWN])
+            raise as_exception(answer)
         for key, tree in answer.get("after", ()):
             old = operands[1:][key] if type(key) is int else named[key]
             new = self._value({"value": tree})
@@ -161,12 +144,6 @@ class Tester(TalkEnd):
         if tree[0] != "h" or type(tree[1]) is not int:
             raise ValueError("no object")
         return self._handles.setdefault(tree[1], Handle(self, tree[1]))
-
-    def _exception(self, answer: dict[str, Any]) -> BaseException:
-        error = as_exception(answer)
-        if "Exception" not in answer["raised"]:
-            return self.end(f"{next(iter(answer['raised']), 'an exception')}: {answer.get('text')}"[:_SHOWN])
-        return error
 
     def end(self, why: str) -> Ended:
         """The exception that ends the test; it has failed from here on."""
