@@ -89,31 +89,24 @@ def directories() -> Iterator[Path]:
 
     A v2 group that holds processes cannot have a controller for groups below it, but the one around it may.
     """
-    for mount, root, kind in _mounts():
-        with open("/proc/self/cgroup") as file:
-            lines = [line.rstrip("\n").split(":", 2) for line in file]
-        for _, controllers, place in lines:
-            if (kind == "cgroup2" and controllers == "") or (kind == "cgroup" and "memory" in controllers.split(",")):
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except OSError:  # not Linux
+        return
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        (root, mount), (kind, _, options) = before.split()[3:5], after.split()[:3]
+        if kind != "cgroup2" and not (kind == "cgroup" and "memory" in options.split(",")):
+            continue
+        for _, controllers, place in groups:
+            if ("" if kind == "cgroup2" else "memory") in controllers.split(","):
                 relative = os.path.relpath(place, root) if place.startswith(root) else "."
                 own = Path(os.path.normpath(os.path.join(mount, relative)))
                 own = own if own.is_dir() else Path(mount)
                 yield own
                 if kind == "cgroup2" and own != Path(mount):
                     yield own.parent
-
-
-def _mounts() -> Iterator[tuple[str, str, str]]:
-    """Mounted cgroup hierarchies that can hold a memory controller: mount point, root shown there, file system."""
-    try:
-        with open("/proc/self/mountinfo") as file:
-            lines = file.readlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(), after.split()[:3]
-        if kind == "cgroup2" or (kind == "cgroup" and "memory" in options.split(",")):
-            yield fields[4], fields[3], kind
 
 
 def _sweep(directory: Path) -> None:

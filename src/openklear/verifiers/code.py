@@ -142,7 +142,7 @@ class CodeGrader:
         )
         with self.pool.session() as box, self._testers.session() as other:
             found = relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
-        return found if isinstance(found, BrokenTest) else _stable(found)
+        return found if isinstance(found, BrokenTest) else stable(found)
 
     def _finding(self, task: _Task, result: dict[str, Any], how: Checker, nonce: str) -> Finding:
         """What a process's end, and what it left, say of a test."""
@@ -179,7 +179,7 @@ class CodeGrader:
             return "timeout"
         if code < 0:
             return f"killed by {_signal_name(-code)}"
-        error = _stable(result["error"])
+        error = stable(result["error"])
         if code == test_process.COMPILE_ERROR:
             return error or "does not compile"
         if code != 0:
@@ -248,6 +248,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _stable(error: str) -> str:
+def stable(error: str) -> str:
     """An error line without addresses, which differ from run to run, and not too long."""
     return re.sub(r"0x[0-9a-fA-F]+", "0x...", error)[:200]

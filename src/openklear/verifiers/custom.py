@@ -110,9 +110,7 @@ class CustomGrader:
                 trouble = str(error)
                 continue
             if "error" not in said:
-                return Verdict(
-                    Outcome(said["outcome"]), said["reason"], said["extracted"], said["passed"], said["total"]
-                )
+                return Verdict(Outcome(said.pop("outcome")), **said)
             trouble = said["error"]
         return Verdict(Outcome.UNSCORABLE, f"{self.name}, asked twice: {trouble}", total=1)
 

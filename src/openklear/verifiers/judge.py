@@ -8,6 +8,7 @@ never kept: they are our failure, and the next call tries again.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -216,12 +217,9 @@ class AttemptBatch:
 
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
-        waiting: dict[str, int] = dict.fromkeys(self._running, 0)
-        for work in self._added:
-            if isinstance(work, Work) and work.key in waiting:
-                waiting[work.key] += 1
+        waiting = Counter(work.key for work in self._added if isinstance(work, Work) and work.key in self._running)
         if on_progress is not None:
-            on_progress(len(self._added) - sum(waiting.values()))
+            on_progress(len(self._added) - waiting.total())
         keys = {future: key for key, future in self._running.items()}
         found: dict[str, Verdict] = {}
         for future in as_completed(keys):

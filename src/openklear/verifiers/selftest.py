@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from openklear.errors import VerifierError
 from openklear.types import Outcome, Test
 from openklear.verifiers import cgroup
 from openklear.verifiers.code import CodeGrader
@@ -218,7 +217,7 @@ def available() -> dict[Level, str]:
         try:
             Boxes("rlimits", _MEMORY_MB * 2**20, level).start().close()
             found[level] = ""
-        except (WorkerLost, OSError, VerifierError) as error:
+        except (WorkerLost, OSError) as error:
             found[level] = str(error) or type(error).__name__
     return found
 

@@ -60,9 +60,8 @@ def _leave_root(paths: list[str], scratch: str | None) -> None:
     if closed:
         kernel.own_mounts()
         held = {path: os.open(path, os.O_PATH) for path in paths}  # before anything is mounted over their parents
-        for wall in sorted(closed):
-            if not any(wall.startswith(other + "/") for other in closed):
-                kernel.mount_empty(wall)
+        for wall in closed:
+            kernel.mount_empty(wall)
         for path, descriptor in held.items():
             if any(path.startswith(wall + "/") for wall in closed):
                 os.makedirs(path, mode=0o755, exist_ok=True)
