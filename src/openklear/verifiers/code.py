@@ -10,6 +10,7 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -82,12 +83,9 @@ class CodeGrader:
             except WorkerLost:
                 continue
         probe = _PROBES if any(task.kind == "talk" for task in tasks) else _PROBES[:1]
-        try:
-            innocent_passes = self._run(_PROBE, probe, checkers.checker(None), False) == [""] * len(probe)
-        except WorkerLost:
-            innocent_passes = False
-        if innocent_passes:
-            return Verdict(Outcome.INCORRECT, "lost its worker twice", total=len(tests))
+        with suppress(WorkerLost):
+            if not any(self._run(_PROBE, probe, checkers.checker(None), False)):
+                return Verdict(Outcome.INCORRECT, "lost its worker twice", total=len(tests))
         return Verdict(Outcome.UNSCORABLE, "workers are lost over innocent programs too", total=len(tests))
 
     def _run(self, program: str, tasks: Sequence[_Task], how: Checker, stop_early: bool) -> list[Finding]:

@@ -232,7 +232,8 @@ class AttemptBatch:
 
     def _verdict_for(self, work: Work) -> Verdict:
         verdict = self._known[work.key]
-        return replace(verdict, extracted=work.extracted or verdict.extracted, format_fault=work.fault)
+        extracted = work.graded if work.question.plain is None else verdict.extracted
+        return replace(verdict, extracted=extracted, format_fault=work.fault)
 
     def _note(self, future: Future[Verdict]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:

@@ -109,11 +109,10 @@ class SandboxFusionGrader:
 
     def _innocent_runs(self) -> bool:
         program, stdin, stdout = _PROBE
-        try:
+        with suppress(_NoResult):
             result = self._result(program, stdin)
-        except _NoResult:
-            return False
-        return result.get("return_code") == 0 and same_output(stdout, result.get("stdout") or "")
+            return result.get("return_code") == 0 and same_output(stdout, result.get("stdout") or "")
+        return False
 
     def _result(self, program: str, stdin: str) -> dict[str, Any]:
         """What became of the program: `run_result`, or `compile_result` if it never ran; tried twice."""

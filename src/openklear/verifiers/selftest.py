@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from openklear.types import Outcome, Test
+from openklear.types import Test
 from openklear.verifiers import cgroup
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.pool import WorkerLost
@@ -248,13 +248,11 @@ def _what_is_open(grader: CodeGrader, guarantee: Guarantee, bait: Mapping[str, o
         reason = grade.reason.removeprefix("test 1 of 1: ")
         if reason.startswith("open: "):
             return reason.removeprefix("open: ")
-        if grade.outcome is not Outcome.CORRECT and not (guarantee.stopped and _was_stopped(reason)):
+        ended = reason in ("timeout", "too many processes", "too much memory")
+        stopped = guarantee.stopped and (ended or reason.startswith(("killed", "MemoryErr")))
+        if not grade.correct and not stopped:
             return f"the probe ended otherwise: {reason}"
     return ""
-
-
-def _was_stopped(reason: str) -> bool:
-    return reason in ("timeout", "too many processes", "too much memory") or reason.startswith(("killed", "MemoryErr"))
 
 
 @contextlib.contextmanager

@@ -48,11 +48,6 @@ class Work:
     fault: FormatFault
     key: str
 
-    @property
-    def extracted(self) -> str | None:
-        """What the attempt answered, if we know it."""
-        return self.graded if self.question.plain is None else None
-
 
 def ask(problem: Problem, prompt_tail: str, limits: Limits, versions: Mapping[str, str], stop_early: bool) -> Question:
     """What attempts at a problem are asked; `versions` of the custom verifiers by domain."""

@@ -247,18 +247,13 @@ def descendants(walled: bool) -> list[int]:
     """Living and dead processes below us."""
     if walled:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-    found: list[int] = []
-    waiting = [os.getpid()]
-    while waiting and len(found) < 10_000:
-        parent = waiting.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as file:
-                children = [int(word) for word in file.read().split()]
-        except (OSError, ValueError):  # gone meanwhile, or a system without this file
-            continue
-        found += children
-        waiting += children
-    return found
+    family = [os.getpid()]
+    for parent in family:  # which grows under way
+        with contextlib.suppress(OSError), open(f"/proc/{parent}/task/{parent}/children") as file:
+            family += map(int, file.read().split())  # none where it is gone, or on a system without this file
+        if len(family) > 10_000:
+            break
+    return family[1:]
 
 
 def _starved_seconds(pid: int) -> float:

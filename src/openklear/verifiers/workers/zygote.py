@@ -100,7 +100,10 @@ def _session(walled: bool, base: str | None, serve: Callable[[runner.Scratch], i
         if walled:
             kernel.mount_proc()
         scratch = runner.Scratch(base)
-        _give_up_powers(walled)
+        if kernel.LINUX:  # from here on the runner can do no more than its programs, which inherit all of this
+            kernel.drop_capabilities()
+        if walled:
+            seccomp.install()
         try:
             return serve(scratch)
         finally:
@@ -131,11 +134,3 @@ def _forked(body: Callable[[], int], complaints: int) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _give_up_powers(walled: bool) -> None:
-    """From here on the runner can do no more than its programs, which inherit all of this."""
-    if kernel.LINUX:
-        kernel.drop_capabilities()
-    if walled:
-        seccomp.install()
