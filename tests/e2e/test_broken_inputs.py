@@ -298,7 +298,7 @@ def case(breaks: Callable[[Desk], None], code: int, *says: str) -> Case:
 CASES = [
     case(no_recipe, 2, "recipe.toml", "no such file", "give the path of a recipe"),
     case(recipe_is_a_directory, 2, "recipe.toml", "is a directory", "give the path of a recipe"),
-    case(malformed_toml, 2, "recipe.toml:29", "malformed TOML", "mend that line"),
+    case(malformed_toml, 2, "recipe.toml:29", "malformed TOML", "fix that line"),
     case(unknown_key, 2, "sft.epoch", "did you mean", "epochs"),
     case(unknown_table, 2, "evalution", "did you mean", "evaluation"),
     case(key_of_another_objective, 2, "rl.phase.math.objective.clip_low", "reinforce", "gppo"),
