@@ -30,18 +30,6 @@ class Cage:
         """`lock` is the group's open directory, locked while we live, so that nobody takes it for a leftover."""
         self.path, self._lock = path, lock
 
-    def pids(self) -> list[int]:
-        """The processes in the group."""
-        return _pids(self.path)
-
-    def kills(self) -> int:
-        """How many processes the kernel killed here because the limit was reached."""
-        for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(OSError):
-                fields = dict(line.split(None, 1) for line in (self.path / name).read_text().splitlines())
-                return int(fields.get("oom_kill", 0))
-        return 0
-
     def remove(self) -> None:
         """Kills what is left in the group and takes it away; again is harmless."""
         if self._lock < 0:

@@ -15,12 +15,12 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Literal
 
-from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test
+from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test, Verdict
 from openklear.verifiers import checkers
 from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
 from openklear.verifiers.checkers import Checker
 from openklear.verifiers.pool import Pool, WorkerLost
-from openklear.verifiers.walls import Boxes, Isolation, Level, describe
+from openklear.verifiers.walls import DESCRIPTIONS, Boxes, Isolation, Level
 from openklear.verifiers.workers import test_process
 from openklear.verifiers.workers.watcher import MAX_STARVED
 
@@ -31,16 +31,6 @@ _SHOWN = 200
 Kind = Literal["stdio", "calls", "talk", "broken"]
 Finding = str | BrokenTest
 """Of one test: empty where it passed, why the program failed it, or why it cannot run."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramGrade:
-    """What the tests say of a program."""
-
-    outcome: Outcome
-    reason: str
-    passed: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +62,11 @@ class CodeGrader:
     def isolation(self) -> Isolation:
         """What programs are kept from here; starts a worker to know. VerifierError where it is less than demanded."""
         level: Level = self.pool.hello()["level"]
-        return describe(level)
+        return Isolation(level, DESCRIPTIONS[level])
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> ProgramGrade:
+    ) -> Verdict:
         """Runs the program on every test, in their order. VerifierError where programs cannot run here at all.
 
         `checker` (verifiers.checkers) compares outputs and results of calls. With `stop_early` a program that has
@@ -84,7 +74,7 @@ class CodeGrader:
         """
         how, tasks = checkers.checker(checker), [_task(test) for test in tests]
         if not tasks:
-            return ProgramGrade(Outcome.UNSCORABLE, "no tests", 0, 0)
+            return Verdict(Outcome.UNSCORABLE, "no tests")
         for _ in range(2):
             try:
                 return _summary(self._run(program, tasks, how, stop_early), len(tests))
@@ -96,8 +86,8 @@ class CodeGrader:
         except WorkerLost:
             innocent_passes = False
         if innocent_passes:
-            return ProgramGrade(Outcome.INCORRECT, "lost its worker twice", 0, len(tests))
-        return ProgramGrade(Outcome.UNSCORABLE, "workers are lost over innocent programs too", 0, len(tests))
+            return Verdict(Outcome.INCORRECT, "lost its worker twice", total=len(tests))
+        return Verdict(Outcome.UNSCORABLE, "workers are lost over innocent programs too", total=len(tests))
 
     def _run(self, program: str, tasks: Sequence[_Task], how: Checker, stop_early: bool) -> list[Finding]:
         """What is found for each test, in order; fewer than tests where it stopped early."""
@@ -241,16 +231,16 @@ def compared(how: Checker, compare: Callable[[Any], bool], expected: object, act
     return why if innocent else BrokenTest(why)
 
 
-def _summary(found: Sequence[Finding], total: int) -> ProgramGrade:
+def _summary(found: Sequence[Finding], total: int) -> Verdict:
     passed = sum(one == "" for one in found)
     failures = [(number, one) for number, one in enumerate(found, start=1) if one != ""]
     wrong = [(number, one) for number, one in failures if isinstance(one, str)]
     if wrong:
-        return ProgramGrade(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", passed, total)
+        return Verdict(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", None, passed, total)
     if failures:
         why = f"test {failures[0][0]} of {total} cannot run: {failures[0][1]}"
-        return ProgramGrade(Outcome.UNSCORABLE, why[:_SHOWN], passed, total)
-    return ProgramGrade(Outcome.CORRECT, "", passed, total)
+        return Verdict(Outcome.UNSCORABLE, why[:_SHOWN], None, passed, total)
+    return Verdict(Outcome.CORRECT, "", None, passed, total)
 
 
 def _signal_name(number: int) -> str:

@@ -23,11 +23,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from openklear.errors import UsageError, VerifierError
-from openklear.types import AnyTest, Outcome, Test
+from openklear.types import AnyTest, Outcome, Test, Verdict
 from openklear.verifiers import checkers
 from openklear.verifiers.asserts import BrokenTest
 from openklear.verifiers.checkers import Checker, same_output
-from openklear.verifiers.code import ProgramGrade, compared
+from openklear.verifiers.code import compared
 
 PATIENCE_SECONDS = 60.0
 """Added to a test's limits before a silent server counts as lost: it may have others to serve first."""
@@ -66,7 +66,7 @@ class SandboxFusionGrader:
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> ProgramGrade:
+    ) -> Verdict:
         """Runs the program on every test's input; with `stop_early` none after the first that fails.
 
         Unscorable for tests that are not stdin/stdout. VerifierError where the address is no SandboxFusion server's.
@@ -74,24 +74,23 @@ class SandboxFusionGrader:
         how, total, passed, first_failure = checkers.checker(checker), len(tests), 0, ""
         for number, test in enumerate(tests, start=1):
             if not isinstance(test, Test):
-                return ProgramGrade(Outcome.UNSCORABLE, "a SandboxFusion server runs stdin/stdout tests only", 0, total)
+                return Verdict(Outcome.UNSCORABLE, "a SandboxFusion server runs stdin/stdout tests only", total=total)
             try:
                 failure = self._finding(self._result(program, test.stdin), test, how)
             except BrokenTest as error:
-                return ProgramGrade(Outcome.UNSCORABLE, f"test {number} of {total} cannot run: {error}", passed, total)
+                return Verdict(Outcome.UNSCORABLE, f"test {number} of {total} cannot run: {error}", None, passed, total)
             except _NoResult as error:
                 if error.unclear and self._innocent_runs():
-                    return ProgramGrade(
-                        Outcome.INCORRECT, f"test {number} of {total}: lost the sandbox twice", passed, total
-                    )
-                return ProgramGrade(Outcome.UNSCORABLE, f"test {number} of {total}: {error}", passed, total)
+                    lost = f"test {number} of {total}: lost the sandbox twice"
+                    return Verdict(Outcome.INCORRECT, lost, None, passed, total)
+                return Verdict(Outcome.UNSCORABLE, f"test {number} of {total}: {error}", None, passed, total)
             if not failure:
                 passed += 1
                 continue
             first_failure = first_failure or f"test {number} of {total}: {failure}"
             if stop_early:
                 break
-        return ProgramGrade(Outcome.INCORRECT if first_failure else Outcome.CORRECT, first_failure, passed, total)
+        return Verdict(Outcome.INCORRECT if first_failure else Outcome.CORRECT, first_failure, None, passed, total)
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,6 @@ from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import LEVELS, Boxes, Level
 
-_WALLED: tuple[Level, ...] = ("bubblewrap",)
 _SECONDS, _MEMORY_MB = 1.0, 256
 _TESTS = (Test("", "held\n"),)
 
@@ -44,24 +43,13 @@ def demand(truth, what):
 
 
 @dataclass(frozen=True, slots=True)
-class Bait:
-    """Things of the host that probes reach for."""
-
-    directory: str
-    port: int
-    socket: str
-    victim: int
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
 class Guarantee:
     """Something that programs are kept from: programs that try it, one after another, and who promises it."""
 
     name: str
     says: str
     probes: tuple[str, ...]
-    promised: tuple[Level, ...] = _WALLED
+    promised: tuple[Level, ...] = ("bubblewrap",)
     stopped: bool = False
     """Holds too where the judge stops the program."""
 
@@ -247,22 +235,17 @@ def measure(level: Level, on_start: Callable[[str], None] = lambda name: None) -
     """Tries every guarantee at a level of isolation that is available here; `on_start` hears the name of each."""
     findings: list[Finding] = []
     grader = CodeGrader(1, _SECONDS, _MEMORY_MB, "rlimits", level)
-    try:
-        with _bait() as bait:
-            for guarantee in GUARANTEES:
-                on_start(guarantee.name)
-                why = _what_is_open(grader, guarantee, bait)
-                promised = level in guarantee.promised
-                findings.append(Finding(guarantee.name, guarantee.says, promised, not why, why))
-    finally:
-        grader.close()
+    with contextlib.closing(grader), _bait() as bait:
+        for guarantee in GUARANTEES:
+            on_start(guarantee.name)
+            why = _what_is_open(grader, guarantee, bait)
+            findings.append(Finding(guarantee.name, guarantee.says, level in guarantee.promised, not why, why))
     return findings
 
 
-def _what_is_open(grader: CodeGrader, guarantee: Guarantee, bait: Bait) -> str:
+def _what_is_open(grader: CodeGrader, guarantee: Guarantee, bait: Mapping[str, object]) -> str:
     for probe in guarantee.probes:
-        values = {name: getattr(bait, name) for name in Bait.__slots__}
-        grade = grader.grade(_PRELUDE + probe.format(**values) + "print('held')\n", _TESTS)
+        grade = grader.grade(_PRELUDE + probe.format(**bait) + "print('held')\n", _TESTS)
         reason = grade.reason.removeprefix("test 1 of 1: ")
         if reason.startswith("open: "):
             return reason.removeprefix("open: ")
@@ -276,8 +259,8 @@ def _was_stopped(reason: str) -> bool:
 
 
 @contextlib.contextmanager
-def _bait() -> Iterator[Bait]:
-    """Puts up a server, an abstract socket, a file and a process for the probes to find."""
+def _bait() -> Iterator[dict[str, object]]:
+    """Puts up a server, an abstract socket, a file and a process for the probes to find, by the names they use."""
     secret = f"openklear{secrets.token_hex(8)}"
     with contextlib.ExitStack() as held:
         directory = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="openklear-doctor-")))
@@ -293,4 +276,10 @@ def _bait() -> Iterator[Bait]:
         victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         held.callback(victim.wait)
         held.callback(victim.kill)
-        yield Bait(str(directory), server.getsockname()[1], f"{secret}-host", victim.pid, secret)
+        yield {
+            "directory": directory,
+            "port": server.getsockname()[1],
+            "socket": f"{secret}-host",
+            "victim": victim.pid,
+            "secret": secret,
+        }

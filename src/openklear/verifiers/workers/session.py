@@ -1,7 +1,7 @@
 """What a test that calls the program runs in the program's process, and what runs in the process of the test's code.
 
-`call` answers a list of calls and is done. Where a test is code, it runs in another box: `candidate` and `tester` are
-the two ends of a talk. The test's code holds handles of the program's objects, and every use of one is a request to
+`call` answers a list of calls and is done. Where a test is code, it runs in another box: `candidate` and `testing.run`
+are the two ends of a talk. The test's code holds handles of the program's objects, and every use of one is a request to
 the other end; only plain values cross (`values`). Nothing that the program says can end or rule the test: it is a
 value, an exception of a built-in type, or a handle that is equal to nothing but itself.
 """
@@ -16,17 +16,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import prelude, test_process, testing, values
-from .talk import IN_PLACE, Gone, TalkEnd, as_exception, raised
+from . import prelude, test_process, values
+from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, Gone, TalkEnd, as_exception, raised
 
-_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
-_ORDER = ("lt", "le", "gt", "ge")
 _VERBS: dict[str, Callable[..., Any]] = {
-    "call": lambda function, *arguments, **named: function(*arguments, **named),
-    **{one.__name__: one for one in (getattr, setattr, delattr, len, iter, next, bool, str, repr, isinstance, int)},
-    **{name: getattr(operator, name) for name in ("getitem", "setitem", "delitem", "neg", "abs", "index")},
-    "float": float,
-    **{name: getattr(operator, name) for name in (*_ARITHMETIC, *_ORDER)},
+    verb: getattr(operator, verb, None) or getattr(builtins, verb)
+    for verb in ("call", "getattr", "setattr", "delattr", "isinstance", *UNARY, *PAIRS, *ITEMS)
 }
 
 
@@ -171,8 +166,3 @@ class _Candidate(TalkEnd):
             raise
         except BaseException as error:  # the program's, whatever it is: it crosses
             return raised(error)
-
-
-def tester(source: str, channel: int) -> int:
-    """The test's end of a talk: runs its code, and says whether it came to its end."""
-    return testing.run(source, channel)

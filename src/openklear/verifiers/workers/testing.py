@@ -14,14 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from . import prelude, test_process, values
-from .talk import IN_PLACE, TalkEnd, as_exception
+from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, TalkEnd, as_exception, raised
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _SHOWN = 200
-_UNARY = ("len", "iter", "next", "bool", "str", "repr", "int", "float", "neg", "abs", "index")
-_PAIRS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
-_ORDER = ("lt", "le", "gt", "ge")
-_ITEMS = ("getitem", "setitem", "delitem")
 
 
 class Ended(BaseException):
@@ -84,11 +80,11 @@ def _item(verb: str) -> Callable[..., Any]:
     return lambda self, *operands: _ask(self, verb, *operands)
 
 
-for _verb in _UNARY:
+for _verb in UNARY:
     setattr(Handle, f"__{_verb}__", _unary(_verb))
-for _verb in (*_PAIRS, *_ORDER):
+for _verb in PAIRS:
     setattr(Handle, f"__{_verb.strip('_')}__", _between_handles(_verb))
-for _verb in _ITEMS:
+for _verb in ITEMS:
     setattr(Handle, f"__{_verb}__", _item(_verb))
 
 
@@ -187,14 +183,12 @@ class Tester(TalkEnd):
             raise self.end("it broke the talk") from error
         try:
             return {"value": values.pack(function(*operands, **named), self._refer)}
-        except AssertionError as error:
-            self.failed = self.failed or "assertion failed"  # the program may swallow it
-            return {"raised": ["AssertionError"], "text": str(error)[:_SHOWN]}
         except CannotCross as error:
-            return {"raised": ["TypeError"], "text": str(error)}
+            return raised(TypeError(str(error)))
         except Exception as error:  # the test's function may raise anything: the program's to handle
-            kinds = [kind.__name__ for kind in type(error).__mro__]
-            return {"raised": kinds, "text": str(error)[:_SHOWN]}
+            if isinstance(error, AssertionError):
+                self.failed = self.failed or "assertion failed"  # the program may swallow it
+            return raised(error)
 
 
 class _Names(dict[str, Any]):

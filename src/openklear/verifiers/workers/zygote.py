@@ -27,10 +27,11 @@ NOBODY_LISTENS = -1
 def main() -> None:
     """Serves sessions until the end of stdin. argv: [-c, directory, module, level, scratch directory of `rlimits`]."""
     level = sys.argv[3]
+    walled = level != "rlimits"
     incoming, outgoing = _take_protocol()
-    scratch = sys.argv[4] if level == "rlimits" else None
+    scratch = None if walled else sys.argv[4]
     try:
-        walled = _settle(level)
+        _settle(walled)
         _probe(walled, scratch)
     except OSError as error:
         wire.write_message(outgoing, {"level": "none", "error": str(error)})
@@ -59,7 +60,7 @@ def _take_protocol() -> tuple[int, int]:
     return incoming, outgoing
 
 
-def _settle(level: str) -> bool:
+def _settle(walled: bool) -> None:
     """Puts up the walls that all sessions of this worker share; OSError where the host does not let us."""
     import _sitebuiltins
     import builtins
@@ -74,13 +75,11 @@ def _settle(level: str) -> bool:
         kernel.no_new_privileges()
         kernel.die_first()
         kernel.hide_memory()
-    walled = level != "rlimits"
     if walled:
         kernel.drop_bounding_set()
     test_process.OWN_MODULES.extend(name for name in sys.modules if name.partition(".")[0] == __package__)
     gc.disable()
     gc.freeze()
-    return walled
 
 
 def _probe(walled: bool, base: str | None) -> None:
