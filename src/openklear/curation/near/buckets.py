@@ -61,7 +61,7 @@ def signed(frame: daft.DataFrame, threshold: float) -> daft.DataFrame:
 
 @daft.func.batch(return_dtype=DataType.string(), batch_size=BATCH)
 def _words(text: Series) -> pa.Array:
-    return words(text.to_arrow())
+    return words(text.to_pylist())
 
 
 def _folded(bands: int, rows: int) -> Callable[..., daft.Expression]:
@@ -71,7 +71,7 @@ def _folded(bands: int, rows: int) -> Callable[..., daft.Expression]:
     @daft.func.batch(return_dtype=kind, unnest=False, batch_size=BATCH)
     def folded(hashes: Series, text: Series) -> pa.Array:
         minhashes = hashes.to_arrow().flatten().to_numpy(zero_copy_only=False).reshape(-1, HASHES)
-        figured = Series.from_arrow(figures(text.to_arrow())).hash().to_arrow().to_numpy(zero_copy_only=False)
+        figured = Series.from_arrow(figures(text.to_pylist())).hash().to_arrow().to_numpy(zero_copy_only=False)
         signature = fold(minhashes[:, : bands * rows].reshape(-1, bands, rows), figured)  # (texts, bands)
         return pa.FixedSizeListArray.from_arrays(pa.array(signature.reshape(-1)), bands)
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.curation.near.buckets import candidates
-from openklear.curation.near.groups import together
 from openklear.curation.near.shingles import Shingled, distinct
 
 Texts = Callable[[NDArray[np.int64]], list[str]]
@@ -49,7 +48,7 @@ def near_duplicates(
     pairs, partial = candidates(signatures)
     while True:
         pairs = np.setdiff1d(pairs, compared, assume_unique=True)
-        found, shares = _similar(together(pairs, len(rows)), rows, texts, threshold)
+        found, shares = _similar(pairs, rows, texts, threshold)
         if not len(found):
             break
         compared = distinct(np.concatenate([compared, pairs]))
