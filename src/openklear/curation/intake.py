@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from openklear import progress
 from openklear.curation import engine
 from openklear.curation.finished import StepResult
@@ -77,14 +75,10 @@ def reports(table: RowTable) -> list[dict[str, Any]]:
 
 def read_result(table: RowTable, *, unique: bool) -> StepResult:
     """The step `read`: rows that say nothing go; with `unique`, the second row with an id gets `id#2`."""
-    rows: list[int] = []
-    reasons: list[str] = []
-    details: list[str] = []
+    found: list[tuple[int, str, str]] = []
     for index, report in enumerate(reports(table)):
-        for place, reason, detail in report["dropped"]:
-            rows.append((index << PART_BITS) + place)
-            reasons.append(reason)
-            details.append(detail)
+        found += [((index << PART_BITS) + place, reason, detail) for place, reason, detail in report["dropped"]]
+    rows, reasons, details = zip(*found, strict=True) if found else ((), (), ())
     return StepResult(engine.marks(rows, reasons, details), {"id": _unique_ids(table)} if unique else {})
 
 
@@ -113,13 +107,11 @@ def _read_file(unit: Unit) -> Iterator[int]:
     parse = partial(parse_rows, role=source.role, source=source.name, domain=source.domain, mapping=source.columns)
     with whole_directory(unit.part) as directory:
         writer = PartWriter(directory, unit.index)
-        try:
-            for where, raw in read_rows(unit.path, unit.shown):
-                for item in parse(raw, where):
-                    _write(item, unit, writer, report)
-                yield 1
-        finally:
-            writer.close()
+        for where, raw in read_rows(unit.path, unit.shown):
+            for item in parse(raw, where):
+                _write(item, unit, writer, report)
+            yield 1
+        writer.close()
         write_json(directory / REPORT, {**report, "files": writer.counts})
 
 
@@ -175,12 +167,9 @@ def _unique_ids(table: RowTable) -> dict[int, str]:
     """A problem's id leads to it wherever rollouts are stored, so the second row with an id gets `id#2`."""
     seen: Counter[str] = Counter()
     names: dict[int, str] = {}
-    for index, part in enumerate(table.parts):
-        row = index << PART_BITS
-        for path in part.files:
-            for own in pq.read_table(path, columns=["id"])["id"].to_pylist():
-                seen[own] += 1
-                if (count := seen[own]) > 1:
-                    names[row] = f"{own}#{count}"
-                row += 1
+    for batch in table.batches(("id",)):
+        for row, own in zip(batch["row"].to_pylist(), batch["id"].to_pylist(), strict=True):
+            seen[own] += 1
+            if (count := seen[own]) > 1:
+                names[row] = f"{own}#{count}"
     return names
