@@ -3,6 +3,7 @@ has its final form (prompts normalised, reasoning between <think> and </think>).
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from openklear import progress
 from openklear.curation import engine
 from openklear.curation.finished import StepResult
-from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable
+from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable, row_columns, row_of
 from openklear.data.formats import read_rows
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Dropped, Row
@@ -140,17 +141,10 @@ def _plain(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _storable(value: Any) -> Any:
-    """A dropped row, or a part of it, in valid Unicode: it may hold halves of surrogate pairs, which no file can."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, tuple):
-        return tuple(map(_storable, value))
-    if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items()}
-    if hasattr(value, "__slots__"):
-        return replace(value, **{name: _storable(getattr(value, name)) for name in value.__slots__})
-    return value
+def _storable(row: Row) -> Row:
+    """A dropped row in valid Unicode: it may hold halves of surrogate pairs, which no file can."""
+    columns = json.dumps(row_columns(row), ensure_ascii=False).encode("utf-8", "replace")
+    return row_of(json.loads(columns))
 
 
 def _units(files: Sequence[tuple[Source, Sequence[Path]]], place: Path, normalise: bool) -> list[Unit]:
