@@ -16,7 +16,7 @@ from openklear.curation.text.hashes import digests, first_copies, text_digests
 
 def problems(table: RowTable) -> StepResult:
     """Drop rows whose normalised prompt has occurred before."""
-    return _first(table, *prompt_keys(table), "repeated prompt")
+    return _marks(table, *first_copies(*prompt_keys(table)), "repeated prompt")
 
 
 def demonstrations(table: RowTable) -> StepResult:
@@ -25,7 +25,8 @@ def demonstrations(table: RowTable) -> StepResult:
     Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are,
     except for outer blanks and line ends, since in a program indentation has a meaning.
     """
-    return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
+    rows, keys = engine.keys(table, ("text", "response"), _both_keys, 4)
+    return _marks(table, *first_copies(rows, keys), "repeated demonstration")
 
 
 def not_in(table: RowTable, other: RowTable) -> StepResult:
@@ -66,10 +67,6 @@ def prompt_keys(table: RowTable) -> tuple[NDArray[np.int64], NDArray[np.uint64]]
 def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
     plain = (response.replace("\r\n", "\n").strip().encode() for response in responses.to_pylist())
     return np.hstack([text_digests(texts), digests(plain)])
-
-
-def _first(table: RowTable, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> StepResult:
-    return _marks(table, *first_copies(rows, keys), reason)
 
 
 def _marks(

@@ -31,9 +31,9 @@ def cover(table: RowTable, budget: int, embedding: str, seed: int, named: Named)
     with TemporaryDirectory() as directory, progress.task("prepare: selection", budget, "centres") as advance:
         made = _embedding(table, embedding, seed, named)
         rows, vectors = engine.vectors(table, made.transform, made.width, Path(directory) / "vectors.npy")
-        found = k_center_greedy(vectors, budget, progress=advance)
-        facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
-    gone = np.delete(rows, found.order)
+        chosen = k_center_greedy(vectors, budget, progress=advance)
+        facts = {"coverage": coverage(vectors, chosen, seed=seed)._asdict()}
+    gone = np.delete(rows, chosen)
     return StepResult(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
 
 
