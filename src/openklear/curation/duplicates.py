@@ -89,11 +89,7 @@ def _found(table: RowTable, other: RowTable) -> tuple[NDArray[np.int64], NDArray
     """Rows whose prompt is in `other`, and the first row there that has it."""
     rows, keys = prompt_keys(table)
     theirs, known = prompt_keys(other)
-    if not len(theirs):
-        return rows[:0], theirs
-    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])  # a key as one value: (n, 2) -> (n,)
-    mine, there = np.ascontiguousarray(keys).view(pair).ravel(), np.ascontiguousarray(known).view(pair).ravel()
-    distinct, first = np.unique(there, return_index=True)
-    at = np.searchsorted(distinct, mine).clip(max=len(distinct) - 1)  # (n,) where it would be in `distinct`
-    hit = distinct[at] == mine
-    return rows[hit], theirs[first[at[hit]]]
+    both = np.concatenate([known, keys])  # places in it stand for the rows, theirs first
+    copies, firsts = first_copies(np.arange(len(both)), both)
+    hit = (copies >= len(theirs)) & (firsts < len(theirs))
+    return rows[copies[hit] - len(theirs)], theirs[firsts[hit]]

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from openklear.data.rows import Row, prompt_text
 from openklear.data.store import PROBLEM_SCHEMA, problem_columns, problem_of
-from openklear.data.test_cases import texts
 from openklear.verifiers.domains import DOMAINS
 
 PART_BITS = 40
@@ -198,9 +197,9 @@ class PartWriter:
 
     def write(self, row: Row) -> int:
         """Add a row; its place in the part."""
-        place = self._rows
-        self._waiting.append({"row": self._first + place, **row_columns(row)})
-        self._bytes += size_of(row)
+        place, columns = self._rows, row_columns(row)
+        self._waiting.append({"row": self._first + place, **columns})
+        self._bytes += sum(len(str(value)) for value in columns.values())  # about
         self._rows += 1
         if len(self._waiting) == FILE_ROWS or self._bytes >= FILE_BYTES:
             self.close()
@@ -221,19 +220,12 @@ def file_name(index: int) -> str:
     return f"{index:05d}.parquet"
 
 
-def size_of(row: Row) -> int:
-    """About how many bytes a row's texts take: the prompt is stored twice."""
-    tests = sum(sum(map(len, texts(test))) for test in row.problem.tests)
-    prompt = sum(len(message["content"]) for message in row.problem.prompt)
-    return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
-
-
 def _domains(parts: Sequence[RowPart]) -> NDArray[np.int8]:
     found = [np.zeros(0, np.int8)]
     for part in parts:
         for path, _, _ in part.files:
-            column = pq.read_table(path, columns=["domain"])["domain"]
-            found.append(pc.index_in(column, pa.array(list(DOMAINS))).to_numpy().astype(np.int8))
+            domains = _read(path, ("domain",))["domain"]
+            found.append(pc.index_in(domains, pa.array(list(DOMAINS))).to_numpy().astype(np.int8))
     return np.concatenate(found)
 
 
