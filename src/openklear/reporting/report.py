@@ -17,7 +17,7 @@ from openklear.objectives.diagnostics import RATIO_EDGES
 from openklear.recipe.schema import Phase, Recipe, Sft
 from openklear.recipe.show import resolved_toml
 from openklear.reporting import charts
-from openklear.reporting.pages import template
+from openklear.reporting.pages import page
 from openklear.reporting.tokens import ShownRollout, shown_rollouts
 from openklear.types import Problem
 from openklear.verifiers.domains import DOMAINS
@@ -78,7 +78,8 @@ def render(root: Path, recipe: Recipe) -> str:
     """The whole page as text."""
     scores, asked = _evaluations(root, recipe)
     funnel = read_json(prepared(root / "prepare").funnel)
-    return template("report.html.jinja").render(
+    return page(
+        "report.html",
         version=__version__,
         recipe=recipe,
         headline=headline(scores),

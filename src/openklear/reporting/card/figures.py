@@ -9,8 +9,8 @@ import altair as alt
 
 from openklear.curation.profile import LENGTH_EDGES, LengthCounts
 from openklear.reporting.card.page import Figure
-from openklear.reporting.card.texts import NOT_STATED, short, sorted_values
 from openklear.reporting.charts import INK, MUTED, domain_colour, svg
+from openklear.reporting.texts import NOT_STATED, short, sorted_values
 
 KEPT, GONE = "#2563eb", "#fbbf24"
 STEP_COLOURS = (
