@@ -6,10 +6,12 @@ Notation as there: d loss / d log pi = -A w, r = pi/pi_old, p = pi_old, el and e
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 PolicyLoss = Callable[..., Tensor]
@@ -18,6 +20,7 @@ PolicyLoss = Callable[..., Tensor]
 Loss = TypeVar("Loss", bound=PolicyLoss)
 
 _MORE_INPUTS = ("segment_ids", "correct")
+_OLD_PROBABILITY = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,19 @@ class CatalogEntry:
         parameters = inspect.signature(self.loss).parameters.values()
         own = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         return {name: value for name, value in own.items() if name not in ("loss_mask", *_MORE_INPUTS)}
+
+    def weight(self, ratio: Tensor, positive: Tensor, **numbers: float | None) -> Tensor:
+        """w (N,) by autograd of the loss, at ratios (N,) > 0 of sequences of one token; `positive` (N,) is A > 0.
+
+        The token's old probability is 0.2, |A| is 1, and a rollout is correct where A > 0.
+        """
+        old = torch.full_like(ratio, math.log(_OLD_PROBABILITY))[:, None]
+        logprobs = (old + ratio.log()[:, None]).requires_grad_()
+        advantages = torch.where(positive, 1.0, -1.0)[:, None]
+        more = {"correct": positive[:, None]} if "correct" in more_inputs(self.loss) else {}
+        losses = self.loss(logprobs, old, advantages, **more, **numbers)
+        (slopes,) = torch.autograd.grad(losses.sum(), logprobs)
+        return (-advantages * slopes)[:, 0]
 
     @property
     def sequence(self) -> bool:

@@ -305,9 +305,7 @@ def _sums(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSett
     band = band_of(settings.objective)
     if band is None:
         return sums
-    # The slope of each token's loss from the loss itself, on a leaf, so that gate and correction are in it.
-    leaf = logprobs.detach().requires_grad_()
-    (slopes,) = torch.autograd.grad(_token_losses(leaf, entropies, batch, settings).sum(), leaf)
+    slopes = diagnostics.slopes_of(lambda leaf: _token_losses(leaf, entropies, batch, settings), logprobs)
     log_ratio = bounded_log_ratio(logprobs, batch.old_logprobs)
     if settings.objective.type == "gspo":  # its band is on the sequence's ratio
         log_ratio = segment_mean(log_ratio, mask, batch.layout.segments)

@@ -1,7 +1,7 @@
 """Policy objectives: per-token losses (B, T), minimised; aggregation is `openklear.objectives.aggregate`.
 
 Notation: r = pi/pi_old of the token, A its advantage, el = clip_low, eh = clip_high, w the weight in
-d loss / d logprobs = -A w (closed forms in `openklear.objectives.weights`). Every function takes `logprobs` (with
+d loss / d logprobs = -A w (closed forms in tests/objectives). Every function takes `logprobs` (with
 gradient), `old_logprobs` and `advantages`, all (B, T), and a `loss_mask` (B, T) of bools: outside it the inputs are not
 looked at (NaN included), the loss is 0 and no gradient flows. Without a mask every position counts. What is computed is
 at least fp32, whatever the inputs' type. The defaults of the numbers are the published ones.
