@@ -18,7 +18,6 @@ from openklear.training import parallel
 from openklear.training.layout import TokenRow
 from openklear.training.optimizer import Optimizer, clip_gradients
 from openklear.training.step import (
-    LossSettings,
     Metrics,
     PolicySequence,
     policy_gradient,
@@ -68,8 +67,7 @@ class LocalLearner:
         """See `Learner`. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
         microbatches = _microbatches(sequences, self.microbatch_tokens)
-        settings = LossSettings.of(self.phase)
-        metrics = policy_gradient(self.loaded.model, sequences, microbatches, settings, group=self.group)
+        metrics = policy_gradient(self.loaded.model, sequences, microbatches, self.phase, group=self.group)
         return metrics | _step(self.loaded, self.optimizer, self.phase.max_grad_norm, learning_rate)
 
 
