@@ -67,13 +67,15 @@ def more_inputs(loss: PolicyLoss) -> tuple[str, ...]:
     return tuple(name for name in _MORE_INPUTS if name in inspect.signature(loss).parameters)
 
 
-def listed(
-    family: dict[str, CatalogEntry], title: str, *, positive: str, negative: str, source: str, note: str = ""
-) -> Callable[[Loss], Loss]:
-    """Decorator: enters the loss in its family, under the name of its function, which is the recipe's `type`."""
+ENTRIES: dict[str, CatalogEntry] = {}
+"""The recipe's `type` -> entry, in the order in which the families were imported."""
+
+
+def listed(title: str, *, positive: str, negative: str, source: str, note: str = "") -> Callable[[Loss], Loss]:
+    """Decorator: enters the loss under the name of its function, which is the recipe's `type`."""
 
     def enter(loss: Loss) -> Loss:
-        family[loss.__name__] = CatalogEntry(loss, title, positive, negative, source, note)
+        ENTRIES[loss.__name__] = CatalogEntry(loss, title, positive, negative, source, note)
         return loss
 
     return enter

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from openklear.objectives.catalog import CatalogEntry, PolicyLoss
+from openklear.objectives.catalog import ENTRIES, CatalogEntry, PolicyLoss
 from openklear.objectives.policy import clip, plain, sequence, weighted
 from openklear.objectives.policy.clip import ce_gppo, gppo, ppo_clip, two_sided
 from openklear.objectives.policy.gate import entropy_gate, gate_open
@@ -53,7 +53,11 @@ __all__ = [
     "two_sided",
 ]
 
-CATALOG: Mapping[str, CatalogEntry] = clip.LOSSES | weighted.LOSSES | sequence.LOSSES | plain.LOSSES
+_FAMILIES = [family.__name__ for family in (clip, weighted, sequence, plain)]
+
+CATALOG: Mapping[str, CatalogEntry] = dict(
+    sorted(ENTRIES.items(), key=lambda item: _FAMILIES.index(item[1].loss.__module__))
+)
 """The recipe's `type` -> what tables say of it, in their order."""
 
 OBJECTIVES: Mapping[str, PolicyLoss] = {name: entry.loss for name, entry in CATALOG.items()}
