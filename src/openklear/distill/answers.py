@@ -28,11 +28,13 @@ class Answer:
     """What the server calls its model."""
     prompt_tokens: int | None
     completion_tokens: int | None
+    opened: bool = False
+    """The prompt already opens the thought."""
 
     @property
     def response(self) -> str:
         """The texts in one form."""
-        return one_form(self.content, self.reasoning, cut=self.finish_reason == "length")
+        return one_form(self.content, self.reasoning, cut=self.finish_reason == "length", opened=self.opened)
 
 
 def read_answer(document: Any) -> Answer:

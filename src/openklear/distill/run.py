@@ -12,7 +12,7 @@ from typing import Any
 from openklear import __version__, progress
 from openklear.distill.ahead import Ahead, attempt_of
 from openklear.distill.ledger import Ledger, Wanted
-from openklear.distill.local import sample_locally, weights_of
+from openklear.distill.local import sample_locally
 from openklear.distill.output import Tally, write
 from openklear.distill.problems import read_problems
 from openklear.distill.remote import sample_remotely
@@ -35,14 +35,18 @@ def distill(settings: Settings) -> dict[str, Any]:
     """
     output, started = settings.output, time.monotonic()
     problems = read_problems(settings.problems, settings.domain, settings.limit)
-    weights = None if settings.local is None else weights_of(settings.local)
+    weights = None
+    if settings.local is not None:
+        from openklear.models.loading import weights_hash
+
+        weights = weights_hash(settings.local)
     with lock(output), disk_errors(output):
         if settings.restart:
             for name in (SETTINGS, RESPONSES, VERDICTS, PARQUET, SUMMARY):
                 remove(output / name)
         require_same(output / SETTINGS, settings.decides(weights))
         with ExitStack() as stack:
-            ledger = stack.enter_context(closing(Ledger(output / RESPONSES)))
+            ledger = stack.enter_context(closing(Ledger(output / RESPONSES, settings.budget_tokens)))
             judge = (
                 None if settings.judging is None else stack.enter_context(_judge(settings, settings.judging, problems))
             )
@@ -76,7 +80,7 @@ def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, ahead: 
         sample = sample_remotely if settings.endpoint is not None else sample_locally
         sample(tasks, settings, ledger, keep)
     if ahead is not None:
-        ahead.finish()
+        ahead.collect()
     return ledger.sampled_now + ledger.failed_now == len(tasks)
 
 
@@ -94,8 +98,7 @@ def _figures(settings: Settings, ledger: Ledger, ahead: Ahead | None) -> dict[st
 def _say_what_is_there(ledger: Ledger, problems: list[Problem], tasks: Sequence[Wanted], settings: Settings) -> None:
     if not len(ledger.lines):
         return
-    names = {(problem.id, problem.content_hash) for problem in problems}
-    others = sum((key.id, key.content_hash) not in names for key in ledger.lines)
+    others = len(ledger.lines) - sum(len(keys) for _, keys in ledger.of(problems))
     progress.say(f"{ledger.sampled:,} responses are there already, {len(tasks):,} are left to sample")
     if ledger.failed and not settings.retry_failed:
         progress.say(f"{len(ledger.failed):,} responses are recorded as failed; --retry-failed asks for them again")
