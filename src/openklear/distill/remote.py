@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from openklear import progress
@@ -38,7 +39,7 @@ def sample_remotely(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger,
 
 
 async def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
-    async with Endpoint(settings) as endpoint:
+    async with aclosing(Endpoint(settings)) as endpoint:
         crew = Crew(endpoint, settings, ledger, keep)
         queue = iter(tasks)
         async with asyncio.TaskGroup() as group:
