@@ -36,18 +36,9 @@ class Wanted:
         """Under which it is kept."""
         return ResponseKey(self.problem.id, self.problem.content_hash, self.sample)
 
-    @property
-    def characters(self) -> int:
-        """Length of the prompt."""
-        return sum(len(message["content"]) for message in self.problem.prompt)
-
     def random_key(self, seed: int) -> int:
         """64 bits that depend on the run's seed, the problem's text and the sample alone (house rule 9)."""
         return rollout_key(seed, "distill", 0, self.problem.content_hash, self.sample)
-
-    def request_seed(self, seed: int) -> int:
-        """31 bits of the same, which every server takes."""
-        return self.random_key(seed) >> 33
 
 
 Keep = Callable[[Wanted, dict[str, Any]], None]
@@ -57,6 +48,7 @@ Keep = Callable[[Wanted, dict[str, Any]], None]
 def row_of(task: Wanted, answer: Answer, *, seed: int | None, tries: int, seconds: float) -> dict[str, Any]:
     """A response as responses.jsonl holds it. Tokens that the server did not count are estimated, and said to be."""
     counted = answer.prompt_tokens is not None and answer.completion_tokens is not None
+    asked = sum(len(message["content"]) for message in task.problem.prompt)
     written = len(answer.content) + len(answer.reasoning or "")
     return {
         **task.key._asdict(),
@@ -66,7 +58,7 @@ def row_of(task: Wanted, answer: Answer, *, seed: int | None, tries: int, second
         "finish_reason": answer.finish_reason,
         "model": answer.model,
         "seed": seed,
-        "prompt_tokens": answer.prompt_tokens if counted else estimated_tokens(task.characters),
+        "prompt_tokens": answer.prompt_tokens if counted else estimated_tokens(asked),
         "completion_tokens": answer.completion_tokens if counted else estimated_tokens(written),
         "tokens_counted": counted,
         "tries": tries,

@@ -97,11 +97,12 @@ class Crew:
     async def _one(self, task: Wanted, estimate: int) -> tuple[dict[str, Any], bool]:
         """The row of a response or of its failure, and whether that was after too many tries."""
         settings, started, reason = self._settings, self._clock(), ""
+        drawn = task.random_key(settings.seed) >> 33  # every server takes 31 bits
         for tries in range(1, settings.tries + 1):
             await self._turn(estimate)
             asked = self._clock()
             try:
-                answer, seed = await self._endpoint.ask(task.problem.prompt, task.request_seed(settings.seed))
+                answer, seed = await self._endpoint.ask(task.problem.prompt, drawn)
             except PromptRefused as error:
                 self._tokens.settle(-estimate)
                 return failed_row(task, str(error), tries=tries, seconds=self._clock() - started), False

@@ -168,13 +168,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _drain(self) -> None:
         """Reads on for a moment: closing over unread bytes would reset the connection before our answer is read."""
-        ends = time.monotonic() + _DRAIN_SECONDS
+        rest = Until(self.connection, _DRAIN_SECONDS)
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            while (left := ends - time.monotonic()) > 0:
-                self.connection.settimeout(left)
-                if not self.connection.recv(1 << 20):
-                    return
+            while rest.read(1 << 20):
+                pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library refuses (a malformed request line, an unknown method), as JSON."""
