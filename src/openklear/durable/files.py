@@ -188,6 +188,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def publish(made: Path, path: Path) -> None:
+    """Bring a file to the disk, then give it its name: after a kill it is whole there, or what was there before is."""
+    _fsync(made, os.O_RDONLY)
+    os.replace(made, path)
+    fsync_directory(path.parent)
+
+
 def fsync_tree(directory: Path) -> None:
     """Bring every file and directory below `directory`, and itself, to the disk."""
     for parent, _, files in os.walk(directory):
