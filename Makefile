@@ -3,7 +3,7 @@
 #   make quickstart   raw data to a better reasoner, on a CPU; the result lies in runs/quickstart
 #   make test         all tests but those that need a browser or a cluster, or kill whole runs (.ci/run runs them too)
 #   make test-verl    the tests of the plug-in for verl, in .venv-verl with verl in it (Python 3.11 or 3.12)
-#   make check        format, lint, types, architecture and documentation
+#   make check        format, lint, types, architecture, the public interface and documentation
 #   make clean        remove caches and build leftovers;  make distclean: .venv and .venv-verl too. Runs are never removed.
 #
 # PYTHON=... chooses the interpreter, TORCH_ARGS="..." is handed to pip when it installs torch.
@@ -62,11 +62,11 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_api.py
 
 clean:
 	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV) $(VENV_VERL)

@@ -1,4 +1,4 @@
-"""The house's walls: arrows point down, the core is pure, the command starts light, files and functions stay short."""
+"""The house's walls and its style: arrows point down, the core is pure, the command starts light, lines stay calm."""
 
 import ast
 import re
@@ -53,11 +53,11 @@ LONGER_FILES: dict[str, int] = {}
 LONGER_FUNCTIONS: dict[str, int] = {}
 
 # Modules that code reaches by a name in a string, where the fingerprint of a stage cannot see it: pipeline starts
-# stages (each has its own closure), curation.steps the embedding of a model (Stage.also counts it), pool starts verifiers.workers (counted whole), box imports the standard library,
+# stages (each has its own closure), curation.selection.steps the embedding of a model (Stage.also counts it), pool starts verifiers.workers (counted whole), box imports the standard library,
 # custom the user's own functions (whose files are inputs of the stages that use them).
 IMPORT_BY_NAME = {
     "run.pipeline",
-    "curation.steps",
+    "curation.selection.steps",
     "verifiers.pool",
     "verifiers.workers.zygote",
     "verifiers.custom",
@@ -72,9 +72,9 @@ TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
 def imports(name: str) -> Iterator[tuple[int, str]]:
-    """(line, module of the house) that a module imports, wherever in it."""
+    """(line, module of the house) that a module imports, wherever in it, types alone included."""
     package = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
-    for node in walk_without_type_checking(TREES[name]):
+    for node in ast.walk(TREES[name]):
         found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             assert node.level < 2, f"{MODULES[name]}:{node.lineno}: an import from above by dots"
@@ -86,13 +86,6 @@ def imports(name: str) -> Iterator[tuple[int, str]]:
                 module = inside if inside in MODULES else inside.rpartition(".")[0]
                 if module:
                     yield node.lineno, module
-
-
-def walk_without_type_checking(tree: ast.AST) -> Iterator[ast.AST]:
-    for node in ast.iter_child_nodes(tree):
-        if not (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")):
-            yield node
-            yield from walk_without_type_checking(node)
 
 
 def layer(name: str) -> int:
@@ -133,18 +126,13 @@ def test_the_pure_core_knows_only_types_and_errors(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n.split(".")[0] in TORCH_ALONE])
 def test_objectives_and_integrations_import_torch_alone(name):
-    outside = {
-        found.split(".")[0]
-        for node in walk_without_type_checking(TREES[name])
-        for found in (
-            [a.name for a in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else []
-        )
-    } - set(sys.stdlib_module_names)
-    assert outside <= {"torch", "openklear"} | PEERS.get(name, set())
+    outside = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            outside |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outside.add((node.module or "").split(".")[0])
+    assert outside - set(sys.stdlib_module_names) <= {"torch", "openklear"} | PEERS.get(name, set())
     rooms = {other.split(".")[0] for _, other in imports(name)}
     assert rooms <= {"objectives", "errors", name.split(".")[0]}
 
@@ -166,7 +154,7 @@ def test_modules_do_not_import_each_other_in_circles():
     [
         (LIGHT, "torch transformers pyarrow scipy sympy altair jinja2 tokenizers"),
         (
-            "cli.main cli.objectives cli.grade cli.doctor cli.distill cli.export cli.exits errors",
+            "cli.main cli.options cli.objectives cli.grade cli.doctor cli.distill cli.export cli.exits errors",
             "torch transformers pyarrow pydantic numpy jinja2",
         ),
     ],
@@ -207,6 +195,60 @@ def held_to(lengths: dict[str, int], longer: dict[str, int], limit: int) -> None
         assert length <= longer.get(name, limit), f"{name} has {length} lines"
     for name in longer:
         assert lengths.get(name, 0) > limit, f"{name} needs no exception any more"
+
+
+def test_comprehensions_have_one_for_and_are_not_nested():
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            assert not isinstance(node, COMPREHENSIONS) or not is_dense(node), (
+                f"{MODULES[name]}:{node.lineno}: write a loop, or give a part a name"
+            )
+
+
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def is_dense(node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> bool:
+    inside = [other for other in ast.walk(node) if isinstance(other, COMPREHENSIONS)]
+    return len(inside) > 1 or len(node.generators) > 1
+
+
+def test_a_class_name_stands_in_one_file():
+    places: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name)
+    for name, modules in places.items():
+        assert len(modules) == 1, f"{name} stands in {', '.join(modules)}: name one of them better"
+
+
+def test_tests_use_no_private_names_of_other_modules():
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        found = sorted(set(private_names(ast.parse(path.read_text()))))
+        assert not found, f"{path}: test through the public door, or make it public: {found}"
+
+
+def private_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, name): `from openklear.x import _y`, `x._y`, `setattr(x, "_y", ...)` and "openklear.x._y"."""
+    ours = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("openklear"):
+            ours |= {alias.asname or alias.name for alias in node.names}
+            yield from ((node.lineno, alias.name) for alias in node.names if is_private(alias.name))
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=owner), attr=name) if owner in ours and is_private(name):
+                yield node.lineno, name
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[ast.Name(id=owner), ast.Constant(str(name)), *_]):
+                if owner in ours and is_private(name):
+                    yield node.lineno, name
+            case ast.Constant(str(text)) if re.fullmatch(r"openklear[.\w]*\._\w+", text):
+                yield node.lineno, text
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
 
 
 def test_broad_excepts_say_why():

@@ -50,7 +50,7 @@ def anchors(page: Path) -> set[str]:
 
 @each_page
 def test_paths_of_the_repository_exist(page):
-    pattern = re.compile(r"^(?:src|tests|docs|recipes|benchmarks|studies|\.ci)/[\w./-]+$")
+    pattern = re.compile(r"^(?:src|tests|docs|recipes|benchmarks|examples|studies|\.ci|\.github)/[\w./-]+$")
     for span in spans(page):
         for word in span.split():
             if pattern.match(word):
@@ -141,6 +141,31 @@ def test_commands_and_their_options_exist(page):
         assert isinstance(command, click.Command) or command.params is not None
         for option in re.findall(r"(?<=\s)(--?[a-z][\w-]*)", line):
             assert option in options, f"{line}: {option}"
+
+
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+
+
+def test_house_rules_that_code_cites_are_there():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rules = [int(number) for number in re.findall(r"^(\d+)\. \*\*", page, re.MULTILINE)]
+    assert rules == list(range(1, 13))
+    cited = 0
+    for path in SOURCES:
+        for number in re.findall(r"\brule (\d+)", path.read_text()):
+            assert int(number) in rules, f"{path.relative_to(ROOT)}: rule {number}"
+            cited += 1
+    assert cited > 10, "the test looks at the wrong thing"
+
+
+def test_pages_that_code_names_are_there():
+    for path in SOURCES:
+        for word in re.findall(r"[\w/-]+\.md\b", path.read_text()):
+            assert (ROOT / word).is_file() or word in WRITTEN, f"{path.relative_to(ROOT)}: {word}"
+
+
+WRITTEN = {"data-card.md"}
+"""Pages that a run writes into its directory."""
 
 
 def test_makefile_recipes_and_scripts_name_files_that_exist():

@@ -114,7 +114,7 @@ def test_bars(monkeypatch):
     for words in ("rl [math]", "2/2 iterations", "reward 0.25", "between"):
         assert words in drawn
     assert "3 rollouts" not in drawn.rpartition("2/2 iterations")[2]  # inner bars do not pile up
-    assert progress._screen.bars is None
+    assert progress.SCREEN.bars is None
 
 
 def test_bars_are_put_away_after_an_error(monkeypatch):
@@ -123,7 +123,7 @@ def test_bars_are_put_away_after_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", screen)
     with pytest.raises(ValueError, match="x"), progress.task("a", 2, "n"), progress.task("b", 2, "n"):
         raise ValueError("x")
-    assert progress._screen.bars is None
+    assert progress.SCREEN.bars is None
 
 
 @pytest.mark.parametrize(

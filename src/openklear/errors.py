@@ -1,7 +1,7 @@
 """Everything that OpenKlear raises on purpose.
 
 OpenKlearError                what went wrong, where, and what to do; the terminal prints it without a traceback
-|-- UsageError                the caller can mend it: exit code 2
+|-- UsageError                the caller can fix it: exit code 2
 |   |-- RecipeError           a key of the recipe (missing, unknown, impossible with another key)
 |   |-- DataError             a file or a row of it (file:line stands in the message)
 |   |-- ModelError            a model directory, a tokenizer, a chat template
@@ -11,7 +11,7 @@ OpenKlearError                what went wrong, where, and what to do; the termin
     |-- NoSpace               the disk is too full for what the stage will write
     |-- NonFinite             a loss or a gradient is not a number; the batch was dumped
     |-- EngineError           the sampler failed
-    `-- VerifierError         the verifiers cannot run here (isolation demanded but not to be had)
+    `-- VerifierError         the verifiers cannot run here (the isolation asked for is not available)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class OpenKlearError(Exception):
 
 
 class UsageError(OpenKlearError):
-    """The caller can mend it."""
+    """The caller can fix it."""
 
     exit_code = 2
 

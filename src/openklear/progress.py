@@ -32,9 +32,9 @@ class Advance(Protocol):
 @contextmanager
 def task(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Show the progress of one piece of work of `total` units (None: unknown). Tasks may be nested."""
-    if _screen.silent:
+    if SCREEN.silent:
         yield _ignore
-    elif _screen.console().is_terminal:
+    elif SCREEN.console().is_terminal:
         with _bar(description, total, unit) as advance:
             yield advance
     else:
@@ -44,8 +44,8 @@ def task(description: str, total: int | None, unit: str) -> Iterator[Advance]:
 
 def say(text: str) -> None:
     """Print one line, above the bars if there are any."""
-    if not _screen.silent:
-        _screen.console().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    if not SCREEN.silent:
+        SCREEN.console().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @cache
@@ -56,10 +56,10 @@ def say_once(text: str) -> None:
 
 def quiet(silent: bool) -> None:
     """Say nothing from now on, or talk again."""
-    _screen.silent = silent
+    SCREEN.silent = silent
 
 
-class _Screen:
+class Screen:
     """The one terminal of the process: bars of nested tasks share a display."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _Screen:
         return self._console
 
 
-_screen = _Screen()
+SCREEN = Screen()
 
 
 def _ignore(n: int = 1, **figures: float | str) -> None:
@@ -83,10 +83,10 @@ def _ignore(n: int = 1, **figures: float | str) -> None:
 
 @contextmanager
 def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
-    outermost = _screen.bars is None
-    bars = _screen.bars or _new_bars()
+    outermost = SCREEN.bars is None
+    bars = SCREEN.bars or _new_bars()
     if outermost:
-        _screen.bars = bars
+        SCREEN.bars = bars
         bars.start()
     shown: dict[str, float | str] = {}
     identity: TaskID = bars.add_task(description, total=total, unit=unit, figures="")
@@ -101,7 +101,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
         bars.stop_task(identity)
         if outermost:
             bars.stop()
-            _screen.bars = None
+            SCREEN.bars = None
         else:
             # Hundreds of inner tasks would pile up on the screen.
             bars.remove_task(identity)
@@ -114,7 +114,7 @@ def _new_bars() -> Progress:
         _Count(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
-        console=_screen.console(),
+        console=SCREEN.console(),
     )
 
 

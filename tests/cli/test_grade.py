@@ -144,7 +144,7 @@ def test_interrupted_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert b"interrupted; the same command goes on" in err
+    assert b"interrupted; give the same command again to continue" in err
     assert b"Traceback" not in err
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
     assert re.search(rb"(64|128) of 150 rows have their verdicts already", done.stderr)

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -107,7 +108,7 @@ def loud_again(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENKLEAR_DEBUG", raising=False)
     yield
     progress.quiet(False)
-    exits._crash_directory = None
+    exits.write_crashes_to(None)
 
 
 def in_process(*words, env=(), stdin=""):
@@ -132,6 +133,22 @@ def test_help_is_light():
     assert ended.returncode == 0, ended.stderr
     for command in ("run", "generate", "recipe", "report"):
         assert command in ended.stdout
+
+
+def test_help_lists_the_run_first_and_then_the_tools(capsys):
+    assert main.main(["--help"]) == 0
+    listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
+    assert listed[:6] == STAGE_COMMANDS
+    assert set(listed[6:]) == {
+        "generate",
+        "distill",
+        "export",
+        "conformance",
+        "recipe",
+        "objectives",
+        "grade",
+        "doctor",
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -300,9 +317,9 @@ def raiser(error):
         (NonFinite("the loss is not a number"), 1, "the loss is not a number"),
         (RunLocked("process 7 works here"), 1, "process 7 works here"),
         (StageChanged("sft changed; fork"), 2, "sft changed; fork"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (KeyboardInterrupt(), 130, "interrupted; give the same command again to continue"),
         (OSError(errno.ENOSPC, "No space left on device", "/d/x"), 1, "the disk is full: /d/x; make room and"),
-        (PermissionError(errno.EACCES, "Permission denied", "/d/x"), 1, "permission denied: /d/x; mend that and"),
+        (PermissionError(errno.EACCES, "Permission denied", "/d/x"), 1, "permission denied: /d/x; fix that and"),
     ],
 )
 def test_failures(error, code, message, pipeline, recipe_file, tmp_path, capsys):
@@ -328,7 +345,7 @@ def test_a_bug_of_ours(has_run, pipeline, recipe_file, tmp_path, capsys):
     assert main.main(["run", recipe_file, "-o", str(root)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     (crash,) = (root if has_run else tmp_path).glob("crash-*.txt")
-    assert "a bug of its own (ValueError: shapes (2,) and (3,))" in last
+    assert "this is a bug in openklear (ValueError: shapes (2,) and (3,))" in last
     assert "please report it" in last
     assert last.endswith(str(crash))
     assert "Traceback" in crash.read_text()
@@ -367,7 +384,7 @@ def test_keys(capsys):
     assert main.main(["recipe", "keys"]) == 0
     out = capsys.readouterr().out
     assert "rl.phase.NAME.group_size" in out
-    assert "whole number >= 2; 8. Rollouts a problem" in out
+    assert "whole number >= 2; 8. Rollouts per problem" in out
     assert main.main(["recipe", "keys", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"path", "only", "type", "default", "help"} == set(found[0])

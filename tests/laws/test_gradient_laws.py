@@ -1,4 +1,4 @@
-"""The law of house rule 2 and losses.md: one optimizer step has one gradient, however its tokens are laid out.
+"""The law of house rule 2: one optimizer step has one gradient, however its tokens are laid out.
 
 Every check runs on the real model with ragged masks, unequal groups and the joint loss on, in float64 and in float32,
 over micro-batches, packs, orders and paddings; ranks are in test_ranks.py. The released Klear aggregation must fail the
@@ -197,7 +197,7 @@ def test_another_split_is_near_and_other_weights_are_not(sequences):
 
 
 def test_while_ratios_are_one_all_objectives_coincide(model, sequences):
-    """paper.md, section 2: with one update a batch there is nothing to compare."""
+    """With one update per batch there is nothing to compare."""
     fresh = with_old(model, sequences, WHOLE, 1.0)
     found = [gradient(model, fresh, WHOLE, objective, "sequence_mean")[0] for objective in OBJECTIVES]
     for other in found[1:]:

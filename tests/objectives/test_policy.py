@@ -6,22 +6,22 @@ import typing
 
 import pytest
 import torch
+from tests.objectives import closed_forms
+from tests.objectives.closed_forms import WEIGHTS
 from tests.objectives.loss_cases import MORE_INPUTS, NUMBERS, SEQUENCE, closed_form, extra, gradient, loss_of, tokens
 
-from openklear.objectives import weights
 from openklear.objectives.catalog import more_inputs
 from openklear.objectives.policy import CATALOG, OBJECTIVES
 from openklear.objectives.policy.tokens import LOGPROB_BOUND
 from openklear.objectives.ratio import LOG_RATIO_BOUND
-from openklear.objectives.weights import WEIGHTS
 from openklear.recipe import objectives as schema
 
 LOW, HIGH = math.exp(-LOG_RATIO_BOUND), math.exp(LOG_RATIO_BOUND)
 every_loss = pytest.mark.parametrize("name", OBJECTIVES)
 
 RATIOS = (0.1, 0.5, 0.79, 1.0, 1.27, 1.5, 3.1, 12.0)
-# w at RATIOS for A > 0 and A < 0 with each objective's published numbers. GPPO's rows are the "check values" of
-# losses.md, the others were worked out from its table; those of SAPO and DGPO in decimal arithmetic, to ten digits.
+# w at RATIOS for A > 0 and A < 0 with each objective's published numbers. All rows were worked out from the
+# published formulas; those of SAPO and DGPO in decimal arithmetic, to ten digits.
 CHECK_VALUES = {
     ("gppo", 1): (0.10, 0.50, 0.79, 1, 1.27, 1.28, 1.28, 1.28),
     ("gppo", -1): (0.80, 0.80, 0.80, 1, 1.27, 1.5, 3.1, 12),
@@ -141,7 +141,7 @@ def test_far_log_ratios_keep_their_bounded_gradient(name, dtype):
 
 
 def test_gppo_alone_grows_without_bound_above_for_negative_advantages():
-    """paper.md, section 2: A < 0 gives 1-el at log r = -1e4 and e^20 at 1e4."""
+    """A < 0 gives 1-el at log r = -1e4 and e^20 at 1e4."""
     logprobs = torch.full((1, 2), -5.0, requires_grad=True)
     loss = OBJECTIVES["gppo"](logprobs, torch.tensor([[1e4 - 5, -1e4 - 5]]), torch.tensor([[-1.0, -1.0]]))
     (found,) = torch.autograd.grad(loss.sum(), logprobs)
@@ -283,7 +283,7 @@ def test_every_objective_of_the_recipe_has_its_functions():
         closed = inspect.signature(WEIGHTS[name]).parameters
         aside = {"old_prob", "sequence_ratio"}  # what the figure assumes
         assert {p for p, v in closed.items() if v.kind is v.KEYWORD_ONLY} - aside == numbers
-        assert getattr(weights, name) is WEIGHTS[name]
+        assert getattr(closed_forms, name) is WEIGHTS[name]
         assert {p: loss[p].default for p in numbers} == settings().model_dump(exclude={"type"})
 
 

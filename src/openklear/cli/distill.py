@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from openklear.cli.grade import printable
 from openklear.cli.limits import (
     CodeSeconds,
     Graders,
@@ -19,10 +16,9 @@ from openklear.cli.limits import (
     Memory,
     Sandbox,
     Workers,
-    above_zero,
     limits_of,
 )
-from openklear.cli.objectives import EXIT_CODES
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable
 from openklear.errors import UsageError
 
 app = typer.Typer()
@@ -80,7 +76,6 @@ PriceOut = Annotated[float, typer.Option("--price-out", min=0.0, help="Price of 
 Grade = Annotated[bool, typer.Option("--grade/--no-grade", help="Grade each response while others are sampled.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for responses recorded as failed.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and start over.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -142,11 +137,10 @@ def _run(grade: bool, extra: str | None, as_json: bool, **given: Any) -> None:
     settings = Settings(**given, extra=_object(extra), judging=limits if grade else None)
     exits.write_crashes_to(settings.output)
     progress.quiet(as_json)
-    # What libraries print must not stand in the one document.
-    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+    with json_only(as_json):
         summary = run(settings)
     if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        print_json(summary)
         return
     for line in summary_lines(summary):
         typer.echo(line)

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.objectives import EXIT_CODES
+from openklear.cli.options import EXIT_CODES, AsJson, print_json
 
 if TYPE_CHECKING:
     from openklear.verifiers.selftest import Finding
+    from openklear.verifiers.walls import Level
 
-app = typer.Typer(no_args_is_help=True, help="Examine this machine: what it lets OpenKlear do, measured.")
+app = typer.Typer(no_args_is_help=True, help="Examine this machine: what OpenKlear can do on it, measured.")
 
 
 @app.command(epilog=EXIT_CODES)
 def sandbox(
     isolation: Annotated[
         Literal["bubblewrap", "rlimits"] | None,
-        typer.Option(help="The level to try; without it, the strongest that is available here."),
+        typer.Option(help="The level to try. Without it: the strongest that is available here."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; no progress.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Attack the code judge's walls on this host, and say which hold.
+    """Attack the walls around programs on this host, and say which of them hold.
 
     Ends with 0 if everything holds that the level of isolation promises, else with 1. Takes about ten seconds.
 
@@ -33,8 +35,10 @@ def sandbox(
 
     missing = selftest.available()
     level = isolation or next((one for one, why_not in missing.items() if not why_not), None)
+    backends = [{"level": one, "available": not why_not, "why_not": why_not} for one, why_not in missing.items()]
+    document: dict[str, Any] = {"backends": backends, "level": level, "holds": False}
     if level is None or missing[level]:
-        _tell_backends(missing, level, as_json)
+        print_json(document) if as_json else _tell_backends(missing, level)
         raise typer.Exit(1)
     count = len(selftest.GUARANTEES)
     numbers = iter(range(1, count + 1))
@@ -47,34 +51,21 @@ def sandbox(
     counted = selftest.memory_is_counted()
     holds = all(finding.held for finding in findings if finding.promised)
     if as_json:
-        document = {
-            "backends": [{"level": one, "available": not why, "why_not": why} for one, why in missing.items()],
-            "level": level,
-            "memory_cgroup": counted,
-            "holds": holds,
-            "guarantees": [{name: getattr(one, name) for name in one.__slots__} for one in findings],
-        }
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        guarantees = [asdict(finding) for finding in findings]
+        print_json(document | {"memory_cgroup": counted, "holds": holds, "guarantees": guarantees})
     else:
         typer.echo("\r\x1b[K", err=True, nl=False)
-        _tell_backends(missing, level, as_json)
+        _tell_backends(missing, level)
         _tell_findings(findings, counted)
     if not holds:
         raise typer.Exit(1)
 
 
-def _tell_backends(
-    missing: dict[str, str] | dict[Literal["rlimits", "bubblewrap"], str],
-    level: str | None,
-    as_json: bool,
-) -> None:
-    if as_json:
-        rows = [{"level": one, "available": not why, "why_not": why} for one, why in missing.items()]
-        typer.echo(json.dumps({"backends": rows, "level": level, "holds": False}, indent=2, ensure_ascii=False))
-        return
+def _tell_backends(missing: Mapping[Level, str], level: Level | None) -> None:
     typer.echo("Ways to wall programs in, strongest first:")
     for one, why in missing.items():
-        typer.echo(f"  {one:11} {f'not available: {why}' if why else 'tried below' if one == level else 'available'}")
+        told = f"not available: {why}" if why else "tried below" if one == level else "available"
+        typer.echo(f"  {one:11} {told}")
 
 
 def _tell_findings(findings: list[Finding], counted: bool) -> None:
@@ -85,8 +76,8 @@ def _tell_findings(findings: list[Finding], counted: bool) -> None:
         typer.echo(f"  {typer.style(f'{mark:8}', fg=colour)}  {finding.name:13}  {finding.says}")
         if not finding.held:
             typer.echo(f"  {'':8}  {'':13}  {finding.why}{'' if finding.promised else ' (not promised at this level)'}")
-    how = "counted by the kernel, in a cgroup" if counted else "looked at 50 times a second: no cgroup can be made here"
-    typer.echo(f"\nThe memory of a family of processes is {how}.")
+    how = "counted by the kernel, in a cgroup" if counted else "sampled 50 times a second: no cgroup can be made here"
+    typer.echo(f"\nThe memory of a program and its children is {how}.")
     broken = [finding.name for finding in findings if finding.promised and not finding.held]
     typer.echo(f"Not held: {', '.join(broken)}." if broken else "All that this level promises is held.")
-    typer.echo("Faults of the kernel itself are not tried: use gVisor or a virtual machine against those.")
+    typer.echo("Bugs of the kernel itself are not tried: use gVisor or a virtual machine against those.")

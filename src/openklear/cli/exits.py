@@ -1,4 +1,4 @@
-"""How the command ends badly: one clear message on stderr, the right exit code, no traceback on the terminal."""
+"""How a command fails: one clear message on stderr, the right exit code, no traceback on the terminal."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPER
 _crash_directory: Path | None = None
 
 
-def write_crashes_to(directory: Path) -> None:
-    """Name the directory (it need not exist yet) that tracebacks of our own bugs are written to."""
+def write_crashes_to(directory: Path | None) -> None:
+    """Name the directory (it need not exist yet) for tracebacks of our own bugs; None: the temporary one."""
     global _crash_directory
     _crash_directory = directory
 
 
 def tell(command: Callable[[], object], *, as_json: bool) -> int:
-    """Run the command and return its exit code; what went wrong is told on stderr (and as JSON on stdout)."""
+    """Run the command and return its exit code; what went wrong is printed to stderr (with --json to stdout too)."""
     message, code = _outcome(command)
     if message is None and code == INTERRUPTED:
-        message = "interrupted; the same command goes on"
+        message = "interrupted; give the same command again to continue"
     try:
         if message is not None:
             typer.secho(message, fg="red", err=True)
@@ -54,13 +54,13 @@ def _outcome(command: Callable[[], object]) -> tuple[str | None, int]:
     except OpenKlearError as error:
         return str(error), error.exit_code
     except typer.TyperException as error:
-        # Only a usage error of Typer reaches this: an unknown option, a missing argument.
+        # Only usage errors of Typer arrive here: an unknown option, a missing argument.
         return _usage(error), 2
     except (KeyboardInterrupt, typer.Abort):
         return None, INTERRUPTED
     except BrokenPipeError:
         return None, _broken_pipe()
-    except Exception as error:  # the last resort: whatever comes here is a bug of ours, and must be reportable
+    except Exception as error:  # the last resort: what arrives here is a bug of ours, and must be reportable
         if isinstance(error, OSError) and error.errno in ENVIRONMENT:
             return _environment(error), 1
         if os.environ.get("OPENKLEAR_DEBUG") == "1":
@@ -84,11 +84,11 @@ def _environment(error: OSError) -> str:
     place = f": {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{place}; make room and give the same command again"
-    return f"{(error.strerror or 'refused').lower()}{place}; mend that and give the same command again"
+    return f"{(error.strerror or 'refused').lower()}{place}; fix that and give the same command again"
 
 
 def _broken_pipe() -> int:
-    """Whoever read our output went away: no reason to speak. Python must not fail at its last flush, either."""
+    """Whoever read our output is gone, so nothing is said. Python must not fail at its last flush, either."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
@@ -103,6 +103,6 @@ def _bug(error: Exception) -> str:
         path.write_text(text, encoding="utf-8")
     except OSError:
         # A full or read-only disk: the terminal is the last place left.
-        return f"{text}\nopenklear met a bug of its own (above); please report it with these lines and the recipe"
+        return f"{text}\nthis is a bug in openklear (above); please report it with these lines and the recipe"
     short = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return f"openklear met a bug of its own ({short}); please report it with the recipe and the traceback in {path}"
+    return f"this is a bug in openklear ({short}); please report it with the recipe and the traceback in {path}"

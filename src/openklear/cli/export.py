@@ -17,14 +17,14 @@ def export(
     run: Run,
     form: Annotated[
         str,
-        typer.Option("--form", metavar="FORM", help="verl, trl-grpo (problems); trl-sft, sharegpt (demonstrations)."),
+        typer.Option("--form", metavar="FORM", help="verl, trl-grpo: problems; trl-sft, sharegpt: demonstrations."),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; the file must not exist yet.")
     ],
     rows: Annotated[
         Rows | None,
-        typer.Option("--rows", help="Which set. Without it: the demonstrations or problems, as the form asks."),
+        typer.Option("--rows", help="Which set. Without it: demonstrations or problems, as the form requires."),
     ] = None,
 ) -> None:
     """Write what `prepare` left as a file that other trainers read: verl's Parquet, TRL's JSON lines, ShareGPT.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -20,10 +19,9 @@ from openklear.cli.limits import (
     Memory,
     Sandbox,
     Workers,
-    above_zero,
     limits_of,
 )
-from openklear.cli.objectives import EXIT_CODES
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, print_json, printable
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +48,6 @@ Restart = Annotated[
         "--restart", help="Start over where unfinished work is of other rows or settings, or OUT exists already."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document; show no progress.")]
 Checkers = Annotated[
     list[str] | None,
     typer.Option(
@@ -135,12 +132,13 @@ def serve(
 
     Example: openklear grade serve --port 8000 --workers 8
     """
-    from openklear.grading.server import ServerBounds, serve
+    from openklear.grading.bounds import ServerBounds
+    from openklear.grading.server import serve
 
     given = {"math_seconds": math_seconds, "code_seconds": code_seconds, "code_memory_mb": memory_mb}
     limits = limits_of(workers, isolation, sandbox_url, graders, **given)
     bounds = ServerBounds(rows=max_rows, body_bytes=max_body_mb * 2**20, waiting=max_waiting)
-    if not serve(host, port, limits, bounds, typer.echo, checkers=checkers or ()):
+    if not serve(host, port, limits, bounds, typer.echo, checkers or ()):
         raise typer.Exit(1)
 
 
@@ -183,7 +181,7 @@ def _grade(
             with job.output.open("rb") as made:
                 shutil.copyfileobj(made, sys.stdout.buffer)
     if as_json:
-        typer.echo(json.dumps(summary, ensure_ascii=False, indent=2))
+        print_json(summary)
         return
     for line in summary_lines(summary):
         typer.echo(line, err=piped_out)
@@ -208,8 +206,3 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     if now:
         lines.append(f"{now:,} rows graded in {seconds:.1f} s, {now / max(seconds, 1e-9):,.1f} rows/s")
     return lines
-
-
-def printable(text: str) -> str:
-    """A program's words must not command the terminal: control characters are shown, not sent."""
-    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)

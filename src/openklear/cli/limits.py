@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openklear.cli.options import above_zero
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
     from openklear.verifiers.limits import Limits
-
-
-def above_zero(value: float | None) -> float | None:
-    """The value of an option; BadParameter where it is not above 0."""
-    if value is not None and not value > 0.0:
-        raise typer.BadParameter("must be above 0")
-    return value
-
 
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes that grade. Without it: one per core.")]
 MathSeconds = Annotated[float, typer.Option("--math-seconds", callback=above_zero, help="CPU seconds of a comparison.")]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -14,7 +11,16 @@ import typer
 
 from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
-from openklear.cli.objectives import EXIT_CODES
+from openklear.cli.options import (
+    EXIT_CODES,
+    AsJson,
+    Seed,
+    Temperature,
+    TopP,
+    json_only,
+    print_json,
+    printable,
+)
 from openklear.errors import UsageError
 from openklear.think import split_thought
 
@@ -26,25 +32,20 @@ if TYPE_CHECKING:
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")]
 Output = Annotated[
     Path,
-    typer.Option(
-        "--output", "-o", metavar="DIR", help="The run directory; finished stages found there are not run again."
-    ),
+    typer.Option("--output", "-o", metavar="DIR", help="The run directory. Finished stages in it are not run again."),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="As if written in the recipe: sft.epochs=2, rl.phase.math.learning_rate=1e-6. Repeatable.",
+        help="Override a key of the recipe: sft.epochs=2, rl.phase.math.learning_rate=1e-6. Repeatable.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print its arithmetic and stages, and stop.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout; show no progress.")
-]
 Fork = Annotated[
     Path | None,
-    typer.Option("--fork", metavar="OLD", help="Start from the finished stages of another run that fit this recipe."),
+    typer.Option("--fork", metavar="OLD", help="Start from those finished stages of another run that fit this recipe."),
 ]
 
 app = typer.Typer(
@@ -57,13 +58,6 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes: what a file resolves to, and which keys exist.")
-app.add_typer(recipe_app, name="recipe", epilog=EXIT_CODES)
-app.add_typer(objectives.app, name="objectives", epilog=EXIT_CODES)
-app.add_typer(grade.app, name="grade", epilog=EXIT_CODES)
-app.add_typer(doctor.app, name="doctor", epilog=EXIT_CODES)
-app.command("conformance", epilog=EXIT_CODES)(objectives.conformance)
-app.command("export", epilog=EXIT_CODES)(export.export)
-app.command("distill", epilog=EXIT_CODES)(distill.distill)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,27 +81,21 @@ def _openklear(
     pass
 
 
-def _positive(value: float) -> float:
-    if not value > 0.0:
-        raise typer.BadParameter("must be above 0")
-    return value
-
-
 STAGE_COMMANDS = {
     "run": (
         "Run a whole recipe: prepare data, fine-tune, reinforce, evaluate, report.\n\n"
-        "A run that was interrupted, killed or failed goes on where it was when the same command is given again, and "
-        "ends with the same bits.\n\n"
+        "After an interruption, a kill or a failure the same command continues the run where it was, and ends with the "
+        "same bits.\n\n"
         "Example: openklear run recipes/quickstart.toml --output runs/quickstart"
     ),
     "prepare": (
         "Read, filter, deduplicate and decontaminate the recipe's sources, and stop there.\n\n"
-        "The run directory then holds the rows that are kept, those that are dropped with the reasons, and the funnel."
+        "The run directory then holds the rows kept, the rows dropped with their reasons, and the funnel."
         "\n\nExample: openklear prepare recipes/quickstart.toml --output runs/quickstart"
     ),
     "sft": (
         "Run the recipe up to and including supervised fine-tuning, reusing finished stages.\n\n"
-        "The fine-tuned model lies in DIR/sft/model, as plain transformers loads it.\n\n"
+        "The fine-tuned model is in DIR/sft/model; plain transformers can load it.\n\n"
         "Example: openklear sft recipes/quickstart.toml --output runs/quickstart --set sft.epochs=2"
     ),
     "rl": (
@@ -120,15 +108,17 @@ STAGE_COMMANDS = {
         "Example: openklear evaluate recipes/quickstart.toml --output runs/quickstart --set evaluation.samples=16"
     ),
     "report": (
-        "Write the report of a run, one self-contained HTML file, after whatever stages are still to do.\n\n"
+        "Write the report of a run, one self-contained HTML file, after running the stages that are missing.\n\n"
         "Example: openklear report recipes/quickstart.toml --output runs/quickstart"
     ),
 }
-"""Commands that run stages, through the stage of their name; `run` runs them all. Name -> help."""
+"""Commands that run stages up to the one they are named after; `run` runs them all. Name -> help."""
+TOOLS = "Tools"
+"""The second panel of --help, below the commands that run a recipe."""
 
 
 def _add_stage_command(name: str, text: str) -> None:
-    @app.command(name, help=text, epilog=EXIT_CODES)
+    @app.command(name, help=text, epilog=EXIT_CODES, rich_help_panel="Run a recipe")
     def command(
         recipe: RecipeFile,
         output: Output,
@@ -145,22 +135,22 @@ for _name, _text in STAGE_COMMANDS.items():
     _add_stage_command(_name, _text)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)
 def generate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory, such as DIR/rl-math/model.")],
     prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", "-p", help="What to ask; repeatable. Without it, stdin is read.")
+        list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(callback=_positive, help="Sampling temperature, above 0.")] = 0.6,
-    top_p: Annotated[float, typer.Option("--top-p", max=1.0, callback=_positive, help="Nucleus, above 0.")] = 0.95,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Completions stop here by length.")] = 1024,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
+    temperature: Temperature = 0.6,
+    top_p: TopP = 0.95,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion, in tokens.")] = 1024,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model. Prompts come from --prompt, from stdin (one a line), or from you, line by line, on a terminal.
+    """Ask a model. Prompts come from --prompt, from stdin (one per line), or from the terminal as you type them.
 
-    Completions are printed when they are whole, with the reasoning dimmed.
+    Completions are printed once they are complete, with the reasoning dimmed.
 
     Example: openklear generate runs/quickstart/rl-math/model --prompt "What is 2 + 3?" --count 4
     """
@@ -168,7 +158,7 @@ def generate(
     def answer(prompts: Sequence[str]) -> list[list[Generated]]:
         from openklear.rollout.generate import generate as sample
 
-        with _json_only(as_json):
+        with json_only(as_json):
             return sample(
                 model, prompts, count=count, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed
             )
@@ -181,10 +171,10 @@ def generate(
         return
     prompts = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
     if not prompts:
-        raise UsageError("there is no prompt; give --prompt or write one a line to stdin")
+        raise UsageError("there is no prompt; give --prompt, or write one per line to stdin")
     answers = answer(prompts)
     if as_json:
-        _print_json([_as_document(asked, found) for asked, found in zip(prompts, answers, strict=True)])
+        print_json([_as_document(asked, found) for asked, found in zip(prompts, answers, strict=True)])
     else:
         _print_completions(prompts, answers)
 
@@ -202,7 +192,7 @@ def show_recipe(recipe: RecipeFile, overrides: Set = None, as_json: AsJson = Fal
 
     loaded = load_recipe(recipe, overrides or ())
     if as_json:
-        _print_json(loaded.model_dump(mode="json"))
+        print_json(loaded.model_dump(mode="json"))
     else:
         typer.echo(resolved_toml(loaded), nl=False)
 
@@ -223,7 +213,7 @@ def show_keys(as_json: AsJson = False) -> None:
     from openklear.recipe.show import key_lines
 
     if as_json:
-        _print_json([asdict(key) for key in keys(Recipe)])
+        print_json([asdict(key) for key in keys(Recipe)])
     else:
         typer.echo("\n".join(key_lines()))
 
@@ -253,10 +243,10 @@ def _pipeline(
         progress.say(line)
     from openklear.run.pipeline import run_pipeline
 
-    with _json_only(as_json):
+    with json_only(as_json):
         summary = run_pipeline(recipe, root, through=through, fork=fork)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     for line in score_lines(summary):
         typer.echo(line)
@@ -289,26 +279,12 @@ def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bo
     lines, stages = arithmetic(recipe), plan(recipe, root, through=through)
     if as_json:
         states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
-        _print_json({"arithmetic": lines, "stages": states})
+        print_json({"arithmetic": lines, "stages": states})
         return
     width = max((len(stage.name) for stage in stages), default=0)
     typer.echo("\n".join([*lines, ""]))
     for stage in stages:
         typer.echo("\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)))
-
-
-@contextmanager
-def _json_only(as_json: bool) -> Iterator[None]:
-    """With --json, what libraries print goes to stderr: stdout holds one document."""
-    if as_json:
-        with redirect_stdout(sys.stderr):
-            yield
-    else:
-        yield
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=os.fspath))
 
 
 def _as_document(asked: str, found: Sequence[Generated]) -> dict[str, Any]:
@@ -333,8 +309,8 @@ def _print_completions(prompts: Sequence[str], answers: Sequence[Sequence[Genera
     for asked, found in zip(prompts, answers, strict=True):
         for number, one in enumerate(found, 1):
             if not alone:
-                typer.secho(f"--- {_printable(asked)[:60]!r}, completion {number} of {len(found)}", bold=True)
-            typer.echo(dimmed(_printable(one.text)))
+                typer.secho(f"--- {printable(asked)[:60]!r}, completion {number} of {len(found)}", bold=True)
+            typer.echo(dimmed(printable(one.text, "\n\t")))
             typer.secho(f"({one.stop_reason}, {one.tokens} tokens)", fg="cyan", err=True)
 
 
@@ -345,6 +321,12 @@ def dimmed(text: str) -> str:
     return (typer.style(thought, dim=True) if thought else "") + answer
 
 
-def _printable(text: str) -> str:
-    """A model's output must not command the terminal: control characters are shown, not sent."""
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
+for _command in (distill.distill, export.export, objectives.conformance):
+    app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)(_command)
+for _name, _group in {
+    "recipe": recipe_app,
+    "objectives": objectives.app,
+    "grade": grade.app,
+    "doctor": doctor.app,
+}.items():
+    app.add_typer(_group, name=_name, epilog=EXIT_CODES, rich_help_panel=TOOLS)

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from openklear.cli.options import EXIT_CODES
 from openklear.errors import UsageError
 
-EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
 SHOWN = ("gppo", "ppo_clip", "ce_gppo", "cispo")
 """What the figure compares if nothing is named."""
 

@@ -25,8 +25,7 @@ from openklear.data import store
 from openklear.data.rows import Dropped, Row
 from openklear.durable.files import write_json
 from openklear.errors import DataError
-from openklear.recipe.curation import RayCluster, Role, Source
-from openklear.recipe.rules import HELDOUT_KEYS
+from openklear.recipe.curation import HELDOUT_KEYS, RayCluster, Role, Source
 from openklear.recipe.schema import Recipe
 from openklear.verifiers.domains import DOMAINS
 

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from openklear.types import Outcome, Rollout, RolloutGroup
 
+__all__ = ["Estimate", "avg_at_k", "correctness", "mean_interval", "paired_difference", "pass_at_k"]
+
 LEVEL = 0.95
 RESAMPLES = 10_000
 

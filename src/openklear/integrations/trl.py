@@ -37,6 +37,8 @@ from openklear.objectives.policy import CATALOG
 from openklear.objectives.ratio import at_least_fp32
 from openklear.objectives.supervised import negative_log_likelihood
 
+__all__ = ["GPPOConfig", "GPPOTrainer"]
+
 LEAST_TRL = (1, 16)
 _INSTALL = "Install it with: pip install 'openklear[trl]'"
 

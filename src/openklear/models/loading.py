@@ -27,6 +27,8 @@ from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
 from openklear.models.numerics import device
 
+__all__ = ["LoadedModel", "load_model", "save_model"]
+
 _TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 _GGUF_PACKAGES = ("gguf", "accelerate")
 """What transformers wants for GGUF files and does not install itself."""

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 from openklear.errors import ModelError
 from openklear.models.head import Finish, head_logits, head_logprobs
 
+__all__ = ["sequence_logprobs"]
+
 PROBE_TOKENS = 8
 PROBE_TOLERANCE = 1e-3
 """Largest allowed difference between our logits and the model's on the probe, relative to the largest logit; where the

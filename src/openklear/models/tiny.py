@@ -20,6 +20,8 @@ from openklear.errors import ModelError
 from openklear.models.loading import LoadedModel
 from openklear.think import CLOSE, OPEN
 
+__all__ = ["make_tiny", "make_tokenizer"]
+
 PAD, END, USER, ASSISTANT, SYSTEM = "<|pad|>", "<|im_end|>", "<|user|>", "<|assistant|>", "<|system|>"
 SPECIAL_TOKENS = (PAD, END, USER, ASSISTANT, SYSTEM)
 THOUGHT_MARKS = (OPEN, CLOSE)

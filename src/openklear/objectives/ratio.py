@@ -13,7 +13,7 @@ def bounded_log_ratio(logprobs: Tensor, old_logprobs: Tensor) -> Tensor:
     """log r = logprobs - old_logprobs, cut to +-LOG_RATIO_BOUND; same shape, at least fp32, outside the graph.
 
     It is detached on purpose: a bound inside the graph would kill the gradient beyond it, and the gradients of GPPO
-    and of PPO's inactive side do not vanish there (paper.md, section 2).
+    and of PPO's inactive side do not vanish there (report, Eq. 12).
     """
     require_same_shape(logprobs=logprobs, old_logprobs=old_logprobs)
     difference = at_least_fp32(logprobs.detach()) - at_least_fp32(old_logprobs.detach())

@@ -3,20 +3,27 @@ skipped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openklear.recipe import rules
-from openklear.recipe.section import DomainName, Positive, Section
+from openklear.recipe.section import Broken, DomainName, Positive, Section, repeated
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 
+SOURCE_NAME = re.compile(r"[\w-]+")
+VARIABLE = re.compile(r"\$\{?(\w+)\}?")
+HELDOUT_KEYS = ("samples", "limit", "limit_by", "prompt_template")
+"""Keys of a source that say how its problems are asked in the evaluation: they change no curated row."""
+FEWEST_NGRAMS = 4
+"""Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
+
 
 class Source(Section):
-    """A file of rows; its shape (messages, ShareGPT, prompt + answer or tests) is read off its columns."""
+    """A file of rows; its columns tell its shape (messages, ShareGPT, prompt + answer or tests)."""
 
     name: str = Field(description="name in the funnel and the reports")
     path: str = Field(
@@ -24,29 +31,31 @@ class Source(Section):
         "world:NAME a file of the demo world"
     )
     role: Role = Field(
-        description="SFT rows, RL problems, problems that choose the best checkpoint, those of the final evaluation, "
-        "or a benchmark that training rows are held against and nothing else"
+        description="SFT rows, RL problems, problems that choose the best checkpoint, problems of the final "
+        "evaluation, or a benchmark that is only used to clean the training rows"
     )
     domain: DomainName | None = Field(None, description="domain of the rows, for files without a `domain` column")
     columns: dict[str, str] = Field(
-        {}, description="our column -> the file's, where its shape is unknown: { response = 'solution' }"
+        {}, description="our column -> the file's, for a shape that is unknown: { response = 'solution' }"
     )
     reasoning: Literal["think", "auto", "openthoughts", "s1", "closing", "plain", "boxed"] = Field(
-        "think", description="how responses mark their reasoning; all are brought to <think>...</think> and an answer"
+        "think", description="how responses mark their reasoning; it becomes <think>...</think> and an answer"
     )
-    weight: Annotated[float, Field(gt=0.0)] = Field(1.0, description="share in the mixture, beside the other sources'")
-    licence: str | None = Field(None, description="what the data card says of the source's licence")
+    weight: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="share in the mixture, relative to the other sources"
+    )
+    licence: str | None = Field(None, description="licence of the source, as the data card states it")
     samples: Positive | None = Field(
         None, description="held-out sources: completions per problem, k of avg@k; if not set, evaluation.samples"
     )
     limit: Positive | None = Field(
-        None, description="held-out sources: ask only so many problems; training rows are held against all of them"
+        None, description="held-out sources: ask at most this many problems; all of them clean the training rows"
     )
     limit_by: Literal["first", "seed"] = Field(
         "first", description="held-out sources: the first problems of the file, or a draw by the recipe's seed"
     )
     prompt_template: str | None = Field(
-        None, description="held-out sources: what is asked, with {problem} where the problem's text goes"
+        None, description="held-out sources: the question, with {problem} in place of the problem's text"
     )
 
 
@@ -88,9 +97,10 @@ class Difficulty(Section):
     easy: Share = Field(0.75, description="problems with at least this pass rate are easy")
     hard: Share = Field(0.25, description="problems below this pass rate are hard; those between are medium")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.difficulty`."""
-        return rules.difficulty(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """Hard is below easy."""
+        if self.hard > self.easy:
+            yield Broken(("hard",), f"{self.hard:g} is above easy {self.easy:g}; lower hard or raise easy")
 
 
 class Vetting(Section):
@@ -106,9 +116,11 @@ class Vetting(Section):
     policy_low: Share = Field(0.0, description="keep problems with a pass rate of the policy above this")
     policy_high: Share = Field(1.0, description="keep problems with a pass rate of the policy below this")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.vetting`."""
-        return rules.vetting(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """The window is not empty."""
+        if self.policy_low >= self.policy_high:
+            text = f"{self.policy_low:g} is not below policy_high {self.policy_high:g}, so no problem would be left; "
+            yield Broken(("policy_low",), text + "lower policy_low or raise policy_high")
 
 
 class Selection(Section):
@@ -165,6 +177,33 @@ class Data(Section):
         Local(), description="where rows are processed; it changes no result"
     )
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.data`."""
-        return rules.data(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """Names of sources, a sensible decontamination, and `*` alone."""
+        for index, name in repeated([source.name for source in self.source]):
+            yield Broken(("source", index, "name"), f'a second source is named "{name}"; give each its own name')
+        for index, source in enumerate(self.source):
+            if not SOURCE_NAME.fullmatch(source.name):
+                text = f'"{source.name}" cannot name a source; use letters, digits, - and _ only'
+                yield Broken(("source", index, "name"), text)
+            if variable := VARIABLE.search(source.path):
+                text = f"the environment variable {variable[1]} is not set; set it, or write the path without it"
+                yield Broken(("source", index, "path"), text)
+            for key, message in _asked(source):
+                yield Broken(("source", index, key), message)
+        length = getattr(self.decontaminate, "length", 0)
+        if 0 < length < FEWEST_NGRAMS:
+            text = f"{length} words in a row are shared by unrelated prompts; "
+            yield Broken(("decontaminate", "length"), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
+        if "*" in self.correct_only and len(self.correct_only) > 1:
+            yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
+
+
+def _asked(source: Source) -> Iterator[tuple[str, str]]:
+    """How problems are asked is for held-out sources to say, and a template holds the problem once."""
+    for key in HELDOUT_KEYS:
+        if source.role != "heldout" and getattr(source, key) != type(source).model_fields[key].default:
+            yield key, f'says how held-out problems are asked, but the role is "{source.role}"; leave {key} out'
+    if source.limit_by != "first" and source.limit is None:
+        yield "limit_by", "there is no limit to draw by the seed; add limit, or leave limit_by out"
+    if source.prompt_template is not None and source.prompt_template.count("{problem}") != 1:
+        yield "prompt_template", "must hold {problem} exactly once, where the problem's text goes; correct the template"

@@ -23,6 +23,8 @@ from openklear.recipe.schema import Phase, Recipe
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
 
+__all__ = ["load_recipe"]
+
 Table = dict[str, Any]
 
 

@@ -7,14 +7,13 @@ written. The defaults are the published ones, which the functions in `openklear.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from openklear.recipe import rules
 from openklear.recipe.keys import tables, tag
-from openklear.recipe.section import Above, NotNegative, Section, Share
+from openklear.recipe.section import Above, Broken, NotNegative, Section, Share
 
 ClipLow = Annotated[Share, Field(description="the band starts at 1 - clip_low")]
 ClipHigh = Annotated[NotNegative, Field(description="the band ends at 1 + clip_high")]
@@ -22,6 +21,12 @@ DualClip = Annotated[
     Annotated[float, Field(gt=1.0)] | None,
     Field(description="no gradient for A < 0 above this ratio; the released code uses 3 or 10"),
 ]
+
+
+def broken_band(low: float, high: float) -> Iterator[Broken]:
+    """A band is not empty."""
+    if low >= high:
+        yield Broken(("low",), f"{low:g} is not below high {high:g}, so no token would count; lower low or raise high")
 
 
 class Gppo(Section):
@@ -207,9 +212,9 @@ class EntropyGate(Section):
     low: NotNegative = Field(0.95, description="a token counts if entropy / old entropy is above this value")
     high: Above = Field(1.05, description="and below this value")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.band`."""
-        return rules.band(self.low, self.high)
+    def broken_rules(self) -> Iterator[Broken]:
+        """The band is not empty."""
+        return broken_band(self.low, self.high)
 
 
 Gate = Annotated[NoGate | EntropyGate, Field(discriminator="type")]
@@ -272,9 +277,9 @@ class Mask(Section):
     low: NotNegative = Field(0.5, description="weights below this become 0")
     high: Above = Field(5.0, description="weights above this become 0")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.band`."""
-        return rules.band(self.low, self.high)
+    def broken_rules(self) -> Iterator[Broken]:
+        """The band is not empty."""
+        return broken_band(self.low, self.high)
 
 
 Correction = Annotated[NoCorrection | Truncate | Mask, Field(discriminator="type")]

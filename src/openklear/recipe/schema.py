@@ -7,17 +7,20 @@ Defaults are the report's (arXiv 2508.07629) where it gives one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openklear.recipe import rules
 from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
-from openklear.recipe.section import Decay, DomainName, Positive, Section
+from openklear.recipe.section import Broken, Decay, DomainName, Positive, Section, repeated
+from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
+
+PHASE_NAME = re.compile(r"[a-z0-9-]+")
 
 
 class World(Section):
@@ -38,9 +41,16 @@ class TinyModel(Section):
     layers: Positive = Field(4, description="transformer blocks")
     heads: Positive = Field(4, description="attention heads; must divide hidden_size")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.tiny_model`."""
-        return rules.tiny_model(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """Heads divide the width, and a head's size is even (rotary embeddings turn pairs of numbers)."""
+        if self.hidden_size % self.heads:
+            text = f"{self.heads} heads do not divide hidden_size {self.hidden_size}; choose a divisor of it"
+            yield Broken(("heads",), text)
+        elif (self.hidden_size // self.heads) % 2:
+            size = self.hidden_size // self.heads
+            yield Broken(
+                ("heads",), f"a head's size (hidden_size / heads) is {size}, but must be even; change one of them"
+            )
 
 
 class PretrainedModel(Section):
@@ -95,9 +105,11 @@ class Sft(Section):
     )
     optimizer: Optimizer = Field(AdamW(), description="the optimizer")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.sft`."""
-        return rules.sft(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """The learning rate does not rise."""
+        if self.min_learning_rate > self.learning_rate:
+            text = f"{self.min_learning_rate:g} is above learning_rate {self.learning_rate:g}; "
+            yield Broken(("min_learning_rate",), text + "lower min_learning_rate or raise learning_rate")
 
 
 class Phase(Section):
@@ -134,9 +146,22 @@ class Phase(Section):
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; each phase starts with fresh moments")
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.phase`."""
-        return rules.phase(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """Names that fit a directory, domains, and updates no larger than an iteration."""
+        if not PHASE_NAME.fullmatch(self.name):
+            yield Broken(("name",), f'"{self.name}" cannot name a phase; use lower-case letters, digits and - only')
+        if not self.domains:
+            yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
+        for _, name in repeated(list(self.domains)):
+            yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
+        if self.problems_per_update > self.problems_per_iteration:
+            text = f"{self.problems_per_update} is more than the problems_per_iteration {self.problems_per_iteration}; "
+            yield Broken(("problems_per_update",), text + "lower problems_per_update or raise problems_per_iteration")
+        if getattr(self.objective, "sequence", False) and self.aggregation != "sequence_mean":
+            text = f'{self.objective.type} has one ratio per rollout, which "{self.aggregation}" would weigh by its '
+            yield Broken(
+                ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
+            )
 
 
 class Rl(Section):
@@ -144,19 +169,24 @@ class Rl(Section):
 
     phase: tuple[Phase, ...] = Field(description="the phases, in order")
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.rl`."""
-        return rules.rl(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """At least one phase; each with its own name."""
+        if not self.phase:
+            yield Broken(("phase",), "there are no phases; add a [[rl.phase]] with a name and domains, or remove [rl]")
+        for index, name in repeated([item.name for item in self.phase]):
+            yield Broken(("phase", index, "name"), f'a second phase is named "{name}"; give each its own name')
 
 
 class Evaluation(Section):
     """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
 
-    samples: Positive = Field(8, description="completions a problem: k of avg@k and pass@k")
+    samples: Positive = Field(8, description="completions per problem: k of avg@k and pass@k")
     temperature: Annotated[float, Field(gt=0.0)] = Field(0.6, description="sampling temperature")
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(0.95, description="nucleus")
-    max_completion_tokens: Positive = Field(32768, description="completions stop here by length")
-    validation_samples: Positive = Field(4, description="completions a problem in validations while training")
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.95, description="nucleus sampling: share of the probability that is kept"
+    )
+    max_completion_tokens: Positive = Field(32768, description="a completion is cut off after this many tokens")
+    validation_samples: Positive = Field(4, description="completions per problem in validations while training")
 
 
 class Verifiers(Section):
@@ -187,9 +217,15 @@ class Verifiers(Section):
             graders=self.graders,
         )
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.verifiers`."""
-        return rules.verifiers(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """Graders for domains that there are; and no demand on a box that no program runs in."""
+        for domain, fault in grader_faults(self.graders):
+            yield Broken(("graders", domain), fault)
+        if "code" in self.graders and self.minimum_isolation != type(self).model_fields["minimum_isolation"].default:
+            text = (
+                "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
+            )
+            yield Broken(("minimum_isolation",), text)
 
 
 class LocalEngine(Section):
@@ -233,6 +269,67 @@ class Recipe(Section):
         """The type the weights are trained in."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """See `rules.recipe`."""
-        return rules.recipe(self)
+    def broken_rules(self) -> Iterator[Broken]:
+        """Rules between tables."""
+        yield from _training(self)
+        yield from _sources(self)
+        yield from _checkpoints(self)
+        yield from _microbatch(self)
+
+
+def _training(whole: Recipe) -> Iterator[Broken]:
+    if whole.model is None:
+        for name in ("sft", "rl"):
+            if getattr(whole, name) is not None:
+                yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
+    elif whole.sft is None and whole.rl is None:
+        yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one")
+
+
+def _sources(whole: Recipe) -> Iterator[Broken]:
+    sources = whole.data.source
+    roles = {source.role for source in sources}
+    for index, source in enumerate(sources):
+        if source.path.startswith("world:") and whole.world is None:
+            text = f"{source.path} is a file of the demo world, but there is no [world]; add [world] or name a file"
+            yield Broken(("data", "source", index, "path"), text)
+    if "heldout" not in roles and whole.model is not None:
+        yield _no_source("heldout", "the final evaluation has no problems")
+    if whole.sft is not None and "demonstrations" not in roles:
+        yield _no_source("demonstrations", "[sft] has nothing to learn from", ", or remove [sft]")
+    for index, item in enumerate(whole.rl.phase if whole.rl else ()):
+        for domain in item.domains:
+            if not any(source.role == "problems" and source.domain in (domain, None) for source in sources):
+                text = f'no source has {domain} problems; add a [[data.source]] with role = "problems" and '
+                path = ("rl", "phase", index, "domains")
+                yield Broken(path, text + f'domain = "{domain}", or remove "{domain}" from domains')
+
+
+def _checkpoints(whole: Recipe) -> Iterator[Broken]:
+    kept = whole.checkpoints
+    if kept.patience is not None and not kept.keep_best:
+        text = "a run that stops early would hand on its last checkpoint, not its best; set keep_best = true"
+        yield Broken(("checkpoints", "patience"), text + ", or remove patience")
+    if kept.keep_best and not any(source.role == "validation" for source in whole.data.source):
+        text = (
+            'nothing says which checkpoint is best; add a [[data.source]] with role = "validation", or set it to false'
+        )
+        yield Broken(("checkpoints", "keep_best"), text)
+
+
+def _microbatch(whole: Recipe) -> Iterator[Broken]:
+    longest = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
+    for item in whole.rl.phase if whole.rl else ():
+        key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
+        longest[key] = item.max_prompt_tokens + item.max_completion_tokens
+    too_long = {key: tokens for key, tokens in longest.items() if tokens > whole.microbatch_tokens}
+    if too_long:
+        listed = ", ".join(f"{tokens} ({key})" for key, tokens in too_long.items())
+        text = f"{whole.microbatch_tokens} tokens cannot hold the longest sequence the recipe allows, {listed}; "
+        text += f"raise microbatch_tokens to {max(too_long.values())} or more, or lower those keys"
+        yield Broken(("microbatch_tokens",), text)
+
+
+def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:
+    text = f'no source has role = "{role}": {consequence}; add a [[data.source]] with role = "{role}"{otherwise}'
+    return Broken(("data", "source"), text)

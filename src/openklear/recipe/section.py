@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, Self
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from openklear.recipe import rules
 from openklear.verifiers.domains import DOMAINS
 
 Positive = Annotated[int, Field(gt=0)]
@@ -28,13 +28,20 @@ DomainName = Annotated[str, AfterValidator(_known)]
 """A domain of the table, which may have grown since this schema was made."""
 
 
+class Broken(NamedTuple):
+    """A rule that does not hold: the key, relative to the table that was checked, and what to do."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+
 class Section(BaseModel):
     """A table of the recipe: frozen, no unknown keys, no silent conversion of strings to numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    def broken_rules(self) -> Iterable[rules.Broken]:
-        """Rules between keys that do not hold here; see `openklear.recipe.rules`."""
+    def broken_rules(self) -> Iterable[Broken]:
+        """Rules between keys that do not hold here; each names the key to blame, what is wrong and the remedy."""
         return ()
 
     @model_validator(mode="after")
@@ -44,3 +51,12 @@ class Section(BaseModel):
             text = "; ".join(f"{'.'.join(map(str, path)) or 'recipe'}: {message}" for path, message in broken)
             raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
         return self
+
+
+def repeated(names: list[str]) -> Iterator[tuple[int, str]]:
+    """Index and name of every name that stood there before."""
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        if seen[name] == 1:
+            yield index, name
+        seen[name] += 1

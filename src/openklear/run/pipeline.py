@@ -27,6 +27,8 @@ from openklear.run.manifest import manifest
 from openklear.run.plan import Stage, Through, select, stages
 from openklear.run.summary import write_summary
 
+__all__ = ["plan", "run_pipeline"]
+
 DATA = {"world": "files", "prepare": "data"}
 """Stages that leave data -> where in their directory it lies; its hashes go into the manifest."""
 

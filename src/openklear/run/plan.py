@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from openklear.errors import UsageError
 from openklear.evaluation.benchmarks import benchmarks
+from openklear.recipe.curation import HELDOUT_KEYS
 from openklear.recipe.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
-from openklear.recipe.rules import HELDOUT_KEYS
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
@@ -26,14 +26,6 @@ Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "rep
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
 
 _ORDER: tuple[Kind, ...] = ("world", "prepare", "card", "base", "sft", "rl", "evaluate", "report")
-_UP_TO: Mapping[str, Kind] = {
-    "prepare": "card",
-    "sft": "sft",
-    "rl": "rl",
-    "evaluate": "evaluate",
-    "report": "report",
-}
-"""What a run may go through -> the last kind of stage in `_ORDER` that it then runs."""
 _GRADING = ("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders")
 _SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine")
 _TRAINING = (
@@ -92,11 +84,12 @@ def select(every: Sequence[Stage], through: str | None) -> list[Stage]:
     """The stages that a run up to `through` needs; evaluations only from "evaluate" on. UsageError if there is none."""
     if through is None:
         return list(every)
-    if through not in _UP_TO:
-        raise UsageError(f"there is no stage {through} to run through; choose one of {', '.join(_UP_TO)}")
+    if through not in get_args(Through):
+        raise UsageError(f"there is no stage {through} to run through; choose one of {', '.join(get_args(Through))}")
     if not any(stage.kind == through for stage in every):
         raise UsageError(f"the recipe has no [{through}], so a run cannot go through it")
-    wanted = _ORDER[: _ORDER.index(_UP_TO[through]) + 1]
+    last = "card" if through == "prepare" else through  # the data card belongs to prepare
+    wanted = _ORDER[: _ORDER.index(last) + 1]
     return [stage for stage in every if stage.kind in wanted]
 
 

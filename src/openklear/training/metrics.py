@@ -1,4 +1,4 @@
-"""The metrics of an RL iteration and their alarms (losses.md, "Numbers to show while training, and alarms")."""
+"""The metrics of an RL iteration and their alarms (docs/metrics.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from openklear.training.step import PolicySequence
 from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
 
 GAP_K3_WARNING, GAP_K3_LIMIT = 1e-3, 1e-2
-"""k3 of the trainer's to the sampler's log-probabilities, nats per token (losses.md, "Numbers to show")."""
+"""k3 of the trainer's to the sampler's log-probabilities, nats per token (docs/metrics.md)."""
 SHARES = {
     "no_eos": (0.05, "rollouts stopped by length"),
     "zero_advantage": (0.60, "groups without advantage"),
@@ -87,7 +87,7 @@ def mean_over_updates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with this iteration, one sentence each; thresholds of losses.md."""
+    """What is wrong with this iteration, one sentence each; thresholds of docs/metrics.md."""
     raised = [
         f"{row[key]:.0%} {what} (alarm above {limit:.0%})"
         for key, (limit, what) in SHARES.items()

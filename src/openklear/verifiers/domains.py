@@ -158,8 +158,7 @@ class ProgramVerifier:
 
     def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
         """See `CodeGrader.grade`."""
-        grade = self.grader.grade(graded, problem.tests, problem.checker, stop_early)
-        return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+        return self.grader.grade(graded, problem.tests, problem.checker, stop_early)
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from on this host, found by starting a worker; None where a server runs them."""

@@ -14,12 +14,12 @@ import logging
 import os
 import re
 import resource
-import select
 import signal
 import sys
 from typing import Any
 
 from . import wire
+from .outlive import outlive
 
 MEMORY_BYTES = 4 * 2**30
 PARSED = 512
@@ -43,14 +43,12 @@ def main() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)  # a parse makes many objects and few cycles
     while True:
-        lives, held = os.pipe()
         pid = os.fork()
         if pid == 0:
             _serve(incoming, outgoing, seconds)
             os._exit(0)
-        os.close(held)
-        code = _outlive(pid, lives, incoming)
-        if -code not in _ALARMS:
+        code = outlive(pid, incoming)
+        if code is None or -code not in _ALARMS:
             return  # perhaps killed between two questions: a word now would be taken for the next one's answer
         wire.write_message(outgoing, {"error": "timeout"})
 
@@ -96,22 +94,6 @@ def _serve(incoming: int, outgoing: int, seconds: float) -> None:
             answer = {"error": type(error).__name__}
         _set_alarms(0.0)
         wire.write_message(outgoing, answer)
-
-
-def _outlive(pid: int, lives: int, incoming: int) -> int:
-    """The second process's exit code (minus its signal); 0 also where our own parent has gone, whatever it computes.
-
-    `lives`: a pipe whose other end is open in the second process alone.
-    """
-    poll = select.poll()
-    for descriptor in (lives, incoming):
-        poll.register(descriptor, 0)  # reports only that its other end is gone
-    orphaned = incoming in dict(poll.poll())
-    if orphaned:
-        os.kill(pid, signal.SIGKILL)
-    os.close(lives)
-    _, status = os.waitpid(pid, 0)
-    return 0 if orphaned else os.waitstatus_to_exitcode(status)
 
 
 def _set_alarms(seconds: float) -> None:

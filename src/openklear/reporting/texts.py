@@ -1,4 +1,4 @@
-"""Values as the card shows them. Texts come from models and from strangers' files, so nothing in them may hide."""
+"""Values as the card shows them. Texts come from models and strangers' files, so nothing in them may stay hidden."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NOTHING = "–"
 HEAD, TAIL = 700, 300
 """Characters of a text that an example shows from its start and from its end."""
 _SLACK = 100
-"""So few characters more are shown rather than left out."""
+"""A text that is longer by at most this many characters is shown in full."""
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls but tab and line end
     "\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # no width, or they turn text around
@@ -43,35 +43,27 @@ def visible(text: str) -> str:
 
 
 def short(value: object, limit: int = 60) -> str:
-    """A value in one line of at most `limit` characters."""
+    """A value on one line of at most `limit` characters."""
     text = visible(" ".join(str(value).split()))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def number(value: float | None) -> str:
-    """A count in groups of three digits; a mean with one place."""
-    if value is None:
-        return NOTHING
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-
-
 def share(part: float, whole: float) -> str:
-    """Per cent with one place; nothing of nothing is no share."""
+    """Per cent with one decimal; a share of nothing is not stated."""
     return f"{100 * part / whole:.1f} %" if whole else NOTHING
 
 
 def tally(counts: Mapping[Any, int], most: int = 8) -> str:
-    """'1: 20, 2: 25, not stated: 3', in the order of `sorted_values`, at most so many of them."""
-    named = sorted_values(counts)
-    shown = [
-        f"{NOT_STATED if value is None else short(value, 40)}:\N{NO-BREAK SPACE}{counts[value]:,}"
-        for value in named[:most]
-    ]
-    return ", ".join([*shown, *([f"{len(named) - most:,} more"] if len(named) > most else [])]) or NOTHING
+    """'1: 20, 2: 25, not stated: 3', in the order of `sorted_values`, at most `most` of them."""
+    words = {value: NOT_STATED if value is None else short(value, 40) for value in sorted_values(counts)}
+    shown = [f"{word}:\N{NO-BREAK SPACE}{counts[value]:,}" for value, word in words.items()]
+    if len(shown) > most:
+        shown[most:] = [f"{len(shown) - most:,} more"]
+    return ", ".join(shown) or NOTHING
 
 
 def sorted_values(values: Mapping[Any, int]) -> list[Any]:
-    """easy, medium, hard; numbers by size; other words by the alphabet; None last."""
+    """easy, medium, hard; numbers by size; other words alphabetically; None last."""
     known = {"easy": 0, "medium": 1, "hard": 2}
 
     def key(value: Any) -> tuple[int, float, str]:
@@ -85,13 +77,21 @@ def sorted_values(values: Mapping[Any, int]) -> list[Any]:
     return sorted(values, key=key)
 
 
-def plain(value: Any) -> str:
+def plain(values: Mapping[str, Any]) -> str:
     """Parameters and facts: 'threshold: 0.8; keep: ["en"]'."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{short(key)}: {_json(one)}" for key, one in value.items()) or NOTHING
-    return NOTHING if value is None else _json(value)
+    texts = {key: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for key, one in values.items()}
+    return "; ".join(f"{short(key)}: {short(text, 400)}" for key, text in texts.items()) or NOTHING
 
 
-def _json(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return short(text, 400)
+def line(text: str) -> str:
+    """Text as one line that Markdown shows as it is: no link, image, table or tag."""
+    text = re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", visible(" ".join(text.split())))
+    text = text.replace("://", ":\\//")  # bare addresses would become links
+    return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)
+
+
+def fenced(text: str) -> str:
+    """Text as a block that nothing inside it can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"

@@ -1,0 +1,48 @@
+"""What several commands share: options, exit codes, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from typing import Annotated, Any
+
+import typer
+
+EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
+
+
+def above_zero(value: float | None) -> float | None:
+    """Checks a number that was given."""
+    if value is not None and not value > 0.0:
+        raise typer.BadParameter("must be above 0")
+    return value
+
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout; show no progress.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same completions.")]
+Temperature = Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")]
+TopP = Annotated[
+    float,
+    typer.Option(
+        "--top-p", max=1.0, callback=above_zero, help="Sample from the likeliest tokens that make up this probability."
+    ),
+]
+
+
+def json_only(as_json: bool) -> AbstractContextManager[object]:
+    """With --json, what libraries print goes to stderr: stdout holds one document."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
+
+
+def print_json(document: Any) -> None:
+    """The one document of --json."""
+    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=os.fspath))
+
+
+def printable(text: str, kept: str = "") -> str:
+    """A model's output must not command the terminal: control characters are shown, not sent, but for those `kept`."""
+    return "".join(one if one.isprintable() or one in kept else f"\\x{ord(one):02x}" for one in text)
