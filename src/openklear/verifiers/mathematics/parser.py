@@ -19,8 +19,7 @@ class _Parser:
 
     def __init__(self, tokens: list[str], ones: bool):
         self._tokens, self._ones = tokens, ones
-        self._next = self._work = 0
-        self._depth = 0
+        self._next = self._work = self._depth = 0
 
     @property
     def peek(self) -> str:

@@ -15,6 +15,7 @@ from openklear.verifiers.mathematics.text import TEXT, measured, split, squeeze
 _BASED = re.compile(r"^\(?(\d+)\)?\s*_\s*\{?\s*(\d+)\s*\}?$")
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
 _NUMERALS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
@@ -79,11 +80,7 @@ def _words(left: str, right: str) -> bool | None:
             continue
         if word in _NUMERALS and (single := number(formula)) is not None:
             return single.value == _NUMERALS.index(word)
-        if (
-            _FORMULA.search(formula)
-            and not re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", formula)
-            and "\\text" not in formula
-        ):
+        if _FORMULA.search(formula) and not _PROSE.search(formula):
             return False
     return None
 
@@ -91,9 +88,8 @@ def _words(left: str, right: str) -> bool | None:
 def _decimal_commas(left: str, right: str) -> bool | None:
     """1000,99 beside a single number is a decimal, for as a list it could not be equal."""
     for comma, other in ((left, right), (right, left)):
-        match = _COMMA.match(comma)
-        single = number(other)
-        if match and single is not None:
+        match, single = _COMMA.match(comma), number(other)
+        if match and single:
             return same_number(Number(Fraction(".".join(match.groups())), True), single)
     return None
 
