@@ -121,8 +121,7 @@ def _option(tail: str) -> str | None:
     start = len(tail) - len(_said(tail))
     if found := _OPTION.search(tail, start) or _OPTION_FIRST.match(tail):
         return found.group(1)
-    letters = _OPTION.findall(tail)
-    return letters[-1] if letters else None
+    return next(reversed(_OPTION.findall(tail)), None)
 
 
 def _bare(text: str) -> bool:
@@ -146,8 +145,7 @@ def _candidates(text: str) -> list[str]:
 
 
 def _last(text: str) -> str:
-    candidates = _candidates(text)
-    return candidates[-1] if candidates else ""
+    return next(reversed(_candidates(text)), "")
 
 
 def _balanced(text: str) -> str:

@@ -75,10 +75,9 @@ def _unit_letter(left: str, right: str) -> bool | None:
     """5 m beside 5: a metre, not a symbol. Whether the numbers are the same; None where this is not the case."""
     for with_unit, other in ((left, right), (right, left)):
         match = _UNIT_LETTER.match(with_unit)
-        if match:
-            amount, single = number(match.group(1)), number(other)
-            if amount and single:
-                return same_number(amount, single) is not False
+        amount, single = match and number(match.group(1)), number(other)
+        if amount and single:
+            return same_number(amount, single) is not False
     return None
 
 

@@ -168,7 +168,9 @@ class _Parser:
         if name in values.FUNCTIONS:
             return self._function(name)
         if name == "log":
-            return self._logarithm()
+            self.take("_")  # its base is written
+            base = self._atom()
+            return values.function("ln", self._argument()) / values.function("ln", base)
         if name in values.GREEK:
             return self._symbol(name)
         raise Unknown(name)
@@ -181,12 +183,6 @@ class _Parser:
             if not isinstance(exponent, Fraction) or exponent <= 0:
                 raise Unknown("an inverse function or a power")
         return values.power(values.function(name, self._argument()), exponent)
-
-    def _logarithm(self) -> Value:
-        """A logarithm whose base is written."""
-        self.take("_")
-        base = self._group() if self.peek in ("{", "\\") else self._atom()
-        return values.function("ln", self._argument()) / values.function("ln", base)
 
     def _argument(self) -> Value:
         """The argument of a function: in brackets, or one factor that nothing could continue."""
