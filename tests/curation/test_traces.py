@@ -20,12 +20,12 @@ from openklear.curation.rules.traces import (
     endless_repetition,
     loop_at_end,
     loop_inside,
-    parts,
     said_before,
     truncated,
 )
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Row
+from openklear.think import split_thought
 from openklear.types import Message, Problem
 
 
@@ -123,7 +123,8 @@ def test_a_missing_answer() -> None:
     ],
 )
 def test_parts(text: str, expected: tuple[str, str]) -> None:
-    assert parts(text) == expected
+    _, reasoning, answer = split_thought(text)
+    assert (reasoning, answer or "") == expected
 
 
 def periodic(ids: list[int], period: int) -> bool:

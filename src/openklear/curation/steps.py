@@ -198,7 +198,8 @@ def decontaminate(table: RowTable, known: StepContext) -> StepResult:
         return StepResult(NOTHING)
     if isinstance(settings, Weighted):
         rule: Any = WeightedRule.build(items)
-        rule = rule.with_frequencies(_frequencies(table, rule), len(table))
+        texts = (batch["text"].to_pylist() for batch in table.batches(("text",), engine.MATCHED_AT_ONCE))
+        rule = rule.with_frequencies(sum(map(rule.count, texts)), len(table))
     else:
         rule = NgramRule.build(items, n=settings.length)
     found = engine.match(table, rule.match)
@@ -206,14 +207,6 @@ def decontaminate(table: RowTable, known: StepContext) -> StepResult:
     details = [f"{score:.2f} with {item}: {text}" for item, score, text in matches]
     marks = engine.marks(found["row"].to_numpy(), found["kind"].to_pylist(), details)
     return StepResult(marks, audit=_audit(table, found))
-
-
-def _frequencies(table: RowTable, rule: WeightedRule) -> Any:
-    """How many of the table's rows hold each of the benchmark's n-grams."""
-    counts: Any = 0
-    for batch in table.batches(("text",), engine.MATCHED_AT_ONCE):
-        counts = counts + rule.count(batch["text"].to_pylist())
-    return counts
 
 
 def _audit(table: RowTable, found: pa.Table) -> pa.Table:

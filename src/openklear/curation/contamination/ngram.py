@@ -30,16 +30,9 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(normalise(text))
 
 
-def _cutter() -> Cutter:
-    """White space separates, and what is neither blank nor part of a word is a token of its own."""
-    ascii_characters = map(chr, range(128))
-    marks = "".join(mark for mark in ascii_characters if not (mark.isalnum() or mark.isspace() or mark == "_"))
-    kinds = byte_kinds(f"{string.ascii_letters}{string.digits}_", marks)
-    kinds[128:] = 1
-    return Cutter(kinds, marks.encode())
-
-
-_CUT = _cutter()
+# White space separates, and what is neither blank nor part of a word is a token of its own.
+_MARKS = "".join(mark for mark in map(chr, range(128)) if not (mark.isalnum() or mark.isspace() or mark == "_"))
+_CUT = Cutter(byte_kinds(f"{string.ascii_letters}{string.digits}_", _MARKS), _MARKS.encode())
 
 
 def cut_tokens(texts: Sequence[str]) -> Words:

@@ -26,8 +26,7 @@ class TraceLimits:
 
     The defaults are ours. They are far from honest traces: of 1,604 real ones (five teachers, up to 15,000 words)
     none repeats anything three times in a row over more than 14 words, or says more than 13 % in runs of 20 words that
-    it has said before. (MassiveText's limit for web pages, 10 % of the characters in repeated runs of 10 words, would
-    drop 83 of the 1,521 correct ones: reasoning looks back on what it found.)
+    it has said before.
     """
 
     repeats: int = 4
@@ -56,7 +55,8 @@ def broken_trace(row: Row) -> Reason:
     text = row.response or ""
     if OPEN in text and CLOSE not in text:
         return "no end of thought", _end(text)
-    reasoning, answer = parts(text)
+    _, reasoning, found = split_thought(text)
+    answer = found or ""
     if CLOSE in text and not reasoning.strip():
         return "empty reasoning", ""
     if not answer.strip():
@@ -68,12 +68,6 @@ def broken_trace(row: Row) -> Reason:
         or (None if bare_program else truncated(answer))  # one that breaks off does not compile
         or answer_missing(answer, row.problem.domain)
     )
-
-
-def parts(text: str) -> tuple[str, str]:
-    """(reasoning, answer) of a response; a mark that is missing leaves the reasoning empty."""
-    _, reasoning, answer = split_thought(text)
-    return reasoning, answer or ""
 
 
 def endless_repetition(text: str, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:

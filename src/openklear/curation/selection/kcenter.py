@@ -16,9 +16,7 @@ partial sum and squared distance is a whole number of 2^-22 up to 2^24, which fp
 no block size, thread count or machine. A coordinate moves by at most 2^-12, which changes a distance between points of
 128 coordinates by some 2 * 10^-4 (at most 6 * 10^-3); a random projection to 128 coordinates is off by some 10^-1.
 
-The matrix products run on the threads of numpy's BLAS (OPENBLAS_NUM_THREADS or OMP_NUM_THREADS in the environment). The
-threads of a product wait for each other: on two free cores two took 3.9 s where one took 5.3, on busy cores small
-products took up to 50 times as long with two.
+The matrix products run on the threads of numpy's BLAS (OMP_NUM_THREADS): on busy cores one is far faster than two.
 """
 
 from __future__ import annotations

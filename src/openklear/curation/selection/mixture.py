@@ -15,8 +15,7 @@ from openklear.curation.text.cut import Codes, Places
 def mixture(sources: Mapping[str, int], weights: Mapping[str, float], total: int) -> dict[str, int]:
     """How many rows to take of every source in `weights`, in their order.
 
-    sources: how many rows each has; a name in `weights` alone has none. Weights are not negative (the recipe sees to
-    that, and that each source has one). Shares of `total` are rounded by largest
+    sources: how many rows each has; a name in `weights` alone has none. Shares of `total` are rounded by largest
     remainders (Hamilton): each down, and what is then missing goes one by one to the largest fractions, the first name
     among equals. A source never gives more than it has, and no other makes up for it: the sum is then below `total`.
     """

@@ -138,8 +138,12 @@ def chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def byte_kinds(*kinds: str) -> Bytes:
-    """(256,) table of kinds: 1 for the ASCII characters of the first string, 2 for the second's, and so on."""
+    """(256,) table of kinds: 1 for the ASCII characters of the first string, 2 for the second's, and so on.
+
+    What is not ASCII is of the first kind, letters: the text is prepared so that it is.
+    """
     table = np.zeros(256, np.uint8)
+    table[128:] = 1
     for kind, characters in enumerate(kinds, 1):
         table[list(characters.encode("ascii"))] = kind
     return table

@@ -13,13 +13,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from openklear.curation.rules import Reason
 from openklear.data.rows import Row, normalise
 from openklear.verifiers.domains import DOMAINS
-
-Label = Literal["easy", "medium", "hard"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,7 @@ def pass_rates(responses: Iterable[GradedResponse]) -> dict[str, float]:
     return found
 
 
-def labels(rates: Mapping[str, float], easy: float, hard: float) -> dict[str, Label]:
+def labels(rates: Mapping[str, float], easy: float, hard: float) -> dict[str, str]:
     """Key -> easy for pass rates from `easy` on, hard for those below `hard`, medium between them."""
     return {key: "easy" if rate >= easy else "hard" if rate < hard else "medium" for key, rate in rates.items()}
 

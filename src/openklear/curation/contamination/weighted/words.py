@@ -33,13 +33,7 @@ _OTHER_MARKS = re.compile(r"[^\x00-\x7f\w]")
 _SCRIPT_WITHOUT_BLANKS = re.compile(r"([\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])")
 
 
-def _cutter() -> Cutter:
-    kinds = byte_kinds(string.ascii_letters, string.digits, "+<>")
-    kinds[128:] = LETTERS
-    return Cutter(kinds, b"+<>")
-
-
-_CUT = _cutter()
+_CUT = Cutter(byte_kinds(string.ascii_letters, string.digits, "+<>"), b"+<>")
 
 
 def cut(texts: Sequence[str]) -> Words:
