@@ -9,12 +9,11 @@ import typer
 
 from openklear.errors import UsageError
 
-Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory in which `prepare` is finished.")]
 Rows = Literal["demonstrations", "problems", "validation", "heldout"]
 
 
 def export(
-    run: Run,
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory in which `prepare` is finished.")],
     form: Annotated[
         str,
         typer.Option("--form", metavar="FORM", help="verl, trl-grpo: problems; trl-sft, sharegpt: demonstrations."),

@@ -14,12 +14,11 @@ from openklear.cli import distill, doctor, exits, export, grade, objectives
 from openklear.cli.options import (
     EXIT_CODES,
     AsJson,
-    Seed,
-    Temperature,
-    TopP,
+    above_zero,
     json_only,
     print_json,
     printable,
+    tell,
 )
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -142,10 +141,15 @@ def generate(
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Temperature = 0.6,
-    top_p: TopP = 0.95,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion, in tokens.")] = 1024,
-    seed: Seed = 0,
+    temperature: Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")] = 0.6,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            max=1.0, callback=above_zero, help="Sample from the likeliest tokens that make up this probability."
+        ),
+    ] = 0.95,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest completion, in tokens.")] = 1024,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model. Prompts come from --prompt, from stdin (one per line), or from the terminal as you type them.
@@ -191,10 +195,7 @@ def show_recipe(recipe: RecipeFile, overrides: Set = None, as_json: AsJson = Fal
     from openklear.recipe.show import resolved_toml
 
     loaded = load_recipe(recipe, overrides or ())
-    if as_json:
-        print_json(loaded.model_dump(mode="json"))
-    else:
-        typer.echo(resolved_toml(loaded), nl=False)
+    tell(loaded.model_dump(mode="json"), [resolved_toml(loaded).rstrip("\n")], as_json=as_json)
 
 
 @recipe_app.command("keys", epilog=EXIT_CODES)
@@ -212,10 +213,7 @@ def show_keys(as_json: AsJson = False) -> None:
     from openklear.recipe.schema import Recipe
     from openklear.recipe.show import key_lines
 
-    if as_json:
-        print_json([asdict(key) for key in keys(Recipe)])
-    else:
-        typer.echo("\n".join(key_lines()))
+    tell([asdict(key) for key in keys(Recipe)], key_lines(), as_json=as_json)
 
 
 def _pipeline(
@@ -245,14 +243,9 @@ def _pipeline(
 
     with json_only(as_json):
         summary = run_pipeline(recipe, root, through=through, fork=fork)
-    if as_json:
-        print_json(summary)
-        return
-    for line in score_lines(summary):
-        typer.echo(line)
-    for name in ("summary.json", "funnel.json", "data-card.html", "report.html"):
-        if (root / name).exists():
-            typer.echo(f"{root / name}")
+    written = [root / name for name in ("summary.json", "funnel.json", "data-card.html", "report.html")]
+    lines = [*score_lines(summary), *(f"{path}" for path in written if path.exists())]
+    tell(summary, lines, as_json=as_json)
 
 
 def score_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -277,14 +270,10 @@ def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bo
     from openklear.run.pipeline import plan
 
     lines, stages = arithmetic(recipe), plan(recipe, root, through=through)
-    if as_json:
-        states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
-        print_json({"arithmetic": lines, "stages": states})
-        return
+    states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
     width = max((len(stage.name) for stage in stages), default=0)
-    typer.echo("\n".join([*lines, ""]))
-    for stage in stages:
-        typer.echo("\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)))
+    told = ["\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)) for stage in stages]
+    tell({"arithmetic": lines, "stages": states}, [*lines, "", *told], as_json=as_json)
 
 
 def _as_document(asked: str, found: Sequence[Generated]) -> dict[str, Any]:

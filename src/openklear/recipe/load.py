@@ -225,17 +225,17 @@ def dotted(path: explain.Path, raw: Table) -> str:
     words: list[str] = []
     table: Any = raw
     for index, part in enumerate(path):
-        item = table[part] if isinstance(part, int) and isinstance(table, list) and part < len(table) else None
+        try:
+            table = table[part]
+        except (KeyError, IndexError, TypeError):
+            table = None
+        name = table.get("name") if isinstance(table, dict) and path[:index] in NAMED_LISTS else None
         if isinstance(part, str):
             words.append(part)
-            table = table.get(part) if isinstance(table, dict) else None
-            continue
-        name = item.get("name") if isinstance(item, dict) and path[:index] in NAMED_LISTS else None
-        if isinstance(name, str) and name:
+        elif isinstance(name, str) and name:
             words.append(name)
         else:
             words[-1] += f"[{part}]"
-        table = item
     return ".".join(words)
 
 
