@@ -30,28 +30,34 @@ Problems = Annotated[
         help="Rows with answers or tests: a file, directory, glob or hub:OWNER/NAME, or prepare's problems.parquet.",
     ),
 ]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Where responses go; what is there is not sampled again."),
+]
+Endpoint = Annotated[
+    str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server: http://localhost:8000/v1.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The teacher, as the server knows it; for --local what rows call it."),
+]
+Local = Annotated[
+    Path | None, typer.Option(metavar="MODEL_DIR", help="Sample this model here instead of asking a server.")
+]
+KeyVariable = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
+]
+Extra = Annotated[str | None, typer.Option(metavar="JSON", help="Further fields of every request: '{\"top_k\": 20}'.")]
 
 
 @app.command(epilog=EXIT_CODES)
 def distill(
     problems: Problems,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Where responses go; what is there is not sampled again."),
-    ],
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server: http://localhost:8000/v1.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="The teacher, as the server knows it; for --local what rows call it."),
-    ] = None,
-    local: Annotated[
-        Path | None, typer.Option(metavar="MODEL_DIR", help="Sample this model here instead of asking a server.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
-    ] = None,
+    output: Output,
+    endpoint: Endpoint = None,
+    model: Model = None,
+    local: Local = None,
+    api_key_env: KeyVariable = None,
     domain: Annotated[
         str | None, typer.Option(metavar="NAME", help="math or code, for files without a `domain` column.")
     ] = None,
@@ -63,9 +69,7 @@ def distill(
     seed: Annotated[
         int, typer.Option(help="Decides each response's seed, with the problem and the sample's number.")
     ] = 0,
-    extra: Annotated[
-        str | None, typer.Option(metavar="JSON", help="Further fields of every request: '{\"top_k\": 20}'.")
-    ] = None,
+    extra: Extra = None,
     concurrency: Annotated[
         int, typer.Option(min=1, help="Requests under way at once; for --local, sequences at once.")
     ] = 64,
