@@ -8,16 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from openklear.cli.limits import (
-    CodeSeconds,
-    Graders,
-    Isolation,
-    MathSeconds,
-    Memory,
-    Sandbox,
-    Workers,
-    limits_of,
-)
+from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Sandbox, Workers, limits_of
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, printable, tell
 from openklear.errors import UsageError
 
@@ -31,15 +22,13 @@ Problems = Annotated[
     ),
 ]
 Output = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="DIR", help="Where responses go; what is there is not sampled again."),
+    Path, typer.Option("--output", "-o", metavar="DIR", help="Where responses go; what is there is not sampled again.")
 ]
 Endpoint = Annotated[
     str | None, typer.Option(metavar="URL", help="An OpenAI-compatible server: http://localhost:8000/v1.")
 ]
 Model = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="The teacher, as the server knows it; for --local what rows call it."),
+    str | None, typer.Option(metavar="NAME", help="The teacher, as the server knows it; for --local what rows call it.")
 ]
 Local = Annotated[
     Path | None, typer.Option(metavar="MODEL_DIR", help="Sample this model here instead of asking a server.")

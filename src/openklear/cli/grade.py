@@ -11,16 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.limits import (
-    CodeSeconds,
-    Graders,
-    Isolation,
-    MathSeconds,
-    Memory,
-    Sandbox,
-    Workers,
-    limits_of,
-)
+from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Sandbox, Workers, limits_of
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, printable, tell
 from openklear.errors import UsageError
 

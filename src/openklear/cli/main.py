@@ -11,15 +11,7 @@ import typer
 
 from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
-from openklear.cli.options import (
-    EXIT_CODES,
-    AsJson,
-    above_zero,
-    json_only,
-    print_json,
-    printable,
-    tell,
-)
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
 
@@ -117,6 +109,8 @@ TOOLS = "Tools"
 
 
 def _add_stage_command(name: str, text: str) -> None:
+    through = None if name == "run" else cast("Through", name)
+
     @app.command(name, help=text, epilog=EXIT_CODES, rich_help_panel="Run a recipe")
     def command(
         recipe: RecipeFile,
@@ -126,8 +120,25 @@ def _add_stage_command(name: str, text: str) -> None:
         as_json: AsJson = False,
         fork: Fork = None,
     ) -> None:
-        through = None if name == "run" else cast("Through", name)
-        _pipeline(recipe, output, overrides or (), dry_run=dry_run, as_json=as_json, fork=fork, through=through)
+        from openklear import progress
+        from openklear.recipe.load import load_recipe
+        from openklear.recipe.show import arithmetic
+
+        loaded = load_recipe(recipe, overrides or ())
+        if dry_run:
+            _print_plan(loaded, output, through, as_json)
+            return
+        exits.write_crashes_to(output)
+        progress.quiet(as_json)
+        for line in arithmetic(loaded):
+            progress.say(line)
+        from openklear.run.pipeline import run_pipeline
+
+        with json_only(as_json):
+            summary = run_pipeline(loaded, output, through=through, fork=fork)
+        written = [output / name for name in ("summary.json", "funnel.json", "data-card.html", "report.html")]
+        lines = [*score_lines(summary), *(f"{path}" for path in written if path.exists())]
+        tell(summary, lines, as_json=as_json)
 
 
 for _name, _text in STAGE_COMMANDS.items():
@@ -214,38 +225,6 @@ def show_keys(as_json: AsJson = False) -> None:
     from openklear.recipe.show import key_lines
 
     tell([asdict(key) for key in keys(Recipe)], key_lines(), as_json=as_json)
-
-
-def _pipeline(
-    path: Path,
-    root: Path,
-    overrides: Sequence[str],
-    *,
-    dry_run: bool,
-    as_json: bool,
-    fork: Path | None,
-    through: Through | None,
-) -> None:
-    """What all commands that run stages do."""
-    from openklear import progress
-    from openklear.recipe.load import load_recipe
-    from openklear.recipe.show import arithmetic
-
-    recipe = load_recipe(path, overrides)
-    if dry_run:
-        _print_plan(recipe, root, through, as_json)
-        return
-    exits.write_crashes_to(root)
-    progress.quiet(as_json)
-    for line in arithmetic(recipe):
-        progress.say(line)
-    from openklear.run.pipeline import run_pipeline
-
-    with json_only(as_json):
-        summary = run_pipeline(recipe, root, through=through, fork=fork)
-    written = [root / name for name in ("summary.json", "funnel.json", "data-card.html", "report.html")]
-    lines = [*score_lines(summary), *(f"{path}" for path in written if path.exists())]
-    tell(summary, lines, as_json=as_json)
 
 
 def score_lines(summary: Mapping[str, Any]) -> list[str]:

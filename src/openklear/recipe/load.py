@@ -123,19 +123,19 @@ def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
 
 def _functions(recipe: Recipe) -> Iterator[Fault]:
     """The functions of the user's own that cannot be loaded, and a server that cannot be one."""
-    asked: list[tuple[explain.Path, Callable[[], object]]] = [
-        (("verifiers", "graders", domain), partial(verifier, name))
-        for domain, name in recipe.verifiers.limits.custom.items()
-    ]
+    limits = recipe.verifiers.limits
+    asked: dict[explain.Path, Callable[[], object]] = {
+        ("verifiers", "graders", domain): partial(verifier, name) for domain, name in limits.custom.items()
+    }
+    if limits.sandbox_url is not None:
+        asked["verifiers", "graders", "code"] = partial(_checked_server, limits.sandbox_url)
     for index, phase in enumerate(recipe.rl.phase if recipe.rl else ()):
         place = ("rl", "phase", index)
         if isinstance(phase.reward, CustomReward):
-            asked.append(((*place, "reward", "function"), partial(function, phase.reward.function)))
+            asked[*place, "reward", "function"] = partial(function, phase.reward.function)
         if isinstance(phase.objective, CustomObjective):
-            asked.append(((*place, "objective", "function"), partial(_check_objective, phase.objective)))
-    if recipe.verifiers.limits.sandbox_url is not None:
-        asked.append((("verifiers", "graders", "code"), partial(_checked_server, recipe.verifiers.limits.sandbox_url)))
-    for path, load in asked:
+            asked[*place, "objective", "function"] = partial(_check_objective, phase.objective)
+    for path, load in asked.items():
         try:
             load()
         except UsageError as error:
