@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from operator import le, lt
 from typing import Annotated, ClassVar, NamedTuple, Self
@@ -66,9 +65,7 @@ class Section(BaseModel):
 
 
 def repeated(names: list[str]) -> Iterator[tuple[int, str]]:
-    """Index and name of every name that stood there before."""
-    seen: Counter[str] = Counter()
+    """Index and name of every name that stood there once before."""
     for index, name in enumerate(names):
-        if seen[name] == 1:
+        if names[:index].count(name) == 1:
             yield index, name
-        seen[name] += 1
