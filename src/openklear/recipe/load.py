@@ -259,8 +259,6 @@ def _report(path: Path, lines: Sequence[str]) -> str:
 
 def _position(message: str, text: str) -> tuple[str, int]:
     """tomllib's message, and the line that it names; the end of the document is the last line."""
-    found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
-    if found is None:
-        return message, 1
-    line = int(found[1]) if found[1] else max(1, len(text.splitlines()))
-    return message[: found.start()], line
+    reason, _, place = message.partition(" (at ")
+    line = re.match(r"line (\d+)", place)
+    return reason, int(line[1]) if line else max(1, len(text.splitlines()))
