@@ -4,6 +4,7 @@ import io
 import sys
 
 import pytest
+from rich.console import Console
 
 from openklear import progress
 
@@ -104,6 +105,7 @@ def test_bars(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(progress, "CONSOLE", Console(stderr=True))  # made anew, for these variables
     with progress.task("rl [math]", 2, "iterations") as outer:
         for _ in range(2):
             with progress.task("sample", None, "rollouts") as inner:
@@ -114,7 +116,7 @@ def test_bars(monkeypatch):
     for words in ("rl [math]", "2/2 iterations", "reward 0.25", "between"):
         assert words in drawn
     assert "3 rollouts" not in drawn.rpartition("2/2 iterations")[2]  # inner bars do not pile up
-    assert progress.SCREEN.bars is None
+    assert progress.shared_bars is None
 
 
 def test_bars_are_put_away_after_an_error(monkeypatch):
@@ -123,7 +125,7 @@ def test_bars_are_put_away_after_an_error(monkeypatch):
     monkeypatch.setattr(sys, "stderr", screen)
     with pytest.raises(ValueError, match="x"), progress.task("a", 2, "n"), progress.task("b", 2, "n"):
         raise ValueError("x")
-    assert progress.SCREEN.bars is None
+    assert progress.shared_bars is None
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,4 @@
-"""Everything that OpenKlear raises on purpose.
-
-OpenKlearError                what went wrong, where, and what to do; the terminal prints it without a traceback
-|-- UsageError                the caller can fix it: exit code 2
-|   |-- RecipeError           a key of the recipe (missing, unknown, impossible with another key)
-|   |-- DataError             a file or a row of it (file:line stands in the message)
-|   |-- ModelError            a model directory, a tokenizer, a chat template
-|   `-- StageChanged          the recipe or the code changed under an unfinished stage
-`-- RunError                  the run could not go on: exit code 1
-    |-- RunLocked             another process works in the run directory
-    |-- NoSpace               the disk is too full for what the stage will write
-    |-- NonFinite             a loss or a gradient is not a number; the batch was dumped
-    |-- EngineError           the sampler failed
-    `-- VerifierError         the verifiers cannot run here (the isolation asked for is not available)
-"""
+"""Everything that OpenKlear raises on purpose."""
 
 from __future__ import annotations
 
@@ -24,7 +10,7 @@ class OpenKlearError(Exception):
 
 
 class UsageError(OpenKlearError):
-    """The caller can fix it."""
+    """The caller can fix it: exit code 2."""
 
     exit_code = 2
 
@@ -34,7 +20,7 @@ class RecipeError(UsageError):
 
 
 class DataError(UsageError):
-    """A data file is missing, malformed, or holds an impossible row."""
+    """A data file is missing, malformed, or holds an impossible row; the message names file:line."""
 
 
 class ModelError(UsageError):
@@ -46,7 +32,7 @@ class StageChanged(UsageError):
 
 
 class RunError(OpenKlearError):
-    """The run could not go on; what was done is kept."""
+    """The run could not go on; what was done is kept: exit code 1."""
 
 
 class RunLocked(RunError):
@@ -66,4 +52,4 @@ class EngineError(RunError):
 
 
 class VerifierError(RunError):
-    """The verifiers cannot run here."""
+    """The verifiers cannot run here: the isolation asked for is not available."""

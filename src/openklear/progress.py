@@ -7,7 +7,6 @@ with progress.task("sft", total=steps, unit="steps") as advance:
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
+CONSOLE = Console(stderr=True)
+"""On whatever sys.stderr is when it prints."""
 
 
 class Advance(Protocol):
@@ -32,20 +33,14 @@ class Advance(Protocol):
 @contextmanager
 def task(description: str, total: int | None, unit: str) -> Iterator[Advance]:
     """Show the progress of one piece of work of `total` units (None: unknown). Tasks may be nested."""
-    if SCREEN.silent:
-        yield _ignore
-    elif SCREEN.console().is_terminal:
-        with _bar(description, total, unit) as advance:
-            yield advance
-    else:
-        with _lines(description, total, unit) as advance:
-            yield advance
+    shows = _bar if CONSOLE.is_terminal and not CONSOLE.quiet else _lines
+    with shows(description, total, unit) as advance:
+        yield advance
 
 
 def say(text: str) -> None:
     """Print one line, above the bars if there are any."""
-    if not SCREEN.silent:
-        SCREEN.console().print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    CONSOLE.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @cache
@@ -56,37 +51,19 @@ def say_once(text: str) -> None:
 
 def quiet(silent: bool) -> None:
     """Say nothing from now on, or talk again."""
-    SCREEN.silent = silent
+    CONSOLE.quiet = silent
 
 
-class Screen:
-    """The one terminal of the process: bars of nested tasks share a display."""
-
-    def __init__(self) -> None:
-        self.silent = False
-        self.bars: Progress | None = None
-        self._console: Console | None = None
-
-    def console(self) -> Console:
-        """A console on the present sys.stderr."""
-        if self._console is None or self._console.file is not sys.stderr:
-            self._console = Console(file=sys.stderr)
-        return self._console
-
-
-SCREEN = Screen()
-
-
-def _ignore(n: int = 1, **figures: float | str) -> None:
-    """The advance of a silent task."""
+shared_bars: Progress | None = None
+"""The display that nested tasks share, while there is one."""
 
 
 @contextmanager
 def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
-    outermost = SCREEN.bars is None
-    bars = SCREEN.bars or _new_bars()
+    global shared_bars
+    bars, outermost = shared_bars or _new_bars(), shared_bars is None
     if outermost:
-        SCREEN.bars = bars
+        shared_bars = bars
         bars.start()
     shown: dict[str, float | str] = {}
     identity: TaskID = bars.add_task(description, total=total, unit=unit, figures="")
@@ -101,7 +78,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
         bars.stop_task(identity)
         if outermost:
             bars.stop()
-            SCREEN.bars = None
+            shared_bars = None
         else:
             # Hundreds of inner tasks would pile up on the screen.
             bars.remove_task(identity)
@@ -114,7 +91,7 @@ def _new_bars() -> Progress:
         _Count(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
-        console=SCREEN.console(),
+        console=CONSOLE,
     )
 
 

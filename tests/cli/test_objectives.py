@@ -45,14 +45,17 @@ def test_plot_writes_and_names_the_file(capsys, tmp_path):
     [
         (("custom",), "there is no loss named custom; choose from gppo, ce_gppo"),
         (("nix",), "there is no loss named nix; choose from gppo, ce_gppo"),
-        (("gppo", "--set", "gppo.beta=1"), "gppo has clip_low, clip_high, beta_low, beta_high, dual_clip"),
+        (
+            ("gppo", "--set", "gppo.beta=1"),
+            "gppo.beta: unknown key; did you mean beta_low? its keys are type, clip_low, clip_high, beta_low,",
+        ),
         (("gppo", "--set", "gppo.clip_low"), "write NAME.KEY=VALUE"),
-        (("gppo", "--set", "gppo.clip_low=much"), "'much' is not a number"),
-        (("gppo", "--set", "gppo.clip_low=3"), "gppo.clip_low: Input should be less than or equal to 1"),
+        (("gppo", "--set", "gppo.clip_low=much"), 'clip_low: must be a number from 0 to 1, not the text "much"'),
+        (("gppo", "--set", "gppo.clip_low=3"), "gppo.clip_low: must be a number from 0 to 1, not 3"),
         (("gppo", "--set", "cispo.clip_low=0.1"), "the figure draws gppo; name the loss too"),
         (("gppo", "-o", "weights.pdf"), ".svg, .png, .html"),
         (("gppo", "--low", "2"), "r = 1 must lie between them"),
-        (("reinforce", "--set", "reinforce.clip_low=0.1"), "reinforce has no numbers"),
+        (("reinforce", "--set", "reinforce.clip_low=0.1"), "reinforce.clip_low: unknown key;"),
     ],
 )
 def test_bad_input_is_explained(capsys, words, said):

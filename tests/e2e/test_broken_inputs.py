@@ -304,7 +304,7 @@ CASES = [
     case(key_of_another_objective, 2, "rl.phase.math.objective.clip_low", "reinforce", "gppo"),
     case(wrong_type, 2, "sft.epochs", "whole number", '"two"'),
     case(heads_do_not_divide, 2, "model.heads", "3 heads do not divide hidden_size 16", "choose a divisor"),
-    case(update_over_iteration, 2, "problems_per_update", "3 is more than the problems_per_iteration 2", "lower"),
+    case(update_over_iteration, 2, "problems_per_update", "3 is above problems_per_iteration 2", "lower"),
     case(unknown_phase, 2, "rl.phase.maths", 'no phase is named "maths"', 'did you mean "math"?'),
     case(microbatch_under_sequence, 2, "microbatch_tokens", "200 (sft.max_tokens)", "raise microbatch_tokens"),
     case(batch_over_data, 2, "RL phase math", "problems_per_iteration = 50", "7 are left for it", "lower it"),

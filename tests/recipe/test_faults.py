@@ -220,7 +220,7 @@ RULES = [
     ('path = "problems.jsonl"', 'path = "$NOT_SET_ANYWHERE/x.jsonl"', ["data.source.easy.path: the environment variable NOT_SET_ANYWHERE is not set"]),
     ("heads = 4", "heads = 5", ["model.heads: 5 heads do not divide hidden_size 64; choose a divisor of it"]),
     ("heads = 4", "heads = 64", ["model.heads: a head's size (hidden_size / heads) is 1, but must be even"]),
-    ("problems_per_iteration = 16", "problems_per_iteration = 8", ["rl.phase.math.problems_per_update: 16 is more than the problems_per_iteration 8; lower"]),
+    ("problems_per_iteration = 16", "problems_per_iteration = 8", ["rl.phase.math.problems_per_update: 16 is above problems_per_iteration 8; lower"]),
     ("epochs = 2", "min_learning_rate = 1.0", ["sft.min_learning_rate: 1 is above learning_rate 8e-05; lower"]),
     ('name = "math"', 'name = "Math 1"', ['.name: "Math 1" cannot name a phase; use lower-case letters, digits and -']),
     ('name = "math"', 'name = ""', ['"" cannot name a phase']),

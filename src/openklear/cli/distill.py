@@ -8,21 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from openklear.cli.limits import (
-    CodeSeconds,
-    Graders,
-    Isolation,
-    MathSeconds,
-    Memory,
-    Sandbox,
-    Workers,
-    limits_of,
-)
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable
+from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Sandbox, Workers, limits_of
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, printable, tell
 from openklear.errors import UsageError
 
 app = typer.Typer()
-
 
 Problems = Annotated[
     str,
@@ -44,38 +34,9 @@ Local = Annotated[
     Path | None, typer.Option(metavar="MODEL_DIR", help="Sample this model here instead of asking a server.")
 ]
 KeyVariable = Annotated[
-    str | None,
-    typer.Option("--api-key-env", metavar="NAME", help="Environment variable that holds the server's key."),
+    str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
 ]
-DomainName = Annotated[
-    str | None, typer.Option(metavar="NAME", help="math or code, for files without a `domain` column.")
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")]
-Samples = Annotated[int, typer.Option(min=1, help="Responses per problem.")]
-Temperature = Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")]
-TopP = Annotated[float, typer.Option("--top-p", max=1.0, callback=above_zero, help="Nucleus, above 0.")]
-MaxTokens = Annotated[int, typer.Option("--max-tokens", min=1, help="Responses end here by length.")]
-Seed = Annotated[int, typer.Option(help="Decides each response's seed, with the problem and the sample's number.")]
 Extra = Annotated[str | None, typer.Option(metavar="JSON", help="Further fields of every request: '{\"top_k\": 20}'.")]
-Concurrency = Annotated[int, typer.Option(min=1, help="Requests under way at once; for --local, sequences at once.")]
-Tries = Annotated[int, typer.Option(min=1, help="Requests for one response before it is recorded as failed.")]
-Timeout = Annotated[float, typer.Option(callback=above_zero, help="Seconds a request may take.")]
-RequestsPerMinute = Annotated[
-    float | None, typer.Option("--requests-per-minute", callback=above_zero, help="Requests per minute, at most.")
-]
-TokensPerMinute = Annotated[
-    float | None,
-    typer.Option("--tokens-per-minute", callback=above_zero, help="Tokens per minute, at most, prompts included."),
-]
-BudgetTokens = Annotated[
-    int | None,
-    typer.Option("--budget-tokens", min=1, help="Stop once DIR's responses have used this, prompts included."),
-]
-PriceIn = Annotated[float, typer.Option("--price-in", min=0.0, help="Price of a million prompt tokens.")]
-PriceOut = Annotated[float, typer.Option("--price-out", min=0.0, help="Price of a million completion tokens.")]
-Grade = Annotated[bool, typer.Option("--grade/--no-grade", help="Grade each response while others are sampled.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask again for responses recorded as failed.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and start over.")]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -86,23 +47,37 @@ def distill(
     model: Model = None,
     local: Local = None,
     api_key_env: KeyVariable = None,
-    domain: DomainName = None,
-    limit: Limit = None,
-    samples: Samples = 16,
-    temperature: Temperature = 0.6,
-    top_p: TopP = 0.95,
-    max_tokens: MaxTokens = 32768,
-    seed: Seed = 0,
+    domain: Annotated[
+        str | None, typer.Option(metavar="NAME", help="math or code, for files without a `domain` column.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Responses per problem.")] = 16,
+    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 0.6,
+    top_p: Annotated[float, typer.Option(max=1.0, callback=above_zero, help="Nucleus, above 0.")] = 0.95,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Responses end here by length.")] = 32768,
+    seed: Annotated[
+        int, typer.Option(help="Decides each response's seed, with the problem and the sample's number.")
+    ] = 0,
     extra: Extra = None,
-    concurrency: Concurrency = 64,
-    tries: Tries = 8,
-    timeout: Timeout = 3600.0,
-    requests_per_minute: RequestsPerMinute = None,
-    tokens_per_minute: TokensPerMinute = None,
-    budget_tokens: BudgetTokens = None,
-    price_in: PriceIn = 0.0,
-    price_out: PriceOut = 0.0,
-    grade: Grade = True,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests under way at once; for --local, sequences at once.")
+    ] = 64,
+    tries: Annotated[int, typer.Option(min=1, help="Requests for one response before it is recorded as failed.")] = 8,
+    timeout: Annotated[float, typer.Option(callback=above_zero, help="Seconds a request may take.")] = 3600.0,
+    requests_per_minute: Annotated[
+        float | None, typer.Option(callback=above_zero, help="Requests per minute, at most.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        float | None, typer.Option(callback=above_zero, help="Tokens per minute, at most, prompts included.")
+    ] = None,
+    budget_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Stop once DIR's responses have used this, prompts included.")
+    ] = None,
+    price_in: Annotated[float, typer.Option(min=0.0, help="Price of a million prompt tokens.")] = 0.0,
+    price_out: Annotated[float, typer.Option(min=0.0, help="Price of a million completion tokens.")] = 0.0,
+    grade: Annotated[
+        bool, typer.Option("--grade/--no-grade", help="Grade each response while others are sampled.")
+    ] = True,
     workers: Workers = None,
     math_seconds: MathSeconds = 5.0,
     code_seconds: CodeSeconds = 2.0,
@@ -110,8 +85,10 @@ def distill(
     isolation: Isolation = None,
     sandbox_url: Sandbox = None,
     graders: Graders = None,
-    retry_failed: RetryFailed = False,
-    restart: Restart = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Ask again for responses recorded as failed.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Remove DIR's responses and start over.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Sample a teacher's responses to problems, from a server or a model directory, and grade them as they come.
@@ -139,11 +116,7 @@ def _run(grade: bool, extra: str | None, as_json: bool, **given: Any) -> None:
     progress.quiet(as_json)
     with json_only(as_json):
         summary = run(settings)
-    if as_json:
-        print_json(summary)
-        return
-    for line in summary_lines(summary):
-        typer.echo(line)
+    tell(summary, summary_lines(summary), as_json=as_json)
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

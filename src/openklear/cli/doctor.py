@@ -31,6 +31,7 @@ def sandbox(
 
     Example: openklear doctor sandbox --isolation bubblewrap
     """
+    from openklear import progress
     from openklear.verifiers import selftest
 
     missing = selftest.available()
@@ -40,21 +41,15 @@ def sandbox(
     if level is None or missing[level]:
         print_json(document) if as_json else _tell_backends(missing, level)
         raise typer.Exit(1)
-    count = len(selftest.GUARANTEES)
-    numbers = iter(range(1, count + 1))
-
-    def progress(name: str) -> None:
-        if not as_json:
-            typer.echo(f"\r\x1b[Ktrying {next(numbers)} of {count}: {name}", err=True, nl=False)
-
-    findings = selftest.measure(level, progress)
+    progress.quiet(as_json)
+    with progress.task("sandbox", len(selftest.GUARANTEES), "attacks") as advance:
+        findings = selftest.measure(level, lambda name: advance(last=name))
     counted = selftest.memory_is_counted()
     holds = all(finding.held for finding in findings if finding.promised)
     if as_json:
         guarantees = [asdict(finding) for finding in findings]
         print_json(document | {"memory_cgroup": counted, "holds": holds, "guarantees": guarantees})
     else:
-        typer.echo("\r\x1b[K", err=True, nl=False)
         _tell_backends(missing, level)
         _tell_findings(findings, counted)
     if not holds:

@@ -9,15 +9,13 @@ import typer
 
 from openklear.errors import UsageError
 
-Run = Annotated[Path, typer.Argument(metavar="DIR", help="A run directory in which `prepare` is finished.")]
 Rows = Literal["demonstrations", "problems", "validation", "heldout"]
 
 
 def export(
-    run: Run,
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run directory in which `prepare` is finished.")],
     form: Annotated[
-        str,
-        typer.Option("--form", metavar="FORM", help="verl, trl-grpo: problems; trl-sft, sharegpt: demonstrations."),
+        str, typer.Option("--form", metavar="FORM", help="verl, trl-grpo: problems; trl-sft, sharegpt: demonstrations.")
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; the file must not exist yet.")

@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.limits import (
-    CodeSeconds,
-    Graders,
-    Isolation,
-    MathSeconds,
-    Memory,
-    Sandbox,
-    Workers,
-    limits_of,
-)
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, print_json, printable
+from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Sandbox, Workers, limits_of
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, printable, tell
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,13 +171,8 @@ def _grade(
         if piped_out:
             with job.output.open("rb") as made:
                 shutil.copyfileobj(made, sys.stdout.buffer)
-    if as_json:
-        print_json(summary)
-        return
-    for line in summary_lines(summary):
-        typer.echo(line, err=piped_out)
-    if not piped_out:
-        typer.echo(f"{job.output}")
+    lines = summary_lines(summary) if piped_out else [*summary_lines(summary), f"{job.output}"]
+    tell(summary, lines, as_json=as_json, err=piped_out)
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

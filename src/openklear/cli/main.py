@@ -11,16 +11,7 @@ import typer
 
 from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
-from openklear.cli.options import (
-    EXIT_CODES,
-    AsJson,
-    Seed,
-    Temperature,
-    TopP,
-    json_only,
-    print_json,
-    printable,
-)
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
 
@@ -118,6 +109,8 @@ TOOLS = "Tools"
 
 
 def _add_stage_command(name: str, text: str) -> None:
+    through = None if name == "run" else cast("Through", name)
+
     @app.command(name, help=text, epilog=EXIT_CODES, rich_help_panel="Run a recipe")
     def command(
         recipe: RecipeFile,
@@ -127,8 +120,25 @@ def _add_stage_command(name: str, text: str) -> None:
         as_json: AsJson = False,
         fork: Fork = None,
     ) -> None:
-        through = None if name == "run" else cast("Through", name)
-        _pipeline(recipe, output, overrides or (), dry_run=dry_run, as_json=as_json, fork=fork, through=through)
+        from openklear import progress
+        from openklear.recipe.load import load_recipe
+        from openklear.recipe.show import arithmetic
+
+        loaded = load_recipe(recipe, overrides or ())
+        if dry_run:
+            _print_plan(loaded, output, through, as_json)
+            return
+        exits.write_crashes_to(output)
+        progress.quiet(as_json)
+        for line in arithmetic(loaded):
+            progress.say(line)
+        from openklear.run.pipeline import run_pipeline
+
+        with json_only(as_json):
+            summary = run_pipeline(loaded, output, through=through, fork=fork)
+        written = [output / name for name in ("summary.json", "funnel.json", "data-card.html", "report.html")]
+        lines = [*score_lines(summary), *(f"{path}" for path in written if path.exists())]
+        tell(summary, lines, as_json=as_json)
 
 
 for _name, _text in STAGE_COMMANDS.items():
@@ -142,10 +152,15 @@ def generate(
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Temperature = 0.6,
-    top_p: TopP = 0.95,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Longest completion, in tokens.")] = 1024,
-    seed: Seed = 0,
+    temperature: Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")] = 0.6,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            max=1.0, callback=above_zero, help="Sample from the likeliest tokens that make up this probability."
+        ),
+    ] = 0.95,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest completion, in tokens.")] = 1024,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model. Prompts come from --prompt, from stdin (one per line), or from the terminal as you type them.
@@ -191,10 +206,7 @@ def show_recipe(recipe: RecipeFile, overrides: Set = None, as_json: AsJson = Fal
     from openklear.recipe.show import resolved_toml
 
     loaded = load_recipe(recipe, overrides or ())
-    if as_json:
-        print_json(loaded.model_dump(mode="json"))
-    else:
-        typer.echo(resolved_toml(loaded), nl=False)
+    tell(loaded.model_dump(mode="json"), [resolved_toml(loaded).rstrip("\n")], as_json=as_json)
 
 
 @recipe_app.command("keys", epilog=EXIT_CODES)
@@ -212,47 +224,7 @@ def show_keys(as_json: AsJson = False) -> None:
     from openklear.recipe.schema import Recipe
     from openklear.recipe.show import key_lines
 
-    if as_json:
-        print_json([asdict(key) for key in keys(Recipe)])
-    else:
-        typer.echo("\n".join(key_lines()))
-
-
-def _pipeline(
-    path: Path,
-    root: Path,
-    overrides: Sequence[str],
-    *,
-    dry_run: bool,
-    as_json: bool,
-    fork: Path | None,
-    through: Through | None,
-) -> None:
-    """What all commands that run stages do."""
-    from openklear import progress
-    from openklear.recipe.load import load_recipe
-    from openklear.recipe.show import arithmetic
-
-    recipe = load_recipe(path, overrides)
-    if dry_run:
-        _print_plan(recipe, root, through, as_json)
-        return
-    exits.write_crashes_to(root)
-    progress.quiet(as_json)
-    for line in arithmetic(recipe):
-        progress.say(line)
-    from openklear.run.pipeline import run_pipeline
-
-    with json_only(as_json):
-        summary = run_pipeline(recipe, root, through=through, fork=fork)
-    if as_json:
-        print_json(summary)
-        return
-    for line in score_lines(summary):
-        typer.echo(line)
-    for name in ("summary.json", "funnel.json", "data-card.html", "report.html"):
-        if (root / name).exists():
-            typer.echo(f"{root / name}")
+    tell([asdict(key) for key in keys(Recipe)], key_lines(), as_json=as_json)
 
 
 def score_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -277,14 +249,10 @@ def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bo
     from openklear.run.pipeline import plan
 
     lines, stages = arithmetic(recipe), plan(recipe, root, through=through)
-    if as_json:
-        states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
-        print_json({"arithmetic": lines, "stages": states})
-        return
+    states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
     width = max((len(stage.name) for stage in stages), default=0)
-    typer.echo("\n".join([*lines, ""]))
-    for stage in stages:
-        typer.echo("\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)))
+    told = ["\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)) for stage in stages]
+    tell({"arithmetic": lines, "stages": states}, [*lines, "", *told], as_json=as_json)
 
 
 def _as_document(asked: str, found: Sequence[Generated]) -> dict[str, Any]:

@@ -134,7 +134,9 @@ def numbers_of(name: str, changes: list[str] | tuple[str, ...]) -> dict[str, Any
     """The loss's published numbers with the changes that are its own (NAME.KEY=VALUE) over them. UsageError."""
     from pydantic import ValidationError
 
+    from openklear.recipe.explain import faults
     from openklear.recipe.objectives import MEMBERS
+    from openklear.recipe.overrides import parse_value
 
     if name not in MEMBERS:
         raise UsageError(f"there is no loss named {name}; choose from {', '.join(MEMBERS)}")
@@ -145,20 +147,13 @@ def numbers_of(name: str, changes: list[str] | tuple[str, ...]) -> dict[str, Any
         owner, _, number = key.partition(".")
         if not equals or not number:
             raise UsageError(f"--set {change}: write NAME.KEY=VALUE, such as gppo.beta_low=0.5")
-        if owner != name:
-            continue
-        known = [field for field in member.model_fields if field != "type"]
-        if number not in known:
-            raise UsageError(f"--set {change}: {name} has {', '.join(known) or 'no numbers'}")
-        try:
-            given[number] = float(text)
-        except ValueError as error:
-            raise UsageError(f"--set {change}: {text!r} is not a number") from error
+        if owner == name:
+            given[number] = parse_value(text)
     try:
         return member(**given).model_dump(exclude={"type"})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"--set {name}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        first = next(faults(error, member))
+        raise UsageError(f"--set {name}.{'.'.join(map(str, first.path))}: {first.message}") from error
 
 
 def _shown(numbers: dict[str, Any]) -> str:

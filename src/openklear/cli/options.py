@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import Annotated, Any
 
@@ -23,14 +24,6 @@ def above_zero(value: float | None) -> float | None:
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout; show no progress.")
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same completions.")]
-Temperature = Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")]
-TopP = Annotated[
-    float,
-    typer.Option(
-        "--top-p", max=1.0, callback=above_zero, help="Sample from the likeliest tokens that make up this probability."
-    ),
-]
 
 
 def json_only(as_json: bool) -> AbstractContextManager[object]:
@@ -41,6 +34,15 @@ def json_only(as_json: bool) -> AbstractContextManager[object]:
 def print_json(document: Any) -> None:
     """The one document of --json."""
     typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=os.fspath))
+
+
+def tell(document: Any, lines: Iterable[str], *, as_json: bool, err: bool = False) -> None:
+    """What a command found: with --json the document, else the lines (with `err` on stderr)."""
+    if as_json:
+        print_json(document)
+        return
+    for line in lines:
+        typer.echo(line, err=err)
 
 
 def printable(text: str, kept: str = "") -> str:

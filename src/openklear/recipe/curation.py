@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openklear.recipe.section import Broken, DomainName, Positive, Section, repeated
+from openklear.recipe.section import Above, Broken, DomainName, Positive, Section, Share, repeated
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 
 SOURCE_NAME = re.compile(r"[\w-]+")
@@ -41,9 +40,7 @@ class Source(Section):
     reasoning: Literal["think", "auto", "openthoughts", "s1", "closing", "plain", "boxed"] = Field(
         "think", description="how responses mark their reasoning; it becomes <think>...</think> and an answer"
     )
-    weight: Annotated[float, Field(gt=0.0)] = Field(
-        1.0, description="share in the mixture, relative to the other sources"
-    )
+    weight: Above = Field(1.0, description="share in the mixture, relative to the other sources")
     licence: str | None = Field(None, description="licence of the source, as the data card states it")
     samples: Positive | None = Field(
         None, description="held-out sources: completions per problem, k of avg@k; if not set, evaluation.samples"
@@ -93,19 +90,16 @@ class Lengths(Section):
 class Difficulty(Section):
     """Labels from the pass rate of a reference model, in place of the sources' levels."""
 
+    at_most = ("hard", "easy")
     responses: str = Field(description="output of `openklear distill`: the model's graded responses")
     easy: Share = Field(0.75, description="problems with at least this pass rate are easy")
     hard: Share = Field(0.25, description="problems below this pass rate are hard; those between are medium")
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """Hard is below easy."""
-        if self.hard > self.easy:
-            yield Broken(("hard",), f"{self.hard:g} is above easy {self.easy:g}; lower hard or raise easy")
 
 
 class Vetting(Section):
     """What an RL problem must pass (report, section 2.2)."""
 
+    below = ("policy_low", "policy_high")
     min_tests: Annotated[int, Field(ge=0)] = Field(16, description="a code problem needs at least this many tests")
     check_solutions: bool = Field(
         True, description="run the sources' own solutions, and drop tests or problems that they fail"
@@ -115,12 +109,6 @@ class Vetting(Section):
     policy_responses: str | None = Field(None, description="output of `openklear distill` with the policy")
     policy_low: Share = Field(0.0, description="keep problems with a pass rate of the policy above this")
     policy_high: Share = Field(1.0, description="keep problems with a pass rate of the policy below this")
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """The window is not empty."""
-        if self.policy_low >= self.policy_high:
-            text = f"{self.policy_low:g} is not below policy_high {self.policy_high:g}, so no problem would be left; "
-            yield Broken(("policy_low",), text + "lower policy_low or raise policy_high")
 
 
 class Selection(Section):

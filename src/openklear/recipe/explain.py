@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any, get_args, get_origin
 
@@ -45,8 +45,7 @@ class Location:
 def faults(error: ValidationError, table: type[BaseModel] = Recipe, prefix: Path = ()) -> Iterator[Fault]:
     """What an error of validating `table` says; `prefix` is the path of that table."""
     for detail in error.errors(include_url=False):
-        place = locate(table, detail["loc"])
-        place = replace(place, path=(*prefix, *place.path))
+        place = locate(table, detail["loc"], prefix)
         if detail["type"] == "rules":
             for path, message in detail["ctx"]["broken"]:
                 yield Fault((*place.path, *path), message, rule=True)
@@ -56,9 +55,9 @@ def faults(error: ValidationError, table: type[BaseModel] = Recipe, prefix: Path
             yield Fault(place.path, _message(detail, place))
 
 
-def locate(table: type[BaseModel], loc: Path) -> Location:
+def locate(table: type[BaseModel], loc: Path, prefix: Path = ()) -> Location:
     """Follow a pydantic location, which names the member after every tagged union, down the tables."""
-    path: list[str | int] = []
+    path = [*prefix]
     siblings: keys.Tables = ()
     field: FieldInfo | None = None
     rest = list(loc)

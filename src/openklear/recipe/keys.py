@@ -129,12 +129,7 @@ def _either(words: Sequence[str]) -> str:
 def _range(metadata: Sequence[Any]) -> str:
     """The bounds of a number in words; a share reads better as a span."""
     marks = {type(mark): mark for mark in metadata}
-    low, above, high = marks.get(Ge), marks.get(Gt), marks.get(Le)
-    if low is not None and high is not None:
-        return f" from {low.ge:g} to {high.le:g}"
-    words = [
-        f" > {above.gt:g}" if above is not None else "",
-        f" >= {low.ge:g}" if low is not None else "",
-        f" and <= {high.le:g}" if high is not None else "",
-    ]
-    return "".join(words)
+    if Ge in marks and Le in marks:
+        return f" from {marks[Ge].ge:g} to {marks[Le].le:g}"
+    signs = ((Gt, "gt", " > "), (Ge, "ge", " >= "), (Le, "le", " and <= "))
+    return "".join(f"{sign}{getattr(marks[kind], name):g}" for kind, name, sign in signs if kind in marks)

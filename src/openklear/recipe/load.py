@@ -123,19 +123,19 @@ def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
 
 def _functions(recipe: Recipe) -> Iterator[Fault]:
     """The functions of the user's own that cannot be loaded, and a server that cannot be one."""
-    asked: list[tuple[explain.Path, Callable[[], object]]] = [
-        (("verifiers", "graders", domain), partial(verifier, name))
-        for domain, name in recipe.verifiers.limits.custom.items()
-    ]
+    limits = recipe.verifiers.limits
+    asked: dict[explain.Path, Callable[[], object]] = {
+        ("verifiers", "graders", domain): partial(verifier, name) for domain, name in limits.custom.items()
+    }
+    if limits.sandbox_url is not None:
+        asked["verifiers", "graders", "code"] = partial(_checked_server, limits.sandbox_url)
     for index, phase in enumerate(recipe.rl.phase if recipe.rl else ()):
         place = ("rl", "phase", index)
         if isinstance(phase.reward, CustomReward):
-            asked.append(((*place, "reward", "function"), partial(function, phase.reward.function)))
+            asked[*place, "reward", "function"] = partial(function, phase.reward.function)
         if isinstance(phase.objective, CustomObjective):
-            asked.append(((*place, "objective", "function"), partial(_check_objective, phase.objective)))
-    if recipe.verifiers.limits.sandbox_url is not None:
-        asked.append((("verifiers", "graders", "code"), partial(_checked_server, recipe.verifiers.limits.sandbox_url)))
-    for path, load in asked:
+            asked[*place, "objective", "function"] = partial(_check_objective, phase.objective)
+    for path, load in asked.items():
         try:
             load()
         except UsageError as error:
@@ -225,17 +225,17 @@ def dotted(path: explain.Path, raw: Table) -> str:
     words: list[str] = []
     table: Any = raw
     for index, part in enumerate(path):
-        item = table[part] if isinstance(part, int) and isinstance(table, list) and part < len(table) else None
+        try:
+            table = table[part]
+        except (KeyError, IndexError, TypeError):
+            table = None
+        name = table.get("name") if isinstance(table, dict) and path[:index] in NAMED_LISTS else None
         if isinstance(part, str):
             words.append(part)
-            table = table.get(part) if isinstance(table, dict) else None
-            continue
-        name = item.get("name") if isinstance(item, dict) and path[:index] in NAMED_LISTS else None
-        if isinstance(name, str) and name:
+        elif isinstance(name, str) and name:
             words.append(name)
         else:
             words[-1] += f"[{part}]"
-        table = item
     return ".".join(words)
 
 
@@ -259,8 +259,6 @@ def _report(path: Path, lines: Sequence[str]) -> str:
 
 def _position(message: str, text: str) -> tuple[str, int]:
     """tomllib's message, and the line that it names; the end of the document is the last line."""
-    found = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", message)
-    if found is None:
-        return message, 1
-    line = int(found[1]) if found[1] else max(1, len(text.splitlines()))
-    return message[: found.start()], line
+    reason, _, place = message.partition(" (at ")
+    line = re.match(r"line (\d+)", place)
+    return reason, int(line[1]) if line else max(1, len(text.splitlines()))

@@ -7,13 +7,13 @@ written. The defaults are the published ones, which the functions in `openklear.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
 from openklear.recipe.keys import tables, tag
-from openklear.recipe.section import Above, Broken, NotNegative, Section, Share
+from openklear.recipe.section import Above, NotNegative, Section, Share
 
 ClipLow = Annotated[Share, Field(description="the band starts at 1 - clip_low")]
 ClipHigh = Annotated[NotNegative, Field(description="the band ends at 1 + clip_high")]
@@ -21,12 +21,6 @@ DualClip = Annotated[
     Annotated[float, Field(gt=1.0)] | None,
     Field(description="no gradient for A < 0 above this ratio; the released code uses 3 or 10"),
 ]
-
-
-def broken_band(low: float, high: float) -> Iterator[Broken]:
-    """A band is not empty."""
-    if low >= high:
-        yield Broken(("low",), f"{low:g} is not below high {high:g}, so no token would count; lower low or raise high")
 
 
 class Gppo(Section):
@@ -208,13 +202,10 @@ class NoGate(Section):
 class EntropyGate(Section):
     """Entropy-ratio clipping (arXiv 2512.05591), on top of the objective."""
 
+    below = ("low", "high")
     type: Literal["ratio"] = Field("ratio", description="a band on entropy / old entropy")
     low: NotNegative = Field(0.95, description="a token counts if entropy / old entropy is above this value")
     high: Above = Field(1.05, description="and below this value")
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """The band is not empty."""
-        return broken_band(self.low, self.high)
 
 
 Gate = Annotated[NoGate | EntropyGate, Field(discriminator="type")]
@@ -272,14 +263,11 @@ class Truncate(Section):
 class Mask(Section):
     """Masked importance weights (IcePop)."""
 
+    below = ("low", "high")
     type: Literal["mask"] = Field("mask", description="importance weights, 0 outside a band")
     level: Literal["token", "sequence"] = Field("token", description="one weight per token, or one per rollout")
     low: NotNegative = Field(0.5, description="weights below this become 0")
     high: Above = Field(5.0, description="weights above this become 0")
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """The band is not empty."""
-        return broken_band(self.low, self.high)
 
 
 Correction = Annotated[NoCorrection | Truncate | Mask, Field(discriminator="type")]
@@ -291,8 +279,5 @@ def band_of(objective: Objective) -> tuple[float, float] | None:
         return -math.expm1(-objective.clip_low), math.expm1(objective.clip_high)
     if isinstance(objective, CispoTrl):
         return 1.0, objective.cap - 1.0
-    if isinstance(objective, CispoMinimax):
-        return 1.0, objective.clip_high
-    if isinstance(objective, (Sapo, Topr, DppoTv, Reinforce, CustomObjective)):
-        return None
-    return objective.clip_low, objective.clip_high
+    high = getattr(objective, "clip_high", None)
+    return None if high is None else (getattr(objective, "clip_low", 1.0), high)

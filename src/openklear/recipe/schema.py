@@ -16,7 +16,7 @@ from pydantic import Field
 from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
-from openklear.recipe.section import Broken, Decay, DomainName, Positive, Section, repeated
+from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 
@@ -72,7 +72,7 @@ class AdamW(Section):
     type: Literal["adamw"] = Field("adamw", description="AdamW on every parameter")
     beta1: Decay = Field(0.9, description="decay of the first moment")
     beta2: Decay = Field(0.95, description="decay of the second moment")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="decoupled weight decay")
+    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay")
 
 
 class Muon(Section):
@@ -80,8 +80,8 @@ class Muon(Section):
 
     type: Literal["muon"] = Field("muon", description="Muon on matrices, AdamW on norms and embeddings")
     momentum: Decay = Field(0.95, description="Nesterov momentum of Muon")
-    adam_ratio: Annotated[float, Field(gt=0.0)] = Field(0.15, description="learning rate of the AdamW part over Muon's")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.1, description="decoupled weight decay of the matrices")
+    adam_ratio: Above = Field(0.15, description="learning rate of the AdamW part over Muon's")
+    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay of the matrices")
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
@@ -90,47 +90,43 @@ Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
 class Sft(Section):
     """Supervised fine-tuning: token-mean loss on response tokens, cosine schedule (report: 8e-5 to 4e-5, 4 epochs)."""
 
+    at_most = ("min_learning_rate", "learning_rate")
     epochs: Positive = Field(4, description="passes over the demonstrations")
     batch_tokens: Positive = Field(
         131072, description="most tokens per optimizer step, prompt and response; a longer row is a step of its own"
     )
     max_tokens: Positive = Field(32768, description="longest demonstration in tokens")
     overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(8e-5, description="peak learning rate")
-    min_learning_rate: Annotated[float, Field(ge=0.0)] = Field(4e-5, description="learning rate at the end")
+    learning_rate: Above = Field(8e-5, description="peak learning rate")
+    min_learning_rate: NotNegative = Field(4e-5, description="learning rate at the end")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
+    max_grad_norm: Above = Field(1.0, description="gradient norm is clipped to this")
     save_every: Positive = Field(
         100, description="steps between checkpoints, each after a validation (sampled accuracy)"
     )
     optimizer: Optimizer = Field(AdamW(), description="the optimizer")
 
-    def broken_rules(self) -> Iterator[Broken]:
-        """The learning rate does not rise."""
-        if self.min_learning_rate > self.learning_rate:
-            text = f"{self.min_learning_rate:g} is above learning_rate {self.learning_rate:g}; "
-            yield Broken(("min_learning_rate",), text + "lower min_learning_rate or raise learning_rate")
-
 
 class Phase(Section):
     """One RL phase: the keys of [rl], overridden by this phase's own."""
 
+    at_most = ("problems_per_update", "problems_per_iteration")
     name: str = Field(description="the stage is called rl-NAME")
     domains: tuple[DomainName, ...] = Field(description="domains of the problems that the phase trains on")
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
     problems_per_iteration: Positive = Field(128, description="problems sampled per iteration")
     group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts per problem")
     problems_per_update: Positive = Field(16, description="problems per optimizer step (the mini-batch)")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(1e-6, description="learning rate, constant after warm-up")
+    learning_rate: Above = Field(1e-6, description="learning rate, constant after warm-up")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = Field(1.0, description="gradient norm is clipped to this")
-    temperature: Annotated[float, Field(gt=0.0)] = Field(1.0, description="sampling temperature of rollouts")
+    max_grad_norm: Above = Field(1.0, description="gradient norm is clipped to this")
+    temperature: Above = Field(1.0, description="sampling temperature of rollouts")
     max_prompt_tokens: Positive = Field(4096, description="longer prompts are dropped, never cut")
     max_completion_tokens: Positive = Field(28672, description="a rollout is cut off after this many tokens")
     overlong: Literal["incorrect", "mask", "soft"] = Field(
         "incorrect", description="a rollout that was cut off is incorrect, left out of loss and group mean, or graded"
     )
-    sft_loss_weight: Annotated[float, Field(ge=0.0)] = Field(0.1, description="alpha of the joint loss (Eq. 14)")
+    sft_loss_weight: NotNegative = Field(0.1, description="alpha of the joint loss (Eq. 14)")
     filter_zero_advantage: bool = Field(True, description="leave out groups whose rewards are all equal")
     aggregation: Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"] = Field(
         "token_mean",
@@ -147,16 +143,13 @@ class Phase(Section):
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
     def broken_rules(self) -> Iterator[Broken]:
-        """Names that fit a directory, domains, and updates no larger than an iteration."""
+        """Names that fit a directory, and domains."""
         if not PHASE_NAME.fullmatch(self.name):
             yield Broken(("name",), f'"{self.name}" cannot name a phase; use lower-case letters, digits and - only')
         if not self.domains:
             yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
         for _, name in repeated(list(self.domains)):
             yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
-        if self.problems_per_update > self.problems_per_iteration:
-            text = f"{self.problems_per_update} is more than the problems_per_iteration {self.problems_per_iteration}; "
-            yield Broken(("problems_per_update",), text + "lower problems_per_update or raise problems_per_iteration")
         if getattr(self.objective, "sequence", False) and self.aggregation != "sequence_mean":
             text = f'{self.objective.type} has one ratio per rollout, which "{self.aggregation}" would weigh by its '
             yield Broken(
@@ -181,7 +174,7 @@ class Evaluation(Section):
     """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
 
     samples: Positive = Field(8, description="completions per problem: k of avg@k and pass@k")
-    temperature: Annotated[float, Field(gt=0.0)] = Field(0.6, description="sampling temperature")
+    temperature: Above = Field(0.6, description="sampling temperature")
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.95, description="nucleus sampling: share of the probability that is kept"
     )
@@ -193,8 +186,8 @@ class Verifiers(Section):
     """Who grades, and within which limits."""
 
     workers: Positive = Field(2, description="grader processes")
-    math_seconds: Annotated[float, Field(gt=0.0)] = Field(5.0, description="CPU seconds to compare two answers")
-    code_seconds: Annotated[float, Field(gt=0.0)] = Field(2.0, description="CPU seconds per test of a program")
+    math_seconds: Above = Field(5.0, description="CPU seconds to compare two answers")
+    code_seconds: Above = Field(2.0, description="CPU seconds per test of a program")
     code_memory_mb: Positive = Field(256, description="memory (address space) of a program in MiB")
     minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
         "bubblewrap", description="refuse to run programs if less isolation than this is available"
@@ -208,14 +201,7 @@ class Verifiers(Section):
     @property
     def limits(self) -> Limits:
         """The same for the judge."""
-        return Limits(
-            workers=self.workers,
-            math_seconds=self.math_seconds,
-            code_seconds=self.code_seconds,
-            code_memory_mb=self.code_memory_mb,
-            minimum_isolation=self.minimum_isolation,
-            graders=self.graders,
-        )
+        return Limits(**dict(self))
 
     def broken_rules(self) -> Iterator[Broken]:
         """Graders for domains that there are; and no demand on a box that no program runs in."""
@@ -233,10 +219,6 @@ class LocalEngine(Section):
 
     type: Literal["local"] = Field("local", description="sample in this process")
     slots: Positive = Field(64, description="sequences decoded at once")
-
-
-Engine = LocalEngine
-"""A union by `type`, of one member today."""
 
 
 class Checkpoints(Section):
@@ -261,7 +243,7 @@ class Recipe(Section):
     rl: Rl | None = Field(None, description="reinforcement learning")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
-    engine: Engine = Field(LocalEngine(), description="the sampler")
+    engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
 
     @property

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Annotated, NamedTuple, Self
+from operator import le, lt
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -39,6 +39,10 @@ class Section(BaseModel):
     """A table of the recipe: frozen, no unknown keys, no silent conversion of strings to numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    at_most: ClassVar[tuple[str, str] | None] = None
+    """Two keys of which the first may not be above the second."""
+    below: ClassVar[tuple[str, str] | None] = None
+    """Two keys of which the first must be below the second."""
 
     def broken_rules(self) -> Iterable[Broken]:
         """Rules between keys that do not hold here; each names the key to blame, what is wrong and the remedy."""
@@ -46,17 +50,22 @@ class Section(BaseModel):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        broken = list(self.broken_rules())
+        broken = [*self._out_of_order(), *self.broken_rules()]
         if broken:
             text = "; ".join(f"{'.'.join(map(str, path)) or 'recipe'}: {message}" for path, message in broken)
             raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
         return self
 
+    def _out_of_order(self) -> Iterator[Broken]:
+        rules = ((self.at_most, le, "above", ""), (self.below, lt, "not below", ", so nothing would be left"))
+        for pair, holds, words, consequence in rules:
+            if pair and not holds(low := getattr(self, pair[0]), high := getattr(self, pair[1])):
+                remedy = f"lower {pair[0]} or raise {pair[1]}"
+                yield Broken((pair[0],), f"{low:g} is {words} {pair[1]} {high:g}{consequence}; {remedy}")
+
 
 def repeated(names: list[str]) -> Iterator[tuple[int, str]]:
-    """Index and name of every name that stood there before."""
-    seen: Counter[str] = Counter()
+    """Index and name of every name that stood there once before."""
     for index, name in enumerate(names):
-        if seen[name] == 1:
+        if names[:index].count(name) == 1:
             yield index, name
-        seen[name] += 1

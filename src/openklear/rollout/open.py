@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from openklear.errors import EngineError
 from openklear.models.loading import LoadedModel
-from openklear.recipe.schema import Engine
+from openklear.recipe.schema import LocalEngine
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.protocol import Sampler, Supports
 
@@ -16,7 +16,7 @@ TRAINING = Supports(logprobs=True, publish=True)
 VALIDATION = Supports(publish=True)
 
 
-def open_sampler(engine: Engine, loaded: LoadedModel, needs: Supports = COMPLETIONS) -> Sampler:
+def open_sampler(engine: LocalEngine, loaded: LoadedModel, needs: Supports = COMPLETIONS) -> Sampler:
     """The sampler that the recipe asks for, over a loaded model.
 
     Raises EngineError where it cannot do what `needs` says, ModelError where it cannot sample from this architecture.
