@@ -22,7 +22,7 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,9 +48,11 @@ LEAKS = 0.13
 WORDS = (*arithmetic.WORDS, *programs.WORDS)
 """Longer strings that a character tokenizer for this world may hold as single tokens; they halve its sequences."""
 
-_DRAWS_PER_PROMPT = 1000
+MESSAGES = ("messages", "role", "content", "user", "assistant")
+CONVERSATIONS = ("conversations", "from", "value", "human", "gpt")
+"""A column of turns, and how its turns are written."""
 
-T = TypeVar("T")
+_DRAWS_PER_PROMPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ def write_world(world: WorldSize, directory: Path) -> None:
         problems = [next(exercises) for _ in range(world.problems)]
         taught = [next(exercises) for _ in range(world.demonstrations)]
         rng = _random(world.seed, domain, "leaks")
-        problem_leaks = _share(rng, validation + heldout, LEAKS)
-        demonstration_leaks = _share(rng, validation + heldout, LEAKS)
+        asked = validation + heldout
+        problem_leaks, demonstration_leaks = (rng.sample(asked, round(LEAKS * len(asked))) for _ in range(2))
         for split, rows in (("validation", validation), ("heldout", heldout), ("problems", problems + problem_leaks)):
             _write_jsonl(directory / split / f"{domain}.jsonl", _problem_rows(split, rows))
         demonstrations += _demonstrations(_random(world.seed, domain, "teachers"), taught, demonstration_leaks)
@@ -179,26 +181,17 @@ def _write_demonstrations(rows: Sequence[dict[str, Any]], directory: Path) -> No
     """One file per teacher, in the shapes that public data sets come in."""
     by_teacher: dict[str, list[dict[str, Any]]] = {teacher: [] for teacher in TEACHERS}
     for row in rows:
-        shape = _as_messages if row["teacher"] == "careful" else _as_conversations
+        shape = MESSAGES if row["teacher"] == "careful" else CONVERSATIONS
         mine = by_teacher[row["teacher"]]
-        mine.append({"id": f"{row['teacher']}-{len(mine):05d}", **shape(row)})
+        mine.append({"id": f"{row['teacher']}-{len(mine):05d}", **_shaped(row, *shape)})
     _write_jsonl(directory / "careful.jsonl", by_teacher["careful"])
     _write_parquet(directory / "sloppy.parquet", by_teacher["sloppy"])
     _write_jsonl(directory / "noise.jsonl", by_teacher["noise"])
 
 
-def _as_messages(row: dict[str, Any]) -> dict[str, Any]:
-    turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-    return {"messages": turns, **_extra(row)}
-
-
-def _as_conversations(row: dict[str, Any]) -> dict[str, Any]:
-    turns = [{"from": "human", "value": row["prompt"]}, {"from": "gpt", "value": row["completion"]}]
-    return {"conversations": turns, **_extra(row)}
-
-
-def _extra(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("domain", "level", "answer", "tests", "teacher")}
+def _shaped(row: dict[str, Any], column: str, who: str, what: str, asks: str, answers: str) -> dict[str, Any]:
+    turns = [{who: asks, what: row["prompt"]}, {who: answers, what: row["completion"]}]
+    return {column: turns, **{name: row[name] for name in ("domain", "level", "answer", "tests", "teacher")}}
 
 
 def _problem_rows(split: str, exercises: Sequence[Exercise]) -> list[dict[str, Any]]:
@@ -206,10 +199,6 @@ def _problem_rows(split: str, exercises: Sequence[Exercise]) -> list[dict[str, A
         {"id": f"{split}-{exercise.domain}-{index:05d}", "prompt": exercise.prompt, **exercise.columns()}
         for index, exercise in enumerate(exercises)
     ]
-
-
-def _share(rng: Random, rows: Sequence[T], share: float) -> list[T]:
-    return rng.sample(rows, round(share * len(rows)))
 
 
 def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:

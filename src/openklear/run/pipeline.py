@@ -193,7 +193,9 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
         with files.disk_errors(directory):
             importlib.import_module(stage.module).run(context)
         if stage.model:
-            record["weights"] = _weights_hash(directory / "model")
+            from openklear.models.loading import weights_hash
+
+            record["weights"] = weights_hash(directory / "model")
     if stage.name in DATA:
         facts = files.read_json(root / "manifest.json")
         files.write_json(root / "manifest.json", {**facts, "data": facts["data"] | _own_data(root)})
@@ -252,9 +254,3 @@ def _set_up_torch(threads: int) -> None:
     from openklear.models.numerics import set_up
 
     set_up(threads)
-
-
-def _weights_hash(model: Path) -> str:
-    from openklear.models.loading import weights_hash
-
-    return weights_hash(model)
