@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -56,19 +57,6 @@ _DRAWS_PER_PROMPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class WorldSize:
-    """What ``write_world`` makes; every count is per domain."""
-
-    seed: int
-    demonstrations: int
-    """Before leaks and duplicates are planted."""
-    problems: int
-    """For reinforcement learning, before leaks are planted."""
-    validation: int
-    heldout: int
-
-
-@dataclass(frozen=True, slots=True)
 class Exercise:
     """A problem with the answers that teachers give to it."""
 
@@ -90,23 +78,26 @@ class Exercise:
         return {"domain": self.domain, "level": str(self.level), "answer": self.answer, "tests": tests}
 
 
-def write_world(world: WorldSize, directory: Path) -> None:
-    """Write the whole world under ``directory``. Not atomic: the caller renames a finished directory."""
-    demonstrations: list[dict[str, Any]] = []
+def write_world(
+    directory: Path, *, seed: int, demonstrations: int, problems: int, validation: int, heldout: int
+) -> None:
+    """Write the whole world under ``directory``. Not atomic: the caller renames a finished directory.
+
+    Counts are per domain, before leaks (among problems and demonstrations) and duplicates (the latter) are planted.
+    """
+    rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
-        exercises = _distinct_exercises(domain, _random(world.seed, domain, "items"))
-        validation = [next(exercises) for _ in range(world.validation)]
-        heldout = [next(exercises) for _ in range(world.heldout)]
-        problems = [next(exercises) for _ in range(world.problems)]
-        taught = [next(exercises) for _ in range(world.demonstrations)]
-        rng = _random(world.seed, domain, "leaks")
-        asked = validation + heldout
-        problem_leaks, demonstration_leaks = (rng.sample(asked, round(LEAKS * len(asked))) for _ in range(2))
-        for split, rows in (("validation", validation), ("heldout", heldout), ("problems", problems + problem_leaks)):
-            _write_jsonl(directory / split / f"{domain}.jsonl", _problem_rows(split, rows))
-        demonstrations += _demonstrations(_random(world.seed, domain, "teachers"), taught, demonstration_leaks)
-    _random(world.seed, "order").shuffle(demonstrations)
-    _write_demonstrations(demonstrations, directory / "demonstrations")
+        exercises = _distinct_exercises(domain, _random(seed, domain, "items"))
+        counts = {"validation": validation, "heldout": heldout, "problems": problems, "demonstrations": demonstrations}
+        made = {split: list(islice(exercises, count)) for split, count in counts.items()}
+        rng, asked = _random(seed, domain, "leaks"), made["validation"] + made["heldout"]
+        leaks, leaked = (rng.sample(asked, round(LEAKS * len(asked))) for _ in range(2))
+        taught, made["problems"] = made.pop("demonstrations"), made["problems"] + leaks
+        for split, those in made.items():
+            _write_jsonl(directory / split / f"{domain}.jsonl", _problem_rows(split, those))
+        rows += _demonstrations(_random(seed, domain, "teachers"), taught, leaked)
+    _random(seed, "order").shuffle(rows)
+    _write_demonstrations(rows, directory / "demonstrations")
 
 
 def _random(seed: int, *purpose: str) -> Random:
