@@ -7,7 +7,7 @@ Two rows: w in d loss / d log pi = -A w, and w / pi, the push on the token's pro
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import vl_convert
 
 from openklear.errors import UsageError
 from openklear.objectives.policy import CATALOG
-from openklear.objectives.weights import WEIGHTS
 from openklear.reporting.charts import svg
 
 POINTS = 241
@@ -44,7 +43,7 @@ def curves(chosen: Chosen, low: float, high: float) -> list[dict[str, Any]]:
     for name, numbers in chosen.items():
         for positive in (True, False):
             ratios = _with_jumps(name, numbers, positive, grid)
-            weights = WEIGHTS[name](ratios, torch.full(ratios.shape, positive), **numbers)
+            weights = CATALOG[name].weight(ratios, torch.full(ratios.shape, positive), **numbers)
             line = {"objective": CATALOG[name].title, "sign": "A > 0" if positive else "A < 0"}
             for i, (r, w) in enumerate(zip(ratios.tolist(), weights.tolist(), strict=True)):
                 rows.append({**line, "ratio": r, "w": w, "w_over_pi": max(w / r, FLOOR), "order": i})
@@ -62,8 +61,8 @@ def figure(chosen: Chosen, low: float, high: float) -> str:
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
         axis=alt.Axis(values=_ticks(low, high), format="~g"),
     )
-    colour = alt.Color("objective:N", sort=names, scale=alt.Scale(domain=names, range=_cycled(COLOURS, names)))
-    dash = alt.StrokeDash("objective:N", sort=names, scale=alt.Scale(domain=names, range=_cycled(DASHES, names)))
+    colour = alt.Color("objective:N", sort=names, scale=alt.Scale(domain=names, range=COLOURS))
+    dash = alt.StrokeDash("objective:N", sort=names, scale=alt.Scale(domain=names, range=DASHES))
     common = {"x": ratio, "color": colour, "strokeDash": dash, "order": alt.Order("order:Q")}
     weight = alt.Y(
         "w:Q", title="w, the weight on log π", scale=alt.Scale(domain=[0, min(TALLEST, max(r["w"] for r in rows))])
@@ -110,21 +109,17 @@ def _ticks(low: float, high: float) -> list[float]:
 def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: torch.Tensor) -> torch.Tensor:
     """The grid, with points added by bisection close to both sides of each jump of w."""
     sign = torch.full(grid.shape, positive)
-    weight = WEIGHTS[name](grid, sign, **numbers)
+    weight = CATALOG[name].weight(grid, sign, **numbers)
     extra = []
     for i in ((weight[1:] - weight[:-1]).abs() > 0.2 * weight[1:].maximum(weight[:-1]).clamp(min=0.2)).nonzero():
         left, right = grid[i], grid[i + 1]
         for _ in range(30):
             middle = (left + right) / 2
-            values = WEIGHTS[name](torch.cat([left, middle, right]), torch.full((3,), positive), **numbers)
+            values = CATALOG[name].weight(torch.cat([left, middle, right]), torch.full((3,), positive), **numbers)
             nearer = (values[1] - values[0]).abs() > (values[2] - values[1]).abs()
             left, right = (left, middle) if nearer else (middle, right)
         extra += [left, right]
     return torch.cat([grid, *extra]).sort().values
-
-
-def _cycled(choices: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    return [choices[i % len(choices)] for i in range(len(names))]
 
 
 def _page(drawn: str, chosen: Chosen) -> str:
