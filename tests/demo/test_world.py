@@ -36,7 +36,7 @@ class Recipe:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("world")
-    write_world(Recipe(), directory)
+    write_world(directory, **vars(Recipe()))
     return directory
 
 
@@ -117,8 +117,8 @@ def passed(program: str, tests: list[dict[str, str]]) -> int:
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(world: Path, tmp_path: Path) -> None:
-    write_world(Recipe(), tmp_path / "again")
-    write_world(replace(Recipe(), seed=1), tmp_path / "other")
+    write_world(tmp_path / "again", **vars(Recipe()))
+    write_world(tmp_path / "other", **vars(replace(Recipe(), seed=1)))
     files = sorted(path.relative_to(world) for path in world.rglob("*") if path.is_file())
     assert len(files) == 3 + len(SPLITS) * len(DOMAINS)
     for file in files:
@@ -258,4 +258,4 @@ def test_words_occur_and_hold_no_more_than_plain_text(world: Path) -> None:
 
 def test_a_world_that_is_too_small_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no more math problems of level 1"):
-        write_world(replace(Recipe(), demonstrations=40_000), tmp_path)
+        write_world(tmp_path, **vars(replace(Recipe(), demonstrations=40_000)))

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openklear.data.test_cases import texts
 from openklear.errors import DataError, UsageError
 from openklear.types import AssertTest, CallTest, Demonstration, Message, Problem, Test
 from openklear.verifiers.domains import DOMAINS
@@ -140,7 +139,7 @@ def _sharegpt(row: Demonstration, index: int) -> dict[str, Any]:
 
 def _known(problem: Problem) -> dict[str, Any]:
     """Every row has every key, and tests are JSON text, so that readers of tables see one type a column."""
-    tests = [dict(zip(test.__slots__, texts(test), strict=True)) for test in problem.tests]
+    tests = list(map(asdict, problem.tests))
     return {
         "answer": problem.answer,
         "tests": _json(tests) if tests else None,

@@ -91,10 +91,6 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
         yield number, parse_line(line, path, number)
 
 
-def _json_array(path: Path) -> Iterator[tuple[int, Any]]:
-    return enumerate(json_array(path), start=1)
-
-
 def _csv(path: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(MAX_LINE)  # of this process; the module's own limit is shorter than a long trace
     reader = csv.reader((decode(line, path, number) for number, line in lines(path)), strict=True)
@@ -156,7 +152,7 @@ def _type_name(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-_TEXT_READERS = {".jsonl": _json_lines, ".json": _json_array, ".csv": _csv}
+_TEXT_READERS = {".jsonl": _json_lines, ".json": lambda path: enumerate(json_array(path), start=1), ".csv": _csv}
 _READERS = {**_TEXT_READERS, ".parquet": _parquet}
 KINDS = (*_READERS, *map("".join, product(_TEXT_READERS, CODECS)))
 """Endings of files that can be read."""

@@ -7,7 +7,7 @@ These functions write straight to the path they are given: the caller makes the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +17,6 @@ import pyarrow.parquet as pq
 from openklear.data.rows import Dropped, prompt_text
 from openklear.errors import DataError
 from openklear.types import AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
-
-__all__ = [
-    "PreparedPaths",
-    "prepared",
-    "read_demonstrations",
-    "read_problems",
-    "write_demonstrations",
-    "write_problems",
-    "write_rows",
-]
 
 _KINDS = (Test, CallTest, AssertTest)
 _TEST_FIELDS = (*Test.__slots__, *CallTest.__slots__, *AssertTest.__slots__)
@@ -143,7 +133,7 @@ def problem_columns(problem: Problem) -> dict[str, Any]:
     """A problem as the columns of `PROBLEM_SCHEMA`."""
     return {
         "id": problem.id,
-        "prompt": [{"role": m["role"], "content": m["content"]} for m in problem.prompt],
+        "prompt": list(problem.prompt),
         "domain": problem.domain,
         "answer": problem.answer,
         "tests": test_columns(problem),
@@ -155,11 +145,7 @@ def problem_columns(problem: Problem) -> dict[str, Any]:
 
 def test_columns(problem: Problem) -> list[dict[str, str | None]]:
     """The tests of a problem as `PROBLEM_SCHEMA` holds them."""
-    return [_columns_of(test) for test in problem.tests]
-
-
-def _columns_of(test: AnyTest) -> dict[str, str | None]:
-    return {name: getattr(test, name, None) for name in _TEST_FIELDS}
+    return [dict.fromkeys(_TEST_FIELDS) | asdict(test) for test in problem.tests]
 
 
 def problem_of(row: Mapping[str, Any]) -> Problem:

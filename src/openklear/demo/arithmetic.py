@@ -8,6 +8,7 @@ is still easy to get wrong, which leaves reinforcement learning something to do.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from random import Random
 
@@ -21,7 +22,7 @@ WORDINGS = ("Find {}.", "What is {}?", "Compute {}.", "Evaluate {}.")
 WORDS = ("Find", "What is", "Compute", "Evaluate", "\\boxed{")
 """Strings worth a token of their own."""
 
-_OPERATORS = ("+", "-", "*")
+_OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,18 @@ class Chain:
     def expression(self) -> str:
         """The chain in ordinary notation, with parentheses only where precedence asks for them."""
         text, sum_is_open = str(self.start), False
-        for operator, operand in self.steps:
-            if operator == "*" and sum_is_open:
+        for sign, operand in self.steps:
+            if sign == "*" and sum_is_open:
                 text = f"({text})"
-            text += f"{operator}{operand}"
-            sum_is_open = operator != "*"
+            text += f"{sign}{operand}"
+            sum_is_open = sign != "*"
         return text
 
     def values(self) -> list[int]:
         """The value after each step; the last one is the answer."""
         values, value = [], self.start
-        for operator, operand in self.steps:
-            value = apply(operator, value, operand)
+        for sign, operand in self.steps:
+            value = _OPERATORS[sign](value, operand)
             values.append(value)
         return values
 
@@ -55,24 +56,15 @@ class Chain:
         return str(self.values()[-1])
 
 
-def apply(operator: str, left: int, right: int) -> int:
-    """One operation."""
-    if operator == "+":
-        return left + right
-    if operator == "-":
-        return left - right
-    return left * right
-
-
 def draw_chain(rng: Random, level: int) -> Chain:
     """A chain of ``level + 1`` operations whose intermediate values all stay within ``LIMIT``."""
     start = value = rng.randint(1, 9)
     steps: list[tuple[str, int]] = []
     while len(steps) <= level:
-        operator, operand = rng.choice(_OPERATORS), rng.randint(2, 9)
-        result = apply(operator, value, operand)
+        sign, operand = rng.choice([*_OPERATORS]), rng.randint(2, 9)
+        result = _OPERATORS[sign](value, operand)
         if abs(result) <= LIMIT:
-            steps.append((operator, operand))
+            steps.append((sign, operand))
             value = result
     return Chain(start, tuple(steps))
 
@@ -85,11 +77,11 @@ def word(rng: Random, chain: Chain) -> str:
 def solution(chain: Chain, slip: tuple[int, int] | None = None) -> str:
     """The worked answer; ``slip = (step, error)`` adds ``error`` to that step's result and carries it on."""
     lines, value = [], chain.start
-    for index, (operator, operand) in enumerate(chain.steps):
-        result = apply(operator, value, operand)
+    for index, (sign, operand) in enumerate(chain.steps):
+        result = _OPERATORS[sign](value, operand)
         if slip is not None and slip[0] == index:
             result += slip[1]
-        lines.append(f"{value}{operator}{operand}={result}")
+        lines.append(f"{value}{sign}{operand}={result}")
         value = result
     return OPEN + "\n".join(lines) + CLOSE + f"\\boxed{{{value}}}"
 

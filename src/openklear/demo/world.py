@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,22 +49,11 @@ LEAKS = 0.13
 WORDS = (*arithmetic.WORDS, *programs.WORDS)
 """Longer strings that a character tokenizer for this world may hold as single tokens; they halve its sequences."""
 
+MESSAGES = ("messages", "role", "content", "user", "assistant")
+CONVERSATIONS = ("conversations", "from", "value", "human", "gpt")
+"""A column of turns, and how its turns are written."""
+
 _DRAWS_PER_PROMPT = 1000
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class WorldSize:
-    """What ``write_world`` makes; every count is per domain."""
-
-    seed: int
-    demonstrations: int
-    """Before leaks and duplicates are planted."""
-    problems: int
-    """For reinforcement learning, before leaks are planted."""
-    validation: int
-    heldout: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +78,26 @@ class Exercise:
         return {"domain": self.domain, "level": str(self.level), "answer": self.answer, "tests": tests}
 
 
-def write_world(world: WorldSize, directory: Path) -> None:
-    """Write the whole world under ``directory``. Not atomic: the caller renames a finished directory."""
-    demonstrations: list[dict[str, Any]] = []
+def write_world(
+    directory: Path, *, seed: int, demonstrations: int, problems: int, validation: int, heldout: int
+) -> None:
+    """Write the whole world under ``directory``. Not atomic: the caller renames a finished directory.
+
+    Counts are per domain, before leaks (among problems and demonstrations) and duplicates (the latter) are planted.
+    """
+    rows: list[dict[str, Any]] = []
     for domain in DOMAINS:
-        exercises = _distinct_exercises(domain, _random(world.seed, domain, "items"))
-        validation = [next(exercises) for _ in range(world.validation)]
-        heldout = [next(exercises) for _ in range(world.heldout)]
-        problems = [next(exercises) for _ in range(world.problems)]
-        taught = [next(exercises) for _ in range(world.demonstrations)]
-        rng = _random(world.seed, domain, "leaks")
-        problem_leaks = _share(rng, validation + heldout, LEAKS)
-        demonstration_leaks = _share(rng, validation + heldout, LEAKS)
-        for split, rows in (("validation", validation), ("heldout", heldout), ("problems", problems + problem_leaks)):
-            _write_jsonl(directory / split / f"{domain}.jsonl", _problem_rows(split, rows))
-        demonstrations += _demonstrations(_random(world.seed, domain, "teachers"), taught, demonstration_leaks)
-    _random(world.seed, "order").shuffle(demonstrations)
-    _write_demonstrations(demonstrations, directory / "demonstrations")
+        exercises = _distinct_exercises(domain, _random(seed, domain, "items"))
+        counts = {"validation": validation, "heldout": heldout, "problems": problems, "demonstrations": demonstrations}
+        made = {split: list(islice(exercises, count)) for split, count in counts.items()}
+        rng, asked = _random(seed, domain, "leaks"), made["validation"] + made["heldout"]
+        leaks, leaked = (rng.sample(asked, round(LEAKS * len(asked))) for _ in range(2))
+        taught, made["problems"] = made.pop("demonstrations"), made["problems"] + leaks
+        for split, those in made.items():
+            _write_jsonl(directory / split / f"{domain}.jsonl", _problem_rows(split, those))
+        rows += _demonstrations(_random(seed, domain, "teachers"), taught, leaked)
+    _random(seed, "order").shuffle(rows)
+    _write_demonstrations(rows, directory / "demonstrations")
 
 
 def _random(seed: int, *purpose: str) -> Random:
@@ -179,26 +172,17 @@ def _write_demonstrations(rows: Sequence[dict[str, Any]], directory: Path) -> No
     """One file per teacher, in the shapes that public data sets come in."""
     by_teacher: dict[str, list[dict[str, Any]]] = {teacher: [] for teacher in TEACHERS}
     for row in rows:
-        shape = _as_messages if row["teacher"] == "careful" else _as_conversations
+        shape = MESSAGES if row["teacher"] == "careful" else CONVERSATIONS
         mine = by_teacher[row["teacher"]]
-        mine.append({"id": f"{row['teacher']}-{len(mine):05d}", **shape(row)})
+        mine.append({"id": f"{row['teacher']}-{len(mine):05d}", **_shaped(row, *shape)})
     _write_jsonl(directory / "careful.jsonl", by_teacher["careful"])
     _write_parquet(directory / "sloppy.parquet", by_teacher["sloppy"])
     _write_jsonl(directory / "noise.jsonl", by_teacher["noise"])
 
 
-def _as_messages(row: dict[str, Any]) -> dict[str, Any]:
-    turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-    return {"messages": turns, **_extra(row)}
-
-
-def _as_conversations(row: dict[str, Any]) -> dict[str, Any]:
-    turns = [{"from": "human", "value": row["prompt"]}, {"from": "gpt", "value": row["completion"]}]
-    return {"conversations": turns, **_extra(row)}
-
-
-def _extra(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ("domain", "level", "answer", "tests", "teacher")}
+def _shaped(row: dict[str, Any], column: str, who: str, what: str, asks: str, answers: str) -> dict[str, Any]:
+    turns = [{who: asks, what: row["prompt"]}, {who: answers, what: row["completion"]}]
+    return {column: turns, **{name: row[name] for name in ("domain", "level", "answer", "tests", "teacher")}}
 
 
 def _problem_rows(split: str, exercises: Sequence[Exercise]) -> list[dict[str, Any]]:
@@ -206,10 +190,6 @@ def _problem_rows(split: str, exercises: Sequence[Exercise]) -> list[dict[str, A
         {"id": f"{split}-{exercise.domain}-{index:05d}", "prompt": exercise.prompt, **exercise.columns()}
         for index, exercise in enumerate(exercises)
     ]
-
-
-def _share(rng: Random, rows: Sequence[T], share: float) -> list[T]:
-    return rng.sample(rows, round(share * len(rows)))
 
 
 def _write_jsonl(path: Path, rows: Sequence[dict[str, Any]]) -> None:

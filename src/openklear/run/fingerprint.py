@@ -22,7 +22,6 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from itertools import chain
@@ -88,8 +87,7 @@ def difference(old: Parts, new: Parts) -> list[str]:
     lines = [f"recipe {key}: {_shown(a)} -> {_shown(b)}" for key, a, b in _changes(before, after)]
     if not lines and old.get("recipe", {}) != new.get("recipe", {}):
         lines.append("recipe: the order of a list changed")
-    for title in ("code", "inputs"):
-        word = {"code": "code", "inputs": "input"}[title]
+    for title, word in (("code", "code"), ("inputs", "input")):
         for key, a, b in _changes(old.get(title, {}), new.get(title, {})):
             lines.append(f"{word} {key} {'added' if a is None else 'removed' if b is None else 'changed'}")
     versions = _changes(old.get("packages", {}), new.get("packages", {}))
@@ -110,7 +108,11 @@ def closure(module: str, *also: str) -> tuple[dict[str, dict[str, str]], set[str
     Imports inside functions count, those under TYPE_CHECKING do not. The entry of a package holds its other files too
     (templates). Nothing is executed but the search for the top-level package.
     """
-    top, home = _home(module)
+    top = module.partition(".")[0]
+    spec = importlib.util.find_spec(top)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"no package named {top}")
+    home = Path(spec.submodule_search_locations[0])
     found: dict[str, dict[str, str]] = {}
     elsewhere: set[str] = set()
     waiting = [module, *also]
@@ -119,29 +121,23 @@ def closure(module: str, *also: str) -> tuple[dict[str, dict[str, str]], set[str
         path = _locate(name, home)
         if name in found or path is None or name in WITHOUT_EFFECT or name.startswith(THROUGH_VALUES):
             continue
-        source = _read(path, name, path.stat().st_mtime_ns)
-        found[name] = {name: source.hash, **_resources(path, name)}
-        elsewhere |= {i.split(".")[0] for i in source.imports if i.split(".")[0] != top}
-        waiting += [i for i in source.imports if i.split(".")[0] == top]
+        hashed, imports = _read(path, name, path.stat().st_mtime_ns)
+        found[name] = {name: hashed, **_resources(path, name)}
+        elsewhere |= {i.split(".")[0] for i in imports} - {top}
+        waiting += [i for i in imports if i.split(".")[0] == top]
         waiting += [name.rpartition(".")[0]] if "." in name else []
         if name in WHOLE:
             waiting += [f"{name}.{p.stem}" for p in path.parent.glob("*.py") if p.stem != "__init__"]
     return found, elsewhere
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    hash: str
-    imports: tuple[str, ...]
-
-
 @cache
-def _read(path: Path, name: str, modified: int) -> _Source:
+def _read(path: Path, name: str, modified: int) -> tuple[str, tuple[str, ...]]:
     """Hash and imports of a source file; `modified` is there for the cache."""
     tree = ast.parse(path.read_bytes(), str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     imports = tuple(dict.fromkeys(_imports(tree, package)))
-    return _Source(_hash(ast.dump(_WithoutDocstrings().visit(tree)).encode()), imports)
+    return _hash(ast.dump(_WithoutDocstrings().visit(tree)).encode()), imports
 
 
 class _WithoutDocstrings(ast.NodeTransformer):
@@ -169,20 +165,7 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
             yield from _imports(child, package)
 
 
-def _home(module: str) -> tuple[str, Path]:
-    """The top-level package's name and directory (or the file of a module that is in no package)."""
-    top = module.split(".")[0]
-    spec = importlib.util.find_spec(top)
-    if spec is None or (spec.origin is None and not spec.submodule_search_locations):
-        raise ModuleNotFoundError(f"no module named {top}")
-    if spec.submodule_search_locations:
-        return top, Path(next(iter(spec.submodule_search_locations)))
-    return top, Path(str(spec.origin))
-
-
 def _locate(name: str, home: Path) -> Path | None:
-    if home.is_file():
-        return home if "." not in name else None
     place = home.joinpath(*name.split(".")[1:])
     if (place / "__init__.py").is_file():
         return place / "__init__.py"

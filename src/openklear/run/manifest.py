@@ -48,11 +48,11 @@ def git_revision(directory: Path) -> dict[str, Any] | None:
     """{revision, dirty} of the checkout that `directory` stands in; None without a checkout or without git."""
     try:
         revision = _git(directory, "rev-parse", "HEAD")
-        tracked = _git(directory, "ls-files", "--error-unmatch", str(Path(__file__).name))
-        dirty = bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))
+        _git(directory, "ls-files", "--error-unmatch", Path(__file__).name)
+        changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):  # no git, no checkout, or installed inside somebody else's
         return None
-    return {"revision": revision, "dirty": dirty} if tracked else None
+    return {"revision": revision, "dirty": bool(changes)}
 
 
 def package_versions() -> dict[str, str]:

@@ -157,7 +157,9 @@ def _refuse(planned: Iterable[PlannedStage], root: Path) -> None:
 def _begin(recipe: Recipe, root: Path, every: Sequence[Stage], parts: Mapping[str, Parts], *, torch: bool) -> None:
     """Write recipe and manifest, once it is clear that something will run with them."""
     if torch:
-        _set_up_torch(recipe.threads)
+        from openklear.models.numerics import set_up  # here, because reused stages need no torch, which loads slowly
+
+        set_up(recipe.threads)
     data: dict[str, str] = {}
     for stage in every:
         data |= {label: text for label, text in parts[stage.name]["inputs"].items() if label not in stage.inputs}
@@ -188,12 +190,12 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
     inputs = {role: root / name for role, name in stage.inputs.items()}
     context = StageContext(recipe=recipe, root=root, name=stage.name, directory=directory, inputs=inputs)
     with _recorded(directory, parts) as record:
-        if stage.torch:
-            _set_up_torch(recipe.threads)
         with files.disk_errors(directory):
             importlib.import_module(stage.module).run(context)
         if stage.model:
-            record["weights"] = _weights_hash(directory / "model")
+            from openklear.models.loading import weights_hash
+
+            record["weights"] = weights_hash(directory / "model")
     if stage.name in DATA:
         facts = files.read_json(root / "manifest.json")
         files.write_json(root / "manifest.json", {**facts, "data": facts["data"] | _own_data(root)})
@@ -245,16 +247,3 @@ def _set_aside(directory: Path, why: Sequence[str]) -> None:
 def _listed(lines: Sequence[str], most: int = 12) -> str:
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return "".join(f"\n  {line}" for line in (*lines[:most], *more))
-
-
-def _set_up_torch(threads: int) -> None:
-    """Imported here because reused stages need no torch, which takes seconds to import."""
-    from openklear.models.numerics import set_up
-
-    set_up(threads)
-
-
-def _weights_hash(model: Path) -> str:
-    from openklear.models.loading import weights_hash
-
-    return weights_hash(model)

@@ -108,19 +108,9 @@ def pick(table: Mapping[str, Any], *paths: str) -> dict[str, Any]:
 _ABSENT = object()
 
 
-def _stage(
-    kind: Kind,
-    settings: Mapping[str, Any],
-    *,
-    name: str | None = None,
-    inputs: Mapping[str, str] | None = None,
-    files: Mapping[str, Path] | None = None,
-    torch: bool = False,
-    model: bool = False,
-) -> Stage:
+def _stage(kind: Kind, settings: Mapping[str, Any], name: str | None = None, **more: Any) -> Stage:
     """A stage is the module of its kind in `openklear.stages`; it needs a name where there are several of a kind."""
-    module = f"openklear.stages.{kind}"
-    return Stage(name or kind, kind, module, settings, inputs or {}, files or {}, torch=torch, model=model)
+    return Stage(name or kind, kind, f"openklear.stages.{kind}", settings, **more)
 
 
 def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:

@@ -13,8 +13,8 @@ from openklear.recipe.schema import Recipe
 from openklear.run.plan import Stage
 
 
-def summarize(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
-    """What the finished stages `done` found.
+def write_summary(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
+    """What the finished stages `done` found, also written to `root`/summary.json.
 
     scores: the rows of all evaluations in order {stage, benchmark, domain, level, metric, k, value, low, high,
     problems}, where stage is the one that made the model (base, sft, rl-NAME); benchmarks: what each evaluation asked,
@@ -23,7 +23,7 @@ def summarize(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, An
     """
     evaluations = [read_json(root / stage.name / "scores.json") for stage in done if stage.kind == "evaluate"]
     records = {stage.name: read_json(root / stage.name / "stage.json") for stage in done}
-    return {
+    found = {
         "scores": list(chain.from_iterable(one["scores"] for one in evaluations)),
         "benchmarks": list(chain.from_iterable(one["benchmarks"] for one in evaluations)),
         "weights": {s.name: records[s.name]["weights"] for s in done if s.model},
@@ -32,10 +32,5 @@ def summarize(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, An
         "seed": recipe.seed,
         "version": __version__,
     }
-
-
-def write_summary(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
-    """Write the summary of the finished stages to `root`/summary.json and return it."""
-    found = summarize(root, recipe, done)
     write_json(root / "summary.json", found)
     return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
@@ -92,13 +92,9 @@ def encoded(
 
 def parts(asked: Asked) -> list[tuple[int, list[EncodedProblem]]]:
     """(samples, problems): neighbours that are sampled equally often, at most PART of them together."""
-    runs: list[tuple[int, list[EncodedProblem]]] = []
-    for benchmark, problems in asked:
-        if not runs or runs[-1][0] != benchmark.samples:
-            runs.append((benchmark.samples, []))
-        runs[-1][1].extend(problems)
     found: list[tuple[int, list[EncodedProblem]]] = []
-    for samples, problems in runs:
+    for samples, alike in groupby(asked, lambda one: one[0].samples):
+        problems = list(chain.from_iterable(encoded for _, encoded in alike))
         found += [(samples, problems[start : start + PART]) for start in range(0, len(problems), PART)]
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openklear import progress
-from openklear.demo.world import WorldSize, write_world
+from openklear.demo.world import write_world
 from openklear.durable.files import whole_directory
 from openklear.run.context import StageContext
 
@@ -13,5 +13,5 @@ def run(context: StageContext) -> None:
     world = context.recipe.world
     assert world is not None, "the pipeline plans this stage only for recipes with [world]"
     with progress.task("world", None, "files") as advance, whole_directory(context.directory / "files") as directory:
-        write_world(WorldSize(**world.model_dump()), directory)
+        write_world(directory, **world.model_dump())
         advance(sum(1 for path in directory.rglob("*") if path.is_file()))

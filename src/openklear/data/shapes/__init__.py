@@ -55,7 +55,6 @@ from openklear.data.shapes.columns import (
     PROMPTS,
     RESPONSES,
     Columns,
-    Turns,
     lenient,
     renamed,
     scalar,
@@ -130,7 +129,8 @@ def parse_rows(
     """
     columns = renamed(raw, mapping, where)
     shape = find_shape(columns.row, role, where)
-    prompt, last = _split(prompts.asked(columns, shape.columns[0]))
+    turns = prompts.asked(columns, shape.columns[0])
+    last = turns[-1]["content"] if turns and turns[-1]["role"] == "assistant" else None
     answers: list[Reply] = []
     if role == "demonstrations":
         answers = shape.replies(columns) if shape.replies else replies.from_turns(columns, last)
@@ -138,7 +138,7 @@ def parse_rows(
     plain = role == "benchmark"
     problem = Problem(
         id="",
-        prompt=prompt,
+        prompt=turns if last is None else turns[:-1],
         domain=found_domain,
         answer=None if plain else answer_of(columns, found_domain),
         tests=() if plain else tests_of(columns, found_domain),
@@ -208,13 +208,6 @@ def _own_id(columns: Columns, problem: Problem) -> str:
     return own or problem.content_hash
 
 
-def _split(turns: Turns) -> tuple[Turns, str | None]:
-    """The prompt, and the assistant's turn after it if there is one."""
-    if turns and turns[-1]["role"] == "assistant":
-        return turns[:-1], turns[-1]["content"]
-    return turns, None
-
-
 def _domain(columns: Columns, wanted: str | None) -> str:
     """The row's column, or the recipe's; where both know a domain they must agree. Neither: verl's `ability`."""
     value = columns.row.get("domain")
@@ -273,15 +266,8 @@ def _says_nothing(row: Row, role: Role) -> str | None:
     texts += [problem.id, problem.answer or "", problem.level or ""]
     texts += [row.response or "", row.solution or "", row.teacher or ""]
     texts += chain.from_iterable(map(test_texts, problem.tests))
-    return "not valid Unicode" if any(_has_surrogate(text) for text in texts) else None
-
-
-def _has_surrogate(text: str) -> bool:
-    """JSON can hold half of a surrogate pair, which no text file can."""
-    if text.isascii():
-        return False
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+        "".join(texts).encode()
+    except UnicodeEncodeError:  # JSON can hold half of a surrogate pair, which no text file can
+        return "not valid Unicode"
+    return None

@@ -96,14 +96,6 @@ def _tests(columns: Columns) -> Tests:
     return parse_tests(value, columns.where)
 
 
-def _cases(columns: Columns) -> Tests:
-    return _of_truth(columns.row["test_cases"], "test_cases", columns.where)
-
-
-def _input_output(columns: Columns) -> Tests:
-    return in_out_tests(columns.row["input_output"], columns.where, "input_output")
-
-
 def _inputs_outputs(columns: Columns) -> Tests:
     value = {name: columns.row.get(name) for name in ("inputs", "outputs", "fn_name")}
     return in_out_tests(value, columns.where, "row")
@@ -151,8 +143,8 @@ def _livecodebench(columns: Columns) -> Tests:
 
 
 _KINDS: tuple[tuple[tuple[str, ...], Callable[[Columns], Tests]], ...] = (
-    (("test_cases",), _cases),
-    (("input_output",), _input_output),
+    (("test_cases",), lambda c: _of_truth(c.row["test_cases"], "test_cases", c.where)),
+    (("input_output",), lambda c: in_out_tests(c.row["input_output"], c.where, "input_output")),
     (("inputs", "outputs"), _inputs_outputs),
     (("public_test_cases",), _livecodebench),
     (("private_test_cases",), _livecodebench),
