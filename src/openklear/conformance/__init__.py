@@ -7,6 +7,7 @@ and through whichever of TRL and verl is installed, and prints where they depart
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -22,24 +23,12 @@ def installed() -> tuple[list[Framework], dict[str, str]]:
     """The frameworks that are installed here, and why the others are not available."""
     peers: list[Framework] = []
     missing: dict[str, str] = {}
-    try:
-        from openklear.conformance import trl
-    except ImportError as error:
-        missing["TRL"] = _why("trl", error)
-    else:
-        peers.append(Framework.of(trl))
-    try:
-        from openklear.conformance import verl
-    except ImportError as error:
-        missing["verl"] = _why("verl", error)
-    else:
-        peers += verl.peers()
+    for name, package in (("TRL", "trl"), ("verl", "verl")):
+        try:
+            peers += import_module(f"openklear.conformance.{package}").peers()
+        except ImportError as error:  # where the package is installed, the import that failed may be of another one
+            missing[name] = "it is not installed" if find_spec(package) is None else str(error)
     return peers, missing
-
-
-def _why(package: str, error: ImportError) -> str:
-    """If the package is installed, the import that failed may be of another one."""
-    return "it is not installed" if find_spec(package) is None else str(error)
 
 
 def run(*, objectives: Iterable[str] | None = None, dtype: torch.dtype = torch.float32) -> Report:
