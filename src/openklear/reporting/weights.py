@@ -6,7 +6,6 @@ Two rows: w in d loss / d log pi = -A w, and w / pi, the push on the token's pro
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -20,6 +19,7 @@ from openklear.errors import UsageError
 from openklear.objectives.policy import CATALOG
 from openklear.objectives.weights import WEIGHTS
 from openklear.reporting.charts import svg
+from openklear.reporting.pages import page
 
 POINTS = 241
 FLOOR = 1e-3
@@ -124,21 +124,8 @@ def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: tor
 
 
 def _page(drawn: str, chosen: Chosen) -> str:
-    rows = ""
-    for name, numbers in chosen.items():
-        entry = CATALOG[name]
-        cells = (entry.title, entry.positive, entry.negative, _shown(numbers), entry.source)
-        rows += f"<tr><td>{'</td><td>'.join(map(html.escape, cells))}</td></tr>"
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Gradient weights of policy losses</title>'
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1f2933}"
-        "svg{max-width:100%;height:auto}table{border-collapse:collapse;font-size:13px}"
-        "td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #e8ecf0;vertical-align:top}</style>"
-        "<h1>Gradient weights of policy losses</h1>"
-        "<p>d loss / d log pi = -A w(r, sign of A), with r = pi / pi_old. Below: w / pi, the push on the probability "
-        f"itself.</p>{drawn}<table><tr><th>loss</th><th>w, A &gt; 0</th><th>w, A &lt; 0</th><th>numbers</th>"
-        f"<th>source</th></tr>{rows}</table></html>"
-    )
+    rows = [(CATALOG[name], _shown(numbers)) for name, numbers in chosen.items()]
+    return page("weights.html", drawn=drawn, rows=rows)
 
 
 def _shown(numbers: Mapping[str, Any]) -> str:
