@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from random import Random
 
 import torch
@@ -202,7 +203,7 @@ def tokens(asked: Sequence[SampleRequest], completions: Sequence[Completion]) ->
 def main(sft_steps: int, iterations: int) -> tuple[float, float, float]:
     """Train and print the held-out accuracy along the way: untrained, after SFT, after GPPO."""
     torch.set_num_threads(1)  # a model this small is slower with more
-    heldout = [problem for problem, _ in (next(drawn) for drawn in [draw_problems(SEED + 1)] * HELDOUT)]
+    heldout = [problem for problem, _ in islice(draw_problems(SEED + 1), HELDOUT)]
     problems = draw_problems(SEED, without=frozenset(problem.id for problem in heldout))
     policy = make_tiny(hidden_size=64, layers=3, heads=2, max_positions=256, seed=SEED)
     start = time.monotonic()

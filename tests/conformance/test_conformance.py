@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.objectives.closed_forms import WEIGHTS
 
 from openklear.conformance import __main__ as command
 from openklear.conformance import compare, house, render
@@ -13,7 +14,6 @@ from openklear.conformance.compare import Comparison, Framework, Report
 from openklear.conformance.fixture import EQUAL, UNEQUAL, WHOLE, fixtures
 from openklear.errors import UsageError
 from openklear.objectives.policy import OBJECTIVES
-from openklear.objectives.weights import WEIGHTS
 
 NEAR = fixtures()["near"]
 RATIO = (NEAR.logprobs - NEAR.old_logprobs).exp()

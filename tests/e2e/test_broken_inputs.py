@@ -298,7 +298,7 @@ def case(breaks: Callable[[Desk], None], code: int, *says: str) -> Case:
 CASES = [
     case(no_recipe, 2, "recipe.toml", "no such file", "give the path of a recipe"),
     case(recipe_is_a_directory, 2, "recipe.toml", "is a directory", "give the path of a recipe"),
-    case(malformed_toml, 2, "recipe.toml:29", "malformed TOML", "mend that line"),
+    case(malformed_toml, 2, "recipe.toml:29", "malformed TOML", "fix that line"),
     case(unknown_key, 2, "sft.epoch", "did you mean", "epochs"),
     case(unknown_table, 2, "evalution", "did you mean", "evaluation"),
     case(key_of_another_objective, 2, "rl.phase.math.objective.clip_low", "reinforce", "gppo"),
@@ -489,7 +489,7 @@ def test_ctrl_c_and_the_same_command_again(desk):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "interrupted; the same command goes on" in said
+    assert "interrupted; give the same command again to continue" in said
     assert "Traceback" not in said
     assert half_written(desk.output) == []
     reached = max(int(path.name) for path in (desk.output / "sft/checkpoints").iterdir())

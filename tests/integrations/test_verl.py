@@ -1,6 +1,6 @@
 """The plug-in through verl's own code: its configuration composed by hydra, its `ppo_loss`, its micro-batches.
 
-The oracle is written down here: -A w and its slope from `openklear.objectives.weights`, times a weight a token that
+The oracle is written down here: -A w and its slope from `tests/objectives/closed_forms.py`, times a weight a token that
 is counted by hand, in float64. Neither verl's aggregation nor our autograd function takes part in it.
 """
 
@@ -21,6 +21,7 @@ import verl  # noqa: E402
 from hydra import compose, initialize_config_dir  # noqa: E402
 from hydra.errors import ConfigCompositionException, InstantiationException  # noqa: E402
 from tensordict import TensorDict  # noqa: E402
+from tests.objectives import closed_forms  # noqa: E402
 from verl.trainer.ppo import core_algos  # noqa: E402
 from verl.utils import tensordict_utils as tu  # noqa: E402
 from verl.utils.config import omega_conf_to_dataclass  # noqa: E402
@@ -28,7 +29,6 @@ from verl.workers.utils.losses import ppo_loss  # noqa: E402
 
 from openklear.errors import UsageError  # noqa: E402
 from openklear.integrations import verl as plugin  # noqa: E402
-from openklear.objectives import weights  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 ACTOR = "actor_rollout_ref.actor"
@@ -102,7 +102,7 @@ def expected(data, numbers, mode, *, scale=None, correction=1.0):
     }[mode]
     ratio = (data["log_probs"].double() - data["old_log_probs"].double()).clamp(-20, 20).exp()
     advantages = data["advantages"].double()
-    pushes = -advantages * weights.gppo(ratio, advantages > 0, **numbers) * correction * of_token
+    pushes = -advantages * closed_forms.gppo(ratio, advantages > 0, **numbers) * correction * of_token
     pushes = torch.where(mask, pushes, 0.0)
     return float(pushes.sum()), pushes  # GPPO's value and its derivative by log pi are the same number
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
+from tests.objectives.closed_forms import WEIGHTS
 
 from openklear.objectives.policy import OBJECTIVES
-from openklear.objectives.weights import WEIGHTS
 
 # Of every objective numbers that differ from its defaults' symmetries, so that a swap of two of them must show.
 NUMBERS = {

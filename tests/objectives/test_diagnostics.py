@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.objectives.closed_forms import WEIGHTS
 
 from openklear.objectives.diagnostics import RATIO_EDGES, add, clip_sums, finish, policy_sums, sampler_gap
 from openklear.objectives.ratio import bounded_log_ratio
-from openklear.objectives.weights import WEIGHTS
 
 BAND = {"clip_low": 0.2, "clip_high": 0.28}
 # r, A and w of GPPO by hand; the last two tokens are masked.

@@ -6,14 +6,14 @@ import typing
 
 import pytest
 import torch
+from tests.objectives import closed_forms
+from tests.objectives.closed_forms import WEIGHTS
 from tests.objectives.loss_cases import MORE_INPUTS, NUMBERS, SEQUENCE, closed_form, extra, gradient, loss_of, tokens
 
-from openklear.objectives import weights
 from openklear.objectives.catalog import more_inputs
 from openklear.objectives.policy import CATALOG, OBJECTIVES
 from openklear.objectives.policy.tokens import LOGPROB_BOUND
 from openklear.objectives.ratio import LOG_RATIO_BOUND
-from openklear.objectives.weights import WEIGHTS
 from openklear.recipe import objectives as schema
 
 LOW, HIGH = math.exp(-LOG_RATIO_BOUND), math.exp(LOG_RATIO_BOUND)
@@ -283,7 +283,7 @@ def test_every_objective_of_the_recipe_has_its_functions():
         closed = inspect.signature(WEIGHTS[name]).parameters
         aside = {"old_prob", "sequence_ratio"}  # what the figure assumes
         assert {p for p, v in closed.items() if v.kind is v.KEYWORD_ONLY} - aside == numbers
-        assert getattr(weights, name) is WEIGHTS[name]
+        assert getattr(closed_forms, name) is WEIGHTS[name]
         assert {p: loss[p].default for p in numbers} == settings().model_dump(exclude={"type"})
 
 

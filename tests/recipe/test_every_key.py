@@ -27,14 +27,14 @@ from openklear.errors import ModelError, RecipeError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
-from openklear.recipe.keys import leaves
+from openklear.recipe.keys import keys
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Phase, Recipe, Verifiers
 from openklear.run.context import StageContext
 from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import stages
 from openklear.stages import rl as rl_stage
-from openklear.training.step import LossSettings, policy_gradient
+from openklear.training.step import policy_gradient
 from openklear.types import Attempt, Outcome, Problem, Test, Verdict
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import open_judge
@@ -196,7 +196,7 @@ class Moves:
         model = tiny_model()
         sequences = rollouts(model)
         layout = [list(range(len(sequences)))]
-        settings = [LossSettings.of(self.phase({})), LossSettings.of(self.phase(self.change))]
+        settings = [self.phase({}), self.phase(self.change)]
         found = []
         for one in (*settings, settings[0]):
             model.zero_grad()
@@ -226,7 +226,7 @@ def corrected(kind: str, **change: Any) -> Callable[[], None]:
         for more in ({}, change):
             one = Moves("gppo", {"type": kind, **more}, table="correction")
             model = tiny_model()
-            policy_gradient(model, rollouts(model), [list(range(12))], LossSettings.of(one.phase(one.change)))
+            policy_gradient(model, rollouts(model), [list(range(12))], one.phase(one.change))
             gradients.append(flat_gradient(model))
         assert not torch.equal(*gradients)
 
@@ -239,7 +239,7 @@ def gate(**change: float) -> Callable[[], None]:
         for more in ({}, change):
             model = tiny_model()
             one = Moves("gppo", {"type": "ratio", "low": 0.95, "high": 1.05, **more}, table="entropy_gate")
-            policy_gradient(model, rollouts(model), [list(range(12))], LossSettings.of(one.phase(one.change)))
+            policy_gradient(model, rollouts(model), [list(range(12))], one.phase(one.change))
             gradients.append(flat_gradient(model))
         assert not torch.equal(*gradients)
 
@@ -641,7 +641,8 @@ PROOFS: dict[str, Proof] = {
 
 
 def test_every_key_has_a_proof():
-    assert sorted(PROOFS) == sorted(leaves(Recipe))
+    named = [f"{key.path} [{key.only}]" if key.only else key.path for key in keys(Recipe)]
+    assert sorted(PROOFS) == sorted(named)
 
 
 BASES = sorted({(proof.stage, proof.base) for proof in PROOFS.values() if isinstance(proof, Differs)})

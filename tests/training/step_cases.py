@@ -11,7 +11,8 @@ from openklear.models.tiny import make_tiny
 from openklear.objectives.aggregate import AGGREGATIONS as ALL_AGGREGATIONS
 from openklear.objectives.policy import CATALOG
 from openklear.recipe.objectives import MEMBERS, Gppo
-from openklear.training.step import LossSettings, PolicySequence, policy_gradient, reference_logprobs
+from openklear.recipe.schema import Phase
+from openklear.training.step import PolicySequence, policy_gradient, reference_logprobs
 
 OBJECTIVES = tuple(member() for member in MEMBERS.values())
 AGGREGATIONS = tuple(name for name in ALL_AGGREGATIONS if name != "klear_released")
@@ -55,11 +56,13 @@ def flat_gradient(model):
 
 
 def settings(objective=None, aggregation="token_mean", *, sft_loss_weight=0.1, temperature=1.0, **more):
-    return LossSettings(
-        objective or Gppo(),
-        aggregation,
-        sft_loss_weight,
-        temperature,
+    return Phase(
+        name="any",
+        domains=("math",),
+        objective=objective or Gppo(),
+        aggregation=aggregation,
+        sft_loss_weight=sft_loss_weight,
+        temperature=temperature,
         max_completion_tokens=CONSTANT,
         **more,
     )

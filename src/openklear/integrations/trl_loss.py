@@ -92,13 +92,11 @@ def sums_of(
     objective: str, numbers: Mapping[str, Any], logprobs: Tensor, entropies: Tensor, batch: TrlBatch
 ) -> diagnostics.Sums:
     """What a micro-batch adds to the numbers that its optimizer step reports."""
-    leaf = logprobs.detach().requires_grad_()
-    with torch.enable_grad():  # of the loss itself, so that the correction is in it; evaluation has no graph
-        (slopes,) = torch.autograd.grad(policy_losses(objective, numbers, leaf, batch).sum(), leaf)
+    slopes = diagnostics.slopes_of(lambda leaf: policy_losses(objective, numbers, leaf, batch), logprobs)
     old, advantages, mask = batch.old_logprobs, batch.advantages, batch.mask
-    sums = diagnostics.policy_sums(leaf, old, advantages, mask, entropies.detach())
+    sums = diagnostics.policy_sums(logprobs, old, advantages, mask, entropies.detach())
     band = {"clip_low": numbers["clip_low"], "clip_high": numbers["clip_high"]}
-    return sums | diagnostics.clip_sums(bounded_log_ratio(leaf, old), advantages, slopes, mask, **band)
+    return sums | diagnostics.clip_sums(bounded_log_ratio(logprobs, old), advantages, slopes, mask, **band)
 
 
 def shown(sums: diagnostics.Sums) -> dict[str, float]:

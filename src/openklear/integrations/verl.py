@@ -28,8 +28,7 @@ try:
     from verl.workers.config import PolicyLossConfig as VerlPolicyLossConfig
 
     from openklear.errors import UsageError
-    from openklear.objectives import weights as closed_forms
-    from openklear.objectives.diagnostics import Sums, clip_sums
+    from openklear.objectives.diagnostics import Sums, clip_sums, slopes_of
     from openklear.objectives.policy import CATALOG, gppo
     from openklear.objectives.ratio import at_least_fp32, bounded_log_ratio, require_same_shape
 except Exception:  # verl drops any error at debug level, so it is logged here before it is raised again
@@ -143,17 +142,13 @@ def _metrics(
     # (B, T); outside the mask r = 1.
     log_ratio = bounded_log_ratio(*(torch.where(mask, t, 0.0) for t in (log_prob, old_log_prob)))
     advantage = at_least_fp32(advantages)  # the sums look at it inside the mask alone, and r is 1 outside
-    ratio, positive = log_ratio.exp(), advantage > 0
-    weight = closed_forms.gppo(ratio, positive, **asdict(numbers))
-    sums: Sums = clip_sums(
-        log_ratio,
-        advantage,
-        -advantage * weight * correction,
-        mask,
-        clip_low=numbers.clip_low,
-        clip_high=numbers.clip_high,
+    slopes = slopes_of(
+        lambda leaf: gppo(leaf, old_log_prob, advantages, loss_mask=mask, **asdict(numbers)) * correction,
+        at_least_fp32(log_prob),
     )
-    held = (advantage < 0) & (ratio > (math.inf if numbers.dual_clip is None else numbers.dual_clip))
+    band = {"clip_low": numbers.clip_low, "clip_high": numbers.clip_high}
+    sums: Sums = clip_sums(log_ratio, advantage, slopes, mask, **band)
+    held = (advantage < 0) & (log_ratio.exp() > (math.inf if numbers.dual_clip is None else numbers.dual_clip))
     sums |= {"tokens": mask.sum().double(), "kl": -log_ratio.double().sum(), "held": held.sum().double()}
     values = dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))  # one transfer from the device
     n = max(values["tokens"], 1.0)

@@ -8,6 +8,7 @@ its rule is here, under its name, for comparison.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,20 +32,19 @@ class Counts:
     @staticmethod
     def of(lengths: Sequence[int], groups: Sequence[int], *, microbatches: int = 1, constant: int = 1) -> Counts:
         """From the number of loss tokens of every sequence, and the group that each belongs to."""
-        of_group: dict[int, int] = {}
+        of_group: Counter[int] = Counter()
         for number, group in zip(lengths, groups, strict=True):
             if number:
-                of_group[group] = of_group.get(group, 0) + number
+                of_group[group] += number
         return Counts(sum(lengths), sum(n > 0 for n in lengths), of_group, microbatches, constant)
 
     @staticmethod
     def together(parts: Iterable[Counts]) -> Counts:
         """The counts of all ranks as one step's; a group may be spread over ranks."""
         parts = list(parts)
-        of_group: dict[int, int] = {}
+        of_group: Counter[int] = Counter()
         for part in parts:
-            for group, number in part.tokens_of_group.items():
-                of_group[group] = of_group.get(group, 0) + number
+            of_group.update(part.tokens_of_group)
         return Counts(
             sum(p.tokens for p in parts),
             sum(p.sequences for p in parts),

@@ -6,6 +6,7 @@ and in float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from openklear.objectives.divergence import k1, k2, k3
 from openklear.objectives.ratio import LOG_RATIO_BOUND, bounded_log_ratio, require_same_shape
-from openklear.objectives.weights import clipped_high, clipped_low
 
 Sums = dict[str, Tensor]
 
@@ -67,7 +67,7 @@ def clip_sums(
     positive, negative = advantage > 0, advantage < 0
     above, below = ratio > 1.0 + clip_high, ratio < 1.0 - clip_low
     push = slope.abs()
-    acts = clipped_high(ratio, positive, clip_high) | clipped_low(ratio, positive, clip_low)
+    acts = (positive & above) | (~positive & below)  # of A = 0 the slope is 0 anyway
     return {
         "clip_fraction_high_positive": (positive & above).sum().double(),
         "clip_fraction_low_positive": (positive & below).sum().double(),
@@ -76,6 +76,14 @@ def clip_sums(
         "push": push.sum(),
         "push_clipped": push[acts].sum(),
     }
+
+
+def slopes_of(losses: Callable[[Tensor], Tensor], logprobs: Tensor) -> Tensor:
+    """d loss / d logprobs of each token, by the losses themselves, whatever multiplies them; all (B, T)."""
+    leaf = logprobs.detach().requires_grad_()
+    with torch.enable_grad():  # evaluation has no graph
+        (slopes,) = torch.autograd.grad(losses(leaf).sum(), leaf)
+    return slopes
 
 
 def gate_sums(open_tokens: Tensor, loss_mask: Tensor) -> Sums:

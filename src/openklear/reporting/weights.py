@@ -17,7 +17,6 @@ import vl_convert
 
 from openklear.errors import UsageError
 from openklear.objectives.policy import CATALOG
-from openklear.objectives.weights import WEIGHTS
 from openklear.reporting.charts import svg
 from openklear.reporting.pages import page
 
@@ -44,7 +43,7 @@ def curves(chosen: Chosen, low: float, high: float) -> list[dict[str, Any]]:
     for name, numbers in chosen.items():
         for positive in (True, False):
             ratios = _with_jumps(name, numbers, positive, grid)
-            weights = WEIGHTS[name](ratios, torch.full(ratios.shape, positive), **numbers)
+            weights = CATALOG[name].weight(ratios, torch.full(ratios.shape, positive), **numbers)
             line = {"objective": CATALOG[name].title, "sign": "A > 0" if positive else "A < 0"}
             for i, (r, w) in enumerate(zip(ratios.tolist(), weights.tolist(), strict=True)):
                 rows.append({**line, "ratio": r, "w": w, "w_over_pi": max(w / r, FLOOR), "order": i})
@@ -110,13 +109,13 @@ def _ticks(low: float, high: float) -> list[float]:
 def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: torch.Tensor) -> torch.Tensor:
     """The grid, with points added by bisection close to both sides of each jump of w."""
     sign = torch.full(grid.shape, positive)
-    weight = WEIGHTS[name](grid, sign, **numbers)
+    weight = CATALOG[name].weight(grid, sign, **numbers)
     extra = []
     for i in ((weight[1:] - weight[:-1]).abs() > 0.2 * weight[1:].maximum(weight[:-1]).clamp(min=0.2)).nonzero():
         left, right = grid[i], grid[i + 1]
         for _ in range(30):
             middle = (left + right) / 2
-            values = WEIGHTS[name](torch.cat([left, middle, right]), torch.full((3,), positive), **numbers)
+            values = CATALOG[name].weight(torch.cat([left, middle, right]), torch.full((3,), positive), **numbers)
             nearer = (values[1] - values[0]).abs() > (values[2] - values[1]).abs()
             left, right = (left, middle) if nearer else (middle, right)
         extra += [left, right]

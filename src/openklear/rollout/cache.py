@@ -7,7 +7,6 @@ attention over a narrow view of a wide tensor costs up to three times as much on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,24 +25,17 @@ def rounded_columns(length: int) -> int:
     return -(-length // step) * step
 
 
-class _Cursor:
-    """Where the running step writes; shared by all layers."""
-
-    def __init__(self) -> None:
-        self.index = torch.zeros(0, dtype=torch.int64)
-        """(rows * heads,) flat positions in (rows * heads * columns)."""
-
-
 class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
     """Keys and values of one layer: (rows, heads, columns, head_dim), contiguous."""
 
     is_sliding = False
     keys: Tensor
     values: Tensor
+    cursor: Tensor
+    """(rows * heads,) where the running step writes: flat positions in (rows * heads * columns)."""
 
-    def __init__(self, cursor: _Cursor, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._cursor = cursor
         self.keys, self.values = keys, values
         self.is_initialized = True
 
@@ -54,9 +46,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
     ) -> tuple[Tensor, Tensor]:
         """Write one token per row, (rows, heads, 1, head_dim), at the cursor; returns all columns."""
-        index = self._cursor.index
         for whole, new in ((self.keys, key_states), (self.values, value_states)):
-            whole.view(-1, whole.shape[-1]).index_copy_(0, index, new.reshape(-1, new.shape[-1]))
+            whole.view(-1, whole.shape[-1]).index_copy_(0, self.cursor, new.reshape(-1, new.shape[-1]))
         return self.keys, self.values
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
@@ -77,12 +68,11 @@ class SlotCache(Cache):
 
     def __init__(self, like: Cache, rows: int, length: int) -> None:
         """Zeros for `rows` rows of at least `length` tokens; heads, sizes and types as in the layers of `like`."""
-        self.cursor = _Cursor()
         columns = rounded_columns(length)
         self.slot_layers: list[SlotLayer] = []
         for pair in _contents(like):
             keys, values = (t.new_zeros((rows, t.shape[1], columns, t.shape[3])) for t in pair)
-            self.slot_layers.append(SlotLayer(self.cursor, keys, values))
+            self.slot_layers.append(SlotLayer(keys, values))
         super().__init__(layers=[*self.slot_layers])
 
     @property
@@ -130,7 +120,9 @@ class SlotCache(Cache):
         rows, heads, columns, _ = keys.shape
         # Row r, head h begins at (r * heads + h) * columns of the flat keys; its token goes `positions[r]` further.
         lines = torch.arange(rows * heads, device=keys.device).view(rows, heads)
-        self.cursor.index = (lines * columns + positions[:, None]).view(-1)
+        cursor = (lines * columns + positions[:, None]).view(-1)
+        for layer in self.slot_layers:
+            layer.cursor = cursor
         hidden = torch.arange(columns, device=keys.device)[None, :] > positions[:, None]  # (rows, columns)
         mask = torch.zeros(hidden.shape, dtype=keys.dtype, device=keys.device).masked_fill_(hidden, float("-inf"))
         return mask[:, None, None, :]
@@ -146,12 +138,3 @@ def _widened(tensor: Tensor, columns: int) -> Tensor:
     wide = tensor.new_zeros((*tensor.shape[:2], columns, tensor.shape[3]))
     wide[:, :, : tensor.shape[2]] = tensor
     return wide
-
-
-def prompt_rows(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Right-padded prompt ids (K, P) int64 and their lengths (K,). Causal attention never sees the padding."""
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    ids = torch.zeros((len(prompts), int(lengths.max())), dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.tensor(prompt)
-    return ids.to(device), lengths.to(device)

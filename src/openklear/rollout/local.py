@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from openklear.errors import EngineError, ModelError
-from openklear.rollout.cache import SlotCache, prompt_rows
+from openklear.models.batching import pad_right
+from openklear.rollout.cache import SlotCache
 from openklear.rollout.protocol import OnCompletion, Progress, Supports
 from openklear.rollout.sampling import draw, next_token_logprobs
 from openklear.rollout.seeds import uniforms
@@ -199,7 +200,9 @@ class _Call:
 
     def _prefill(self, chunk: list[int], fresh: dict[int, list[int]]) -> None:
         """Run the prompts of a chunk, and put each into all slots that wait for it."""
-        ids, lengths = prompt_rows([self.prompts[prompt] for prompt in chunk], self.device)
+        prompts = [self.prompts[prompt] for prompt in chunk]
+        ids = pad_right(prompts, 0, torch.int64).to(self.device)  # (P, T); causal attention never sees the padding
+        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         cache = DynamicCache()
         states = self.decoder(
             input_ids=ids,

@@ -89,8 +89,7 @@ def write_rollouts(path: Path, groups: Sequence[RolloutGroup], trained: Mapping[
                 columns[name].append(value)
     if left:
         raise ValueError(f"what was trained on is not in the groups: {sorted(left)[:3]}")
-    arrays = [_array(columns[field.name], field.type) for field in SCHEMA]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), path, compression="zstd")
+    pq.write_table(pa.table(columns, schema=SCHEMA), path, compression="zstd")
 
 
 def read_rollouts(path: Path, problems: Mapping[str, Problem]) -> StoredRollouts:
@@ -178,19 +177,6 @@ def _rollout(row: Mapping[str, Any], problem: Problem) -> Rollout:
     )
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """An Arrow array; lists of numbers without a Python object per number."""
-    if not pa.types.is_large_list(kind):
-        return pa.array(values, kind)
-    lengths = [0 if value is None else len(value) for value in values]
-    offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))  # row i is flat[offsets[i] : offsets[i + 1]]
-    present = [np.asarray(value) for value in values if value is not None]
-    dtype = kind.value_type.to_pandas_dtype()
-    flat = pa.array(np.concatenate(present).astype(dtype) if present else np.zeros(0, dtype), kind.value_type)
-    missing = pa.array([value is None for value in values], pa.bool_())
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), flat, type=kind, mask=missing)
-
-
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows with numpy arrays for lists."""
     names = table.column_names
@@ -201,11 +187,5 @@ def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _values(column: pa.Array) -> list[Any]:
     if not pa.types.is_large_list(column.type):
-        values: list[Any] = column.to_pylist()
-        return values
-    flat, offsets = column.values.to_numpy(), column.offsets.to_numpy()
-    missing = column.is_null().to_pylist()
-    return [
-        None if absent else flat[start:end].copy()
-        for absent, start, end in zip(missing, offsets[:-1], offsets[1:], strict=True)
-    ]
+        return list(column.to_pylist())
+    return [None if row is None else row.copy() for row in column.to_numpy(zero_copy_only=False)]

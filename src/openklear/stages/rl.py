@@ -1,7 +1,7 @@
 """The stages `rl-NAME`: the report's algorithm box.
 
 For each iteration: sample a group per problem, verify, group advantage, drop groups without advantage, several
-updates on mini-batches of the kept groups, log. The loop is written against Sampler, Judge and Learner.
+updates on mini-batches of the kept groups, log. The loop is written against Sampler and Judge.
 
 An iteration is durable once its directory `iterations/000012` exists (rollouts.parquet, metrics.json; renamed when
 whole). A run that was killed restarts from its newest checkpoint; recorded iterations after it are replayed from their
@@ -25,7 +25,7 @@ from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encod
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
-from openklear.training.learner import Learner, LocalLearner
+from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import build_optimizer, warmup_constant
@@ -89,7 +89,7 @@ class _Box:
     phase: Phase
     loop: Loop
     collector: Collector
-    learner: Learner
+    learner: LocalLearner
     problems: list[EncodedProblem]
     validation: list[EncodedProblem]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel
@@ -18,7 +17,6 @@ from openklear.training import parallel
 from openklear.training.layout import TokenRow
 from openklear.training.optimizer import Optimizer, clip_gradients
 from openklear.training.step import (
-    LossSettings,
     Metrics,
     PolicySequence,
     policy_gradient,
@@ -27,21 +25,9 @@ from openklear.training.step import (
 )
 
 
-class Learner(Protocol):
-    """What the RL loop asks of the training side."""
-
-    def with_old(self, sequences: Sequence[PolicySequence]) -> list[PolicySequence]:
-        """The sequences with the log-probabilities (and entropies, for a gate) of the weights as they are now."""
-        ...
-
-    def update(self, sequences: Sequence[PolicySequence], learning_rate: float) -> Metrics:
-        """One optimizer step on one mini-batch; returns its metrics."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class LocalLearner:
-    """A learner in this process, or one rank of it."""
+    """The learner of RL in this process, or one rank of it."""
 
     loaded: LoadedModel
     optimizer: Optimizer
@@ -50,7 +36,10 @@ class LocalLearner:
     group: parallel.Group | None = None
 
     def with_old(self, sequences: Sequence[PolicySequence]) -> list[PolicySequence]:
-        """See `Learner`. Called a mini-batch at a time it shares its micro-batches, and so its bits, with `update`."""
+        """The sequences with the log-probabilities (and entropies, for a gate) of the weights as they are now.
+
+        Called a mini-batch at a time it shares its micro-batches, and so its bits, with `update`.
+        """
         gated = isinstance(self.phase.entropy_gate, EntropyGate)
         logprobs, entropies = reference_logprobs(
             self.loaded.model,
@@ -65,11 +54,10 @@ class LocalLearner:
         ]
 
     def update(self, sequences: Sequence[PolicySequence], learning_rate: float) -> Metrics:
-        """See `Learner`. Raises NonFinite before the weights move."""
+        """One optimizer step on one mini-batch; returns its metrics. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
         microbatches = _microbatches(sequences, self.microbatch_tokens)
-        settings = LossSettings.of(self.phase)
-        metrics = policy_gradient(self.loaded.model, sequences, microbatches, settings, group=self.group)
+        metrics = policy_gradient(self.loaded.model, sequences, microbatches, self.phase, group=self.group)
         return metrics | _step(self.loaded, self.optimizer, self.phase.max_grad_norm, learning_rate)
 
 

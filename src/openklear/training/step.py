@@ -8,9 +8,9 @@ micro-batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,14 +29,13 @@ from openklear.objectives.policy.custom import guarded
 from openklear.objectives.ratio import bounded_log_ratio
 from openklear.objectives.segments import segment_mean
 from openklear.objectives.supervised import negative_log_likelihood
-from openklear.recipe.objectives import Correction, CustomObjective, EntropyGate, NoCorrection, Objective, band_of
+from openklear.recipe.objectives import CustomObjective, Objective, band_of
 from openklear.recipe.schema import Phase
 from openklear.training import parallel
 from openklear.training.layout import Layout, Microbatch, TokenRow, members
 from openklear.verifiers.custom import function
 
 Metrics = dict[str, float | list[float]]
-Aggregation = Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,34 +53,6 @@ class PolicySequence:
     """Index in its group; carried for the caller, no loss looks at it."""
     rollout_logprobs: NDArray[np.float32] | None = None  # (T,) as the sampler reported; for a correction
     old_entropies: NDArray[np.float32] | None = None  # (T,) nats; for the entropy gate
-
-
-@dataclass(frozen=True, slots=True)
-class LossSettings:
-    """What the loss of an optimizer step is made of; the recipe's keys of the same names."""
-
-    objective: Objective
-    aggregation: Aggregation = "token_mean"
-    sft_loss_weight: float = 0.0
-    temperature: float = 1.0
-    """The one the rollouts were sampled at; both terms see the policy at it."""
-    entropy_gate: EntropyGate | None = None
-    correction: Correction = field(default_factory=NoCorrection)
-    max_completion_tokens: int = 1
-    """What the aggregation `constant` divides by."""
-
-    @staticmethod
-    def of(phase: Phase) -> LossSettings:
-        """Those of a phase of the recipe."""
-        return LossSettings(
-            objective=phase.objective,
-            aggregation=phase.aggregation,
-            sft_loss_weight=phase.sft_loss_weight,
-            temperature=phase.temperature,
-            entropy_gate=phase.entropy_gate if isinstance(phase.entropy_gate, EntropyGate) else None,
-            correction=phase.correction,
-            max_completion_tokens=phase.max_completion_tokens,
-        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +77,7 @@ def policy_gradient(
     model: PreTrainedModel,
     sequences: Sequence[PolicySequence],
     microbatches: Sequence[Microbatch],
-    settings: LossSettings,
+    phase: Phase,
     *,
     group: parallel.Group | None = None,
 ) -> Metrics:
@@ -120,27 +91,27 @@ def policy_gradient(
     """
     lengths = _loss_tokens(sequences, microbatches)
     groups = [s.group for s in sequences]
-    counts = Counts.of(lengths, groups, microbatches=len(microbatches), constant=settings.max_completion_tokens)
+    counts = Counts.of(lengths, groups, microbatches=len(microbatches), constant=phase.max_completion_tokens)
     counts = parallel.counts_of_all(counts, group)
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
     sums: diagnostics.Sums | None = None
     with parallel.failing_together(group):
         for number, microbatch in enumerate(microbatches):
-            batch = _batch(model, sequences, microbatch, lengths, settings, counts)
-            logprobs, entropies = _logprobs(model, batch.layout, settings.temperature)
-            losses = _token_losses(logprobs, entropies, batch, settings)
+            batch = _batch(model, sequences, microbatch, lengths, phase, counts)
+            logprobs, entropies = _logprobs(model, batch.layout, phase.temperature)
+            losses = _token_losses(logprobs, entropies, batch, phase)
             loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
             shares = {"policy_loss": policy.detach().double()}
-            if settings.sft_loss_weight:
+            if phase.sft_loss_weight:
                 imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
                 shares["sft_loss"] = imitation.detach().double()
-                loss = policy + settings.sft_loss_weight * imitation
+                loss = policy + phase.sft_loss_weight * imitation
             _backward(loss, number, microbatches)
-            sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, settings))
+            sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, phase))
     assert sums is not None  # _loss_tokens refused a step without tokens
     parallel.add_gradients(model.parameters(), group)
-    return _metrics(parallel.sums_of_all(sums, group), settings)
+    return _metrics(parallel.sums_of_all(sums, group), phase)
 
 
 def supervised_gradient(
@@ -220,14 +191,14 @@ def _batch(
     sequences: Sequence[PolicySequence],
     microbatch: Microbatch,
     lengths: Sequence[int],
-    settings: LossSettings,
+    phase: Phase,
     counts: Counts,
 ) -> _Batch:
     indices = members(microbatch)
     chosen = [sequences[i] for i in indices]
     layout = Layout.of(sequences, microbatch, model.device)
     dtype = torch.float64 if model.dtype == torch.float64 else torch.float32
-    weights = token_weights(settings.aggregation, [lengths[i] for i in indices], [s.group for s in chosen], counts)
+    weights = token_weights(phase.aggregation, [lengths[i] for i in indices], [s.group for s in chosen], counts)
     return _Batch(
         layout=layout,
         old_logprobs=layout.join([s.old_logprobs for s in chosen], dtype),
@@ -244,9 +215,9 @@ def _joined(layout: Layout, arrays: Sequence[NDArray[np.float32] | None], dtype:
     return layout.join(present, dtype) if len(present) == len(arrays) else None
 
 
-def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor:
+def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, phase: Phase) -> Tensor:
     """The policy loss of each token (B, T): objective, gate, correction."""
-    loss, numbers = _loss(settings.objective)
+    loss, numbers = _loss(phase.objective)
     more = {"segment_ids": batch.layout.segments, "correct": batch.correct}
     losses = loss(
         logprobs,
@@ -256,7 +227,7 @@ def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: 
         **numbers,
         **{name: more[name] for name in more_inputs(loss)},
     )
-    gate, weights = _gate(entropies, batch, settings), _correction(batch, settings)
+    gate, weights = _gate(entropies, batch, phase), _correction(batch, phase)
     if gate is not None:
         losses = torch.where(gate, losses, 0.0)
     return losses if weights is None else losses * weights
@@ -270,22 +241,22 @@ def _loss(objective: Objective) -> tuple[PolicyLoss, dict[str, Any]]:
     return OBJECTIVES[objective.type], objective.model_dump(exclude={"type"})
 
 
-def _gate(entropies: Tensor, batch: _Batch, settings: LossSettings) -> Tensor | None:
+def _gate(entropies: Tensor, batch: _Batch, phase: Phase) -> Tensor | None:
     """The tokens that an entropy gate leaves in (B, T)."""
-    if settings.entropy_gate is None:
+    if phase.entropy_gate.type == "none":
         return None
     assert batch.old_entropies is not None, "the gate needs the entropies before the update"
-    band = settings.entropy_gate.model_dump(exclude={"type"})
+    band = phase.entropy_gate.model_dump(exclude={"type"})
     return gate_open(entropies, batch.old_entropies, loss_mask=batch.loss_mask, **band)
 
 
-def _correction(batch: _Batch, settings: LossSettings) -> Tensor | None:
+def _correction(batch: _Batch, phase: Phase) -> Tensor | None:
     """Importance weights between sampler and trainer (B, T)."""
-    if settings.correction.type == "none":
+    if phase.correction.type == "none":
         return None
     assert batch.rollout_logprobs is not None, "a correction needs the sampler's log-probabilities"
-    numbers: dict[str, Any] = settings.correction.model_dump(exclude={"type"})
-    weigh: Callable[..., Tensor] = CORRECTIONS[settings.correction.type]
+    numbers: dict[str, Any] = phase.correction.model_dump(exclude={"type"})
+    weigh: Callable[..., Tensor] = CORRECTIONS[phase.correction.type]
     return weigh(
         batch.old_logprobs,
         batch.rollout_logprobs,
@@ -295,30 +266,28 @@ def _correction(batch: _Batch, settings: LossSettings) -> Tensor | None:
     )
 
 
-def _sums(logprobs: Tensor, entropies: Tensor, batch: _Batch, settings: LossSettings) -> diagnostics.Sums:
+def _sums(logprobs: Tensor, entropies: Tensor, batch: _Batch, phase: Phase) -> diagnostics.Sums:
     mask = batch.loss_mask
     sums = diagnostics.policy_sums(logprobs, batch.old_logprobs, batch.advantages, mask, entropies)
-    if (gate := _gate(entropies, batch, settings)) is not None:
+    if (gate := _gate(entropies, batch, phase)) is not None:
         sums |= diagnostics.gate_sums(gate, mask)
-    if (weights := _correction(batch, settings)) is not None:
+    if (weights := _correction(batch, phase)) is not None:
         sums |= diagnostics.correction_sums(weights, mask)
-    band = band_of(settings.objective)
+    band = band_of(phase.objective)
     if band is None:
         return sums
-    # The slope of each token's loss from the loss itself, on a leaf, so that gate and correction are in it.
-    leaf = logprobs.detach().requires_grad_()
-    (slopes,) = torch.autograd.grad(_token_losses(leaf, entropies, batch, settings).sum(), leaf)
+    slopes = diagnostics.slopes_of(lambda leaf: _token_losses(leaf, entropies, batch, phase), logprobs)
     log_ratio = bounded_log_ratio(logprobs, batch.old_logprobs)
-    if settings.objective.type == "gspo":  # its band is on the sequence's ratio
+    if phase.objective.type == "gspo":  # its band is on the sequence's ratio
         log_ratio = segment_mean(log_ratio, mask, batch.layout.segments)
     low, high = band
     return sums | diagnostics.clip_sums(log_ratio, batch.advantages, slopes, mask, clip_low=low, clip_high=high)
 
 
-def _metrics(sums: diagnostics.Sums, settings: LossSettings) -> Metrics:
+def _metrics(sums: diagnostics.Sums, phase: Phase) -> Metrics:
     policy, imitation = float(sums.pop("policy_loss")), float(sums.pop("sft_loss", 0.0))
-    metrics: Metrics = {"loss": policy + settings.sft_loss_weight * imitation, "policy_loss": policy}
-    if settings.sft_loss_weight:
+    metrics: Metrics = {"loss": policy + phase.sft_loss_weight * imitation, "policy_loss": policy}
+    if phase.sft_loss_weight:
         metrics["sft_loss"] = imitation
     return metrics | diagnostics.finish(sums)
 

@@ -9,7 +9,6 @@ from itertools import chain
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from openklear.objectives.advantages import ADVANTAGES
 from openklear.recipe.schema import Phase
@@ -60,18 +59,12 @@ def _in_the_mean(group: RolloutGroup, phase: Phase) -> list[Rollout]:
 
 def _advantages(groups: Sequence[Sequence[Rollout]], phase: Phase) -> list[list[float]]:
     """Of every rollout of every group, by the phase's estimator."""
-    rewards = [_rewards(group) for group in groups]
-    lengths = [_lengths(group) for group in groups]
+    rewards, lengths = [], []  # (G,) of each group
+    for group in groups:
+        rewards.append(torch.tensor([r.reward.value for r in group], dtype=torch.float64))
+        lengths.append(torch.tensor([len(r.completion.token_ids) for r in group]))
     numbers = phase.advantage.model_dump(exclude={"type"})
     return [found.tolist() for found in ADVANTAGES[phase.advantage.type](rewards, lengths, **numbers)]
-
-
-def _rewards(group: Sequence[Rollout]) -> Tensor:  # (G,)
-    return torch.tensor([r.reward.value for r in group], dtype=torch.float64)
-
-
-def _lengths(group: Sequence[Rollout]) -> Tensor:  # (G,) tokens
-    return torch.tensor([len(r.completion.token_ids) for r in group])
 
 
 def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:

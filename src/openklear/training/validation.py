@@ -16,16 +16,6 @@ from openklear.types import Problem
 from openklear.verifiers.domains import DOMAINS
 
 
-def validation_sampling(evaluation: Evaluation) -> Sampling:
-    """The evaluation's way of sampling, with the validation's number of samples."""
-    return Sampling(
-        evaluation.validation_samples,
-        evaluation.temperature,
-        evaluation.top_p,
-        evaluation.max_completion_tokens,
-    )
-
-
 def for_domains(problems: Sequence[Problem], domains: Sequence[str]) -> list[Problem]:
     """The problems of some domains, in the order given."""
     return [p for p in problems if p.domain in domains]
@@ -47,7 +37,9 @@ def validate(
         return {}
     groups = collector.collect(
         problems,
-        validation_sampling(evaluation),
+        Sampling(
+            evaluation.validation_samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens
+        ),
         ReportReward(code="hard"),  # only correctness counts here, so tests stop at the first that fails
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",

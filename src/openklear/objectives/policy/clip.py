@@ -5,14 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import CatalogEntry, listed
+from openklear.objectives.catalog import listed
 from openklear.objectives.policy.tokens import Tokens, loss_of, read
-
-LOSSES: dict[str, CatalogEntry] = {}
 
 
 @listed(
-    LOSSES,
     "GPPO",
     positive="min(r, 1+eh); beta_high (1+eh) above the band",
     negative="max(r, 1-el); beta_low (1-el) below it; 0 above dual_clip",
@@ -50,7 +47,6 @@ def gppo(
 
 
 @listed(
-    LOSSES,
     "CE-GPPO",
     positive="r; beta_high (1+eh) above the band",
     negative="r; beta_low (1-el) below it",
@@ -85,7 +81,6 @@ def ce_gppo(
 
 
 @listed(
-    LOSSES,
     "PPO clip, clip-higher",
     positive="r; 0 above 1+eh",
     negative="r; 0 below 1-el and above dual_clip",
@@ -116,7 +111,6 @@ def ppo_clip(
 
 
 @listed(
-    LOSSES,
     "two-sided clip",
     positive="r; 0 above 1+eh",
     negative="r; 0 below 1-el and above delta",

@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import CatalogEntry, listed
+from openklear.objectives.catalog import listed
 from openklear.objectives.policy.tokens import log_value, loss_of, read
 
-LOSSES: dict[str, CatalogEntry] = {}
 
-
-@listed(LOSSES, "REINFORCE", positive="1", negative="1", source="Williams 1992", note="no ratio, no clip")
+@listed("REINFORCE", positive="1", negative="1", source="Williams 1992", note="no ratio, no clip")
 def reinforce(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, *, loss_mask: Tensor | None = None) -> Tensor:
     """REINFORCE: -A log pi. Gradient: w = 1, whatever the old policy was; `old_logprobs` is only checked for shape."""
     tokens = read(logprobs, old_logprobs, advantages, loss_mask)

@@ -9,15 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import CatalogEntry, listed
+from openklear.objectives.catalog import listed
 from openklear.objectives.policy.tokens import loss_of, read, surrogate_value
 from openklear.objectives.segments import segment_mean
 
-LOSSES: dict[str, CatalogEntry] = {}
-
 
 @listed(
-    LOSSES,
     "GSPO",
     positive="s = exp(mean log r); 0 above 1+eh",
     negative="s; 0 below 1-el",
@@ -48,7 +45,6 @@ def gspo(
 
 
 @listed(
-    LOSSES,
     "GMPO",
     positive="rho = exp(mean min(log r, clip_high)); 0 at held tokens",
     negative="rho = exp(mean max(log r, -clip_low)); 0 at held tokens",

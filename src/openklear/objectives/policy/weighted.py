@@ -5,16 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from openklear.objectives.catalog import CatalogEntry, listed
+from openklear.objectives.catalog import listed
 from openklear.objectives.policy.tokens import log_value, loss_of, read, surrogate_value
 from openklear.objectives.ratio import require_same_shape
 
-LOSSES: dict[str, CatalogEntry] = {}
 _CISPO = "one of four dialects of CISPO"
 
 
 @listed(
-    LOSSES,
     "CISPO (report)",
     positive="clip(r, 1-el, 1+eh)",
     negative="the same",
@@ -43,7 +41,6 @@ def cispo(
 
 
 @listed(
-    LOSSES,
     "CISPO (MiniMax)",
     positive="min(r, 1+eh)",
     negative="the same",
@@ -68,7 +65,6 @@ def cispo_minimax(
 
 
 @listed(
-    LOSSES,
     "CISPO (verl)",
     positive="clip(r, 1-el, 1+eh)",
     negative="the same",
@@ -92,7 +88,6 @@ def cispo_verl(
 
 
 @listed(
-    LOSSES,
     "CISPO (TRL)",
     positive="min(r, cap)",
     negative="the same",
@@ -112,7 +107,6 @@ def cispo_trl(
 
 
 @listed(
-    LOSSES,
     "SAPO",
     positive="4 s (1-s) r, s = sigmoid(tau_positive (r-1))",
     negative="the same with tau_negative",
@@ -141,7 +135,6 @@ def sapo(
 
 
 @listed(
-    LOSSES,
     "ASPO",
     positive="min(1/r, cap); 0 above 1+eh",
     negative="min(r, cap); 0 below 1-el",
@@ -173,7 +166,6 @@ def aspo(
 
 
 @listed(
-    LOSSES,
     "DGPO",
     positive="r; r^(1-1/m) (1+eh)^(1/m) above the band",
     negative="r; r (r/(1-el))^n below it",
@@ -205,7 +197,6 @@ def dgpo(
 
 
 @listed(
-    LOSSES,
     "TOPR",
     positive="1 for correct rollouts",
     negative="min(r, 1) for the others",
@@ -226,7 +217,6 @@ def topr(
 
 
 @listed(
-    LOSSES,
     "DPPO (binary TV)",
     positive="min(r, cap); 0 where p (r-1) > divergence",
     negative="min(r, cap); 0 where p (1-r) > divergence",

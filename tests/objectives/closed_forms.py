@@ -1,4 +1,4 @@
-"""Closed forms of w in d loss / d logprobs = -A w(r, sign of A): what figures show, and the tests' oracle.
+"""Closed forms of w in d loss / d logprobs = -A w(r, sign of A): the tests' oracle.
 
 They are written apart from `openklear.objectives.policy` on purpose; tests compare autograd with them. Shapes are free
 and kept; `ratio` is pi/pi_old > 0, `positive` says where A > 0. Of the sequence losses, `ratio` is the sequence's.
