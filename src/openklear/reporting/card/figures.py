@@ -96,7 +96,7 @@ def fates(lines: Sequence[Line], *, share: bool = True) -> Figure:
         )
         .properties(width=2 * WIDTH - LABEL_PIXELS - 40, height=alt.Step(22))
     )
-    wide = max(map(len, ends))
+    wide = max(map(len, ends), default=0)
     letters = [f"{name:<{wide}}  {_bar(mine['kept'], sum(mine.values()))}" for name, mine in ends.items()]
     return Figure("What became of each source's rows", svg(chart), "\n".join(["full: kept", *letters]))
 
