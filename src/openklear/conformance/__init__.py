@@ -7,7 +7,6 @@ and through whichever of TRL and verl is installed, and prints where they depart
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -23,12 +22,24 @@ def installed() -> tuple[list[Framework], dict[str, str]]:
     """The frameworks that are installed here, and why the others are not available."""
     peers: list[Framework] = []
     missing: dict[str, str] = {}
-    for name, package in (("TRL", "trl"), ("verl", "verl")):
-        try:
-            peers += import_module(f"openklear.conformance.{package}").peers()
-        except ImportError as error:  # where the package is installed, the import that failed may be of another one
-            missing[name] = "it is not installed" if find_spec(package) is None else str(error)
+    try:
+        from openklear.conformance import trl
+
+        peers += trl.peers()
+    except ImportError as error:
+        missing["TRL"] = _why("trl", error)
+    try:
+        from openklear.conformance import verl
+
+        peers += verl.peers()
+    except ImportError as error:
+        missing["verl"] = _why("verl", error)
     return peers, missing
+
+
+def _why(package: str, error: ImportError) -> str:
+    """If the package is installed, the import that failed may be of another one."""
+    return "it is not installed" if find_spec(package) is None else str(error)
 
 
 def run(*, objectives: Iterable[str] | None = None, dtype: torch.dtype = torch.float32) -> Report:
