@@ -130,16 +130,11 @@ def _ours(dtype: torch.dtype) -> list[Framework]:
     ]
 
 
-def _aggregations(peer: Framework, objective: str) -> list[str]:
-    """All that a framework has, or the one that a sequence loss is defined with."""
-    if objective not in peer.losses:
-        return []
-    return [a for a in peer.aggregations if objective not in house.SEQUENCE or a == "sequence_mean"]
-
-
 def _rows(peer: Framework, objective: str, dtype: torch.dtype) -> Iterator[Comparison]:
-    """One for each aggregation that the framework has with this objective."""
-    for aggregation in _aggregations(peer, objective):
+    """One for each aggregation that the framework has with this objective; a sequence loss is defined with one."""
+    for aggregation in peer.aggregations if objective in peer.losses else ():
+        if objective in house.SEQUENCE and aggregation != "sequence_mean":
+            continue
         try:
             found = _differences(peer, objective, aggregation, dtype)
         except UsageError:  # the framework does not have this combination

@@ -31,9 +31,6 @@ RELEASED_NOTES: Mapping[str, str] = {
     "; values under the mask are multiplied, not replaced"
 }
 
-REFERENCE: Mapping[str, str] = {"klear_released": "token_mean"}
-"""The aggregation that one is meant to be, where it is another."""
-
 
 def evaluate(
     objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
@@ -71,7 +68,8 @@ def _step(
 
 def published(objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture) -> tuple[float, Tensor]:
     """The formula in float64 over the whole step. Log-ratios are bounded at 20, which no paper forbids or asks for."""
-    return _step(objective, numbers, REFERENCE.get(aggregation, aggregation), fixture, WHOLE)
+    meant = "token_mean" if aggregation == "klear_released" else aggregation
+    return _step(objective, numbers, meant, fixture, WHOLE)
 
 
 def released(

@@ -84,11 +84,13 @@ def write(path: Path, chosen: Chosen, low: float, high: float) -> None:
         raise UsageError(f"{path}: a figure is {', '.join(FORMATS)}; give a file name that ends in one of these")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
-    drawn = figure(chosen, low, high)
+    drawn, rows = figure(chosen, low, high), [(CATALOG[name], _shown(numbers)) for name, numbers in chosen.items()]
     if path.suffix == ".png":
         path.write_bytes(vl_convert.svg_to_png(drawn, scale=2))
     else:
-        path.write_text(drawn if path.suffix == ".svg" else _page(drawn, chosen), encoding="utf-8")
+        path.write_text(
+            drawn if path.suffix == ".svg" else page("weights.html", drawn=drawn, rows=rows), encoding="utf-8"
+        )
 
 
 def _panel(base: alt.Chart, sign: str, y: alt.Y, common: Mapping[str, Any]) -> alt.Chart:
@@ -120,11 +122,6 @@ def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: tor
             left, right = (left, middle) if nearer else (middle, right)
         extra += [left, right]
     return torch.cat([grid, *extra]).sort().values
-
-
-def _page(drawn: str, chosen: Chosen) -> str:
-    rows = [(CATALOG[name], _shown(numbers)) for name, numbers in chosen.items()]
-    return page("weights.html", drawn=drawn, rows=rows)
 
 
 def _shown(numbers: Mapping[str, Any]) -> str:
