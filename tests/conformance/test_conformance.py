@@ -11,7 +11,7 @@ from tests.objectives.closed_forms import WEIGHTS
 from openklear.conformance import __main__ as command
 from openklear.conformance import compare, house, render
 from openklear.conformance.compare import Comparison, Framework, Report
-from openklear.conformance.fixture import fixtures
+from openklear.conformance.fixture import EQUAL, UNEQUAL, WHOLE, fixtures
 from openklear.errors import UsageError
 from openklear.objectives.policy import OBJECTIVES
 
@@ -49,9 +49,9 @@ def test_numbers_are_exact_in_fp32_and_partitions_hold_every_row_once(fixture):
     for tensor in (fixture.logprobs, fixture.old_logprobs, fixture.advantages):
         assert tensor.dtype == torch.float64
         assert torch.equal(tensor.float().double().nan_to_num(), tensor.nan_to_num())
-    for name, partition in fixture.partitions.items():
-        assert sorted(sum(partition, ())) == list(range(len(fixture.mask))), name
-    assert next(iter(fixture.partitions.values())) == fixture.whole
+    for partition in (WHOLE, EQUAL, UNEQUAL):
+        assert sorted(sum(partition, ())) == list(range(len(fixture.mask)))
+    assert (len(WHOLE), {len(rows) for rows in EQUAL}, len({len(rows) for rows in UNEQUAL})) == (1, {1}, 3)
     inside = fixture.logprobs[fixture.mask], fixture.old_logprobs[fixture.mask]
     assert all((t < 0).all() for t in inside), "a log-probability is negative"
 
@@ -353,7 +353,7 @@ def test_the_losses_we_bring_to_trl_agree():
     """TRL's own losses change with its versions; what they give today stands in docs/conformance.md."""
     pytest.importorskip("trl", reason="needs trl")
     adapter = pytest.importorskip("openklear.conformance.trl", reason="no adapter yet", exc_type=ImportError)
-    rows = compare.run([Framework.of(adapter)], objectives=["gppo", "ce_gppo"]).rows
+    rows = compare.run(adapter.peers(), objectives=["gppo", "ce_gppo"]).rows
     found = [row for row in rows if row.framework == adapter.NAME]
     assert {row.objective for row in found} == {"gppo", "ce_gppo"}
     assert {row.verdict for row in found} == {"agrees"}, found

@@ -24,16 +24,16 @@ def installed() -> tuple[list[Framework], dict[str, str]]:
     missing: dict[str, str] = {}
     try:
         from openklear.conformance import trl
+
+        peers += trl.peers()
     except ImportError as error:
         missing["TRL"] = _why("trl", error)
-    else:
-        peers.append(Framework.of(trl))
     try:
         from openklear.conformance import verl
+
+        peers += verl.peers()
     except ImportError as error:
         missing["verl"] = _why("verl", error)
-    else:
-        peers += verl.peers()
     return peers, missing
 
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from openklear import __version__
 from openklear.conformance import house
-from openklear.conformance.fixture import Fixture, Partition, fixtures
+from openklear.conformance.fixture import EQUAL, UNEQUAL, WHOLE, Fixture, Partition, fixtures
 from openklear.errors import UsageError
 from openklear.objectives.policy import CATALOG, OBJECTIVES
 
@@ -43,12 +43,6 @@ class Framework:
     """Objective, or else aggregation -> why it departs where it does."""
     setting: str = ""
     """What holds for all objectives."""
-
-    @staticmethod
-    def of(adapter: ModuleType) -> Framework:
-        """From a module with NAME, version(), LOSSES, AGGREGATIONS, evaluate(), and NOTES if it has reasons to give."""
-        notes = getattr(adapter, "NOTES", {})
-        return Framework(adapter.NAME, adapter.version(), adapter.LOSSES, adapter.AGGREGATIONS, adapter.evaluate, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +107,7 @@ def run(
     unknown = [name for name in asked if name not in OBJECTIVES]
     if unknown:
         raise UsageError(f"there is no objective {', '.join(unknown)}; choose from {', '.join(OBJECTIVES)}")
-    mine = Framework(
-        house.NAME, house.version(), house.LOSSES, house.AGGREGATIONS, house.evaluate, house.NOTES, _name(dtype)
-    )
-    everyone = [mine, *ours_as_released(), *peers]
+    everyone = [*_ours(dtype), *peers]
     rows: list[Comparison] = []
     for objective in asked:
         for peer in everyone:
@@ -126,37 +117,24 @@ def run(
     return Report(rows, {peer.name: peer.version for peer in everyone}, missing)
 
 
-def ours_as_released() -> list[Framework]:
-    """The formula of the code that was released with the report, without and with the dual clip it leaves on."""
+def _ours(dtype: torch.dtype) -> list[Framework]:
+    """Our losses; and the code that was released with the report, without and with the dual clip it leaves on."""
+    setting, word = str(dtype).removeprefix("torch."), {"token_mean": "micro-batch"}
+    ours = (house.NAME, __version__, house.LOSSES, house.AGGREGATIONS, house.evaluate, house.NOTES, setting)
+    released, dual = (house.RELEASED, "as printed"), partial(house.released, dual_clip=3.0)
+    note = "no gradient for A < 0 above 3, the setting it ships with"
     return [
-        Framework(
-            house.RELEASED,
-            "as printed",
-            {"gppo": {} if c is None else {"dual clip": c}},
-            {"token_mean": "micro-batch"},
-            partial(house.released, dual_clip=c),
-            house.RELEASED_NOTES
-            if c is None
-            else {"gppo": f"no gradient for A < 0 above {c:g}, the setting it ships with"},
-        )
-        for c in (None, 3.0)
+        Framework(*ours),
+        Framework(*released, {"gppo": {}}, word, house.released, house.RELEASED_NOTES),
+        Framework(*released, {"gppo": {"dual clip": 3.0}}, word, dual, {"gppo": note}),
     ]
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _aggregations(peer: Framework, objective: str) -> list[str]:
-    """All that a framework has, or the one that a sequence loss is defined with."""
-    if objective not in peer.losses:
-        return []
-    return [a for a in peer.aggregations if objective not in house.SEQUENCE or a == "sequence_mean"]
-
-
 def _rows(peer: Framework, objective: str, dtype: torch.dtype) -> Iterator[Comparison]:
-    """One for each aggregation that the framework has with this objective."""
-    for aggregation in _aggregations(peer, objective):
+    """One for each aggregation that the framework has with this objective; a sequence loss is defined with one."""
+    for aggregation in peer.aggregations if objective in peer.losses else ():
+        if objective in house.SEQUENCE and aggregation != "sequence_mean":
+            continue
         try:
             found = _differences(peer, objective, aggregation, dtype)
         except UsageError:  # the framework does not have this combination
@@ -176,29 +154,23 @@ def _row(peer: Framework, objective: str, aggregation: str, found: dict[str, flo
 def _differences(peer: Framework, objective: str, aggregation: str, dtype: torch.dtype) -> dict[str, float]:
     """The numbers of a row."""
     numbers, cases = numbers_of(objective), fixtures()
-    near = cases["near"]
 
-    def asked(name: str, partition: Partition) -> tuple[float, Tensor]:
+    def asked(name: str, partition: Partition = WHOLE) -> tuple[float, Tensor]:
         value, gradient = peer.evaluate(objective, numbers, aggregation, cases[name].to(dtype), partition)
         return value, gradient.double()
 
-    def from_published(name: str) -> float:
-        return _largest(_apart(asked(name, near.whole), house.published(objective, numbers, aggregation, cases[name])))
+    def from_published(name: str) -> tuple[float, float]:
+        return _apart(asked(name), house.published(objective, numbers, aggregation, cases[name]))
 
-    whole = asked("near", near.whole)
-    at_once = _apart(whole, house.published(objective, numbers, aggregation, near))
-    changes: dict[bool, list[float]] = {True: [], False: []}
-    for partition in near.partitions.values():
-        equal = len({len(rows) for rows in partition}) == 1
-        changes[equal].append(_relative(asked("near", partition)[1], whole[1]))
+    whole, (value, gradient) = asked("near"), from_published("near")
     return {
-        "value": at_once[0],
-        "gradient": at_once[1],
-        "split": _largest(changes[True]),
-        "unequal": _largest(changes[False]),
-        "far": from_published("far"),
-        "runaway": from_published("runaway"),
-        "masked": _largest(_apart(asked("masked", near.whole), whole)),
+        "value": value,
+        "gradient": gradient,
+        "split": _relative(asked("near", EQUAL)[1], whole[1]),
+        "unequal": _relative(asked("near", UNEQUAL)[1], whole[1]),
+        "far": _largest(from_published("far")),
+        "runaway": _largest(from_published("runaway")),
+        "masked": _largest(_apart(asked("masked"), whole)),
     }
 
 

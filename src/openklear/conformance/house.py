@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import openklear
-from openklear.conformance.fixture import Fixture, Partition
+from openklear.conformance.fixture import GROUPS, WHOLE, Fixture, Partition
 from openklear.errors import UsageError
 from openklear.objectives.aggregate import AGGREGATIONS as RULES
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
@@ -32,21 +31,12 @@ RELEASED_NOTES: Mapping[str, str] = {
     "; values under the mask are multiplied, not replaced"
 }
 
-REFERENCE: Mapping[str, str] = {"klear_released": "token_mean"}
-"""The aggregation that one is meant to be, where it is another."""
-
-
-def version() -> str:
-    """OpenKlear's."""
-    return openklear.__version__
-
 
 def evaluate(
     objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
 ) -> tuple[float, Tensor]:
     """Loss of the step and its derivative by logprobs (B, T): the shares of the micro-batches, added."""
-    usual = "sequence_mean" if objective in SEQUENCE else "token_mean"
-    if objective not in ALL_AGGREGATIONS and aggregation != usual:
+    if objective not in (*ALL_AGGREGATIONS, *SEQUENCE) and aggregation != "token_mean":
         raise UsageError(f"{objective} is shown with one aggregation")
     return _step(objective, numbers, aggregation, fixture, partition)
 
@@ -57,12 +47,12 @@ def _step(
     logprobs = fixture.logprobs.clone().requires_grad_()
     width = fixture.mask.shape[1]
     lengths = fixture.lengths
-    counts = Counts.of(lengths, fixture.groups, microbatches=len(partition), constant=width)
+    counts = Counts.of(lengths, GROUPS, microbatches=len(partition), constant=width)
     loss, total = OBJECTIVES[objective], logprobs.new_zeros(())
     for rows in map(list, partition):
         mask = fixture.mask[rows]
         more = {"correct": fixture.correct[rows][:, None].expand(-1, width), "segment_ids": None}  # a row is a sequence
-        weights = token_weights(aggregation, [lengths[b] for b in rows], [fixture.groups[b] for b in rows], counts)
+        weights = token_weights(aggregation, [lengths[b] for b in rows], [GROUPS[b] for b in rows], counts)
         losses = loss(
             logprobs[rows],
             fixture.old_logprobs[rows],
@@ -78,7 +68,8 @@ def _step(
 
 def published(objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture) -> tuple[float, Tensor]:
     """The formula in float64 over the whole step. Log-ratios are bounded at 20, which no paper forbids or asks for."""
-    return _step(objective, numbers, REFERENCE.get(aggregation, aggregation), fixture, fixture.whole)
+    meant = "token_mean" if aggregation == "klear_released" else aggregation
+    return _step(objective, numbers, meant, fixture, WHOLE)
 
 
 def released(
@@ -87,8 +78,7 @@ def released(
     aggregation: str,
     fixture: Fixture,
     partition: Partition,
-    *,
-    dual_clip: float | None,
+    dual_clip: float | None = None,
 ) -> tuple[float, Tensor]:
     """GPPO as the released code prints it: r A against clip(r, (1-el)/sg(r) r, (1+eh)/sg(r) r) A, nothing bounded.
 

@@ -10,11 +10,8 @@ from typing import Any
 
 from openklear.conformance.compare import AGREES, Comparison, Report
 
-_COLUMNS = (
-    *("objective", "framework", "setting", "aggregation"),
-    *("value", "gradient", "split", "unequal", "far", "runaway", "masked", "verdict", "note"),
-)
-_NUMBERS = frozenset(("value", "gradient", "split", "unequal", "far", "runaway", "masked"))
+_NUMBERS = ("value", "gradient", "split", "unequal", "far", "runaway", "masked")
+_COLUMNS = ("objective", "framework", "setting", "aggregation", *_NUMBERS, "verdict")
 
 
 def render(
@@ -28,34 +25,29 @@ def render(
 
 def _text(report: Report, rows: Sequence[Comparison]) -> str:
     """Columns in line; the notes, which are long, stand below the table."""
-    columns, body, notes = _numbered(rows)
-    widths = [max(map(len, column)) for column in zip(columns, *body, strict=True)]
-    lines = [_in_line(cells, widths) for cells in (columns, *body)]
+    body, notes = _numbered(rows)
+    widths = [max(map(len, column)) for column in zip(_COLUMNS, *body, strict=True)]
+    lines = ["  ".join(map(str.ljust, cells, widths)).rstrip() for cells in (_COLUMNS, *body)]
     return "\n".join([*lines, "", *notes, _closing(report), ""])
 
 
-def _in_line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(map(str.ljust, cells, widths)).rstrip()
-
-
 def _markdown(report: Report, rows: Sequence[Comparison]) -> str:
-    columns, body, notes = _numbered(rows)
-    lines = [f"| {' | '.join(columns)} |", "|" + "|".join("--:" if c in _NUMBERS else "---" for c in columns) + "|"]
+    body, notes = _numbered(rows)
+    lines = [f"| {' | '.join(_COLUMNS)} |", "|" + "|".join("--:" if c in _NUMBERS else "---" for c in _COLUMNS) + "|"]
     for cells in body:
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join([*lines, "", *(f"{note}  " for note in notes), "", _closing(report), ""])
 
 
-def _numbered(rows: Sequence[Comparison]) -> tuple[tuple[str, ...], list[list[str]], list[str]]:
-    """Columns, cells with the number of their note after the verdict, and the numbered notes, each once."""
+def _numbered(rows: Sequence[Comparison]) -> tuple[list[list[str]], list[str]]:
+    """Cells with the number of their note after the verdict, and the numbered notes, each once."""
     notes = list(dict.fromkeys(row.note for row in rows if row.note))
-    columns = _COLUMNS[:-1]
     body = []
     for row in rows:
-        cells = [_cell(row, name) for name in columns]
+        cells = [_cell(row, name) for name in _COLUMNS]
         cells[-1] += f" [{notes.index(row.note) + 1}]" if row.note else ""
         body.append(cells)
-    return columns, body, [f"[{i + 1}] {note}" for i, note in enumerate(notes)]
+    return body, [f"[{i + 1}] {note}" for i, note in enumerate(notes)]
 
 
 def _json(report: Report, rows: Sequence[Comparison]) -> str:

@@ -20,6 +20,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
+from openklear.conformance.compare import Framework
 from openklear.conformance.fixture import Fixture, Partition
 from openklear.errors import UsageError
 from openklear.integrations.trl import GPPOConfig, GPPOTrainer
@@ -78,9 +79,9 @@ _NUMBERS: Mapping[str, str] = {
 }
 
 
-def version() -> str:
-    """TRL's."""
-    return str(trl.__version__)
+def peers() -> list[Framework]:
+    """As its trainer runs."""
+    return [Framework(NAME, trl.__version__, LOSSES, AGGREGATIONS, evaluate, NOTES)]
 
 
 def evaluate(
@@ -113,8 +114,8 @@ def evaluate(
 
 def _settings(objective: str, numbers: Mapping[str, float], aggregation: str) -> dict[str, Any]:
     settings = dict(LOSSES[objective])
-    if aggregation not in AGGREGATIONS or ONLY.get(objective, aggregation) != aggregation:
-        raise UsageError(f"TRL has no {objective} with {aggregation}; it has {ONLY.get(objective, [*AGGREGATIONS])}")
+    if ONLY.get(objective, aggregation) != aggregation:
+        raise UsageError(f"TRL has no {objective} with {aggregation}; it has {ONLY[objective]}")
     if "objective" in settings:
         return settings | dict(numbers)
     settings.setdefault("loss_type", AGGREGATIONS[aggregation])

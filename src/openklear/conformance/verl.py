@@ -23,7 +23,6 @@ from verl.workers.utils.losses import ppo_loss
 
 from openklear.conformance.compare import Framework
 from openklear.conformance.fixture import Fixture, Partition
-from openklear.errors import UsageError
 from openklear.integrations.verl import PUBLISHED, PolicyLossConfig
 
 NAME = "verl"
@@ -76,20 +75,16 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def version() -> str:
-    """verl's."""
-    return version_of("verl")
-
-
 def peers() -> list[Framework]:
     """As its trainer runs by default, with the formula's clip_ratio_c, and without global counts."""
+    version = version_of("verl")
     alone = {"gppo": LOSSES["gppo"], "ppo_clip": UNCAPPED["ppo_clip"]}
     return [
-        Framework(NAME, version(), LOSSES, AGGREGATIONS, evaluate, NOTES),
-        Framework(NAME, version(), UNCAPPED, AGGREGATIONS, functools.partial(step, UNCAPPED), NOTES),
+        Framework(NAME, version, LOSSES, AGGREGATIONS, functools.partial(step, LOSSES), NOTES),
+        Framework(NAME, version, UNCAPPED, AGGREGATIONS, functools.partial(step, UNCAPPED), NOTES),
         Framework(
             NAME,
-            version(),
+            version,
             alone,
             AGGREGATIONS,
             functools.partial(step, alone, counted=False),
@@ -97,13 +92,6 @@ def peers() -> list[Framework]:
             "without global counts",
         ),
     ]
-
-
-def evaluate(
-    objective: str, numbers: Mapping[str, Any], aggregation: str, fixture: Fixture, partition: Partition
-) -> tuple[float, Tensor]:
-    """(loss of the step, its derivative by logprobs (B, T)) as verl's engines take it."""
-    return step(LOSSES, objective, numbers, aggregation, fixture, partition)
 
 
 def step(
@@ -116,10 +104,10 @@ def step(
     *,
     counted: bool = True,
 ) -> tuple[float, Tensor]:
-    """As `evaluate`, with one of the settings above. Engines count tokens and rows of the step beforehand.
+    """(loss of the step, its derivative by logprobs (B, T)) as verl's engines take it, with one of the settings above.
 
-    Not `counted`, each micro-batch is on its own, as where `ppo_loss` is called without counts; a trainer then averages
-    the losses.
+    Engines count tokens and rows of the step beforehand. Not `counted`, each micro-batch is on its own, as where
+    `ppo_loss` is called without counts; a trainer then averages the losses.
     """
     config = _actor(losses[objective], numbers, aggregation, fixture.mask.shape[1])
     logprobs = fixture.logprobs.clone().requires_grad_()
@@ -158,8 +146,6 @@ def _actor(settings: Mapping[str, Any], numbers: Mapping[str, Any], aggregation:
     settings = dict(settings)
     loss_mode = settings.pop("loss_mode")
     betas = {name: value for name, value in numbers.items() if name.startswith("beta")}
-    if aggregation not in AGGREGATIONS:
-        raise UsageError(f"verl has no {aggregation}; it has {', '.join(AGGREGATIONS)}")
     section = PolicyLossConfig(loss_mode=loss_mode, **betas) if loss_mode in PUBLISHED else None
     named: dict[str, Any] = {}
     for name, value in numbers.items():

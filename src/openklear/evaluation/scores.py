@@ -97,5 +97,4 @@ def _metrics(groups: Sequence[RolloutGroup]) -> Iterator[tuple[str, int, Estimat
 
 def _fields(estimate: Estimate) -> dict[str, float | int | None]:
     """JSON knows no nan: a score over no problem at all is null."""
-    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {**{k: None if np.isnan(v) else v for k, v in numbers.items()}, "problems": estimate.problems}
+    return {name: None if np.isnan(number) else number for name, number in asdict(estimate).items()}

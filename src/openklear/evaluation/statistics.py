@@ -71,7 +71,7 @@ def paired_difference(before: Table, after: Table) -> Estimate:
     """Mean over the same problems of (after - before) in share correct, with an interval over problems."""
     if before.shape[0] != after.shape[0]:
         raise ValueError(f"paired tables hold the same problems; got {before.shape[0]} and {after.shape[0]}")
-    return mean_interval(_problem_means(after, drop=False) - _problem_means(before, drop=False), bounds=(-1.0, 1.0))
+    return mean_interval(_problem_means(after) - _problem_means(before), bounds=(-1.0, 1.0))
 
 
 def mean_interval(values: NDArray[np.float64], bounds: tuple[float, float] = (0.0, 1.0)) -> Estimate:
@@ -86,8 +86,8 @@ def mean_interval(values: NDArray[np.float64], bounds: tuple[float, float] = (0.
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     mean = float(values.mean())
     low, high = _bootstrap(values)
-    reach = (bounds[1] - bounds[0]) * (1.0 - ((1.0 - LEVEL) / 2) ** (1.0 / count))
     if low == high:
+        reach = (bounds[1] - bounds[0]) * (1.0 - ((1.0 - LEVEL) / 2) ** (1.0 / count))
         low, high = max(bounds[0], mean - reach), min(bounds[1], mean + reach)
     return Estimate(mean, low, high, count)
 
@@ -103,9 +103,9 @@ def _bootstrap(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _problem_means(table: Table, *, drop: bool = True) -> NDArray[np.float64]:
-    """(problems,) the share of correct samples; nan, or left out with `drop`, where none could be scored."""
+def _problem_means(table: Table) -> NDArray[np.float64]:
+    """(problems,) the share of correct samples; nan where none could be scored."""
     counts = (~np.isnan(table)).sum(axis=1)
     sums = np.nansum(table, axis=1)
     means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(table), np.nan), where=counts > 0)
-    return means[counts > 0] if drop else means
+    return means

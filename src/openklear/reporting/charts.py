@@ -46,16 +46,12 @@ def svg(chart: alt.TopLevelMixin) -> str:
     return vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
 
 
-def _inline(rows: Sequence[Row]) -> alt.InlineData:
-    return alt.InlineData(values=[dict(row) for row in rows])
-
-
 def accuracy(scores: Sequence[Row]) -> str:
     """avg@k of every benchmark through the stages, each with its own k and its 95 % interval over problems."""
     rows = _with_series(totals(scores))
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     series = list(dict.fromkeys(row["series"] for row in rows))
-    base = alt.Chart(_inline(rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("series:N", sort=series, scale=alt.Scale(paddingOuter=1)),
         color=alt.Color("series:N", scale=alt.Scale(domain=series, range=PALETTE), legend=alt.Legend(columns=4)),
@@ -76,7 +72,7 @@ def by_level(scores: Sequence[Row]) -> str:
     values = _with_series(rows)
     series = list(dict.fromkeys(row["series"] for row in values))
     chart = (
-        alt.Chart(_inline(values))
+        alt.Chart(alt.InlineData(values=values))
         .mark_bar()
         .encode(
             x=alt.X("level:N", title="level", axis=alt.Axis(labelAngle=0)),
@@ -112,7 +108,7 @@ def lines(title: str, rows: Sequence[Row], keys: Mapping[str, str], x: str, form
         return None
     several = len({v["series"] for v in values}) > 1
     chart = (
-        alt.Chart(_inline(values), title=title)
+        alt.Chart(alt.InlineData(values=values), title=title)
         .mark_line(strokeWidth=1.6, point=len({v["x"] for v in values}) < 4)
         .encode(
             x=alt.X("x:Q", title=x, axis=alt.Axis(tickMinStep=1)),
@@ -132,7 +128,7 @@ def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[
             if count > 0:
                 values.append({"bin": f"{low:.2f} - {high:.2f}", "order": order, "count": count, "series": label})
     chart = (
-        alt.Chart(_inline(values), title=title)
+        alt.Chart(alt.InlineData(values=values), title=title)
         .mark_bar()
         .encode(
             x=alt.X("bin:N", sort=alt.SortField("order"), title="ratio", axis=alt.Axis(labelAngle=-60)),
@@ -149,7 +145,7 @@ def seconds(values: Mapping[str, float]) -> str:
     """Wall seconds by stage."""
     rows = [{"stage": k, "seconds": v} for k, v in values.items()]
     chart = (
-        alt.Chart(_inline(rows))
+        alt.Chart(alt.InlineData(values=rows))
         .mark_bar(color="#94a3b8")
         .encode(y=alt.Y("stage:N", sort=None, title=None), x=alt.X("seconds:Q", title="wall seconds"))
         .properties(width=560, height=alt.Step(20))

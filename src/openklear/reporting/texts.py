@@ -64,15 +64,14 @@ def tally(counts: Mapping[Any, int], most: int = 8) -> str:
 
 def sorted_values(values: Mapping[Any, int]) -> list[Any]:
     """easy, medium, hard; numbers by size; other words alphabetically; None last."""
-    known = {"easy": 0, "medium": 1, "hard": 2}
+    known = ("easy", "medium", "hard")
 
-    def key(value: Any) -> tuple[int, float, str]:
+    def key(value: Any) -> tuple[bool, bool, float, str]:
         text = str(value)
-        if value is None:
-            return 3, 0, ""
         if text in known:
-            return 0, known[text], text
-        return (1, float(text), text) if re.fullmatch(r"[0-9]{1,9}", text) else (2, 0, text)
+            return False, False, known.index(text) - len(known), text
+        number = re.fullmatch(r"[0-9]{1,9}", text)
+        return value is None, not number, float(text) if number else 0, text
 
     return sorted(values, key=key)
 

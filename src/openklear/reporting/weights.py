@@ -6,7 +6,6 @@ Two rows: w in d loss / d log pi = -A w, and w / pi, the push on the token's pro
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ import vl_convert
 from openklear.errors import UsageError
 from openklear.objectives.policy import CATALOG
 from openklear.reporting.charts import svg
+from openklear.reporting.pages import page
 
 POINTS = 241
 FLOOR = 1e-3
@@ -84,11 +84,13 @@ def write(path: Path, chosen: Chosen, low: float, high: float) -> None:
         raise UsageError(f"{path}: a figure is {', '.join(FORMATS)}; give a file name that ends in one of these")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: the directory {path.absolute().parent} does not exist; create it first")
-    drawn = figure(chosen, low, high)
+    drawn, rows = figure(chosen, low, high), [(CATALOG[name], _shown(numbers)) for name, numbers in chosen.items()]
     if path.suffix == ".png":
         path.write_bytes(vl_convert.svg_to_png(drawn, scale=2))
     else:
-        path.write_text(drawn if path.suffix == ".svg" else _page(drawn, chosen), encoding="utf-8")
+        path.write_text(
+            drawn if path.suffix == ".svg" else page("weights.html", drawn=drawn, rows=rows), encoding="utf-8"
+        )
 
 
 def _panel(base: alt.Chart, sign: str, y: alt.Y, common: Mapping[str, Any]) -> alt.Chart:
@@ -120,24 +122,6 @@ def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: tor
             left, right = (left, middle) if nearer else (middle, right)
         extra += [left, right]
     return torch.cat([grid, *extra]).sort().values
-
-
-def _page(drawn: str, chosen: Chosen) -> str:
-    rows = ""
-    for name, numbers in chosen.items():
-        entry = CATALOG[name]
-        cells = (entry.title, entry.positive, entry.negative, _shown(numbers), entry.source)
-        rows += f"<tr><td>{'</td><td>'.join(map(html.escape, cells))}</td></tr>"
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Gradient weights of policy losses</title>'
-        "<style>body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1f2933}"
-        "svg{max-width:100%;height:auto}table{border-collapse:collapse;font-size:13px}"
-        "td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #e8ecf0;vertical-align:top}</style>"
-        "<h1>Gradient weights of policy losses</h1>"
-        "<p>d loss / d log pi = -A w(r, sign of A), with r = pi / pi_old. Below: w / pi, the push on the probability "
-        f"itself.</p>{drawn}<table><tr><th>loss</th><th>w, A &gt; 0</th><th>w, A &lt; 0</th><th>numbers</th>"
-        f"<th>source</th></tr>{rows}</table></html>"
-    )
 
 
 def _shown(numbers: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,10 +43,8 @@ def funnel(dataset: str, lines: Sequence[Line]) -> Figure:
         bar = {"step": short(step, 40), "end": kept + gone, "label": _kept(kept, gone)}
         values += [{**bar, "what": "kept", "rows": kept}, {**bar, "what": "dropped", "rows": gone}]
     y = alt.Y("step:N", sort=[short(step, 40) for step in shown], title=None, axis=alt.Axis(**_BARE, labelColor=INK))
-    scale, colour = (
-        alt.Scale(domain=[0, 1.4 * most], nice=False),
-        alt.Scale(domain=["kept", "dropped"], range=[KEPT, GONE]),
-    )
+    scale = alt.Scale(domain=[0, 1.4 * most], nice=False)
+    colour = alt.Scale(domain=["kept", "dropped"], range=[KEPT, GONE])
     base = alt.Chart(alt.InlineData(values=values)).encode(y=y)
     bars = base.mark_bar().encode(
         x=alt.X("rows:Q", scale=scale, axis=None),
@@ -96,7 +95,7 @@ def fates(lines: Sequence[Line], *, share: bool = True) -> Figure:
         )
         .properties(width=2 * WIDTH - LABEL_PIXELS - 40, height=alt.Step(22))
     )
-    wide = max(map(len, ends))
+    wide = max(map(len, ends), default=0)
     letters = [f"{name:<{wide}}  {_bar(mine['kept'], sum(mine.values()))}" for name, mine in ends.items()]
     return Figure("What became of each source's rows", svg(chart), "\n".join(["full: kept", *letters]))
 
@@ -108,7 +107,7 @@ def lengths(title: str, found: Mapping[tuple[str, str], LengthCounts]) -> Figure
     used = [i for i, rows in enumerate(totals) if rows]
     first, last = max(0, min(used) - 1), min(len(LENGTH_EDGES) - 1, max(used) + 1)
     low, high = _ends(first)[0], _ends(last)[1]
-    strips = [_strip(key, rows, found[key], first, last, (low, high)) for key, rows in counts.items()]
+    strips = [_strip(key, rows, found[key], (low, high)) for key, rows in counts.items()]
     axis = alt.Chart(alt.InlineData(values=[{"at": low}, {"at": high}])).mark_point(opacity=0)
     ticks = [10**power for power in range(8) if low <= 10**power <= high] or [round(low), round(high)]
     axis = axis.encode(
@@ -125,9 +124,9 @@ def lengths(title: str, found: Mapping[tuple[str, str], LengthCounts]) -> Figure
 
 def levels(dataset: str, counts: Mapping[tuple[str | None, str | None], int]) -> Figure:
     """Rows of a data set by level and domain."""
-    totals: dict[str | None, int] = {}
+    totals: Counter[str | None] = Counter()
     for (_, level), rows in counts.items():
-        totals[level] = totals.get(level, 0) + rows
+        totals[level] += rows
     named = {level: _word(level) for level in sorted_values(totals)[:MOST_LEVELS]}
     values: list[dict[str, Any]] = [
         {"level": named[level], "domain": _word(domain), "rows": rows}
@@ -154,10 +153,8 @@ def levels(dataset: str, counts: Mapping[tuple[str | None, str | None], int]) ->
 _BARE: dict[str, Any] = {"ticks": False, "domain": False, "labelPadding": 6}
 
 
-def _strip(
-    key: tuple[str, str], rows: Sequence[int], found: LengthCounts, first: int, last: int, ends: tuple[float, float]
-) -> alt.LayerChart:
-    values = [{"low": _ends(i)[0], "high": _ends(i)[1], "rows": rows[i]} for i in range(first, last + 1) if rows[i]]
+def _strip(key: tuple[str, str], rows: Sequence[int], found: LengthCounts, ends: tuple[float, float]) -> alt.LayerChart:
+    values = [{"low": _ends(i)[0], "high": _ends(i)[1], "rows": count} for i, count in enumerate(rows) if count]
     median = found.percentile(50) or 0
     x, y = alt.X("low:Q", scale=_log(*ends), axis=None), alt.Y("rows:Q", axis=None)
     colour = DATASET_COLOURS.get(key[0], MUTED)
@@ -168,9 +165,8 @@ def _strip(
     at = alt.X("at:Q", scale=_log(*ends), axis=None)
     label = f"{_name(key)}  ·  {found.rows:,} rows, median {median:,}"
     title = alt.TitleParams(label, fontSize=11, fontWeight="normal", offset=3)
-    drawn = bars.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0)) + rule.mark_rule(color=INK, strokeWidth=1.5).encode(
-        x=at
-    )
+    rule = rule.mark_rule(color=INK, strokeWidth=1.5).encode(x=at)
+    drawn = bars.encode(x=x, x2="high:Q", y=y, y2=alt.datum(0)) + rule
     strip: alt.LayerChart = drawn.properties(width=WIDTH - 30, height=38, title=title)
     return strip
 
