@@ -126,7 +126,7 @@ def plain(vectors: NDArray[np.float32], count: int) -> list[int]:
 def against_plain(vectors: NDArray[np.float32], count: int, times: int) -> None:
     """Both ways in turns; their orders must agree."""
     ways: dict[str, Callable[[], list[int]]] = {
-        "lazy": lambda: k_center_greedy(vectors, count).order.tolist(),
+        "lazy": lambda: k_center_greedy(vectors, count).tolist(),
         "plain": lambda: plain(vectors, count),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -157,7 +157,7 @@ def alone(file: Path, points: int, count: int) -> None:
     print(f"{count:,} of {points:,}: {wall:.1f} s, {cpu:.1f} CPU seconds; peak RSS {peak():,.0f} MiB,", end=" ")
     print(f"of which {before:,.0f} before it and {vectors.nbytes / 2**20:.0f} the mapped vectors")
     start = time.perf_counter()
-    seen = coverage(vectors, found.order)
+    seen = coverage(vectors, found)
     print(f"coverage ({time.perf_counter() - start:.0f} s): radius {seen.radius:.3f}, mean {seen.mean:.3f};", end=" ")
     print(f"of as many at random: radius {seen.random_radius:.3f}, mean {seen.random_mean:.3f}\n", flush=True)
 

@@ -12,8 +12,9 @@ from types import TracebackType
 
 from tests.attacks.corpus import INNOCENT, MARK, SECRET, SUM_TESTS, Attack
 
+from openklear.types import Verdict
 from openklear.verifiers import cgroup
-from openklear.verifiers.code import CodeGrader, ProgramGrade
+from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.walls import Level
 from openklear.verifiers.workers import kernel
 
@@ -115,7 +116,7 @@ class Arena:
         kernel.become_subreaper(False)
 
 
-def _agrees(grade: ProgramGrade, attack: Attack) -> bool:
+def _agrees(grade: Verdict, attack: Attack) -> bool:
     return (
         (attack.expected == "any" or grade.outcome == attack.expected)
         and grade.outcome != "unscorable"

@@ -112,10 +112,6 @@ def python(code, *arguments):
     return done.stdout
 
 
-def test_the_filter_says_whether_it_is_there():
-    assert python("print(seccomp.installed()); seccomp.install(); print(seccomp.installed())") == "False\nTrue\n"
-
-
 def test_the_filter_is_inherited_by_what_is_started():
     code = "import subprocess\nseccomp.install()\nsubprocess.run(['cat', '/proc/self/status'], check=True)"
     assert "Seccomp:\t2\n" in python(code)
@@ -137,6 +133,12 @@ def joined(cage, code):
     return [sys.executable, "-c", join + textwrap.dedent(code)]
 
 
+def killed_in(cage):
+    """How many processes the kernel killed there because the limit was reached."""
+    counts = next(path for name in ("memory.events", "memory.oom_control") if (path := cage.path / name).exists())
+    return int(dict(line.split(None, 1) for line in counts.read_text().splitlines())["oom_kill"])
+
+
 def test_a_cage_bounds_a_family(cage):
     code = """
     import os, time
@@ -149,7 +151,7 @@ def test_a_cage_bounds_a_family(cage):
     """
     code = "open('/proc/self/oom_score_adj', 'w').write('0')\n" + textwrap.dedent(code)
     done = subprocess.run(joined(cage, code), capture_output=True, text=True, timeout=60, check=False)
-    assert cage.kills() >= 1
+    assert killed_in(cage) >= 1
     assert done.returncode != 0 or int(done.stdout) >= 1
 
 
@@ -159,7 +161,7 @@ def test_a_cage_takes_what_is_in_it_along(cage):
     inside.stdout.readline()
     added = subprocess.Popen(["sleep", "1000"])
     (cage.path / "cgroup.procs").write_text(str(added.pid))
-    assert set(cage.pids()) == {inside.pid, added.pid}
+    assert set(map(int, (cage.path / "cgroup.procs").read_text().split())) == {inside.pid, added.pid}
     cage.remove()
     assert (inside.wait(30), added.wait(30)) == (-signal.SIGKILL, -signal.SIGKILL)
     cage.remove()

@@ -13,6 +13,7 @@ from tests.shared_data import shared
 
 from openklear.curation.selection import embedding
 from openklear.curation.selection.embedding import TfidfProjection, document_frequencies
+from openklear.curation.text import cut
 from openklear.errors import DataError
 
 
@@ -195,8 +196,8 @@ def own_vectors(texts):
 def test_portions_change_nothing(monkeypatch, problems):
     fitted = TfidfProjection.fit([problems])
     whole = fitted.transform(problems)
-    monkeypatch.setattr(embedding, "CHARACTERS", 500)
-    assert len(list(embedding.portions(problems))) > 20
+    monkeypatch.setattr(cut, "CHUNK", 500)
+    assert len(list(cut.chunks(problems))) > 20
     assert fitted.transform(problems).tobytes() == whole.tobytes()
     again = TfidfProjection.fit(problems[i : i + 7] for i in range(0, len(problems), 7))
     assert (again.idf == fitted.idf).all()

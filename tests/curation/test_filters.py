@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from tests.data.rows_on_disk import row as made
 
-from openklear.curation.rules.filters import LengthRule, bad_format, correct_only, no_reference, too_few_tests
+from openklear.curation.rules.filters import bad_format, bad_length, correct_only, no_reference, too_few_tests
 from openklear.data.rows import Dropped, Row
 from openklear.types import Attempt, Message, Outcome, Problem, Test, Verdict
 
@@ -33,8 +32,8 @@ def row(prompt: str, response: str | None = None) -> Row:
     ],
 )
 def test_lengths(limits: dict[str, int], prompt: str, response: str | None, expected: tuple[str, str] | None) -> None:
-    rule = pickle.loads(pickle.dumps(LengthRule(**limits)))
-    assert rule(row(prompt, response)) == expected
+    every = {"min_prompt": None, "max_prompt": None, "max_response": None} | limits
+    assert bad_length(row(prompt, response), **every) == expected
 
 
 def kept(found: Sequence[Row | Dropped]) -> list[Row]:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from openklear.curation.near import banding, copies, near_duplicates, recall, signed
 from openklear.curation.near.buckets import NEIGHBOURS, candidates
-from openklear.curation.near.groups import components, together
-from openklear.curation.near.shingles import NUMBER_WORDS, Shingled, figures, unicode_figures, unicode_words, words
+from openklear.curation.near.shingles import NUMBER_WORDS, Shingled, figures, words
 
 THRESHOLD = 0.8
 SENTENCE = "a train leaves the station of the old town and meets another train on the long way to the sea"
@@ -128,14 +127,6 @@ def test_figures(text, expected):
     assert figures([text, "1"]).to_pylist() == [expected, "1"]
 
 
-@given(st.lists(st.text(st.characters(max_codepoint=127)), min_size=1))
-def test_the_table_for_ascii_and_the_patterns_for_the_rest_agree(texts):
-    assert words(texts).to_pylist() == unicode_words(pa.array(texts, pa.large_string())).to_pylist()
-    alone = figures(texts).to_pylist()
-    assert alone == [found for text in texts for found in figures([text, "é"]).to_pylist()[:1]]
-    assert len(unicode_figures(pa.array(texts, pa.large_string()))) == len(texts)
-
-
 small_texts = st.lists(
     st.lists(st.sampled_from(["a", "b", "c", "d", "two", "7", "8", "."]), max_size=8).map(" ".join),
     min_size=1,
@@ -243,26 +234,6 @@ def test_each_dropped_row_names_a_smaller_row_that_stays_and_is_like_it():
         assert stays < gone
         assert stays not in found
         assert share == slow_similarity(texts[gone], texts[stays]) >= THRESHOLD
-
-
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
-def test_components_are_those_of_a_slow_search(links):
-    expected = list(range(20))
-    for _ in range(20):
-        for one, other in links:
-            expected[one] = expected[other] = min(expected[one], expected[other])
-    left, right = np.asarray(links, np.int64).reshape(-1, 2).T
-    assert components(left, right, 20).tolist() == expected
-    pairs = np.unique(np.minimum(left, right) << 32 | np.maximum(left, right))
-    ordered = together(pairs, 20)
-    assert sorted(ordered.tolist()) == pairs.tolist()
-    assert [expected[pair >> 32] for pair in ordered.tolist()] == sorted(
-        expected[pair >> 32] for pair in pairs.tolist()
-    )
-
-
-def test_a_long_chain_is_one_component():
-    assert (components(np.arange(9999), np.arange(1, 10_000), 10_000) == 0).all()
 
 
 @pytest.mark.parametrize("crowded", [False, True])

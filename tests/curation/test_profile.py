@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openklear.curation.profile import LENGTH_EDGES, LengthCounts, by_source, prompt_lengths
+from openklear.curation.profile import LENGTH_EDGES, LengthCounts, by_source
 from openklear.data.rows import prompt_text
 from openklear.types import Problem
 
@@ -128,9 +128,3 @@ def test_percentiles_agree_with_numpys_inverted_cdf() -> None:
     found = LengthCounts(lengths.tolist())
     for percent in (1, 7, 50, 95, 99):
         assert found.percentile(percent) == np.quantile(lengths, percent / 100, method="inverted_cdf")
-
-
-def test_slices_and_nulls() -> None:
-    prompts = pa.array([[turn("abc")], None, [], [turn("é"), turn("")], [{"role": None, "content": None}]], PROMPT)
-    assert prompt_lengths(prompts).tolist() == [3, 0, 0, 2, 0]
-    assert prompt_lengths(prompts.slice(2, 2)).tolist() == [0, 2]

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tests.data.rows_on_disk import living, row, table_of
 
 from openklear.curation import engine
-from openklear.curation.table import GROUP_ROWS, PART_BITS, RowTable, numbered
+from openklear.curation.table import FILE_ROWS, PART_BITS, RowTable, numbered
 from openklear.types import CallTest, Test
 
-MANY = GROUP_ROWS + 100  # more than one row group
+MANY = FILE_ROWS + 100  # more than one file
 
 
 @pytest.fixture(scope="module")

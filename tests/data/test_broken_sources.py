@@ -66,6 +66,8 @@ def put(path: Path, content: bytes) -> Path:
 def test_bad_encoding(tmp_path: Path) -> None:
     assert error_of(put(tmp_path / "a.jsonl", LINE + b'{"prompt": "\xe9"}\n')).startswith(":2: byte 12 is not UTF-8")
     assert error_of(put(tmp_path / "a.json", b"[" + LINE + b',{"prompt": "\xe9"}]')).startswith(":2: byte ")
+    packed = zstandard.ZstdCompressor().compress(b"[" + LINE + b',{"prompt": "\xe9"}]')
+    assert error_of(put(tmp_path / "a.json.zst", packed)).startswith(f":2: byte {len(LINE) + 14} is not UTF-8")
     assert error_of(put(tmp_path / "a.csv", b"prompt,answer\np,1\n\xe9,2\n")).startswith(":3: byte 0 is not UTF-8")
     utf16 = put(tmp_path / "b.jsonl", LINE.decode().encode("utf-16"))
     assert error_of(utf16).startswith(":1: byte 0 is not UTF-8")

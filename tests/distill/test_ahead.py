@@ -13,7 +13,7 @@ PROBLEM = Problem("a", ({"role": "user", "content": "What is 2 + 3?"},), "math",
 
 def attempt(content, finish_reason="stop"):
     answer = Answer(content, None, finish_reason, "m", 1, 1)
-    row = row_of(Wanted(PROBLEM, 3), answer, seed=1, tries=1, seconds=0.0, response=answer.response)
+    row = row_of(Wanted(PROBLEM, 3), answer, seed=1, tries=1, seconds=0.0)
     return attempt_of(PROBLEM, row)
 
 
@@ -29,11 +29,11 @@ def test_a_response_is_judged_while_others_are_sampled(tmp_path):
             time.sleep(0.005)
             ahead.add(attempt("The answer is 5."))
         (line,) = journal.read_text().splitlines()
-        ahead.finish()
+        ahead.collect()
         assert ahead.figures() == {"correct": "100.0%"}
         for n in range(ahead.judged):
             ahead.add(attempt(f"The answer is {10 + n}."))
-        ahead.finish()
+        ahead.collect()
         assert ahead.figures() == {"correct": "50.0%"}
     found = json.loads(line)
     assert (found["outcome"], found["passed"], found["total"]) == ("correct", 1, 1)
@@ -44,7 +44,7 @@ def test_what_does_not_fit_in_memory_waits_on_the_disk(tmp_path, monkeypatch):
     with Judge(Limits(workers=1), journal=tmp_path / "verdicts.jsonl") as judge:
         ahead = Ahead(judge)
         ahead.add(attempt("The answer is 5."))
-        ahead.finish()
+        ahead.collect()
     assert (ahead.judged, ahead.figures()) == (0, {})
 
 

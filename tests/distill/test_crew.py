@@ -40,30 +40,31 @@ class Clock:
 class Teacher:
     """Answers by a list of what comes of each request in turn; after it, always with an answer."""
 
-    def __init__(self, clock, said=()):
-        self.clock, self.said, self.asked = clock, list(said), []
+    def __init__(self, clock, said=(), seconds=0.0):
+        self.clock, self.said, self.seconds, self.asked = clock, list(said), seconds, []
 
     async def ask(self, messages, seed):
         self.asked.append((messages[0]["content"], self.clock.now))
         said = self.said.pop(0) if self.said else ANSWER
+        await self.clock.sleep(self.seconds)
         if isinstance(said, Exception):
             raise said
         return said, seed
 
 
-def work(tmp_path, said=(), problems=4, workers=1, **changes):
+def work(tmp_path, said=(), problems=4, workers=1, seconds=0.0, **changes):
     """Sample with that teacher; (requests as (prompt, time), rows that were kept in order)."""
     base = {"endpoint": "http://x/v1", "model": "m", "samples": 1, "max_tokens": 90, "first_wait": 1e-9}
     settings = Settings("", tmp_path, **base | changes)
     clock, kept = Clock(), []
-    ledger = Ledger(tmp_path / "responses.jsonl")
+    ledger = Ledger(tmp_path / "responses.jsonl", settings.budget_tokens)
 
     def keep(task, row):
         ledger.add(row)
         kept.append((row["id"], row["error"]))
 
     async def main():
-        teacher = Teacher(clock, said)
+        teacher = Teacher(clock, said, seconds)
         crew = Crew(teacher, settings, ledger, keep, clock=clock, sleep=clock.sleep)
         tasks = [Wanted(Problem(str(n), ({"role": "user", "content": str(n)},), "math"), 0) for n in range(problems)]
         queue = iter(tasks)
@@ -95,6 +96,19 @@ def test_tokens_a_minute_are_those_that_were_used(tmp_path):
     """10 tokens a second, 30 a response: the first is expected to take 90, and settled when it took 30."""
     asked, _ = work(tmp_path, tokens_per_minute=600)
     assert asked == [("0", 0.0), ("1", 3.0), ("2", 6.0), ("3", 9.0)]
+
+
+def test_a_budget_is_spent_to_within_one_response(tmp_path):
+    """Three of 30 tokens fit beside each other; the fourth, which overruns, waits until it is alone."""
+    asked, kept = work(tmp_path, workers=4, problems=9, seconds=1.0, max_tokens=30, budget_tokens=100)
+    assert asked == [("0", 0.0), ("1", 0.0), ("2", 0.0), ("3", 1.0)]
+    assert len(kept) == 4
+    assert work(tmp_path, workers=3, budget_tokens=100) == ([], [])  # earlier runs count
+
+
+def test_without_a_budget_nothing_waits(tmp_path):
+    asked, _ = work(tmp_path, workers=4, seconds=1.0)
+    assert {time for _, time in asked} == {0.0}
 
 
 def test_a_failed_request_uses_no_tokens(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openklear.distill.pace import Admission, Pace, TokenBudget, backoff, estimated_tokens
+from openklear.distill.pace import Pace, backoff, estimated_tokens
 
 HASH = "0123456789abcdef"
 
@@ -44,25 +44,6 @@ def test_no_span_of_time_gets_more_than_its_rate(per_minute, arrivals):
         for j in range(i, len(grants)):
             used = sum(cost for _, cost in grants[i:j])
             assert used <= per_minute / 60 * (grants[j][0] - grants[i][0]) * (1 + 1e-9) + 1e-6
-
-
-def test_a_budget_is_spent_to_within_one_response():
-    budget = TokenBudget(100, spent=40)
-    assert budget.admit(30) is Admission.YES
-    assert budget.admit(30) is Admission.YES
-    assert budget.admit(30) is Admission.WAIT  # 40 + 60 + 30 would be too much
-    budget.settle(30, used=10)
-    assert budget.spent == 50
-    assert budget.admit(30) is Admission.WAIT
-    budget.settle(30, used=49)
-    assert budget.admit(30) is Admission.YES  # one is left, nothing is under way: the last response may overrun
-    budget.settle(30, used=20)
-    assert budget.admit(30) is Admission.SPENT
-
-
-def test_without_a_budget_everything_is_admitted():
-    budget = TokenBudget(None, spent=10**9)
-    assert all(budget.admit(10**9) is Admission.YES for _ in range(5))
 
 
 @given(st.integers(1, 60), st.floats(0.001, 10.0), st.integers(0, 5))

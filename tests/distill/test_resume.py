@@ -58,7 +58,7 @@ def test_interrupted_it_says_how_to_go_on(tmp_path):
     with rough_server(tmp_path / "log", seconds=0.05) as endpoint:
         code, err = killed(journal, 9, *words(tmp_path, endpoint), by=signal.SIGINT)
         assert code == 130
-        assert "interrupted; the same command goes on" in err
+        assert "interrupted; give the same command again to continue" in err
         assert "Traceback" not in err
         assert len(set(keys(rows_of(journal)))) == len(rows_of(journal)) >= 9
 

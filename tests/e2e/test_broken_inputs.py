@@ -489,7 +489,7 @@ def test_ctrl_c_and_the_same_command_again(desk):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "interrupted; the same command goes on" in said
+    assert "interrupted; give the same command again to continue" in said
     assert "Traceback" not in said
     assert half_written(desk.output) == []
     reached = max(int(path.name) for path in (desk.output / "sft/checkpoints").iterdir())

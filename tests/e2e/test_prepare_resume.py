@@ -58,7 +58,7 @@ def test_a_killed_run_goes_on_after_the_step(step: str, recipe: Path, undisturbe
     assert not (tmp_path / "prepare.work").exists()
     before = 2 + 1 + ("read", *STEPS).index(step)  # two steps of the benchmark
     count, last = re.search(
-        r"prepare: (\d+) steps were done already by an earlier run, the last (.+)", done.stderr
+        r"prepare: (\d+) steps were finished by an earlier run, the last of them (.+)", done.stderr
     ).groups()
     assert int(count) >= before
     assert last.startswith("demonstrations / ")
@@ -70,7 +70,7 @@ def test_a_changed_key_repeats_from_its_step_on(recipe: Path, tmp_path: Path) ->
     killed_behind("decontaminate", recipe, tmp_path)
     change = ("--set", "data.near_duplicates.threshold=0.95")
     done = subprocess.run(command(recipe, tmp_path, *change), capture_output=True, text=True, check=True)
-    assert "by an earlier run, the last demonstrations / deduplicate" in done.stderr
+    assert "by an earlier run, the last of them demonstrations / deduplicate" in done.stderr
 
 
 def test_the_funnel_lies_where_people_look(undisturbed: Path) -> None:

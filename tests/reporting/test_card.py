@@ -29,9 +29,8 @@ from openklear.data.store import (
 )
 from openklear.errors import DataError
 from openklear.reporting.card import write_card
-from openklear.reporting.card.markdown import fenced, line
 from openklear.reporting.card.rows import chosen, ends, rows_at
-from openklear.reporting.card.texts import excerpt, plain, sorted_values, tally, visible
+from openklear.reporting.texts import excerpt, fenced, line, plain, sorted_values, tally, visible
 from openklear.types import Problem
 
 EVIL = (
@@ -140,7 +139,6 @@ FUNNEL = [
     ("problems", "rl", "disjoint", 30, 0, {}),
 ]
 RECIPE = {
-    "name": f"evil {EVIL}",
     "seed": 7,
     "sources": [
         {"name": NAME, "path": f"data/{EVIL}.jsonl", "role": "demonstrations", "domain": None, "licence": "MIT", "hash": {"data x/one": "ab" * 16, "data x/two": "cd" * 16}},

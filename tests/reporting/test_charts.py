@@ -3,6 +3,7 @@
 import re
 
 from openklear.reporting import charts
+from openklear.reporting.card.figures import fates
 
 
 def score(stage, domain, value, level=None):
@@ -49,7 +50,7 @@ def test_funnel_has_a_bar_for_what_was_kept_and_for_each_step_that_dropped():
         {"dataset": "problems", "source": "a", "step": "read", "read": 10, "kept": 10, "dropped": 0},
         {"dataset": "problems", "source": "a", "step": "dedup", "read": 10, "kept": 7, "dropped": 3},
     ]
-    svg = charts.funnel(rows)
+    svg = fates(rows, share=False).svg
     assert {"problems: a", "kept", "dedup"} <= set(labels(svg))
     assert "read" not in labels(svg)
     widths = [float(w) for w in re.findall(r'aria-label="rows read: (\d+)', svg)]

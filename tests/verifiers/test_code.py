@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from openklear.errors import VerifierError
-from openklear.types import AssertTest, CallTest, Outcome, Test
+from openklear.types import AssertTest, CallTest, Outcome, Test, Verdict
 from openklear.verifiers import walls
-from openklear.verifiers.code import CodeGrader, ProgramGrade
+from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.pool import Worker, WorkerLost
 from openklear.verifiers.walls import LEVELS, demand
 from openklear.verifiers.workers import wire
@@ -236,7 +236,7 @@ def lost_over(monkeypatch):
 def test_who_loses_its_worker_twice_is_at_fault(lost_over):
     lost_over[0].append("kill")
     grader = CodeGrader(1, SECONDS, 256, "rlimits")
-    assert grader.grade("kill", TESTS) == ProgramGrade(Outcome.INCORRECT, "lost its worker twice", 0, 4)
+    assert grader.grade("kill", TESTS) == Verdict(Outcome.INCORRECT, "lost its worker twice", total=4)
     assert lost_over[1][:2] == ["kill", "kill"]
     assert len(lost_over[1]) == 3
     grader.close()

@@ -240,7 +240,7 @@ def test_results_that_are_none(value, words):
 def test_problems_as_plain_data():
     tests = (Test("1\n", "2\n"), CallTest("f", "[1]", "2"), AssertTest("assert f(1) == 2"))
     plain = as_plain(Problem("c", PROBLEM.prompt, "code", tests=tests, level="2", source="s"), "<think>")
-    assert plain["tests"] == [
+    assert list(plain["tests"]) == [
         {"stdin": "1\n", "stdout": "2\n"},
         {"call": "f", "args": "[1]", "expected": "2"},
         {"code": "assert f(1) == 2"},

@@ -9,8 +9,8 @@ import pytest
 
 from openklear.errors import DataError, VerifierError
 from openklear.think import FormatFault
-from openklear.types import Attempt, Outcome, Problem, StopReason, Test
-from openklear.verifiers.code import CodeGrader, ProgramGrade
+from openklear.types import Attempt, Outcome, Problem, StopReason, Test, Verdict
+from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.judge import AttemptBatch, Judge, Limits
 
 LIMITS = Limits(workers=2, math_seconds=2.0, code_seconds=0.5)
@@ -142,7 +142,7 @@ def test_a_broken_journal_is_named(tmp_path):
 def test_unscorable_verdicts_are_tried_again(tmp_path, monkeypatch):
     path = tmp_path / "verdicts.jsonl"
     with Judge(LIMITS, journal=path) as judge:
-        lost = ProgramGrade(Outcome.UNSCORABLE, "workers are lost", 0, 4)
+        lost = Verdict(Outcome.UNSCORABLE, "workers are lost", total=4)
         with monkeypatch.context() as patch:
             patch.setattr(CodeGrader, "grade", lambda *asked: lost)
             assert judge.judge([Attempt(CODE, DOUBLE)])[0].outcome is Outcome.UNSCORABLE

@@ -132,13 +132,13 @@ def serve(
 
     Example: openklear grade serve --port 8000 --workers 8
     """
-    from openklear.grading.handler import ServerBounds
+    from openklear.grading.bounds import ServerBounds
     from openklear.grading.server import serve
 
     given = {"math_seconds": math_seconds, "code_seconds": code_seconds, "code_memory_mb": memory_mb}
     limits = limits_of(workers, isolation, sandbox_url, graders, **given)
     bounds = ServerBounds(rows=max_rows, body_bytes=max_body_mb * 2**20, waiting=max_waiting)
-    if not serve(host, port, limits, bounds, typer.echo, checkers=checkers or ()):
+    if not serve(host, port, limits, bounds, typer.echo, checkers or ()):
         raise typer.Exit(1)
 
 

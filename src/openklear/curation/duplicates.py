@@ -16,7 +16,7 @@ from openklear.curation.text.hashes import digests, first_copies, text_digests
 
 def problems(table: RowTable) -> StepResult:
     """Drop rows whose normalised prompt has occurred before."""
-    return _first(table, *prompt_keys(table), "repeated prompt")
+    return _marks(table, *first_copies(*prompt_keys(table)), "repeated prompt")
 
 
 def demonstrations(table: RowTable) -> StepResult:
@@ -25,7 +25,8 @@ def demonstrations(table: RowTable) -> StepResult:
     Several different responses to one prompt stay: the report keeps up to 16. Responses are compared as they are,
     except for outer blanks and line ends, since in a program indentation has a meaning.
     """
-    return _first(table, *engine.keys(table, ("text", "response"), _both_keys, 4), "repeated demonstration")
+    rows, keys = engine.keys(table, ("text", "response"), _both_keys, 4)
+    return _marks(table, *first_copies(rows, keys), "repeated demonstration")
 
 
 def not_in(table: RowTable, other: RowTable) -> StepResult:
@@ -68,10 +69,6 @@ def _both_keys(texts: pa.Array, responses: pa.Array) -> NDArray[np.uint64]:
     return np.hstack([text_digests(texts), digests(plain)])
 
 
-def _first(table: RowTable, rows: NDArray[np.int64], keys: NDArray[np.uint64], reason: str) -> StepResult:
-    return _marks(table, *first_copies(rows, keys), reason)
-
-
 def _marks(
     table: RowTable,
     rows: NDArray[np.int64],
@@ -92,11 +89,7 @@ def _found(table: RowTable, other: RowTable) -> tuple[NDArray[np.int64], NDArray
     """Rows whose prompt is in `other`, and the first row there that has it."""
     rows, keys = prompt_keys(table)
     theirs, known = prompt_keys(other)
-    if not len(theirs):
-        return rows[:0], theirs
-    pair = np.dtype([("a", np.uint64), ("b", np.uint64)])  # a key as one value: (n, 2) -> (n,)
-    mine, there = np.ascontiguousarray(keys).view(pair).ravel(), np.ascontiguousarray(known).view(pair).ravel()
-    distinct, first = np.unique(there, return_index=True)
-    at = np.searchsorted(distinct, mine).clip(max=len(distinct) - 1)  # (n,) where it would be in `distinct`
-    hit = distinct[at] == mine
-    return rows[hit], theirs[first[at[hit]]]
+    both = np.concatenate([known, keys])  # places in it stand for the rows, theirs first
+    copies, firsts = first_copies(np.arange(len(both)), both)
+    hit = (copies >= len(theirs)) & (firsts < len(theirs))
+    return rows[copies[hit] - len(theirs)], theirs[firsts[hit]]

@@ -106,22 +106,14 @@ def keys(
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """(n,) numbers of the living rows in order, and (n, width) keys that `function` makes of Arrow columns."""
 
-    def made(*found: pa.Array) -> pa.Array:
-        flat = function(*found).reshape(-1)
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.uint64()), width)
-
     kind = DataType.fixed_size_list(DataType.uint64(), width)
-    return lists(_applied(table, columns, made, kind, MATCHED_AT_ONCE), "value")
+    return lists(_applied(table, columns, lambda *some: _listed(function(*some)), kind, MATCHED_AT_ONCE), "value")
 
 
 def vectors(
     table: RowTable, function: Callable[[Sequence[str]], NDArray[np.float32]], width: int, path: Path
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(n,) numbers of the living rows in order and (n, width) embeddings of their prompts, mapped from a new file."""
-
-    def made(texts: pa.Array) -> pa.Array:
-        flat = function(texts.to_pylist()).reshape(-1)
-        return pa.FixedSizeListArray.from_arrays(pa.array(flat, pa.float32()), width)
 
     rows = table.numbers()
     mapped = np.lib.format.open_memmap(path, "w+", np.float32, (len(rows), width))
@@ -132,7 +124,7 @@ def vectors(
             mapped[places] = batch.column("value").flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
 
     kind = DataType.fixed_size_list(DataType.float32(), width)
-    persistent(filled, _applied(table, ("text",), made, kind, BATCH))
+    persistent(filled, _applied(table, ("text",), lambda some: _listed(function(some.to_pylist())), kind, BATCH))
     return rows, mapped
 
 
@@ -165,6 +157,11 @@ def lists(frame: daft.DataFrame, column: str) -> tuple[NDArray[np.int64], Any]:
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in found[column].chunks]
     flat = np.concatenate(parts) if parts else np.zeros(0)
     return rows[order], flat.reshape(-1, width)[order]
+
+
+def _listed(matrix: NDArray[Any]) -> pa.Array:
+    """(n, width) as n lists."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), matrix.shape[1])
 
 
 def _applied(

@@ -72,14 +72,10 @@ class Workspace:
         patches, changed, facts = read_json(place / "rest.json")
         audit = place / "audit.parquet"
         marks = pq.read_table(place / "marks.parquet", schema=MARKS)
-        patches = {column: _by_number(patch) for column, patch in patches.items()}
+        # JSON has no numbers as keys
+        patches = {column: dict(zip(map(int, patch), patch.values(), strict=True)) for column, patch in patches.items()}
         return StepResult(marks, patches, changed, pq.read_table(audit) if audit.exists() else None, facts)
 
     def remove(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _by_number(patch: Mapping[str, Any]) -> dict[int, Any]:
-    """JSON has no numbers as keys."""
-    return {int(row): value for row, value in patch.items()}

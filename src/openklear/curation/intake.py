@@ -3,6 +3,7 @@ has its final form (prompts normalised, reasoning between <think> and </think>).
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,12 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from openklear import progress
 from openklear.curation import engine
 from openklear.curation.finished import StepResult
-from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable
+from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable, row_columns, row_of
 from openklear.data.formats import read_rows
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Dropped, Row
@@ -77,14 +76,10 @@ def reports(table: RowTable) -> list[dict[str, Any]]:
 
 def read_result(table: RowTable, *, unique: bool) -> StepResult:
     """The step `read`: rows that say nothing go; with `unique`, the second row with an id gets `id#2`."""
-    rows: list[int] = []
-    reasons: list[str] = []
-    details: list[str] = []
+    found: list[tuple[int, str, str]] = []
     for index, report in enumerate(reports(table)):
-        for place, reason, detail in report["dropped"]:
-            rows.append((index << PART_BITS) + place)
-            reasons.append(reason)
-            details.append(detail)
+        found += [((index << PART_BITS) + place, reason, detail) for place, reason, detail in report["dropped"]]
+    rows, reasons, details = zip(*found, strict=True) if found else ((), (), ())
     return StepResult(engine.marks(rows, reasons, details), {"id": _unique_ids(table)} if unique else {})
 
 
@@ -113,13 +108,11 @@ def _read_file(unit: Unit) -> Iterator[int]:
     parse = partial(parse_rows, role=source.role, source=source.name, domain=source.domain, mapping=source.columns)
     with whole_directory(unit.part) as directory:
         writer = PartWriter(directory, unit.index)
-        try:
-            for where, raw in read_rows(unit.path, unit.shown):
-                for item in parse(raw, where):
-                    _write(item, unit, writer, report)
-                yield 1
-        finally:
-            writer.close()
+        for where, raw in read_rows(unit.path, unit.shown):
+            for item in parse(raw, where):
+                _write(item, unit, writer, report)
+            yield 1
+        writer.close()
         write_json(directory / REPORT, {**report, "files": writer.counts})
 
 
@@ -148,17 +141,10 @@ def _plain(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _storable(value: Any) -> Any:
-    """A dropped row, or a part of it, in valid Unicode: it may hold halves of surrogate pairs, which no file can."""
-    if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "replace").decode()
-    if isinstance(value, tuple):
-        return tuple(map(_storable, value))
-    if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items()}
-    if hasattr(value, "__slots__"):
-        return replace(value, **{name: _storable(getattr(value, name)) for name in value.__slots__})
-    return value
+def _storable(row: Row) -> Row:
+    """A dropped row in valid Unicode: it may hold halves of surrogate pairs, which no file can."""
+    columns = json.dumps(row_columns(row), ensure_ascii=False).encode("utf-8", "replace")
+    return row_of(json.loads(columns))
 
 
 def _units(files: Sequence[tuple[Source, Sequence[Path]]], place: Path, normalise: bool) -> list[Unit]:
@@ -175,12 +161,9 @@ def _unique_ids(table: RowTable) -> dict[int, str]:
     """A problem's id leads to it wherever rollouts are stored, so the second row with an id gets `id#2`."""
     seen: Counter[str] = Counter()
     names: dict[int, str] = {}
-    for index, part in enumerate(table.parts):
-        row = index << PART_BITS
-        for path in part.files:
-            for own in pq.read_table(path, columns=["id"])["id"].to_pylist():
-                seen[own] += 1
-                if (count := seen[own]) > 1:
-                    names[row] = f"{own}#{count}"
-                row += 1
+    for batch in table.batches(("id",)):
+        for row, own in zip(batch["row"].to_pylist(), batch["id"].to_pylist(), strict=True):
+            seen[own] += 1
+            if (count := seen[own]) > 1:
+                names[row] = f"{own}#{count}"
     return names

@@ -10,14 +10,15 @@ Law: the statistics are the same however the rows are cut into batches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
+
+from openklear.data.rows import prompt_text
+from openklear.data.store import problem_of
 
 COLUMNS = ("source", "prompt", "response", "domain", "level", "teacher", "claimed")
 """The columns `by_source` looks at; those that a batch lacks are empty."""
@@ -52,100 +53,55 @@ class LengthCounts(Counter[int]):
         bins = np.searchsorted(LENGTH_EDGES, list(self), side="right") - 1
         found = np.zeros(len(LENGTH_EDGES), np.int64)
         np.add.at(found, bins, list(self.values()))
-        return [int(count) for count in found]
+        return list(found.tolist())
 
 
 @dataclass(slots=True)
 class SourceStatistics:
-    """What the rows of one source look like."""
+    """What the rows of one source look like. None is what the source does not say."""
 
     source: str
-    rows: int = 0
     prompts: LengthCounts = field(default_factory=LengthCounts)
     """Without system prompts, as `rows.prompt_text` joins the turns."""
     responses: LengthCounts = field(default_factory=LengthCounts)
     """Of the rows that have one."""
+    domains: Counter[str | None] = field(default_factory=Counter)
+    by_level: Counter[str | None] = field(default_factory=Counter)
     levels: Counter[tuple[str | None, str | None]] = field(default_factory=Counter)
-    """(domain, level) -> rows; None is what the source does not say."""
+    """(domain, level) -> rows."""
     teachers: Counter[str | None] = field(default_factory=Counter)
     claimed: Counter[bool | None] = field(default_factory=Counter)
     """The source's own word on its responses' correctness -> rows."""
 
     @property
-    def domains(self) -> dict[str | None, int]:
-        """Domain -> rows."""
-        found: Counter[str | None] = Counter()
-        for (domain, _), count in self.levels.items():
-            found[domain] += count
-        return dict(found)
-
-    @property
-    def by_level(self) -> dict[str | None, int]:
-        """Level -> rows, over all domains."""
-        found: Counter[str | None] = Counter()
-        for (_, level), count in self.levels.items():
-            found[level] += count
-        return dict(found)
+    def rows(self) -> int:
+        """How many rows."""
+        return self.prompts.rows
 
     @property
     def claimed_share(self) -> float | None:
         """Share of responses that are correct by the source's own word, of those it speaks of; None where of none."""
-        right, wrong = self.claimed.get(True, 0), self.claimed.get(False, 0)
+        right, wrong = self.claimed[True], self.claimed[False]
         return right / (right + wrong) if right + wrong else None
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a row; see `COLUMNS`."""
+        domain, level = row.get("domain"), row.get("level")
+        self.prompts[len(prompt_text(problem_of(row)))] += 1
+        if (response := row.get("response")) is not None:
+            self.responses[len(response)] += 1
+        self.domains[domain] += 1
+        self.by_level[level] += 1
+        self.levels[domain, level] += 1
+        self.teachers[row.get("teacher")] += 1
+        self.claimed[row.get("claimed")] += 1
 
 
 def by_source(batches: Iterable[pa.RecordBatch | pa.Table]) -> list[SourceStatistics]:
     """The statistics of every source, in the order in which the sources first occur. One pass; see `COLUMNS`."""
     found: dict[str, SourceStatistics] = {}
     for batch in batches:
-        table = _filled(batch)
-        for source, rows in _counted(table):
-            found.setdefault(source, SourceStatistics(source)).rows += rows
-        for source, length, rows in _counted(table, "prompt"):
-            found[source].prompts[length] += rows
-        for source, length, rows in _counted(table, "response"):
-            if length is not None:
-                found[source].responses[length] += rows
-        for source, domain, level, rows in _counted(table, "domain", "level"):
-            found[source].levels[domain, level] += rows
-        for source, teacher, rows in _counted(table, "teacher"):
-            found[source].teachers[teacher] += rows
-        for source, claim, rows in _counted(table, "claimed"):
-            found[source].claimed[claim] += rows
+        for row in batch.to_pylist():
+            source = row.get("source") or ""
+            found.setdefault(source, SourceStatistics(source)).add(row)
     return list(found.values())
-
-
-def prompt_lengths(prompts: pa.Array) -> NDArray[np.int64]:
-    """(n,) characters of prompts, lists of {role, content}, as `rows.prompt_text` would join them; null is 0."""
-    parents = pc.list_parent_indices(prompts).to_numpy()  # (turns,) the prompt of each turn
-    turns = prompts.flatten()
-    content = pc.fill_null(pc.utf8_length(pc.struct_field(turns, "content")), 0).to_numpy()
-    spoken = pc.fill_null(pc.not_equal(pc.struct_field(turns, "role"), "system"), True).to_numpy(zero_copy_only=False)
-    rows = len(prompts)
-    has_spoken = np.bincount(parents[spoken], minlength=rows) > 0
-    counted = spoken | ~has_spoken[parents]  # a prompt of system turns alone is its system turns
-    found = np.zeros(rows, np.int64)
-    np.add.at(found, parents[counted], content[counted] + 1)  # the 1: line ends between turns
-    found[found > 0] -= 1
-    return found
-
-
-def _filled(batch: pa.RecordBatch | pa.Table) -> pa.Table:
-    """The columns of `COLUMNS`, missing ones as nulls; of prompts and responses the lengths."""
-    types = {"prompt": pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), "claimed": pa.bool_()}
-    there = set(batch.schema.names)
-    columns = {
-        name: batch[name] if name in there else pa.nulls(batch.num_rows, types.get(name, pa.string()))
-        for name in COLUMNS
-    }
-    columns["source"] = pc.fill_null(columns["source"], "")
-    table = pa.table(columns)
-    lengths = pa.array(prompt_lengths(table["prompt"].combine_chunks()))
-    table = table.set_column(COLUMNS.index("prompt"), "prompt", lengths)
-    return table.set_column(COLUMNS.index("response"), "response", pc.utf8_length(table["response"]))
-
-
-def _counted(table: pa.Table, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """(source, value of each column, rows with them), in the order in which they first occur."""
-    groups = table.group_by(["source", *columns], use_threads=False).aggregate([([], "count_all")])
-    return zip(*(groups[name].to_pylist() for name in ("source", *columns, "count_all")), strict=True)

@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,10 @@ from openklear.curation import duplicates, engine, intake
 from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Parameters, StepResult
 from openklear.curation.rules import Rule
-from openklear.curation.rules.filters import LengthRule, bad_format, no_reference, too_few_tests
+from openklear.curation.rules.filters import bad_format, bad_length, no_reference, too_few_tests
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
 from openklear.curation.selection import steps as selection
-from openklear.curation.selection.embedding import Embedding
 from openklear.curation.table import ROW_COLUMNS, RowTable
 from openklear.curation.vetting import steps as vetting
 from openklear.curation.vetting.responses import outside_window, teacher_fails
@@ -160,7 +158,7 @@ def _texts(known: StepContext, *, response: bool) -> Iterator[Step]:
     if data.lengths is not None:
         limits = data.lengths.model_dump()
         columns = ("prompt", "response") if response else ("prompt",)
-        yield _asked("lengths", LengthRule(**limits), columns, limits)
+        yield _asked("lengths", partial(bad_length, **limits), columns, limits)
     if data.languages:
         yield _asked("languages", language_rule(data.languages), ("prompt",), {"keep": data.languages})
 
@@ -184,17 +182,11 @@ def _chosen(known: StepContext) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
         settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
-        yield Step("selection", partial(selection.cover, **settings, named=_embedding_model), settings)
+        yield Step("selection", partial(selection.cover, **settings), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
         parameters = {"rows": total, "weights": weights, "seed": recipe.seed}
         yield Step("mixture", partial(selection.mix, weights=weights, total=total, seed=recipe.seed), parameters)
-
-
-def _embedding_model(name: str) -> Embedding:
-    """By a name in a string: only a recipe that names a model depends on torch (see `run.plan.Stage.also`)."""
-    made: Embedding = import_module("openklear.models.embedding").transformers_embedding(name)
-    return made
 
 
 def decontaminate(table: RowTable, known: StepContext) -> StepResult:

@@ -11,9 +11,10 @@ so that the smaller number is the copy that comes first.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from numpy.typing import NDArray
 
 from openklear.data.rows import Row, prompt_text
 from openklear.data.store import PROBLEM_SCHEMA, problem_columns, problem_of
-from openklear.data.test_cases import texts
 from openklear.verifiers.domains import DOMAINS
 
 PART_BITS = 40
@@ -45,14 +45,14 @@ ROW_SCHEMA = pa.schema(
 )
 """`text` is the prompt as steps look at it (`rows.prompt_text`)."""
 ROW_COLUMNS = tuple(name for name in ROW_SCHEMA.names if name not in ("row", "text"))
-GROUP_ROWS, GROUP_BYTES = 4096, 16 << 20
-"""A row group has no more of either, unless one row is larger: it is what is in memory at once."""
-FILE_BYTES = 64 << 20
+FILE_ROWS, FILE_BYTES = 8192, 16 << 20
+"""A file has no more of either, unless one row is larger: it is what is in memory at once."""
+BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class RowPart:
-    """The rows of one source file, in files of at most `FILE_BYTES`: the engine reads a file or two at once."""
+    """The rows of one source file, in files of at most `FILE_BYTES`: two or three are in memory at once."""
 
     directory: Path
     counts: tuple[int, ...]
@@ -60,14 +60,10 @@ class RowPart:
     source: str
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """The files, in order."""
-        return tuple(self.directory / file_name(index) for index in range(len(self.counts)))
-
-    @property
-    def rows(self) -> int:
-        """Rows in all files."""
-        return sum(self.counts)
+    def files(self) -> list[tuple[Path, int, int]]:
+        """The files in order, each with the place of its first row in the part and that behind its last one."""
+        ends = zip(self.counts, accumulate(self.counts), strict=True)
+        return [(self.directory / file_name(index), end - rows, end) for index, (rows, end) in enumerate(ends)]
 
 
 class RowTable:
@@ -75,7 +71,7 @@ class RowTable:
 
     def __init__(self, parts: Sequence[RowPart]):
         self.parts = tuple(parts)
-        self.offsets = np.cumsum([0, *(part.rows for part in parts)], dtype=np.int64)
+        self.offsets = np.cumsum([0, *(sum(part.counts) for part in parts)], dtype=np.int64)
         self.alive = np.ones(self.offsets[-1], np.bool_)
         self.domains = _domains(self.parts)
         """(n,) index into DOMAINS of every row, dead or alive."""
@@ -102,17 +98,14 @@ class RowTable:
         assert (np.diff(rows) > 0).all(), "a step dropped a row twice, or not in order"
         self.alive[places] = False
 
-    def counts(self, rows: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    def counts(self, rows: NDArray[np.int64]) -> dict[str, Counter[str]]:
         """How many of `rows` each source has of each domain that it has any of; sources in order."""
-        # (parts, domains) rows of each part and domain
+        names = list(DOMAINS)
         key = (rows >> PART_BITS) * len(DOMAINS) + self.domains[self.dense(rows)]
-        found = np.bincount(key, minlength=len(self.parts) * len(DOMAINS)).reshape(-1, len(DOMAINS))
-        counted: dict[str, dict[str, int]] = {part.source: {} for part in self.parts}
-        for part, numbers in zip(self.parts, found, strict=True):
-            mine = counted[part.source]
-            for domain, number in zip(DOMAINS, numbers.tolist(), strict=True):
-                if number:
-                    mine[domain] = mine.get(domain, 0) + number
+        counted: dict[str, Counter[str]] = {part.source: Counter() for part in self.parts}
+        for one, count in zip(*np.unique(key, return_counts=True), strict=True):
+            part, domain = divmod(int(one), len(DOMAINS))
+            counted[self.parts[part].source][names[domain]] += int(count)
         return counted
 
     def sources(self, rows: NDArray[np.int64]) -> NDArray[np.object_]:
@@ -122,25 +115,26 @@ class RowTable:
 
     def frame(self, *columns: str) -> daft.DataFrame:
         """`row` and `columns` of the living rows, lazily, in no order and without patches."""
-        paths = list(map(str, chain.from_iterable(part.files for part in self.parts)))
+        paths: list[str] = []
+        for part in self.parts:
+            paths += [str(path) for path, _, _ in part.files]
         if not paths:
             empty = pa.schema([ROW_SCHEMA.field(name) for name in ("row", *columns)]).empty_table()
             return daft.from_arrow(empty)
         frame = daft.read_parquet(paths).select("row", *columns)
         return frame if self.alive.all() else frame.where(_living(self.alive, self.offsets)(col("row")))
 
-    def batches(self, columns: Sequence[str], size: int = GROUP_ROWS) -> Iterator[pa.Table]:
-        """`row` and `columns` of the living rows in order, at most `size` and one row group at a time."""
-        for index, part in enumerate(self.parts):
-            mask = self.alive[self.offsets[index] : self.offsets[index + 1]]
-            for group in _groups(part) if mask.any() else ():
-                here = mask[group.start : group.end]
+    def batches(self, columns: Sequence[str], size: int = BATCH_ROWS) -> Iterator[pa.Table]:
+        """`row` and `columns` of the living rows in order, at most `size` and one file at a time."""
+        for part, offset in zip(self.parts, self.offsets[:-1], strict=True):
+            for path, start, end in part.files:
+                here = self.alive[offset + start : offset + end]
                 if here.any():
-                    found = self._patched(group.read(columns).filter(pa.array(here)))
+                    found = self._patched(_read(path, columns).filter(pa.array(here)))
                     yield from (found.slice(at, size) for at in range(0, found.num_rows, size))
 
     def rows(
-        self, columns: Sequence[str] = ROW_COLUMNS, size: int = GROUP_ROWS
+        self, columns: Sequence[str] = ROW_COLUMNS, size: int = BATCH_ROWS
     ) -> Iterator[tuple[list[int], list[Row]]]:
         """The living rows as values with their numbers, at most `size` at a time; columns left out are empty."""
         for batch in self.batches(columns, size):
@@ -154,10 +148,10 @@ class RowTable:
         for index in np.unique(wanted >> PART_BITS):
             # places inside this part, ascending
             inside = wanted[wanted >> PART_BITS == index] & (1 << PART_BITS) - 1
-            for group in _groups(self.parts[index]):
-                low, high = np.searchsorted(inside, (group.start, group.end))
+            for path, start, end in self.parts[index].files:
+                low, high = np.searchsorted(inside, (start, end))
                 if low < high:
-                    found.append(group.read(columns).take(pa.array(inside[low:high] - group.start)))
+                    found.append(_read(path, columns).take(pa.array(inside[low:high] - start)))
         return self._patched(pa.concat_tables(found).take(pa.array(place)))
 
     def values(self, rows: NDArray[np.int64]) -> list[Row]:
@@ -184,29 +178,10 @@ def numbered(places: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[n
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """A row group of a part: the rows from place `start` to `end`."""
-
-    file: pq.ParquetFile
-    index: int
-    start: int
-    end: int
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """`row` and `columns`."""
-        return self.file.read_row_group(self.index, columns=["row", *columns])
-
-
-def _groups(part: RowPart) -> Iterator[_Group]:
-    """The row groups of a part in order; each can be read until the next one is asked for."""
-    start = 0
-    for path in part.files:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            for index in range(file.num_row_groups):
-                end = start + file.metadata.row_group(index).num_rows
-                yield _Group(file, index, start, end)
-                start = end
+def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+    """`row` and `columns` of a file."""
+    with pq.ParquetFile(path, pre_buffer=False) as file:
+        return file.read(["row", *columns])
 
 
 class PartWriter:
@@ -214,47 +189,30 @@ class PartWriter:
 
     def __init__(self, directory: Path, index: int):
         self._directory = directory
-        self._writer: pq.ParquetWriter | None = None
         self._first = index << PART_BITS
         self._waiting: list[dict[str, Any]] = []
-        self._bytes = self._written = 0
-        self.rows = 0
+        self._bytes = self._rows = 0
         self.counts: list[int] = []
         """Rows in each file so far."""
 
     def write(self, row: Row) -> int:
         """Add a row; its place in the part."""
-        self._waiting.append({"row": self._first + self.rows, **row_columns(row)})
-        self._bytes += size_of(row)
-        self.rows += 1
-        if len(self._waiting) == GROUP_ROWS or self._bytes >= GROUP_BYTES:
-            self._flush()
-        return self.rows - 1
+        place, columns = self._rows, row_columns(row)
+        self._waiting.append({"row": self._first + place, **columns})
+        self._bytes += sum(len(str(value)) for value in columns.values())  # about
+        self._rows += 1
+        if len(self._waiting) == FILE_ROWS or self._bytes >= FILE_BYTES:
+            self.close()
+        return place
 
     def close(self) -> None:
-        """Write what waits, and the footer."""
-        self._flush()
-        self.close_file()
-
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        if self._writer is None or self._written >= FILE_BYTES:
-            self.close_file()
+        """Write what waits."""
+        if self._waiting:
             path = self._directory / file_name(len(self.counts))
-            self._writer = pq.ParquetWriter(path, ROW_SCHEMA, compression="zstd", version="2.6")
-            self.counts.append(0)
-        table = pa.Table.from_pylist(self._waiting, schema=ROW_SCHEMA)
-        self._writer.write_table(table, row_group_size=GROUP_ROWS)
-        self.counts[-1] += table.num_rows
-        self._written += self._bytes
-        self._waiting, self._bytes = [], 0
-
-    def close_file(self) -> None:
-        """End the file that is being written, if one is."""
-        if self._writer is not None:
-            self._writer.close()
-        self._writer, self._written = None, 0
+            table = pa.Table.from_pylist(self._waiting, schema=ROW_SCHEMA)
+            pq.write_table(table, path, compression="zstd", version="2.6")
+            self.counts.append(len(self._waiting))
+            self._waiting, self._bytes = [], 0
 
 
 def file_name(index: int) -> str:
@@ -262,19 +220,12 @@ def file_name(index: int) -> str:
     return f"{index:05d}.parquet"
 
 
-def size_of(row: Row) -> int:
-    """About how many bytes a row's texts take: the prompt is stored twice."""
-    tests = sum(sum(map(len, texts(test))) for test in row.problem.tests)
-    prompt = sum(len(message["content"]) for message in row.problem.prompt)
-    return 2 * prompt + len(row.response or "") + len(row.solution or "") + tests
-
-
 def _domains(parts: Sequence[RowPart]) -> NDArray[np.int8]:
     found = [np.zeros(0, np.int8)]
     for part in parts:
-        for path in part.files:
-            column = pq.read_table(path, columns=["domain"])["domain"]
-            found.append(pc.index_in(column, pa.array(list(DOMAINS))).to_numpy().astype(np.int8))
+        for path, _, _ in part.files:
+            domains = _read(path, ("domain",))["domain"]
+            found.append(pc.index_in(domains, pa.array(list(DOMAINS))).to_numpy().astype(np.int8))
     return np.concatenate(found)
 
 

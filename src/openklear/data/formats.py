@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openklear.data.json_array import json_array
-from openklear.data.streams import CODECS, MAX_LINE, decode, lines, too_long
+from openklear.data.streams import CODECS, MAX_LINE, decode, lines, not_json, too_long
 from openklear.errors import DataError
 
 _BATCH_ROWS = 1024
@@ -66,13 +66,8 @@ def parse_line(line: bytes, path: Path, number: int) -> Any:
     text = decode(line, path, number).rstrip("\r\n")
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
-        what = f"not valid JSON at column {error.colno}: {error.msg}"
-        raise DataError(f"{path}:{number + error.lineno - 1}: {what}; correct or remove the line") from error
-    except RecursionError as error:
-        raise DataError(f"{path}:{number}: JSON nested too deeply; correct or remove the line") from error
-    except ValueError as error:  # a whole number with thousands of digits
-        raise DataError(f"{path}:{number}: not readable JSON: {error}; correct or remove the line") from error
+    except (ValueError, RecursionError) as error:
+        raise not_json(error, path, number) from error
 
 
 def nearest_name(path: Path) -> str:

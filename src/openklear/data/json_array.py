@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from openklear.data.streams import MAX_LINE, Reading, not_utf8, open_stream, too_long
+from openklear.data.streams import MAX_LINE, not_json, not_utf8, open_stream, reading, too_long
 from openklear.errors import DataError
 
 CHUNK = 1 << 20
@@ -30,61 +30,59 @@ def json_array(path: Path) -> Iterator[Any]:
     """Yield every element; none for a file of blanks. DataError, with the line, for anything but a JSON array."""
     with open_stream(path) as file:
         buffer = _Buffer(path, file)
-        first = buffer.peek()
-        if not first:
-            return
-        if first != "[":
-            kind = _TYPES.get(first) or ("a number" if first.isdigit() or first == "-" else "no JSON")
-            what = f"found {kind} where an array of rows is expected"
-            raise DataError(f"{path}:{buffer.line}: {what}; name the file .jsonl if it holds one row a line")
-        buffer.take(1)
-        if buffer.peek() == "]":
-            buffer.take(1)
-        else:
+        try:
             yield from _elements(buffer)
-        if buffer.peek():
-            raise buffer.fault(0, "Extra data after the array")
+        except json.JSONDecodeError as error:
+            before = buffer.column if error.lineno == 1 else 0
+            raise not_json(error, path, buffer.lines + error.lineno, before) from error
+        except (ValueError, RecursionError) as error:
+            raise not_json(error, path, buffer.line()) from error
 
 
 def _elements(buffer: _Buffer) -> Iterator[Any]:
-    while True:
+    mark = buffer.peek()
+    if not mark:
+        return
+    if mark != "[":
+        kind = _TYPES.get(mark) or ("a number" if mark.isdigit() or mark == "-" else "no JSON")
+        what = f"found {kind} where an array of rows is expected"
+        raise DataError(f"{buffer.path}:{buffer.line()}: {what}; name the file .jsonl if it holds one row a line")
+    buffer.at += 1
+    if buffer.peek() == "]":
+        mark = "]"
+        buffer.at += 1
+    while mark != "]":
         yield buffer.value()
         mark = buffer.peek()
         if mark not in (",", "]"):
-            raise buffer.fault(0, "Expecting ',' delimiter")
-        buffer.take(1)
-        if mark == "]":
-            return
+            raise json.JSONDecodeError("Expecting ',' delimiter", buffer.text, buffer.at)
+        buffer.at += 1
+    if buffer.peek():
+        raise json.JSONDecodeError("Extra data after the array", buffer.text, buffer.at)
 
 
 class _Buffer:
-    """Text that was read and not yet parsed, and its place in the file."""
+    """Text that was read, of which the letters before `at` are parsed, and its place in the file."""
 
     def __init__(self, path: Path, file: BinaryIO):
-        self._path, self._file = path, file
+        self.path, self._file = path, file
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._text, self._at, self._ended, self._read = "", 0, False, 0
-        self.line = 1
-        """Of the letter at `_at`."""
-        self._column = 1
+        self.text, self.at, self._read = "", 0, 0
+        self.lines = self.column = 0
+        """Whole lines before the text, and letters before it on its first line."""
+
+    def line(self) -> int:
+        """Of the letter at `at`, from 1."""
+        return self.lines + self.text.count("\n", 0, self.at) + 1
 
     def peek(self) -> str:
         """Skip blanks and return the next letter without taking it; empty at the end."""
         while True:
-            end = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
-            self.take(end - self._at)
-            if self._at < len(self._text):
-                return self._text[self._at]
+            self.at = _BLANKS.match(self.text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self.text):
+                return self.text[self.at]
             if not self._more(CHUNK):
                 return ""
-
-    def take(self, count: int) -> None:
-        """Advance by so many letters."""
-        end = self._at + count
-        breaks = self._text.count("\n", self._at, end)
-        self.line += breaks
-        self._column = end - self._text.rfind("\n", self._at, end) if breaks else self._column + count
-        self._at = end
 
     def value(self) -> Any:
         """Take the next value."""
@@ -92,49 +90,34 @@ class _Buffer:
         size = CHUNK
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = _DECODER.raw_decode(self.text, self.at)
             except json.JSONDecodeError as error:
-                ahead = error.pos - self._at
-                if not (self._cut(error) and self._more(size)):
-                    raise self.fault(ahead, error.msg) from error
-                size = min(2 * size, _MOST)
-                if len(self._text) - self._at > MAX_LINE:
-                    raise too_long(self._path, self.line, "an element of the array") from error
-            except RecursionError as error:
-                raise DataError(f"{self._path}:{self.line}: JSON nested too deeply; correct or remove it") from error
-            except ValueError as error:  # a whole number with thousands of digits
-                raise DataError(
-                    f"{self._path}:{self.line}: not readable JSON: {error}; correct or remove it"
-                ) from error
+                cut = error.pos >= len(self.text) - _NEAR_END or error.msg.startswith("Unterminated string")
+                if not (cut and self._more(size)):
+                    raise
             else:
-                length, cut = end - self._at, len(self._text) - end < _NEAR_END
-                if cut and isinstance(value, int | float) and self._more(size):
-                    continue  # a number may go on
-                self.take(length)
-                return value
-
-    def fault(self, ahead: int, message: str) -> DataError:
-        """An error so many letters ahead."""
-        self.take(ahead)
-        what = f"not valid JSON at column {self._column}: {message}"
-        return DataError(f"{self._path}:{self.line}: {what}; correct or remove it")
-
-    def _cut(self, error: json.JSONDecodeError) -> bool:
-        return error.pos >= len(self._text) - _NEAR_END or error.msg.startswith("Unterminated string")
+                may_go_on = isinstance(value, int | float) and len(self.text) - end < _NEAR_END
+                if not (may_go_on and self._more(size)):
+                    self.at = end
+                    return value
+            size = min(2 * size, _MOST)
+            if len(self.text) - self.at > MAX_LINE:
+                raise too_long(self.path, self.line(), "an element of the array")
 
     def _more(self, size: int) -> bool:
-        """Read more; False at the end of the file."""
-        if self._ended:
-            return False
-        with Reading(self._path, self.line):
+        """Read more; False, and nothing changes, at the end of the file."""
+        with reading(self.path, self.line()):
             data = self._file.read(size)
-        self._ended = not data
-        try:
-            text = self._decoder.decode(data, final=self._ended)
-        except UnicodeDecodeError as error:
-            before = self._text[self._at :].count("\n") + error.object[: error.start].count(b"\n")
-            byte = self._read + len(data) - len(error.object) + error.start
-            raise not_utf8(self._path, self.line + before, byte) from error
         self._read += len(data)
-        self._text, self._at = self._text[self._at :] + text, 0
-        return not self._ended or bool(text)
+        try:
+            text = self._decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            line = self.lines + self.text.count("\n") + error.object[: error.start].count(b"\n") + 1
+            raise not_utf8(self.path, line, self._read - len(error.object) + error.start) from error
+        if not data:
+            return False
+        parsed = self.text[: self.at]
+        self.column = len(parsed) - parsed.rfind("\n") - 1 + (0 if "\n" in parsed else self.column)
+        self.lines += parsed.count("\n")
+        self.text, self.at = self.text[self.at :] + text, 0
+        return True

@@ -25,6 +25,7 @@ __all__ = [
     "read_problems",
     "write_demonstrations",
     "write_problems",
+    "write_rows",
 ]
 
 _KINDS = (Test, CallTest, AssertTest)
@@ -105,7 +106,7 @@ def named_in(data: Path) -> PreparedPaths:
 
 def write_problems(path: Path, problems: Iterable[Problem]) -> None:
     """Write problems, in order."""
-    _write(path, PROBLEM_SCHEMA, map(problem_columns, problems))
+    write_rows(path, PROBLEM_SCHEMA, map(problem_columns, problems))
 
 
 def read_problems(path: Path) -> list[Problem]:
@@ -115,7 +116,7 @@ def read_problems(path: Path) -> list[Problem]:
 
 def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) -> None:
     """Write demonstrations, in order."""
-    _write(path, DEMONSTRATION_SCHEMA, map(_demonstration_columns, demonstrations))
+    write_rows(path, DEMONSTRATION_SCHEMA, map(_demonstration_columns, demonstrations))
 
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
@@ -125,7 +126,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
 
 def write_dropped(path: Path, dropped: Iterable[tuple[str, str, Dropped]]) -> None:
     """Write (dataset, step, dropped row), in order: every dropped row has a home (house rule 6)."""
-    _write(path, DROPPED_SCHEMA, (_dropped_columns(*item) for item in dropped))
+    write_rows(path, DROPPED_SCHEMA, (_dropped_columns(*item) for item in dropped))
 
 
 def write_audit(path: Path, audits: Iterable[tuple[str, pa.Table]]) -> None:
@@ -205,19 +206,28 @@ def _dropped_columns(dataset: str, step: str, dropped: Dropped) -> dict[str, Any
     }
 
 
-def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
+def _characters(row: dict[str, Any]) -> int:
+    return sum(len(value) for value in row.values() if isinstance(value, str))
+
+
+def write_rows(
+    path: Path,
+    schema: pa.Schema,
+    rows: Iterable[dict[str, Any]],
+    size_of: Callable[[dict[str, Any]], int] = _characters,
+) -> None:
+    """Write rows in groups that fit in memory, whatever their length (`size_of`, in characters)."""
     with pq.ParquetWriter(path, schema, compression="zstd", version="2.6") as writer:
-        for group in _groups(rows):
+        for group in _groups(rows, size_of):
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _groups(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Rows in groups that fit in memory, whatever their length."""
+def _groups(rows: Iterable[dict[str, Any]], size_of: Callable[[dict[str, Any]], int]) -> Iterator[list[dict[str, Any]]]:
     group: list[dict[str, Any]] = []
     size = 0
     for row in rows:
         group.append(row)
-        size += sum(len(value) for value in row.values() if isinstance(value, str))
+        size += size_of(row)
         if len(group) == _GROUP_ROWS or size >= _GROUP_BYTES:
             yield group
             group, size = [], 0

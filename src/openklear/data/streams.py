@@ -5,24 +5,26 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
 
 from openklear.errors import DataError
 
 MAX_LINE = 64 << 20
 """Longest line, CSV cell or element of a JSON array in bytes; anything longer is refused before it fills the memory."""
-_ZSTD_INPUT = 2048
-"""Bytes given to zstd at once: it makes at most 32,768 of one, so that a bomb grows by 64 MiB at most."""
 
 
 def open_stream(path: Path) -> BinaryIO:
     """The file's bytes, decompressed by the name's ending; DataError where it cannot be opened."""
     try:
-        return CODECS[path.suffix](path) if path.suffix in CODECS else path.open("rb")
+        return cast(BinaryIO, CODECS[path.suffix][1](path)) if path.suffix in CODECS else path.open("rb")
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror or error}); correct its permissions") from error
 
@@ -32,11 +34,11 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     with open_stream(path) as file:
         while True:
-            with Reading(path, number + 1):
+            number += 1
+            with reading(path, number):
                 line = file.readline(MAX_LINE + 1)
             if not line:
                 return
-            number += 1
             if len(line) > MAX_LINE:
                 raise too_long(path, number, "the line")
             yield number, line
@@ -60,80 +62,35 @@ def not_utf8(path: Path, number: int, byte: int) -> DataError:
     return DataError(f"{path}:{number}: byte {byte} is not UTF-8; save the file as UTF-8")
 
 
-class Reading:
+def not_json(error: Exception, path: Path, number: int, before: int = 0) -> DataError:
+    """The error for what the module json refused, in a text with so many letters before it on its line."""
+    if isinstance(error, json.JSONDecodeError):
+        what = f"not valid JSON at column {error.colno + before}: {error.msg}"
+    elif isinstance(error, RecursionError):
+        what = "JSON nested too deeply"
+    else:  # a whole number with thousands of digits
+        what = f"not readable JSON: {error}"
+    return DataError(f"{path}:{number}: {what}; correct or remove it")
+
+
+@contextmanager
+def reading(path: Path, number: int) -> Iterator[None]:
     """Around every read of a stream: a damaged file becomes a DataError that names the line it stopped at."""
-
-    def __init__(self, path: Path, number: int):
-        self._path, self._number = path, number
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or not (isinstance(error, _DAMAGE) or _is_zstd_error(error)):
-            return
-        name = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}.get(self._path.suffix)
-        what = f"the {name} file is damaged" if name else "the file cannot be read"
-        raise DataError(f"{self._path}:{self._number}: {what} ({error}); write or download it again") from error
-
-
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
-
-
-def _is_zstd_error(error: BaseException) -> bool:
-    """Whether zstandard raised it, which is imported only if a file needs it."""
-    return type(error).__module__.startswith("zstandard") or type(error).__name__ == "ZstdError"
-
-
-def _zstd(path: Path) -> BinaryIO:
     try:
-        import zstandard
-    except ImportError as error:
-        raise DataError(f"{path}: reading zstd needs zstandard; run pip install zstandard") from error
-    return cast(BinaryIO, io.BufferedReader(_Zstd(path.open("rb"), zstandard.ZstdDecompressor()), 1 << 20))
+        yield
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        what = f"the {CODECS[path.suffix][0]} file is damaged" if path.suffix in CODECS else "the file cannot be read"
+        raise DataError(f"{path}:{number}: {what} ({error}); write or download it again") from error
 
 
-class _Zstd(io.RawIOBase):
-    """Frames of zstd one after the other. The package's own reader does not notice that a file is cut off."""
-
-    def __init__(self, file: BinaryIO, decompressor: Any):
-        self._file, self._decompressor = file, decompressor
-        self._frame: Any = None
-        self._waiting = memoryview(b"")
-        self._unused = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._waiting:
-            if not self._fill():
-                return 0
-        size = min(len(buffer), len(self._waiting))
-        buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
-        return size
-
-    def _fill(self) -> bool:
-        data = self._unused or self._file.read(_ZSTD_INPUT)
-        if not data:
-            if self._frame is not None:
-                raise EOFError("it ends inside a frame")
-            return False
-        self._frame = self._frame or self._decompressor.decompressobj()
-        self._waiting = memoryview(self._frame.decompress(data))
-        self._unused = b""
-        if self._frame.eof:
-            self._unused, self._frame = self._frame.unused_data, None
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+def _zstd(path: Path) -> Any:
+    return io.BufferedReader(pa.input_stream(path.open("rb"), compression="zstd"), 1 << 20)
 
 
-CODECS: dict[str, Callable[[Path], BinaryIO]] = {
-    ".gz": lambda path: cast(BinaryIO, gzip.GzipFile(path, "rb")),
-    ".bz2": lambda path: cast(BinaryIO, bz2.BZ2File(path)),
-    ".xz": lambda path: cast(BinaryIO, lzma.LZMAFile(path)),  # noqa: SIM115
-    ".zst": _zstd,
+CODECS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    ".gz": ("gzip", gzip.open),
+    ".bz2": ("bzip2", bz2.open),
+    ".xz": ("xz", lzma.open),
+    ".zst": ("zstd", _zstd),
 }
+"""Ending -> the format's name, and what opens a file of it for reading."""

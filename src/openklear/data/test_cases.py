@@ -29,13 +29,8 @@ _SHOWN.maxstring = _SHOWN.maxother = 60
 
 def parse_tests(value: Any, where: str, column: str = "tests") -> tuple[AnyTest, ...]:
     """The tests, in order; none for an empty cell. DataError, with `where`, for anything else."""
-    if isinstance(value, str) and value.strip():
-        value = from_json(value, column, WANTED, where)
-    if value is None or value == "":
-        return ()
-    if not isinstance(value, list):
-        raise wrong(column, value, WANTED, where)
-    return tuple(_test(test, f"{column}[{index}]", where) for index, test in enumerate(value))
+    tests = listed(value, column, WANTED, where)
+    return tuple(_test(test, f"{column}[{index}]", where) for index, test in enumerate(tests))
 
 
 def in_out_tests(value: Any, where: str, column: str) -> tuple[AnyTest, ...]:
@@ -45,9 +40,8 @@ def in_out_tests(value: Any, where: str, column: str) -> tuple[AnyTest, ...]:
     one a line and the result's JSON as output. Where every output is a list of one, as APPS and TACO store results,
     the one is meant. verl's sandbox scorer knows "assert_case" beside them: code that asserts, each on its own.
     """
-    if isinstance(value, str) and value.strip():
-        value = from_json(value, column, "{inputs, outputs}", where)
-    if value is None or value == "":
+    value = from_cell(value, column, "{inputs, outputs}", where)
+    if value is None:
         return ()
     if not isinstance(value, dict) or not ({"inputs", "outputs"} <= value.keys() or "assert_case" in value):
         raise wrong(column, value, "an object with inputs and outputs", where)
@@ -110,6 +104,28 @@ def from_json(text: str, column: str, wanted: str, where: str) -> Any:
         raise DataError(
             f"{where}: {column} is text, but not the JSON of {wanted}: {message}; write {wanted}"
         ) from error
+
+
+def as_json(value: Any) -> Any:
+    """The value of JSON text; anything else, text that is no JSON too, as it is."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        return value
+
+
+def from_cell(value: Any, column: str, wanted: str, where: str) -> Any:
+    """The value of a cell, or of the JSON text in it; None for an empty one."""
+    found = from_json(value, column, wanted, where) if isinstance(value, str) and value.strip() else value
+    return None if found == "" else found
+
+
+def listed(value: Any, column: str, wanted: str, where: str) -> list[Any]:
+    """The list in a cell, or in its JSON text; empty for an empty one. DataError for anything else."""
+    found = from_cell(value, column, wanted, where)
+    if found is not None and not isinstance(found, list):
+        raise wrong(column, found, wanted, where)
+    return found or []
 
 
 def to_json(value: Any, column: str, where: str, *, sort_keys: bool = False) -> str:

@@ -28,11 +28,13 @@ class Answer:
     """What the server calls its model."""
     prompt_tokens: int | None
     completion_tokens: int | None
+    opened: bool = False
+    """The prompt already opens the thought."""
 
     @property
     def response(self) -> str:
         """The texts in one form."""
-        return one_form(self.content, self.reasoning, cut=self.finish_reason == "length")
+        return one_form(self.content, self.reasoning, cut=self.finish_reason == "length", opened=self.opened)
 
 
 def read_answer(document: Any) -> Answer:
@@ -67,7 +69,7 @@ def one_form(content: str, reasoning: str | None, *, cut: bool = False, opened: 
     left open; a text without a thought, or with text before it, stays as it is: nothing is invented.
     """
     if reasoning is not None and reasoning.strip():
-        thought = _without_tags(reasoning)
+        thought = reasoning.strip().removeprefix(OPEN).removesuffix(CLOSE).strip()
         answer = content.partition(CLOSE)[2] if content.lstrip().startswith(OPEN) else content
         if not answer.strip() and cut:
             return f"{OPEN}\n{thought}"
@@ -85,10 +87,6 @@ def one_form(content: str, reasoning: str | None, *, cut: bool = False, opened: 
 
 def _joined(thought: str, answer: str) -> str:
     return join_thought(thought.strip(), answer.strip())
-
-
-def _without_tags(reasoning: str) -> str:
-    return reasoning.strip().removeprefix(OPEN).removesuffix(CLOSE).strip()
 
 
 def _texts(content: Any) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 
@@ -29,14 +29,14 @@ CONNECT_SECONDS = 30.0
 
 
 class Endpoint:
-    """A server's /chat/completions. Use it in an `async with`."""
+    """A server's /chat/completions. Use it in `contextlib.aclosing`."""
 
     def __init__(self, settings: Settings):
         """UsageError where the variable that should hold the key is not set."""
         assert settings.endpoint is not None, "asked for only where there is one"
         self._settings = settings
         self._url = settings.endpoint.rstrip("/") + "/chat/completions"
-        self.sends_seed = True
+        self._sends_seed = True
         self._limit_name = "max_tokens"
         self._client = httpx2.AsyncClient(
             headers=_headers(settings.api_key_env),
@@ -58,8 +58,8 @@ class Endpoint:
                 raise AskAgain(f"no answer within {self._settings.timeout:g} s") from error
             except httpx2.TransportError as error:
                 unreachable = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
-                words = f"{'cannot connect' if unreachable else 'the connection broke'} ({_named(error)})"
-                raise AskAgain(words, unreachable=unreachable) from error
+                what = "cannot connect" if unreachable else "the connection broke"
+                raise AskAgain(f"{what} ({str(error) or type(error).__name__})", unreachable=unreachable) from error
             except (httpx2.InvalidURL, httpx2.RequestError) as error:
                 raise UsageError(f"--endpoint {self._settings.endpoint}: {error}") from error
             if reply.status_code == 200:
@@ -77,7 +77,7 @@ class Endpoint:
             self._limit_name: settings.max_tokens,
             **settings.extra,
         }
-        return {**body, "seed": seed} if self.sends_seed else body
+        return {**body, "seed": seed} if self._sends_seed else body
 
     def _adapt(self, reply: httpx2.Response, body: dict[str, Any]) -> bool:
         """Whether the request can be sent in a form that the server said it takes; the next ones then have it too."""
@@ -88,9 +88,9 @@ class Endpoint:
             self._limit_name = "max_completion_tokens"
             return True
         if "seed" in body and "seed" in words:
-            if self.sends_seed:
+            if self._sends_seed:
                 progress.say(f"the server takes no seed ({words}); its responses cannot be repeated")
-            self.sends_seed = False
+            self._sends_seed = False
             return True
         return False
 
@@ -115,10 +115,8 @@ class Endpoint:
             return "Correct --endpoint, which ends with /v1 on most servers, or --model"
         return "Change the settings that it names; what was sampled is kept"
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
+    async def aclose(self) -> None:
+        """Closes all connections."""
         await self._client.aclose()
 
 
@@ -143,7 +141,3 @@ def _read(body: bytes) -> Answer:
     if answer.finish_reason == "content_filter":
         raise PromptRefused("content filter")
     return answer
-
-
-def _named(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -25,15 +25,11 @@ class AskAgain(Exception):
 
     def __init__(self, reason: str, wait: float | None = None, *, unreachable: bool = False):
         super().__init__(reason)
-        self.reason, self.wait, self.unreachable = reason, wait, unreachable
+        self.wait, self.unreachable = wait, unreachable
 
 
 class PromptRefused(Exception):
     """The server will never answer this prompt; the others are not concerned."""
-
-    def __init__(self, reason: str):
-        super().__init__(reason)
-        self.reason = reason
 
 
 def is_retried(status: int) -> bool:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from openklear.distill.answers import Answer
 from openklear.distill.pace import estimated_tokens
-from openklear.distill.problems import ResponseKey, key_of
 from openklear.durable.journal import KeyedJournal
 from openklear.rollout.seeds import rollout_key
 from openklear.types import Problem
 
-PURPOSE = "distill"
+
+class ResponseKey(NamedTuple):
+    """Names a response: a problem whose id or text changed is another problem."""
+
+    id: str
+    content_hash: str
+    sample: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,37 +34,31 @@ class Wanted:
     @property
     def key(self) -> ResponseKey:
         """Under which it is kept."""
-        return key_of(self.problem, self.sample)
-
-    @property
-    def characters(self) -> int:
-        """Length of the prompt."""
-        return sum(len(message["content"]) for message in self.problem.prompt)
+        return ResponseKey(self.problem.id, self.problem.content_hash, self.sample)
 
     def random_key(self, seed: int) -> int:
         """64 bits that depend on the run's seed, the problem's text and the sample alone (house rule 9)."""
-        return rollout_key(seed, PURPOSE, 0, self.problem.content_hash, self.sample)
-
-    def request_seed(self, seed: int) -> int:
-        """31 bits of the same, which every server takes."""
-        return self.random_key(seed) >> 33
+        return rollout_key(seed, "distill", 0, self.problem.content_hash, self.sample)
 
 
-def row_of(
-    task: Wanted, answer: Answer, *, seed: int | None, tries: int, seconds: float, response: str
-) -> dict[str, Any]:
+Keep = Callable[[Wanted, dict[str, Any]], None]
+"""What is done with a response, or a failure, as it ends."""
+
+
+def row_of(task: Wanted, answer: Answer, *, seed: int | None, tries: int, seconds: float) -> dict[str, Any]:
     """A response as responses.jsonl holds it. Tokens that the server did not count are estimated, and said to be."""
     counted = answer.prompt_tokens is not None and answer.completion_tokens is not None
+    asked = sum(len(message["content"]) for message in task.problem.prompt)
     written = len(answer.content) + len(answer.reasoning or "")
     return {
-        **_named(task),
-        "response": response,
+        **task.key._asdict(),
+        "response": answer.response,
         "reasoning": answer.reasoning,
         "content": answer.content,
         "finish_reason": answer.finish_reason,
         "model": answer.model,
         "seed": seed,
-        "prompt_tokens": answer.prompt_tokens if counted else estimated_tokens(task.characters),
+        "prompt_tokens": answer.prompt_tokens if counted else estimated_tokens(asked),
         "completion_tokens": answer.completion_tokens if counted else estimated_tokens(written),
         "tokens_counted": counted,
         "tries": tries,
@@ -71,22 +71,18 @@ def failed_row(task: Wanted, reason: str, *, tries: int, seconds: float) -> dict
     """A response that there will not be, with the reason."""
     texts = dict.fromkeys(("response", "reasoning", "content", "finish_reason", "model", "seed"))
     counts = {"prompt_tokens": 0, "completion_tokens": 0, "tokens_counted": True}
-    return {**_named(task), **texts, **counts, "tries": tries, "seconds": round(seconds, 3), "error": reason}
-
-
-def _named(task: Wanted) -> dict[str, Any]:
-    return {"id": task.problem.id, "content_hash": task.problem.content_hash, "sample": task.sample}
+    return {**task.key._asdict(), **texts, **counts, "tries": tries, "seconds": round(seconds, 3), "error": reason}
 
 
 class Ledger:
     """responses.jsonl and its totals. One thread adds; any may read."""
 
-    def __init__(self, path: Path):
-        """Reads what earlier runs left."""
+    def __init__(self, path: Path, budget: int | None):
+        """Reads what earlier runs left. `budget`: tokens that all responses together may use."""
         self.prompt_tokens = self.completion_tokens = 0
+        self.sampled = self.sampled_now = self.failed_now = 0
         self.failed: set[ResponseKey] = set()
-        self.sampled_now = self.failed_now = 0
-        self._sampled = 0
+        self._budget = budget
         self.lines: KeyedJournal[ResponseKey] = KeyedJournal(path, _key, self._count)
 
     def add(self, row: dict[str, Any]) -> None:
@@ -107,24 +103,38 @@ class Ledger:
                 wanted.append(task)
         return wanted
 
-    @property
-    def sampled(self) -> int:
-        """Responses that are there."""
-        return self._sampled
+    def of(self, problems: Sequence[Problem]) -> list[tuple[Problem, list[ResponseKey]]]:
+        """What is there of these problems, in their order and that of the samples."""
+        found: defaultdict[tuple[str, str], list[ResponseKey]] = defaultdict(list)
+        for key in self.lines:
+            found[key.id, key.content_hash].append(key)
+        return [(problem, sorted(found[problem.id, problem.content_hash])) for problem in problems]
 
     @property
     def tokens(self) -> int:
         """Tokens used by all responses."""
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def spent(self) -> bool:
+        """Whether the budget is used up."""
+        return self._budget is not None and self.tokens >= self._budget
+
+    def has_room(self, expected: int, estimate: int) -> bool:
+        """Whether a response of about `estimate` tokens fits beside the `expected` ones of those under way.
+
+        Beside nothing it does: the last response may overrun the budget.
+        """
+        return self._budget is None or not expected or self.tokens + expected + estimate <= self._budget
+
     def mean_tokens(self, default: int) -> int:
         """Tokens of the mean response so far, its prompt included."""
-        return max(1, round(self.tokens / self._sampled)) if self._sampled else default
+        return max(1, round(self.tokens / self.sampled)) if self.sampled else default
 
     def _count(self, key: ResponseKey, row: dict[str, Any]) -> None:
         if row["error"] is None:
             self.failed.discard(key)
-            self._sampled += 1
+            self.sampled += 1
             self.prompt_tokens += row["prompt_tokens"]
             self.completion_tokens += row["completion_tokens"]
         else:

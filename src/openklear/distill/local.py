@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from openklear.distill.answers import Answer, one_form
-from openklear.distill.ledger import Ledger, Wanted, failed_row, row_of
+from openklear.distill.answers import Answer
+from openklear.distill.ledger import Keep, Ledger, Wanted, failed_row, row_of
 from openklear.distill.settings import Settings
 from openklear.think import OPEN
-from openklear.types import Completion, Problem, SampleRequest, StopReason
+from openklear.types import Completion, Problem, SampleRequest
 
 if TYPE_CHECKING:
     from openklear.models.loading import LoadedModel
@@ -19,18 +18,9 @@ if TYPE_CHECKING:
 TASKS_AT_ONCE = 4096
 """Tasks handed to the engine in one call, which keeps their completions in memory."""
 
-Keep = Callable[[Wanted, dict[str, Any]], None]
-
 
 class _Spent(Exception):
     """The budget is used up; leaves the engine between two decoding steps."""
-
-
-def weights_of(directory: Path) -> str:
-    """The hash of the model's weights. ModelError where there are none."""
-    from openklear.models.loading import weights_hash
-
-    return weights_hash(directory)
 
 
 def sample_locally(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
@@ -47,64 +37,48 @@ def sample_locally(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, 
     engine = open_sampler(LocalEngine(slots=settings.concurrency), loaded)
     with suppress(_Spent):
         for start in range(0, len(tasks), TASKS_AT_ONCE):
-            _Chunk(loaded, settings, ledger, keep).sample(engine, tasks[start : start + TASKS_AT_ONCE])
+            if ledger.spent:
+                return
+            _sample(engine, loaded, tasks[start : start + TASKS_AT_ONCE], settings, ledger, keep)
 
 
-class _Chunk:
-    """Tasks that are sampled in one call of the engine."""
+def _sample(
+    engine: Any, loaded: LoadedModel, tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep
+) -> None:
+    """Sample tasks in one call of the engine."""
+    from openklear.models.chat import decode_completion
 
-    def __init__(self, loaded: LoadedModel, settings: Settings, ledger: Ledger, keep: Keep):
-        self._loaded, self._settings, self._ledger, self._keep = loaded, settings, ledger, keep
-        self._prompts: dict[str, tuple[tuple[int, ...], bool]] = {}
+    problems = {task.problem.content_hash: task.problem for task in tasks}
+    prompts = {name: _encoded(loaded, problem) for name, problem in problems.items()}
+    positions = getattr(loaded.model.config, "max_position_embeddings", None)
+    fitting, requests = [], []
+    for task in tasks:
+        ids, _ = prompts[task.problem.content_hash]
+        if positions is not None and len(ids) >= positions:
+            reason = f"the prompt has {len(ids)} tokens, and the model {positions} positions"
+            keep(task, failed_row(task, reason, tries=1, seconds=0.0))
+        else:
+            key = task.random_key(settings.seed)
+            requests.append(SampleRequest(ids, key, settings.max_tokens, settings.temperature, settings.top_p))
+            fitting.append(task)
 
-    def sample(self, engine: Any, tasks: Sequence[Wanted]) -> None:
-        self._require_budget()
-        positions = getattr(self._loaded.model.config, "max_position_embeddings", None)
-        fitting: list[Wanted] = []
-        for task in tasks:
-            length = len(self._prompt(task.problem)[0])
-            if positions is not None and length >= positions:
-                reason = f"the prompt has {length} tokens, and the model {positions} positions"
-                self._keep(task, failed_row(task, reason, tries=1, seconds=0.0))
-            else:
-                fitting.append(task)
-        requests = [self._request(task) for task in fitting]
-        engine.sample(requests, on_completion=lambda index, made: self._ended(fitting[index], made))
-
-    def _request(self, task: Wanted) -> SampleRequest:
-        settings = self._settings
-        ids = self._prompt(task.problem)[0]
-        key = task.random_key(settings.seed)
-        return SampleRequest(ids, key, settings.max_tokens, settings.temperature, settings.top_p)
-
-    def _ended(self, task: Wanted, made: Completion) -> None:
-        from openklear.models.chat import decode_completion
-
-        ids, opened = self._prompt(task.problem)
-        text = decode_completion(self._loaded.tokenizer, made.token_ids, self._loaded.end_ids)
-        cut = made.stop_reason is StopReason.LENGTH
-        answer = Answer(text, None, made.stop_reason.value, self._settings.teacher, len(ids), len(made.token_ids))
-        response = one_form(text, None, cut=cut, opened=opened)
+    def ended(index: int, made: Completion) -> None:
+        task = fitting[index]
+        ids, opened = prompts[task.problem.content_hash]
+        text = decode_completion(loaded.tokenizer, made.token_ids, loaded.end_ids)
+        tokens = len(ids), len(made.token_ids)
+        answer = Answer(text, None, made.stop_reason.value, settings.teacher, *tokens, opened=opened)
         # Neither tries nor seconds are a completion's own here: all are decoded together.
-        self._keep(
-            task,
-            row_of(task, answer, seed=task.random_key(self._settings.seed), tries=1, seconds=0.0, response=response),
-        )
-        self._require_budget()
-
-    def _require_budget(self) -> None:
-        budget = self._settings.budget_tokens
-        if budget is not None and self._ledger.tokens >= budget:
+        keep(task, row_of(task, answer, seed=task.random_key(settings.seed), tries=1, seconds=0.0))
+        if ledger.spent:
             raise _Spent
 
-    def _prompt(self, problem: Problem) -> tuple[tuple[int, ...], bool]:
-        """Token ids, and whether the template already opens the thought."""
-        from openklear.models.chat import encode_prompt, prompt_tail
+    engine.sample(requests, on_completion=ended)
 
-        known = self._prompts.get(problem.content_hash)
-        if known is None:
-            tokenizer = self._loaded.tokenizer
-            opened = prompt_tail(tokenizer, problem.prompt).rstrip().endswith(OPEN)
-            known = encode_prompt(tokenizer, problem.prompt), opened
-            self._prompts[problem.content_hash] = known
-        return known
+
+def _encoded(loaded: LoadedModel, problem: Problem) -> tuple[tuple[int, ...], bool]:
+    """Token ids of the prompt, and whether the template already opens the thought."""
+    from openklear.models.chat import encode_prompt, prompt_tail
+
+    opened = prompt_tail(loaded.tokenizer, problem.prompt).rstrip().endswith(OPEN)
+    return encode_prompt(loaded.tokenizer, problem.prompt), opened

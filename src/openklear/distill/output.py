@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from openklear import progress
-from openklear.data.store import PROBLEM_SCHEMA, problem_columns
+from openklear.data.store import PROBLEM_SCHEMA, problem_columns, write_rows
 from openklear.distill.ahead import attempt_of
-from openklear.distill.ledger import Ledger
-from openklear.distill.problems import ResponseKey
+from openklear.distill.ledger import Ledger, ResponseKey
 from openklear.distill.settings import Settings
-from openklear.durable.files import fsync_directory
+from openklear.durable.files import publish
 from openklear.types import Attempt, Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import Judge
@@ -51,38 +49,15 @@ unscorable; null: not judged), `passed` and `total` (tests, or 1 for an answer) 
 pass rates are made of.
 """
 _FAILED = Verdict(Outcome.UNSCORABLE, "no response")
-_ROWS_PER_GROUP = 256
-_MOST_BYTES = 64 << 20
-"""Of texts in memory before a group is written."""
 
 
 def write(path: Path, problems: Sequence[Problem], ledger: Ledger, judge: Judge | None, settings: Settings) -> Tally:
     """Write responses.parquet (whole when it appears) and count what is in it; what has no verdict yet gets it now."""
     tally = Tally(settings)
-    at_once = min(DOMAINS[problem.domain].batch for problem in problems)
-    names = {(problem.id, problem.content_hash) for problem in problems}
-    total = sum((key.id, key.content_hash) in names for key in ledger.lines)
     partial = path.with_name(f".partial-{path.name}")
-    with pq.ParquetWriter(partial, RESPONSE_SCHEMA, compression="zstd", version="2.6") as writer:
-        group: list[dict[str, Any]] = []
-        size = 0
-        for row in _judged(_rows(problems, ledger, settings), judge, at_once, total):
-            tally.add(row)
-            group.append(row)
-            size += _characters(row)
-            if len(group) == _ROWS_PER_GROUP or size > _MOST_BYTES:
-                writer.write_table(pa.Table.from_pylist(group, schema=RESPONSE_SCHEMA))
-                group, size = [], 0
-        writer.write_table(pa.Table.from_pylist(group, schema=RESPONSE_SCHEMA))
-    _to_disk(partial)
-    partial.replace(path)
-    fsync_directory(path.parent)
+    write_rows(partial, RESPONSE_SCHEMA, map(tally.add, _judged(problems, ledger, judge, settings)), _characters)
+    publish(partial, path)
     return tally
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _characters(row: dict[str, Any]) -> int:
@@ -92,48 +67,37 @@ def _characters(row: dict[str, Any]) -> int:
     return size
 
 
+def _judged(
+    problems: Sequence[Problem], ledger: Ledger, judge: Judge | None, settings: Settings
+) -> Iterator[dict[str, Any]]:
+    """The rows with their verdicts. Those that were judged before are in the judge's journal."""
+    there = ledger.of(problems)
+    rows = _rows(there, ledger, settings.teacher)
+    if judge is None:
+        yield from (row for row, _ in rows)
+        return
+    at_once = min(DOMAINS[problem.domain].batch for problem in problems)
+    with progress.task("grading", sum(len(keys) for _, keys in there), "responses") as advance:
+        for batch in judged(judge, rows, at_once, advance):
+            for row, verdict in batch:
+                yield row if verdict is _FAILED else row | _verdict_columns(verdict)
+
+
 def _rows(
-    problems: Sequence[Problem], ledger: Ledger, settings: Settings
+    there: Sequence[tuple[Problem, Sequence[ResponseKey]]], ledger: Ledger, teacher: str
 ) -> Iterator[tuple[dict[str, Any], Attempt | Verdict]]:
     """Rows without their verdicts, and what is asked of the judge; nothing where there is no response."""
-    samples: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-    for key in ledger.lines:
-        samples[key.id, key.content_hash].append(key.sample)
-    for problem in problems:
-        columns = problem_columns(problem)
-        for sample in sorted(samples[problem.id, problem.content_hash]):
-            line = ledger.lines.get(ResponseKey(problem.id, problem.content_hash, sample))
+    copied = ("response", "finish_reason", "seed", "prompt_tokens", "completion_tokens", "error")
+    for problem, keys in there:
+        columns = {**dict.fromkeys(RESPONSE_SCHEMA.names), **problem_columns(problem), "teacher": teacher}
+        for key in keys:
+            line = ledger.lines.get(key)
             assert line is not None, "a key of the ledger has a row"
-            copied = ("response", "finish_reason", "seed", "prompt_tokens", "completion_tokens", "error")
-            row = {
-                **columns,
-                **{name: line[name] for name in copied},
-                "teacher": settings.teacher,
-                "content_hash": problem.content_hash,
-                "sample": sample,
-                "server_model": line["model"],
-            }
+            row = {**columns, **key._asdict(), **{name: line[name] for name in copied}, "server_model": line["model"]}
             yield row, attempt_of(problem, line) if line["error"] is None else _FAILED
 
 
-def _judged(
-    rows: Iterator[tuple[dict[str, Any], Attempt | Verdict]], judge: Judge | None, at_once: int, total: int
-) -> Iterator[dict[str, Any]]:
-    """The rows with their verdicts. Those that were judged before are in the judge's journal."""
-    if judge is None:
-        for row, _ in rows:
-            yield row | _verdict_columns(None)
-        return
-    with progress.task("grading", total, "responses") as advance:
-        for batch in judged(judge, rows, at_once, advance):
-            for row, verdict in batch:
-                yield row | _verdict_columns(None if verdict is _FAILED else verdict)
-
-
-def _verdict_columns(verdict: Verdict | None) -> dict[str, Any]:
-    """All are empty where there is no verdict."""
-    if verdict is None:
-        return dict.fromkeys(("outcome", "reason", "extracted", "passed", "total", "format_fault"))
+def _verdict_columns(verdict: Verdict) -> dict[str, Any]:
     return {
         "outcome": verdict.outcome.value,
         "reason": verdict.reason,
@@ -144,63 +108,65 @@ def _verdict_columns(verdict: Verdict | None) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Of one domain."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    finish: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    correct: defaultdict[tuple[str, str], list[bool]] = field(default_factory=lambda: defaultdict(list))
+    """Of each problem: whether its scored responses are."""
+
+
 class Tally:
     """Counts of a set of responses, by domain."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._finish: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._failures: Counter[str] = Counter()
-        self._reasons: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._rates: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
+        self._domains: defaultdict[str, _Counts] = defaultdict(_Counts)
+        self._failures = Counter[str]()
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Count a row of `RESPONSE_SCHEMA`."""
-        domain = row["domain"]
-        counts = self._counts[domain]
+    def add(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Count a row of `RESPONSE_SCHEMA`, and pass it on."""
+        counts, outcome = self._domains[row["domain"]], row["outcome"]
         if row["error"] is not None:
-            counts["failed"] += 1
+            counts.rows["failed"] += 1
             self._failures[short(row["error"])] += 1
-            return
-        counts["responses"] += 1
-        counts["prompt_tokens"] += row["prompt_tokens"]
-        counts["completion_tokens"] += row["completion_tokens"]
-        self._finish[domain][row["finish_reason"] or "not said"] += 1
-        outcome = row["outcome"]
-        counts[outcome or "not graded"] += 1
+            return row
+        counts.rows.update(responses=1, prompt_tokens=row["prompt_tokens"], completion_tokens=row["completion_tokens"])
+        counts.rows[outcome or "not_graded"] += 1
+        counts.finish[row["finish_reason"] or "not said"] += 1
         if outcome in ("incorrect", "unscorable"):
-            self._reasons[domain][f"{outcome}: {short(row['reason'])}"] += 1
+            counts.reasons[f"{outcome}: {short(row['reason'])}"] += 1
         if outcome in ("correct", "incorrect"):
-            self._rates[domain].setdefault(f"{row['id']}\n{row['content_hash']}", []).append(
-                float(outcome == "correct")
-            )
+            counts.correct[row["id"], row["content_hash"]].append(outcome == "correct")
+        return row
 
     def domains(self) -> dict[str, dict[str, Any]]:
         """Domain -> its figures."""
-        return {domain: self._figures(domain) for domain in sorted(self._counts)}
+        return {domain: self._figures(counts) for domain, counts in sorted(self._domains.items())}
 
     def failures(self) -> dict[str, int]:
         """Reason -> responses that failed for it, most first."""
         return _most_first(self._failures)
 
-    def _figures(self, domain: str) -> dict[str, Any]:
-        counts, rates = self._counts[domain], [sum(r) / len(r) for r in self._rates[domain].values()]
-        scored = counts["correct"] + counts["incorrect"]
-        tokens = counts["prompt_tokens"], counts["completion_tokens"]
+    def _figures(self, counts: _Counts) -> dict[str, Any]:
+        rows, rates = counts.rows, [sum(one) / len(one) for one in counts.correct.values()]
+        scored = rows["correct"] + rows["incorrect"]
+        names = ("responses", "failed", "correct", "incorrect", "unscorable", "not_graded")
         return {
-            **{n: counts[n] for n in ("responses", "failed", "correct", "incorrect", "unscorable")},
-            "not_graded": counts["not graded"],
-            "share_correct": counts["correct"] / scored if scored else None,
+            **{name: rows[name] for name in names},
+            "share_correct": rows["correct"] / scored if scored else None,
             "problems_graded": len(rates),
             "mean_pass_rate": sum(rates) / len(rates) if rates else None,
             "problems_never_solved": sum(rate == 0.0 for rate in rates),
             "problems_always_solved": sum(rate == 1.0 for rate in rates),
-            "prompt_tokens": tokens[0],
-            "completion_tokens": tokens[1],
-            "cost": self._settings.cost(*tokens),
-            "finish_reasons": _most_first(self._finish[domain]),
-            "reasons": _most_first(self._reasons[domain]),
+            "prompt_tokens": rows["prompt_tokens"],
+            "completion_tokens": rows["completion_tokens"],
+            "cost": self._settings.cost(rows["prompt_tokens"], rows["completion_tokens"]),
+            "finish_reasons": _most_first(counts.finish),
+            "reasons": _most_first(counts.reasons),
         }
 
 

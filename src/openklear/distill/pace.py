@@ -1,8 +1,6 @@
-"""How fast and how much may be asked: rates, budget, waits. Pure: clocks are given, nothing sleeps here."""
+"""How fast and how much may be asked: rates and waits. Pure: clocks are given, nothing sleeps here."""
 
 from __future__ import annotations
-
-from enum import Enum
 
 from openklear.rollout.seeds import rollout_key
 
@@ -32,41 +30,6 @@ class Pace:
     def settle(self, difference: float) -> None:
         """The cost of something granted was `difference` more than reserved."""
         self._free += difference * self._seconds
-
-
-class Admission(Enum):
-    """Whether another response may be asked for."""
-
-    YES = "yes"
-    WAIT = "wait"
-    """What is under way may use the rest up."""
-    SPENT = "spent"
-
-
-class TokenBudget:
-    """Tokens that may be used, and those that what is under way will probably use."""
-
-    def __init__(self, limit: int | None, spent: int):
-        """`limit` None: no limit; `spent`: by earlier runs."""
-        self.limit, self.spent = limit, spent
-        self._expected, self._under_way = 0, 0
-
-    def admit(self, estimate: int) -> Admission:
-        """Ask for one more response of about so many tokens; YES counts it as under way until `settle`."""
-        if self.limit is not None:
-            if self.spent >= self.limit:
-                return Admission.SPENT
-            if self._under_way and self.spent + self._expected + estimate > self.limit:
-                return Admission.WAIT
-        self._expected += estimate
-        self._under_way += 1
-        return Admission.YES
-
-    def settle(self, estimate: int, used: int) -> None:
-        """A response that was admitted with `estimate` has ended and used so many tokens."""
-        self._expected -= estimate
-        self._under_way -= 1
-        self.spent += used
 
 
 def backoff(first: float, tries: int, asked: float | None, seed: int, content_hash: str, sample: int) -> float:

@@ -1,11 +1,10 @@
-"""Which responses are wanted: problems from files, each by so many samples."""
+"""The problems that responses are wanted to, from files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,19 +17,6 @@ from openklear.data.shapes import parse_rows
 from openklear.data.sources import resolve
 from openklear.errors import DataError
 from openklear.types import Problem
-
-
-class ResponseKey(NamedTuple):
-    """Names a response: a problem whose id or text changed is another problem."""
-
-    id: str
-    content_hash: str
-    sample: int
-
-
-def key_of(problem: Problem, sample: int) -> ResponseKey:
-    """The key of a problem's response."""
-    return ResponseKey(problem.id, problem.content_hash, sample)
 
 
 def read_problems(path: str, domain: str | None, limit: int | None) -> list[Problem]:
@@ -70,12 +56,7 @@ def _items(path: str, domain: str | None) -> Iterator[Row | Dropped]:
             continue
         source = many if len(files) > 1 else file.name.partition(".")[0]
         for where, raw in read_rows(file):
-            yield from _parsed(raw, where, source, domain)
-
-
-def _parsed(raw: dict[str, object], where: str, source: str, domain: str | None) -> Sequence[Row | Dropped]:
-    """The one place that knows how a raw row becomes a problem."""
-    return parse_rows(raw, where, role="problems", source=source, domain=domain)
+            yield from parse_rows(raw, where, role="problems", source=source, domain=domain)
 
 
 def _is_prepared(path: Path) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, Protocol
+from contextlib import aclosing
+from typing import Any
 
 from openklear import progress
-from openklear.distill.answers import Answer
 from openklear.distill.client import Endpoint
 from openklear.distill.faults import AskAgain, PromptRefused
-from openklear.distill.ledger import Ledger, Wanted, failed_row, row_of
-from openklear.distill.pace import Admission, Pace, TokenBudget, backoff
+from openklear.distill.ledger import Keep, Ledger, Wanted, failed_row, row_of
+from openklear.distill.pace import Pace, backoff
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError, OpenKlearError
 
@@ -22,16 +22,6 @@ TRIES_TO_REACH = 3
 """Connections that are tried before a server that never answered counts as absent."""
 TOLD_WAIT = 30.0
 """A server that asks for a longer wait than this is quoted on screen."""
-
-Keep = Callable[[Wanted, dict[str, Any]], None]
-
-
-class Asks(Protocol):
-    """What answers a task's messages: see `client.Endpoint.ask`."""
-
-    async def ask(self, messages: Sequence[Any], seed: int) -> tuple[Answer, int | None]:
-        """The answer, and the seed that was sent."""
-        ...
 
 
 def sample_remotely(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
@@ -43,11 +33,13 @@ def sample_remotely(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger,
     try:
         asyncio.run(_sample(tasks, settings, ledger, keep))
     except BaseExceptionGroup as group:
-        raise _first(group) from None
+        # One error out of many: one that is meant for the user, where there is one.
+        meant = (error for error in group.exceptions if isinstance(error, OpenKlearError))
+        raise next(meant, group.exceptions[0]) from None
 
 
 async def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
-    async with Endpoint(settings) as endpoint:
+    async with aclosing(Endpoint(settings)) as endpoint:
         crew = Crew(endpoint, settings, ledger, keep)
         queue = iter(tasks)
         async with asyncio.TaskGroup() as group:
@@ -61,7 +53,7 @@ class Crew:
 
     def __init__(
         self,
-        endpoint: Asks,
+        endpoint: Endpoint,
         settings: Settings,
         ledger: Ledger,
         keep: Keep,
@@ -69,12 +61,11 @@ class Crew:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ):
-        self._spent = False
         self._endpoint, self._settings, self._ledger, self._keep = endpoint, settings, ledger, keep
         self._clock, self._sleep = clock, sleep
         self._requests, self._tokens = Pace(settings.requests_per_minute), Pace(settings.tokens_per_minute)
-        self._budget = TokenBudget(settings.budget_tokens, ledger.tokens)
         self._ended = asyncio.Condition()
+        self._expected = 0  # tokens that what is under way will probably use
         self._not_before = 0.0
         self._reached = False
         self._in_a_row: list[tuple[Wanted, dict[str, Any]]] = []
@@ -82,17 +73,20 @@ class Crew:
 
     async def work(self, queue: Iterator[Wanted]) -> None:
         """Take tasks until there is none, or the budget is spent."""
-        while not self._spent:
+        while True:
             estimate = self._ledger.mean_tokens(self._settings.max_tokens)
-            if not await self._admitted(estimate):
-                return
-            task = next(queue, None)
-            if task is None:
-                await self._settle(estimate, 0)
-                return
+            async with self._ended:
+                while not self._ledger.has_room(self._expected, estimate):
+                    await self._ended.wait()
+                task = None if self._ledger.spent else next(queue, None)
+                if task is None:
+                    return
+                self._expected += estimate
             row, exhausted = await self._one(task, estimate)
-            await self._settle(estimate, row["prompt_tokens"] + row["completion_tokens"])
-            self._took(task, row, exhausted)
+            async with self._ended:
+                self._took(task, row, exhausted)
+                self._expected -= estimate
+                self._ended.notify_all()
 
     def end(self) -> None:
         """All tasks have been taken. EngineError where not one response came; else the last failures are kept."""
@@ -100,40 +94,28 @@ class Crew:
             raise self._stopped()
         self._keep_failures()
 
-    async def _admitted(self, estimate: int) -> bool:
-        async with self._ended:
-            while (said := self._budget.admit(estimate)) is Admission.WAIT:
-                await self._ended.wait()
-        if said is Admission.SPENT:
-            self._spent = True
-        return said is Admission.YES
-
-    async def _settle(self, estimate: int, used: int) -> None:
-        async with self._ended:
-            self._budget.settle(estimate, used)
-            self._ended.notify_all()
-
     async def _one(self, task: Wanted, estimate: int) -> tuple[dict[str, Any], bool]:
         """The row of a response or of its failure, and whether that was after too many tries."""
         settings, started, reason = self._settings, self._clock(), ""
+        drawn = task.random_key(settings.seed) >> 33  # every server takes 31 bits
         for tries in range(1, settings.tries + 1):
             await self._turn(estimate)
             asked = self._clock()
             try:
-                answer, seed = await self._endpoint.ask(task.problem.prompt, task.request_seed(settings.seed))
+                answer, seed = await self._endpoint.ask(task.problem.prompt, drawn)
             except PromptRefused as error:
                 self._tokens.settle(-estimate)
-                return failed_row(task, error.reason, tries=tries, seconds=self._clock() - started), False
+                return failed_row(task, str(error), tries=tries, seconds=self._clock() - started), False
             except AskAgain as error:
                 self._tokens.settle(-estimate)
-                reason = error.reason
+                reason = str(error)
                 self._require_reachable(error, tries)
                 if tries < settings.tries:
                     await self._wait(task, tries, error.wait)
                 continue
             self._reached = True
             took = self._clock() - asked
-            row = row_of(task, answer, seed=seed, tries=tries, seconds=took, response=answer.response)
+            row = row_of(task, answer, seed=seed, tries=tries, seconds=took)
             self._tokens.settle(row["prompt_tokens"] + row["completion_tokens"] - estimate)
             return row, False
         return failed_row(task, reason, tries=settings.tries, seconds=self._clock() - started), True
@@ -162,7 +144,7 @@ class Crew:
             self._reached = True
         elif not self._reached and tries >= TRIES_TO_REACH:
             raise EngineError(
-                f"{self._settings.endpoint} cannot be reached: {error.reason}. Start the server or correct --endpoint"
+                f"{self._settings.endpoint} cannot be reached: {error}. Start the server or correct --endpoint"
             ) from error
 
     def _took(self, task: Wanted, row: dict[str, Any], exhausted: bool) -> None:
@@ -193,17 +175,3 @@ class Crew:
             f"after {row['tries']} tries: {row['error']}. What was sampled is kept, and the same command asks for the "
             "others again; see to the server, or change the settings it complains of"
         )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One error out of many: one that is meant for the user, where there is one."""
-    leaves = list(_leaves(group))
-    return next((one for one in leaves if isinstance(one, OpenKlearError)), leaves[0])
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for one in group.exceptions:
-        if isinstance(one, BaseExceptionGroup):
-            yield from _leaves(one)
-        else:
-            yield one

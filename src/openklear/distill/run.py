@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
 from openklear import __version__, progress
 from openklear.distill.ahead import Ahead, attempt_of
 from openklear.distill.ledger import Ledger, Wanted
-from openklear.distill.local import sample_locally, weights_of
+from openklear.distill.local import sample_locally
 from openklear.distill.output import Tally, write
 from openklear.distill.problems import read_problems
 from openklear.distill.remote import sample_remotely
 from openklear.distill.settings import Settings, require_same
 from openklear.durable.files import disk_errors, lock, remove, write_json
 from openklear.types import Problem
-from openklear.verifiers.judge import Judge, open_judge
-from openklear.verifiers.limits import Limits
+from openklear.verifiers.judge import open_judge
 
 SETTINGS, RESPONSES, VERDICTS = "distill.json", "responses.jsonl", "verdicts.jsonl"
 PARQUET, SUMMARY = "responses.parquet", "summary.json"
-TOKENS = ("prompt_tokens", "completion_tokens")
 
 
 def distill(settings: Settings) -> dict[str, Any]:
@@ -35,30 +31,30 @@ def distill(settings: Settings) -> dict[str, Any]:
     """
     output, started = settings.output, time.monotonic()
     problems = read_problems(settings.problems, settings.domain, settings.limit)
-    weights = None if settings.local is None else weights_of(settings.local)
+    weights = None
+    if settings.local is not None:
+        from openklear.models.loading import weights_hash
+
+        weights = weights_hash(settings.local)
     with lock(output), disk_errors(output):
         if settings.restart:
             for name in (SETTINGS, RESPONSES, VERDICTS, PARQUET, SUMMARY):
                 remove(output / name)
         require_same(output / SETTINGS, settings.decides(weights))
         with ExitStack() as stack:
-            ledger = stack.enter_context(closing(Ledger(output / RESPONSES)))
-            judge = (
-                None if settings.judging is None else stack.enter_context(_judge(settings, settings.judging, problems))
-            )
+            ledger = stack.enter_context(closing(Ledger(output / RESPONSES, settings.budget_tokens)))
+            judge = None
+            if settings.judging is not None:
+                domains, journal = {problem.domain for problem in problems}, output / VERDICTS
+                judge = stack.enter_context(open_judge(settings.judging, domains, progress.say, journal=journal))
             tasks = ledger.open_tasks(problems, settings.samples, retry_failed=settings.retry_failed)
             _say_what_is_there(ledger, problems, tasks, settings)
             complete = _sample(tasks, settings, ledger, None if judge is None else Ahead(judge))
             tally = write(output / PARQUET, problems, ledger, judge, settings)
-            summary = _summary(settings, problems, ledger, tally, complete=complete)
+            summary = _summary(settings, problems, ledger, tally, complete)
             summary["seconds"] = round(time.monotonic() - started, 3)
             write_json(output / SUMMARY, summary)
     return summary
-
-
-def _judge(settings: Settings, limits: Limits, problems: list[Problem]) -> Judge:
-    domains = {problem.domain for problem in problems}
-    return open_judge(limits, domains, progress.say, journal=settings.output / VERDICTS)
 
 
 def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, ahead: Ahead | None) -> bool:
@@ -76,7 +72,7 @@ def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, ahead: 
         sample = sample_remotely if settings.endpoint is not None else sample_locally
         sample(tasks, settings, ledger, keep)
     if ahead is not None:
-        ahead.finish()
+        ahead.collect()
     return ledger.sampled_now + ledger.failed_now == len(tasks)
 
 
@@ -94,8 +90,7 @@ def _figures(settings: Settings, ledger: Ledger, ahead: Ahead | None) -> dict[st
 def _say_what_is_there(ledger: Ledger, problems: list[Problem], tasks: Sequence[Wanted], settings: Settings) -> None:
     if not len(ledger.lines):
         return
-    names = {(problem.id, problem.content_hash) for problem in problems}
-    others = sum((key.id, key.content_hash) not in names for key in ledger.lines)
+    others = len(ledger.lines) - sum(len(keys) for _, keys in ledger.of(problems))
     progress.say(f"{ledger.sampled:,} responses are there already, {len(tasks):,} are left to sample")
     if ledger.failed and not settings.retry_failed:
         progress.say(f"{len(ledger.failed):,} responses are recorded as failed; --retry-failed asks for them again")
@@ -104,24 +99,22 @@ def _say_what_is_there(ledger: Ledger, problems: list[Problem], tasks: Sequence[
 
 
 def _summary(
-    settings: Settings, problems: list[Problem], ledger: Ledger, tally: Tally, *, complete: bool
+    settings: Settings, problems: list[Problem], ledger: Ledger, tally: Tally, complete: bool
 ) -> dict[str, Any]:
     """summary.json: figures of all that responses.parquet holds, and what this run added."""
     domains = tally.domains()
-    total = Counter[str]()
-    for figures in domains.values():
-        total.update({name: figures[name] for name in ("responses", "failed", "cost", *TOKENS)})
+    summed = ("responses", "failed", "cost", "prompt_tokens", "completion_tokens")
     return {
         "problems": len(problems),
         "samples": settings.samples,
         "teacher": settings.teacher,
-        **{name: total[name] for name in ("responses", "failed", "cost", *TOKENS)},
+        **{name: sum(figures[name] for figures in domains.values()) for name in summed},
         "complete": complete,
         "stopped": None if complete else f"the budget of {settings.budget_tokens} tokens is spent",
         "domains": domains,
         "failures": tally.failures(),
         "sampled_now": ledger.sampled_now,
         "failed_now": ledger.failed_now,
-        "output": str(Path(settings.output)),
+        "output": str(settings.output),
         "version": __version__,
     }

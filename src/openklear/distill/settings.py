@@ -76,9 +76,6 @@ class Settings:
             _check_local(self)
         if self.domain is not None:
             domain_named(self.domain)
-        for name in ("samples", "max_tokens", "concurrency", "tries", "timeout"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
         if own := [name for name in self.extra if name in OWN_FIELDS]:
             raise UsageError(f"--extra holds {', '.join(own)}, which this command sets itself; leave it out there")
 

@@ -128,28 +128,17 @@ def lock(root: Path) -> Iterator[None]:
         if _is_disk_full(error):
             raise
         raise UsageError(f"cannot use {root} as a run directory: {error.strerror}; choose another --output") from error
-    _held_locks.add(descriptor)
-    try:
-        _take(descriptor, fcntl.LOCK_EX, root)
+    with _held(descriptor, fcntl.LOCK_EX, root):
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         yield
-    finally:
-        _held_locks.discard(descriptor)
-        os.close(descriptor)
 
 
 @contextmanager
 def reading(root: Path) -> Iterator[None]:
     """Keep others from working in a run directory while it is read, without writing there; RunLocked as with `lock`."""
-    descriptor = os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    _held_locks.add(descriptor)
-    try:
-        _take(descriptor, fcntl.LOCK_SH, root)
+    with _held(os.open(root / "lock", os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH, root):
         yield
-    finally:
-        _held_locks.discard(descriptor)
-        os.close(descriptor)
 
 
 def require_space(path: Path, bytes_needed: int, what: str) -> None:
@@ -197,6 +186,13 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def publish(made: Path, path: Path) -> None:
+    """Bring a file to the disk, then give it its name: after a kill it is whole there, or what was there before is."""
+    _fsync(made, os.O_RDONLY)
+    os.replace(made, path)
+    fsync_directory(path.parent)
 
 
 def fsync_tree(directory: Path) -> None:
@@ -260,11 +256,18 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _take(descriptor: int, kind: int, root: Path) -> None:
+@contextmanager
+def _held(descriptor: int, kind: int, root: Path) -> Iterator[None]:
+    _held_locks.add(descriptor)
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunLocked(f"{root} is in use by {_holder(root / 'lock')}; wait for it or stop it") from error
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunLocked(f"{root} is in use by {_holder(root / 'lock')}; wait for it or stop it") from error
+        yield
+    finally:
+        _held_locks.discard(descriptor)
+        os.close(descriptor)
 
 
 def _holder(path: Path) -> str:

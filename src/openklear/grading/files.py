@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +19,9 @@ from openklear.grading.rows import INPUT_FIELDS, VERDICT_FIELDS, dumps, graded
 FileKind = Literal["jsonl", "parquet"]
 BATCH_ROWS = 2048
 """Rows of a Parquet file that are held at once, and the size of the row groups that are written."""
-_TYPES = {"verdict": pa.string(), "reason": pa.string(), "passed": pa.int64(), "total": pa.int64()} | {
-    "seconds": pa.float64()
-}
+VERDICT_SCHEMA = pa.schema(
+    zip(VERDICT_FIELDS, (pa.string(), pa.string(), pa.int64(), pa.int64(), pa.float64()), strict=True)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,8 @@ def file_kind(path: Path) -> FileKind:
         return "jsonl"
     if path.suffix == ".parquet":
         return "parquet"
-    what = (
-        "write one row per line into a .jsonl"
-        if name.endswith(".json")
-        else "known endings: .jsonl, .jsonl.gz, .parquet"
-    )
+    lines = name.endswith(".json")
+    what = "write one row per line into a .jsonl" if lines else "known endings: .jsonl, .jsonl.gz, .parquet"
     raise UsageError(f"{path}: cannot grade a file of this kind; {what}")
 
 
@@ -102,26 +99,24 @@ def write(source: Path, output: Path, verdicts: Iterator[Mapping[str, Any]]) -> 
 
 
 def _write_jsonl(source: Path, output: Path, verdicts: Iterator[Mapping[str, Any]]) -> None:
-    with output.open("wb") as plain:
-        # no name and no time in the header: the same rows give the same bytes
-        packed = gzip.GzipFile("", "wb", fileobj=plain, mtime=0) if output.suffix == ".gz" else None
-        file = plain if packed is None else cast(BinaryIO, packed)
-        for found, fields in zip(_read_jsonl(source), verdicts, strict=True):
-            file.write(dumps(graded(found.row, fields)))
-        if packed is not None:
-            packed.close()
+    pairs = zip(_read_jsonl(source), verdicts, strict=True)
+    lines = (dumps(graded(found.row, fields)) for found, fields in pairs)
+    with output.open("wb") as file:
+        if output.suffix == ".gz":
+            # no name and no time in the header: the same rows give the same bytes
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                packed.writelines(lines)
+        else:
+            file.writelines(lines)
 
 
 def _write_parquet(source: Path, output: Path, verdicts: Iterator[Mapping[str, Any]]) -> None:
     with _parquet(source) as file:
         kept = [field for field in file.schema_arrow if field.name not in VERDICT_FIELDS]
-        added = [pa.field(name, kind) for name, kind in _TYPES.items()]
-        schema = pa.schema([*kept, *added], metadata=file.schema_arrow.metadata)
+        schema = pa.schema([*kept, *VERDICT_SCHEMA], metadata=file.schema_arrow.metadata)
         codec = file.metadata.row_group(0).column(0).compression if file.metadata.num_row_groups else "SNAPPY"
         with pq.ParquetWriter(output, schema, compression="NONE" if codec == "UNCOMPRESSED" else codec) as writer:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
-                fields = list(islice(verdicts, batch.num_rows))
-                columns = [batch.column(field.name) for field in kept]
-                for name, kind in _TYPES.items():
-                    columns.append(pa.array([one[name] for one in fields], kind))
+                added = pa.RecordBatch.from_pylist(list(islice(verdicts, batch.num_rows)), VERDICT_SCHEMA)
+                columns = [*(batch.column(field.name) for field in kept), *added.columns]
                 writer.write_batch(pa.record_batch(columns, schema=schema))

@@ -9,7 +9,6 @@ stays beside the output and tells the same command, given again, that nothing is
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from openklear import progress
-from openklear.durable.files import disk_errors, fsync_directory, lock, read_json, remove, write_json
+from openklear.durable.files import disk_errors, lock, publish, read_json, remove, write_json
 from openklear.durable.journal import Journal
 from openklear.errors import DataError, StageChanged, UsageError
 from openklear.grading.files import file_kind, read, write
@@ -70,25 +69,25 @@ def grade_file(job: Job, *, restart: bool = False) -> dict[str, Any]:
     before any is, unless the job skips them.
     """
     _check_paths(job)
-    parts, record = job.parts(), _summary_path(job.output)
+    parts = job.parts()
     work = job.output.with_name(f".partial-{job.output.name}")
     if job.output.exists() and not restart and not (work / "job.json").exists():
-        return _finished(job.output, record, parts)
+        return _finished(job.output, parts)
     with disk_errors(work), lock(work):
-        if not _fits(work, parts, restart):
-            try:
-                rows = _check_rows(job)
-            except BaseException:  # an interrupt too: nothing was done that could be continued
-                remove(work)
-                raise
-            remove(work / "verdicts.jsonl")
-            write_json(work / "job.json", {"parts": parts, "rows": rows})
-        rows = read_json(work / "job.json")["rows"]
-        started = time.monotonic()
-        isolation, done = _grade(job, work / "verdicts.jsonl", rows)
+        rows = _begun(job, work, parts, restart)
         with Journal(work / "verdicts.jsonl") as journal:
-            summary = _summary(job, journal, isolation, done, time.monotonic() - started)
-            _publish(job, work / job.output.name, journal, {"parts": parts, "summary": summary})
+            done, started = len(journal), time.monotonic()
+            isolation = _grade(job, journal, rows)
+            seconds = round(time.monotonic() - started, 3)
+            summary = _summary(job, journal) | {
+                "isolation": isolation,
+                "rows_graded_now": rows - done,
+                "seconds": seconds,
+            }
+            made = work / job.output.name
+            write(job.source, made, iter(journal))
+            write_json(_summary_path(job.output), {"parts": parts, "summary": summary})
+            publish(made, job.output)
         remove(work)
     return summary
 
@@ -113,8 +112,9 @@ def _summary_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.summary.json")
 
 
-def _finished(output: Path, record: Path, parts: dict[str, Any]) -> dict[str, Any]:
+def _finished(output: Path, parts: dict[str, Any]) -> dict[str, Any]:
     """The summary of an output that this very job has made."""
+    record = _summary_path(output)
     known = read_json(record) if record.exists() else {}
     if known.get("parts") != parts:
         raise UsageError(
@@ -125,21 +125,34 @@ def _finished(output: Path, record: Path, parts: dict[str, Any]) -> dict[str, An
     return {**known["summary"], "rows_graded_now": 0}
 
 
-def _fits(work: Path, parts: dict[str, Any], restart: bool) -> bool:
-    """Whether unfinished work can be continued; StageChanged where there is some that does not fit."""
-    if not (work / "job.json").exists():
-        return False
-    known = read_json(work / "job.json")["parts"]
-    changed = [name for name in parts if known.get(name) != parts[name]]
-    if changed and not restart:
-        settings = [name for name in changed if name != "input"]
-        old, new = {name: known.get(name) for name in settings}, {name: parts[name] for name in settings}
-        what = "the input changed" if not old else f"{old} became {new}"
-        raise StageChanged(
-            f"{work} holds unfinished work on {'other' if 'input' in changed else 'these'} rows ({what}); "
-            "give the same settings as then, or --restart to start over"
-        )
-    return not changed
+def _begun(job: Job, work: Path, parts: dict[str, Any], restart: bool) -> int:
+    """The number of rows of unfinished work, or of work that begins here; StageChanged where some does not fit."""
+    record = work / "job.json"
+    if record.exists():
+        known = read_json(record)
+        changed = [name for name in parts if known["parts"].get(name) != parts[name]]
+        if not changed:
+            return int(known["rows"])
+        if not restart:
+            raise _other_work(work, known["parts"], parts, changed)
+    try:
+        rows = _check_rows(job)
+    except BaseException:  # an interrupt too: nothing was done that could be continued
+        remove(work)
+        raise
+    remove(work / "verdicts.jsonl")
+    write_json(record, {"parts": parts, "rows": rows})
+    return rows
+
+
+def _other_work(work: Path, known: dict[str, Any], parts: dict[str, Any], changed: list[str]) -> StageChanged:
+    settings = [name for name in changed if name != "input"]
+    old, new = {name: known.get(name) for name in settings}, {name: parts[name] for name in settings}
+    what = f"{old} became {new}" if settings else "the input changed"
+    return StageChanged(
+        f"{work} holds unfinished work on {'other' if 'input' in changed else 'these'} rows ({what}); "
+        "give the same settings as then, or --restart to start over"
+    )
 
 
 def _check_rows(job: Job) -> int:
@@ -169,11 +182,10 @@ def _check_rows(job: Job) -> int:
     )
 
 
-def _grade(job: Job, path: Path, rows: int) -> tuple[str, int]:
-    """Grades the rows that have no verdict yet; (isolation of programs, rows graded now)."""
-    level = ""
-    with Journal(path) as journal, Grader(job.limits, checkers=job.checkers) as grader:
-        done = len(journal)
+def _grade(job: Job, journal: Journal, rows: int) -> str:
+    """Grades the rows that have no verdict yet; what programs were kept from, empty where none ran here."""
+    level, done = "", len(journal)
+    with Grader(job.limits, checkers=job.checkers) as grader:
         if done < rows:
             grader.judge.announce({job.kind}, progress.say)
             isolation = grader.isolation() if DOMAINS[job.kind].runs_programs else None
@@ -183,56 +195,34 @@ def _grade(job: Job, path: Path, rows: int) -> tuple[str, int]:
         with progress.task("grading", rows - done, "rows") as advance:
             for batch in judged(grader.judge, _asked(job, grader, done), DOMAINS[job.kind].batch, advance):
                 journal.add([verdict_fields(verdict) for _, verdict in batch])
-    return level, rows - done
+    return level
 
 
 def _asked(job: Job, grader: Grader, skip: int) -> Iterator[tuple[Row, Attempt | Verdict]]:
     for found in islice(read(job.source), skip, None):
-        if found.fault is None:
-            yield grader.asked(found.row, job.kind)
-        else:
-            yield found.row, malformed(found.fault)
+        yield grader.asked(found.row, job.kind) if found.fault is None else (found.row, malformed(found.fault))
 
 
-def _summary(job: Job, journal: Journal, isolation: str, done: int, seconds: float) -> dict[str, Any]:
+def _summary(job: Job, journal: Journal) -> dict[str, Any]:
     counts, reasons = Counter[str](), Counter[tuple[str, str]]()
     for one in journal:
         counts[one["verdict"]] += 1
         if one["reason"]:
             reasons[one["verdict"], short_reason(one["reason"])] += 1
     scorable = counts["correct"] + counts["incorrect"]
+    most_first = sorted((-count, verdict, reason) for (verdict, reason), count in reasons.items())[:_SHOWN_REASONS]
     return {
         "input": str(job.source),
         "output": str(job.output),
         "kind": job.kind,
         "rows": sum(counts.values()),
-        "correct": counts["correct"],
-        "incorrect": counts["incorrect"],
-        "unscorable": counts["unscorable"],
+        **{name: counts[name] for name in ("correct", "incorrect", "unscorable")},
         "share_correct": counts["correct"] / scorable if scorable else None,
-        "reasons": _most_first(reasons)[:_SHOWN_REASONS],
-        "isolation": isolation,
-        "rows_graded_now": done,
-        "seconds": round(seconds, 3),
+        "reasons": [{"verdict": verdict, "reason": reason, "rows": -count} for count, verdict, reason in most_first],
     }
-
-
-def _most_first(reasons: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
-    counted = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return [{"verdict": verdict, "reason": reason, "rows": count} for (verdict, reason), count in counted]
 
 
 def short_reason(reason: str) -> str:
     """A reason that many rows share: without the number of the test, and up to its first colon."""
     what = reason.partition(": ")[2] if reason.startswith("test ") else reason
     return what.partition(":")[0]
-
-
-def _publish(job: Job, made: Path, journal: Journal, record: dict[str, Any]) -> None:
-    """Writes the rows with their verdicts to `made`, and gives the whole file its name."""
-    write(job.source, made, iter(journal))
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
-    write_json(_summary_path(job.output), record)
-    os.replace(made, job.output)
-    fsync_directory(job.output.parent)

@@ -41,10 +41,24 @@ def to_attempt(row: Mapping[str, Any], kind: str, checkers: Collection[str] = ()
 
     `checkers`: those of the user's own (`module:function`) that rows may name.
     """
-    return _tested(row, kind, checkers) if domain_named(kind).tested else _answered(row, kind)
+    tested = domain_named(kind).tested
+    program = _text(row, "program") if tested else None
+    if tested and program is None and row.get("completion") is None:
+        raise _missing(row, "program", "completion")
+    if program is not None and row.get("completion") is not None:
+        raise DataError("the row has both program and completion; take one of them out, or rename it")
+    asked: dict[str, Any]
+    asked = {"tests": _tests(row), "checker": _checker(row, checkers)} if tested else {"answer": _reference(row)}
+    problem = Problem(str(row.get("id", "")), _prompt(row), kind, **asked)
+    if program is not None:
+        return Attempt(problem, program, exact=True)
+    completion = _text(row, "completion")
+    if completion is None:
+        raise _missing(row, "completion")
+    return Attempt(problem, completion, _text(row, "prompt_tail") or "")
 
 
-def _answered(row: Mapping[str, Any], kind: str) -> Attempt:
+def _reference(row: Mapping[str, Any]) -> str:
     reference = row.get("reference")
     if isinstance(reference, float) and reference.is_integer():
         reference = int(reference)  # whole numbers with a gap come out of data frames as 5.0
@@ -52,20 +66,7 @@ def _answered(row: Mapping[str, Any], kind: str) -> Attempt:
         raise _missing(row, "reference")
     if isinstance(reference, bool) or not isinstance(reference, str | int | float):
         raise _wrong("reference", reference, "a string or a number")
-    problem = Problem(_id(row), _prompt(row), kind, answer=str(reference).strip())
-    return Attempt(problem, _required(row, "completion"), _text(row, "prompt_tail") or "")
-
-
-def _tested(row: Mapping[str, Any], kind: str, checkers: Collection[str]) -> Attempt:
-    program = _text(row, "program")
-    if program is not None and row.get("completion") is not None:
-        raise DataError("the row has both program and completion; take one of them out, or rename it")
-    if program is None and row.get("completion") is None:
-        raise _missing(row, "program", "completion")
-    problem = Problem(_id(row), _prompt(row), kind, tests=_tests(row), checker=_checker(row, checkers))
-    if program is not None:
-        return Attempt(problem, program, exact=True)
-    return Attempt(problem, _required(row, "completion"), _text(row, "prompt_tail") or "")
+    return str(reference).strip()
 
 
 def _tests(row: Mapping[str, Any]) -> tuple[AnyTest, ...]:
@@ -92,10 +93,6 @@ def _checker(row: Mapping[str, Any], allowed: Collection[str]) -> str | None:
     return name
 
 
-def _id(row: Mapping[str, Any]) -> str:
-    return str(row.get("id", ""))
-
-
 def _prompt(row: Mapping[str, Any]) -> tuple[Message, ...]:
     """The problem's statement, where the row has it as text."""
     value = row.get("problem", row.get("prompt"))
@@ -107,13 +104,6 @@ def _text(row: Mapping[str, Any], name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise _wrong(name, value, "a string")
-
-
-def _required(row: Mapping[str, Any], name: str) -> str:
-    value = _text(row, name)
-    if value is None:
-        raise _missing(row, name)
-    return value
 
 
 def _missing(row: Mapping[str, Any], *names: str) -> DataError:

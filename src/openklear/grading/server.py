@@ -8,6 +8,8 @@ connection carries one request. There is no authentication: listen at an address
 
 from __future__ import annotations
 
+import io
+import json
 import signal
 import socket
 import socketserver
@@ -19,18 +21,165 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
-from http.server import ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from openklear import __version__, progress
-from openklear.errors import DataError, UsageError
+from openklear.errors import DataError, OpenKlearError, UsageError
+from openklear.grading.bounds import Refusal, ServerBounds, Until, is_local_name, is_loopback
 from openklear.grading.grader import Grader
-from openklear.grading.handler import Handler, Refusal, ServerBounds, is_loopback
-from openklear.grading.rows import graded, to_attempt, verdict_fields
+from openklear.grading.rows import dumps, graded, to_attempt, verdict_fields
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.limits import Limits
 
 _SHOWN_FAULTS = 20
+_DRAIN_SECONDS = 2.0
+"""For how long the rest of a refused request is read, so that its sender can read the refusal."""
+
+
+def paths() -> dict[str, str]:
+    """Where rows are sent -> their domain."""
+    return {f"/grade/{name}": name for name in DOMAINS}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection: one request, read within bounds, and one answer, as JSON."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = f"openklear/{__version__}"
+    sys_version = ""
+
+    server: GradingServer
+    _unread = False
+    """Whether the body still has to be read."""
+
+    def setup(self) -> None:
+        """Reads end at the deadline, however slowly the bytes drip in."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(Until(self.connection, self.server.bounds.read_seconds))
+
+    def do_GET(self) -> None:
+        """GET /health."""
+        if self._path() == "/health":
+            self._reply(HTTPStatus.OK, self.server.health())
+        else:
+            self._refuse(self._not_found("GET"))
+
+    def do_POST(self) -> None:
+        """POST /grade/math and /grade/code."""
+        self.server.count("requests")
+        self._unread = True
+        try:
+            kind = paths().get(self._path())
+            if kind is None:
+                raise self._not_found("POST")
+            size = self._announced()
+            with self.server.admitted(size):
+                self._reply(HTTPStatus.OK, self._graded(kind, self._body(size)))
+        except Refusal as refusal:
+            self._refuse(refusal)
+        except OpenKlearError as error:  # workers cannot be started, for instance
+            self._refuse(Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error), 10))
+        except OSError:
+            self.close_connection = True  # the other side went away, or was too slow
+        except Exception:  # a bug of ours must cost one answer, not the server, and must not show its inside
+            self.server.handle_error(self.request, self.client_address)
+            self._refuse(Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "the server met a bug of its own"))
+
+    def _path(self) -> str:
+        return self.path.partition("?")[0]
+
+    def _not_found(self, method: str) -> Refusal:
+        known = {"/health": "GET", **dict.fromkeys(paths(), "POST")}
+        if self._path() in known:
+            return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"{self._path()} takes {known[self._path()]}, not {method}")
+        listed = ", ".join(f"{verb} {path}" for path, verb in known.items())
+        return Refusal(HTTPStatus.NOT_FOUND, f"there is no {self._path()[:80]!r}; there are {listed}")
+
+    def _announced(self) -> int:
+        """Bytes of the body, by its header, after what is asked of every request; Refusal."""
+        if self.server.local_only and not is_local_name(self.headers.get("Host", "localhost")):
+            # A page that a browser on this machine shows could otherwise reach us under a name of its own.
+            raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "this server answers to localhost only")
+        if self.headers.get_content_type() != "application/json":
+            raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json, and say so in Content-Type")
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()) or "Transfer-Encoding" in self.headers:
+            raise Refusal(HTTPStatus.LENGTH_REQUIRED, "send the body in one piece, with its Content-Length")
+        most = self.server.bounds.body_bytes
+        if len(length) > 18 or int(length) > most:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may hold {most:,} bytes; send fewer rows")
+        return int(length)
+
+    def _body(self, size: int) -> Any:
+        if self.headers.get("Expect", "").lower() == "100-continue":
+            self.send_response_only(HTTPStatus.CONTINUE)
+            self.end_headers()
+        try:
+            data = self.rfile.read(size)
+        except TimeoutError as error:
+            most = self.server.bounds.read_seconds
+            raise Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the request did not arrive within {most:g} s") from error
+        if len(data) < size:
+            raise Refusal(HTTPStatus.BAD_REQUEST, "the body is shorter than its Content-Length")
+        self._unread = False
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {str(error)[:200]}") from error
+
+    def _graded(self, kind: str, asked: Any) -> Any:
+        if not isinstance(asked, dict):
+            raise Refusal(HTTPStatus.BAD_REQUEST, 'send a row (an object), or {"rows": [...]}')
+        if "rows" not in asked:
+            return self.server.grade(kind, [asked])[0]
+        rows, most = asked["rows"], self.server.bounds.rows
+        if not isinstance(rows, list):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "rows must be an array of rows")
+        if len(rows) > most:
+            raise Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a request may hold {most:,} rows, not {len(rows):,}")
+        return {"rows": self.server.grade(kind, rows)}
+
+    def handle_expect_100(self) -> bool:
+        """No client is told to continue before there is a place for its request."""
+        return True
+
+    def _refuse(self, refusal: Refusal) -> None:
+        if refusal.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            self.server.count("refused")
+        self._reply(refusal.status, {"error": str(refusal)}, refusal.retry_after)
+        if self._unread:
+            self._drain()
+
+    def _reply(self, status: int, document: Any, retry_after: int | None = None) -> None:
+        self.close_connection = True
+        data = dumps(document)
+        with suppress(OSError):  # the other side went away: there is nobody to answer
+            self.connection.settimeout(self.server.bounds.write_seconds)
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Connection", "close")
+            if retry_after is not None:
+                self.send_header("Retry-After", str(retry_after))
+            self.end_headers()
+            self.wfile.write(data)
+
+    def _drain(self) -> None:
+        """Reads on for a moment: closing over unread bytes would reset the connection before our answer is read."""
+        rest = Until(self.connection, _DRAIN_SECONDS)
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while rest.read(1 << 20):
+                pass
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the standard library refuses (a malformed request line, an unknown method), as JSON."""
+        self._reply(code, {"error": (message or HTTPStatus(code).phrase)[:200]})
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Says nothing: /health counts."""
 
 
 class GradingServer(ThreadingHTTPServer):
@@ -54,7 +203,7 @@ class GradingServer(ThreadingHTTPServer):
             super().__init__((host, port), Handler)
         except (OSError, OverflowError) as error:
             raise UsageError(f"cannot listen at {host}:{port}: {error}; choose another --host or --port") from error
-        self.local_only = is_loopback(self.server_address[0])
+        self.local_only = is_loopback(str(self.server_address[0]))
 
     @property
     def url(self) -> str:
@@ -173,9 +322,8 @@ def serve(
     port: int,
     limits: Limits,
     bounds: ServerBounds,
-    on_ready: Callable[[str], None] = lambda url: None,
-    *,
-    checkers: Sequence[str] = (),
+    on_ready: Callable[[str], None],
+    checkers: Sequence[str],
 ) -> bool:
     """Serve until SIGTERM or SIGINT, then finish what is in work; whether all of it was answered.
 

@@ -54,11 +54,6 @@ def tag(table: type[BaseModel]) -> str:
     return str(table.model_fields["type"].default)
 
 
-def default_tag(field: FieldInfo) -> str | None:
-    """The `type` that a tagged union's table has when the file leaves it out; None where there is no default."""
-    return tag(type(field.default)) if isinstance(field.default, BaseModel) else None
-
-
 def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """A leaf's type for people: `whole number > 0`, `"drop" or "cut"`, `list of text`."""
     if annotation == DomainName:
@@ -100,57 +95,35 @@ def toml_value(value: Any) -> str:
     return repr(value)
 
 
-def keys(model: type[BaseModel] | BaseModel, prefix: str = "", only: str = "") -> Iterator[RecipeKey]:
-    """Every leaf of a model, the schema of a list's items once.
-
-    Of a class: all members of every tagged union. Of an instance: the members that it holds.
-    """
-    table = model if isinstance(model, type) else type(model)
+def keys(table: type[BaseModel], prefix: str = "", only: str = "") -> Iterator[RecipeKey]:
+    """Every leaf of a table and of those below it: all members of every tagged union, the items of a list once."""
     for name, field in table.model_fields.items():
         path, members = prefix + name, tables(field.annotation)
-        if not members:
-            yield RecipeKey(
-                path, only, in_words(field.annotation, field.metadata), _default(field), field.description or ""
-            )
-            continue
-        if len(members) > 1:
-            words = _either([json.dumps(tag(one)) for one in members])
-            yield RecipeKey(f"{path}.type", only, words, _default_of_tag(field), field.description or "")
-        yield from _below(field, members, getattr(model, name, None), path)
+        tags = [tag(one) for one in members] if len(members) > 1 else []
+        if tags or not members:
+            words = _either([json.dumps(one) for one in tags]) or in_words(field.annotation, field.metadata)
+            yield RecipeKey(f"{path}.type" if tags else path, only, words, _default(field), field.description or "")
+        below = f"{path}.NAME." if is_list(field.annotation) else f"{path}."
+        for one in members:
+            for key in keys(one, below, tag(one) if tags else ""):
+                if not tags or key.path != f"{below}type":
+                    yield key
 
 
-def leaves(model: type[BaseModel] | BaseModel) -> list[str]:
-    """The path of every leaf, once; ` [type]` follows those that only one member of a tagged union has."""
-    found = {f"{key.path} [{key.only}]" if key.only else key.path: None for key in keys(model)}
-    return list(found)
-
-
-def _below(field: FieldInfo, members: Tables, value: Any, path: str) -> Iterator[RecipeKey]:
-    held = [item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, BaseModel)]
-    prefix = f"{path}.NAME." if is_list(field.annotation) else f"{path}."
-    known: dict[tuple[str, str], RecipeKey] = {}
-    for item in held or members:
-        table = item if isinstance(item, type) else type(item)
-        only = tag(table) if len(members) > 1 else ""
-        for key in keys(item, prefix, only):
-            if not (len(members) > 1 and key.path == f"{prefix}type"):
-                known.setdefault((key.path, key.only), key)
-    yield from known.values()
+def default_tag(field: FieldInfo) -> str | None:
+    """The `type` that a tagged union's table has when the file leaves it out; None where there is no default."""
+    return getattr(field.default, "type", None)
 
 
 def _default(field: FieldInfo) -> str:
-    if field.is_required():
+    """As TOML; of a tagged union's table the `type`."""
+    if field.is_required() or (field.default is None and tables(field.annotation)):
         return "required"
-    return "not set" if field.default is None else toml_value(field.default)
-
-
-def _default_of_tag(field: FieldInfo) -> str:
-    found = default_tag(field)
-    return "required" if found is None else toml_value(found)
+    return "not set" if field.default is None else toml_value(default_tag(field) or field.default)
 
 
 def _either(words: Sequence[str]) -> str:
-    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def _range(metadata: Sequence[Any]) -> str:

@@ -55,11 +55,10 @@ def accuracy(scores: Sequence[Row]) -> str:
     rows = _with_series(totals(scores))
     stages = list(dict.fromkeys(row["stage"] for row in rows))
     series = list(dict.fromkeys(row["series"] for row in rows))
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(series))]
     base = alt.Chart(_inline(rows)).encode(
         x=alt.X("stage:N", sort=stages, title=None, axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("series:N", sort=series, scale=alt.Scale(paddingOuter=1)),
-        color=alt.Color("series:N", scale=alt.Scale(domain=series, range=colours), legend=alt.Legend(columns=4)),
+        color=alt.Color("series:N", scale=alt.Scale(domain=series, range=PALETTE), legend=alt.Legend(columns=4)),
     )
     axis = alt.Axis(format="%", title="held-out accuracy")
     bars = base.mark_rule(strokeWidth=2).encode(
@@ -142,34 +141,6 @@ def histogram(title: str, edges: Sequence[float], counts: Mapping[str, Sequence[
             color="series:N",
         )
         .properties(width=620, height=160)
-    )
-    return svg(chart)
-
-
-def funnel(rows: Sequence[Row]) -> str:
-    """Rows kept and dropped, by source, for the demonstrations and the problems."""
-    values: list[dict[str, Any]] = []
-    order_of = {"demonstrations": 0, "problems": 1}
-    named = dict.fromkeys((r["dataset"], r["source"]) for r in rows)
-    for dataset, source in sorted(named, key=lambda pair: order_of.get(pair[0], 2)):
-        steps = [r for r in rows if r["dataset"] == dataset and r["source"] == source]
-        name = f"{dataset}: {source}"
-        values.append({"name": name, "what": "kept", "rows": steps[-1]["kept"]})
-        values += [{"name": name, "what": r["step"], "rows": r["dropped"]} for r in steps if r["dropped"]]
-    order = ["kept", *dict.fromkeys(v["what"] for v in values if v["what"] != "kept")]
-    chart = (
-        alt.Chart(_inline(values))
-        .mark_bar()
-        .encode(
-            y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=320)),
-            x=alt.X("rows:Q", title="rows read"),
-            color=alt.Color(
-                "what:N",
-                sort=order,
-                scale=alt.Scale(domain=order, range=["#2563eb", "#f59e0b", "#dc2626", "#9ca3af", "#7c3aed", "#0891b2"]),
-            ),
-        )
-        .properties(width=560, height=alt.Step(22))
     )
     return svg(chart)
 

@@ -1,11 +1,17 @@
-"""The templates of this room, with everything that they show escaped."""
+"""The templates of this room. Everything that a page shows is escaped; Markdown has the filters `line` and `fenced`."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import jinja2
 
+from openklear.reporting.texts import fenced, line
 
-def template(name: str) -> jinja2.Template:
-    """A template of the room by its name."""
-    loader = jinja2.PackageLoader("openklear.reporting")
-    return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(name)
+
+def page(name: str, **shown: Any) -> str:
+    """The page that the template NAME.jinja makes of what is shown."""
+    loader, escaped = jinja2.PackageLoader("openklear.reporting"), jinja2.select_autoescape(["html.jinja"])
+    room = jinja2.Environment(loader=loader, autoescape=escaped, trim_blocks=True, lstrip_blocks=True)
+    room.filters |= {"line": line, "fenced": fenced}
+    return room.get_template(f"{name}.jinja").render(shown)

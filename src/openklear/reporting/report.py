@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from openklear import __version__
 from openklear.data.store import prepared, read_problems
@@ -17,16 +14,16 @@ from openklear.objectives.diagnostics import RATIO_EDGES
 from openklear.recipe.schema import Phase, Recipe, Sft
 from openklear.recipe.show import resolved_toml
 from openklear.reporting import charts
-from openklear.reporting.pages import template
-from openklear.reporting.tokens import ShownRollout, shown_rollouts
+from openklear.reporting.card.figures import fates
+from openklear.reporting.pages import page
+from openklear.reporting.tokens import shown_rollouts
 from openklear.types import Problem
 from openklear.verifiers.domains import DOMAINS
 
 Panels = tuple[tuple[str, dict[str, str], str], ...]
 """(title, metric -> its label, number format) of each panel."""
 
-EACH_DOMAIN: dict[str, str] = {}
-"""Stands for the validation score of each domain, in the order of the table of domains."""
+EACH_DOMAIN = {f"validation_{name}": name for name in DOMAINS}
 SFT_PANELS: Panels = (
     ("Loss per response token", {"loss": "loss"}, "~g"),
     ("Learning rate", {"learning_rate": "learning rate"}, "~g"),
@@ -63,33 +60,23 @@ RL_PANELS: Panels = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ShownStage:
-    """A training stage as the page shows it."""
-
-    name: str
-    text: str
-    figures: tuple[Markup, ...]
-    histogram: Markup | None = None
-    rollouts: tuple[ShownRollout, ...] = ()
-
-
 def render(root: Path, recipe: Recipe) -> str:
     """The whole page as text."""
     scores, asked = _evaluations(root, recipe)
     funnel = read_json(prepared(root / "prepare").funnel)
-    return template("report.html.jinja").render(
+    return page(
+        "report.html",
         version=__version__,
         recipe=recipe,
         headline=headline(scores),
         scores=[row for row in scores if row["level"] is None],
         asked=asked,
-        accuracy=Markup(charts.accuracy(scores)),
-        levels=Markup(charts.by_level(scores)) if any(row["level"] is not None for row in scores) else None,
+        accuracy=charts.accuracy(scores),
+        levels=charts.by_level(scores) if any(row["level"] is not None for row in scores) else None,
         stages=[*_sft(root, recipe.sft), *_phases(root, recipe)],
         funnel=funnel,
-        funnel_figure=Markup(charts.funnel(funnel)),
-        seconds_figure=Markup(charts.seconds(_seconds(root, recipe))),
+        funnel_figure=fates(funnel, share=False).svg,
+        seconds_figure=charts.seconds(_seconds(root, recipe)),
         recipe_text=resolved_toml(recipe),
         manifest=read_json(root / "manifest.json"),
     )
@@ -131,7 +118,7 @@ def _seconds(root: Path, recipe: Recipe) -> dict[str, float]:
     return {name: record["seconds"] for name, record in records.items() if record is not None}
 
 
-def _sft(root: Path, settings: Sft | None) -> Iterator[ShownStage]:
+def _sft(root: Path, settings: Sft | None) -> Iterator[dict[str, Any]]:
     if settings is None:
         return
     rows, counts = read_jsonl(root / "sft" / "metrics.jsonl"), read_json(root / "sft" / "tokens.json")
@@ -140,27 +127,32 @@ def _sft(root: Path, settings: Sft | None) -> Iterator[ShownStage]:
         f"loss), {settings.epochs} epochs, {len(rows):,} steps; {counts['overlong']:,} over max_tokens "
         f"({settings.overlong})."
     )
-    yield ShownStage("sft", text, _figures(rows, SFT_PANELS, "step"))
+    yield {"name": "sft", "text": text, "figures": _figures(rows, SFT_PANELS, "step")}
 
 
-def _phases(root: Path, recipe: Recipe) -> Iterator[ShownStage]:
+def _phases(root: Path, recipe: Recipe) -> Iterator[dict[str, Any]]:
     problems = read_problems(prepared(root / "prepare").problems)
     for phase in recipe.rl.phase if recipe.rl else ():
         yield _phase(root / f"rl-{phase.name}", recipe, phase, problems)
 
 
-def _phase(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> ShownStage:
+def _phase(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> dict[str, Any]:
     rows = read_jsonl(stage / "metrics.jsonl")
     updates = int(sum(row["updates"] for row in rows))
     text = (
         f"{phase.objective.type} on {' and '.join(phase.domains)}: {len(rows)} iterations of "
         f"{phase.problems_per_iteration} problems x {phase.group_size} rollouts, {updates:,} updates."
     )
-    shown = tuple(shown_rollouts(stage, recipe, phase, problems))
-    return ShownStage(stage.name, text, _figures(rows, RL_PANELS, "iteration"), _ratios(rows), shown)
+    return {
+        "name": stage.name,
+        "text": text,
+        "figures": _figures(rows, RL_PANELS, "iteration"),
+        "histogram": _ratios(rows),
+        "rollouts": shown_rollouts(stage, recipe, phase, problems),
+    }
 
 
-def _ratios(rows: Sequence[Row]) -> Markup | None:
+def _ratios(rows: Sequence[Row]) -> str | None:
     """All updates of a phase in one histogram of ratios; None where there was no update."""
     counts: dict[str, list[float]] = {}
     for label, key in (("A > 0", "ratio_histogram_positive"), ("A < 0", "ratio_histogram_negative")):
@@ -168,10 +160,9 @@ def _ratios(rows: Sequence[Row]) -> Markup | None:
         counts[label] = [sum(bins) for bins in zip(*histograms, strict=True)]  # per bin, over the iterations
     if not any(map(any, counts.values())):
         return None
-    return Markup(charts.histogram("Ratio to the policy before the updates, all tokens", RATIO_EDGES, counts))
+    return charts.histogram("Ratio to the policy before the updates, all tokens", RATIO_EDGES, counts)
 
 
-def _figures(rows: Sequence[Row], panels: Panels, x: str) -> tuple[Markup, ...]:
-    scores = {f"validation_{name}": name for name in DOMAINS}
-    drawn = (charts.lines(title, rows, keys or scores, x, form) for title, keys, form in panels)
-    return tuple(Markup(figure) for figure in drawn if figure is not None)
+def _figures(rows: Sequence[Row], panels: Panels, x: str) -> list[str]:
+    drawn = (charts.lines(title, rows, keys, x, form) for title, keys, form in panels)
+    return [figure for figure in drawn if figure is not None]

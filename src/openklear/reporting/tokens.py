@@ -7,8 +7,8 @@ one that another pass over the same rollouts would clip: PPO would drop its grad
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +26,8 @@ SHOWN = 4
 """Rollouts per phase: two that were reinforced, two that were pushed down."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShownToken:
-    """A token and its place against the band."""
-
-    text: str
-    ratio: float
-    kind: str
-    """`high` (A > 0, above the band), `low` (A < 0, below it), `near` (outside, but the clip does not act) or ``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShownRollout:
-    """A rollout to read."""
-
-    prompt: str
-    verdict: str
-    reward: float
-    advantage: float
-    tokens: tuple[ShownToken, ...]
-
-
 def kind_of(ratio: float, advantage: float, low: float, high: float) -> str:
-    """Where a token stands: the clip acts only above the band for A > 0 and below it for A < 0 (Eq. 7)."""
+    """Where the clip acts (Eq. 7) `high` (A > 0, above the band) or `low` (A < 0, below it); else `near`; inside ``."""
     if ratio > high:
         return "high" if advantage > 0 else "near"
     if ratio < low:
@@ -56,7 +35,7 @@ def kind_of(ratio: float, advantage: float, low: float, high: float) -> str:
     return ""
 
 
-def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> list[ShownRollout]:
+def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """The rollouts of the newest checkpointed iteration that moved most; [] where the objective has no band."""
     newest = checkpoint.latest(stage)
     band = _band(phase)
@@ -116,11 +95,16 @@ def _clipped(ratios: NDArray[np.float32], advantage: float, band: tuple[float, f
 
 def _shown(
     loaded: LoadedModel, rollout: Rollout, ratios: NDArray[np.float32], advantage: float, band: tuple[float, float]
-) -> ShownRollout:
-    tokens = tuple(
-        ShownToken(loaded.tokenizer.decode([int(i)]), float(r), kind_of(float(r), advantage, *band))
-        for i, r in zip(rollout.completion.token_ids, ratios, strict=True)
-    )
+) -> dict[str, Any]:
+    tokens = [
+        {"text": loaded.tokenizer.decode([token]), "ratio": ratio, "kind": kind_of(ratio, advantage, *band)}
+        for token, ratio in zip(rollout.completion.token_ids.tolist(), ratios.tolist(), strict=True)
+    ]
     verdict = rollout.verdict
-    said = verdict.outcome + (f": {verdict.reason}" if verdict.reason else "")
-    return ShownRollout(rollout.problem.prompt[-1]["content"], said, rollout.reward.value, advantage, tokens)
+    return {
+        "prompt": rollout.problem.prompt[-1]["content"],
+        "verdict": verdict.outcome + (f": {verdict.reason}" if verdict.reason else ""),
+        "reward": rollout.reward.value,
+        "advantage": advantage,
+        "tokens": tokens,
+    }

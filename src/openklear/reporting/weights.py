@@ -7,7 +7,7 @@ Two rows: w in d loss / d log pi = -A w, and w / pi, the push on the token's pro
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,8 @@ def figure(chosen: Chosen, low: float, high: float) -> str:
         scale=alt.Scale(type="log", domain=[low, high], nice=False),
         axis=alt.Axis(values=_ticks(low, high), format="~g"),
     )
-    colour = alt.Color("objective:N", sort=names, scale=alt.Scale(domain=names, range=_cycled(COLOURS, names)))
-    dash = alt.StrokeDash("objective:N", sort=names, scale=alt.Scale(domain=names, range=_cycled(DASHES, names)))
+    colour = alt.Color("objective:N", sort=names, scale=alt.Scale(domain=names, range=COLOURS))
+    dash = alt.StrokeDash("objective:N", sort=names, scale=alt.Scale(domain=names, range=DASHES))
     common = {"x": ratio, "color": colour, "strokeDash": dash, "order": alt.Order("order:Q")}
     weight = alt.Y(
         "w:Q", title="w, the weight on log π", scale=alt.Scale(domain=[0, min(TALLEST, max(r["w"] for r in rows))])
@@ -120,10 +120,6 @@ def _with_jumps(name: str, numbers: Mapping[str, Any], positive: bool, grid: tor
             left, right = (left, middle) if nearer else (middle, right)
         extra += [left, right]
     return torch.cat([grid, *extra]).sort().values
-
-
-def _cycled(choices: Sequence[Any], names: Sequence[str]) -> list[Any]:
-    return [choices[i % len(choices)] for i in range(len(names))]
 
 
 def _page(drawn: str, chosen: Chosen) -> str:

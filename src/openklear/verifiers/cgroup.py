@@ -30,18 +30,6 @@ class Cage:
         """`lock` is the group's open directory, locked while we live, so that nobody takes it for a leftover."""
         self.path, self._lock = path, lock
 
-    def pids(self) -> list[int]:
-        """The processes in the group."""
-        return _pids(self.path)
-
-    def kills(self) -> int:
-        """How many processes the kernel killed here because the limit was reached."""
-        for name in ("memory.events", "memory.oom_control"):
-            with contextlib.suppress(OSError):
-                fields = dict(line.split(None, 1) for line in (self.path / name).read_text().splitlines())
-                return int(fields.get("oom_kill", 0))
-        return 0
-
     def remove(self) -> None:
         """Kills what is left in the group and takes it away; again is harmless."""
         if self._lock < 0:
@@ -82,7 +70,10 @@ def _make_in(directory: Path, limit_bytes: int) -> Cage:
             if limit is None:
                 raise FileNotFoundError("no memory controller")
             limit.write_text(f"{limit_bytes}")
-            _without_swap(path, limit_bytes)
+            for name, value in (*_SWAP, ("memory.memsw.limit_in_bytes", f"{limit_bytes}")):
+                with contextlib.suppress(OSError):  # kernels without swap accounting lack the files
+                    if (path / name).exists():
+                        (path / name).write_text(value)
         except OSError as error:
             os.close(lock)
             with contextlib.suppress(OSError):
@@ -93,43 +84,29 @@ def _make_in(directory: Path, limit_bytes: int) -> Cage:
         return Cage(path, lock)
 
 
-def _without_swap(path: Path, limit_bytes: int) -> None:
-    for name, value in (*_SWAP, ("memory.memsw.limit_in_bytes", f"{limit_bytes}")):
-        with contextlib.suppress(OSError):  # kernels without swap accounting lack the files
-            if (path / name).exists():
-                (path / name).write_text(value)
-
-
 def directories() -> Iterator[Path]:
     """Where groups may be made: below our own group of the memory hierarchy; under v2 also beside it.
 
     A v2 group that holds processes cannot have a controller for groups below it, but the one around it may.
     """
-    for mount, root, kind in _mounts():
-        with open("/proc/self/cgroup") as file:
-            lines = [line.rstrip("\n").split(":", 2) for line in file]
-        for _, controllers, place in lines:
-            if (kind == "cgroup2" and controllers == "") or (kind == "cgroup" and "memory" in controllers.split(",")):
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+        groups = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except OSError:  # not Linux
+        return
+    for line in mounts:
+        before, _, after = line.partition(" - ")
+        (root, mount), (kind, _, options) = before.split()[3:5], after.split()[:3]
+        if kind != "cgroup2" and not (kind == "cgroup" and "memory" in options.split(",")):
+            continue
+        for _, controllers, place in groups:
+            if ("" if kind == "cgroup2" else "memory") in controllers.split(","):
                 relative = os.path.relpath(place, root) if place.startswith(root) else "."
                 own = Path(os.path.normpath(os.path.join(mount, relative)))
                 own = own if own.is_dir() else Path(mount)
                 yield own
                 if kind == "cgroup2" and own != Path(mount):
                     yield own.parent
-
-
-def _mounts() -> Iterator[tuple[str, str, str]]:
-    """Mounted cgroup hierarchies that can hold a memory controller: mount point, root shown there, file system."""
-    try:
-        with open("/proc/self/mountinfo") as file:
-            lines = file.readlines()
-    except OSError:  # not Linux
-        return
-    for line in lines:
-        before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(), after.split()[:3]
-        if kind == "cgroup2" or (kind == "cgroup" and "memory" in options.split(",")):
-            yield fields[4], fields[3], kind
 
 
 def _sweep(directory: Path) -> None:
@@ -151,10 +128,11 @@ def _sweep(directory: Path) -> None:
 def _remove(path: Path) -> None:
     patience = time.monotonic() + _REMOVE_SECONDS
     while True:
-        for pid in _pids(path):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
         try:
+            for pid in (path / "cgroup.procs").read_text().split():
+                if pid != "0":  # of another process namespace
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(int(pid), signal.SIGKILL)
             path.rmdir()
             return
         except FileNotFoundError:
@@ -163,10 +141,3 @@ def _remove(path: Path) -> None:
             if time.monotonic() > patience:
                 return
             time.sleep(0.002)
-
-
-def _pids(path: Path) -> list[int]:
-    try:
-        return [int(line) for line in (path / "cgroup.procs").read_text().split() if line != "0"]
-    except OSError:
-        return []

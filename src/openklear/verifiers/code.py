@@ -10,17 +10,18 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any, Literal
 
-from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test
+from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test, Verdict
 from openklear.verifiers import checkers
 from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
 from openklear.verifiers.checkers import Checker
 from openklear.verifiers.pool import Pool, WorkerLost
-from openklear.verifiers.walls import Boxes, Isolation, Level, describe
+from openklear.verifiers.walls import DESCRIPTIONS, Boxes, Isolation, Level
 from openklear.verifiers.workers import test_process
 from openklear.verifiers.workers.watcher import MAX_STARVED
 
@@ -31,16 +32,6 @@ _SHOWN = 200
 Kind = Literal["stdio", "calls", "talk", "broken"]
 Finding = str | BrokenTest
 """Of one test: empty where it passed, why the program failed it, or why it cannot run."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramGrade:
-    """What the tests say of a program."""
-
-    outcome: Outcome
-    reason: str
-    passed: int
-    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +55,20 @@ class CodeGrader:
         self, workers: int, seconds: float, memory_mb: int, minimum_isolation: str, level: Level | None = None
     ):
         """`level` forces one way of isolation; by default the strongest that this host allows is used."""
-        self._seconds, self._memory_bytes = seconds, memory_mb * 2**20
-        boxes = Boxes(minimum_isolation, self._memory_bytes, level)
+        self._seconds = seconds
+        self._limits = {"cpu_seconds": seconds, "memory_bytes": memory_mb * 2**20}
+        boxes = Boxes(minimum_isolation, memory_mb * 2**20, level)
         self.pool = Pool(boxes.start, workers)
         self._testers = Pool(boxes.start, workers)
 
     def isolation(self) -> Isolation:
         """What programs are kept from here; starts a worker to know. VerifierError where it is less than demanded."""
         level: Level = self.pool.hello()["level"]
-        return describe(level)
+        return Isolation(level, DESCRIPTIONS[level])
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> ProgramGrade:
+    ) -> Verdict:
         """Runs the program on every test, in their order. VerifierError where programs cannot run here at all.
 
         `checker` (verifiers.checkers) compares outputs and results of calls. With `stop_early` a program that has
@@ -84,20 +76,17 @@ class CodeGrader:
         """
         how, tasks = checkers.checker(checker), [_task(test) for test in tests]
         if not tasks:
-            return ProgramGrade(Outcome.UNSCORABLE, "no tests", 0, 0)
+            return Verdict(Outcome.UNSCORABLE, "no tests")
         for _ in range(2):
             try:
                 return _summary(self._run(program, tasks, how, stop_early), len(tests))
             except WorkerLost:
                 continue
         probe = _PROBES if any(task.kind == "talk" for task in tasks) else _PROBES[:1]
-        try:
-            innocent_passes = self._run(_PROBE, probe, checkers.checker(None), False) == [""] * len(probe)
-        except WorkerLost:
-            innocent_passes = False
-        if innocent_passes:
-            return ProgramGrade(Outcome.INCORRECT, "lost its worker twice", 0, len(tests))
-        return ProgramGrade(Outcome.UNSCORABLE, "workers are lost over innocent programs too", 0, len(tests))
+        with suppress(WorkerLost):
+            if not any(self._run(_PROBE, probe, checkers.checker(None), False)):
+                return Verdict(Outcome.INCORRECT, "lost its worker twice", total=len(tests))
+        return Verdict(Outcome.UNSCORABLE, "workers are lost over innocent programs too", total=len(tests))
 
     def _run(self, program: str, tasks: Sequence[_Task], how: Checker, stop_early: bool) -> list[Finding]:
         """What is found for each test, in order; fewer than tests where it stopped early."""
@@ -125,7 +114,7 @@ class CodeGrader:
         found: list[Finding] = []
         nonce, field = secrets.token_hex(16), "stdins" if kind == "stdio" else "calls"
         with self.pool.session() as box:
-            box.send({"kind": kind, "program": program, **self._limits()}, _OVERHEAD_SECONDS)
+            box.send({"kind": kind, "program": program, **self._limits}, _OVERHEAD_SECONDS)
             for batch in _split(tasks, stop_early):
                 patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
                 answer = box.request({field: [task.sent(nonce) for task in batch]}, patience)
@@ -140,21 +129,18 @@ class CodeGrader:
             found += [found[-1]] * (len(tasks) - len(found))
         return found
 
-    def _limits(self) -> dict[str, Any]:
-        return {"cpu_seconds": self._seconds, "memory_bytes": self._memory_bytes}
-
     def _talk(self, program: str, task: _Task) -> Finding:
         """A test's code against the program, each in a box; both may wait for the other, so they get more wall time."""
         assert isinstance(task.test, AssertTest)
         wall = 4 * self._seconds + 2.0
         sides = (("candidate", program, wall), ("tester", task.test.code, 2 * wall))
         first, second = (
-            {"kind": "talk", "role": role, "source": source, "wall_seconds": seconds, **self._limits()}
+            {"kind": "talk", "role": role, "source": source, "wall_seconds": seconds, **self._limits}
             for role, source, seconds in sides
         )
         with self.pool.session() as box, self._testers.session() as other:
             found = relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
-        return found if isinstance(found, BrokenTest) else _stable(found)
+        return found if isinstance(found, BrokenTest) else stable(found)
 
     def _finding(self, task: _Task, result: dict[str, Any], how: Checker, nonce: str) -> Finding:
         """What a process's end, and what it left, say of a test."""
@@ -191,7 +177,7 @@ class CodeGrader:
             return "timeout"
         if code < 0:
             return f"killed by {_signal_name(-code)}"
-        error = _stable(result["error"])
+        error = stable(result["error"])
         if code == test_process.COMPILE_ERROR:
             return error or "does not compile"
         if code != 0:
@@ -241,16 +227,16 @@ def compared(how: Checker, compare: Callable[[Any], bool], expected: object, act
     return why if innocent else BrokenTest(why)
 
 
-def _summary(found: Sequence[Finding], total: int) -> ProgramGrade:
+def _summary(found: Sequence[Finding], total: int) -> Verdict:
     passed = sum(one == "" for one in found)
     failures = [(number, one) for number, one in enumerate(found, start=1) if one != ""]
     wrong = [(number, one) for number, one in failures if isinstance(one, str)]
     if wrong:
-        return ProgramGrade(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", passed, total)
+        return Verdict(Outcome.INCORRECT, f"test {wrong[0][0]} of {total}: {wrong[0][1]}", None, passed, total)
     if failures:
         why = f"test {failures[0][0]} of {total} cannot run: {failures[0][1]}"
-        return ProgramGrade(Outcome.UNSCORABLE, why[:_SHOWN], passed, total)
-    return ProgramGrade(Outcome.CORRECT, "", passed, total)
+        return Verdict(Outcome.UNSCORABLE, why[:_SHOWN], None, passed, total)
+    return Verdict(Outcome.CORRECT, "", None, passed, total)
 
 
 def _signal_name(number: int) -> str:
@@ -260,6 +246,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _stable(error: str) -> str:
+def stable(error: str) -> str:
     """An error line without addresses, which differ from run to run, and not too long."""
     return re.sub(r"0x[0-9a-fA-F]+", "0x...", error)[:200]

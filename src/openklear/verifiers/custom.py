@@ -82,18 +82,9 @@ def function(target: str) -> Function:
 
 def as_plain(problem: Problem, prompt_tail: str) -> dict[str, Any]:
     """The problem as a verifier gets it: its fields as plain data, each test with the fields it has."""
-    tests = [asdict(test) for test in problem.tests]
-    return {
-        "id": problem.id,
-        "prompt": [dict(message) for message in problem.prompt],
-        "prompt_tail": prompt_tail,
-        "domain": problem.domain,
-        "answer": problem.answer,
-        "tests": tests,
-        "checker": problem.checker,
-        "level": problem.level,
-        "source": problem.source,
-    }
+    fields = asdict(problem)
+    # verdicts are kept under a hash of this order
+    return {"id": fields.pop("id"), "prompt": fields.pop("prompt"), "prompt_tail": prompt_tail, **fields}
 
 
 class CustomGrader:
@@ -119,9 +110,7 @@ class CustomGrader:
                 trouble = str(error)
                 continue
             if "error" not in said:
-                return Verdict(
-                    Outcome(said["outcome"]), said["reason"], said["extracted"], said["passed"], said["total"]
-                )
+                return Verdict(Outcome(said.pop("outcome")), **said)
             trouble = said["error"]
         return Verdict(Outcome.UNSCORABLE, f"{self.name}, asked twice: {trouble}", total=1)
 

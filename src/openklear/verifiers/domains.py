@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from openklear.errors import UsageError
-from openklear.types import Outcome, Problem, Verdict
+from openklear.types import Problem, Verdict
 from openklear.verifiers.answers import extract_answer, extract_program
 from openklear.verifiers.checkers import needs_checker
 from openklear.verifiers.code import CodeGrader
@@ -143,9 +143,7 @@ class AnswerVerifier:
     def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
         """See `MathGrader.grade`."""
         assert problem.answer is not None, "a problem without reference is refused before"
-        equality = self.grader.grade(problem.answer, graded)
-        passed = int(equality.outcome is Outcome.CORRECT)
-        return Verdict(equality.outcome, equality.reason, passed=passed, total=1)
+        return self.grader.grade(problem.answer, graded)
 
     def close(self) -> None:
         """Ends the workers."""
@@ -160,8 +158,7 @@ class ProgramVerifier:
 
     def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
         """See `CodeGrader.grade`."""
-        grade = self.grader.grade(graded, problem.tests, problem.checker, stop_early)
-        return Verdict(grade.outcome, grade.reason, passed=grade.passed, total=grade.total)
+        return self.grader.grade(graded, problem.tests, problem.checker, stop_early)
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from on this host, found by starting a worker; None where a server runs them."""

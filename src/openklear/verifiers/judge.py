@@ -8,6 +8,7 @@ never kept: they are our failure, and the next call tries again.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
@@ -20,7 +21,7 @@ from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
 from openklear.verifiers.limits import Limits
-from openklear.verifiers.tasks import GRADER_VERSION, Question, Questions, Work
+from openklear.verifiers.tasks import GRADER_VERSION, Question, Work, ask, work_of
 from openklear.verifiers.walls import Isolation
 
 __all__ = ["GRADER_VERSION", "AttemptBatch", "Judge", "Limits", "open_judge"]
@@ -60,6 +61,7 @@ class Judge:
         require_graders(limits.graders)
         self.limits = limits
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
+        self.versions = {domain: grader.version for domain, grader in self._custom.items()}
         self._journal = None if journal is None else KeyedJournal(journal, _key_of)
         self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
         self._unfinished: set[Future[Verdict]] = set()
@@ -110,14 +112,12 @@ class Judge:
 
     def begin(self, *, stop_early: bool = False) -> AttemptBatch:
         """A batch of attempts that are judged from the moment they are added."""
-        versions = {domain: grader.version for domain, grader in self._custom.items()}
-        return AttemptBatch(self, Questions(self.limits, versions, stop_early=stop_early), stop_early)
+        return AttemptBatch(self, stop_early)
 
     def known(self, key: str) -> Verdict | None:
         """A verdict from an earlier batch, or from a run that was killed."""
         row = None if self._journal is None else self._journal.get(key)
-        verdict = None if row is None else _verdict_of(row)
-        return None if verdict is None or verdict.outcome is Outcome.UNSCORABLE else verdict
+        return None if row is None else _verdict_of(row)
 
     def keep(self, found: dict[str, Verdict]) -> None:
         """Keeps a batch's verdicts, but for unscorable ones, in the order of their keys."""
@@ -134,18 +134,13 @@ class Judge:
 
     def _grade(self, work: Work, stop_early: bool) -> Verdict:
         start = time.monotonic()
-        verdict = self._verdict(work.question, work.graded, stop_early)
-        return replace(verdict, seconds=time.monotonic() - start)
-
-    def _verdict(self, question: Question, graded: str, stop_early: bool) -> Verdict:
-        problem = question.problem
+        question, problem = work.question, work.question.problem
         if question.plain is not None:
-            return self._custom[problem.domain].grade(question.plain, graded, self._patience(question))
-        return self.verifiers[problem.domain].grade(problem, graded, stop_early=stop_early)
-
-    def _patience(self, question: Question) -> float:
-        """Wall seconds for a custom verifier."""
-        return CUSTOM_PATIENCE * question.domain.seconds(self.limits) * max(1, question.total)
+            patience = CUSTOM_PATIENCE * question.domain.seconds(self.limits) * max(1, question.total)
+            verdict = self._custom[problem.domain].grade(question.plain, work.graded, patience)
+        else:
+            verdict = self.verifiers[problem.domain].grade(problem, work.graded, stop_early=stop_early)
+        return replace(verdict, seconds=time.monotonic() - start)
 
     def close(self) -> None:
         """Ends all workers; again is harmless. Whoever still waits for a verdict gets a CancelledError."""
@@ -176,8 +171,9 @@ class AttemptBatch:
     Use it as a context manager: what is not judged at its end is given up. Not for two threads at once.
     """
 
-    def __init__(self, judge: Judge, questions: Questions, stop_early: bool):
-        self._judge, self._questions, self._stop_early = judge, questions, stop_early
+    def __init__(self, judge: Judge, stop_early: bool):
+        self._judge, self._stop_early = judge, stop_early
+        self._questions: dict[tuple[int, str], Question] = {}
         self._added: list[Work | Verdict] = []
         self._known: dict[str, Verdict] = {}
         self._running: dict[str, Future[Verdict]] = {}
@@ -189,7 +185,7 @@ class AttemptBatch:
         Raises what judging an earlier attempt raised.
         """
         self.check()
-        work = attempt if isinstance(attempt, Verdict) else self._questions.work(attempt)
+        work = attempt if isinstance(attempt, Verdict) else work_of(attempt, self._question(attempt))
         self._added.append(work)
         if isinstance(work, Verdict) or work.key in self._known or work.key in self._running:
             return
@@ -200,6 +196,14 @@ class AttemptBatch:
         future = self._judge.start(work, self._stop_early)
         self._running[work.key] = future
         future.add_done_callback(self._note)
+
+    def _question(self, attempt: Attempt) -> Question:
+        # A problem is recognised by its id(), which no other object can have while the question holds it.
+        name = id(attempt.problem), attempt.prompt_tail
+        if name not in self._questions:
+            limits, versions = self._judge.limits, self._judge.versions
+            self._questions[name] = ask(attempt.problem, attempt.prompt_tail, limits, versions, self._stop_early)
+        return self._questions[name]
 
     def check(self) -> None:
         """Raises what judging raised, so that nobody keeps sampling for verdicts that will never come."""
@@ -213,12 +217,9 @@ class AttemptBatch:
 
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
-        waiting: dict[str, int] = dict.fromkeys(self._running, 0)
-        for work in self._added:
-            if isinstance(work, Work) and work.key in waiting:
-                waiting[work.key] += 1
+        waiting = Counter(work.key for work in self._added if isinstance(work, Work) and work.key in self._running)
         if on_progress is not None:
-            on_progress(len(self._added) - sum(waiting.values()))
+            on_progress(len(self._added) - waiting.total())
         keys = {future: key for key, future in self._running.items()}
         found: dict[str, Verdict] = {}
         for future in as_completed(keys):
@@ -231,7 +232,8 @@ class AttemptBatch:
 
     def _verdict_for(self, work: Work) -> Verdict:
         verdict = self._known[work.key]
-        return replace(verdict, extracted=work.extracted or verdict.extracted, format_fault=work.fault)
+        extracted = work.graded if work.question.plain is None else verdict.extracted
+        return replace(verdict, extracted=extracted, format_fault=work.fault)
 
     def _note(self, future: Future[Verdict]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:

@@ -70,7 +70,7 @@ class Worker:
         os.set_blocking(self._to, False)
         os.set_blocking(self._from, False)
         try:
-            self.hello = self._receive(time.monotonic() + START_SECONDS)
+            self.hello = self.receive(START_SECONDS)
         except BaseException:
             self.close()
             raise
@@ -83,16 +83,8 @@ class Worker:
     def request(self, message: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Sends a message and waits for the answer; WorkerLost after `seconds`, or when the worker is gone."""
         deadline = time.monotonic() + seconds
-        self._send(wire.encode(message), deadline)
-        return self._receive(deadline)
-
-    def send(self, message: dict[str, Any], seconds: float) -> None:
-        """Sends a message; WorkerLost where it is not taken within `seconds`."""
-        self._send(wire.encode(message), time.monotonic() + seconds)
-
-    def receive(self, seconds: float) -> dict[str, Any]:
-        """Waits for the next message; WorkerLost after `seconds`, or when the worker is gone."""
-        return self._receive(time.monotonic() + seconds)
+        self.send(message, seconds)
+        return self.receive(deadline - time.monotonic())
 
     def _wait(self, descriptor: int, event: int, deadline: float) -> None:
         poll = select.poll()
@@ -100,8 +92,10 @@ class Worker:
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise WorkerLost("no answer in time")
 
-    def _send(self, data: bytes, deadline: float) -> None:
-        view = memoryview(data)
+    def send(self, message: dict[str, Any], seconds: float) -> None:
+        """Sends a message; WorkerLost where it is not taken within `seconds`."""
+        deadline = time.monotonic() + seconds
+        view = memoryview(wire.encode(message))
         while view:
             self._wait(self._to, select.POLLOUT, deadline)
             try:
@@ -111,7 +105,9 @@ class Worker:
             except BrokenPipeError as error:
                 raise WorkerLost("the worker closed its pipe") from error
 
-    def _receive(self, deadline: float) -> dict[str, Any]:
+    def receive(self, seconds: float) -> dict[str, Any]:
+        """Waits for the next message; WorkerLost after `seconds`, or when the worker is gone."""
+        deadline = time.monotonic() + seconds
         (length,) = wire.HEADER.unpack(self._receive_exactly(wire.HEADER.size, deadline))
         if length > wire.MAX_MESSAGE:
             raise WorkerLost(f"an answer of {length} bytes")
@@ -157,12 +153,11 @@ class Pool:
     """At most `size` workers, started when needed, replaced when lost."""
 
     def __init__(self, start: Callable[[], Worker], size: int):
-        self._start, self._size = start, size
+        self._start, self._slots = start, threading.Semaphore(size)
         self._free: list[Worker] = []
         self._busy: set[Worker] = set()
-        self._starting = 0
         self._closed = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._owner = os.getpid()
         _POOLS.add(self)
 
@@ -174,61 +169,44 @@ class Pool:
     @contextlib.contextmanager
     def session(self) -> Iterator[Worker]:
         """Any free worker, for several messages; waits for one. It is gone where the block raises anything."""
-        worker = self._take()
-        healthy = False
-        try:
-            yield worker
-            healthy = True
-        finally:
-            self._give_back(worker, healthy)
+        with self._slots:
+            worker = self._take()
+            healthy = False
+            try:
+                yield worker
+                healthy = True
+            finally:
+                self._give_back(worker, healthy)
 
     def hello(self) -> dict[str, Any]:
         """What the first worker said at its start; starts one where none runs."""
-        worker = self._take()
-        self._give_back(worker, True)
-        return worker.hello
+        with self.session() as worker:
+            return worker.hello
 
     def pids(self) -> list[int]:
         """Process ids of the living workers."""
-        with self._changed:
+        with self._lock:
             return [worker.pid for worker in (*self._free, *self._busy)]
 
     def _take(self) -> Worker:
-        with self._changed:
-            while not self._closed and not self._free and len(self._busy) + self._starting >= self._size:
-                self._changed.wait()
-            if self._closed:
-                raise WorkerLost("the pool is closed")
-            if self._free:
-                worker = self._free.pop()
+        with self._lock:
+            worker = self._free.pop() if self._free else None
+        if worker is None and not self._closed:
+            worker = self._start()  # not under the lock, for it takes a while
+        with self._lock:
+            if worker is not None and not self._closed:
                 self._busy.add(worker)
                 return worker
-            self._starting += 1
-        return self._started()
-
-    def _started(self) -> Worker:
-        """Starts a worker without holding the lock, for it takes a while."""
-        worker = None
-        try:
-            worker = self._start()
-        finally:
-            with self._changed:
-                self._starting -= 1
-                if worker is not None and not self._closed:
-                    self._busy.add(worker)
-                self._changed.notify()
-        if self._closed:
+        if worker is not None:
             worker.close(0.0)
-            raise WorkerLost("the pool is closed")
-        return worker
+        raise WorkerLost("the pool is closed")
 
     def _give_back(self, worker: Worker, healthy: bool) -> None:
-        with self._changed:
+        with self._lock:
             self._busy.discard(worker)
-            if healthy and not self._closed:
-                self._free.append(worker)
-            self._changed.notify()
             keep = healthy and not self._closed
+            if keep:
+                self._free.append(worker)
         if not keep:
             worker.close(GOODBYE_SECONDS if healthy else 0.2)
 
@@ -236,13 +214,11 @@ class Pool:
         """Ends all workers, busy ones too (their callers get WorkerLost); again is harmless."""
         if os.getpid() != self._owner:
             return  # a fork of ours: the workers are not its to end
-        with self._changed:
+        with self._lock:
             self._closed = True
-            workers = [*self._free]
-            self._free.clear()
+            workers, self._free = self._free, []
             for worker in self._busy:
                 worker.kill()
-            self._changed.notify_all()
         for worker in workers:
             worker.close()
 

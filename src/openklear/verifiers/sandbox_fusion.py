@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import signal
 import time
 from collections.abc import Sequence
@@ -23,11 +22,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from openklear.errors import UsageError, VerifierError
-from openklear.types import AnyTest, Outcome, Test
+from openklear.types import AnyTest, Outcome, Test, Verdict
 from openklear.verifiers import checkers
 from openklear.verifiers.asserts import BrokenTest
 from openklear.verifiers.checkers import Checker, same_output
-from openklear.verifiers.code import ProgramGrade, compared
+from openklear.verifiers.code import Finding, compared, stable
 
 PATIENCE_SECONDS = 60.0
 """Added to a test's limits before a silent server counts as lost: it may have others to serve first."""
@@ -66,38 +65,35 @@ class SandboxFusionGrader:
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
-    ) -> ProgramGrade:
+    ) -> Verdict:
         """Runs the program on every test's input; with `stop_early` none after the first that fails.
 
         Unscorable for tests that are not stdin/stdout. VerifierError where the address is no SandboxFusion server's.
         """
         how, total, passed, first_failure = checkers.checker(checker), len(tests), 0, ""
         for number, test in enumerate(tests, start=1):
+            where = f"test {number} of {total}"
             if not isinstance(test, Test):
-                return ProgramGrade(Outcome.UNSCORABLE, "a SandboxFusion server runs stdin/stdout tests only", 0, total)
+                return Verdict(Outcome.UNSCORABLE, "a SandboxFusion server runs stdin/stdout tests only", total=total)
             try:
                 failure = self._finding(self._result(program, test.stdin), test, how)
-            except BrokenTest as error:
-                return ProgramGrade(Outcome.UNSCORABLE, f"test {number} of {total} cannot run: {error}", passed, total)
             except _NoResult as error:
                 if error.unclear and self._innocent_runs():
-                    return ProgramGrade(
-                        Outcome.INCORRECT, f"test {number} of {total}: lost the sandbox twice", passed, total
-                    )
-                return ProgramGrade(Outcome.UNSCORABLE, f"test {number} of {total}: {error}", passed, total)
-            if not failure:
-                passed += 1
-                continue
-            first_failure = first_failure or f"test {number} of {total}: {failure}"
-            if stop_early:
+                    return Verdict(Outcome.INCORRECT, f"{where}: lost the sandbox twice", None, passed, total)
+                return Verdict(Outcome.UNSCORABLE, f"{where}: {error}", None, passed, total)
+            if isinstance(failure, BrokenTest):
+                return Verdict(Outcome.UNSCORABLE, f"{where} cannot run: {failure}", None, passed, total)
+            passed += not failure
+            first_failure = first_failure or (failure and f"{where}: {failure}")
+            if failure and stop_early:
                 break
-        return ProgramGrade(Outcome.INCORRECT if first_failure else Outcome.CORRECT, first_failure, passed, total)
+        return Verdict(Outcome.INCORRECT if first_failure else Outcome.CORRECT, first_failure, None, passed, total)
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _finding(self, result: dict[str, Any], test: Test, how: Checker) -> str:
-        """Why the program failed the test; empty where it passed. BrokenTest where the checker cannot say."""
+    def _finding(self, result: dict[str, Any], test: Test, how: Checker) -> Finding:
+        """Why the program failed the test; empty where it passed. A BrokenTest where the checker cannot say."""
         status, code = result.get("status"), result.get("return_code")
         if status == "TimeLimitExceeded":
             return "timeout"
@@ -107,20 +103,16 @@ class SandboxFusionGrader:
                 return f"killed by {signal.Signals(-code).name}"
         if code != 0:
             lines = str(result.get("stderr") or "").strip().splitlines()
-            return re.sub(r"0x[0-9a-fA-F]+", "0x...", lines[-1])[:200] if lines else f"exit status {code}"
+            return stable(lines[-1]) if lines else f"exit status {code}"
         output = str(result.get("stdout") or "")
-        found = compared(how, partial(how.text, test.stdin, test.stdout), test.stdout, output, "output")
-        if isinstance(found, BrokenTest):
-            raise found
-        return found
+        return compared(how, partial(how.text, test.stdin, test.stdout), test.stdout, output, "output")
 
     def _innocent_runs(self) -> bool:
         program, stdin, stdout = _PROBE
-        try:
+        with suppress(_NoResult):
             result = self._result(program, stdin)
-        except _NoResult:
-            return False
-        return result.get("return_code") == 0 and same_output(stdout, result.get("stdout") or "")
+            return result.get("return_code") == 0 and same_output(stdout, result.get("stdout") or "")
+        return False
 
     def _result(self, program: str, stdin: str) -> dict[str, Any]:
         """What became of the program: `run_result`, or `compile_result` if it never ran; tried twice."""

@@ -13,18 +13,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from openklear.errors import VerifierError
-from openklear.types import Outcome, Test
+from openklear.types import Test
 from openklear.verifiers import cgroup
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import LEVELS, Boxes, Level
 
-_WALLED: tuple[Level, ...] = ("bubblewrap",)
 _SECONDS, _MEMORY_MB = 1.0, 256
 _TESTS = (Test("", "held\n"),)
 
@@ -44,24 +42,13 @@ def demand(truth, what):
 
 
 @dataclass(frozen=True, slots=True)
-class Bait:
-    """Things of the host that probes reach for."""
-
-    directory: str
-    port: int
-    socket: str
-    victim: int
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
 class Guarantee:
     """Something that programs are kept from: programs that try it, one after another, and who promises it."""
 
     name: str
     says: str
     probes: tuple[str, ...]
-    promised: tuple[Level, ...] = _WALLED
+    promised: tuple[Level, ...] = ("bubblewrap",)
     stopped: bool = False
     """Holds too where the judge stops the program."""
 
@@ -230,7 +217,7 @@ def available() -> dict[Level, str]:
         try:
             Boxes("rlimits", _MEMORY_MB * 2**20, level).start().close()
             found[level] = ""
-        except (WorkerLost, OSError, VerifierError) as error:
+        except (WorkerLost, OSError) as error:
             found[level] = str(error) or type(error).__name__
     return found
 
@@ -247,37 +234,30 @@ def measure(level: Level, on_start: Callable[[str], None] = lambda name: None) -
     """Tries every guarantee at a level of isolation that is available here; `on_start` hears the name of each."""
     findings: list[Finding] = []
     grader = CodeGrader(1, _SECONDS, _MEMORY_MB, "rlimits", level)
-    try:
-        with _bait() as bait:
-            for guarantee in GUARANTEES:
-                on_start(guarantee.name)
-                why = _what_is_open(grader, guarantee, bait)
-                promised = level in guarantee.promised
-                findings.append(Finding(guarantee.name, guarantee.says, promised, not why, why))
-    finally:
-        grader.close()
+    with contextlib.closing(grader), _bait() as bait:
+        for guarantee in GUARANTEES:
+            on_start(guarantee.name)
+            why = _what_is_open(grader, guarantee, bait)
+            findings.append(Finding(guarantee.name, guarantee.says, level in guarantee.promised, not why, why))
     return findings
 
 
-def _what_is_open(grader: CodeGrader, guarantee: Guarantee, bait: Bait) -> str:
+def _what_is_open(grader: CodeGrader, guarantee: Guarantee, bait: Mapping[str, object]) -> str:
     for probe in guarantee.probes:
-        values = {name: getattr(bait, name) for name in Bait.__slots__}
-        grade = grader.grade(_PRELUDE + probe.format(**values) + "print('held')\n", _TESTS)
+        grade = grader.grade(_PRELUDE + probe.format(**bait) + "print('held')\n", _TESTS)
         reason = grade.reason.removeprefix("test 1 of 1: ")
         if reason.startswith("open: "):
             return reason.removeprefix("open: ")
-        if grade.outcome is not Outcome.CORRECT and not (guarantee.stopped and _was_stopped(reason)):
+        ended = reason in ("timeout", "too many processes", "too much memory")
+        stopped = guarantee.stopped and (ended or reason.startswith(("killed", "MemoryErr")))
+        if not grade.correct and not stopped:
             return f"the probe ended otherwise: {reason}"
     return ""
 
 
-def _was_stopped(reason: str) -> bool:
-    return reason in ("timeout", "too many processes", "too much memory") or reason.startswith(("killed", "MemoryErr"))
-
-
 @contextlib.contextmanager
-def _bait() -> Iterator[Bait]:
-    """Puts up a server, an abstract socket, a file and a process for the probes to find."""
+def _bait() -> Iterator[dict[str, object]]:
+    """Puts up a server, an abstract socket, a file and a process for the probes to find, by the names they use."""
     secret = f"openklear{secrets.token_hex(8)}"
     with contextlib.ExitStack() as held:
         directory = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="openklear-doctor-")))
@@ -293,4 +273,10 @@ def _bait() -> Iterator[Bait]:
         victim = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         held.callback(victim.wait)
         held.callback(victim.kill)
-        yield Bait(str(directory), server.getsockname()[1], f"{secret}-host", victim.pid, secret)
+        yield {
+            "directory": directory,
+            "port": server.getsockname()[1],
+            "socket": f"{secret}-host",
+            "victim": victim.pid,
+            "secret": secret,
+        }

@@ -27,7 +27,6 @@ def judged(
     Where the reader stops early, or is interrupted, the judge is closed: what still runs would keep its workers.
     """
     waiting: deque[tuple[list[Item], AttemptBatch]] = deque()
-    finished = False
     try:
         for pairs in batches(asked, max(rows, 2 * judge.limits.workers)):
             batch = judge.begin()
@@ -38,10 +37,9 @@ def judged(
                 yield _finished(*waiting.popleft(), on_progress)
         while waiting:
             yield _finished(*waiting.popleft(), on_progress)
-        finished = True
-    finally:
-        if not finished:
-            judge.close()
+    except BaseException:  # a GeneratorExit too
+        judge.close()
+        raise
 
 
 def _finished(

@@ -14,13 +14,12 @@ import sys
 import tempfile
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from openklear.errors import VerifierError
 from openklear.verifiers import cgroup
 from openklear.verifiers.cgroup import Cage
-from openklear.verifiers.pool import Worker, WorkerLost, worker_command
+from openklear.verifiers.pool import WORKERS, Worker, WorkerLost, worker_command
 from openklear.verifiers.workers.kernel import DEVICE_LINKS, DEVICES, SYSTEM_PATHS
 
 Level = Literal["rlimits", "bubblewrap"]
@@ -40,8 +39,6 @@ _OPTIONS = ("-s", "-S")
 """With -P these isolate the interpreter like -I, which would also ignore PYTHONHASHSEED."""
 OWN_BYTES = 128 * 2**20
 """What a box may hold besides its program: itself, and files in its /tmp."""
-WORKERS = Path(__file__).parent / "workers"
-"""The modules that run inside boxes."""
 
 _COMMON = (
     "Each test runs in a process of its own with limits on CPU time, wall time, address space, file size, open files "
@@ -54,7 +51,7 @@ _WALLED = (
     "bounded, and all of them are killed after it. Not kept out: faults of the kernel itself (use gVisor or a virtual "
     "machine against those)."
 )
-_DESCRIPTIONS: dict[Level, str] = {
+DESCRIPTIONS: dict[Level, str] = {
     "bubblewrap": f"bubblewrap: {_COMMON} {_WALLED}",
     "rlimits": (
         f"rlimits: {_COMMON} Nothing else is walled off: a program can read and write whatever this user can, reach "
@@ -70,11 +67,6 @@ class Isolation:
 
     level: Level
     description: str
-
-
-def describe(level: Level) -> Isolation:
-    """The isolation of a level, in words."""
-    return Isolation(level, _DESCRIPTIONS[level])
 
 
 def demand(level: Level, minimum: str, why_not: str) -> None:
@@ -120,20 +112,16 @@ class Boxes:
 
     def start_at(self, level: Level) -> Worker:
         """A box at this level that said hello; WorkerLost or OSError says why there is none."""
-        scratch = tempfile.mkdtemp(prefix="openklear-box-") if level == "rlimits" else None
-        cage = cgroup.make(self._memory_bytes + OWN_BYTES)
-
-        def leave() -> None:
-            if scratch is not None:
-                shutil.rmtree(scratch, ignore_errors=True)
-            if cage is not None:
-                cage.remove()
-
+        held = contextlib.ExitStack()
         try:
-            command = command_of(level, scratch, cage)
-            worker = Worker(command, ENVIRONMENT, scratch or "/", leave)
+            scratch = tempfile.mkdtemp(prefix="openklear-box-") if level == "rlimits" else None
+            if scratch is not None:
+                held.callback(shutil.rmtree, scratch, ignore_errors=True)
+            if (cage := cgroup.make(self._memory_bytes + OWN_BYTES)) is not None:
+                held.callback(cage.remove)
+            worker = Worker(command_of(level, scratch, cage), ENVIRONMENT, scratch or "/", held.close)
         except BaseException:
-            leave()
+            held.close()
             raise
         if worker.hello.get("level") != level:
             worker.close()

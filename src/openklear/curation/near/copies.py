@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.curation.near.buckets import candidates
-from openklear.curation.near.groups import together
 from openklear.curation.near.shingles import Shingled, distinct
 
 Texts = Callable[[NDArray[np.int64]], list[str]]
@@ -43,13 +42,13 @@ def near_duplicates(
     order = np.argsort(rows)
     if (order[1:] < order[:-1]).any():
         rows, signatures = rows[order], signatures[order]
-    compared, everything = np.zeros(0, np.int64), np.arange(len(rows))
+    compared = np.zeros(0, np.int64)
     edges, similarity = np.zeros(0, np.int64), np.zeros(0, np.float64)
     named = np.full(len(rows), -1)
     pairs, partial = candidates(signatures)
     while True:
         pairs = np.setdiff1d(pairs, compared, assume_unique=True)
-        found, shares = _similar(together(pairs, len(rows)), rows, texts, threshold)
+        found, shares = _similar(pairs, rows, texts, threshold)
         if not len(found):
             break
         compared = distinct(np.concatenate([compared, pairs]))
@@ -57,15 +56,11 @@ def near_duplicates(
         ascending = np.argsort(edges)  # (similar pairs so far,)
         edges, similarity = edges[ascending], similarity[ascending]
         named = _named(edges, len(rows))
-        left = everything[partial & (named < 0)]
-        pairs = _of_places(candidates(signatures[left])[0], left)
-    return _told(rows, named, edges, similarity)
-
-
-def _of_places(pairs: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pairs of places in `places` as pairs of what stands there; `places` ascend, so the order stays."""
-    found: NDArray[np.int64] = places[pairs >> 32] << 32 | places[pairs & 0xFFFFFFFF]
-    return found
+        left = np.flatnonzero(partial & (named < 0))
+        again, _ = candidates(signatures[left])
+        pairs = left[again >> 32] << 32 | left[again & 0xFFFFFFFF]  # ascending, since `left` is
+    gone = np.flatnonzero(named >= 0)
+    return rows[gone], rows[named[gone]], similarity[np.searchsorted(edges, named[gone] << 32 | gone)]
 
 
 def _similar(
@@ -108,17 +103,7 @@ def _named(edges: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     named = np.full(count, -1)
     # One after the other, since a row's fate depends on the fates of smaller rows: 0.2 microseconds per pair. When a
     # row comes up as the smaller one of a pair, all pairs in which it is the larger one have been seen.
-    for start in range(0, len(edges), PAIRS):
-        some = edges[start : start + PAIRS]
-        for one, other in zip((some >> 32).tolist(), (some & 0xFFFFFFFF).tolist(), strict=True):
-            if named[one] < 0 and named[other] < 0:
-                named[other] = one
+    for one, other in zip((edges >> 32).tolist(), (edges & 0xFFFFFFFF).tolist(), strict=True):
+        if named[one] < 0 and named[other] < 0:
+            named[other] = one
     return named
-
-
-def _told(
-    rows: NDArray[np.int64], named: NDArray[np.int64], edges: NDArray[np.int64], similarity: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """The answer in row numbers."""
-    gone = np.flatnonzero(named >= 0)
-    return rows[gone], rows[named[gone]], similarity[np.searchsorted(edges, named[gone] << 32 | gone)]

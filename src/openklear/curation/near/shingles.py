@@ -13,7 +13,6 @@ matters (maximum, minimum).
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from openklear.curation.text.clean import BLANK, cleaned, table
 from openklear.curation.text.cut import Codes, Cutter, Places
 from openklear.curation.text.grams import MULTIPLIERS, among, mixed, sums
 from openklear.curation.text.vocabulary import NUMBERS
@@ -29,44 +27,32 @@ from openklear.data.rows import normalise
 
 NUMBER_WORDS = frozenset(f"{NUMBERS} zero billion trillion dozen".split())
 """Decontamination does without the last four: with them its matches would change."""
-_SIGNS = "+*/^=<>-"
-_WORDS = table(string.ascii_lowercase + string.digits, others=False)
-_FIGURES = table(string.digits + _SIGNS, others=False)
 _NO_BLANKS = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}])"
 SHINGLE = 3
 """Words in a row that make a shingle; of a shorter text all of them."""
 
 
-def words(texts: pa.Array | Sequence[str]) -> pa.Array:
+def words(texts: Sequence[str]) -> pa.Array:
     """Every text's words with single blanks between them (large_string); "" where there are none."""
-    return cleaned(texts, _WORDS, unicode_words)
-
-
-def figures(texts: pa.Array | Sequence[str]) -> pa.Array:
-    """Every text's numbers and signs (large_string), numbers with single blanks between them."""
-    kept = cleaned(texts, _FIGURES, unicode_figures)
-    kept = pc.replace_substring_regex(kept, r" ?-+( |$)", r"\1")
-    kept = pc.replace_substring_regex(kept, r" *([+*/^=<>-]) *", r"\1")
-    return pc.utf8_trim(kept, " ")
-
-
-def unicode_words(texts: pa.Array) -> pa.Array:
-    """What `words` does, for any text."""
     # Python's Unicode, not Arrow's: the NFC of pyarrow 25 is a decomposition.
-    small = pa.array(map(normalise, texts.to_pylist()), pa.large_string())
+    small = pa.array(map(normalise, texts), pa.large_string())
     return _spaced(pc.replace_substring_regex(small, _NO_BLANKS, r" \1 "), r"[^\p{L}\p{M}\p{N}]+")
 
 
-def unicode_figures(texts: pa.Array) -> pa.Array:
-    """Numbers and signs of any text, the minus sign beside the hyphen."""
-    return _spaced(pc.replace_substring(texts, "\u2212", "-"), r"[^\p{N}+*/^=<>-]+")
+def figures(texts: Sequence[str]) -> pa.Array:
+    """Every text's numbers and signs (large_string), numbers with single blanks between them."""
+    hyphens = pc.replace_substring(pa.array(texts, pa.large_string()), "\u2212", "-")  # the minus sign is one too
+    kept = _spaced(hyphens, r"[^\p{N}+*/^=<>-]+")
+    kept = pc.replace_substring_regex(kept, r" ?-+( |$)", r"\1")
+    kept = pc.replace_substring_regex(kept, r" *([+*/^=<>-]) *", r"\1")
+    return pc.utf8_trim(kept, " ")
 
 
 def _spaced(texts: pa.Array, unwanted: str) -> pa.Array:
     return pc.utf8_trim(pc.replace_substring_regex(texts, unwanted, " "), " ")
 
 
-_CUT = Cutter((np.arange(256) != BLANK).astype(np.uint8))  # `words` leaves nothing but words and blanks
+_CUT = Cutter((np.arange(256) != ord(" ")).astype(np.uint8))  # `words` leaves nothing but words and blanks
 _NUMBER_CODES = np.sort(_CUT(sorted(NUMBER_WORDS)).codes)
 
 

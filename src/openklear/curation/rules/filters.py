@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from openklear.curation.rules import Reason
 from openklear.data.rows import Dropped, Row, prompt_text
@@ -38,27 +37,19 @@ def correct_only(rows: Sequence[Row], levels: Sequence[str], judge: Judge) -> li
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class LengthRule:
-    """Limits in characters (code points) of the prompt, without the system prompt, and the response; None is no limit.
+def bad_length(row: Row, min_prompt: int | None, max_prompt: int | None, max_response: int | None) -> Reason:
+    """The first limit that the row breaks, in characters (code points); None is no limit.
 
-    A row without a response passes the limit of responses.
+    The system prompt does not count. A row without a response passes the limit of responses.
     """
-
-    min_prompt: int | None = None
-    max_prompt: int | None = None
-    max_response: int | None = None
-
-    def __call__(self, row: Row) -> Reason:
-        """The first limit that the row breaks."""
-        asked, said = len(prompt_text(row.problem)), len(row.response or "")
-        if self.min_prompt is not None and asked < self.min_prompt:
-            return "prompt too short", f"{asked:,} characters; at least {self.min_prompt:,}"
-        if self.max_prompt is not None and asked > self.max_prompt:
-            return "prompt too long", f"{asked:,} characters; at most {self.max_prompt:,}"
-        if self.max_response is not None and said > self.max_response:
-            return "response too long", f"{said:,} characters; at most {self.max_response:,}"
-        return None
+    asked, said = len(prompt_text(row.problem)), len(row.response or "")
+    if min_prompt is not None and asked < min_prompt:
+        return "prompt too short", f"{asked:,} characters; at least {min_prompt:,}"
+    if max_prompt is not None and asked > max_prompt:
+        return "prompt too long", f"{asked:,} characters; at most {max_prompt:,}"
+    if max_response is not None and said > max_response:
+        return "response too long", f"{said:,} characters; at most {max_response:,}"
+    return None
 
 
 def no_reference(row: Row) -> Reason:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from openklear.curation.rules import Reason
+from openklear.curation.rules import Reason, Rule
 from openklear.data.rows import Row, prompt_text
 from openklear.errors import DataError
 
@@ -40,13 +39,12 @@ _NOT_PROSE = re.compile(
     re.DOTALL,
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-_LETTER = re.compile(r"[A-Za-z]\Z")
 
 
 def prose(text: str) -> str:
     """The words of a text, without LaTeX, code, addresses, numbers and names of one Latin letter."""
     words = _WORD.findall(_NOT_PROSE.sub(" ", text[:_LOOKED_AT]))
-    return " ".join(word for word in words if not _LETTER.match(word))
+    return " ".join(word for word in words if len(word) > 1 or not word.isascii())
 
 
 def languages(text: str) -> dict[str, float]:
@@ -60,23 +58,20 @@ def languages(text: str) -> dict[str, float]:
     return {code: float(probability) for code, probability in identifier().rank(words)}
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageRule:
-    """Drops a row whose prompt is surely in none of `keep`. It looks at the prompt alone."""
+def another_language(row: Row, keep: Sequence[str]) -> Reason:
+    """A prompt that is surely in none of the languages `keep`.
 
-    keep: tuple[str, ...]
-
-    def __call__(self, row: Row) -> Reason:
-        """A prompt whose language is unclear (too short, all formulas, nearly alike languages) stays."""
-        found = languages(prompt_text(row.problem))
-        left = sum(found.get(code, 0.0) for code in (*self.keep, _NO_LANGUAGE))
-        if not found or left >= MAX_LEFT:
-            return None
-        likeliest = max(found, key=lambda code: found[code])
-        return "another language", f"{likeliest} ({found[likeliest]:.0%}), not {', '.join(self.keep)} ({left:.0%})"
+    One whose language is unclear (too short, all formulas, nearly alike languages) stays.
+    """
+    found = languages(prompt_text(row.problem))
+    left = sum(found.get(code, 0.0) for code in (*keep, _NO_LANGUAGE))
+    if not found or left >= MAX_LEFT:
+        return None
+    likeliest = max(found, key=lambda code: found[code])
+    return "another language", f"{likeliest} ({found[likeliest]:.0%}), not {', '.join(keep)} ({left:.0%})"
 
 
-def language_rule(keep: Sequence[str]) -> LanguageRule:
+def language_rule(keep: Sequence[str]) -> Rule:
     """Keep rows whose prompt is, or may be, in one of the languages `keep` (ISO 639-1 codes: en, zh).
 
     DataError for a code that is not known, and where py3langid is not installed.
@@ -87,7 +82,7 @@ def language_rule(keep: Sequence[str]) -> LanguageRule:
         (near,) = get_close_matches(unknown.lower()[:2], known, n=1, cutoff=0.0)
         hint = f"{unknown!r} is no known language; is it {near!r}?"
         raise DataError(f"languages: {hint} write ISO 639-1 codes, as in ['en', 'zh']")
-    return LanguageRule(tuple(keep))
+    return partial(another_language, keep=tuple(keep))
 
 
 @lru_cache(maxsize=1)

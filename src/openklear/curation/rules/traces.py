@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.curation.rules import Reason
+from openklear.curation.text.cut import GOLDEN
 from openklear.data.rows import Row
 from openklear.think import CLOSE, OPEN, split_thought
 from openklear.verifiers.domains import DOMAINS
@@ -46,7 +47,7 @@ class TraceLimits:
 DEFAULT_LIMITS = TraceLimits()
 
 
-def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
+def broken_trace(row: Row) -> Reason:
     """Why the row's response is broken, or None. It looks at the problem's domain and the response alone.
 
     A response that neither opens nor closes a thought counts as an answer: whether it needs a thought is a question
@@ -62,8 +63,8 @@ def broken_trace(row: Row, limits: TraceLimits = DEFAULT_LIMITS) -> Reason:
         return "no answer", "nothing follows the reasoning"
     bare_program = DOMAINS[row.problem.domain].runs_programs and not _FENCE.search(answer)
     return (
-        endless_repetition(reasoning, limits)
-        or endless_repetition(answer, limits)
+        endless_repetition(reasoning)
+        or endless_repetition(answer)
         or (None if bare_program else truncated(answer))  # one that breaks off does not compile
         or answer_missing(answer, row.problem.domain)
     )
@@ -167,11 +168,10 @@ def _fingerprints(windows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A polynomial in each window's elements, modulo 2^64: equal windows have equal ones."""
     found = np.zeros(len(windows), dtype=np.uint64)
     for column in range(windows.shape[1]):
-        found = found * _FACTOR + windows[:, column].astype(np.uint64) + np.uint64(1)
+        found = found * np.uint64(GOLDEN) + windows[:, column].astype(np.uint64) + np.uint64(1)
     return found
 
 
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _FENCE = re.compile(r"^[^\S\n]*```", re.MULTILINE)
 _CODE = re.compile(r"^[^\S\n]*```.*?^[^\S\n]*```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _PAIRS = ((r"\[", r"\]"), (r"\(", r"\)"), (r"\begin{", r"\end{"))

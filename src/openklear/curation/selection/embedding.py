@@ -29,14 +29,14 @@ import math
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openklear.curation.text.cut import GOLDEN, Codes, Cutter, Places, Words, byte_kinds
+from openklear.curation.text.cut import GOLDEN, Codes, Cutter, Places, Words, byte_kinds, chunks
 from openklear.curation.text.grams import SPLITMIX, mixed
 from openklear.errors import DataError
 
@@ -50,8 +50,6 @@ PAIR = 0.5
 """Weight of a pair of words, beside that of a word."""
 PREFIX = 1 << 16
 """Characters of a text that are looked at: a bound of memory; what a prompt is about, it says before."""
-CHARACTERS = 1 << 20
-"""Characters that are worked on at once, and at most PREFIX more."""
 LARGEST_TF = 1000
 _LETTER, _DIGIT = 1, 2
 _NUMBER = np.uint64(0x165667B19E3779F9)
@@ -102,7 +100,7 @@ class TfidfProjection:
 
     def transform(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, width) vectors of length 1; 0 for a text none of whose features two of the fitted texts have."""
-        parts = [self._projected(*_features(some), len(some)) for some in portions(texts)]
+        parts = [self._projected(*_features(some), len(some)) for some in chunks([*map(_prepared, texts)])]
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
 
     def _projected(
@@ -114,14 +112,11 @@ class TfidfProjection:
         hashed = mixed(features.astype(np.uint64) ^ mixed(np.array([self.seed], np.uint64) + np.uint64(GOLDEN)))
         cells = self.width // BLOCKS
         # Of a feature's hash each block has eight bits: a sign, and seven that name the coordinate.
-        octets = (
-            hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)
-        )  # (features,) -> (features, BLOCKS)
+        octets = hashed.astype("<u8", copy=False).view(np.uint8).reshape(-1, BLOCKS)  # (features, BLOCKS)
         to = (octets & np.uint8(cells - 1)).astype(np.int64)
         to += (rows * self.width)[:, None] + np.arange(BLOCKS) * cells  # place in the flat (count, width)
         signed = np.where(octets >= 128, -weights[:, None], weights[:, None])
-        flat = np.bincount(to.ravel(), signed.ravel(), minlength=count * self.width)
-        sums = flat.reshape(count, self.width)
+        sums = np.bincount(to.ravel(), signed.ravel(), minlength=count * self.width).reshape(count, self.width)
         lengths = np.sqrt((sums * sums).sum(axis=1, keepdims=True))
         return (sums / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
@@ -129,7 +124,7 @@ class TfidfProjection:
 def document_frequencies(texts: Sequence[str]) -> NDArray[np.int64]:
     """(PLACES,) in how many of the texts a feature of each place stands; the sum over parts is that of the whole."""
     found = np.zeros(PLACES, np.int64)
-    for some in portions(texts):
+    for some in chunks([*map(_prepared, texts)]):
         _, features, _ = _features(some)
         found += np.bincount(_place(features), minlength=PLACES)
     return found
@@ -139,26 +134,14 @@ def _place(features: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return features % np.uint32(PLACES)
 
 
-def portions(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts' first characters, ready to be cut; about CHARACTERS at a time."""
-    portion: list[str] = []
-    size = 0
-    for text in texts:
-        portion.append(_prepared(text[:PREFIX].lower()))
-        size += len(portion[-1])
-        if size >= CHARACTERS:
-            yield portion
-            portion, size = [], 0
-    if portion:
-        yield portion
-
-
 def _prepared(text: str) -> str:
-    """Text whose bytes say which are letters: composed, and blanks for U+0080 to U+00BF and around wide characters.
+    """A text's first characters, whose bytes say which are letters: small, composed, and blanks for U+0080 to U+00BF
+    and around wide characters.
 
     Not `rows.normalise`, which composes before it makes letters small: a few would then be others, and stored
     selections with them.
     """
+    text = text[:PREFIX].lower()
     if text.isascii():
         return text
     text = unicodedata.normalize("NFC", text).encode("utf-8", "replace").decode()

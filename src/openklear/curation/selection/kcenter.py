@@ -7,9 +7,9 @@ report takes 31,600 demonstrations a setting with it (Tables 2, 4 and 5).
 The plain way compares every point with every new centre at once: one pass over all vectors per centre. Here distances
 are computed late. A point keeps the smallest distance to the centres that it was compared with, and how many those
 were. More centres can only bring it nearer, so that is an upper bound, and the farthest point is certain as soon as the
-largest bound of all is up to date. A round brings the largest bounds up to date by matrix products, computes all
-distances among those that are still the largest, and takes centres from them until another point may be farther. Points
-whose bound never gets among the largest are never compared again, and the order is exactly that of the plain way.
+largest bound of all is up to date. A round brings the largest bounds up to date by matrix products and takes centres
+from those that are still the largest until another point may be farther. Points whose bound never gets among the
+largest are never compared again, and the order is exactly that of the plain way.
 
 Exactly, because nothing is rounded on the way: coordinates are first put on a grid of 1 / 2048, so that every product,
 partial sum and squared distance is a whole number of 2^-22 up to 2^24, which fp32 holds. The order therefore depends on
@@ -39,21 +39,10 @@ LONGEST = 1.01
 """No vector may be longer."""
 WIDTH = 8192
 """Largest bounds that a round brings up to date."""
-POOL = 2048
-"""Points of a round among which all distances are computed (16 MiB)."""
 CENTRES = 2048
 """Centres that a block of points is compared with at once."""
 BLOCK_ROWS = 2048
 """Points read at once."""
-
-
-class Centres(NamedTuple):
-    """The centres, in the order in which they were taken."""
-
-    order: NDArray[np.int64]
-    """(count,) rows of the points."""
-    radii: NDArray[np.float32]
-    """(count,) after so many centres, the largest distance of a point to its nearest centre. Never rises."""
 
 
 class Coverage(NamedTuple):
@@ -70,9 +59,11 @@ class Coverage(NamedTuple):
 
 
 def k_center_greedy(
-    vectors: NDArray[np.float32], count: int, *, progress: Callable[[int], object] | None = None
-) -> Centres:
-    """Choose `count` of the n points, or all if there are fewer; `progress` is called with the number of new centres.
+    vectors: NDArray[np.float32], count: int, *, progress: Callable[[int], object] = lambda new: None
+) -> NDArray[np.int64]:
+    """(count,) rows of the centres among n points in the order in which they are taken; all rows if there are fewer.
+
+    `progress` is called with the number of new centres.
 
     vectors (n, d) of length at most 1, an array or a memory map; they are read in blocks of BLOCK_ROWS, and beside
     them about 24 bytes per point and 4 (d + 1) bytes per centre are held. The first centre is the point nearest to the
@@ -83,13 +74,12 @@ def k_center_greedy(
     if count < 1:
         raise DataError(f"selection: a budget of {count} rows; ask for at least 1")
     cover = _Cover(points, min(count, points.count))
-    reported = 0
-    while cover.reached < len(cover.order):
+    progress(cover.taken)
+    while cover.taken < len(cover.order):
+        before = cover.taken
         cover.round()
-        if progress is not None and cover.taken > reported:
-            progress(cover.taken - reported)
-            reported = cover.taken
-    return Centres(cover.order, (np.sqrt(cover.reach) / GRID).astype(np.float32))
+        progress(cover.taken - before)
+    return cover.order
 
 
 def coverage(vectors: NDArray[np.float32], order: NDArray[np.int64], *, seed: int = 0) -> Coverage:
@@ -110,7 +100,7 @@ def _distances(points: _Points, centre_rows: NDArray[np.int64]) -> tuple[float, 
     """Largest and mean distance to the nearest of these rows."""
     centres = _as_centres(points.rows(centre_rows))
     largest, total = 0.0, 0.0
-    for some in points.blocks(np.arange(points.count)):
+    for some in _blocks(np.arange(points.count)):
         found = np.sqrt(_nearest(points.rows(some), centres), dtype=np.float64)
         largest, total = max(largest, float(found.max())), total + float(found.sum())
     return largest / GRID, total / points.count / GRID
@@ -122,15 +112,12 @@ class _Cover:
     def __init__(self, points: _Points, wanted: int):
         self.points = points
         self.order = np.zeros(wanted, np.int64)
-        self.reach = np.zeros(wanted, np.float32)
-        """(wanted,) distance of the farthest point after so many centres."""
-        self.taken = self.reached = 0
-        """How many of the two are known; `reached` is one less while the farthest point is sought."""
+        self.taken = 0
         self.centres = np.empty((wanted, points.width + 1), np.float32)
         self.bound = np.full(points.count, np.inf, np.float32)
         """(n,) distance to the nearest of the first `seen` centres; -1 for a centre."""
         self.seen = np.zeros(points.count, np.int32)
-        first = np.array([points.nearest_to_mean()])
+        first = points.nearest_to_mean()
         self._take(first)
         self._refresh(np.arange(points.count))
         self.bound[first] = -1.0
@@ -142,45 +129,35 @@ class _Cover:
         others = self.bound.copy()
         others[candidates] = -np.inf
         rival = int(others.argmax())
-        live, level, rival = _certain(candidates, self.bound[candidates], float(others[rival]), rival)
-        if len(live):  # else the largest bounds were out of date, and now they are smaller
-            picks, self.bound[live] = self._traverse(live, level, rival)
-            self._take(live[picks])
-            self.seen[live] = self.taken
+        self._traverse(candidates[self.bound[candidates] >= others[rival]], others[rival], rival)
 
-    def _traverse(self, live: NDArray[np.int64], level: float, rival: int) -> tuple[list[int], NDArray[np.float32]]:
+    def _traverse(self, live: NDArray[np.int64], level: np.float32, rival: int) -> None:
         """Farthest-first among the rows `live` (ascending) until one outside may be farther: row `rival`, at `level`.
 
-        Answers with the places in `live` of the new centres in their order, and all distances of `live` after them.
+        Takes none where the largest bounds were out of date; now they are smaller.
         """
         rows = self.points.rows(live)
-        among = _as_centres(rows) @ _with_one(rows).T + _squares(rows)  # (live, live) squared distances
+        squares, with_one = _squares(rows), _with_one(rows)
         best = self.bound[live]
-        picks: list[int] = []
-        while True:
+        while self.taken < len(self.order) and len(live):
             place = int(best.argmax())
-            farthest = float(best[place])
-            if farthest < level or (farthest == level and live[place] > rival):
+            if best[place] < level or (best[place] == level and live[place] > rival):
                 break
-            self.reach[self.reached] = max(farthest, 0.0)
-            self.reached += 1
-            if self.reached == len(self.order):
-                break
-            picks.append(place)
-            np.minimum(best, among[place], out=best)
+            self._take(live[place])
+            np.minimum(best, with_one @ self.centres[self.taken - 1] + squares, out=best)
             best[place] = -1.0
-        return picks, best
+        self.bound[live] = best
+        self.seen[live] = self.taken
 
-    def _take(self, rows: NDArray[np.int64]) -> None:
-        """Note new centres."""
-        new = slice(self.taken, self.taken + len(rows))
-        self.order[new] = rows
-        self.centres[new] = _as_centres(self.points.rows(rows))
-        self.taken = new.stop
+    def _take(self, row: int) -> None:
+        """Note a new centre."""
+        self.order[self.taken] = row
+        self.centres[self.taken] = _as_centres(self.points.rows(np.array([row])))[0]
+        self.taken += 1
 
     def _refresh(self, rows: NDArray[np.int64]) -> None:
         """Compare rows with the centres that they were not compared with; a few are twice, which changes nothing."""
-        for some in self.points.blocks(rows[np.argsort(self.seen[rows], kind="stable")]):
+        for some in _blocks(rows[np.argsort(self.seen[rows], kind="stable")]):
             nearest = _nearest(self.points.rows(some), self.centres[self.seen[some[0]] : self.taken])
             self.bound[some] = np.minimum(self.bound[some], nearest)
             self.seen[some] = self.taken
@@ -195,11 +172,6 @@ class _Points:
         if not self.count:
             raise DataError("selection: there are no vectors to choose from")
 
-    def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Rows, so many at a time."""
-        for start in range(0, len(rows), BLOCK_ROWS):
-            yield rows[start : start + BLOCK_ROWS]
-
     def rows(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(m, d) some points."""
         found: NDArray[np.float32] = np.rint(np.asarray(self.vectors[rows], np.float32) * np.float32(GRID))
@@ -212,7 +184,7 @@ class _Points:
         """
         everything = np.arange(self.count)
         total = np.zeros(self.width)
-        for some in self.blocks(everything):
+        for some in _blocks(everything):
             rows = self.rows(some)
             longest = float(_squares(rows).max())
             if not longest <= (LONGEST * GRID) ** 2:  # nor nan
@@ -222,13 +194,19 @@ class _Points:
                 )
             total += rows.sum(axis=0, dtype=np.float64)
         best, nearest = np.inf, 0
-        for some in self.blocks(everything):
+        for some in _blocks(everything):
             rows = self.rows(some).astype(np.float64)
             distance = self.count * _squares(rows) - 2.0 * (rows @ total)
             place = int(distance.argmin())
             if distance[place] < best:
                 best, nearest = float(distance[place]), int(some[place])
         return nearest
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows, BLOCK_ROWS at a time."""
+    for start in range(0, len(rows), BLOCK_ROWS):
+        yield rows[start : start + BLOCK_ROWS]
 
 
 def _squares(rows: NDArray[Any]) -> NDArray[Any]:
@@ -264,18 +242,3 @@ def _largest(bound: NDArray[np.float32], width: int) -> NDArray[np.int64]:
     level = np.partition(bound, len(bound) - width)[len(bound) - width]
     above = np.flatnonzero(bound > level)
     return np.sort(np.concatenate([above, np.flatnonzero(bound == level)[: width - len(above)]]))
-
-
-def _certain(
-    rows: NDArray[np.int64], bounds: NDArray[np.float32], level: float, rival: int
-) -> tuple[NDArray[np.int64], float, int]:
-    """The rows (ascending, at most POOL) that come before all others, with the level and the row of the next one.
-
-    bounds beside rows; `level` and `rival` belong to the first of the rows that are not among them.
-    """
-    before = (bounds > level) | ((bounds == level) & (rows < rival))
-    rows, bounds = rows[before], bounds[before]
-    if len(rows) <= POOL:
-        return rows, level, rival
-    order = np.lexsort((rows, -bounds))
-    return np.sort(rows[order[:POOL]]), float(bounds[order[POOL]]), int(rows[order[POOL]])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,23 +18,24 @@ from openklear.curation.selection.kcenter import coverage, k_center_greedy
 from openklear.curation.selection.mixture import draw, mixture
 from openklear.curation.table import RowTable
 
-EMBEDDED = "tfidf"
-Named = Callable[[str], Embedding]
 
-
-def cover(table: RowTable, budget: int, embedding: str, seed: int, named: Named) -> StepResult:
+def cover(table: RowTable, budget: int, embedding: str, seed: int) -> StepResult:
     """Keep the `budget` rows whose prompts cover the set best (K-Center Greedy); the facts say how well they do.
 
-    `named` makes the embedding of a name other than "tfidf".
+    The embedding is "tfidf" or the name of a model.
     """
     if len(table) <= budget:
         return StepResult(NOTHING)
     with TemporaryDirectory() as directory, progress.task("prepare: selection", budget, "centres") as advance:
-        made = _embedding(table, embedding, seed, named)
+        if embedding == "tfidf":
+            texts = (batch["text"].to_pylist() for batch in table.batches(("text",), engine.BATCH))
+            made: Embedding = TfidfProjection.fit(texts, seed=seed)
+        else:  # by a name in a string: only a recipe that names a model depends on torch (`run.plan.Stage.also`)
+            made = import_module("openklear.models.embedding").transformers_embedding(embedding)
         rows, vectors = engine.vectors(table, made.transform, made.width, Path(directory) / "vectors.npy")
-        found = k_center_greedy(vectors, budget, progress=advance)
-        facts = {"coverage": coverage(vectors, found.order, seed=seed)._asdict()}
-    gone = np.delete(rows, found.order)
+        chosen = k_center_greedy(vectors, budget, progress=advance)
+        facts = {"coverage": coverage(vectors, chosen, seed=seed)._asdict()}
+    gone = np.delete(rows, chosen)
     return StepResult(engine.marks(gone, ["not among the centres"] * len(gone), [""] * len(gone)), facts=facts)
 
 
@@ -50,14 +52,3 @@ def mix(table: RowTable, weights: Mapping[str, float], total: int, seed: int) ->
     dropped = np.sort(np.concatenate(gone))
     facts = {"taken": taken}
     return StepResult(engine.marks(dropped, ["not in the mixture"] * len(dropped), [""] * len(dropped)), facts=facts)
-
-
-def _embedding(table: RowTable, name: str, seed: int, named: Named) -> Embedding:
-    if name != EMBEDDED:
-        return named(name)
-    return TfidfProjection.fit(_texts(table), seed=seed)
-
-
-def _texts(table: RowTable) -> Iterator[Sequence[str]]:
-    for batch in table.batches(("text",), engine.BATCH):
-        yield batch["text"].to_pylist()

@@ -107,13 +107,12 @@ def outside_window(responses: Sequence[GradedResponse], low: float, high: float)
 
 def pass_rates(responses: Iterable[GradedResponse]) -> dict[str, float]:
     """Key -> share of the scorable responses that are correct; a problem without scorable responses is left out."""
-    counts: dict[str, list[int]] = {}
-    for response in responses:
-        if response.correct is not None:
-            count = counts.setdefault(response.key, [0, 0])
-            count[0] += response.correct
-            count[1] += 1
-    return {key: correct / total for key, (correct, total) in counts.items()}
+    found: dict[str, float] = {}
+    for key, some in by_problem(responses).items():
+        scorable = [one.correct for one in some if one.correct is not None]
+        if scorable:
+            found[key] = sum(scorable) / len(scorable)
+    return found
 
 
 def labels(rates: Mapping[str, float], easy: float, hard: float) -> dict[str, Label]:

@@ -48,6 +48,7 @@ from typing import Any, Literal
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import prompts, replies
 from openklear.data.shapes.columns import (
+    ASKING,
     IDS,
     LEVELS,
     OURS,
@@ -78,12 +79,11 @@ REFERENCES = (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Groups of columns, of which a row needs one each, and how the turns and the responses are read."""
+    """Groups of columns, of which a row needs one each; the first holds the turns."""
 
     columns: tuple[tuple[str, ...], ...]
-    turns: Callable[[Columns], Turns]
-    replies: Callable[[Columns, str | None], list[Reply]] = replies.from_turns
-    """Of the columns and the assistant's last turn."""
+    replies: Callable[[Columns], list[Reply]] | None = None
+    """How the responses are read; None where the assistant's last turn is it."""
 
     def missing(self, row: Mapping[str, Any]) -> list[tuple[str, ...]]:
         """The groups of which the row has no column."""
@@ -93,35 +93,24 @@ class Shape:
         return "{" + ", ".join(map(" | ".join, self.columns)) + "}"
 
 
-_PROMPTS = (
-    Shape((PROMPTS,), prompts.from_prompt),
-    Shape((("messages",),), prompts.from_messages),
-    Shape((("conversations",),), prompts.from_conversations),
-    Shape((("instruction",),), prompts.from_instruction),
-    Shape((("question_content",),), prompts.from_question_content),
-    Shape((("text",),), prompts.from_text),
-    Shape((("content",),), prompts.from_content),
-)
-_PLAIN = Shape((PROMPTS, RESPONSES), prompts.from_prompt, replies.from_response)
+_PROMPTS = (PROMPTS, *((name,) for name in ASKING if name not in PROMPTS))
+_PLAIN = Shape((PROMPTS, RESPONSES), replies.from_response)
 DEMONSTRATION_SHAPES = (
-    Shape((PROMPTS, ("generations",)), prompts.from_prompt, replies.from_generations),
-    Shape((("messages",),), prompts.from_messages),
-    Shape((("conversations",),), prompts.from_conversations),
+    Shape((PROMPTS, ("generations",)), replies.from_generations),
+    Shape((("messages",),)),
+    Shape((("conversations",),)),
     _PLAIN,
-    Shape((PROMPTS, ("choices",)), prompts.from_prompt, replies.from_choices),
-    Shape((PROMPTS, ("message_content",)), prompts.from_prompt, replies.from_r1),
-    Shape((PROMPTS, ("gemini_attempt", "deepseek_attempt")), prompts.from_prompt, replies.from_attempts),
-    Shape((PROMPTS, ("thinking_trajectories",), ("attempt",)), prompts.from_prompt, replies.from_attempts),
-    Shape((PROMPTS, ("inferences",)), prompts.from_prompt, replies.from_inferences),
-    Shape((("instruction",), ("output",)), prompts.from_instruction, replies.from_output),
+    Shape((PROMPTS, ("choices",)), replies.from_choices),
+    Shape((PROMPTS, ("message_content",)), replies.from_r1),
+    Shape((PROMPTS, ("gemini_attempt", "deepseek_attempt")), replies.from_attempts),
+    Shape((PROMPTS, ("thinking_trajectories",), ("attempt",)), replies.from_attempts),
+    Shape((PROMPTS, ("inferences",)), replies.from_inferences),
+    Shape((("instruction",), ("output",)), replies.from_output),
 )
+BENCHMARK_SHAPES = tuple(Shape((names,)) for names in _PROMPTS)
 PROBLEM_SHAPES = (
-    *(
-        Shape((*shape.columns, REFERENCES), shape.turns)
-        for shape in _PROMPTS
-        if shape.turns is not prompts.from_question_content
-    ),
-    Shape((("question_content",), ("public_test_cases", "private_test_cases")), prompts.from_question_content),
+    *(Shape((names, REFERENCES)) for names in _PROMPTS if names != ("question_content",)),
+    Shape((("question_content",), ("public_test_cases", "private_test_cases"))),
 )
 
 
@@ -141,8 +130,10 @@ def parse_rows(
     """
     columns = renamed(raw, mapping, where)
     shape = find_shape(columns.row, role, where)
-    prompt, last = _split(shape.turns(columns))
-    answers = (shape.replies(columns, last) or [Reply(None)]) if role == "demonstrations" else [Reply(None)]
+    prompt, last = _split(prompts.asked(columns, shape.columns[0]))
+    answers: list[Reply] = []
+    if role == "demonstrations":
+        answers = shape.replies(columns) if shape.replies else replies.from_turns(columns, last)
     found_domain = _domain(columns, domain)
     plain = role == "benchmark"
     problem = Problem(
@@ -156,12 +147,12 @@ def parse_rows(
         source=source,
     )
     solution = None if plain else solution_of(columns)
-    return [_row(problem, reply, columns, solution, role) for reply in answers]
+    return [_row(problem, reply, columns, solution, role) for reply in answers or [Reply(None)]]
 
 
 def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
     """The shape of the row: the first that fits, for the role; DataError shows the columns and the nearest shape."""
-    shapes = {"demonstrations": DEMONSTRATION_SHAPES, "benchmark": _PROMPTS}.get(role, PROBLEM_SHAPES)
+    shapes = {"demonstrations": DEMONSTRATION_SHAPES, "benchmark": BENCHMARK_SHAPES}.get(role, PROBLEM_SHAPES)
     for shape in shapes:
         if not shape.missing(raw):
             return shape

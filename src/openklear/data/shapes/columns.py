@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from openklear.data.test_cases import from_json, wrong
+from openklear.data.test_cases import as_json, from_json, wrong
 from openklear.errors import DataError
 from openklear.think import CLOSE, join_thought
 from openklear.types import Message
@@ -23,7 +22,7 @@ TEACHERS = ("teacher", "model", "model_name", "generator")
 CLAIMS = ("claimed", "correct", "is_correct", "math_verify")
 SOLUTIONS = ("solution", "solutions", "reference_solution", "canonical_solution", "code")
 THOUGHTS = ("thinking", "reasoning_content", "message_thinking")
-ASKING = ("messages", "conversations", *PROMPTS, "instruction", "question_content", "content", "text")
+ASKING = ("messages", "conversations", *PROMPTS, "instruction", "question_content", "text", "content")
 OURS: dict[str, tuple[str, ...]] = {
     "prompt": ASKING,
     "messages": ASKING,
@@ -64,10 +63,7 @@ class Columns:
 
     def text(self, name: str) -> str:
         """A text, empty for nothing; DataError for another type."""
-        value = self.row.get(name)
-        if value is not None and not isinstance(value, str):
-            raise wrong(name, value, "a string", self.where)
-        return value or ""
+        return string(self.row.get(name), name, self.where) or ""
 
 
 def renamed(raw: Mapping[str, Any], mapping: Mapping[str, str] | None, where: str) -> Columns:
@@ -115,6 +111,13 @@ def _found(raw: Mapping[str, Any], ours: str, theirs: str, where: str) -> Any:
     return value
 
 
+def string(value: Any, name: str, where: str) -> str | None:
+    """A text, or None for nothing; DataError for another type."""
+    if value is not None and not isinstance(value, str):
+        raise wrong(name, value, "a string", where)
+    return value
+
+
 def scalar(value: Any, name: str, where: str) -> str | None:
     """A string or a number as text; None for nothing. DataError for another type."""
     if value is None or value != value:  # data frames write NaN where nothing is
@@ -152,20 +155,20 @@ _WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 def table(columns: Columns, name: str) -> Mapping[str, Any]:
     """An object, or its JSON text; empty where the column is neither."""
-    value = columns.row.get(name)
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return {}
+    value = as_json(columns.row.get(name))
     return value if isinstance(value, Mapping) else {}
 
 
-def turns(value: Any, column: str, speaker: str, said: str, where: str) -> Turns:
+def turns(value: Any, column: str, where: str) -> Turns:
     """The turns of a conversation, or of its JSON text. DataError, with the place inside, for anything else.
 
+    They are {role, content}; in a column `conversations` {from, value}, though some sets write the others there too.
     An assistant's reasoning in a field beside what it said (`reasoning_content`) is put before it.
     """
+    theirs = column == "conversations"
+    if theirs and isinstance(value, list) and value and isinstance(value[0], dict):
+        theirs = "role" not in value[0]
+    speaker, said = ("from", "value") if theirs else ("role", "content")
     if isinstance(value, str):
         value = from_json(value, column, f"a list of {{{speaker}, {said}}}", where)
     if not isinstance(value, list):

@@ -1,54 +1,28 @@
-"""What a row asks, shape by shape."""
+"""What a row asks, by the column that asks it."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from openklear.data.shapes.columns import PROMPTS, Columns, Turns, turns
 from openklear.data.test_cases import wrong
 from openklear.types import Message
 
 
-def from_messages(columns: Columns) -> Turns:
-    """messages: [{role, content}, ...]."""
-    return turns(columns.row["messages"], "messages", "role", "content", columns.where)
-
-
-def from_conversations(columns: Columns) -> Turns:
-    """conversations: [{from, value}, ...]; some sets write {role, content} in them."""
-    value = columns.row["conversations"]
-    ours = isinstance(value, list) and bool(value) and isinstance(value[0], dict) and "role" in value[0]
-    speaker, said = ("role", "content") if ours else ("from", "value")
-    return turns(value, "conversations", speaker, said, columns.where)
-
-
-def from_prompt(columns: Columns) -> Turns:
-    """prompt | problem | question: text or messages; with what a program's writer must know beside it."""
-    name = next(name for name in PROMPTS if name in columns.row)
+def asked(columns: Columns, names: Sequence[str]) -> Turns:
+    """The turns of the first of these columns; one of text is the user's, with what must be known beside it."""
+    name = next(name for name in names if name in columns.row)
     value = columns.row[name]
-    if value is not None and not isinstance(value, str):
-        return turns(value, name, "role", "content", columns.where)
-    passage = columns.text("passage") if isinstance(columns.row.get("passage"), str) else ""
-    asked = "\n\n".join(filter(None, (passage, value)))
-    return _user(_with_code(columns, asked))
-
-
-def from_instruction(columns: Columns) -> Turns:
-    """instruction and input (Alpaca)."""
-    return _user("\n\n".join(filter(None, (columns.text("instruction"), columns.text("input")))))
-
-
-def from_question_content(columns: Columns) -> Turns:
-    """question_content (LiveCodeBench)."""
-    return _user(_with_code(columns, columns.text("question_content")))
-
-
-def from_content(columns: Columns) -> Turns:
-    """content (LiveCodeBench as SandboxFusion ships it)."""
-    return _user(columns.text("content"))
-
-
-def from_text(columns: Columns) -> Turns:
-    """text (MBPP)."""
-    return _user(_with_code(columns, columns.text("text")))
+    if name in ("messages", "conversations") or (name in PROMPTS and not isinstance(value, str | None)):
+        return turns(value, name, columns.where)
+    text = columns.text(name)
+    if name == "instruction":
+        text = "\n\n".join(filter(None, (text, columns.text("input"))))
+    elif name != "content":
+        passage = columns.row.get("passage") if name in PROMPTS else None
+        text = "\n\n".join(filter(None, (passage if isinstance(passage, str) else "", text)))
+        text = _with_code(columns, text)
+    return (Message(role="user", content=text),)
 
 
 def _with_code(columns: Columns, asked: str) -> str:
@@ -63,7 +37,3 @@ def _with_code(columns: Columns, asked: str) -> str:
     elif tests is not None and not isinstance(tests, list | str):
         raise wrong("test_list", tests, "a list of asserts", columns.where)
     return asked
-
-
-def _user(text: str) -> Turns:
-    return (Message(role="user", content=text),)

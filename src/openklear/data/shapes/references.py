@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from openklear.data.private_tests import read_private
 from openklear.data.shapes.columns import ANSWERS, SOLUTIONS, Columns, scalar, table
 from openklear.data.shapes.replies import inferences
-from openklear.data.test_cases import check_tests, from_json, in_out_tests, parse_tests, to_json, wrong
+from openklear.data.test_cases import as_json, check_tests, in_out_tests, listed, parse_tests, to_json, wrong
 from openklear.types import AnyTest, AssertTest
 from openklear.verifiers.domains import DOMAINS
 
@@ -64,10 +63,8 @@ def solution_of(columns: Columns) -> str | None:
 
 def _first_text(value: Any, name: str) -> str | None:
     if name == "solutions" and isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
+        found = as_json(value)
+        value = None if found is value else found
     if isinstance(value, list):
         value = next((item for item in value if isinstance(item, str) and item.strip()), None)
     return value if isinstance(value, str) and value.strip() else None
@@ -83,36 +80,24 @@ def _truth(columns: Columns) -> tuple[str, Any]:
 def _holds_tests(value: Any) -> bool:
     """Whether a ground truth is tests: a list of them, {inputs, outputs}, or the JSON text of either."""
     if isinstance(value, str):
-        return value.lstrip()[:1] in ("[", "{") and _is_json(value)
+        return isinstance(as_json(value), list | dict)
     return isinstance(value, list) or (isinstance(value, dict) and "inputs" in value)
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 def _of_truth(value: Any, place: str, where: str) -> Tests:
-    if isinstance(value, str):
-        value = from_json(value, place, "tests", where)
+    value = as_json(value)
     return in_out_tests(value, where, place) if isinstance(value, dict) else parse_tests(value, where, place)
 
 
 def _tests(columns: Columns) -> Tests:
     value = columns.row["tests"]
-    if isinstance(value, str) and columns.has("reference_solution") and not _is_json(value):
+    if isinstance(value, str) and columns.has("reference_solution") and as_json(value) is value:
         return check_tests(value)
     return parse_tests(value, columns.where)
 
 
 def _cases(columns: Columns) -> Tests:
-    value = columns.row["test_cases"]
-    if isinstance(value, dict):
-        return in_out_tests(value, columns.where, "test_cases")
-    return parse_tests(value, columns.where, "test_cases")
+    return _of_truth(columns.row["test_cases"], "test_cases", columns.where)
 
 
 def _input_output(columns: Columns) -> Tests:
@@ -151,11 +136,7 @@ def _livecodebench(columns: Columns) -> Tests:
         if isinstance(value, str) and value.strip() and value.lstrip()[:1] not in ("[", "{"):
             stored = read_private(value, name, columns.where)
             value = stored if isinstance(stored, str) else ""
-        if isinstance(value, str) and value.strip():
-            value = from_json(value, name, "a list of {input, output, testtype}", columns.where)
-        if value is not None and value != "" and not isinstance(value, list):
-            raise wrong(name, value, "a list of {input, output, testtype}", columns.where)
-        found += value or []
+        found += listed(value, name, "a list of {input, output, testtype}", columns.where)
     for index, test in enumerate(found):
         if not isinstance(test, dict) or not {"input", "output"} <= test.keys():
             raise wrong(f"test {index}", test, "an object with input and output", columns.where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from openklear.data.shapes.columns import (
     Columns,
     flag,
     lenient,
+    string,
     turns,
     with_thought,
 )
-from openklear.data.test_cases import from_json, wrong
+from openklear.data.test_cases import from_cell, listed, wrong
 
 WRITERS = ("deepseek", "gemini")
 """Whose attempts s1K holds."""
@@ -36,41 +37,37 @@ class Reply:
 
 def from_turns(columns: Columns, last: str | None) -> list[Reply]:
     """The assistant's last turn; a column `response` beside the turns beats it."""
-    if columns.row.get("response") is not None:
-        return from_response(columns, last)
-    return [_reply(columns, last)]
+    return [_reply(columns, last)] if columns.row.get("response") is None else from_response(columns)
 
 
-def from_response(columns: Columns, last: str | None) -> list[Reply]:
+def from_response(columns: Columns) -> list[Reply]:
     """response | completion: text, the last of its messages, or an answer of the OpenAI API."""
     name = next((name for name in RESPONSES if name in columns.row), RESPONSES[0])
     value = columns.row.get(name)
     if isinstance(value, Mapping):
         return _of_choices(value, name, columns)
     if name == "completion" and isinstance(value, list):
-        said = turns(value, name, "role", "content", columns.where)
+        said = turns(value, name, columns.where)
         value = said[-1]["content"] if said else None
-    if value is not None and not isinstance(value, str):
-        raise wrong(name, value, "a string", columns.where)
-    return [_reply(columns, _thoughtful(columns, value))]
+    return [_reply(columns, _thoughtful(columns, string(value, name, columns.where)))]
 
 
-def from_choices(columns: Columns, last: str | None) -> list[Reply]:
+def from_choices(columns: Columns) -> list[Reply]:
     """choices: [{message: {content, reasoning_content}}, ...] (the OpenAI API)."""
     return _of_choices(columns.row, "", columns)
 
 
-def from_r1(columns: Columns, last: str | None) -> list[Reply]:
+def from_r1(columns: Columns) -> list[Reply]:
     """message_thinking and message_content (DeepSeek's API, as its answers are mostly kept)."""
     return [_reply(columns, _thoughtful(columns, columns.text("message_content")))]
 
 
-def from_output(columns: Columns, last: str | None) -> list[Reply]:
+def from_output(columns: Columns) -> list[Reply]:
     """output (Alpaca)."""
     return [_reply(columns, columns.text("output"))]
 
 
-def from_generations(columns: Columns, last: str | None) -> list[Reply]:
+def from_generations(columns: Columns) -> list[Reply]:
     """generations, with the source's word on each (OpenR1-Math).
 
     is_reasoning_complete is not asked: curation looks at the text itself.
@@ -79,12 +76,12 @@ def from_generations(columns: Columns, last: str | None) -> list[Reply]:
     claims = _claims(columns, len(texts))
     teacher = _teacher(columns)
     return [
-        Reply(_string(text, f"generations[{index}]", columns), str(index), teacher, claim)
+        Reply(string(text, f"generations[{index}]", columns.where), str(index), teacher, claim)
         for index, (text, claim) in enumerate(zip(texts, claims, strict=True))
     ]
 
 
-def from_attempts(columns: Columns, last: str | None) -> list[Reply]:
+def from_attempts(columns: Columns) -> list[Reply]:
     """A thinking trajectory and an attempt by each writer (s1K, s1K-1.1)."""
     found: list[Reply] = []
     for writer in WRITERS:
@@ -101,13 +98,13 @@ def from_attempts(columns: Columns, last: str | None) -> list[Reply]:
     return found
 
 
-def from_inferences(columns: Columns, last: str | None) -> list[Reply]:
+def from_inferences(columns: Columns) -> list[Reply]:
     """inferences: [{completion, model_name, pass_rate}, ...] (AceCoder)."""
     found: list[Reply] = []
     for index, item in enumerate(inferences(columns)):
         teacher, rate = item.get("model_name"), item.get("pass_rate")
         claim = rate == 1.0 if isinstance(rate, int | float) else None
-        text = _string(item.get("completion"), f"inferences[{index}].completion", columns)
+        text = string(item.get("completion"), f"inferences[{index}].completion", columns.where)
         found.append(Reply(text, str(index), teacher if isinstance(teacher, str) else None, claim))
     return found
 
@@ -118,7 +115,7 @@ def inferences(columns: Columns) -> list[Mapping[str, Any]]:
     for index, item in enumerate(found):
         if not isinstance(item, Mapping):
             raise wrong(f"inferences[{index}]", item, "an object with completion", columns.where)
-    return list(found)
+    return found
 
 
 def _of_choices(answer: Mapping[str, Any], column: str, columns: Columns) -> list[Reply]:
@@ -132,7 +129,7 @@ def _of_choices(answer: Mapping[str, Any], column: str, columns: Columns) -> lis
         message = choice.get("message") if isinstance(choice, Mapping) else None
         if not isinstance(message, Mapping):
             raise wrong(f"{place}[{index}]", choice, "an object with message", columns.where)
-        text = _string(message.get("content"), f"{place}[{index}].message.content", columns)
+        text = string(message.get("content"), f"{place}[{index}].message.content", columns.where)
         text = None if text is None else with_thought(message.get("reasoning_content"), text)
         name = str(index) if len(choices) > 1 else ""
         found.append(Reply(text, name, teacher if isinstance(teacher, str) else _teacher(columns), _claimed(columns)))
@@ -156,27 +153,14 @@ def _thoughtful(columns: Columns, text: str | None) -> str | None:
 def _claims(columns: Columns, count: int) -> list[bool | None]:
     """The first column of verdicts with one for each generation."""
     for name in ("correctness_math_verify", "correctness_llama"):
-        value = columns.row.get(name)
-        if isinstance(value, str) and value.strip():
-            value = from_json(value, name, "a list of truth values", columns.where)
+        value = from_cell(columns.row.get(name), name, "a list of truth values", columns.where)
         if isinstance(value, list) and len(value) == count:
             return [flag(item) for item in value]
     return [None] * count
 
 
-def _list(columns: Columns, name: str) -> Sequence[Any]:
-    value = columns.row.get(name)
-    if isinstance(value, str) and value.strip():
-        value = from_json(value, name, "a list", columns.where)
-    if value is not None and value != "" and not isinstance(value, list):
-        raise wrong(name, value, "a list", columns.where)
-    return value or []
-
-
-def _string(value: Any, name: str, columns: Columns) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise wrong(name, value, "a string", columns.where)
-    return value
+def _list(columns: Columns, name: str) -> list[Any]:
+    return listed(columns.row.get(name), name, "a list", columns.where)
 
 
 def _teacher(columns: Columns) -> str | None:

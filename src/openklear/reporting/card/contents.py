@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,10 +16,10 @@ from openklear.data.store import PreparedPaths
 from openklear.durable.files import read_json
 from openklear.errors import DataError
 from openklear.reporting.card import figures
-from openklear.reporting.card.page import Card, CardTable, Chapter, Figure, Headline
+from openklear.reporting.card.page import CardTable, Chapter, Figure
 from openklear.reporting.card.rows import TEXTS_AT_ONCE, batches
 from openklear.reporting.card.samples import audited, dropped, kept
-from openklear.reporting.card.texts import NOT_STATED, NOTHING, number, plain, share, short, tally, visible
+from openklear.reporting.texts import NOT_STATED, NOTHING, plain, share, short, tally, visible
 
 DATASETS = {
     "demonstrations": "Demonstrations",
@@ -65,26 +66,29 @@ class CardFacts:
         return list(dict.fromkeys((row["dataset"], row["source"]) for row in self.funnel))
 
 
-def contents(paths: PreparedPaths, recipe: Mapping[str, Any]) -> Card:
-    """The card of what `prepare` left; DataError where a file cannot be read or does not agree with the funnel."""
+def contents(paths: PreparedPaths, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The card of what `prepare` left; DataError where a file cannot be read or does not agree with the funnel.
+
+    `headlines` are (label, number, note); `proved` says whether training and evaluation prompts are known to share
+    nothing, and `proof` says it in words.
+    """
     statistics = {name: by_source(batches(getattr(paths, name), COLUMNS, TEXTS_AT_ONCE)) for name in DATASETS}
     funnel = sorted(read_json(paths.funnel), key=lambda row: _place(row["dataset"]))
     facts = CardFacts(paths, recipe, funnel, statistics)
     require_agreement(facts)
-    name = recipe.get("name")
     proved, proof = proof_of(facts)
     gone = dropped(paths.dropped, facts.funnel, facts.seed)
     examples = [kept(getattr(paths, role), role, DATASETS[role], facts.seed) for role in TRAINING if facts.rows(role)]
     chapters = [_made(facts), _funnel(facts), *_sources(facts), *examples, gone, *audited(paths), _files(paths)]
-    return Card(
-        title=f"Data card: {short(name)}" if name else "Data card",
-        text=_introduction(facts),
-        proved=proved,
-        proof=proof,
-        headlines=tuple(_headlines(facts)),
-        chapters=tuple(chapter for chapter in chapters if chapter is not None),
-        version=__version__,
-    )
+    return {
+        "title": "Data card",
+        "text": _introduction(facts),
+        "proved": proved,
+        "proof": proof,
+        "headlines": list(_headlines(facts)),
+        "chapters": chapters,
+        "version": __version__,
+    }
 
 
 def require_agreement(facts: CardFacts) -> None:
@@ -142,51 +146,49 @@ def _read_all(facts: CardFacts) -> int:
     return sum(_read(facts.lines(dataset)) for dataset in datasets)
 
 
-def _headlines(facts: CardFacts) -> Iterator[Headline]:
+def _headlines(facts: CardFacts) -> Iterator[tuple[str, str, str]]:
     for dataset, title in DATASETS.items():
         if lines := facts.lines(dataset):
             rows, read = facts.rows(dataset), _read(lines)
-            yield Headline(title, f"{rows:,}", f"of {read:,} read, {share(rows, read)}")
+            yield title, f"{rows:,}", f"of {read:,} read, {share(rows, read)}"
 
 
 def _made(facts: CardFacts) -> Chapter:
-    sources, steps = facts.recipe.get("sources") or (), facts.recipe.get("steps") or ()
-    rows = tuple(
+    rows = [
         (
-            short(one.get("name")),
-            short(one.get("role") or NOTHING),
-            short(one.get("path") or NOTHING, 200),
+            short(one["name"]),
+            short(one["role"]),
+            short(one["path"], 200),
             short(one.get("domain") or "by row"),
             short(one.get("licence") or NOT_STATED, 200),
-            _hashes(one.get("hash")),
+            _hashes(one.get("hash") or {}),
         )
-        for one in sources
-    )
-    steps = tuple(
-        (short(one.get("dataset")), short(one.get("step")), plain(one.get("parameters")), plain(one.get("facts")))
-        for one in steps
-    )
+        for one in facts.recipe.get("sources", ())
+    ]
+    steps = [
+        (short(one["dataset"]), short(one["step"]), plain(one["parameters"]), plain(one["facts"]))
+        for one in facts.recipe.get("steps", ())
+    ]
     tables = (
-        CardTable("recipe", ("source", "role", "path", "domain", "licence", HASH), rows, codes=(HASH,)),
+        CardTable("recipe", ("source", "role", "path", "domain", "licence", HASH), rows),
         CardTable("steps", ("data set", "step", "parameters", "found"), steps),
     )
     text = "Where the rows come from and which steps they went through, in this order, with their parameters."
     return Chapter("made", "How it was made", text, tables)
 
 
-def _hashes(found: object) -> str:
+def _hashes(found: Mapping[str, str]) -> str:
     """The hash of a source's contents, or of each of its files, by the last word of the name it has there."""
-    if isinstance(found, Mapping):
-        named = [(str(name).rpartition("/")[2], text) for name, text in found.items()]
-        shown = [str(text) if len(named) == 1 else f"{short(name)}: {text}" for name, text in named[:8]]
-        if len(named) > 8:
-            shown.append(f"{len(named) - 8:,} more")
-        return visible("; ".join(shown)) or NOTHING
-    return short(found, 200) if found else NOTHING
+    shown = [f"{short(name.rpartition('/')[2])}: {text}" for name, text in found.items()]
+    if len(shown) == 1:
+        shown = list(found.values())
+    elif len(shown) > 8:
+        shown[8:] = [f"{len(shown) - 8:,} more"]
+    return visible("; ".join(shown)) or NOTHING
 
 
 def _funnel(facts: CardFacts) -> Chapter:
-    rows = tuple(map(_funnel_row, facts.funnel))
+    rows = list(map(_funnel_row, facts.funnel))
     numbers = ("read", "kept", "dropped", "changed")
     columns = ("data set", "source", "step", *numbers, "reasons")
     table = CardTable("funnel", columns, rows, numbers, folded=f"The funnel in full: {len(rows):,} lines")
@@ -202,7 +204,7 @@ def _funnel(facts: CardFacts) -> Chapter:
         "What each step read, kept and dropped. The funnel balances to the row: kept and dropped are what was read, "
         "and the next step reads what was kept."
     )
-    return Chapter("funnel", "The funnel", text, (table,), tuple(drawn))
+    return Chapter("funnel", "The funnel", text, (table,), drawn)
 
 
 def _funnel_row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -214,7 +216,7 @@ def _funnel_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _sources(facts: CardFacts) -> Iterator[Chapter]:
-    rows = tuple(_source_row(facts, dataset, source) for dataset, source in facts.sources)
+    rows = [_source_row(facts, dataset, source) for dataset, source in facts.sources]
     numbers = ("read", "kept", "share")
     told = "claimed correct"
     columns = ("data set", "source", *numbers, "domains", "levels", "teachers", told, "licence")
@@ -234,18 +236,18 @@ def _sources(facts: CardFacts) -> Iterator[Chapter]:
 def _difficulty(facts: CardFacts) -> Chapter:
     drawn: list[Figure] = []
     for dataset, found in facts.statistics.items():
-        counts = _levels(found)
+        counts = sum((one.levels for one in found), Counter())  # (domain, level) -> rows
         if any(level is not None for _, level in counts):
             drawn.append(figures.levels(dataset, counts))
     text = "Rows by level." if drawn else "No source states levels, and no step assigned them."
-    return Chapter("difficulty", "Difficulty", text, figures=tuple(drawn))
+    return Chapter("difficulty", "Difficulty", text, figures=drawn)
 
 
 def _source_row(facts: CardFacts, dataset: str, source: str) -> tuple[str, ...]:
     lines = facts.lines(dataset, source)
     one = next((one for one in facts.statistics.get(dataset, ()) if one.source == source), None)
-    licences = [row.get("licence") for row in facts.recipe.get("sources") or () if row.get("name") == source]
-    claimed = None if one is None else one.claimed_share
+    licences = {row["name"]: row.get("licence") for row in facts.recipe.get("sources", ())}
+    claimed = one.claimed_share if one else None
     return (
         short(dataset),
         short(source),
@@ -256,7 +258,7 @@ def _source_row(facts: CardFacts, dataset: str, source: str) -> tuple[str, ...]:
         tally(one.by_level) if one else NOTHING,
         tally(one.teachers) if one and set(one.teachers) != {None} else NOTHING,
         share(claimed, 1) if claimed is not None else NOTHING,
-        short((licences[0] if licences else None) or NOT_STATED, 200),
+        short(licences.get(source) or NOT_STATED, 200),
     )
 
 
@@ -265,9 +267,10 @@ def _lengths(pairs: Sequence[tuple[str, SourceStatistics]]) -> Chapter:
     for dataset, one in pairs:
         for text, found in (("prompt", one.prompts), ("response", one.responses)):
             if found.rows:
-                values = (found.rows, found.mean, *(found.percentile(percent) for percent in (50, 95, 100)))
-                rows.append((short(dataset), short(one.source), text, *map(number, values)))
-    table = CardTable("lengths", ("data set", "source", "text", *LENGTH_NAMES), tuple(rows), LENGTH_NAMES)
+                ranks = [f"{found.percentile(percent):,}" for percent in (50, 95, 100)]
+                names = (short(dataset), short(one.source), text)
+                rows.append((*names, f"{found.rows:,}", f"{found.mean:,.1f}", *ranks))
+    table = CardTable("lengths", ("data set", "source", "text", *LENGTH_NAMES), rows, LENGTH_NAMES)
     drawn: list[Figure] = [figures.lengths("Prompts", {(name, one.source): one.prompts for name, one in pairs})]
     responses = {(name, one.source): one.responses for name, one in pairs if one.responses.rows}
     if responses:
@@ -276,23 +279,13 @@ def _lengths(pairs: Sequence[tuple[str, SourceStatistics]]) -> Chapter:
         "In characters; prompts without system turns. The median is the shortest length that half of the rows do not "
         "exceed, and so on. In the figures each strip is as high as its fullest bin; the line is the median."
     )
-    return Chapter("lengths", "Lengths", text, (table,), tuple(drawn))
-
-
-def _levels(found: Sequence[SourceStatistics]) -> dict[tuple[str | None, str | None], int]:
-    total: dict[tuple[str | None, str | None], int] = {}
-    for one in found:
-        for key, rows in one.levels.items():
-            total[key] = total.get(key, 0) + rows
-    return total
+    return Chapter("lengths", "Lengths", text, (table,), drawn)
 
 
 def _files(paths: PreparedPaths) -> Chapter:
-    named = [getattr(paths, name, None) for name in (*DATASETS, "dropped", "audit", "funnel", "steps")]
-    rows = tuple(
-        (path.name, f"{path.stat().st_size:,}", _digest(path)) for path in named if path is not None and path.is_file()
-    )
-    table = CardTable("files", ("file", "bytes", HASH), rows, ("bytes",), (HASH,))
+    named = [getattr(paths, name) for name in (*DATASETS, "dropped", "audit", "funnel", "steps")]
+    rows = [(path.name, f"{path.stat().st_size:,}", _digest(path)) for path in named if path.is_file()]
+    table = CardTable("files", ("file", "bytes", HASH), rows, ("bytes",))
     text = "The hash that `b2sum -l 128 FILE` prints. Equal sources and an equal recipe give equal files."
     return Chapter("files", "Files", text, (table,))
 

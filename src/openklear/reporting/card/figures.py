@@ -9,8 +9,8 @@ import altair as alt
 
 from openklear.curation.profile import LENGTH_EDGES, LengthCounts
 from openklear.reporting.card.page import Figure
-from openklear.reporting.card.texts import NOT_STATED, short, sorted_values
 from openklear.reporting.charts import INK, MUTED, domain_colour, svg
+from openklear.reporting.texts import NOT_STATED, short, sorted_values
 
 KEPT, GONE = "#2563eb", "#fbbf24"
 STEP_COLOURS = (
@@ -60,20 +60,24 @@ def funnel(dataset: str, lines: Sequence[Line]) -> Figure:
     return Figure(title, svg(drawn.properties(width=WIDTH - 110, height=alt.Step(24))), "\n".join(letters))
 
 
-def fates(lines: Sequence[Line]) -> Figure:
-    """Of each source, the share of its rows that was kept and that each step dropped."""
+def fates(lines: Sequence[Line], *, share: bool = True) -> Figure:
+    """Of each source, the rows (or their share) that were kept and that each step dropped; what trains comes first."""
+    order = {"demonstrations": 0, "problems": 1}
     ends: dict[str, dict[str, int]] = {}
-    for line in lines:
+    for line in sorted(lines, key=lambda line: order.get(line["dataset"], 2)):
         mine = ends.setdefault(short(f"{line['dataset']}: {line['source']}"), {"kept": 0})
         mine["kept"] = line["kept"]
         if line["dropped"]:
             mine[line["step"]] = mine.get(line["step"], 0) + line["dropped"]
     values: list[dict[str, Any]] = []
     for name, mine in ends.items():
-        for order, (what, rows) in enumerate(mine.items()):
-            values.append({"name": name, "what": short(what, 40), "rows": rows, "order": order})
+        for place, (what, rows) in enumerate(mine.items()):
+            values.append({"name": name, "what": short(what, 40), "rows": rows, "order": place})
     steps = ["kept", *dict.fromkeys(short(line["step"], 40) for line in lines if line["dropped"])]
-    colours = [KEPT, *(STEP_COLOURS[i % len(STEP_COLOURS)] for i in range(len(steps) - 1))]
+    if share:
+        x = alt.X("rows:Q", stack="normalize", title="share of the rows read", axis=alt.Axis(format="%"))
+    else:
+        x = alt.X("rows:Q", title="rows read")
     chart = (
         alt.Chart(alt.InlineData(values=values))
         .mark_bar()
@@ -81,11 +85,11 @@ def fates(lines: Sequence[Line]) -> Figure:
             y=alt.Y(
                 "name:N", sort=list(ends), title=None, axis=alt.Axis(**_BARE, labelColor=INK, labelLimit=LABEL_PIXELS)
             ),
-            x=alt.X("rows:Q", stack="normalize", title="share of the rows read", axis=alt.Axis(format="%")),
+            x=x,
             color=alt.Color(
                 "what:N",
                 sort=steps,
-                scale=alt.Scale(domain=steps, range=colours),
+                scale=alt.Scale(domain=steps, range=[KEPT, *STEP_COLOURS, *STEP_COLOURS]),
                 legend=alt.Legend(columns=6, columnPadding=24, labelLimit=140),
             ),
             order=alt.Order("order:Q"),

@@ -1,10 +1,11 @@
-"""The card as plain values, before it has a form: what Markdown and HTML both show."""
+"""The card as plain values, before it has a form: what the templates of Markdown and HTML both show."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from openklear.reporting.card.texts import Excerpt
+from openklear.reporting.texts import Excerpt
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +13,10 @@ class CardTable:
     """Cells as they are shown, unescaped."""
 
     name: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[str, ...] = ()
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[str] = ()
     """Columns that are aligned to the right."""
-    codes: tuple[str, ...] = ()
-    """Columns of hashes."""
     folded: str = ""
     """The summary behind which HTML folds a long table; empty: it is shown."""
 
@@ -33,20 +32,11 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A row that people look at."""
+    """A row that people look at: its facts and its texts, by their labels."""
 
     title: str
-    facts: tuple[tuple[str, str], ...]
-    texts: tuple[tuple[str, Excerpt], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Examples that belong together."""
-
-    title: str
-    """HTML folds the examples behind it; empty: they are shown."""
-    examples: tuple[Example, ...]
+    facts: Mapping[str, str]
+    texts: Mapping[str, Excerpt]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +46,7 @@ class Chapter:
     name: str
     title: str
     text: str
-    tables: tuple[CardTable, ...] = ()
-    figures: tuple[Figure, ...] = ()
-    groups: tuple[Group, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """A number that stands out."""
-
-    label: str
-    number: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """The whole card."""
-
-    title: str
-    text: str
-    proved: bool
-    """Whether training and evaluation prompts are known to share nothing; `proof` says so in words."""
-    proof: str
-    headlines: tuple[Headline, ...]
-    chapters: tuple[Chapter, ...]
-    version: str
+    tables: Sequence[CardTable] = ()
+    figures: Sequence[Figure] = ()
+    groups: Sequence[tuple[str, Sequence[Example]]] = ()
+    """Examples that belong together, after a title behind which HTML folds them; empty: they are shown."""

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from openklear.errors import DataError
 
-WHOLE_ROWS_AT_ONCE, TEXTS_AT_ONCE, WORDS_AT_ONCE = 256, 1024, 65536
-"""Rows per batch: of all columns, of one long text, of short values. Reasoning can have 100,000 characters per row."""
+TEXTS_AT_ONCE, WORDS_AT_ONCE = 1024, 65536
+"""Rows per batch: of a long text, of short values. Reasoning can have 100,000 characters per row."""
 
 Key = tuple[Any, ...]
 
@@ -50,12 +49,10 @@ def rows_at(path: Path, places: Sequence[int], columns: Sequence[str]) -> dict[i
         start = 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
-            if np.searchsorted(wanted, start) < np.searchsorted(wanted, end):
-                for batch in file.iter_batches(WHOLE_ROWS_AT_ONCE, row_groups=[group], columns=there):
-                    here = wanted[(wanted >= start) & (wanted < start + batch.num_rows)]
-                    taken = batch.take(pa.array(here - start)).to_pylist()
-                    found.update(zip(here.tolist(), taken, strict=True))
-                    start += batch.num_rows
+            here = wanted[(wanted >= start) & (wanted < end)]
+            if len(here):
+                taken = file.read_row_group(group, there).take(pa.array(here - start)).to_pylist()
+                found.update(zip(here.tolist(), taken, strict=True))
             start = end
     return found
 
@@ -89,40 +86,19 @@ def ends(path: Path, by: str, columns: Sequence[str], count: int) -> tuple[list[
 
     Among equals the row that comes first in the file counts as the higher one. Rows without a number are left out.
     """
-    top: list[tuple[float, int]] = []  # (-score, place)
-    low: list[tuple[float, int]] = []
-    start = 0
-    for batch in batches(path, [by], WORDS_AT_ONCE):
-        scores = pc.fill_null(batch[by].cast(pa.float64()), np.nan).to_numpy()
-        there = np.flatnonzero(~np.isnan(scores))
-        ranked = there[np.argsort(-scores[there], kind="stable")]
-        pairs = [(-float(scores[i]), start + int(i)) for i in (*ranked[:count], *ranked[-2 * count :])]
-        top, low = sorted({*top, *pairs})[:count], sorted({*low, *pairs})[-2 * count :]
-        start += batch.num_rows
-    lowest = [pair for pair in reversed(low) if pair not in top][:count]
-    rows = rows_at(path, [place for _, place in (*top, *lowest)], columns)
-    return [rows[place] for _, place in top], [rows[place] for _, place in lowest]
+    scores = np.concatenate([[], *(batch[by].cast(pa.float64()) for batch in batches(path, [by], WORDS_AT_ONCE))])
+    ranked = np.argsort(-scores, kind="stable")[: np.count_nonzero(~np.isnan(scores))].tolist()  # NaN sorts last
+    top, lowest = ranked[:count], ranked[count:][: -count - 1 : -1]
+    rows = rows_at(path, [*top, *lowest], columns)
+    return [rows[place] for place in top], [rows[place] for place in lowest]
 
 
 def _places(batch: pa.RecordBatch, by: Sequence[str]) -> Iterator[tuple[Key, NDArray[np.int64]]]:
     """Each value of `by` in the batch with its places (ascending), in order of first occurrence."""
-    codes, values = np.zeros(batch.num_rows, np.int64), []  # (rows,) one number per combination of values
-    for name in by:
-        if name not in batch.schema.names:
-            values.append([None])
-            continue
-        encoded = batch[name].dictionary_encode(null_encoding="encode")
-        values.append(encoded.dictionary.to_pylist())
-        codes = codes * len(values[-1]) + encoded.indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else []  # where the code changes
-    for places in sorted(groups, key=lambda places: int(places[0])):
-        code = int(codes[places[0]])
-        key: list[Any] = []
-        for named in reversed(values):
-            code, index = divmod(code, len(named))
-            key.append(named[index])
-        yield tuple(reversed(key)), places
+    columns = [batch[name] if name in batch.schema.names else pa.nulls(batch.num_rows) for name in by]
+    table = pa.table([*columns, pa.array(range(batch.num_rows))], names=[*by, "places"])
+    for row in table.group_by(list(by), use_threads=False).aggregate([("places", "list")]).to_pylist():
+        yield tuple(row[name] for name in by), np.array(row["places_list"])
 
 
 def _draws(start: int, count: int, seed: int) -> NDArray[np.uint64]:

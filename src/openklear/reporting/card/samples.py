@@ -10,9 +10,9 @@ from typing import Any
 from openklear.data.rows import prompt_text
 from openklear.data.store import PreparedPaths, problem_of
 from openklear.errors import DataError
-from openklear.reporting.card.page import CardTable, Chapter, Example, Group
+from openklear.reporting.card.page import CardTable, Chapter, Example
 from openklear.reporting.card.rows import Kind, chosen, ends
-from openklear.reporting.card.texts import excerpt, share, short
+from openklear.reporting.texts import excerpt, share, short
 
 A_SOURCE, A_DATASET = 3, 9
 """Examples of kept rows: at most this many per source, and per data set."""
@@ -28,9 +28,9 @@ def kept(path: Path, dataset: str, title: str, seed: int) -> Chapter:
     rows: list[dict[str, Any]] = []
     for number in range(A_SOURCE):
         rows += [kind.rows[number] for kind in found.values() if number < len(kind.rows)]
-    group = Group("", tuple(map(_kept_example, rows[:A_DATASET])))
+    examples = list(map(_kept_example, rows[:A_DATASET]))
     text = "Chosen by the recipe's seed, not by hand."
-    return Chapter(f"kept-{dataset}", f"{title}: examples", text, groups=(group,))
+    return Chapter(f"kept-{dataset}", f"{title}: examples", text, groups=[("", examples)])
 
 
 def dropped(path: Path, funnel: Sequence[Mapping[str, Any]], seed: int) -> Chapter:
@@ -41,50 +41,40 @@ def dropped(path: Path, funnel: Sequence[Mapping[str, Any]], seed: int) -> Chapt
     read: Counter[tuple[str, str]] = Counter()
     for row in funnel:
         read[row["dataset"], row["step"]] += row["read"]
-    rows = tuple(
-        (short(dataset), short(step), short(reason), f"{kind.count:,}", share(kind.count, read[dataset, step]))
-        for (dataset, step, reason), kind in found.items()
-    )
-    table = CardTable(
-        "dropped",
-        ("data set", "step", "reason", "rows", "of those the step read"),
-        rows,
-        ("rows", "of those the step read"),
-    )
-    groups = tuple(
-        Group(f"{dataset}, {step}: {reason} ({kind.count:,})", tuple(map(_dropped_example, kind.rows)))
-        for (dataset, step, reason), kind in found.items()
-    )
+    rows, groups = [], []
+    for (dataset, step, reason), kind in found.items():
+        names, count = (short(dataset), short(step), short(reason)), f"{kind.count:,}"
+        rows.append((*names, count, share(kind.count, read[dataset, step])))
+        groups.append((f"{dataset}, {step}: {reason} ({count})", list(map(_dropped_example, kind.rows))))
+    numbers = ("rows", "of those the step read")
+    table = CardTable("dropped", ("data set", "step", "reason", *numbers), rows, numbers)
     text = f"All of them are in {path.name}, with their texts. Up to {A_REASON} of each reason, chosen by the seed:"
-    return Chapter(
-        "dropped", "What was dropped, and why", text if rows else "Nothing was dropped.", (table,), groups=groups
-    )
+    if not rows:
+        text = "Nothing was dropped."
+    return Chapter("dropped", "What was dropped, and why", text, [table], groups=groups)
 
 
 def audited(paths: PreparedPaths) -> Iterator[Chapter]:
     """What decontamination matched, if it left an audit: its strongest and its weakest matches."""
-    path = getattr(paths, "audit", None)
-    if path is None or not path.is_file():
+    path = paths.audit
+    if not path.is_file():
         return
     kinds = chosen(path, ("kind",), (), 0, 0)
     columns = ("dataset", "source", "id", "row", "where", "item", "score", "kind", "matched", "text")
     top, low = ends(path, "score", columns, ENDS)
-    counted = CardTable(
-        "audit-kinds",
-        ("kind of match", "rows"),
-        tuple((short(name), f"{kind.count:,}") for (name,), kind in kinds.items()),
-        ("rows",),
-    )
-    rows = [("strongest", row) for row in top] + [("weakest", row) for row in low]
+    counts = [(short(name), f"{kind.count:,}") for (name,), kind in kinds.items()]
+    counted = CardTable("audit-kinds", ("kind of match", "rows"), counts, ("rows",))
+    rows = [_audit_row("strongest", row) for row in top] + [_audit_row("weakest", row) for row in low]
     shown = ("", "row", "evaluation item", "score", "kind", "matched", "text of the row")
-    table = CardTable("audit", shown, tuple(_audit_row(which, row) for which, row in rows), ("score",))
+    table = CardTable("audit", shown, rows, ("score",))
     text = (
         f"Training rows that an evaluation set or a benchmark holds; all are in {path.name}. The weakest matches are "
         "the ones to read: there the rule is most likely to be wrong."
     )
-    yield Chapter(
-        "audit", "Decontamination", text if rows else "No row matched an item.", (counted, table) if rows else ()
-    )
+    if rows:
+        yield Chapter("audit", "Decontamination", text, [counted, table])
+    else:
+        yield Chapter("audit", "Decontamination", "No row matched an item.")
 
 
 def _require_agreement(path: Path, funnel: Sequence[Mapping[str, Any]], found: Mapping[tuple[Any, ...], Kind]) -> None:
@@ -102,23 +92,22 @@ def _require_agreement(path: Path, funnel: Sequence[Mapping[str, Any]], found: M
 
 
 def _kept_example(row: Mapping[str, Any]) -> Example:
-    texts = [("prompt", excerpt(prompt_text(problem_of({**row, "tests": None}))))]
+    texts = {"prompt": excerpt(prompt_text(problem_of({**row, "tests": None})))}
     if row.get("response") is not None:
-        texts.append(("response", excerpt(row["response"])))
+        texts["response"] = excerpt(row["response"])
     facts = _facts(row, ("source", "where", "domain", "level", "answer", "teacher"))
     if row.get("claimed") is not None:
-        facts = (*facts, ("claimed correct", "yes" if row["claimed"] else "no"))
-    return Example(short(row.get("id")), facts, tuple(texts))
+        facts["claimed correct"] = "yes" if row["claimed"] else "no"
+    return Example(short(row["id"]), facts, texts)
 
 
 def _dropped_example(row: Mapping[str, Any]) -> Example:
     facts = _facts(row, ("source", "where", "domain", "level", "detail"))
-    return Example(short(row.get("id")), facts, (("text", excerpt(row.get("text") or "", 400, 200)),))
+    return Example(short(row["id"]), facts, {"text": excerpt(row["text"], 400, 200)})
 
 
-def _facts(row: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    named = [(name, row.get(name)) for name in names]
-    return tuple((name, short(value, 200)) for name, value in named if value not in (None, ""))
+def _facts(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
+    return {name: short(row[name], 200) for name in names if row.get(name) not in (None, "")}
 
 
 def _audit_row(which: str, row: Mapping[str, Any]) -> tuple[str, ...]:

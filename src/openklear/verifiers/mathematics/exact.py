@@ -7,7 +7,6 @@ exact), tuples, intervals, sets, matrices and bare lists by their members. `deci
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -51,10 +50,9 @@ def _same_value(left: str, right: str) -> bool | None:
             return None if first == second or decimal else False
         return same_number(Number(first, decimal), Number(second, decimal))
     try:
-        a, b = approximate(first), approximate(second)
-    except Unknown:
+        return None if _close(approximate(first), approximate(second), decimal) else False
+    except (Unknown, OverflowError):
         return None
-    return None if _close(a, b, decimal) else False
 
 
 _SYMBOLIC = re.compile(
@@ -79,13 +77,9 @@ def _unit_letter(left: str, right: str) -> bool | None:
         match = _UNIT_LETTER.match(with_unit)
         if match:
             amount, single = number(match.group(1)), number(other)
-            if amount is not None and single is not None:
+            if amount and single:
                 return same_number(amount, single) is not False
     return None
-
-
-class Exhausted(Exception):
-    """A comparison took more than its budget."""
 
 
 @dataclass(slots=True)
@@ -95,10 +89,10 @@ class Budget:
     left: int = 200_000
 
     def spend(self, characters: int) -> None:
-        """Exhausted where none are left."""
+        """Unknown where none are left."""
         self.left -= characters + 20
         if self.left < 0:
-            raise Exhausted
+            raise Unknown("too much to compare")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +111,7 @@ def listed(text: str) -> Listed | None:
         pieces = split(text.replace("\\cup", "\0"), "\0")
         return Listed("cup", tuple(pieces)) if pieces and all(pieces) else None
     offered = alternatives(text)
-    if offered is None or not offered:
+    if not offered:
         return None
     if len(offered) > 1:
         return Listed("", tuple(offered))
@@ -148,10 +142,8 @@ def _same_lists(left: Listed, right: Listed, budget: Budget) -> bool | None:
         return ordered or (None if left.kind in _UNORDERED else ordered)  # x=1, y=2 beside 1, 2
     if "cup" in kinds:
         return None
-    if "{}" in kinds:
-        return False  # a set is neither a tuple nor an interval; math-verify says they are equal
-    if kinds & {"(]", "[)"}:
-        return False  # a half-open interval is nothing else
+    if kinds & {"{}", "(]", "[)"}:  # a set is neither a tuple nor an interval, a half-open interval nothing else
+        return False
     ordered = _in_order(left.parts, right.parts, budget)
     if "" in kinds:  # a tuple without its brackets
         return ordered or (False if _same_members(left, right, budget) is False else None)
@@ -167,10 +159,8 @@ def _named(found: Listed) -> bool:
 def _in_order(left: tuple[str, ...], right: tuple[str, ...], budget: Budget) -> bool | None:
     if len(left) != len(right):
         return False
-    answers = [_decide(a, b, budget) for a, b in zip(left, right, strict=True)]
-    if False in answers:
-        return False
-    return None if None in answers else True
+    answers = {_decide(a, b, budget) for a, b in zip(left, right, strict=True)}
+    return False if False in answers else None if None in answers else True
 
 
 def _same_members(left: Listed, right: Listed, budget: Budget) -> bool | None:
@@ -186,13 +176,9 @@ def _same_members(left: Listed, right: Listed, budget: Budget) -> bool | None:
     for member in left.parts:
         table.append([_decide(member, other, budget) for other in right.parts])
     lines = [*map(tuple, table), *zip(*table, strict=True)]
-    if any(map(_nothing_fits, lines)):
+    if any(set(line) == {False} for line in lines):
         return False  # a member that the other side does not have
     return True if all(True in line for line in lines) else None
-
-
-def _nothing_fits(line: Sequence[bool | None]) -> bool:
-    return all(entry is False for entry in line)
 
 
 def _numbers(found: Listed) -> list[Number] | None:
@@ -236,9 +222,6 @@ def decide(reference: str, answer: str) -> bool | None:
 
     TooLarge where a value of the reference is beyond the limits, unless the answer is spelt the same.
     """
-    plain = number(reference), number(answer)
-    if plain[0] is not None and plain[1] is not None:  # most answers: no need to normalise
-        return True if is_percent_of(reference, answer) else same_number(plain[0], plain[1])
     left, right = normalise(reference), normalise(answer)
     if not left or not right:
         return False
@@ -248,7 +231,7 @@ def decide(reference: str, answer: str) -> bool | None:
         return squeeze(left) == squeeze(right)
     try:
         return _decide(left, right, Budget())
-    except (Exhausted, RecursionError):
+    except (Unknown, RecursionError):
         return None
 
 
@@ -256,7 +239,7 @@ def _decide(left: str, right: str, budget: Budget) -> bool | None:
     """decide() of normalised texts."""
     budget.spend(len(left) + len(right))
     values = number(left), number(right)
-    if values[0] is not None and values[1] is not None:
+    if values[0] and values[1]:
         return same_number(values[0], values[1])
     if left == right or squeeze(left) == squeeze(right):
         return True
@@ -268,12 +251,14 @@ def _decide(left: str, right: str, budget: Budget) -> bool | None:
     if stripped != (left, right):
         return _decide(*stripped, budget)
     lists = listed(left), listed(right)
-    if lists[0] is not None and lists[1] is not None:
+    if lists[0] and lists[1]:
         return _same_lists(lists[0], lists[1], budget)
     if "\\mathbb" in left or "\\mathbb" in right:
         return None
-    if lists[0] is not None or lists[1] is not None:
-        return _one_listed(left, right, lists[0] or lists[1], budget)
+    if lists[0]:
+        return _decide(lists[0].parts[0], right, budget) if len(lists[0].parts) == 1 else _offers_more(lists[0], right)
+    if lists[1]:
+        return _decide(left, lists[1].parts[0], budget) if len(lists[1].parts) == 1 else _offers_more(lists[1], left)
     if _RELATION.search(left) or _RELATION.search(right):
         return _equation(left, right)
     if _MATRIX.match(left) or _MATRIX.match(right):
@@ -289,12 +274,8 @@ def _equation(left: str, right: str) -> bool | None:
     return False if _same_value(sides[0], sides[1]) is False else None
 
 
-def _one_listed(left: str, right: str, found: Listed | None, budget: Budget) -> bool | None:
-    """One side is a list, the other is not: several alternatives are not a single answer."""
-    assert found is not None
-    other = right if listed(left) is not None else left
-    if len(found.parts) == 1:
-        return _decide(*((found.parts[0], right) if other is right else (left, found.parts[0])), budget)
+def _offers_more(found: Listed, other: str) -> bool | None:
+    """Several members beside what is no list: alternatives are not a single answer."""
     if _RELATION.search(other) or "\\begin" in other or "\\pm" in other or "\\mp" in other:
         return None
     if found.kind in ("", "{}"):

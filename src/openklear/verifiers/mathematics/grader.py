@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import Any
 
-from openklear.types import Outcome
+from openklear.types import Outcome, Verdict
 from openklear.verifiers.answers import join_boxes
 from openklear.verifiers.mathematics.exact import decide
 from openklear.verifiers.mathematics.limits import MAX_CHARACTERS, over_limit
@@ -28,14 +27,6 @@ answer that failed (itself alone is not enough: math-verify sees at once that th
 
 _COMPARED = 4 * MAX_CHARACTERS
 """Characters up to which a text over the limits is still compared with another one, as a text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Equality:
-    """What a comparison says."""
-
-    outcome: Outcome
-    reason: str = ""
 
 
 class MathGrader:
@@ -63,39 +54,31 @@ class MathGrader:
         }
         return Worker(worker_command("equivalence", repr(self._seconds)), environment, "/")
 
-    def grade(self, reference: str, answer: str) -> Equality:
+    def grade(self, reference: str, answer: str) -> Verdict:
         """Compares an extracted answer with the reference, which may hold boxes (several are a set) or none."""
         reference = join_boxes(reference)
-        broken = over_limit(answer)
-        if broken is not None:
-            return self._unparsed(reference, answer, Equality(Outcome.INCORRECT, f"the answer is {broken}"))
-        broken = over_limit(reference)
-        if broken is not None:
-            return self._unparsed(reference, answer, Equality(Outcome.UNSCORABLE, f"the reference is {broken}"))
+        if broken := over_limit(answer):
+            otherwise = _verdict(Outcome.INCORRECT, f"the answer is {broken}")
+        elif broken := over_limit(reference):
+            otherwise = _verdict(Outcome.UNSCORABLE, f"the reference is {broken}")
+        else:
+            return self._compared(reference, answer)
+        return _verdict(Outcome.CORRECT) if _spelt_the_same(reference, answer) else otherwise
+
+    def _compared(self, reference: str, answer: str) -> Verdict:
         try:
             equal = decide(reference, answer)
         except TooLarge as error:
-            return Equality(Outcome.UNSCORABLE, f"the reference is {error}")
+            return _verdict(Outcome.UNSCORABLE, f"the reference is {error}")
         if equal is None:
-            return self._ask(normalise(reference), normalise(answer))
-        return _grade(equal)
-
-    @staticmethod
-    def _unparsed(reference: str, answer: str, otherwise: Equality) -> Equality:
-        """CORRECT where two texts that may not be parsed are spelt the same."""
-        short = len(answer) <= _COMPARED and len(reference) <= _COMPARED
-        same = reference.strip() == answer.strip() or (
-            short and squeeze(normalise(answer)) == squeeze(normalise(reference))
-        )
-        return Equality(Outcome.CORRECT) if same else otherwise
-
-    def _ask(self, reference: str, answer: str) -> Equality:
-        said = self._request(reference, answer)
-        if "equal" in said:
-            return _grade(bool(said["equal"]))
-        if all("equal" in self._request(reference, other) for other in (reference, _HARMLESS)):
-            return Equality(Outcome.INCORRECT, f"the answer cannot be graded: {said['error']}")
-        return Equality(Outcome.UNSCORABLE, f"the reference cannot be graded: {said['error']}")
+            reference, answer = normalise(reference), normalise(answer)
+            said = self._request(reference, answer)
+            if "equal" not in said:
+                sound = all("equal" in self._request(reference, other) for other in (reference, _HARMLESS))
+                outcome, whose = (Outcome.INCORRECT, "answer") if sound else (Outcome.UNSCORABLE, "reference")
+                return _verdict(outcome, f"the {whose} cannot be graded: {said['error']}")
+            equal = bool(said["equal"])
+        return _verdict(Outcome.CORRECT) if equal else _verdict(Outcome.INCORRECT, "wrong answer")
 
     def _request(self, reference: str, answer: str) -> dict[str, Any]:
         """The worker's answer; a lost worker is replaced and asked once more."""
@@ -111,5 +94,13 @@ class MathGrader:
         self.pool.close()
 
 
-def _grade(equal: bool) -> Equality:
-    return Equality(Outcome.CORRECT) if equal else Equality(Outcome.INCORRECT, "wrong answer")
+def _spelt_the_same(reference: str, answer: str) -> bool:
+    """Whether two texts that may not be parsed are one, as they stand or, where neither is huge, normalised."""
+    if reference.strip() == answer.strip():
+        return True
+    short = max(len(answer), len(reference)) <= _COMPARED
+    return short and squeeze(normalise(answer)) == squeeze(normalise(reference))
+
+
+def _verdict(outcome: Outcome, reason: str = "") -> Verdict:
+    return Verdict(outcome, reason, passed=int(outcome is Outcome.CORRECT), total=1)

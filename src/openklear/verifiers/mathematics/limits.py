@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import accumulate
 
 MAX_CHARACTERS = 4096
 MAX_NESTING = 64
@@ -18,10 +19,17 @@ MAX_SYMBOLS = 64
 
 _OPERATOR = re.compile(r"[-+*/^_!=<>,]|\\[a-zA-Z]+")
 _DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
-_EXPONENT = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?\s*(\d+)")
-_FACTORIAL = re.compile(r"(\d+)\s*[})]*\s*!")
-_BOUND = re.compile(r"\\(?:sum|prod|bigcup|bigcap)(?![a-zA-Z])\s*(?:\\limits\s*)?_\s*\{[^{}]{0,64}?(\d{5,})")
-_BINOMIAL = re.compile(r"\\[dt]?binom(?![a-zA-Z])\s*\{\s*(\d{5,})")
+_BOUNDED = (
+    (re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?\s*(\d+)"), MAX_EXPONENT, "an exponent"),
+    (re.compile(r"(\d+)\s*[})]*\s*!"), MAX_FACTORIAL, "a factorial"),
+    (
+        re.compile(r"\\(?:sum|prod|bigcup|bigcap)(?![a-zA-Z])\s*(?:\\limits\s*)?_\s*\{[^{}]{0,64}?(\d{5,})"),
+        MAX_BOUND,
+        "a bound",
+    ),
+    (re.compile(r"\\[dt]?binom(?![a-zA-Z])\s*\{\s*(\d{5,})"), MAX_BOUND, "a bound"),
+)
+"""Patterns of numbers, the largest that may stand there, and what it is."""
 _SYMBOL = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z](?:_\{[^{}]{0,16}\}|_\w|(?![a-zA-Z]))")
 _POWER_STEP = re.compile(r"[{}()]|\^|\*\*")
 
@@ -32,11 +40,8 @@ def over_limit(text: str) -> str | None:
         return f"longer than {MAX_CHARACTERS} characters"
     if len(text) <= 4 and "^^" not in text:  # nothing that short is large: 9!!! aside
         return f"a factorial above {MAX_FACTORIAL}" if "!!!" in text else None
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "({[") - (character in ")}]")
-        deepest = max(deepest, depth)
-    if deepest > MAX_NESTING:
+    depths = accumulate((character in "({[") - (character in ")}]") for character in text)
+    if max(depths) > MAX_NESTING:
         return f"nested deeper than {MAX_NESTING}"
     if len(_OPERATOR.findall(text)) > MAX_OPERATORS:
         return f"more than {MAX_OPERATORS} operators"
@@ -47,19 +52,13 @@ def over_limit(text: str) -> str | None:
 
 def _too_large(text: str) -> str | None:
     """The limits of what a text means, as far as it can be seen without parsing."""
-    if "^" in text or "**" in text:
-        if any(int(power) > MAX_EXPONENT for power in _EXPONENT.findall(text)):
-            return f"an exponent above {MAX_EXPONENT}"
-        if _tower(text) > MAX_TOWER:
-            return f"a tower of more than {MAX_TOWER} powers"
-    if "!" in text and (
-        any(int(number) > MAX_FACTORIAL for number in _FACTORIAL.findall(text)) or re.search(r"!\s*!\s*!", text)
-    ):
+    for pattern, most, what in _BOUNDED:
+        if any(int(number) > most for number in pattern.findall(text)):
+            return f"{what} above {most}"
+    if re.search(r"!\s*!\s*!", text):
         return f"a factorial above {MAX_FACTORIAL}"
-    if "\\" in text:
-        bounds = _BOUND.findall(text) + _BINOMIAL.findall(text)
-        if any(int(bound) > MAX_BOUND for bound in bounds):
-            return f"a bound above {MAX_BOUND}"
+    if _tower(text) > MAX_TOWER:
+        return f"a tower of more than {MAX_TOWER} powers"
     if len(set(_SYMBOL.findall(text))) > MAX_SYMBOLS:
         return f"more than {MAX_SYMBOLS} symbols"
     return None

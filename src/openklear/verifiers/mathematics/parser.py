@@ -34,25 +34,26 @@ class _Parser:
         return token
 
     def _spend(self, value: Value) -> Value:
-        """The value itself; Unknown where the results so far took too much work."""
+        """The value itself. TooLarge where it is, Unknown where the results so far took too much work."""
         if isinstance(value, Fraction):
-            bits = value.numerator.bit_length() + value.denominator.bit_length()
-            self._work += (bits >> 10) ** 2
+            bits = [part.bit_length() for part in value.as_integer_ratio()]
+            if max(bits) > values.MAX_BITS:
+                raise TooLarge(f"a number of more than {values.MAX_BITS} bits")
+            self._work += (sum(bits) >> 10) ** 2
             if self._work > _MAX_WORK:
                 raise Unknown("too much work")
         return value
 
     def sum(self, closing: str = "") -> Value:
         """Terms up to `closing`, which is taken."""
-        total = self._term(self._sign())
+        total = self._term()
         while self.peek in ("+", "-"):
-            total = self._spend(values.add(total, self._term(self._sign())))
+            total = self._spend(total + self._term())
         if closing:
             self.take(closing)
         return total
 
-    def _sign(self) -> bool:
-        """Whether the signs that come make a minus."""
+    def _signed_power(self) -> Value:
         negative = False
         for _ in range(3):
             if self.peek == "-":
@@ -60,43 +61,39 @@ class _Parser:
             elif self.peek != "+":
                 break
             self.take()
-        return negative
+        value = self._power()
+        return -value if negative else value
 
-    def _term(self, negative: bool) -> Value:
-        product = self._power()
+    def _term(self) -> Value:
+        product = self._signed_power()
         slashed = implicit = False
         while True:
             token = self.peek
             if token in ("*", r"\cdot", r"\times"):
                 self.take()
-                product = self._spend(values.multiply(product, self._signed_power()))
+                product = self._spend(product * self._signed_power())
                 slashed = False
             elif token in ("/", r"\div"):
                 if implicit and token == "/" and slashed:
                     raise Unknown("an ambiguous division")
                 self.take()
-                product = self._spend(values.divide(product, self._signed_power()))
+                product = self._spend(product / self._signed_power())
                 slashed = True
             elif token in _ENDS or token in _END_COMMANDS:
-                return values.negate(product) if negative else product
+                return product
             elif slashed:
                 raise Unknown("1/2x may mean two things")
             else:
                 if token[0].isdigit() or token[0] == ".":
                     raise Unknown("a number after a factor")
-                product = self._spend(values.multiply(product, self._power()))
+                product = self._spend(product * self._power())
                 implicit = True
-
-    def _signed_power(self) -> Value:
-        negative = self._sign()
-        value = self._power()
-        return values.negate(value) if negative else value
 
     def _power(self) -> Value:
         """An atom with its factorials, percent signs and powers."""
         base = self._atom()
         while self.peek in ("!", "%"):
-            base = self._spend(values.factorial(base) if self.take() == "!" else values.divide(base, Fraction(100)))
+            base = self._spend(values.factorial(base) if self.take() == "!" else base / Fraction(100))
         if self.peek in ("^", "**"):
             self.take()
             base = self._spend(values.power(base, self._signed_power()))
@@ -131,13 +128,13 @@ class _Parser:
             fraction = self._command(self.take()[1:])
             if not isinstance(fraction, Fraction) or not 0 < fraction < 1:
                 raise Unknown("neither a mixed number nor a product")
-            return values.add(value, fraction)
+            return value + fraction
         return value
 
     def _symbol(self, name: str) -> Value:
         if self.peek == "_":
             self.take()
-            parts, depth = [self.take()], 0
+            parts = [self.take()]
             depth = int(parts[0] == "{")
             while depth:
                 parts.append(self.take())
@@ -158,11 +155,9 @@ class _Parser:
         if name == "pi":
             return PI
         if name == "frac":
-            top = self._group()
-            return self._spend(values.divide(top, self._group()))
+            return self._spend(self._group() / self._group())
         if name == "binom":
-            top = self._group()
-            return self._spend(values.binomial(top, self._group()))
+            return self._spend(values.binomial(self._group(), self._group()))
         if name == "sqrt":
             degree: Value = Fraction(2)
             if self.peek == "[":
@@ -192,8 +187,7 @@ class _Parser:
         """A logarithm whose base is written."""
         self.take("_")
         base = self._group() if self.peek in ("{", "\\") else self._atom()
-        logarithms = [values.function("ln", value) for value in (self._argument(), base)]
-        return values.divide(logarithms[0], logarithms[1])
+        return values.function("ln", self._argument()) / values.function("ln", base)
 
     def _argument(self) -> Value:
         """The argument of a function: in brackets, or one factor that nothing could continue."""
@@ -221,7 +215,10 @@ def parse(text: str) -> Value:
 
 def _whole(tokens: list[str], *, ones: bool) -> Value:
     parser = _Parser(tokens, ones)
-    value = parser.sum()
+    try:
+        value = parser.sum()
+    except (ArithmeticError, ValueError) as error:  # a division by zero, or a result that no float holds
+        raise Unknown(str(error)) from error
     if parser.peek:
         raise Unknown("more than one expression")
     return value

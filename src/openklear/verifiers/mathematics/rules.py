@@ -15,15 +15,12 @@ from openklear.verifiers.mathematics.text import TEXT, measured, split, squeeze
 _BASED = re.compile(r"^\(?(\d+)\)?\s*_\s*\{?\s*(\d+)\s*\}?$")
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
-_NUMERALS = {
-    word: Fraction(value)
-    for value, word in enumerate(
-        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-    )
-}
+_NUMERALS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
 _OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
-_LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*([\w$].*?)\}?$")
+_LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*[\w$].*?\}?$")
 _COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 NAMED = re.compile(r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?)\s*=\s*(?=[^=])")
 
@@ -53,27 +50,22 @@ def _units(left: str, right: str) -> bool | None:
 
 
 def _infinities(left: str, right: str) -> bool | None:
-    infinite = _INFINITE.match(left), _INFINITE.match(right)
-    if infinite[0] and infinite[1]:
-        return (infinite[0].group(1) == "-") == (infinite[1].group(1) == "-")
-    if infinite[0] or infinite[1]:
-        return False if number(left) or number(right) else None
-    return None
+    signs = [match.group(1) == "-" for match in (_INFINITE.match(left), _INFINITE.match(right)) if match]
+    if len(signs) == 2:
+        return signs[0] == signs[1]
+    return False if signs and (number(left) or number(right)) else None
 
 
 def _options(left: str, right: str) -> bool | None:
     """Options of a question: C, (C), C., and (C) with its text."""
     plain = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
-    options = [_OPTION.match(side) for side in plain]
-    if (options[0] and number(plain[1])) or (options[1] and number(plain[0])):
+    if not any(map(_OPTION.match, plain)):
+        return None
+    if any(map(number, plain)):
         return False
-    labelled = [_LABELLED.match(side) for side in plain]
-    if options[0] and options[1]:
-        return options[0].group(1) == options[1].group(1)
-    for option, label in ((options[0], labelled[1]), (options[1], labelled[0])):
-        if option and label:
-            return option.group(1) == (label.group(1) or label.group(2))
-    return None
+    named = [_OPTION.match(side) or _LABELLED.match(side) for side in plain]
+    letters = {match.group(match.lastindex or 0) for match in named if match}
+    return len(letters) == 1 if all(named) else None
 
 
 def _words(left: str, right: str) -> bool | None:
@@ -87,7 +79,7 @@ def _words(left: str, right: str) -> bool | None:
             continue
         formula = sides[1] if other is words[1] else sides[0]
         if word in _NUMERALS and (single := number(formula)) is not None:
-            return single.value == _NUMERALS[word]
+            return single.value == _NUMERALS.index(word)
         if (
             _FORMULA.search(formula)
             and not re.search(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", formula)
@@ -117,12 +109,5 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    _bases,
-    _units,
-    _names,
-    _infinities,
-    _reals,
-    _options,
-    _words,
-    _decimal_commas,
-)
+    _bases, _units, _names, _infinities, _reals, _options, _words, _decimal_commas,
+)  # fmt: skip

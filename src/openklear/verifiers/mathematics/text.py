@@ -77,8 +77,7 @@ def normalise(text: str) -> str:
         text = text[:-1].rstrip()
     if _TRIGONOMETRY.search(text):
         text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    if "llion" in text or "thousand" in text or "hundred" in text or "dozen" in text:
-        text = _SCALE.sub(lambda match: _SCALES[match.group(1)], text)
+    text = _SCALE.sub(lambda match: _SCALES[match.group(1)], text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
     text = text.strip().rstrip(".").strip()
@@ -105,7 +104,6 @@ _ALTERNATIVES = re.compile(
 def split(text: str, separators: str = ",;") -> list[str] | None:
     """Parts between separators outside of brackets; None where the brackets do not match up (of any kinds: (1,2])."""
     depth, start, parts = 0, 0, []
-    previous = ""
     for i, character in enumerate(text):
         if character in _OPENING:
             depth += 1
@@ -113,10 +111,9 @@ def split(text: str, separators: str = ",;") -> list[str] | None:
             depth -= 1
             if depth < 0:
                 return None
-        elif depth == 0 and character in separators and previous != "\\":
+        elif depth == 0 and character in separators and text[i - 1 : i] != "\\":
             parts.append(text[start:i].strip())
             start = i + 1
-        previous = character
     if depth:
         return None
     parts.append(text[start:].strip())
@@ -146,47 +143,15 @@ def alternatives(text: str) -> list[str] | None:
     return offered
 
 
-_UNITS = (
-    "mm millimeter millimetre",
-    "cm centimeter centimetre",
-    "dm decimeter decimetre",
-    "m meter metre",
-    "km kilometer kilometre",
-    "in inch inche",
-    "ft foot feet",
-    "yd yard",
-    "mi mile",
-    "mg milligram",
-    "g gram",
-    "kg kilogram",
-    "lb pound",
-    "oz ounce",
-    "t ton tonne",
-    "s sec second",
-    "min minute",
-    "h hr hour",
-    "day",
-    "week",
-    "month",
-    "yr year",
-    "ml milliliter millilitre",
-    "l liter litre",
-    "gal gallon",
-    "mph mi/h",
-    "km/h kph kmph",
-    "m/s",
-    "dollar usd",
-    "cent",
-    "rad radian",
-    "degree deg",
-    "hz hertz",
-    "n newton",
-    "j joule",
-    "w watt",
-)
+_UNITS = """
+mm millimeter millimetre, cm centimeter centimetre, dm decimeter decimetre, m meter metre, km kilometer kilometre,
+in inch inche, ft foot feet, yd yard, mi mile, mg milligram, g gram, kg kilogram, lb pound, oz ounce, t ton tonne,
+s sec second, min minute, h hr hour, day, week, month, yr year, ml milliliter millilitre, l liter litre, gal gallon,
+mph mi/h, km/h kph kmph, m/s, dollar usd, cent, rad radian, degree deg, hz hertz, n newton, j joule, w watt
+"""
 """The spellings of each unit; the first one is its name."""
 _KNOWN_UNITS: dict[str, str] = {}
-for _spellings in map(str.split, _UNITS):
+for _spellings in map(str.split, _UNITS.split(",")):
     _KNOWN_UNITS |= dict.fromkeys(_spellings, _spellings[0])
 _UNIT_TEXT = re.compile(
     r"^(.*[\d})])"

@@ -20,7 +20,6 @@ from openklear.verifiers.mathematics.limits import MAX_BOUND, MAX_EXPONENT, MAX_
 MAX_BITS = 1 << 17
 """Bits of an exact numerator or denominator; 10,000! has 118,458."""
 _EPSILON = 2.0**-50
-_DEPTH = 200
 
 
 class Unknown(Exception):
@@ -33,23 +32,49 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Approximate:
-    """A complex number and a bound of its absolute error (of its order, not proven)."""
+    """A complex number and a bound of its absolute error (of its order, not proven). Unknown for results like 1/0."""
 
     value: complex
     error: float
 
+    def __neg__(self) -> Approximate:
+        return Approximate(-self.value, self.error)
+
+    def __add__(self, other: Value) -> Approximate:
+        b = approximate(other)
+        return _checked(self.value + b.value, self.error + b.error)
+
+    def __mul__(self, other: Value) -> Approximate:
+        b = approximate(other)
+        error = abs(self.value) * b.error + abs(b.value) * self.error + self.error * b.error
+        return _checked(self.value * b.value, error)
+
+    def __truediv__(self, other: Value) -> Approximate:
+        b = approximate(other)
+        size = abs(b.value)
+        if size <= 1e3 * b.error:
+            raise Unknown("perhaps a division by zero")
+        value = self.value / b.value
+        return _checked(value, (self.error + abs(value) * b.error) / (size - b.error))
+
+    def __rtruediv__(self, other: Value) -> Approximate:
+        return approximate(other) / self
+
+    __radd__, __rmul__ = __add__, __mul__
+
 
 Value = Fraction | Approximate
+PI = Approximate(complex(math.pi), math.pi * _EPSILON)
+_E = Approximate(complex(math.e), math.e * _EPSILON)
+_I = Approximate(1j, 0.0)
+_ONE = Approximate(1 + 0j, 0.0)
 
 
 def approximate(value: Value) -> Approximate:
-    """A value as a float; Unknown where it does not fit into one."""
+    """A value as a float; Unknown or OverflowError where it does not fit into one."""
     if isinstance(value, Approximate):
         return value
-    try:
-        near = float(value)
-    except OverflowError as error:
-        raise Unknown("no float") from error
+    near = float(value)
     if near == 0.0 and value:
         raise Unknown("no float")
     return Approximate(complex(near), abs(near) * _EPSILON)
@@ -59,47 +84,6 @@ def _checked(value: complex, error: float) -> Approximate:
     if not cmath.isfinite(value) or not math.isfinite(error):
         raise Unknown("not finite")
     return Approximate(value, error + abs(value) * _EPSILON)
-
-
-def _bounded(value: Fraction) -> Fraction:
-    if value.numerator.bit_length() > MAX_BITS or value.denominator.bit_length() > MAX_BITS:
-        raise TooLarge(f"a number of more than {MAX_BITS} bits")
-    return value
-
-
-def add(left: Value, right: Value) -> Value:
-    """left + right."""
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return _bounded(left + right)
-    a, b = approximate(left), approximate(right)
-    return _checked(a.value + b.value, a.error + b.error)
-
-
-def negate(value: Value) -> Value:
-    """-value."""
-    return -value if isinstance(value, Fraction) else Approximate(-value.value, value.error)
-
-
-def multiply(left: Value, right: Value) -> Value:
-    """left * right."""
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return _bounded(left * right)
-    a, b = approximate(left), approximate(right)
-    return _checked(a.value * b.value, abs(a.value) * b.error + abs(b.value) * a.error + a.error * b.error)
-
-
-def divide(left: Value, right: Value) -> Value:
-    """left / right; Unknown where right may be 0."""
-    if isinstance(right, Fraction):
-        if not right:
-            raise Unknown("division by zero")
-        if isinstance(left, Fraction):
-            return _bounded(left / right)
-    a, b = approximate(left), approximate(right)
-    size = abs(b.value)
-    if size <= 1e3 * b.error:
-        raise Unknown("perhaps a division by zero")
-    return _checked(a.value / b.value, (a.error + abs(a.value / b.value) * b.error) / (size - b.error))
 
 
 def _root(value: Fraction, degree: int) -> Fraction | None:
@@ -132,104 +116,82 @@ def power(base: Value, exponent: Value) -> Value:
     if a.value.imag or a.value.real <= 4 * a.error:
         raise Unknown("a power with several values")
     logarithm = math.log(a.value.real)
-    try:
-        value = cmath.exp(b.value * logarithm)
-    except OverflowError as error:
-        raise Unknown("no float") from error
+    value = cmath.exp(b.value * logarithm)
     slack = abs(b.value) * a.error / a.value.real + abs(logarithm) * (b.error + _EPSILON * abs(b.value))
     return _checked(value, abs(value) * slack)
 
 
 def _integer_power(base: Value, exponent: int) -> Value:
     if isinstance(base, Fraction):
-        if (exponent < 0 and not base) or base == exponent == 0:
+        if base == exponent == 0:
             raise Unknown("a power of zero")
         bits = max(base.numerator.bit_length(), base.denominator.bit_length())
         if bits * abs(exponent) > MAX_BITS and abs(base) != 1:
             raise TooLarge(f"a number of more than {MAX_BITS} bits")
         return Fraction(base**exponent)
     if exponent < 0:
-        return divide(Fraction(1), _integer_power(base, -exponent))
-    try:
-        value = base.value**exponent
-        steep = exponent * abs(base.value) ** max(exponent - 1, 0) * base.error
-    except OverflowError as error:
-        raise Unknown("no float") from error
+        return Fraction(1) / _integer_power(base, -exponent)
+    value = base.value**exponent
+    steep = exponent * abs(base.value) ** max(exponent - 1, 0) * base.error
     return _checked(value, steep + exponent * _EPSILON * abs(value))
+
+
+def _natural(value: Value, most: int, what: str) -> int:
+    if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
+        raise Unknown(f"{what} of no integer")
+    if value > most:
+        raise TooLarge(f"{what} above {most}")
+    return value.numerator
 
 
 def factorial(value: Value) -> Fraction:
     """n!; Unknown for anything but an integer of at least 0."""
-    if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
-        raise Unknown("a factorial of no integer")
-    if value > MAX_FACTORIAL:
-        raise TooLarge(f"a factorial above {MAX_FACTORIAL}")
-    return Fraction(math.factorial(value.numerator))
+    return Fraction(math.factorial(_natural(value, MAX_FACTORIAL, "a factorial")))
 
 
 def binomial(top: Value, bottom: Value) -> Fraction:
     """The binomial coefficient of two integers of at least 0."""
-    for value in (top, bottom):
-        if not isinstance(value, Fraction) or value.denominator != 1 or value < 0:
-            raise Unknown("a binomial coefficient of no integers")
-        if value > MAX_BOUND:
-            raise TooLarge(f"a bound above {MAX_BOUND}")
-    assert isinstance(top, Fraction)
-    assert isinstance(bottom, Fraction)
-    return Fraction(math.comb(top.numerator, bottom.numerator))
+    return Fraction(math.comb(_natural(top, MAX_BOUND, "a bound"), _natural(bottom, MAX_BOUND, "a bound")))
 
 
 def root(value: Value, degree: Value) -> Value:
-    r"""\sqrt[degree]{value}: of negative numbers the real root for odd degrees, \sqrt{-a} = i \sqrt{a}."""
+    r"""\sqrt[degree]{value}: of negative numbers \sqrt{-a} = i \sqrt{a} alone."""
     if not isinstance(degree, Fraction) or degree.denominator != 1 or degree <= 0:
         raise Unknown("a root of no degree")
-    if isinstance(value, Approximate):
-        if value.value.imag or abs(value.value.real) <= 4 * value.error:
-            raise Unknown("a root with several values")
-        negative = value.value.real < 0
-    else:
-        negative = value < 0
-    if negative:
-        if degree == 2:
-            return multiply(Approximate(1j, 0.0), root(negate(value), degree))
+    if isinstance(value, Approximate) and (value.value.imag or abs(value.value.real) <= 4 * value.error):
         raise Unknown("a root with several values")
-    return power(value, 1 / degree)
+    if (value if isinstance(value, Fraction) else value.value.real) >= 0:
+        return power(value, 1 / degree)
+    if degree != 2:
+        raise Unknown("a root with several values")
+    return _I * root(-value, degree)
 
 
 def _sine_like(name: str, argument: Approximate) -> Approximate:
-    sine, cosine = cmath.sin(argument.value), cmath.cos(argument.value)
     spread = (argument.error + _EPSILON * abs(argument.value)) * math.cosh(min(abs(argument.value.imag), 700.0))
-    parts = {"sin": _checked(sine, spread), "cos": _checked(cosine, spread)}
-    one = Approximate(1 + 0j, 0.0)
-    above, below = {
-        "sin": (parts["sin"], one), "cos": (parts["cos"], one), "tan": (parts["sin"], parts["cos"]),
-        "cot": (parts["cos"], parts["sin"]), "sec": (one, parts["cos"]), "csc": (one, parts["sin"]),
-    }[name]  # fmt: skip
-    found = above if below is one else divide(above, below)
-    assert isinstance(found, Approximate)
-    return found
+    sine, cosine = _checked(cmath.sin(argument.value), spread), _checked(cmath.cos(argument.value), spread)
+    above = {"sin": sine, "tan": sine, "cos": cosine, "cot": cosine}.get(name, _ONE)
+    below = {"tan": cosine, "sec": cosine, "cot": sine, "csc": sine}.get(name)
+    return above if below is None else above / below
 
 
 def function(name: str, argument: Value) -> Value:
     """An elementary function of one argument; Unknown near its poles and outside of its real domain."""
     if name == "exp":
-        return power(Approximate(complex(math.e), math.e * _EPSILON), argument)
+        return power(_E, argument)
     a = approximate(argument)
-    try:
-        if name in ("sin", "cos", "tan", "cot", "sec", "csc"):
-            return _sine_like(name, a)
-        real, bound = a.value.real, a.error
-        if a.value.imag:
-            raise Unknown("a complex argument")
-        if name == "arctan":
-            return _checked(complex(math.atan(real)), bound)
-        if name in ("arcsin", "arccos") and abs(real) + bound < 1:
-            found = math.asin(real) if name == "arcsin" else math.acos(real)
-            return _checked(complex(found), bound / math.sqrt(1 - (abs(real) + bound) ** 2))
-        if name == "ln" and real > 1e3 * bound:
-            return _checked(complex(math.log(real)), 2 * bound / real)
-    except (OverflowError, ValueError) as error:
-        raise Unknown("not finite") from error
+    if name in ("sin", "cos", "tan", "cot", "sec", "csc"):
+        return _sine_like(name, a)
+    real, bound = a.value.real, a.error
+    if a.value.imag:
+        raise Unknown("a complex argument")
+    if name == "arctan":
+        return _checked(complex(math.atan(real)), bound)
+    if name in ("arcsin", "arccos") and abs(real) + bound < 1:
+        found = math.asin(real) if name == "arcsin" else math.acos(real)
+        return _checked(complex(found), bound / math.sqrt(1 - (abs(real) + bound) ** 2))
+    if name == "ln" and real > 1e3 * bound:
+        return _checked(complex(math.log(real)), 2 * bound / real)
     raise Unknown(name)
 
 
@@ -240,49 +202,35 @@ def absolute(value: Value) -> Value:
 
 def rounded(value: Value, up: bool) -> Fraction:
     """Floor or ceiling; Unknown where the error could change it."""
-    if isinstance(value, Fraction):
-        return Fraction(math.ceil(value) if up else math.floor(value))
-    real = value.value.real
-    if value.value.imag or abs(real - round(real)) <= 1e-9 + 4 * value.error:
-        raise Unknown("a floor with several values")
-    return Fraction(math.ceil(real) if up else math.floor(real))
+    if isinstance(value, Approximate):
+        real = value.value.real
+        if value.value.imag or abs(real - round(real)) <= 1e-9 + 4 * value.error:
+            raise Unknown("a floor with several values")
+        value = Fraction(real)
+    return Fraction(math.ceil(value) if up else math.floor(value))
 
 
 @lru_cache(maxsize=1024)
 def symbol(name: str) -> Value:
-    """The integer that a symbol stands for in every expression; e, i and pi stand for themselves."""
-    if name == "e":
-        return Approximate(complex(math.e), math.e * _EPSILON)
-    if name == "i":
-        return Approximate(1j, 0.0)
+    """The integer that a symbol stands for in every expression; e and i stand for themselves."""
+    if name in ("e", "i"):
+        return _E if name == "e" else _I
     digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
     return Fraction(5 + int.from_bytes(digest, "big") % 53)
 
 
-PI = Approximate(complex(math.pi), math.pi * _EPSILON)
 _TOKEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)|\\([a-zA-Z]+)|\*\*|([a-zA-Z])|[-+*/^_!%|(){}\[\]]")
 FUNCTIONS = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "arctan", "arcsin", "arccos", "ln", "exp"))
-GREEK = frozenset(
-    re.findall(
-        "[a-zA-Z]+",
-        "alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi "
-        "psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell",
-    )
-)
+_GREEK = """alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi rho sigma tau phi varphi chi
+psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell"""
+GREEK = frozenset(_GREEK.split())
 _WORDS = re.compile(r"[a-zA-Z]{3,}|or|and|ln|in|is|mod|if|at|to|of")
 
 
 def tokens(text: str) -> list[str]:
     """The tokens of a normalised text; Unknown where there is one that no expression of this parser has."""
-    found, end = [], 0
-    for match in _TOKEN.finditer(text):
-        if text[end : match.start()].strip():
-            raise Unknown("a character")
-        end = match.end()
-        found.append(match.group())
-    if text[end:].strip():
+    if _TOKEN.sub("", text).strip():
         raise Unknown("a character")
-    plain = re.sub(r"\\[a-zA-Z]+", " ", text)
-    if _WORDS.search(plain):
+    if _WORDS.search(re.sub(r"\\[a-zA-Z]+", " ", text)):
         raise Unknown("a word")
-    return found
+    return [match.group() for match in _TOKEN.finditer(text)]

@@ -8,5 +8,6 @@ session         what it runs where the program is called: a list of calls, or on
 talk            the two ends of such a talk; testing is the test's
 values          plain values as JSON: all that crosses
 prelude         names that functions are written with and data sets take for granted
+outlive         how the first process of a worker waits for its second
 kernel          Linux calls the standard library lacks
 """

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import select
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import wire
+from .outlive import outlive
 
 _FIELDS = ("outcome", "reason", "extracted", "passed", "total")
 _REASONS = {"correct": "", "incorrect": "wrong answer", "unscorable": "the verifier did not say why"}
@@ -29,7 +28,7 @@ def main() -> None:
     if child == 0:
         _serve(sys.argv[3])
         os._exit(0)
-    _outlive(child)
+    outlive(child, 0)
 
 
 def _serve(target: str) -> None:
@@ -90,20 +89,3 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _shown(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:_LONGEST]
-
-
-def _outlive(child: int) -> None:
-    """Returns when the child has ended; kills it where the other end of our stdin is gone."""
-    pidfd = os.pidfd_open(child) if hasattr(os, "pidfd_open") else -1
-    poll = select.poll()
-    poll.register(0, 0)  # reports only that its other end is gone: what is in it is the child's
-    if pidfd >= 0:
-        poll.register(pidfd, select.POLLIN)
-    while True:
-        ready = poll.poll(None if pidfd >= 0 else 20)
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return
-        if any(descriptor == 0 for descriptor, _ in ready):
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            return

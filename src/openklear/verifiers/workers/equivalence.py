@@ -14,12 +14,12 @@ import logging
 import os
 import re
 import resource
-import select
 import signal
 import sys
 from typing import Any
 
 from . import wire
+from .outlive import outlive
 
 MEMORY_BYTES = 4 * 2**30
 PARSED = 512
@@ -47,8 +47,8 @@ def main() -> None:
         if pid == 0:
             _serve(incoming, outgoing, seconds)
             os._exit(0)
-        code = _outlive(pid, incoming)
-        if -code not in _ALARMS:
+        code = outlive(pid, incoming)
+        if code is None or -code not in _ALARMS:
             return  # perhaps killed between two questions: a word now would be taken for the next one's answer
         wire.write_message(outgoing, {"error": "timeout"})
 
@@ -96,28 +96,6 @@ def _serve(incoming: int, outgoing: int, seconds: float) -> None:
         answer = _answer(message)
         _set_alarms(0.0)
         wire.write_message(outgoing, answer)
-
-
-def _outlive(pid: int, incoming: int) -> int:
-    """The second process's exit code (minus its signal); 0 also where our own parent has gone, whatever it computes."""
-    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
-    poll = select.poll()
-    poll.register(incoming, 0)  # reports only that its other end is gone
-    if pidfd >= 0:
-        poll.register(pidfd, select.POLLIN)
-    try:
-        while True:
-            ready = poll.poll(None if pidfd >= 0 else 20)
-            if any(descriptor == incoming for descriptor, _ in ready):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                return 0
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status)
-    finally:
-        if pidfd >= 0:
-            os.close(pidfd)
 
 
 def _set_alarms(seconds: float) -> None:

@@ -14,18 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from . import kernel, session, test_process, watcher, wire
+from . import kernel, session, test_process, testing, watcher, wire
 
 DONE, END_OF_INPUT = 0, 3
 """How a session ended, for the box: the next one may come; nobody will ask again."""
-FILE_BYTES = 16 * 2**20
 SCRATCH_MEBIBYTES = 64
-VALUE_CAP = 8 * 2**20
-"""Bytes that a call may answer with, and that one frame of a talk may hold."""
 
 Run = Callable[[str, Any, test_process.Bounds], dict[str, Any]]
 
@@ -41,7 +37,9 @@ class Runner:
         header = wire.read_message(self.incoming)
         if header is None:
             return END_OF_INPUT
-        bounds = _bounds(header, self.walled)
+        seconds = header["cpu_seconds"]
+        wall = header.get("wall_seconds", 2 * seconds + 1.0)
+        bounds = test_process.Bounds(seconds, wall, header["memory_bytes"], self.walled)
         if header["kind"] == "talk":
             return self._talk(header, bounds)
         while (frame := wire.read_message(self.incoming)) is not None:
@@ -69,7 +67,7 @@ class Runner:
         """`value` is what the call wrote to its channel; None where it wrote nothing."""
         name, arguments = call
         ours, theirs = os.pipe()
-        value = watcher.Collected(ours, VALUE_CAP)
+        value = watcher.Collected(ours, watcher.VALUE_CAP)
         _, result = self._run(
             lambda channel: session.call(program, name, arguments, channel), "", bounds, (value, theirs)
         )
@@ -77,9 +75,9 @@ class Runner:
 
     def _talk(self, header: dict[str, Any], bounds: test_process.Bounds) -> int:
         """Passes words on, says how the process ended, always, and waits for the end of the session."""
-        entry = {"candidate": session.candidate, "tester": session.tester}[header["role"]]
+        entry = {"candidate": session.candidate, "tester": testing.run}[header["role"]]
         ours, theirs = socket.socketpair()
-        relay = Relay(ours.detach(), self.incoming, self.outgoing)
+        relay = watcher.Relay(ours.detach(), self.incoming, self.outgoing)
         _, result = self._run(lambda channel: entry(header["source"], channel), "", bounds, (relay, theirs.detach()))
         wire.write_message(self.outgoing, result)
         while not relay.ended:  # what was said before its user knew
@@ -97,7 +95,7 @@ class Runner:
         channel: tuple[watcher.Channel, int] | None,
     ) -> tuple[watcher.Watch, dict[str, Any]]:
         """Forks a test, watches it, kills and reaps its family. `channel`: our end, and the test's descriptor."""
-        source = _input_file(stdin, self.walled)
+        source = _input_file(self.scratch.base, stdin)
         out, out_inner = os.pipe()
         err, err_inner = os.pipe()
         theirs = [source, out_inner, err_inner, *([] if channel is None else [channel[1]])]
@@ -120,79 +118,11 @@ class Runner:
         return look, {"ended": ended, "code": code, "cpu": cpu, "error": look.last_error()}
 
 
-class Relay:
-    """Passes frames between the box's user and a test's socket; the test cannot make us wait, nor hold much of ours."""
-
-    def __init__(self, fd: int, incoming: int, outgoing: int):
-        self.fd, self.incoming, self.outgoing, self.over, self.ended = fd, incoming, outgoing, "", False
-        self._received = bytearray()
-        self._waiting: deque[memoryview] = deque()
-        os.set_blocking(fd, False)
-
-    def readable(self) -> bool:
-        """Passes on whole frames that the test sent; False at its end."""
-        part = os.read(self.fd, 65536)
-        self._received += part
-        while not self.over and len(self._received) >= wire.HEADER.size:
-            (length,) = wire.HEADER.unpack_from(self._received)
-            if length > VALUE_CAP:
-                self.over = "output"
-            elif len(self._received) < wire.HEADER.size + length:
-                break
-            else:
-                body = bytes(self._received[wire.HEADER.size : wire.HEADER.size + length])
-                del self._received[: wire.HEADER.size + length]
-                wire.write_message(self.outgoing, {"said": body.decode("utf-8", "replace")})
-        return bool(part)
-
-    def heard(self) -> bool:
-        """Takes a frame of our user; False at the end of the box's stdin."""
-        frame = wire.read_message(self.incoming)
-        if frame is None:
-            raise watcher.ParentGone
-        if "end" in frame:
-            self.ended, self.over = True, "stopped"
-        else:
-            body = frame["say"].encode("utf-8", "surrogateescape")
-            self._waiting.append(memoryview(wire.HEADER.pack(len(body)) + body))
-        return True
-
-    def wants_write(self) -> bool:
-        """Whether the test has not taken all yet."""
-        return bool(self._waiting)
-
-    def write(self) -> None:
-        """Sends what the test takes now."""
-        try:
-            while self._waiting:
-                rest = self._waiting[0][os.write(self.fd, self._waiting[0]) :]
-                if rest:
-                    self._waiting[0] = rest
-                else:
-                    self._waiting.popleft()
-        except BlockingIOError:
-            return
-        except (BrokenPipeError, ConnectionResetError):  # it closed its end: nobody will read this
-            self._waiting.clear()
-
-
-def _bounds(header: dict[str, Any], walled: bool) -> test_process.Bounds:
-    seconds = header["cpu_seconds"]
-    wall = header.get("wall_seconds", 2 * seconds + 1.0)
-    return test_process.Bounds(seconds, wall, header["memory_bytes"], FILE_BYTES, walled)
-
-
-def _input_file(text: str, walled: bool) -> int:
+def _input_file(directory: str, text: str) -> int:
     """The input as an open file without a name: nothing needs to feed it, and reading past its end ends."""
-    if walled:
-        descriptor = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
-    elif kernel.LINUX:
-        descriptor = os.memfd_create("stdin")
-    else:
-        import tempfile  # on Linux it would only make the box larger
-
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
+    path = f"{directory}/{os.urandom(8).hex()}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.unlink(path)
     view = memoryview(text.encode("utf-8", "surrogateescape"))
     while view:
         view = view[os.write(descriptor, view) :]

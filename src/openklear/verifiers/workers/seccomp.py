@@ -140,14 +140,6 @@ def install() -> None:
     )
 
 
-def installed() -> bool:
-    """Whether the filter holds here: asks for the execution domain, which is harmless and always answered else."""
-    if not kernel.LINUX:
-        return False
-    ctypes.set_errno(0)
-    return kernel._libc.personality(ctypes.c_ulong(0xFFFFFFFF)) == -1 and ctypes.get_errno() == errno.EPERM
-
-
 def rules(machine: str) -> list[Instruction]:
     """The filter for a machine's calls. KeyError where the machine is not known.
 
@@ -164,8 +156,7 @@ def rules(machine: str) -> list[Instruction]:
     if machine == "x86_64":
         head += [(_JUMP_AT_LEAST, 0, 1, _X32), _answer(_KILL)]
     answers = special(column)
-    denied = {numbers[column]: [_refuse(errno.EPERM)] for numbers in DENIED.values() if numbers[column] != _ABSENT}
-    answers.update(denied)
+    answers |= {numbers[column]: [_refuse(errno.EPERM)] for numbers in DENIED.values()}
     segments: list[tuple[int, list[Instruction]]] = []
     for number in range(_NEWEST + 1):
         action = answers.get(number, [_answer(_ALLOW)])
@@ -234,7 +225,7 @@ def _search(segments: list[tuple[int, list[Instruction]]]) -> list[Instruction]:
 class _Program(ctypes.Structure):
     """struct sock_fprog"""
 
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
 def _built() -> _Program | None:
@@ -242,11 +233,7 @@ def _built() -> _Program | None:
     if not kernel.LINUX or platform.machine() not in _ARCHITECTURES:
         return None
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in rules(platform.machine()))
-    buffer = ctypes.create_string_buffer(packed, len(packed))
-    program = _Program(len(packed) // 8, ctypes.addressof(buffer))
-    _KEPT.append(buffer)  # the kernel reads it at every install
-    return program
+    return _Program(len(packed) // 8, packed)  # which keeps the bytes: the kernel reads them at every install
 
 
-_KEPT: list[ctypes.Array[ctypes.c_char]] = []
 _PROGRAM = _built()

@@ -1,7 +1,7 @@
 """What a test that calls the program runs in the program's process, and what runs in the process of the test's code.
 
-`call` answers a list of calls and is done. Where a test is code, it runs in another box: `candidate` and `tester` are
-the two ends of a talk. The test's code holds handles of the program's objects, and every use of one is a request to
+`call` answers a list of calls and is done. Where a test is code, it runs in another box: `candidate` and `testing.run`
+are the two ends of a talk. The test's code holds handles of the program's objects, and every use of one is a request to
 the other end; only plain values cross (`values`). Nothing that the program says can end or rule the test: it is a
 value, an exception of a built-in type, or a handle that is equal to nothing but itself.
 """
@@ -16,17 +16,12 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import prelude, test_process, testing, values
-from .talk import IN_PLACE, Gone, TalkEnd, as_exception, raised
+from . import prelude, test_process, values
+from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, Gone, TalkEnd, as_exception, raised
 
-_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
-_ORDER = ("lt", "le", "gt", "ge")
 _VERBS: dict[str, Callable[..., Any]] = {
-    "call": lambda function, *arguments, **named: function(*arguments, **named),
-    **{one.__name__: one for one in (getattr, setattr, delattr, len, iter, next, bool, str, repr, isinstance, int)},
-    **{name: getattr(operator, name) for name in ("getitem", "setitem", "delitem", "neg", "abs", "index")},
-    "float": float,
-    **{name: getattr(operator, name) for name in (*_ARITHMETIC, *_ORDER)},
+    verb: getattr(operator, verb, None) or getattr(builtins, verb)
+    for verb in ("call", "getattr", "setattr", "delattr", "isinstance", *UNARY, *PAIRS, *ITEMS)
 }
 
 
@@ -117,27 +112,11 @@ def candidate(source: str, channel: int) -> int:
         return 0
 
 
-class _Callback:
-    """A function of the test's, as the program sees it."""
-
-    def __init__(self, end: _Candidate, number: int):
-        self._end, self._number = end, number
-
-    def __call__(self, *arguments: object, **named: object) -> Any:
-        end = self._end
-        answer = end.ask(
-            "callback", [self._number, *map(end.pack, arguments)], {k: end.pack(v) for k, v in named.items()}
-        )
-        if "raised" in answer:
-            raise as_exception(answer)
-        return values.unpack(answer["value"], end.resolve)
-
-
 class _Candidate(TalkEnd):
     def __init__(self, channel: int, namespace: dict[str, Any]):
         super().__init__(channel)
         self._namespace = namespace
-        self._callbacks: dict[int, _Callback] = {}
+        self._callbacks: dict[int, Callable[..., Any]] = {}
 
     def pack(self, value: object) -> values.Tree:
         """A value for the other end; what is not plain is named by a number."""
@@ -149,7 +128,19 @@ class _Candidate(TalkEnd):
             return self.kept(tree[1])
         if tree[0] == "n":
             return getattr(builtins, tree[1])
-        return self._callbacks.setdefault(tree[1], _Callback(self, tree[1]))
+        return self._callbacks.setdefault(tree[1], self._callback(tree[1]))
+
+    def _callback(self, number: int) -> Callable[..., Any]:
+        """A function of the test's, as the program sees it."""
+
+        def function(*arguments: object, **named: object) -> Any:
+            packed = {name: self.pack(value) for name, value in named.items()}
+            answer = self.ask("callback", [number, *map(self.pack, arguments)], packed)
+            if "raised" in answer:
+                raise as_exception(answer)
+            return values.unpack(answer["value"], self.resolve)
+
+        return function
 
     def serve(self, request: dict[str, Any]) -> dict[str, Any]:
         """Does what the test's code asks, and says what came of it."""
@@ -171,8 +162,3 @@ class _Candidate(TalkEnd):
             raise
         except BaseException as error:  # the program's, whatever it is: it crosses
             return raised(error)
-
-
-def tester(source: str, channel: int) -> int:
-    """The test's end of a talk: runs its code, and says whether it came to its end."""
-    return testing.run(source, channel)

@@ -8,6 +8,13 @@ from typing import Any
 
 from . import wire
 
+UNARY = ("len", "iter", "next", "bool", "str", "repr", "int", "float", "neg", "abs", "index")
+PAIRS = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift"),
+    *("lt", "le", "gt", "ge"),
+)
+ITEMS = ("getitem", "setitem", "delitem")
+"""What a test may do with an object of the program's besides calling it: names in `operator` or `builtins`."""
 _SHOWN = 500
 """Characters of an exception's text that cross."""
 

@@ -16,6 +16,7 @@ from . import kernel
 
 COMPILE_ERROR = 121
 """Exit status of a program that does not compile. A program may fake it: all its tests fail then."""
+FILE_BYTES = 16 * 2**20
 MAX_FILES = 64
 MAX_TASKS = 16
 """Processes and threads of the box's user, the box's own five among them. Only counted where the user is not root."""
@@ -32,7 +33,6 @@ class Bounds:
     cpu_seconds: float
     wall_seconds: float
     memory_bytes: int
-    file_bytes: int
     walled: bool
     """The session has a pid namespace of its own."""
 
@@ -65,7 +65,7 @@ def _limit(bounds: Bounds) -> None:
     limits = [
         (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_CPU, seconds, seconds + 1),
-        (resource.RLIMIT_FSIZE, bounds.file_bytes, bounds.file_bytes),
+        (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
         (resource.RLIMIT_NOFILE, MAX_FILES, MAX_FILES),
     ]
     if kernel.LINUX:  # macOS accepts the call and ignores it
@@ -82,7 +82,17 @@ def _limit(bounds: Bounds) -> None:
 def run_script(source: str) -> int:
     """Runs a whole program, as the interpreter would run a file. Returns its exit status."""
     code = compile_program(source)
-    return COMPILE_ERROR if code is None else _execute(code)
+    if code is None:
+        return COMPILE_ERROR
+    module = fresh_main()
+    try:
+        exec(code, module.__dict__)
+    except SystemExit as stop:
+        return exit_status(stop.code)
+    except BaseException as error:  # whatever the program raises ends it, as in an interpreter of its own
+        report(error)
+        return 1
+    return 0
 
 
 def compile_program(source: str) -> CodeType | None:
@@ -106,18 +116,6 @@ def fresh_main() -> ModuleType:
         random.seed(0)  # a program that draws at random gets the same verdict every time
     gc.enable()
     return module
-
-
-def _execute(code: CodeType) -> int:
-    module = fresh_main()
-    try:
-        exec(code, module.__dict__)
-    except SystemExit as stop:
-        return exit_status(stop.code)
-    except BaseException as error:  # whatever the program raises ends it, as in an interpreter of its own
-        report(error)
-        return 1
-    return 0
 
 
 def exit_status(code: object) -> int:

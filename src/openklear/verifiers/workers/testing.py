@@ -14,14 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 from . import prelude, test_process, values
-from .talk import IN_PLACE, TalkEnd, as_exception
+from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, TalkEnd, as_exception, raised
 
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _SHOWN = 200
-_UNARY = ("len", "iter", "next", "bool", "str", "repr", "int", "float", "neg", "abs", "index")
-_PAIRS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift")
-_ORDER = ("lt", "le", "gt", "ge")
-_ITEMS = ("getitem", "setitem", "delitem")
 
 
 class Ended(BaseException):
@@ -41,19 +37,6 @@ class Handle:
         object.__setattr__(self, "_openklear_end", end)
         object.__setattr__(self, "_openklear_number", number)
 
-    def __call__(self, *arguments: object, **named: object) -> Any:
-        """Calls the program's object."""
-        return _ask(self, "call", *arguments, **named)
-
-    def __getattr__(self, name: str) -> Any:
-        return _ask(self, "getattr", name)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        _ask(self, "setattr", name, value)
-
-    def __delattr__(self, name: str) -> None:
-        _ask(self, "delattr", name)
-
     def __instancecheck__(self, instance: object) -> bool:
         return type(instance) is Handle and _ask(instance, "isinstance", self) is True
 
@@ -72,24 +55,18 @@ def _ask(handle: Handle, verb: str, *operands: object, **named: object) -> Any:
     return end.use(verb, [handle, *operands], named)
 
 
-def _unary(verb: str) -> Callable[[Handle], Any]:
-    return lambda self: _ask(self, verb)
-
-
 def _between_handles(verb: str) -> Callable[[Handle, object], Any]:
     return lambda self, other: _ask(self, verb, other) if type(other) is Handle else NotImplemented
 
 
-def _item(verb: str) -> Callable[..., Any]:
-    return lambda self, *operands: _ask(self, verb, *operands)
+def _asking(verb: str) -> Callable[..., Any]:
+    return lambda self, *operands, **named: _ask(self, verb, *operands, **named)
 
 
-for _verb in _UNARY:
-    setattr(Handle, f"__{_verb}__", _unary(_verb))
-for _verb in (*_PAIRS, *_ORDER):
+for _verb in ("call", "getattr", "setattr", "delattr", *UNARY, *ITEMS):
+    setattr(Handle, f"__{_verb}__", _asking(_verb))
+for _verb in PAIRS:
     setattr(Handle, f"__{_verb.strip('_')}__", _between_handles(_verb))
-for _verb in _ITEMS:
-    setattr(Handle, f"__{_verb}__", _item(_verb))
 
 
 class Tester(TalkEnd):
@@ -127,7 +104,9 @@ class Tester(TalkEnd):
         self.involved = True
         answer = self.ask(verb, trees, named_trees)
         if "raised" in answer:
-            raise self._exception(answer)
+            if "Exception" not in answer["raised"]:
+                raise self.end(f"{next(iter(answer['raised']), 'an exception')}: {answer.get('text')}"[:_SHOWN])
+            raise as_exception(answer)
         for key, tree in answer.get("after", ()):
             old = operands[1:][key] if type(key) is int else named[key]
             new = self._value({"value": tree})
@@ -166,12 +145,6 @@ class Tester(TalkEnd):
             raise ValueError("no object")
         return self._handles.setdefault(tree[1], Handle(self, tree[1]))
 
-    def _exception(self, answer: dict[str, Any]) -> BaseException:
-        error = as_exception(answer)
-        if "Exception" not in answer["raised"]:
-            return self.end(f"{next(iter(answer['raised']), 'an exception')}: {answer.get('text')}"[:_SHOWN])
-        return error
-
     def end(self, why: str) -> Ended:
         """The exception that ends the test; it has failed from here on."""
         self.failed = self.failed or why
@@ -187,14 +160,12 @@ class Tester(TalkEnd):
             raise self.end("it broke the talk") from error
         try:
             return {"value": values.pack(function(*operands, **named), self._refer)}
-        except AssertionError as error:
-            self.failed = self.failed or "assertion failed"  # the program may swallow it
-            return {"raised": ["AssertionError"], "text": str(error)[:_SHOWN]}
         except CannotCross as error:
-            return {"raised": ["TypeError"], "text": str(error)}
+            return raised(TypeError(str(error)))
         except Exception as error:  # the test's function may raise anything: the program's to handle
-            kinds = [kind.__name__ for kind in type(error).__mro__]
-            return {"raised": kinds, "text": str(error)[:_SHOWN]}
+            if isinstance(error, AssertionError):
+                self.failed = self.failed or "assertion failed"  # the program may swallow it
+            return raised(error)
 
 
 class _Names(dict[str, Any]):

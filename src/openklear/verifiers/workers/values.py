@@ -45,6 +45,16 @@ _MAKERS: dict[str, Callable[[list[Any]], Any]] = {
 }
 
 
+_SCALARS: dict[str, Callable[..., Any]] = {
+    "i": lambda text: int(text, 16),
+    "f": {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.__getitem__,
+    "b": bytes.fromhex,
+    "a": bytearray.fromhex,
+    "c": lambda real, imag: complex(float(real), float(imag)),
+    "r": range,
+}
+
+
 class NotPlain(Exception):
     """The value cannot cross; the text says why."""
 
@@ -89,7 +99,7 @@ def unpack(tree: Tree, resolve: Resolve | None = None) -> Any:
     """The value of a tree, which may come from a hostile process. ValueError where it is none."""
     try:
         return _unpack(tree, resolve, 0)
-    except (TypeError, IndexError, OverflowError) as error:  # an unhashable key, a tag without its operands
+    except (TypeError, LookupError, OverflowError) as error:  # an unhashable key, a tag without its operands
         raise ValueError(f"not a value: {error}") from error
 
 
@@ -108,23 +118,8 @@ def _unpack(tree: Tree, resolve: Resolve | None, depth: int) -> Any:
         return dict(zip(_calm(items[::2]), items[1::2], strict=True))
     if tag in ("o", "h", "n") and resolve is not None:
         return resolve(tree)
-    return _scalar(tag, operands)
-
-
-def _scalar(tag: object, operands: list[Any]) -> Any:
-    if tag == "i":
-        return int(operands[0], 16)
-    if tag == "f" and operands[0] in ("nan", "inf", "-inf"):
-        return float(operands[0])
-    if tag == "b":
-        return bytes.fromhex(operands[0])
-    if tag == "a":
-        return bytearray.fromhex(operands[0])
-    if tag == "c":
-        real, imag = operands
-        return complex(float(_unpack(real, None, 0)), float(_unpack(imag, None, 0)))
-    if tag == "r":
-        return range(*[_unpack(bound, None, 0) for bound in operands])
+    if tag in _SCALARS:
+        return _SCALARS[tag](*[_unpack(item, None, 0) for item in operands])
     raise ValueError("not a value")
 
 

@@ -11,17 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import signal
 import sys
 from typing import Any, NoReturn
 
 from . import kernel, wire
+from .outlive import outlive
 
 NOBODY = 65534
 """The user and group that a box gets where it is started by root."""
-TERMINATED = 75
-"""Exit status where the box did not end by itself."""
 
 
 def main() -> None:
@@ -36,7 +34,7 @@ def main() -> None:
         _become(plan)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 1)
-    sys.exit(_outlive(box))
+    outlive(box, 0)
 
 
 def _become(plan: dict[str, Any]) -> NoReturn:
@@ -62,9 +60,8 @@ def _leave_root(paths: list[str], scratch: str | None) -> None:
     if closed:
         kernel.own_mounts()
         held = {path: os.open(path, os.O_PATH) for path in paths}  # before anything is mounted over their parents
-        for wall in sorted(closed):
-            if not any(wall.startswith(other + "/") for other in closed):
-                kernel.mount_empty(wall)
+        for wall in closed:
+            kernel.mount_empty(wall)
         for path, descriptor in held.items():
             if any(path.startswith(wall + "/") for wall in closed):
                 os.makedirs(path, mode=0o755, exist_ok=True)
@@ -85,27 +82,3 @@ def closed_ancestor(path: str) -> str | None:
         if not os.stat(ancestor).st_mode & 0o001:
             return ancestor
     return None
-
-
-def _outlive(box: int) -> int:
-    """Waits for the box; kills it where the other end of our stdin is gone."""
-    poll = select.poll()
-    poll.register(0, 0)  # reports only that its other end is gone: what is in it belongs to the box
-    pidfd = os.pidfd_open(box)
-    poll.register(pidfd, select.POLLIN)
-    while True:
-        ready = dict(poll.poll())
-        if pidfd in ready:
-            _, status = os.waitpid(box, 0)
-            return max(0, os.waitstatus_to_exitcode(status)) if os.WIFEXITED(status) else TERMINATED
-        if _grace_is_over(pidfd):
-            os.kill(box, signal.SIGKILL)
-            os.waitpid(box, 0)
-            return TERMINATED
-
-
-def _grace_is_over(pidfd: int) -> bool:
-    """Gives a box that was told to go a moment to do so."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return not poll.poll(200)

@@ -8,11 +8,13 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
 
+from . import wire
 from .test_process import Bounds
 
 STDOUT_CAP = 4 * 2**20
+VALUE_CAP = 8 * 2**20
+"""Bytes that a call may answer with, and that one frame of a talk may hold."""
 STDERR_TAIL = 4096
 STDERR_CAP = 32 * 2**20
 """Bytes of stderr after which a program is ended."""
@@ -29,32 +31,8 @@ class ParentGone(Exception):
     """Nobody waits for the answer any more."""
 
 
-class Channel(Protocol):
-    """Our end of what a test talks over besides its stdout and stderr."""
-
-    fd: int
-    over: str
-    """Why the test must end now ("output", "stopped"); empty while it may go on."""
-
-    def readable(self) -> bool:
-        """Takes what the test sent; False at its end."""
-        ...
-
-    def heard(self) -> bool:
-        """Takes what the box's user sent; False where the channel wants nothing from there."""
-        ...
-
-    def wants_write(self) -> bool:
-        """Whether something waits to be sent to the test."""
-        ...
-
-    def write(self) -> None:
-        """Sends what the test takes now."""
-        ...
-
-
 class Collected:
-    """A pipe whose bytes are kept, up to a cap."""
+    """A pipe whose bytes are kept, up to a cap. `over` says why the test must end now; empty while it may go on."""
 
     def __init__(self, fd: int, cap: int):
         self.fd, self.cap, self.data, self.over = fd, cap, bytearray(), ""
@@ -67,23 +45,64 @@ class Collected:
             self.over = "output"
         return bool(part)
 
-    def heard(self) -> bool:
-        """Nothing is wanted from outside."""
-        return False
 
-    def wants_write(self) -> bool:
-        """Never."""
-        return False
+class Relay:
+    """Passes frames between the box's user and a test's socket; the test cannot make us wait, nor hold much of ours."""
+
+    def __init__(self, fd: int, incoming: int, outgoing: int):
+        self.fd, self.incoming, self.outgoing, self.over, self.ended = fd, incoming, outgoing, "", False
+        self._received = bytearray()
+        self.waiting = bytearray()
+        """What the test has not taken yet."""
+        os.set_blocking(fd, False)
+
+    def readable(self) -> bool:
+        """Passes on whole frames that the test sent; False at its end."""
+        part = os.read(self.fd, 65536)
+        self._received += part
+        while not self.over and len(self._received) >= wire.HEADER.size:
+            (length,) = wire.HEADER.unpack_from(self._received)
+            if length > VALUE_CAP:
+                self.over = "output"
+            elif len(self._received) < wire.HEADER.size + length:
+                break
+            else:
+                body = bytes(self._received[wire.HEADER.size : wire.HEADER.size + length])
+                del self._received[: wire.HEADER.size + length]
+                wire.write_message(self.outgoing, {"said": body.decode("utf-8", "replace")})
+        return bool(part)
+
+    def heard(self) -> None:
+        """Takes a frame of our user."""
+        frame = wire.read_message(self.incoming)
+        if frame is None:
+            raise ParentGone
+        if "end" in frame:
+            self.ended, self.over = True, "stopped"
+        else:
+            body = frame["say"].encode("utf-8", "surrogateescape")
+            self.waiting += wire.HEADER.pack(len(body)) + body
 
     def write(self) -> None:
-        """Nothing to send."""
+        """Sends what the test takes now."""
+        try:
+            del self.waiting[: os.write(self.fd, self.waiting)]
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):  # it closed its end: nobody will read this
+            self.waiting.clear()
+
+
+Channel = Collected | Relay
+"""Our end of what a test talks over besides its stdout and stderr."""
 
 
 class Watch:
     """One test. `until_end`, then kill its family, then `drain`."""
 
-    def __init__(self, pid: int, out: int, err: int, bounds: Bounds, incoming: int, channel: Channel | None = None):
+    def __init__(self, pid: int, out: int, err: int, bounds: Bounds, incoming: int, channel: Channel | None):
         self.pid, self.bounds, self.incoming, self.channel = pid, bounds, incoming, channel
+        self.relay = channel if isinstance(channel, Relay) else None
         self.stdout, self.stderr, self.stderr_bytes = Collected(out, STDOUT_CAP), b"", 0
         self.err = err
         self.open: dict[int, Callable[[], bool]] = {out: self.stdout.readable, err: self._read_stderr}
@@ -94,7 +113,7 @@ class Watch:
         for descriptor in (*self.open, self.pidfd):
             if descriptor >= 0:
                 self.poll.register(descriptor, select.POLLIN)
-        self.poll.register(incoming, 0 if channel is None else select.POLLIN)
+        self.poll.register(incoming, 0 if self.relay is None else select.POLLIN)  # 0: only that its other end is gone
 
     def until_end(self) -> str:
         """Why the test ended: exit, wall, cpu, output, processes, memory, or what its channel says."""
@@ -116,19 +135,17 @@ class Watch:
                     return trouble
 
     def _poll(self, seconds: float) -> None:
-        channel = self.channel
-        if channel is not None and channel.fd in self.open:
-            self.poll.modify(channel.fd, select.POLLIN | (select.POLLOUT if channel.wants_write() else 0))
+        relay = self.relay
+        if relay is not None and relay.fd in self.open:
+            self.poll.modify(relay.fd, select.POLLIN | (select.POLLOUT if relay.waiting else 0))
         for descriptor, event in self.poll.poll(seconds * 1000):
             if descriptor == self.incoming:
-                if event & select.POLLIN and channel is not None:
-                    if not channel.heard():
-                        self.poll.modify(self.incoming, 0)
-                elif event & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+                if relay is None or not event & select.POLLIN:
                     raise ParentGone
+                relay.heard()
             elif descriptor in self.open:
-                if event & select.POLLOUT and channel is not None:
-                    channel.write()
+                if relay is not None and event & select.POLLOUT:
+                    relay.write()
                 if event & ~select.POLLOUT:
                     self._take(descriptor)
 
@@ -138,8 +155,7 @@ class Watch:
         return "output" if self.stdout.over or self.stderr_bytes > STDERR_CAP else ""
 
     def _exited(self) -> bool:
-        result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        return result is not None
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _family_trouble(self) -> str:
         reap_orphans(self.pid)
@@ -170,13 +186,13 @@ class Watch:
 
     def drain(self) -> None:
         """Reads what is left in the pipes, without waiting, and closes them."""
-        mine = [self.stdout.fd, self.err, *([] if self.channel is None else [self.channel.fd])]
+        mine = [self.stdout.fd, self.err, self.pidfd, *([] if self.channel is None else [self.channel.fd])]
         for descriptor in tuple(self.open):
             os.set_blocking(descriptor, False)
             with contextlib.suppress(BlockingIOError):  # someone outlived the kill and holds it: that is all there is
                 while descriptor in self.open and not self._too_much():
                     self._take(descriptor)
-        for descriptor in (*mine, self.pidfd):
+        for descriptor in mine:
             if descriptor >= 0:
                 os.close(descriptor)
 
@@ -231,18 +247,13 @@ def descendants(walled: bool) -> list[int]:
     """Living and dead processes below us."""
     if walled:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-    found: list[int] = []
-    waiting = [os.getpid()]
-    while waiting and len(found) < 10_000:
-        parent = waiting.pop()
-        try:
-            with open(f"/proc/{parent}/task/{parent}/children") as file:
-                children = [int(word) for word in file.read().split()]
-        except (OSError, ValueError):  # gone meanwhile, or a system without this file
-            continue
-        found += children
-        waiting += children
-    return found
+    family = [os.getpid()]
+    for parent in family:  # which grows under way
+        with contextlib.suppress(OSError), open(f"/proc/{parent}/task/{parent}/children") as file:
+            family += map(int, file.read().split())  # none where it is gone, or on a system without this file
+        if len(family) > 10_000:
+            break
+    return family[1:]
 
 
 def _starved_seconds(pid: int) -> float:

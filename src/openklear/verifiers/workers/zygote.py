@@ -27,10 +27,11 @@ NOBODY_LISTENS = -1
 def main() -> None:
     """Serves sessions until the end of stdin. argv: [-c, directory, module, level, scratch directory of `rlimits`]."""
     level = sys.argv[3]
+    walled = level != "rlimits"
     incoming, outgoing = _take_protocol()
-    scratch = sys.argv[4] if level == "rlimits" else None
+    scratch = None if walled else sys.argv[4]
     try:
-        walled = _settle(level)
+        _settle(walled)
         _probe(walled, scratch)
     except OSError as error:
         wire.write_message(outgoing, {"level": "none", "error": str(error)})
@@ -59,7 +60,7 @@ def _take_protocol() -> tuple[int, int]:
     return incoming, outgoing
 
 
-def _settle(level: str) -> bool:
+def _settle(walled: bool) -> None:
     """Puts up the walls that all sessions of this worker share; OSError where the host does not let us."""
     import _sitebuiltins
     import builtins
@@ -74,13 +75,11 @@ def _settle(level: str) -> bool:
         kernel.no_new_privileges()
         kernel.die_first()
         kernel.hide_memory()
-    walled = level != "rlimits"
     if walled:
         kernel.drop_bounding_set()
     test_process.OWN_MODULES.extend(name for name in sys.modules if name.partition(".")[0] == __package__)
     gc.disable()
     gc.freeze()
-    return walled
 
 
 def _probe(walled: bool, base: str | None) -> None:
@@ -101,7 +100,10 @@ def _session(walled: bool, base: str | None, serve: Callable[[runner.Scratch], i
         if walled:
             kernel.mount_proc()
         scratch = runner.Scratch(base)
-        _give_up_powers(walled)
+        if kernel.LINUX:  # from here on the runner can do no more than its programs, which inherit all of this
+            kernel.drop_capabilities()
+        if walled:
+            seccomp.install()
         try:
             return serve(scratch)
         finally:
@@ -132,11 +134,3 @@ def _forked(body: Callable[[], int], complaints: int) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _give_up_powers(walled: bool) -> None:
-    """From here on the runner can do no more than its programs, which inherit all of this."""
-    if kernel.LINUX:
-        kernel.drop_capabilities()
-    if walled:
-        seccomp.install()

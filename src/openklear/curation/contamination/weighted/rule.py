@@ -84,8 +84,8 @@ class WeightedRule:
             held = holding(item, words.codes[begin:end], must_agree[begin:end], diagonal)
             if held is None:
                 continue
-            last = begin + held.last
+            score, kind, first, last = held
             # "The volume of a cube and of its ..." goes on behind a short item: it asks for more.
-            if held.kind == WHOLE and len(item.codes) < FEW and not shorts.edge(words, row, last + 1, front=False):
-                continue
-            yield Found(row, number, held.score, held.kind, begin + held.first, last)
+            ends = shorts.edge(words, row, begin + last + 1, front=False)
+            if kind != WHOLE or len(item.codes) >= FEW or ends:
+                yield Found(row, number, score, kind, begin + first, begin + last)

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import NEAR, SAME_WORDS, WHOLE
@@ -62,8 +61,6 @@ class ShortItems:
 
     similar: dict[tuple[int, ...], tuple[ShortItem, ...]]
     """All words of an item, or all but one -> items."""
-    beginnings: CodeSet
-    """Codes of the first LEAST words of an item."""
     known: CodeSet
     """Codes of all words of an item in a row."""
     whole: tuple[tuple[ShortItem, ...], ...]
@@ -79,18 +76,15 @@ def build(words: Words) -> ShortItems:
     items = [_read(words, plain, number) for number in np.flatnonzero((sizes < SHORTEST) & (sizes > 0)).tolist()]
     similar: dict[tuple[int, ...], list[ShortItem]] = {}
     whole: dict[int, list[ShortItem]] = {}
-    beginnings: list[int] = []
     for item in items:
         for codes in _all_but_one(item.codes):
             similar.setdefault(codes, []).append(item)
         if len(item.codes) >= LEAST:
             own = np.array(item.codes, np.uint64)
             whole.setdefault(int(grams(own, len(own))[0]), []).append(item)
-            beginnings.append(int(grams(own, LEAST)[0]))
     known = CodeSet.build(np.array([*whole], np.uint64))
     return ShortItems(
         {codes: tuple(dict.fromkeys(found)) for codes, found in similar.items()},
-        CodeSet.build(np.array(beginnings, np.uint64)),
         known,
         tuple(tuple(whole[code]) for code in known.codes.tolist()),
         max((len(item.codes) for item in items), default=0),
@@ -125,13 +119,10 @@ def find(short: ShortItems, words: Words) -> Iterator[Found]:
     plain = _plain(words) if few else np.zeros(0, np.bool_)
     for row in few:
         yield from _similar(short, _read(words, plain, row), int(words.rows[row]))
-    begins, _ = short.beginnings.find(grams(words.codes, LEAST))
-    for size in range(LEAST, min(short.longest, len(words.codes)) + 1):
-        begins = begins[begins + size <= len(words.codes)]
-        windows = sliding_window_view(words.codes, size)[begins]  # (begins, size)
-        at, rank = short.known.find(grams(windows.ravel(), size)[::size])  # every size-th lies in one window
-        inside, row_of = within_texts(begins[at], size, words.rows)
-        found = begins[at][inside].tolist(), row_of[inside].tolist(), rank[inside].tolist()
+    for size in range(LEAST, short.longest + 1):
+        at, rank = short.known.find(grams(words.codes, size))
+        inside, row_of = within_texts(at, size, words.rows)
+        found = at[inside].tolist(), row_of[inside].tolist(), rank[inside].tolist()
         for first, row, known in zip(*found, strict=True):
             yield from _sentence(short.whole[known], words, row, first, first + size - 1)
 

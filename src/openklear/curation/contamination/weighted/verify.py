@@ -19,8 +19,6 @@ item if
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -46,14 +44,8 @@ SLACK = 8
 """Words looked at on either side of where the item should lie; half the item's words if that is more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
-    """A row's words first .. last, counted in the row, hold an item."""
-
-    score: float
-    kind: str
-    first: int
-    last: int
+Holding = tuple[float, str, int, int]
+"""(score, kind, first, last): the words first .. last, counted in the row, hold the item."""
 
 
 def needed(size: int) -> float:
@@ -74,7 +66,7 @@ def holding(item: IndexedItem, row: Codes, exact: Flags, diagonal: int) -> Holdi
     near = row[begin:end].tolist()
     start = diagonal - begin
     if start >= 0 and tuple(near[start : start + size]) == item.codes:
-        return Holding(1.0, WHOLE, diagonal, diagonal + size - 1)
+        return 1.0, WHOLE, diagonal, diagonal + size - 1
     pairs = in_runs(common(item.codes, near, least=size - 1 if size < FEW else SEED))
     if not pairs:
         return None
@@ -86,7 +78,7 @@ def holding(item: IndexedItem, row: Codes, exact: Flags, diagonal: int) -> Holdi
     kind = _kind(size, item.exact, exact[begin:end], places, words)
     if kind is None or _template(item, places):
         return None
-    return Holding(score, kind, begin + first, begin + last)
+    return score, kind, begin + first, begin + last
 
 
 def _kind(size: int, item: Flags, row: Flags, places: Places, words: Places) -> str | None:

@@ -48,13 +48,6 @@ def short(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def number(value: float | None) -> str:
-    """A count in groups of three digits; a mean with one decimal."""
-    if value is None:
-        return NOTHING
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
-
-
 def share(part: float, whole: float) -> str:
     """Per cent with one decimal; a share of nothing is not stated."""
     return f"{100 * part / whole:.1f} %" if whole else NOTHING
@@ -62,12 +55,11 @@ def share(part: float, whole: float) -> str:
 
 def tally(counts: Mapping[Any, int], most: int = 8) -> str:
     """'1: 20, 2: 25, not stated: 3', in the order of `sorted_values`, at most `most` of them."""
-    named = sorted_values(counts)
-    shown = [
-        f"{NOT_STATED if value is None else short(value, 40)}:\N{NO-BREAK SPACE}{counts[value]:,}"
-        for value in named[:most]
-    ]
-    return ", ".join([*shown, *([f"{len(named) - most:,} more"] if len(named) > most else [])]) or NOTHING
+    words = {value: NOT_STATED if value is None else short(value, 40) for value in sorted_values(counts)}
+    shown = [f"{word}:\N{NO-BREAK SPACE}{counts[value]:,}" for value, word in words.items()]
+    if len(shown) > most:
+        shown[most:] = [f"{len(shown) - most:,} more"]
+    return ", ".join(shown) or NOTHING
 
 
 def sorted_values(values: Mapping[Any, int]) -> list[Any]:
@@ -85,13 +77,21 @@ def sorted_values(values: Mapping[Any, int]) -> list[Any]:
     return sorted(values, key=key)
 
 
-def plain(value: Any) -> str:
+def plain(values: Mapping[str, Any]) -> str:
     """Parameters and facts: 'threshold: 0.8; keep: ["en"]'."""
-    if isinstance(value, Mapping):
-        return "; ".join(f"{short(key)}: {_json(one)}" for key, one in value.items()) or NOTHING
-    return NOTHING if value is None else _json(value)
+    texts = {key: one if isinstance(one, str) else json.dumps(one, ensure_ascii=False) for key, one in values.items()}
+    return "; ".join(f"{short(key)}: {short(text, 400)}" for key, text in texts.items()) or NOTHING
 
 
-def _json(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return short(text, 400)
+def line(text: str) -> str:
+    """Text as one line that Markdown shows as it is: no link, image, table or tag."""
+    text = re.sub(r"([\\`*_\[\]<>|~&$#])", r"\\\1", visible(" ".join(text.split())))
+    text = text.replace("://", ":\\//")  # bare addresses would become links
+    return re.sub(r"(?i)\b(www)\.", r"\1\\.", text)
+
+
+def fenced(text: str) -> str:
+    """Text as a block that nothing inside it can close."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
