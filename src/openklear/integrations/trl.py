@@ -306,10 +306,7 @@ class GPPOTrainer(GRPOTrainer):  # type: ignore[misc]
                 "reward is not a verdict: say by a rule what is correct, and wrap the answer of a numpy rule in bool()."
             )
         correct = torch.tensor([one is True for one in verdicts], device=self.accelerator.device)
-        unknown = sum(one is None for one in verdicts)
-        counts = torch.stack(
-            [correct.sum(), torch.full_like(correct.sum(), unknown), torch.full_like(correct.sum(), number)]
-        )
+        counts = torch.tensor([verdicts.count(True), verdicts.count(None), number], device=self.accelerator.device)
         right, unscorable, of = self.accelerator.reduce(counts, reduction="sum").tolist()
         self._log("verdict/correct", right / of)
         self._log("verdict/unscorable", unscorable / of)

@@ -90,7 +90,9 @@ def encode_demonstration(
     if not set(end_ids).isdisjoint(_ids(tokenizer, response)):
         raise DataError(f"{where}: the response contains an end-of-sequence token; sampling would stop there. Drop it.")
     made = _rendered_completion(tokenizer, messages, prompt_text, prompt_ids, response, where)
-    made = made or _own_completion(tokenizer, prompt_text, prompt_ids, response, where)
+    if made is None:  # the response right after the prompt, as the sampler would have written it, without an end token
+        own = _continuation(tokenizer, prompt_text + response, prompt_ids, where)
+        made = own, [True] * len(own)
     completion, mask = _up_to_end(tokenizer, *made, end_ids)
     ids = np.asarray([*prompt_ids, *completion], dtype=np.int32)
     loss_mask = np.asarray([*_earlier_turns(tokenizer, messages[:-1], len(prompt_ids)), *mask], dtype=np.bool_)
@@ -121,14 +123,6 @@ def _rendered_completion(
             "nothing to learn. Give a corrected template as model.chat_template."
         )
     return completion, mask
-
-
-def _own_completion(
-    tokenizer: Any, prompt_text: str, prompt_ids: list[int], response: str, where: str
-) -> tuple[list[int], list[bool]]:
-    """The response right after the prompt, as the sampler would have written it, without an end token."""
-    completion = _continuation(tokenizer, prompt_text + response, prompt_ids, where)
-    return completion, [True] * len(completion)
 
 
 def _continuation(tokenizer: Any, text: str, prompt_ids: list[int], where: str) -> list[int]:

@@ -10,16 +10,14 @@ import copy
 import hashlib
 import importlib.util
 import json
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 from transformers.utils import logging
 
@@ -32,7 +30,6 @@ __all__ = ["LoadedModel", "load_model", "save_model"]
 _TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 _GGUF_PACKAGES = ("gguf", "accelerate")
 """What transformers wants for GGUF files and does not install itself."""
-_READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,36 +98,25 @@ def weights_hash(directory: Path | str) -> str:
     files = sorted(Path(directory).glob("*.safetensors"))
     if not files:
         raise ModelError(f"{directory}: no *.safetensors file to hash. Save the model again.")
-    for name, entry, file, start in sorted(chain.from_iterable(map(_tensors, files))):
-        digest.update(json.dumps([name, entry]).encode())
-        for block in _blocks(file, start, entry[2]):
-            digest.update(block)
+    places: list[tuple[str, Path]] = []
+    for file in files:
+        with _opened(file) as tensors:
+            places.extend((name, file) for name in tensors.keys())  # noqa: SIM118  it is no mapping
+    for name, file in sorted(places):
+        with _opened(file) as tensors:
+            kind, tensor = tensors.get_slice(name).get_dtype(), tensors.get_tensor(name)
+            digest.update(json.dumps([name, [kind, list(tensor.shape), tensor.nbytes]]).encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, tuple[str, tuple[int, ...], int], Path, int]]:
-    """(name, (dtype, shape, bytes), file, offset in it) of each tensor, from the header of a safetensors file."""
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(min(length, file.stat().st_size)))
-        header.pop("__metadata__", None)
-        for name, entry in header.items():
-            begin, end = entry["data_offsets"]
-            yield name, (entry["dtype"], tuple(entry["shape"]), end - begin), file, 8 + length + begin
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
         raise ModelError(f"{file}: not a safetensors file, or a damaged one ({error}). Copy it again.") from error
-
-
-def _blocks(file: Path, start: int, size: int) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        stream.seek(start)
-        while size > 0:
-            block = stream.read(min(size, _READ_BYTES))
-            if not block:
-                raise ModelError(f"{file}: the file ends before its last tensor does. Copy it again.")
-            size -= len(block)
-            yield block
 
 
 def _require_files(directory: Path, gguf_file: str | None) -> None:

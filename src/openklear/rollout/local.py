@@ -268,7 +268,7 @@ class _Call:
     def _decode(self) -> None:
         """Feed the tokens just drawn; idle slots feed something unread behind their prompt."""
         assert self.cache is not None
-        longest = self.slots.longest
+        longest = int(self.slots.position.max()) + 1
         self.cache.narrow(longest)
         self.cache.widen(longest)
         positions = torch.from_numpy(self.slots.position.copy()).to(self.device)

@@ -43,11 +43,6 @@ class Slots:
         """(N,) whether the slot serves a request."""
         return np.not_equal(self.request, IDLE)
 
-    @property
-    def longest(self) -> int:
-        """Cache columns that the next step needs."""
-        return int(self.position.max()) + 1
-
     def assign(self, slot: int, index: int, request: SampleRequest, prompt: int, limit: int) -> None:
         """Let an idle slot serve a request whose prompt fills its cache row."""
         self.request[slot], self.prompt[slot] = index, prompt

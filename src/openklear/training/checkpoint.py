@@ -6,7 +6,6 @@ A checkpoint is written whole or not at all (temporary directory, fsync, rename)
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,8 +88,8 @@ def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoi
 
 def needed_bytes(loaded: LoadedModel) -> int:
     """What a checkpoint takes on disk: the weights, two fp32 moments of them, and fp32 masters of shorter types."""
-    parameters: Iterator[torch.nn.Parameter] = loaded.model.parameters()
-    return sum(p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in parameters) + 1_000_000
+    of_each = [p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in loaded.model.parameters()]
+    return int(sum(of_each)) + 1_000_000
 
 
 def _prune(stage: Path, position: Position, keep: Checkpoints) -> None:

@@ -47,7 +47,12 @@ def recorded(updates: Iterable[Update]) -> dict[Key, Trained]:
 
 def restored(update: Update, trained: Mapping[Key, Trained]) -> Update:
     """The update of recorded rollouts with the old log-probabilities and entropies that were recorded with them."""
-    return [_restored(s, trained[s.group, s.sample]) for s in update]
+    found = []
+    for s in update:
+        old_logprobs, _, entropies = trained[s.group, s.sample]
+        spread = None if entropies is None else _over(s.loss_mask, entropies)
+        found.append(replace(s, old_logprobs=_over(s.loss_mask, old_logprobs), old_entropies=spread))
+    return found
 
 
 def _in_the_mean(group: RolloutGroup, phase: Phase) -> list[Rollout]:
@@ -79,15 +84,6 @@ def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
         group=group,
         sample=rollout.sample_index,
         rollout_logprobs=_over(mask, rollout.completion.logprobs),
-    )
-
-
-def _restored(sequence: PolicySequence, trained: Trained) -> PolicySequence:
-    mask, entropies = sequence.loss_mask, trained.old_entropies
-    return replace(
-        sequence,
-        old_logprobs=_over(mask, trained.old_logprobs),
-        old_entropies=None if entropies is None else _over(mask, entropies),
     )
 
 
