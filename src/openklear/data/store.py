@@ -25,7 +25,6 @@ __all__ = [
     "read_problems",
     "write_demonstrations",
     "write_problems",
-    "write_rows",
 ]
 
 _KINDS = (Test, CallTest, AssertTest)
