@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import Any
@@ -21,6 +22,8 @@ from openklear.verifiers.judge import open_judge
 
 SETTINGS, RESPONSES, VERDICTS = "distill.json", "responses.jsonl", "verdicts.jsonl"
 PARQUET, SUMMARY = "responses.parquet", "summary.json"
+SUMMED = ("responses", "failed", "cost", "prompt_tokens", "completion_tokens")
+"""Figures of a domain that the summary has for all of them together too."""
 
 
 def distill(settings: Settings) -> dict[str, Any]:
@@ -103,12 +106,14 @@ def _summary(
 ) -> dict[str, Any]:
     """summary.json: figures of all that responses.parquet holds, and what this run added."""
     domains = tally.domains()
-    summed = ("responses", "failed", "cost", "prompt_tokens", "completion_tokens")
+    total = Counter[str]()
+    for figures in domains.values():
+        total.update({name: figures[name] for name in SUMMED})
     return {
         "problems": len(problems),
         "samples": settings.samples,
         "teacher": settings.teacher,
-        **{name: sum(figures[name] for figures in domains.values()) for name in summed},
+        **{name: total[name] for name in SUMMED},
         "complete": complete,
         "stopped": None if complete else f"the budget of {settings.budget_tokens} tokens is spent",
         "domains": domains,
