@@ -18,6 +18,16 @@ from openklear.data.rows import Dropped, prompt_text
 from openklear.errors import DataError
 from openklear.types import AnyTest, AssertTest, CallTest, Demonstration, Message, Problem, Test
 
+__all__ = [
+    "PreparedPaths",
+    "prepared",
+    "read_demonstrations",
+    "read_problems",
+    "write_demonstrations",
+    "write_problems",
+    "write_rows",
+]
+
 _KINDS = (Test, CallTest, AssertTest)
 _TEST_FIELDS = (*Test.__slots__, *CallTest.__slots__, *AssertTest.__slots__)
 """Of a test's columns those of its own kind are filled; the others are null."""
