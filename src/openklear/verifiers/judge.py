@@ -115,9 +115,10 @@ class Judge:
         return AttemptBatch(self, stop_early)
 
     def known(self, key: str) -> Verdict | None:
-        """A verdict from an earlier batch, or from a run that was killed."""
+        """A verdict from an earlier batch, or from a run that was killed; what was unscorable then is tried again."""
         row = None if self._journal is None else self._journal.get(key)
-        return None if row is None else _verdict_of(row)
+        verdict = None if row is None else _verdict_of(row)
+        return None if verdict is None or verdict.outcome is Outcome.UNSCORABLE else verdict
 
     def keep(self, found: dict[str, Verdict]) -> None:
         """Keeps a batch's verdicts, but for unscorable ones, in the order of their keys."""
