@@ -46,7 +46,7 @@ class Chain:
         """The value after each step; the last one is the answer."""
         values, value = [], self.start
         for sign, operand in self.steps:
-            value = _OPERATORS[sign](value, operand)
+            value = apply(sign, value, operand)
             values.append(value)
         return values
 
@@ -56,13 +56,19 @@ class Chain:
         return str(self.values()[-1])
 
 
+def apply(operator: str, left: int, right: int) -> int:
+    """One operation."""
+    result: int = _OPERATORS[operator](left, right)
+    return result
+
+
 def draw_chain(rng: Random, level: int) -> Chain:
     """A chain of ``level + 1`` operations whose intermediate values all stay within ``LIMIT``."""
     start = value = rng.randint(1, 9)
     steps: list[tuple[str, int]] = []
     while len(steps) <= level:
         sign, operand = rng.choice([*_OPERATORS]), rng.randint(2, 9)
-        result = _OPERATORS[sign](value, operand)
+        result = apply(sign, value, operand)
         if abs(result) <= LIMIT:
             steps.append((sign, operand))
             value = result
@@ -78,7 +84,7 @@ def solution(chain: Chain, slip: tuple[int, int] | None = None) -> str:
     """The worked answer; ``slip = (step, error)`` adds ``error`` to that step's result and carries it on."""
     lines, value = [], chain.start
     for index, (sign, operand) in enumerate(chain.steps):
-        result = _OPERATORS[sign](value, operand)
+        result = apply(sign, value, operand)
         if slip is not None and slip[0] == index:
             result += slip[1]
         lines.append(f"{value}{sign}{operand}={result}")
