@@ -1,6 +1,8 @@
 """AIME 2024 and some of MATH-500 in one recipe: each has rows of its own everywhere, with its own k."""
 
 import json
+from contextlib import redirect_stdout
+from io import StringIO
 import re
 from collections import Counter
 
@@ -62,11 +64,9 @@ def run(tmp_path_factory):
     (root / "recipe.toml").write_text(RECIPE.format(**paths))
     rows = [{"prompt": f"{n} + {n}?", "response": f"<think>so</think>\\boxed{{{2 * n}}}"} for n in range(8)]
     (root / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.MonkeyPatch.context() as patched:
-        printed: list[str] = []
-        patched.setattr(main.typer, "echo", printed.append)
+    with redirect_stdout(StringIO()) as printed:
         assert main.main(["run", str(root / "recipe.toml"), "-o", str(root / "run")]) == 0
-    return root / "run", printed
+    return root / "run", printed.getvalue().splitlines()
 
 
 def test_the_summary_has_a_row_for_each_benchmark_with_its_own_k(run):
