@@ -1,10 +1,10 @@
 """AIME 2024 and some of MATH-500 in one recipe: each has rows of its own everywhere, with its own k."""
 
 import json
-from contextlib import redirect_stdout
-from io import StringIO
 import re
 from collections import Counter
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pyarrow.parquet as pq
 import pytest
