@@ -70,7 +70,7 @@ def not_json(error: Exception, path: Path, number: int, before: int = 0) -> Data
         what = "JSON nested too deeply"
     else:  # a whole number with thousands of digits
         what = f"not readable JSON: {error}"
-    return DataError(f"{path}:{number}: {what}; correct or remove it")
+    return DataError(f"{path}:{number}: {what}; correct or remove the line")
 
 
 @contextmanager
