@@ -80,6 +80,8 @@ class _Packer:
             return value if -(2**63) <= value < 2**63 else ["i", hex(value)]
         if kind is float:
             return value if math.isfinite(value) else ["f", str(value)]
+        if kind in _SEQUENCES or kind in _DICTIONARIES:
+            self._make_room_for(len(value))
         if kind in _SEQUENCES:
             return [_SEQUENCES[kind], *[self.pack(item, depth + 1) for item in list(value)]]
         if kind in _DICTIONARIES:
@@ -93,6 +95,11 @@ class _Packer:
         if self._refer is None:
             raise NotPlain(f"of type {kind.__name__}")
         return self._refer(value)
+
+    def _make_room_for(self, items: int) -> None:
+        """Refuse a value by its length: a second of packing a million numbers would be said to be its program's."""
+        if self._nodes + items > MAX_NODES:
+            raise NotPlain("too big")
 
 
 def unpack(tree: Tree, resolve: Resolve | None = None) -> Any:
