@@ -38,23 +38,32 @@ def row(grader: Grader, kind: Kind, references: list[str], most: int, expected: 
     return kind, pairs, faults
 
 
-def table(rows: Sequence[Row], what: str) -> str:
-    """A Markdown table of the rows, and of all their pairs together."""
-    lines = [f"| {what} | pairs | {'accepted' if what == 'respelling' else 'not rejected'} |", "|---|---|---|"]
-    for kind, pairs, faults in rows:
-        lines.append(f"| {_cell(kind.name)} | {len(pairs)} | {_figure(what, len(pairs), len(faults))} |")
+def respellings_table(rows: Sequence[Row]) -> str:
+    """A Markdown table: the share accepted of each kind, and of all pairs together."""
+    lines = ["| respelling | pairs | accepted |", "|---|---|---|"]
+    lines += [f"| {_cell(kind)} | {len(pairs)} | {_share(len(pairs), len(faults))} |" for kind, pairs, faults in rows]
     pairs, faults = sum(len(row[1]) for row in rows), sum(len(row[2]) for row in rows)
-    return "\n".join([*lines, f"| {len(rows)} kinds | {pairs} | {_figure(what, pairs, faults)} |"])
+    return "\n".join([*lines, f"| {len(rows)} kinds | {pairs} | {_share(pairs, faults)} |"])
 
 
-def _figure(what: str, pairs: int, faults: int) -> str:
-    if what != "respelling":
-        return str(faults)
+def mutations_table(rows: Sequence[Row]) -> str:
+    """A Markdown table: the number accepted of each kind, and of those that are called unscorable."""
+    lines = ["| mutation | pairs | accepted | unscorable |", "|---|---|---|---|"]
+    sums = [0, 0, 0]
+    for kind, pairs, faults in rows:
+        accepted = sum(said.startswith("correct") for _, said in faults)
+        figures = len(pairs), accepted, len(faults) - accepted
+        sums = [a + b for a, b in zip(sums, figures, strict=True)]
+        lines.append(f"| {_cell(kind)} | {' | '.join(map(str, figures))} |")
+    return "\n".join([*lines, f"| {len(rows)} kinds | {' | '.join(map(str, sums))} |"])
+
+
+def _share(pairs: int, faults: int) -> str:
     return f"{100 * (pairs - faults) / pairs:.1f} %" if pairs else "none"
 
 
-def _cell(name: str) -> str:
-    return name.replace("|", r"\|")
+def _cell(kind: Kind) -> str:
+    return kind.name.replace("|", "\\|")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,10 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     references = real(DATA)
     with Grader(Limits(workers=1, math_seconds=5.0)) as grader:
-        for what, kinds, expected in (("respelling", RESPELLINGS, "correct"), ("mutation", MUTATIONS, "incorrect")):
+        for table, kinds, expected in (
+            (respellings_table, RESPELLINGS, "correct"),
+            (mutations_table, MUTATIONS, "incorrect"),
+        ):
             chosen = [kind for kind in kinds if options.only in kind.name]
             rows = [row(grader, kind, references, options.most, expected) for kind in chosen]
-            print(table(rows, what), flush=True)
+            print(table(rows), flush=True)
             for kind, _, faults in rows:
                 for pair, said in faults[: options.show]:
                     print(f"  {kind.name}: {pair.reference!r} v {pair.completion[-120:]!r}: {said}")

@@ -56,7 +56,9 @@ def plain(reference: str) -> bool:
         r"begin|\\mathbb|\\cup|\\cap|\\emptyset|\\max|\\min|\\(?:text|mbox|mathrm|pm|mp)|;|%|_\{?\d+\}?$", reference
     ):
         return False
-    return cut(reference, ",") == [reference] and reference[0] != "[" and OPTION.fullmatch(reference) is None
+    if cut(reference, ",") != [reference] or OPTION.fullmatch(reference):
+        return False
+    return re.match(r"\[|\(.*,.*\)$|\\left\s*[(\[].*,.*\\right\s*[)\]]$", reference) is None
 
 
 def members(reference: str) -> tuple[str, list[str], str] | None:
@@ -76,7 +78,7 @@ def members(reference: str) -> tuple[str, list[str], str] | None:
 
 def terms(reference: str) -> list[str] | None:
     """The terms of a sum with their signs; None where it is no sum of plain terms."""
-    if not plain(reference):
+    if not plain(reference) or "|" in reference:
         return None
     parts = cut(re.sub(r"\s*([-+])\s*", r"\1", reference), "+-") or []
     parts = [part.strip() for part in parts if part.strip()]

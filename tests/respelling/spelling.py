@@ -96,7 +96,7 @@ def sized_brackets(reference: str, chance: random.Random) -> str | None:
 
 @respelling(r"\cdot, \times or * for an unwritten product")
 def written_product(reference: str, chance: random.Random) -> str | None:
-    if not plain(reference) or ("frac" in reference and re.match(r"\d", reference) and "pi" not in reference):
+    if not plain(reference) or re.search(r"frac\s*\d|\\(?:sin|cos|tan|ln|log)", reference):
         return None
     sign = chance.choice((r" \\cdot ", r" \\times ", " * ", "*"))
     return _replaced(r"(?<=\d)\s*(?=\\sqrt\{|\\pi|(?<!\^\d)[a-z](?![a-z]))", sign, reference)
