@@ -288,3 +288,12 @@ def factorial(reference: str, chance: random.Random) -> str | None:
         return reference.replace("!", "", 1)
     number = whole(reference)
     return f"{reference}!" if number is not None and 2 < number < 1000 else None
+
+
+@mutation("other digits under the bar of a repeating decimal")
+def other_bar(reference: str, chance: random.Random) -> str | None:
+    found = fraction(reference)
+    if found is None or found.denominator not in (3, 9) or found < 0:
+        return None
+    digit = 9 * (found % 1)
+    return rf"{int(found)}.{chance.choice(('', '0'))}\overline{{{digit % 8 + 1}}}"

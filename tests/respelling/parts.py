@@ -6,7 +6,7 @@ import random
 import re
 
 from tests.respelling.kinds import Made, respelling
-from tests.respelling.shapes import LETTER, OPTION, cut, fraction, members, plain, whole
+from tests.respelling.shapes import LETTER, OPTION, fraction, members, plain, whole
 
 
 @respelling("a set in another order")
@@ -103,19 +103,15 @@ def qualified(reference: str, chance: random.Random) -> str | None:
     )
 
 
-@respelling("a system in cases")
-def system(reference: str, chance: random.Random) -> str | None:
-    parts = cut(reference, ",")
-    if not parts or len(parts) < 2 or not all(re.fullmatch(r",?\s*[a-z]\s*=\s*[^=]+", part) for part in parts):
+@respelling("a system in cases, with and, in another order")
+def system(reference: str, chance: random.Random) -> Made | None:
+    found = members(reference)
+    if not found or found[0] + found[2] != "()" or len(found[1]) > 3 or "infty" in reference:
         return None
-    parts = [part.lstrip(", ") for part in parts]
-    return chance.choice(
-        (
-            r"\begin{cases} " + r" \\ ".join(parts) + r" \end{cases}",
-            r" \text{ and } ".join(parts) if len(parts) == 2 else "; ".join(parts),
-            ", ".join(parts[::-1]),
-        )
-    )
+    parts = [f"{name} = {part}" for name, part in zip("xyz", found[1], strict=False)]
+    cases = r"\begin{cases} " + r" \\ ".join(parts) + r" \end{cases}"
+    listed = r" \text{ and } ".join(parts) if len(parts) == 2 else "; ".join(parts)
+    return Made(", ".join(parts), chance.choice((cases, listed, ", ".join(parts[::-1]))))
 
 
 @respelling("options: (B), B., \\textbf{(B)}")

@@ -293,3 +293,22 @@ def closing_sentence(reference: str, chance: random.Random) -> Whole | None:
 def derivative(reference: str, chance: random.Random) -> str | None:
     match = re.match(r"([fgh])\(([a-z])\)\s*=", reference)
     return reference.replace(f"{match.group(1)}(", f"{match.group(1)}'(", 1) if match else None
+
+
+@mutation("a sign or a factor before a tuple or an interval")
+def scaled(reference: str, chance: random.Random) -> str | None:
+    found = members(reference)
+    if not found or found[0] not in ("(", "[") or not any(differ(part, "0") for part in found[1]):
+        return None
+    return f"{chance.choice(('-', '2', '-3', '5 '))}{reference}"
+
+
+@mutation("another unit behind the box")
+def unit_behind(reference: str, chance: random.Random) -> Whole | None:
+    match = re.fullmatch(r"([\d.]+)\s*\\(?:text|mbox)\{ ?([a-z ]+?)\}", reference)
+    if not match or match.group(2) not in _OTHER_UNIT:
+        return None
+    number, unit = match.group(1), _OTHER_UNIT[match.group(2)]
+    return Whole(
+        chance.choice((rf"So it is $\boxed{{{number}}} \text{{ {unit}}}$.", rf"So it is $\boxed{{{number}}}$ {unit}."))
+    )
