@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from openklear.think import FormatFault as Fault
 from openklear.think import join_thought, split_thought
-from openklear.verifiers.answers import extract_program
+from openklear.verifiers.blocks import extract_program
 
 HOUSE = Path(__file__).parents[1] / "src" / "openklear"
 

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from openklear.verifiers.answers import extract_answer, extract_boxed, extract_program, is_option, join_boxes
+from openklear.verifiers.answers import extract_answer, extract_boxed, is_option, join_boxes
 
 
 @pytest.mark.parametrize(
@@ -144,19 +144,3 @@ def test_floods_take_linear_time(piece):
     extract_answer(text, "B")
     join_boxes(text)
     assert time.perf_counter() - start < 3.0  # a quadratic pass would take minutes
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("print(1)", "print(1)"),
-        ("```python\nprint(1)\n```", "print(1)"),
-        ("first\n```\nprint(1)\n```\nno:\n```py\nprint(2)\nprint(3)\n```\nbye", "print(2)\nprint(3)"),
-        ("```python\nprint(1)", "print(1)"),
-        ("```python\nprint(1)\n```\nand\n```python\nprint(", "print(1)"),
-        ("  plain = 1 \n", "plain = 1"),
-        ("```\nif x:\n    y\n```", "if x:\n    y"),
-    ],
-)
-def test_extract_program(text, expected):
-    assert extract_program(text) == expected

@@ -1,4 +1,4 @@
-"""What a text answers: an expression, or a program. Pure functions, linear in the text: the text is hostile."""
+"""What a text answers: an expression. Pure functions, linear in the text: the text is hostile."""
 
 from __future__ import annotations
 
@@ -166,15 +166,3 @@ def _statement(text: str) -> str:
 
 def _sentence(text: str) -> str:
     return re.split(r"\.(?:\s|$)|\n|\u3002", text.strip(" \t*:\n"), maxsplit=1)[0].strip(" *`\"'")
-
-
-def extract_program(text: str) -> str:
-    """The last fenced block that is closed; else one that is still open at the end; else the whole text."""
-    lines = text.split("\n")
-    fences = [number for number, line in enumerate(lines) if line.lstrip().startswith("```")]
-    if not fences:
-        return text.strip()
-    if len(fences) == 1:
-        return "\n".join(lines[fences[0] + 1 :])
-    closed = fences[: len(fences) // 2 * 2]
-    return "\n".join(lines[closed[-2] + 1 : closed[-1]])

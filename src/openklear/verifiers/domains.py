@@ -18,7 +18,8 @@ from typing import Literal, Protocol
 
 from openklear.errors import UsageError
 from openklear.types import Problem, Verdict
-from openklear.verifiers.answers import extract_answer, extract_program
+from openklear.verifiers.answers import extract_answer
+from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.checkers import needs_checker
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.limits import Limits, is_address
