@@ -1,0 +1,42 @@
+r"""What only names a value (x = 5, x in S), and equations beside a value."""
+
+from __future__ import annotations
+
+import re
+
+from openklear.verifiers.mathematics.expressions import same_value
+from openklear.verifiers.mathematics.rules import NAMED
+from openklear.verifiers.mathematics.text import measured, split
+
+_NAMED_LAST = re.compile(r"^([^=,;]+)=\s*[a-zA-Z]$")
+_MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
+RELATION = re.compile(r"[=<>]|\\(?:leq|geq|neq|approx|equiv|in|mid|to)(?![a-zA-Z])")
+_EQUATION = re.compile(r"^[^=]*[^=<>!\\]=[^=]*$")
+
+
+def same_equation(left: str, right: str) -> bool | None:
+    """An equation beside a value: if anything, its last side is meant."""
+    sides = [side.rpartition("=")[2].strip() if _EQUATION.match(side) else side for side in (left, right)]
+    if (sides[0] == left) == (sides[1] == right) or any(RELATION.search(side) for side in sides):
+        return None
+    return False if same_value(sides[0], sides[1]) is False else None
+
+
+def unnamed(left: str, right: str) -> tuple[str, str]:
+    """Both sides without what only names them: x = 5 and x in S beside no other relation, and units."""
+    values = [_after_name(side) for side in (left, right)]
+    related = [RELATION.search(side) is not None for side in (left, right)]
+    if all(value is not None for value, relation in zip(values, related, strict=True) if relation):
+        left, right = values[0] or left, values[1] or right
+    return measured(left)[0], measured(right)[0]
+
+
+def _after_name(text: str) -> str | None:
+    """The value that a text gives to a name (x = 5, 5 = x, x in S); None where it gives none."""
+    for pattern in (_MEMBER, NAMED):
+        match = pattern.match(text)
+        rest = text[match.end() :].strip() if match else ""
+        if rest and not RELATION.search(rest) and (pattern is _MEMBER or split(text) == [text]):
+            return rest
+    match = _NAMED_LAST.match(text)
+    return match.group(1).strip() if match and not RELATION.search(match.group(1)) else None
