@@ -17,22 +17,26 @@ from openklear.verifiers.mathematics.text import TEXT, depths, squeeze
 from openklear.verifiers.mathematics.values import TooLarge, Unknown, approximate
 
 _SIGN = re.compile(r"[<>=]|\\(?:leq|geq|neq)(?![a-zA-Z])")
-_TURNED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq", r"\neq": r"\neq"}
+_TURNED = {">": "<", r"\geq": r"\leq", "<": ">", r"\leq": r"\geq"}
 _FALLING = frozenset((">", r"\geq"))
+_KINDS = (_FALLING, frozenset(("<", r"\leq")), frozenset((r"\neq",)))
+"""Signs that may stand in one chain."""
 _JOINT = re.compile(r"(?<![a-zA-Z\\])(?:or|and)(?![a-zA-Z])|\\(?:lor|vee|land|wedge|cup)(?![a-zA-Z])|[,;]")
-_AND = frozenset(("and", r"\land", r"\wedge"))
+_AND = frozenset(("and", r"\land", r"\wedge", ",", ";"))
 _SUBJECT = re.compile(r"^(?:[a-zA-Z]|\\[a-zA-Z]{2,12})(?:_\w|_\{\w{1,8}\})?(?:\([a-zA-Z0-9]\))?$")
 _BARS = re.compile(r"^(?:\||\\lvert)([^|]{1,20}?)(?:\||\\rvert)$")
 _LETTER = re.compile(r"(?<![\\a-zA-Z])[a-df-zA-Z]|\\(?!(?:frac|sqrt|pi|ln|log)(?![a-zA-Z]))[a-zA-Z]")
 _SIMPLE = re.compile(r"^(?:[\d.]+|\\sqrt\{[^{}]*\}|\\frac\{[^{}]*\}\{[^{}]*\})$")
 _INFINITY = {r"\infty": math.inf, r"+\infty": math.inf, r"-\infty": -math.inf}
-_INTERVALS = re.compile(r"^(?:[a-zA-Z]\s*\\in\s*)?[(\[]|\\cup|\\setminus")
+_UNION = re.compile(r"\\(?:cup|setminus)(?![a-zA-Z])")
+_BUILT = re.compile(r"^\\\{\s?([a-zA-Z])\s?(?:\\in\s?\\mathbb\s?\{?R\}?\s?)?(?:\||:|\\mid(?![a-zA-Z]))\s?([^{}]*)\\\}$")
+"""{x | x > 1}: what it says of the reals."""
 _MOST = 32
 """Signs of a text that is read; nothing that a person writes has more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
+class Inequality:
     """a < b < c: its parts and the signs between them, which rise (or are a single \\neq)."""
 
     parts: tuple[str, ...]
@@ -40,13 +44,18 @@ class Chain:
 
     @property
     def text(self) -> str:
-        """As LaTeX."""
-        rest = (f" {sign} {part}" for sign, part in zip(self.signs, self.parts[1:], strict=True))
-        return self.parts[0] + "".join(rest)
+        """As LaTeX; an unknown that is compared with one thing comes first (to math-verify 3 < m ends with a metre)."""
+        parts, signs = self.parts, self.signs
+        if len(parts) == 2 and _subject(parts[1]) and not _subject(parts[0]):
+            parts, signs = parts[::-1], tuple(_TURNED.get(sign, sign) for sign in signs)
+        written = parts[0]
+        for sign, part in zip(signs, parts[1:], strict=True):
+            written += f" {sign} {part}"
+        return written
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Stretch:
     """What lies between two ends, each with whether it belongs to it."""
 
     low: str
@@ -60,30 +69,30 @@ class Span:
         return f"{'(['[self.low_closed]}{self.low}, {self.high}{')]'[self.high_closed]}"
 
 
-Spans = tuple[str, list[Span]]
+Stretches = tuple[str, list[Stretch]]
 """An unknown, and where it may lie."""
 
 
 def one_way(left: str, right: str) -> tuple[str, str]:
-    """Two normalised texts with their inequalities written the same way: as chains that rise, or as intervals."""
+    """Two normalised texts with their inequalities written the same way: rising, and as unions beside unions."""
     signed = _has_sign(left), _has_sign(right)
     if not any(signed):
         return left, right
-    spans = [_spans(side) if sign else None for side, sign in zip((left, right), signed, strict=True)]
-    if spans[0] and spans[1]:
-        several = _JOINT.search(left) or _JOINT.search(right) or "|" in left + right
-        if several and squeeze(spans[0][0]) == squeeze(spans[1][0]):
-            return _union(spans[0][1]), _union(spans[1][1])
-    elif spans[0] and _INTERVALS.search(right):
-        return _union(spans[0][1]), right
-    elif spans[1] and _INTERVALS.search(left) and ("\\cup" in left or "\\setminus" in left):
-        return left, _union(spans[1][1])
+    left, right = _said(left), _said(right)
+    first, second = (_stretches(side) if sign else None for side, sign in zip((left, right), signed, strict=True))
+    if first and second:
+        if squeeze(first[0]) == squeeze(second[0]):
+            return _written(left, first), _written(right, second)
+    elif first:
+        return (_union(first) if _UNION.search(right) else _written(left, first)), right
+    elif second:
+        return left, (_union(second) if _UNION.search(left) else _written(right, second))
     return _risen(left), _risen(right)
 
 
 def same_chains(left: str, right: str, same: Same) -> bool | None:
     """Two chains by their parts; a sign that is strict on one side alone tells them apart."""
-    first, second = _chain(left), _chain(right)
+    first, second = (_chain(side) if _has_sign(side) else None for side in (left, right))
     if first is None or second is None or len(first.parts) != len(second.parts):
         return None
     turned = [second.parts, second.parts[::-1]] if first.signs == (r"\neq",) else [second.parts]
@@ -97,26 +106,29 @@ def _has_sign(text: str) -> bool:
     return "<" in text or ">" in text or "\\leq" in text or "\\geq" in text or "\\neq" in text
 
 
-def _chain(text: str) -> Chain | None:
+def _chain(text: str) -> Inequality | None:
     """A chain of one direction, turned so that it rises; None for anything else."""
     if len(text) > _MOST * 64:
         return None
     opened = depths(text)
     found = [match for match in _SIGN.finditer(text) if not opened[match.start()]]
     signs = tuple(match.group() for match in found)
-    falling = [sign in _FALLING for sign in signs]
-    if (
-        not 1 <= len(signs) <= 3
-        or any(falling) != all(falling)
-        or "=" in signs
-        or signs.count(r"\neq") not in (0, len(signs))
-    ):
+    kind = next((kind for kind in _KINDS if set(signs) <= kind), None)
+    parts = tuple(_between(text, found))
+    if kind is None or not 1 <= len(signs) <= 3 or not all(parts):
         return None
-    edges = [0, *(place for match in found for place in match.span()), len(text)]
-    parts = tuple(text[start:end].strip() for start, end in zip(edges[::2], edges[1::2], strict=True))
-    if not all(parts):
-        return None
-    return Chain(parts[::-1], tuple(_TURNED[sign] for sign in signs[::-1])) if all(falling) else Chain(parts, signs)
+    if kind is _FALLING:
+        return Inequality(parts[::-1], tuple(_TURNED[sign] for sign in signs[::-1]))
+    return Inequality(parts, signs)
+
+
+def _between(text: str, cuts: list[re.Match[str]]) -> list[str]:
+    """The parts of a text before, between and after matches in it."""
+    edges = [0]
+    for match in cuts:
+        edges += match.span()
+    edges.append(len(text))
+    return [text[start:end].strip() for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def _pieces(text: str) -> tuple[list[str], list[str]] | None:
@@ -126,15 +138,12 @@ def _pieces(text: str) -> tuple[list[str], list[str]] | None:
     text = TEXT.sub(r" \1 ", text)
     opened = depths(text)
     joints = [match for match in _JOINT.finditer(text) if not opened[match.start()]]
-    edges = [0, *(place for match in joints for place in match.span()), len(text)]
-    return [text[start:end].strip() for start, end in zip(edges[::2], edges[1::2], strict=True)], [
-        match.group() for match in joints
-    ]
+    return _between(text, joints), [match.group() for match in joints]
 
 
 def _risen(text: str) -> str:
-    """The text with all of its chains rising."""
-    pieces = _pieces(text) if ">" in text or "\\geq" in text else None
+    """The text with all of its chains written one way."""
+    pieces = _pieces(text)
     if pieces is None:
         return text
     written = [found.text if (found := _chain(piece)) else piece for piece in pieces[0]]
@@ -142,24 +151,23 @@ def _risen(text: str) -> str:
     return "".join(f"{piece}{joint} " for piece, joint in zip(written, [*joints, ""], strict=True)).strip()
 
 
-def _spans(text: str) -> Spans | None:
+def _stretches(text: str) -> Stretches | None:
     """Where one unknown may lie, by inequalities with "or", "and" or commas between them; None for anything else."""
     read = _pieces(text)
-    if read is None:
+    pieces = [piece for piece in read[0] if piece] if read else []
+    known = [one for piece in pieces if (one := _stretch(piece))]
+    if read is None or not known or len(known) < len(pieces) or len({squeeze(one[0]) for one in known}) > 1:
         return None
-    pieces, joints = [piece for piece in read[0] if piece], set(read[1])
-    found = [_span(piece) for piece in pieces]
-    known = [one for one in found if one]
-    if not known or len(known) != len(found) or len({squeeze(subject) for subject, _ in known}) > 1:
+    subject, found = known[0]
+    if len(known) > 1 and "\\neq" in text:
         return None
-    subject, spans = known[0]
     for _, others in known[1:]:
-        both = _between(spans, others) if joints <= _AND | {","} else None
-        spans = [both] if both else spans + others
-    return subject, spans
+        found = found + others
+    both = _common(found) if len(known) > 1 and _AND.issuperset(read[1]) else found
+    return None if both is None else (subject, both)
 
 
-def _span(piece: str) -> Spans | None:
+def _stretch(piece: str) -> Stretches | None:
     """One chain about one unknown."""
     found = _chain(piece)
     if found is None:
@@ -167,12 +175,12 @@ def _span(piece: str) -> Spans | None:
     subjects = [_subject(part) for part in found.parts]
     closed = [sign == r"\leq" for sign in found.signs]
     if len(found.parts) == 3 and subjects[1] and r"\neq" not in found.signs:
-        return _unbarred(subjects[1], [Span(found.parts[0], closed[0], found.parts[2], closed[1])])
+        return _unbarred(subjects[1], [Stretch(found.parts[0], closed[0], found.parts[2], closed[1])])
     if len(found.parts) != 2 or bool(subjects[0]) == bool(subjects[1]):
         return None
     subject, end = (subjects[0], found.parts[1]) if subjects[0] else (subjects[1], found.parts[0])
     assert subject is not None
-    below, above = Span(r"-\infty", False, end, closed[0]), Span(end, closed[0], r"\infty", False)
+    below, above = Stretch(r"-\infty", False, end, closed[0]), Stretch(end, closed[0], r"\infty", False)
     if found.signs == (r"\neq",):
         return _unbarred(subject, [below, above])
     return _unbarred(subject, [below if subjects[0] else above])
@@ -185,20 +193,20 @@ def _subject(part: str) -> str | None:
     return part if _SUBJECT.match(inner) and (barred or _LETTER.search(inner)) and inner not in _INFINITY else None
 
 
-def _unbarred(subject: str, spans: list[Span]) -> Spans | None:
+def _unbarred(subject: str, stretches: list[Stretch]) -> Stretches | None:
     """|x| < a as -a < x < a, and |x| > a as two."""
     barred = _BARS.match(subject)
     if barred is None:
-        return subject, spans
-    span = spans[0]
-    below = span.low == r"-\infty"
-    end = span.high if below else span.low
-    if len(spans) > 1 or not (below or span.high == r"\infty") or not _size(end) > 0:
+        return subject, stretches
+    one = stretches[0]
+    below = one.low == r"-\infty"
+    end = one.high if below else one.low
+    if len(stretches) > 1 or not (below or one.high == r"\infty") or not _size(end) > 0:
         return None
     negative = f"-{end}" if _SIMPLE.match(end) else f"-({end})"
     if below:
-        return barred.group(1).strip(), [Span(negative, span.high_closed, end, span.high_closed)]
-    outer = Span(r"-\infty", False, negative, span.low_closed), Span(end, span.low_closed, r"\infty", False)
+        return barred.group(1).strip(), [Stretch(negative, one.high_closed, end, one.high_closed)]
+    outer = Stretch(r"-\infty", False, negative, one.low_closed), Stretch(end, one.low_closed, r"\infty", False)
     return barred.group(1).strip(), list(outer)
 
 
@@ -214,18 +222,39 @@ def _size(end: str) -> float:
     return math.nan if near.imag else near.real
 
 
-def _between(first: list[Span], second: list[Span]) -> Span | None:
-    """What two single spans have in common, of some length; None where that is nothing, or not known."""
-    if len(first) > 1 or len(second) > 1:
+def _common(stretches: list[Stretch]) -> list[Stretch] | None:
+    """What all of these have in common; they themselves where that is nothing (x < 1 and x > 3); None where it is not
+    known."""
+    if any(math.isnan(_size(one.low)) or math.isnan(_size(one.high)) for one in stretches):
         return None
-    both = first + second
-    low = max(both, key=lambda span: (_size(span.low), not span.low_closed))
-    high = min(both, key=lambda span: (_size(span.high), span.high_closed))
-    known = not any(math.isnan(_size(span.low)) or math.isnan(_size(span.high)) for span in both)
-    if not known or _size(low.low) >= _size(high.high):
-        return None
-    return Span(low.low, low.low_closed, high.high, high.high_closed)
+    low = max(stretches, key=lambda one: (_size(one.low), not one.low_closed))
+    high = min(stretches, key=lambda one: (_size(one.high), one.high_closed))
+    if _size(low.low) >= _size(high.high):
+        return stretches
+    return [Stretch(low.low, low.low_closed, high.high, high.high_closed)]
 
 
-def _union(spans: list[Span]) -> str:
-    return r" \cup ".join(span.text for span in spans)
+def _written(text: str, found: Stretches) -> str:
+    """One stretch as a chain, several as a union; a text that says one thing only as it stands, rising."""
+    subject, stretches = found
+    if len(stretches) > 1:
+        return text if "\\neq" in text else _union(found)
+    if not (_JOINT.search(text) or "|" in text):
+        return _risen(text)
+    one = stretches[0]
+    parts, signs = [subject], []
+    if one.low != r"-\infty":
+        parts, signs = [one.low, subject], [r"\leq" if one.low_closed else "<"]
+    if one.high != r"\infty":
+        parts, signs = [*parts, one.high], [*signs, r"\leq" if one.high_closed else "<"]
+    return Inequality(tuple(parts), tuple(signs)).text
+
+
+def _union(found: Stretches) -> str:
+    return r" \cup ".join(one.text for one in found[1])
+
+
+def _said(text: str) -> str:
+    """What a set of the reals says of its members."""
+    match = _BUILT.match(text) if text.startswith("\\{") else None
+    return match.group(2).strip() if match and match.group(1) in match.group(2) else text
