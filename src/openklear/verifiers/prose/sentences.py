@@ -88,7 +88,7 @@ def _runs(text: str, loosely: bool) -> list[list[Piece]]:
     """The values of a sentence, those with nothing but a comma, "and" or "or" between them in one list."""
     runs: list[list[Piece]] = []
     for piece in pieces(text):
-        between = text[runs[-1][-1].end : piece.start] if runs else ""
+        between = text[runs[-1][-1].end : piece.start].replace("$", "") if runs else ""
         linked = _LINK.fullmatch(between) or _COMMA.fullmatch(between)
         if runs and (linked or (loosely and (_LOOSE.fullmatch(between) or between.isspace()))):
             runs[-1].append(piece)
