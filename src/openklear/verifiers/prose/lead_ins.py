@@ -24,17 +24,18 @@ _ANSWER = re.compile(
 )
 _SYMBOLS = re.compile(
     r"\s*(?:=>|->|[=:\uff1a]|\\(?:approx|therefore|implies|Rightarrow|Longrightarrow|rightarrow|to|simeq)(?![a-zA-Z])"
-    r"|[\u2248\u2234\u21d2\u2192]|\\(?:[,;:! ]|quad(?![a-zA-Z])))\s*"
+    r"|[\u2248\u2234\u21d2\u2192]|\\(?:[,;:! ]|q?quad(?![a-zA-Z])))\s*"
 )
 _OPENER = (
     r"(?:so|thus|hence|therefore|then|finally|consequently|overall|altogether|now|as a result|it follows"
     r"|in (?:total|all|conclusion|summary|short|sum|the end)|to sum up|of course|clearly)"
 )
 _PROSE = re.compile(
-    rf"\s*(?:{_OPENER}\b(?:,|\s+that\b)?|{_FILLERS}(?![a-zA-Z])"
+    rf"\s*(?:{_OPENER}\b(?:,|\s+that\b)?|{_FILLERS}(?![a-zA-Z'])"
+    r"|(?:that|it|this|there|here|what|he|she)'s\b"
     r"|(?:we|i|you|one|they|he|she|it)\s+"
     r"(?:can |then |finally |thus |therefore |now |must |will |would |should |could )?"
-    r"(?:get|have|find|obtain|see|conclude|need|know|say|deduce|compute|calculate|determine|derive|make|earn|pay|cost"
+    r"(?:get|find|obtain|see|conclude|need|know|say|deduce|compute|calculate|determine|derive|make|earn|pay|cost"
     r"|give|take|leave|spend|receive|arrive at|end up with|left with|equal|total)s?(?:\s+that\b)?"
     rf"|(?:it|this|that|there|which|these|they|he|she|we|you|[a-zA-Z])\s+{_VERB}\b"
     r"|(?:this|that|which|these|it)\s+(?:gives?|means|makes?|leaves?|yields?|implies|shows)(?:\s+us\b)?(?:\s+that\b)?"
@@ -113,7 +114,7 @@ def _led(words: str) -> str:
 
 
 _EMPTY = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|quad|qquad|[lcv]?dots|dotsc|square|Box|underline|phantom|hspace"
+    r"\\[hv]?phantom\s?\{[^{}]*\}|\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|quad|qquad|[lcv]?dots|dotsc|square|Box|underline|f?boxed|hspace"
     r"|langle|rangle|cdot|ldotp|_|[ ,;:!])(?![a-zA-Z])|[\s{}\[\]()<>~._?*#\u2026\u22ef\u25a1\u25a2\uff1f\uff3f-]"
 )
 _ASKED = re.compile(

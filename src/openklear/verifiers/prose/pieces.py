@@ -15,7 +15,7 @@ _FUNCTION = (
     r"(?:sqrt|cbrt|ln|log|exp|(?:arc|a)?(?:sin|cos|tan)|cot|sec|csc|gcd|lcm|max|min)(?=\s?[({^_\\])"
     r"|(?:sqrt|ln|log|sin|cos|tan)(?=\s?(?:\d|[a-z](?![a-zA-Z])))|pi(?![a-zA-Z])"
 )
-_FORMULA = r"\$\$[^$]+\$\$|\$(?:\\.|[^$\n\\])+\$(?!\d)|\\\[.+?\\\]|\\\(.+?\\\)"
+_FORMULA = r"\$\$[^$]+\$\$|\$(?:\\.|[^$\n\\])+\$(?!\d)|\\\[(?:(?!\\\[).)+?\\\]|\\\((?:(?!\\\().)+?\\\)"
 _ARROWS = "to|implies|Rightarrow|Longrightarrow|rightarrow|therefore|because|Leftrightarrow|iff|quad|qquad|checkmark"
 _TOKEN = re.compile(
     rf"(?P<formula>{_FORMULA})"

@@ -21,7 +21,7 @@ _STATED = re.compile(
     r"|^[ \t]{0,8}(?:the )?(?:final )?(?:answer|result)s?[ \t]{0,8}$"
     r"|\b(?:réponses?|respuestas?|risposta|resposta|antwort)(?:\s+(?:finale?|final|correcta?|correcte))?"
     r"(?:\s+(?:est?|es|son|sont|è|é|ist|lautet)\b|\s*:)"
-    r"|答案(?:应该|應該|应|就|即|便)?(?:是|为|為|等于|\s*[:=])|答え?(?:は|\s*[:=])|正解は|^\s{0,8}解?答\s*:|답(?:은|\s*:)",
+    r"|答案(?:应该|應該|应|就|即|便)?(?:是|为|為|等于|\s*[:=])|答え?(?:は|\s*[:=])|正解は|【(?:答案|解答)】\s*:?|^\s{0,8}解?答\s*:|답(?:은|\s*:)",
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(
@@ -47,9 +47,17 @@ def stated(tail: str, is_answer: bool = False) -> str:
     said = _said(text)
     if said and (found := _after_words(said, text)):
         return found
-    if "\n" not in text and (found := announced(text) if is_answer else phrase(text)):
+    if "\n" not in text and (found := announced(text) if is_answer else _bare(text)):
         return found
     return _last_line(marked) or (_sentence(said) if said else "")
+
+
+def _bare(line: str) -> str:
+    """What a line is that is nothing but an answer, once the words before it are gone: "So x > 5."."""
+    words = without_words(line)
+    if words == line:
+        return phrase(line)
+    return "" if len(pieces(words)) == 1 else phrase(words.rstrip("!"))
 
 
 def _after_words(said: str, text: str) -> str:

@@ -23,8 +23,10 @@ _ENDS = re.compile(rf"{_GAP}{{0,8}}(?:[.,;!?)\n]|$)")
 _RATE = re.compile(r"\s{0,3}(?:/|(?:per|an?|each|every)(?![a-zA-Z]))")
 _ALSO_WORDS = frozenset(("in", "a", "second", "min", "minute"))
 """Units that are words of a sentence as well, as every single letter is: units only where nothing follows them."""
-_MEASURABLE = re.compile(r"[\d})]$")
+_MEASURABLE = re.compile(r"(?<!\\)[\d})]$")
 """Where no digit or bracket ends it, a unit is told from a product of symbols by nobody."""
+_MEASURED = re.compile(r"\\(?:text|textrm|textbf|mathrm|mbox|rm)(?![a-zA-Z])|%|[a-zA-Z]{2}$")
+"""Units that a value has already."""
 
 
 def with_unit(value: str, text: str, end: int) -> tuple[str, int]:
@@ -33,7 +35,7 @@ def with_unit(value: str, text: str, end: int) -> tuple[str, int]:
     Words that measure nothing known (7 nickels) stay out, and so do rates (60 miles per hour): they say nothing
     that could be compared.
     """
-    if not _MEASURABLE.search(value):
+    if not _MEASURABLE.search(value) or _MEASURED.search(value):
         return value, end
     if match := _PERCENT.match(text, end):
         return value + r"\%", match.end()
