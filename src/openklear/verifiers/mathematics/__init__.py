@@ -2,6 +2,7 @@
 
 grader    the way of a question: spelling, limits, the exact path, math-verify
 limits    what is not parsed at all
+characters  one spelling of Unicode
 text      one spelling for what only looks different; parts of lists; units
 rules     corrections of our own, one function each
 exact     what can be said exactly and at once, by the four below
