@@ -10,6 +10,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from openklear.verifiers.mathematics.numbers import Number, number, same_number
+from openklear.verifiers.mathematics.options import options
 from openklear.verifiers.mathematics.text import TEXT, measured, split, squeeze
 
 _BASED = re.compile(r"^\(?(\d+)\)?\s*_\s*\{?\s*(\d+)\s*\}?$")
@@ -20,8 +21,6 @@ _NUMERALS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
-_OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
-_LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*[\w$].*?\}?$")
 _COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
 NAMED = re.compile(r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?)\s*=\s*(?=[^=])")
 
@@ -55,18 +54,6 @@ def _infinities(left: str, right: str) -> bool | None:
     if len(signs) == 2:
         return signs[0] == signs[1]
     return False if signs and (number(left) or number(right)) else None
-
-
-def _options(left: str, right: str) -> bool | None:
-    """Options of a question: C, (C), C., and (C) with its text."""
-    plain = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
-    if not any(map(_OPTION.match, plain)):
-        return None
-    if any(map(number, plain)):
-        return False
-    named = [_OPTION.match(side) or _LABELLED.match(side) for side in plain]
-    letters = {match.group(match.lastindex or 0) for match in named if match}
-    return len(letters) == 1 if all(named) else None
 
 
 def _words(left: str, right: str) -> bool | None:
@@ -104,5 +91,5 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    _bases, _units, _names, _infinities, _reals, _options, _words, _decimal_commas,
+    _bases, _units, _names, _infinities, _reals, options, _words, _decimal_commas,
 )  # fmt: skip
