@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from openklear.verifiers.mathematics.numbers import Number, number, same_number
 from openklear.verifiers.mathematics.options import options
+from openklear.verifiers.mathematics.qualifiers import differ
 from openklear.verifiers.mathematics.text import TEXT, measured, split, squeeze
 
 _BASED = re.compile(r"^\(?(\d+)\)?\s*_\s*\{?\s*(\d+)\s*\}?$")
@@ -91,5 +92,5 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    _bases, _units, _names, _infinities, _reals, options, _words, _decimal_commas,
+    _bases, differ, _units, _names, _infinities, _reals, options, _words, _decimal_commas,
 )  # fmt: skip
