@@ -37,9 +37,10 @@ def unnamed(left: str, right: str) -> tuple[str, str]:
     if all(value is not None for value, relation in zip(values, related, strict=True) if relation):
         left, right = values[0] or left, values[1] or right
     left, right = measured(left)[0], measured(right)[0]
-    if alternatives(left) != [left] or alternatives(right) != [right]:
-        return left, right  # 5 apples, 3 pears: the words of members are theirs
-    return without_words(left), without_words(right)
+    bare = without_words(left), without_words(right)
+    if bare != (left, right) and alternatives(left) == [left] and alternatives(right) == [right]:
+        return bare
+    return left, right  # 5 apples, 3 pears: the words of members are theirs
 
 
 def _after_name(text: str) -> str | None:

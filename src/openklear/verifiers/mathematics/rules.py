@@ -83,6 +83,8 @@ _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
 
 def _reals(left: str, right: str) -> bool | None:
     """All reals, as a letter and as an interval."""
+    if "\\infty" not in left and "\\infty" not in right:
+        return None
     sides = [squeeze(left), squeeze(right)]
     return True if any(a in _REALS and b == "(-\\infty,\\infty)" for a, b in (sides, sides[::-1])) else None
 
