@@ -41,7 +41,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/openklear run recipes/quickstart.toml --output runs/quickstart
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not browser and not chaos and not cluster and not verl'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not long and not browser and not chaos and not cluster and not verl'
 
 # verl pins another transformers and wants Python < 3.13, so it has an environment of its own, with openklear's core only.
 $(INSTALLED_VERL): pyproject.toml constraints-verl.txt

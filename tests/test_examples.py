@@ -41,7 +41,7 @@ def test_it_runs_as_a_command():
     assert starts == ["untrained", "after SFT", "after GPPO"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sft_and_then_gppo_raise_the_held_out_accuracy(example):
     """800 answers to 200 problems: a standard error of about 0.02. A flipped sign of the loss fails by far."""
     untrained, tuned, reinforced = example.main(sft_steps=280, iterations=20)

@@ -77,7 +77,7 @@ def sampled(root: Path) -> Counter[str]:
     return Counter(root.with_suffix(".log").read_text().split())
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_two_runs_are_equal_and_another_seed_is_not(undisturbed, tmp_path):
     expected, _, _ = undisturbed
     again = command("count", str(tmp_path / "counts.json"), output=tmp_path / "again")

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_hostile_rows_killed_workers_and_a_killed_server(tmp_path):
     """No verdict may be wrong, nothing may grow, and nothing may outlive the server."""

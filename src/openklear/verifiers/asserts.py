@@ -26,8 +26,8 @@ _SEND_SECONDS = 10.0
 """A box that does not take a word for so long is lost: its program may talk and never listen."""
 _COMPILING = threading.Lock()
 """The filters of warnings belong to all threads."""
-Result = tuple[Any] | tuple[str, bool]
-"""A value, or the type and the truth of an object that is not plain."""
+Result = tuple[Any, ...]
+"""A value; or the type and the truth of an object that is not plain; or nothing: no node where one is returned."""
 
 
 class BrokenTest(Exception):
@@ -52,10 +52,12 @@ class Calls:
     checks: tuple[Check, ...]
     keep: bool = False
     """All are calls of one object's method."""
+    nodes: bool = False
+    """Arguments and results are written as lists where the function says that they are linked lists or trees."""
 
     def plan(self, nonce: str) -> list[Any]:
         """What goes into the program's box: no expected value."""
-        return [self.function, {"nonce": nonce, "calls": list(self.arguments), "keep": self.keep}]
+        return [self.function, {"nonce": nonce, "calls": list(self.arguments), "keep": self.keep, "nodes": self.nodes}]
 
 
 def calls_of(test: CallTest) -> Calls:
@@ -69,7 +71,7 @@ def calls_of(test: CallTest) -> Calls:
         values.pack(expected)  # not too deep or big to be compared
     except (ValueError, RecursionError, values.NotPlain) as error:
         raise BrokenTest(str(error)) from error
-    return Calls(test.call, (packed,), (Check("==", expected),))
+    return Calls(test.call, (packed,), (Check("==", expected),), nodes=True)
 
 
 @lru_cache(maxsize=1024)
@@ -182,16 +184,25 @@ def _is_literal(node: ast.expr) -> bool:
     return True
 
 
-def read_results(text: str | None, nonce: str, count: int) -> list[Result] | None:
-    """The results that a call's process wrote; None where it wrote none, or something else."""
+def read_results(text: str | None, nonce: str, count: int, nodes: bool = False) -> list[Result] | None:
+    """The results that a call's process wrote; None where it wrote none, or something else.
+
+    With `nodes` one may be (): no node.
+    """
     if text is None or not text.startswith(nonce):
         return None
     try:
         trees = values.from_text(text[len(nonce) :])
-        found = [(values.unpack(tree[0]),) if len(tree) == 1 else (str(tree[0]), bool(tree[1])) for tree in trees]
+        found = [_read_result(tree, nodes) for tree in trees]
     except (ValueError, TypeError, IndexError, RecursionError):
         return None
     return found if len(found) == count else None
+
+
+def _read_result(tree: Any, nodes: bool) -> Result:
+    if nodes and tree == []:
+        return ()
+    return (values.unpack(tree[0]),) if len(tree) == 1 else (str(tree[0]), bool(tree[1]))
 
 
 def holds(check: Check, result: Result) -> bool:

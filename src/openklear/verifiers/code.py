@@ -151,7 +151,7 @@ class CodeGrader:
             return compared(how, partial(how.text, test.stdin, test.stdout), test.stdout, result["stdout"], "output")
         calls = task.calls
         assert calls is not None
-        found = read_results(result["value"], nonce, len(calls.checks))
+        found = read_results(result["value"], nonce, len(calls.checks), calls.nodes)
         if found is None:
             return "ended without an answer"
         if isinstance(task.test, AssertTest):
@@ -159,7 +159,8 @@ class CodeGrader:
         if len(found[0]) > 1:
             return f"returned a value {found[0][0]}"[:_SHOWN]
         expected = calls.checks[0].expected
-        return compared(how, partial(how.value, task.test.args, expected), expected, found[0][0], "result")
+        actual = found[0][0] if found[0] else (None if expected is None else [])  # no node is null or [], as one likes
+        return compared(how, partial(how.value, task.test.args, expected), expected, actual, "result")
 
     def _failure(self, result: dict[str, Any]) -> str:
         """Why the program failed a test before its output is looked at; empty where it ended well."""

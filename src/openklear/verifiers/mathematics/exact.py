@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from openklear.verifiers.mathematics.expressions import same_value, value_of
+from openklear.verifiers.mathematics.inequalities import one_way, same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
 from openklear.verifiers.mathematics.quantities import measured
@@ -53,12 +54,17 @@ class Budget:
 _DEGREES = re.compile(r"\\circ|\\degree|°")
 
 
+def prepared(reference: str, answer: str) -> tuple[str, str]:
+    """Both texts in one spelling, as far as one of them asks for it: what is compared here, and by math-verify."""
+    return one_way(normalise(reference), normalise(answer))
+
+
 def decide(reference: str, answer: str) -> bool | None:
     """What can be said exactly and at once; None where it takes math-verify.
 
     TooLarge where a value of the reference is beyond the limits, unless the answer is spelt the same.
     """
-    left, right = normalise(reference), normalise(answer)
+    left, right = prepared(reference, answer)
     if not left or not right:
         return False
     if is_percent_of(left, right) and not _DEGREES.search(reference):
@@ -117,7 +123,8 @@ def _ruled(left: str, right: str, budget: Budget) -> Ruled:
     if "\\mathbb" in left or "\\mathbb" in right:
         return "sets of numbers", None
     if RELATION.search(left) or RELATION.search(right):
-        return "equations", same_equation(left, right)
+        equal = same_chains(left, right, partial(_decide, budget=budget))
+        return ("inequalities", equal) if equal is not None else ("equations", same_equation(left, right))
     if MATRIX.match(left) or MATRIX.match(right):
         return "matrices", same_matrix(left, right, partial(_decide, budget=budget))
     return "values", same_value(left, right)

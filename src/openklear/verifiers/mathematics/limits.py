@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from openklear.verifiers.mathematics.characters import plain
 from openklear.verifiers.mathematics.text import depths
 
 MAX_CHARACTERS = 4096
@@ -33,7 +34,7 @@ _POWER_STEP = re.compile(r"[{}()]|\^|\*\*")
 
 def over_limit(text: str) -> str | None:
     """Which static limit a text breaks, in words; None where it may be parsed."""
-    if len(text) > MAX_CHARACTERS:
+    if len(text) > MAX_CHARACTERS or len(text := plain(text)) > MAX_CHARACTERS:
         return f"longer than {MAX_CHARACTERS} characters"
     if len(text) <= 4 and "^^" not in text:  # nothing that short is large: 9!!! aside
         return f"a factorial above {MAX_FACTORIAL}" if "!!!" in text else None

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from itertools import accumulate, pairwise
 
+from openklear.verifiers.mathematics.characters import plain
+
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
 _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -19,11 +21,11 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!\\)\\[()\[\]$]|[$\u00a3\u20ac]", ""),  # not the line break of a matrix before a bracket
         (r",\s*\\!\s*|\{,\}", ","),
         (r"(?<!\\)\\!", ""),
-        (r"(?<!\\)\\[,;: ]|~|\\quad(?![a-zA-Z])|\\qquad(?![a-zA-Z])|[\u00a0\u2009\u202f]", " "),
+        (r"(?<!\\)\\[,;: ]|~|\\quad(?![a-zA-Z])|\\qquad(?![a-zA-Z])", " "),
         (r"\s+", " "),  # and every pattern below is linear, for it meets no runs of white space
-        (r"<=|\u2264|\\leq?(?:slant)?(?![a-zA-Z])", r"\\leq "),
-        (r">=|\u2265|\\geq?(?:slant)?(?![a-zA-Z])", r"\\geq "),
-        (r"!=|\u2260|\\neq?(?![a-zA-Z])", r"\\neq "),
+        (r"<=|\\leq?(?:slant)?(?![a-zA-Z])", r"\\leq "),
+        (r">=|\\geq?(?:slant)?(?![a-zA-Z])", r"\\geq "),
+        (r"!=|\\neq?(?![a-zA-Z])", r"\\neq "),
         (r"\\lt(?![a-zA-Z])", "<"),
         (r"\\gt(?![a-zA-Z])", ">"),
         (r"(?<=\d)\s*\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?", "%"),
@@ -31,14 +33,9 @@ _REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
         (r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])", ""),
         (r"\\%", "%"),
-        (r"[\u2212\u2013\u2012]", "-"),
-        (r"\u00d7", r"\\times "),
-        (r"\u00b7", r"\\cdot "),
-        (r"\u221a\s*(\d+|\([^()]*\)|[a-zA-Z])", r"\\sqrt{\1}"),
-        (r"\u03c0|(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
-        (r"\u221e|(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
-        (r"\u222a", r"\\cup "),
-        (r"(?<![a-zA-Z\\])sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
+        (r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
+        (r"(?<![a-zA-Z])\\?sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}"),
         (
             r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei]|ln|log|sin|cos|tan)\s*\}(?=\s*[\^{(\\a-z0-9+*/)}-]|\s*$)",
@@ -94,7 +91,7 @@ def _mixed(match: re.Match[str]) -> str:
 @lru_cache(maxsize=1024)
 def normalise(text: str) -> str:
     """One spelling for what only looks different: delimiters, spaces, kinds of \\frac, pi, a last full stop."""
-    text = _SPACES.sub(" ", text.strip())
+    text = _SPACES.sub(" ", plain(text).strip())
     if not _NEEDS_WORK.search(text):
         return text
     if text.endswith("\\") and not text.endswith("\\\\"):  # what stripping left of a control space

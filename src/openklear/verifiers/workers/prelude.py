@@ -1,4 +1,4 @@
-"""Names that functions are written with and data sets take for granted: `List`, `inf`, `Counter`, `heappush`.
+"""Names that functions are written with and data sets take for granted: `List`, `inf`, `heappush`, `ListNode`.
 
 LeetCode's and LiveCodeBench's own judges put them before a program. None hides a built-in (math.pow, operator.abs).
 """
@@ -15,6 +15,7 @@ import decimal
 import fractions
 import functools
 import heapq
+import io
 import itertools
 import json
 import math
@@ -28,11 +29,16 @@ import time
 import typing
 from typing import Any
 
+from . import nodes
+
 _MODULES = (
-    *(bisect, cmath, collections, copy, datetime, decimal, fractions, functools, heapq, itertools, json, math),
+    *(bisect, cmath, collections, copy, datetime, decimal, fractions, functools, heapq, io, itertools, json, math),
     *(operator, random, re, statistics, string, sys, time, typing),
 )
-_OPENED = (operator, itertools, functools, collections, heapq, bisect, math, typing)
+_OPENED = (
+    *(sys, io, json, datetime, random, statistics, re, copy, string),
+    *(operator, itertools, functools, collections, heapq, bisect, math, typing),
+)
 """Modules whose names may be used alone; of two with a name, the later."""
 
 
@@ -44,5 +50,5 @@ MODULES: dict[str, Any] = {module.__name__: module for module in _MODULES}
 NAMES: dict[str, Any] = {}
 for _module in _OPENED:
     NAMES |= {name: getattr(_module, name) for name in _public(_module) if not hasattr(builtins, name)}
-NAMES |= MODULES
+NAMES |= nodes.CLASSES | nodes.BUILD | nodes.COMPARE | MODULES
 """Everything that a program which is called may use without importing it."""

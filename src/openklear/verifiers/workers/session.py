@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import prelude, test_process, values
+from . import graphs, nodes, prelude, signatures, test_process, values
 from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, Gone, TalkEnd, as_exception, raised
 
 _VERBS: dict[str, Callable[..., Any]] = {
@@ -28,8 +28,9 @@ _VERBS: dict[str, Callable[..., Any]] = {
 def call(program: str, name: str, plan: dict[str, Any], channel: int) -> int:
     """Runs the program, then the plan's calls of its function `name`, and writes their results to `channel`.
 
-    plan: {"nonce", "calls": [[arguments, named], ...] (packed), "keep": one object for all methods called}. Written:
-    the nonce and a JSON array with, for each call, [value (packed)] or [type, truth] of a result that is not plain.
+    plan: {"nonce", "calls": [[arguments, named], ...] (packed), "keep": one object for all methods called, "nodes":
+    arguments and results become nodes where the function says so}. Written: the nonce and a JSON array with, for each
+    call, [value (packed)], or [type, truth] of a result that is not plain, or [] for no node at all.
     """
     status, namespace = _load(program)
     if namespace is None:
@@ -40,7 +41,9 @@ def call(program: str, name: str, plan: dict[str, Any], channel: int) -> int:
         for arguments, named in plan["calls"]:
             if results and not plan["keep"]:
                 function = _find(namespace, name)
-            results.append(_shown(function(*values.unpack(arguments), **values.unpack(named))))
+            signature = signatures.read(function, namespace) if plan["nodes"] else signatures.PLAIN
+            given, by_name = signature.given(values.unpack(arguments), values.unpack(named))
+            results.append(_shown(signature, function(*given, **by_name)))
         view = memoryview((plan["nonce"] + values.to_text(results)).encode("ascii"))
         while view:
             view = view[os.write(channel, view) :]
@@ -50,9 +53,11 @@ def call(program: str, name: str, plan: dict[str, Any], channel: int) -> int:
     return 0
 
 
-def _shown(result: object) -> list[Any]:
+def _shown(signature: signatures.Signature, result: object) -> list[Any]:
+    if signature.returns and result is None:
+        return []
     try:
-        return [values.pack(result)]
+        return [values.pack(signature.shown(result))]
     except values.NotPlain as error:
         return [str(error), bool(result)]
 
@@ -66,6 +71,7 @@ def _load(program: str) -> tuple[int, dict[str, Any] | None]:
     module.__name__ = "solution"
     sys.modules["solution"] = module
     module.__dict__.update(prelude.NAMES)
+    nodes.suit(program)
     try:
         exec(code, module.__dict__)
     except BaseException as error:  # SystemExit too: a program that is asked for a function must live to give it
@@ -120,7 +126,15 @@ class _Candidate(TalkEnd):
 
     def pack(self, value: object) -> values.Tree:
         """A value for the other end; what is not plain is named by a number."""
-        return values.pack(value, lambda thing: ["h", self.keep(thing), type(thing).__name__])
+        return values.pack(value, self._refer)
+
+    def _refer(self, thing: object) -> values.Tree:
+        return ["h", self.keep(thing), type(thing).__name__]
+
+    def _class(self, name: str) -> type:
+        """The program's own class of nodes with this name, else the prelude's."""
+        own = self._namespace.get(name)
+        return own if isinstance(own, type) else nodes.CLASSES[name]
 
     def resolve(self, tree: list[Any]) -> object:
         """An object of ours, a function of the test's, or a built-in that both ends have."""
@@ -149,16 +163,33 @@ class _Candidate(TalkEnd):
             found = _defines(self._namespace, name) and type(self._namespace[name]) is not types.ModuleType
             return {"value": self.pack(self._namespace[name])} if found else {"missing": True}
         try:
-            operands = [values.unpack(tree, self.resolve) for tree in request["on"]]
-            named = {name: values.unpack(tree, self.resolve) for name, tree in request["named"].items()}
+            classes = {name: self._class(name) for name in request["kinds"]}
+            made = graphs.build(request["nodes"], classes, self.resolve)
+            resolve = graphs.resolver(made, self.resolve)
+            operands = [values.unpack(tree, resolve) for tree in request["on"]]
+            named = {name: values.unpack(tree, resolve) for name, tree in request["named"].items()}
             result = _VERBS[request["do"]](*operands, **named)
-            answer: dict[str, Any] = {"value": self.pack(result)}
+            kinds = {kind: name for name, kind in classes.items()}
             if result is None and request["do"] == "call":  # it worked in place
-                places = {**dict(enumerate(operands[1:])), **named}
-                changed = {key: thing for key, thing in places.items() if type(thing) in IN_PLACE}
-                answer["after"] = [[key, self.pack(thing)] for key, thing in changed.items()]
-            return answer
+                return self._changed(
+                    graphs.Outgoing(kinds, self._refer, made), {**dict(enumerate(operands[1:])), **named}
+                )
+            return self._answer(graphs.Outgoing(kinds, self._refer), result, made, request["nodes"])
         except Gone:
             raise
         except BaseException as error:  # the program's, whatever it is: it crosses
             return raised(error)
+
+    @staticmethod
+    def _changed(out: graphs.Outgoing, given: dict[Any, object]) -> dict[str, Any]:
+        """The answer of a function that returned nothing: what it made of what it was given."""
+        changed = {key: thing for key, thing in given.items() if type(thing) in IN_PLACE}
+        after = [[key, out.pack(thing)] for key, thing in changed.items()]
+        return {"value": None, "after": after, "nodes": out.table()}
+
+    def _answer(self, out: graphs.Outgoing, result: object, made: list[Any], table: graphs.Table) -> dict[str, Any]:
+        """The answer with a result. A node of the test's, where all are as they came, is named by its place."""
+        for place, node in enumerate(made):
+            if result is node and graphs.Outgoing(out.kinds, self._refer, made).table() == table:
+                return {"given": place}
+        return {"value": out.pack(result), "nodes": out.table()}

@@ -31,9 +31,9 @@ class TalkEnd:
         self._objects: dict[int, object] = {}
         self._numbers: dict[int, int] = {}
 
-    def ask(self, verb: str, operands: list[Any], named: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, verb: str, operands: list[Any], named: dict[str, Any], **more: Any) -> dict[str, Any]:
         """The other end's answer to a request."""
-        self.say({"do": verb, "on": operands, "named": named})
+        self.say({"do": verb, "on": operands, "named": named, **more})
         while True:
             message = self.hear()
             if "do" not in message:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import builtins
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import prelude, test_process, values
+from . import graphs, nodes, prelude, test_process, values
 from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, TalkEnd, as_exception, raised
 
+_BROKEN = (LookupError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
+"""What an answer that is none raises while it is read."""
+_Classes = Mapping[str, type]
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _SHOWN = 200
 
@@ -79,6 +82,8 @@ class Tester(TalkEnd):
         """The program was asked for more than a function that it has."""
         self.failed = ""
         """Why the test has failed already, whatever its code catches."""
+        self.names: _Names | None = None
+        """The test's own names, once it runs."""
 
     def hear(self) -> dict[str, Any]:
         """As any end does; words that are none end the test, or a program could make it look broken."""
@@ -99,26 +104,44 @@ class Tester(TalkEnd):
 
     def use(self, verb: str, operands: list[Any], named: dict[str, Any]) -> Any:
         """What the program's end makes of a request; raises what was raised there."""
-        trees = [self.pack(operand) for operand in operands]
-        named_trees = {name: self.pack(operand) for name, operand in named.items()}
+        classes = {} if self.names is None else self.names.node_classes()
+        out = graphs.Outgoing({kind: name for name, kind in classes.items()}, self._refer)
+        trees = [self._packed(out.pack, operand) for operand in operands]
+        named_trees = {name: self._packed(out.pack, operand) for name, operand in named.items()}
+        table = self._packed(lambda _: out.table(), None)
         self.involved = True
-        answer = self.ask(verb, trees, named_trees)
+        answer = self.ask(verb, trees, named_trees, nodes=table, kinds=list(classes))
         if "raised" in answer:
             if "Exception" not in answer["raised"]:
                 raise self.end(f"{next(iter(answer['raised']), 'an exception')}: {answer.get('text')}"[:_SHOWN])
             raise as_exception(answer)
-        for key, tree in answer.get("after", ()):
-            old = operands[1:][key] if type(key) is int else named[key]
-            new = self._value({"value": tree})
-            if type(new) is not type(old):
-                raise self.end("it broke the talk")
-            IN_PLACE[type(old)](old, new)
-        return self._value(answer)
+        try:
+            return self._read(answer, operands[1:], named, out.met, classes)
+        except _BROKEN as error:
+            raise self.end("it broke the talk") from error
 
-    def pack(self, value: object) -> values.Tree:
+    def _read(
+        self, answer: dict[str, Any], operands: list[Any], named: dict[str, Any], given: list[Any], classes: _Classes
+    ) -> Any:
+        """What an answer says; the nodes and lists given become what a function that worked in place made of them."""
+        if "given" in answer:
+            return graphs.resolver(given, self._resolve)(["g", answer["given"]])
+        in_place = "after" in answer
+        made = graphs.build(answer["nodes"], classes, self._resolve, given if in_place else ())
+        resolve = graphs.resolver(made, self._resolve)
+        for key, tree in answer.get("after", ()):
+            old = operands[key] if type(key) is int else named[key]
+            new = values.unpack(tree, resolve)
+            if type(new) is not type(old):
+                raise ValueError("another type")
+            IN_PLACE[type(old)](old, new)
+        return values.unpack(answer["value"], resolve)
+
+    @staticmethod
+    def _packed(pack: Callable[[Any], Any], value: object) -> Any:
         """A value for the program. CannotCross for an object of the test's that is neither plain nor a function."""
         try:
-            return values.pack(value, self._refer)
+            return pack(value)
         except values.NotPlain as error:
             raise CannotCross(f"a value for the program is {error}") from error
 
@@ -135,7 +158,7 @@ class Tester(TalkEnd):
     def _value(self, answer: dict[str, Any]) -> Any:
         try:
             return values.unpack(answer["value"], self._resolve)
-        except (KeyError, ValueError, RecursionError, MemoryError) as error:
+        except _BROKEN as error:
             raise self.end("it broke the talk") from error
 
     def _resolve(self, tree: list[Any]) -> object:
@@ -171,21 +194,104 @@ class Tester(TalkEnd):
 class _Names(dict[str, Any]):
     """The test's globals; a name that is not there, and no built-in, is the program's.
 
-    Of the prelude only modules are at hand, where nothing but their attributes is used: any other name may be what is
-    tested, and would pass by itself (`gcd`, `add`, `copy`).
+    Of the prelude only modules are at hand, where nothing but their attributes is used, and nodes with their helpers:
+    any other name may be what is tested, and would pass by itself (`gcd`, `add`, `copy`).
     """
 
     def __init__(self, end: Tester, tree: ast.Module):
-        bases = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        alone = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in bases}
-        modules = {name: module for name, module in prelude.MODULES.items() if name not in alone}
+        used = Used(tree)
+        modules = {name: module for name, module in prelude.MODULES.items() if name not in used.alone}
         super().__init__(modules, __name__="test", __builtins__=builtins)
-        self._end = end
+        self._end, self._used, self._of_program = end, used, set[str]()
+        self.update({name: self._own(name) for name in used.own})
+
+    def _own(self, name: str) -> Any:
+        """A class of nodes or a helper; those that build use the test's own class where it has one."""
+        build, kind = nodes.BUILD.get(name), {"list_node": "ListNode", "tree_node": "TreeNode"}.get(name, "")
+        if build is None:
+            return (nodes.CLASSES | nodes.COMPARE)[name]
+        return lambda values: build(values, self.node_classes().get(kind, nodes.CLASSES[kind]))
+
+    def node_classes(self) -> dict[str, type]:
+        """The classes, by name, whose objects cross by value: none where the test has nothing to do with nodes."""
+        own = {name: self.get(name) for name in nodes.CLASSES}
+        found = {name: kind for name, kind in own.items() if isinstance(kind, type)}
+        if self._used.by_value:
+            others = {"ListNode", "TreeNode"} - self._of_program - found.keys()
+            found |= {name: nodes.CLASSES[name] for name in others}
+        return found
 
     def __missing__(self, name: str) -> Any:
         if hasattr(builtins, name):
             raise KeyError(name)
-        return self._end.named(name)
+        try:
+            found = self._end.named(name)
+        except KeyError:
+            if name not in self._used.nodes:
+                raise
+            self[name] = self._own(name)
+            return self[name]
+        self._of_program.add(name)
+        return found
+
+
+class Used:
+    """What the code of a test uses of the names that the prelude has."""
+
+    def __init__(self, tree: ast.Module):
+        found = list(ast.walk(tree))
+        bases = {id(node.value) for node in found if isinstance(node, ast.Attribute)}
+        names = [node for node in found if isinstance(node, ast.Name)]
+        self.alone = {node.id for node in names if id(node) not in bases}
+        """Names that are more than something whose attributes are used."""
+        free = {node.id for node in names} - _bound(found) - vars(builtins).keys() - prelude.MODULES.keys()
+        self.nodes = free & (nodes.CLASSES | nodes.BUILD | nodes.COMPARE).keys()
+        """Classes of nodes and helpers that the test does not define."""
+        self.own = set(self.nodes) - {"Node"}
+        """Those which are the test's own whatever the program says of them: it must not rule what is equal."""
+        more = _reads_more(found)
+        self.by_value = bool(self.nodes and not (more and self.nodes <= nodes.CLASSES.keys()))
+        """Lists and trees of the prelude's classes cross, without their being named."""
+        if free == self.nodes:
+            self.own = set()  # nothing else is asked of the program: they are what is tested
+            self.nodes -= nodes.COMPARE.keys()
+        elif more:
+            self.own -= nodes.CLASSES.keys()  # nodes of another kind, which only the program knows
+
+
+_FIELDS = {*nodes.FIELDS["ListNode"], *nodes.FIELDS["TreeNode"]}
+
+
+def _bound(found: list[ast.AST]) -> set[str]:
+    """The names that code binds anywhere."""
+    bound: set[str] = set()
+    for node in found:
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            bound.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add((node.asname or node.name).partition(".")[0])
+    return bound
+
+
+def _reads_more(found: list[ast.AST]) -> bool:
+    """Whether code uses attributes that lists and trees have not, but for methods and what modules have."""
+    called = {id(node.func) for node in found if isinstance(node, ast.Call)}
+    used = [node for node in found if isinstance(node, ast.Attribute) and id(node) not in called]
+    return any(node.attr not in _FIELDS and not _is_made(node.value) for node in used)
+
+
+def _is_made(base: ast.expr) -> bool:
+    """Whether an attribute's base is no node: a module, a fresh object (`Solution().f`) or the test's own `self`."""
+    match base:
+        case ast.Name(name):
+            return name == "self" or name in prelude.MODULES
+        case ast.Call(ast.Name()):
+            return True
+    return False
 
 
 def run(source: str, channel: int) -> int:
@@ -199,7 +305,8 @@ def run(source: str, channel: int) -> int:
     test_process.fresh_main()
     verdict: dict[str, Any] = {"verdict": nonce, "passed": False}
     try:
-        names = _Names(end, ast.parse(source))
+        names = end.names = _Names(end, ast.parse(source))
+        nodes.suit(source)
         exec(compile(source, "test.py", "exec", dont_inherit=True), names)
         verdict["passed"] = not end.failed
     except AssertionError:

@@ -6,6 +6,7 @@ None, bool, int, str and finite floats stand for themselves; everything else is 
     ["b", hex] bytes     ["a", hex] bytearray     ["r", start, stop, step] range
     ["l", ...] list      ["t", ...] tuple         ["s", ...] set    ["z", ...] frozenset    ["d", key, value, ...] dict
     ["o", number], ["h", number, type], ["n", name]   objects that stay where they are, where a talk allows them
+    ["g", number]                                     a node of the table beside the value (graphs), in a talk
 
 A subclass is not plain (its `==` may say anything), except three of `collections` that are plain dictionaries with a
 habit: programs return a Counter where {} is expected, and in Python the two are equal.
@@ -123,7 +124,7 @@ def _unpack(tree: Tree, resolve: Resolve | None, depth: int) -> Any:
     if tag == "d":
         items = [_unpack(item, resolve, depth + 1) for item in operands]
         return dict(zip(_calm(items[::2]), items[1::2], strict=True))
-    if tag in ("o", "h", "n") and resolve is not None:
+    if tag in ("o", "h", "n", "g") and resolve is not None:
         return resolve(tree)
     if tag in _SCALARS:
         return _SCALARS[tag](*[_unpack(item, None, 0) for item in operands])
