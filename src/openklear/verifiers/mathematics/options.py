@@ -1,7 +1,7 @@
 r"""Options of a question: a letter however it is marked, several of them in any order, a label beside its value.
 
-E, (E), E., option E, and (E), E: or E - with its text are one answer. ABD is A, B and D; two runs of letters are left
-alone, for ABC and ACB may be angles. To a reference that is a value, (E) 12 answers 12, but (E) alone does not.
+E, (E), E., option E, and (E), E: or E - with its text are one answer; ABD is A, B and D in any order. To a reference
+that is a value, (E) 12 answers 12, but (E) alone does not.
 """
 
 from __future__ import annotations
@@ -44,25 +44,23 @@ def options(left: str, right: str) -> bool | None:
 
 
 def _several(left: str, right: str) -> bool | None:
-    """ABD beside A, B, D: in any order, but for two runs of letters."""
+    """ABD beside A, B, D, in any order."""
     letters = _letters(left), _letters(right)
     if letters[0] is None or letters[1] is None or max(len(letters[0]), len(letters[1])) < 2:
         return None
-    runs = [side.isalpha() for side in (left, right)]
-    if all(runs) or not (any(runs) or ")(" in left or ")(" in right):
-        return None
-    return letters[0] == letters[1]
+    run = left.isalpha() or right.isalpha() or ")(" in left or ")(" in right
+    return letters[0] == letters[1] if run else None  # (A, B) beside (B, A) may be pairs
 
 
 def _letters(text: str) -> set[str] | None:
-    """The options that a text lists; None where it lists anything else, or a run out of order."""
+    """The options that a text lists, each once; None where it lists anything else."""
     if len(text) > 80:
         return None
     bare = _AND.sub(",", text.removeprefix("\\{").removesuffix("\\}"))
     letters = [one for one in bare if one.isalpha()]
     if not letters or not _SEVERAL.match(bare) or len(set(letters)) < len(letters):
         return None
-    return None if text.isalpha() and letters != sorted(letters) else set(letters)
+    return set(letters)
 
 
 def unlabelled(left: str, right: str) -> tuple[str, str]:

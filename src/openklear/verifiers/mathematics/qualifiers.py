@@ -24,8 +24,8 @@ _DOMAIN = re.compile(
     r"(?:(reals?)|(integers?|whole)|(naturals?)|(rationals?)|(complex)|(?=numbers?))(?![a-zA-Z])"
 )
 _DOMAINS = ("", "real", "integer", "positive integer", "rational", "complex")
-_USUAL = """for all any every each some where with is are be being a an the that and number numbers value values of constant
-    constants arbitrary fixed valued in"""
+_USUAL = """for all any every each some where with is are be being a an the that and number numbers value values of
+    constant constants arbitrary fixed valued in"""
 _FILLERS = frozenset(_USUAL.split())
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}(?:-[a-zA-Z]+)?|(?<![\\a-zA-Z])a(?= [a-zA-Z])")
 _NAMES = re.compile(r"^[a-zA-Z](?:_\w)?(?:,?[a-zA-Z](?:_\w)?)*$")
