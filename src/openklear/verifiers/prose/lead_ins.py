@@ -47,7 +47,7 @@ _LABEL = re.compile(r"\s*(?:[^\W\d_]{2,20}(?:[ '-]{1,2}[^\W\d_]{1,20}){0,8}\s?[:
 _BARE_LABEL = re.compile(r"\s*[a-zA-Z]{2,20}(?: [a-zA-Z]{2,20}){0,6}\s*[:=](?![:=])\s*")
 _VALUE = re.compile(r"[-+.\d\\$(\[{\u2212]|[a-zA-Z](?![a-zA-Z])")
 _TEXT = re.compile(r"\s*\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm)\s?\{([^{}]{0,200})\}\s*")
-_RELATED = re.compile(r"[=<>,;]|\\(?:leq?|geq?|neq?|in|text)(?![a-zA-Z])")
+_RELATED = re.compile(r"[=<>,;]|\\(?:leq?|geq?|neq?|in)(?![a-zA-Z])|\b(?:and|or|if)\b")
 _IS_ANSWER = re.compile(
     r"\s*(?:\\text\w{0,2}\s?\{\s?)?\bis (?:the|our|my) (?:final |correct )?answer\s?[.!]?\s?\}?\s*$", re.IGNORECASE
 )
@@ -96,7 +96,9 @@ def _shorter(content: str) -> str:
         inner = _led(words)
         return inner if inner != words else content
     if rest[0] in "=:\uff1a" and words.strip():  # \text{Area} = 5
-        return _led(f"{words.strip()}{rest}")
+        named = f"{words.strip()}{rest}"
+        shorter = _led(named)
+        return content if shorter == named else shorter
     announced = _led(f"{words} 5") == "5"
     return rest if announced and _VALUE.match(rest) else content
 

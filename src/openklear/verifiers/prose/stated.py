@@ -9,7 +9,7 @@ import re
 
 from openklear.verifiers.prose.lead_ins import without_words
 from openklear.verifiers.prose.markup import BOLD, without_markup, without_stars
-from openklear.verifiers.prose.pieces import pieces
+from openklear.verifiers.prose.pieces import has_words, pieces
 from openklear.verifiers.prose.sentences import announced, closing, phrase
 
 _IS = r"is|are|was|will be|would be|should be|must be|equals?|becomes|comes (?:out )?to|turns out to be"
@@ -17,7 +17,7 @@ _STATED = re.compile(
     rf"(?<!incorrect )(?<!wrong )\banswer\b(?:\s+(?:to|for)\b[^.\n:=$]{{1,80}}?)?(?:\s*(?:{_IS})\b|\s*[:=])(?:\s*[:=])?"
     rf"|(?:^|\bthe |\bfinal )answers\s*(?:(?:{_IS})\b|[:=])|\bfinal answer of\b"
     r"|\bans\b\.?\s*[:=]?(?=\s*[-+$\\(\[\d])"
-    r"|####\s*(?=[-+$\\(\[.*\d])(?!\d+[.)]\s+[a-z])"
+    r"|####\s*(?=[-+$\\(\[.*\d])(?!\d+[.)]\s+[a-z])|####[ \t]*(?=[^\n]*\Z)"
     r"|^[ \t]{0,8}(?:the )?(?:final )?(?:answer|result)s?[ \t]{0,8}$"
     r"|\b(?:réponses?|respuestas?|risposta|resposta|antwort)(?:\s+(?:finale?|final|correcta?|correcte))?"
     r"(?:\s+(?:est?|es|son|sont|è|é|ist|lautet)\b|\s*:)"
@@ -64,8 +64,10 @@ def _after_words(said: str, text: str) -> str:
     """What the words after "the answer is" state. After "Answer:" an explanation may start ("We add the two."), which
     states it at its end only."""
     sentence = _sentence(said)
-    found = announced(sentence)
-    return found or (closing(sentence) if _VERB.search(text[-len(said) - 20 : -len(said)]) else "")
+    in_sentence = _VERB.search(text[-len(said) - 20 : -len(said)]) is not None
+    if not in_sentence and not has_words(sentence) and f"{sentence}!" in said:
+        sentence += "!"  # a factorial; in a sentence it would be an exclamation
+    return announced(sentence) or (closing(sentence) if in_sentence else "")
 
 
 def said_from(text: str) -> int:
