@@ -1,13 +1,13 @@
-"""What counts as equal, and which statements say that equality is not it."""
+"""What counts as equal."""
 
-import json
 import math
+import time
+from itertools import product
 
 import pytest
-from tests.shared_data import shared
 
 from openklear.errors import UsageError
-from openklear.verifiers.checkers import checker, needs_checker, same_output, same_value
+from openklear.verifiers.checkers import checker, same_output, same_value
 
 
 def test_outputs_are_equal_but_for_trailing_space():
@@ -28,10 +28,52 @@ def test_outputs_are_equal_but_for_trailing_space():
             "float:1e-6",
             "1 2.5\nyes 1000000",
             ["1.0000009 2.5 yes 1000000.9", "1 25e-1 yes 1e6", "+1 2.5 yes 1000000"],
-            ["1.000002 2.5 yes 1000000", "1 2.5 yes 1000002", "1 2.5 no 1000000", "1 2.5 yes", "nan 2.5 yes 1000000"],
+            [
+                "1.000002 2.5 yes 1000000",
+                "1 2.5 yes 1000002",
+                "1 2.5 yes 1000001",
+                "1 2.5 no 1000000",
+                "1 2.5 yes",
+                "nan 2.5 yes 1000000",
+            ],
         ),
         ("float:1e-6", "0", ["0.0000009", "-0"], ["0.000002", "inf", "", "0x0", "0_0"]),
         ("float:1e-6", "inf", ["inf"], ["1e999", "nan", "-inf"]),
+        (
+            "float:1e-6",
+            "1000000000",
+            ["1000000000.0", "1e9", "1000000500.0", "+1000000000", "01000000000"],
+            ["1000000500"],
+        ),
+        ("float:1e-6", "5 -0 0", ["5.0 0 -0", "5 +0 00"], ["6 0 0", "-5 0 0"]),
+        (
+            "float:1e-6",
+            "9" * 5000,
+            ["9" * 5000, "0" + "9" * 5000],
+            ["9" * 4999 + "8", "-" + "9" * 5000],
+        ),
+        ("float:1e-6", "123456789012345678901", ["123456789012345678901.0"], ["123456789012345678902"]),
+        (
+            "anycase",
+            "YES\nAlice 3\n",
+            ["yes\nALICE 3", "yEs \naLiCe 3\n\n"],
+            ["ye\nAlice 3", "YESAlice 3", "yes\nAlice  3"],
+        ),
+        (
+            "livecodebench",
+            "1.50 2\nab\n",
+            ["1.5 2.0\nab", " 15e-1   2 \n ab \n\n", "\n1.50 2\nab"],
+            ["1.5 2\nAB", "1.51 2\nab"],
+        ),
+        ("livecodebench", "50000000000000000", ["50000000000000000.0", "5e16"], ["50000000000000001", "5", ""]),
+        ("livecodebench", "a 1.0\n\nb", ["a 1.0 \n \nb"], ["a 1\n\nb", "a 1.0\nb", "a  1.0\n\nb"]),
+        ("livecodebench", "nan inf", ["nan inf"], ["nan  inf", "NaN inf", "sNaN inf", "1 inf"]),
+        (
+            "livecodebench",
+            "inf",
+            ["Infinity", "+inf"],
+            ["-inf", "sNaN", "1e999999999", "1e9999999999999999999999", "1" * 9999],
+        ),
         ("unordered", "a b\nc\nc\n", ["c\na b\nc", "c\n\nc\na b "], ["a b\nc", "b a\nc\nc", "a b\nc\nc\nc"]),
         ("unordered_tokens", "a b\nc\n", ["c b a", "b\na\nc"], ["a b", "a b c c"]),
     ],
@@ -66,6 +108,20 @@ TENTH = 0.1 + 0.2
         (None, {"1": 2}, [{1: 2}], [{(1,): 2}, {b"1": 2}]),
         ("float:1e-6", [0.3, "a"], [[TENTH, "a"], (0.3000001, "a")], [[0.301, "a"], [True, "a"], [0.3, "b"], [0.3]]),
         ("float:1e-6", 10**400, [10**400], [1.0, math.inf]),
+        ("float:1e-6", [10**9, 0.5], [[10**9, 0.5000001], [10.0**9 + 500, 0.5]], [[10**9 + 500, 0.5], [10**9, 1]]),
+        (
+            "anycase",
+            ["YES", {"a": "No"}],
+            [["yes", {"a": "NO"}], ("Yes", {"a": "no"})],
+            [["y", {"a": "no"}], ["yes", {"A": "no"}]],
+        ),
+        ("anycase", 5, [5, 5.0], [6, "5", True]),
+        (
+            "livecodebench",
+            [1, [2.0]],
+            [[1, [2]], (1, [2]), [True, [2]]],
+            [[1, (2,)], [1, [2.0000001]], {1, 2}, "[1, [2.0]]"],
+        ),
         ("unordered", [[1, 2], [3]], [[[3], [1, 2]], [(3,), [1.0, 2]]], [[[2, 1], [3]], [[1, 2]], [[1, 2], [3], [3]]]),
         ("unordered", [1, 2], [{1, 2}, (2, 1)], [[1, True], [1, "2"], {"1": 2}]),
         ("unordered_tokens", [[1, 2], [3]], [[[3], [2, 1]]], [[[3], [2, 2]]]),
@@ -114,62 +170,20 @@ def test_functions_of_the_users_own(tmp_path, monkeypatch):
         checker("no_such_module_here:f")
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "If there are multiple answers, print any.",
-        "If there are several solutions, output any of them.",
-        "If there is more than one possible array, you may print any one of them.",
-        "If multiple answers exist, you can print any.",
-        "Print any valid permutation.",
-        "You may return any solution.",
-        "Find any such pair and print it.",
-        "Any of them will be accepted.",
-        "Any valid answer is accepted.",
-        "You can return the answer in any order.",
-        "Print the numbers, in arbitrary order.",
-        "Note that the returned array may be in any order.",
-        "Your answer is correct if its absolute or relative error does not exceed $10^{-6}$.",
-        "Answers within 10^-5 of the actual value will be accepted.",
-        "Answers within 10-5 of the actual value will be accepted.",
-    ],
-)
-def test_statements_that_take_other_answers(statement):
-    assert needs_checker(f"Read n. {statement} Note: n is odd.")
+HOSTILE = {
+    "digits": "9" * 999_999,
+    "exponent": "1e" + "9" * 999_999,
+    "zeros": "0" * 999_999,
+    "fraction": "." + "9" * 999_999,
+}
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "You may perform the operations in any order. Print the smallest sum.",
-        "He can drink the cups in any order.",
-        "A permutation is an array of the numbers from 1 to n in arbitrary order.",
-        "Return the maximum number of components in any valid split of the tree.",
-        "If there are several possible variants, output the one in which the price is maximal.",
-        "If there are multiple such strings, print the lexicographically smallest one.",
-        "Given a string s, find any substring of length 2 which is also present in the reverse of s.",
-        "Print the answer modulo 10^9 + 7.",
-        "The tree has no multiple edges. Output the length of any longest path.",
-        "Print -1 if there is no answer.",
-        "A point is within distance 10 of the origin.",
-        "You can use any road several times.",
-        "In one move you can choose any pair of adjacent elements and swap them. Print the number of moves.",
-        "Find the smallest number of operations that can be done in any order.",
-        "Print YES if any subset of the array sums to k.",
-    ],
-)
-def test_statements_with_one_answer(statement):
-    assert not needs_checker(statement)
-
-
-def test_real_statements():
-    """Every one that fires was read: 19 take any of several answers or any order, 2 take a tolerance; none of taco."""
-    named = [json.loads(line) for line in shared("train/leetcode_functional.jsonl").read_text().splitlines()]
-    found = [row["id"].removeprefix("leetcode_") for row in named if needs_checker(row["problem"])]
-    assert found == [
-        *("test-22", "test-30", "test-31", "test-50", "test-65", "test-77", "test-175"),
-        *("train-0", "train-15", "train-22", "train-35", "train-64", "train-67", "train-114", "train-122"),
-        *("train-137", "train-165", "train-172", "train-213", "train-296", "train-391"),
-    ]
-    taco = [json.loads(line)["problem"] for line in shared("train/taco_stdin.jsonl").read_text().splitlines()]
-    assert not any(map(needs_checker, taco))
+@pytest.mark.parametrize("word", [*HOSTILE, "1e999999999", "sNaN", "nan", "-inf", "1_0", "1e", "\u0663"])
+@pytest.mark.parametrize("name", ["livecodebench", "float:1e-6", "anycase"])
+def test_hostile_numbers_are_compared_in_no_time(name, word):
+    word = HOSTILE.get(word, word)
+    start = time.perf_counter()
+    compare = checker(name).text
+    taken = [compare("", one, other) for one, other in product((word, "2", "1e999999998", "5 " * 99_999), repeat=2)]
+    assert [place for place, same in enumerate(taken) if same] == [0, 5, 10, 15]  # each is itself alone
+    assert time.perf_counter() - start < 1.0

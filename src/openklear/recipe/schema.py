@@ -188,7 +188,7 @@ class Verifiers(Section):
     workers: Positive = Field(2, description="grader processes")
     math_seconds: Above = Field(5.0, description="CPU seconds to compare two answers")
     code_seconds: Above = Field(2.0, description="CPU seconds per test of a program")
-    code_memory_mb: Positive = Field(256, description="memory (address space) of a program in MiB")
+    code_memory_mb: Positive = Field(256, description="memory of a program in MiB")
     minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
         "bubblewrap", description="refuse to run programs if less isolation than this is available"
     )

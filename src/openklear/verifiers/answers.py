@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
-from openklear.verifiers.mathematics.text import depths
+from openklear.verifiers.mathematics.characters import plain
+from openklear.verifiers.prose.lead_ins import is_placeholder, without_lead_in
+from openklear.verifiers.prose.stated import said_from, stated
+from openklear.verifiers.prose.units import with_unit
 
 _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 """A box may begin with two backslashes, as in JSON that was escaped twice, but not with more."""
@@ -35,9 +39,6 @@ def extract_boxed(text: str) -> str | None:
     return boxes[-1][2] if boxes else None
 
 
-_PERCENT = re.compile(r"\}\$?\s*(?:\\?%|percent\b)")
-
-
 def join_boxes(text: str) -> str:
     """A reference without its boxes; several side by side are a list of answers.
 
@@ -49,61 +50,86 @@ def join_boxes(text: str) -> str:
             outer.pop()
         outer.append(box)
     contents = list(dict.fromkeys(content for _, _, content in outer))
-    if len(contents) == 1 and _PERCENT.match(text, outer[-1][1]):
-        contents[0] += r"\%"
+    if len(contents) == 1:
+        contents[0] = with_unit(contents[0], text, outer[-1][1] + 1)[0]
     return ", ".join(contents) or text
 
 
-_STATED = re.compile(
-    r"(?:\banswer(?:\s+is|\s*:|\s*=)(?:\s*:)?|\b(?:réponse|respuesta)(?:\s+est?|\s*:)|答案(?:是|为|\s*[:\uff1a])|^\s*####)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CANDIDATE = re.compile(
-    r"(?:\$\$([^$]+)\$\$|\$((?:\\.|[^$\n\\])+)\$(?!\d)|\\\[(.+?)\\\]|\\\((.+?)\\\))(\s*(?:\\?%|percent\b|pct\b))?"
-    r"|(-?\d[\d.]*)?(\\[^\s$]+)"
-    r"|(-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)",
-    re.DOTALL,
-)
-_WORD = re.compile(r"(?<![\\\w{])[^\W\d_]{3,}")
-_WORDS = re.compile(r"(?<![\\\w{])[^\W\d_]{2,}")
-_SENTENCE = re.compile(r"[^\x00-\x7f\W\d_]{4,}|[\u3001\u3002\uff0c]")
-"""A run of letters that are not Latin, or their punctuation: Chinese marks a sentence by no spaces."""
+_TAG = re.compile(r"<\s{0,3}(/?)\s{0,3}(?:final[ _-]?)?answer(?:\s[^<>]{0,100})?>", re.IGNORECASE)
 _OPENED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 """A box that is never closed, in a text without a closed one: what it begins to hold still counts as stated."""
+_MARKS = 16
+"""Answer tags at the end of a text that are looked at."""
 _TAIL = 4096
 """Characters at the end of an answer without a box that are searched."""
-_SHORT = 40
-"""Longest phrase, in characters, that may be nothing but an answer."""
 
 
 def extract_answer(text: str, reference: str | None = None) -> str | None:
-    """What a text answers: the first of these that it has.
+    """What a text answers: what its last box or its last pair of answer tags holds, whichever begins later.
 
-    The last box; the last option letter it states, where the reference is one; what follows the last "the answer is";
-    a text that is one line and nothing but an answer; the last formula between delimiters, or number. A text that is
-    the reference and nothing else answers it, whatever else could be found in it.
+    Boxes and tags that hold nothing, or only the words "your answer", do not count. In tags and in a text without
+    marks: the last option letter it states, where the reference is one; else what its prose states (`prose.stated`). A
+    text that is the reference and nothing else answers it, whatever else could be found in it.
     """
-    boxed = extract_boxed(text)
-    if boxed is not None:
-        return boxed
-    tail = _OPENED.sub("", text[-_TAIL:]).strip()
+    boxes = [box for box in _boxes(text) if not is_placeholder(box[2])] if "box" in text else []
+    box = boxes[-1] if boxes else None
+    for start, end in reversed(_tagged(text)):
+        if box and box[0] >= start:
+            break
+        if not is_placeholder(inner := text[start:end].strip()) and (found := _from_prose(inner, reference, True)):
+            return found
+    return _from_box(text, box) if box else _from_prose(text, reference, False)
+
+
+def _tagged(text: str) -> list[tuple[int, int]]:
+    """Where each text between answer tags begins and ends, of the last few; one never closed ends with the text."""
+    marks = [(mark.start(), mark.end(), mark.group(1)) for mark in _TAG.finditer(text)] if "<" in text else []
+    following = pairwise([*marks[-_MARKS:], (len(text), 0, "")])
+    return [(end, after) for (_, end, closes), (after, _, _) in following if not closes]
+
+
+def _from_box(text: str, box: tuple[int, int, str]) -> str:
+    _, end, content = box
+    inner = without_lead_in(content)
+    if (only := _box_among_words(inner)) is not None:
+        inner = without_lead_in(only)
+    return with_unit(inner, text, end + 1)[0] if inner == content else inner
+
+
+def _box_among_words(content: str) -> str | None:
+    """The box in a box that holds nothing else but words."""
+    boxes = _boxes(content) if "boxed" in content else []
+    if len(boxes) != 1:
+        return None
+    start, end, inner = boxes[0]
+    around = _TEXT.sub(r"\1", content[:start] + content[end + 1 :])
+    return None if _NOT_WORDS.search(around) else inner
+
+
+_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s?\{([^{}]*)\}|\\[,;: ]")
+_NOT_WORDS = re.compile(r"[\d\\{}+*/^_<>-]|\b(?:not|or|and)\b", re.IGNORECASE)
+
+
+def _from_prose(text: str, reference: str | None, announced: bool) -> str | None:
+    tail = _OPENED.sub("", _without_boxes(text[-_TAIL:])).strip()
     if reference is not None and tail:
-        if tail == reference.strip():
+        if _stripped(tail) == _stripped(reference):
             return tail
         if is_option(reference):
-            return _option(tail)
-    said = _said(tail)
-    if said and (stated := _statement(said)):
-        return stated
-    if "\n" not in tail and _bare(tail) and tail:
-        return tail
-    return _last(tail) or (_sentence(said) if said else "") or None
+            return _option(plain(tail))
+    return stated(plain(tail), announced) or None
 
 
-def _said(tail: str) -> str:
-    """What follows the last "the answer is"; empty where it is not said."""
-    starts = [match.end() for match in _STATED.finditer(tail)]
-    return tail[starts[-1] :] if starts else ""
+def _without_boxes(tail: str) -> str:
+    """Without the boxes that it holds: they are placeholders, or there would be no look at the prose."""
+    for start, end, content in reversed(_boxes(tail) if "box" in tail else []):
+        if is_placeholder(content):
+            tail = tail[:start] + tail[end + 1 :]
+    return tail
+
+
+def _stripped(text: str) -> str:
+    return text.strip(" *`\n").rstrip(".")
 
 
 _OPTION_REFERENCE = re.compile(r"^\(?[A-J]\)?[.:]?$|^(?:\([A-J]\)|[A-J][.):])\s+[\w$\\]")
@@ -118,51 +144,7 @@ def is_option(reference: str) -> bool:
 
 def _option(tail: str) -> str | None:
     """The option letter that a text states: after its "the answer is", at its start, or the last one."""
-    start = len(tail) - len(_said(tail))
+    start = said_from(tail)
     if found := _OPTION.search(tail, start) or _OPTION_FIRST.match(tail):
         return found.group(1)
     return next(reversed(_OPTION.findall(tail)), None)
-
-
-def _bare(text: str) -> bool:
-    """Whether a line is an answer and not a sentence with one in it."""
-    if "$" in text or _SENTENCE.search(text):
-        return False
-    prose = _WORD.search(text) or len(_WORDS.findall(text)) > 1
-    return not prose or (len(text) <= _SHORT and text.count(" ") <= 2)
-
-
-def _candidates(text: str) -> list[str]:
-    """Formulas, between delimiters or begun by a command, and numbers outside of them, in order."""
-    found: list[str] = []
-    for match in _CANDIDATE.finditer(text):
-        *formulas, percent, factor, command, plain = match.groups(default="")
-        if len(_WORD.findall(formula := "".join(formulas))) > 1 and "\\" not in formula:
-            found += _candidates(formula)  # two dollar signs of money, and what stands between them
-            continue
-        found.append(formula + percent if formula else _balanced(factor + command) or plain.rstrip(","))
-    return [candidate.strip() for candidate in found if candidate.strip()]
-
-
-def _last(text: str) -> str:
-    return next(reversed(_candidates(text)), "")
-
-
-def _balanced(text: str) -> str:
-    """A formula up to its full stop, or to the first bracket that closes what it did not open."""
-    end = next((i for i, depth in enumerate(depths(text)) if depth < 0), len(text))
-    return text[:end].rstrip(".,;:!?*\u3002\uff0c")
-
-
-def _statement(text: str) -> str:
-    """What a sentence states: the formula it starts with; else all of it where it is bare; else its last candidate; ""
-    where it has none (Answer: The problem asks for the cost)."""
-    text = text.strip(" \t*:\n")
-    if text.startswith(("$", r"\[", r"\(")) and (formulas := _candidates(text)):
-        return formulas[0]
-    sentence = _sentence(text)
-    return sentence if _bare(sentence) else _last(sentence)
-
-
-def _sentence(text: str) -> str:
-    return re.split(r"\.(?:\s|$)|\n|\u3002", text.strip(" \t*:\n"), maxsplit=1)[0].strip(" *`\"'")

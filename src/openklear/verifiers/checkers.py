@@ -2,12 +2,18 @@
 
     lines (default)     text: equal but for white space at line ends and empty lines at the end; values: equal
     tokens              text: equal words, whatever white space is between them
-    float:1e-6          text: equal words, numbers within 1e-6 (absolute or relative); values: the same for numbers
+    anycase             as `lines`, of letters in any case; values: the same for their texts
+    float:1e-6          text: equal words, numbers within 1e-6 (absolute or relative); values: the same for numbers.
+                        Two whole numbers must be equal
+    livecodebench       text: equal lines but for white space at both ends; or lines of numbers, equal as decimals;
+                        values: equal in Python, where True is 1. What LiveCodeBench's own harness takes
     unordered           text: equal lines in any order; values: equal elements of the outermost list in any order
     unordered_tokens    text: equal words in any order; values: as above at every depth
     module:function     function(stdin, expected, actual) -> bool, of a test by call function(args, expected, actual)
 
 A `module:function` runs in this process, on what hostile programs print: write it so that nothing of it is executed.
+
+Where no checker is named, a statement that takes letters in any case asks for `anycase` (verifiers.statements).
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal, DecimalException
 from difflib import get_close_matches
 from functools import partial
 from typing import Any
@@ -86,6 +93,7 @@ def _lines(text: str) -> list[str]:
 
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_WHOLE = re.compile(r"([+-]?)0*(\d+)", re.ASCII)
 
 
 def _close_tokens(tolerance: float, expected: str, actual: str) -> bool:
@@ -93,20 +101,28 @@ def _close_tokens(tolerance: float, expected: str, actual: str) -> bool:
     if len(words) != len(given):
         return False
     differ = [pair for pair in zip(words, given, strict=True) if pair[0] != pair[1]]
-    return all(
-        _NUMBER.fullmatch(word) and _NUMBER.fullmatch(other) and _close(tolerance, float(word), float(other))
-        for word, other in differ
-    )
+    return all(_close_words(tolerance, word, other) for word, other in differ)
+
+
+def _close_words(tolerance: float, expected: str, actual: str) -> bool:
+    """Numbers that are close; of two whole ones the same digits, for no tolerance is meant for a count."""
+    whole, given = _WHOLE.fullmatch(expected), _WHOLE.fullmatch(actual)
+    if whole and given:
+        return whole[2] == given[2] and (whole[2] == "0" or (whole[1] == "-") == (given[1] == "-"))
+    if not (_NUMBER.fullmatch(expected) and _NUMBER.fullmatch(actual)):
+        return False
+    number = float(expected)
+    return math.isfinite(number) and _close(tolerance, number, float(actual))
 
 
 def _close(tolerance: float, expected: float, actual: float) -> bool:
     """Within the tolerance, of the expected number or of 1; an infinity or nan is close to itself alone.
 
-    With tolerance 0 equal by value: no difference of floats, which rounds, can say so.
+    With tolerance 0, and of two whole numbers, equal by value: no difference of floats, which rounds, can say so.
     """
     if expected == actual or (expected != expected and actual != actual):
         return True
-    if not tolerance:
+    if not tolerance or (type(expected) is int and type(actual) is int):
         return False
     try:
         distance, size = abs(expected - actual), abs(float(expected))
@@ -165,6 +181,42 @@ def _canonical(value: Any, levels: float) -> str:
     return json.dumps(value) if isinstance(value, str | float | bool | None) else f"({type(value).__name__})"
 
 
+def _same_in_any_case(expected: Any, actual: Any) -> bool:
+    return _same(0.0, _folded(expected), _folded(actual))
+
+
+def _folded(value: Any) -> Any:
+    """The value with its texts, but no keys, in small letters."""
+    if isinstance(value, str):
+        return value.lower()
+    if isinstance(value, list | tuple):
+        return [_folded(item) for item in value]
+    return {key: _folded(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _same_numbers(expected: str, actual: str) -> bool:
+    """Whether outputs have as many lines, and each pair of lines is equal or holds equal decimals."""
+    lines, given = expected.strip().split("\n"), actual.strip().split("\n")
+    return len(lines) == len(given) and all(map(_same_decimals, lines, given))
+
+
+def _same_decimals(expected: str, actual: str) -> bool:
+    if expected.strip() == actual.strip():
+        return True
+    words, given = expected.split(), actual.split()
+    if len(words) != len(given):
+        return False
+    try:
+        return all(Decimal(one) == Decimal(other) for one, other in zip(words, given, strict=True))
+    except DecimalException:  # a word, or a signaling nan, which is not even compared
+        return False
+
+
+def _equal_in_python(expected: Any, actual: Any) -> bool:
+    """Equal, where a tuple outside counts as a list."""
+    return bool((list(actual) if isinstance(actual, tuple) else actual) == expected)
+
+
 def _alike(key: Callable[[Any], object]) -> Callable[[Any, Any], bool]:
     """Whether two things have the same key."""
     return lambda expected, actual: key(expected) == key(actual)
@@ -173,6 +225,8 @@ def _alike(key: Callable[[Any], object]) -> Callable[[Any, Any], bool]:
 _PLAIN: dict[str, tuple[Callable[[str, str], bool], Callable[[Any, Any], bool]]] = {
     "lines": (same_output, same_value),
     "tokens": (_alike(str.split), same_value),
+    "anycase": (_alike(lambda text: _lines(text.lower())), _same_in_any_case),
+    "livecodebench": (_same_numbers, _equal_in_python),
     "unordered": (
         _alike(lambda text: Counter(filter(None, _lines(text)))),
         _alike(lambda value: _canonical(value, 1)),
@@ -182,35 +236,3 @@ _PLAIN: dict[str, tuple[Callable[[str, str], bool], Callable[[Any, Any], bool]]]
         _alike(lambda value: _canonical(value, math.inf)),
     ),
 }
-
-_PRINT = r"\b(?:print|output|return|report|display|write)\w*"
-_GOOD = r"(?:answer|solution|valid|such|possible|correct|suitable|optimal|acceptable|appropriate)"
-_THING = r"(?:permutation|arrangement|assignment|sequence|option|way|variant|pair|set|path|order|ordering|array|string)"
-_ANY = r"(?:any|either|arbitrary|whichever)"
-_OF_THEM = rf"(?:one\b|(?:one\s+)?of\s+(?:them|these|those|the\s+(?:{_GOOD}|{_THING})s?)\b|{_GOOD}\b)"
-_MANY = [
-    re.compile(pattern, re.IGNORECASE)
-    for pattern in (
-        # "If there are multiple answers, print any"
-        rf"\b(?:multiple|several|many|more\s+than\s+one)\b[^.\n]{{0,80}}{_PRINT}\s+(?:\w+\s+){{0,3}}?{_ANY}\b",
-        # "Print any of them"; "output any permutation"; "find any valid one"; not "choose any pair and swap it"
-        rf"{_PRINT}\s+(?:\w+\s+){{0,3}}?{_ANY}\s+(?:{_OF_THEM}|{_THING}\b)",
-        rf"\b(?:find|give|construct|restore|show)\s+{_ANY}\s+{_OF_THEM}",
-        r"\bany\s+(?:of\s+(?:them|these)|valid\s+(?:answer|solution|output)|(?:correct|suitable|such)\s+(?:answer|solution"
-        r"|output)|answer|solution|one(?:\s+of\s+them)?)\s+(?:is|are|will\s+be|would\s+be|can\s+be|may\s+be|would)\s+"
-        r"(?:\w+\s+)?(?:accepted|acceptable|allowed|fine|considered|printed|output|returned|correct|ok)",
-        # "You may return the answer in any order"; not "perform the operations in any order"
-        rf"(?:{_PRINT}|\b(?:answers?|results?|combinations|solutions?)\b)"
-        r"[^.\n]{0,120}\bin\s+(?:any|arbitrary)\s+(?:possible\s+)?order\b",
-        # "Answers within 10^-5 of the actual value will be accepted"; "an absolute or relative error"
-        r"\b(?:absolute\s+(?:and/or|or|and)\s+relative|relative\s+(?:or|and)\s+absolute)"
-        r"\s+(?:error|precision|tolerance|difference)",
-        r"\b(?:absolute|relative|calculation)\s+error\b[^.\n]{0,60}\b(?:10|1e|exceed|less|most|accepted)",
-        r"\bwithin\s+\$?(?:10\s*(?:\^|\*\*)?\s*\{?\s*[-\u2212]|1e-|0\.0)",
-    )
-]
-
-
-def needs_checker(statement: str) -> bool:
-    """Whether the statement says that other outputs than the recorded one are right: no equality can grade it then."""
-    return any(pattern.search(statement) for pattern in _MANY)

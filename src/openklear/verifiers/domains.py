@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,11 @@ from openklear.errors import UsageError
 from openklear.types import Problem, Verdict
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.blocks import extract_program
-from openklear.verifiers.checkers import needs_checker
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.limits import Limits, is_address
 from openklear.verifiers.mathematics.grader import MathGrader
 from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
+from openklear.verifiers.statements import checker_said, needs_checker
 from openklear.verifiers.walls import Isolation
 
 
@@ -57,6 +57,8 @@ class Domain:
     """(limits, stop_early) -> what a verdict depends on besides the attempt and the problem: part of its key."""
     refuse: Callable[[Problem], str] = lambda problem: ""
     """Why no attempt can be graded though there is a reference; empty where one can."""
+    complete: Callable[[Problem], Problem] = lambda problem: problem
+    """The problem with what its statement alone says of how attempts are graded."""
     runs_programs: bool = False
     """Attempts are programs: they need walls, and may run on a server."""
     batch: int = 1024
@@ -158,8 +160,8 @@ class ProgramVerifier:
         self.grader = _program_grader(limits)
 
     def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
-        """See `CodeGrader.grade`."""
-        return self.grader.grade(graded, problem.tests, problem.checker, stop_early)
+        """See `CodeGrader.grade`. Python takes a file with a byte-order mark, but no text with one."""
+        return self.grader.grade(graded.removeprefix("\ufeff"), problem.tests, problem.checker, stop_early)
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from on this host, found by starting a worker; None where a server runs them."""
@@ -176,10 +178,19 @@ def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 
+def _statement(problem: Problem) -> str:
+    return "\n\n".join(message["content"] for message in problem.prompt)
+
+
 def _without_its_checker(problem: Problem) -> str:
-    statement = "\n".join(message["content"] for message in problem.prompt)
-    needed = problem.checker is None and needs_checker(statement)
+    needed = problem.checker is None and needs_checker(_statement(problem))
     return "many valid answers and no checker" if needed else ""
+
+
+def _with_its_checker(problem: Problem) -> Problem:
+    """With the checker that the statement asks for, where the problem names none."""
+    said = checker_said(_statement(problem)) if problem.checker is None and problem.tests else None
+    return problem if said is None else replace(problem, checker=said)
 
 
 def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
@@ -206,6 +217,7 @@ register(
         seconds=lambda limits: limits.code_seconds,
         settings=_code_settings,
         refuse=_without_its_checker,
+        complete=_with_its_checker,
         runs_programs=True,
         batch=64,
     )

@@ -52,6 +52,7 @@ class Work:
 def ask(problem: Problem, prompt_tail: str, limits: Limits, versions: Mapping[str, str], stop_early: bool) -> Question:
     """What attempts at a problem are asked; `versions` of the custom verifiers by domain."""
     domain = domain_named(problem.domain)
+    problem = domain.complete(problem)
     parts: tuple[object, ...] = (GRADER_VERSION, domain.name, domain.version)
     if domain.name in versions:
         plain = as_plain(problem, prompt_tail)

@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "PYTHONUTF8": "1",
     "PYTHONHASHSEED": "0",  # sets of strings iterate alike in every run: verdicts are deterministic
     "OMP_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",  # else every thread maps 64 MiB, and RLIMIT_AS counts what is mapped
+    "MALLOC_ARENA_MAX": "1",  # else every thread maps 64 MiB, and limits count what is mapped
 }
 _OPTIONS = ("-s", "-S")
 """With -P these isolate the interpreter like -I, which would also ignore PYTHONHASHSEED."""
@@ -41,7 +41,7 @@ OWN_BYTES = 128 * 2**20
 """What a box may hold besides its program: itself, and files in its /tmp."""
 
 _COMMON = (
-    "Each test runs in a process of its own with limits on CPU time, wall time, address space, file size, open files "
+    "Each test runs in a process of its own with limits on CPU time, wall time, memory, file size, open files "
     "and output; the expected outputs are not in it."
 )
 _WALLED = (
@@ -119,7 +119,9 @@ class Boxes:
                 held.callback(shutil.rmtree, scratch, ignore_errors=True)
             if (cage := cgroup.make(self._memory_bytes + OWN_BYTES)) is not None:
                 held.callback(cage.remove)
-            worker = Worker(command_of(level, scratch, cage), ENVIRONMENT, scratch or "/", held.close)
+            worker = Worker(
+                command_of(level, scratch, cage, self._memory_bytes), ENVIRONMENT, scratch or "/", held.close
+            )
         except BaseException:
             held.close()
             raise
@@ -129,8 +131,8 @@ class Boxes:
         return worker
 
 
-def command_of(level: Level, scratch: str | None, cage: Cage | None) -> list[str]:
-    """What starts a box: on Linux under a warden (workers.warden)."""
+def command_of(level: Level, scratch: str | None, cage: Cage | None, memory_bytes: int) -> list[str]:
+    """What starts a box for programs of this memory: on Linux under a warden (workers.warden)."""
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     box = worker_command("zygote", level, *([scratch] if scratch else []), options=_OPTIONS, python=python)
     paths = [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix, WORKERS)]
@@ -147,6 +149,7 @@ def command_of(level: Level, scratch: str | None, cage: Cage | None) -> list[str
         "paths": sorted({path for path in paths if not path.startswith(SYSTEM_PATHS)}),
         "scratch": scratch,
         "cgroup": None if cage is None else str(cage.path),
+        "memory_bytes": memory_bytes,
     }
     return worker_command("warden", json.dumps(plan), options=_OPTIONS, python=python)
 

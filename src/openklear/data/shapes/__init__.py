@@ -146,6 +146,7 @@ def parse_rows(
         level=_level(columns),
         source=source,
     )
+    problem = DOMAINS[found_domain].complete(problem)
     solution = None if plain else solution_of(columns)
     return [_row(problem, reply, columns, solution, role) for reply in answers or [Reply(None)]]
 

@@ -60,8 +60,9 @@ mathord mathstyle"""
 _ARGUMENT_STYLES = frozenset(_ARGUMENTS.split())
 """Commands whose argument says all they say; mathstyle stands for those of colour."""
 _TEXT_STYLES = frozenset(("text", "textbf", "textit", "textrm", "emph", "mbox", "textnormal", "hbox"))
-_DECLARED = """displaystyle textstyle scriptstyle scriptscriptstyle tiny scriptsize footnotesize small normalsize large Large
-LARGE huge Huge bf it rm sf tt em bfseries itshape rmfamily sffamily ttfamily boldmath normalfont upshape centering"""
+_DECLARED = """displaystyle textstyle scriptstyle scriptscriptstyle tiny scriptsize footnotesize small normalsize large
+Large LARGE huge Huge bf it rm sf tt em bfseries itshape rmfamily sffamily ttfamily boldmath normalfont upshape
+centering"""
 _DECLARATIONS = frozenset(_DECLARED.split())
 """Commands for all that follows them in their group."""
 _UNSEEN = frozenset(("phantom", "hphantom", "vphantom", "label", "tag"))

@@ -1,135 +1,230 @@
-"""Numerals in English words: twenty-one, one hundred and five, minus three, two thirds, two and a half."""
+r"""The words beside a value: which must agree, which may be missing, and which say nothing.
+
+A filler ("the", "ways") says nothing. A word that states a condition or a direction ("even", "p.m.", "increase") is
+part of the answer. Any other word, a unit or a noun, may be missing on one side, but the sides must not differ in it.
+"""
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, pairwise
 
-_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-seventeen eighteen nineteen"""
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_OF_ONE = "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth"
-_SMALL = {word: value for value, word in enumerate(_ONES.split())} | {"a": 1, "an": 1, "fourty": 40}
-_SMALL |= {word: 10 * place for place, word in enumerate(_TENS.split(), 2)}
-_GROUPS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4}
-for _value, _name in enumerate(_OF_ONE.split(), 3):
-    _PARTS |= {_name: _value, _name + "s": _value}
-_PARTS |= {_name: _value, _name + "s": _value}
-_PARTS |= {
-    "hundredth": 100,
-    "hundredths": 100,
-    "thousandth": 1000,
-    "thousandths": 1000,
-    "twentieth": 20,
-    "twentieths": 20,
-}
-_KNOWN = frozenset((*_SMALL, *_GROUPS, *_PARTS, "hundred", "dozen", "and", "point", "minus", "negative"))
-_LONGEST = 160
+_UNITS = """
+mm millimeter millimetre, cm centimeter centimetre, dm decimeter decimetre, m meter metre, km kilometer kilometre,
+in inch, ft foot feet, yd yard, mi mile, mg milligram, g gram, kg kilogram, lb pound, oz ounce, t ton tonne,
+s sec second, min minute, h hr hour, day, week, month, yr year, ml milliliter millilitre, l liter litre, gal gallon,
+mi/h mph, km/h kph kmph kmh, m/s, dollar usd, cent, rad radian, degree deg, hz hertz, n newton, j joule, w watt
+"""
+"""The spellings of each unit; the first one is its name."""
+UNITS: dict[str, str] = {}
+for _spellings in map(str.split, _UNITS.split(",")):
+    UNITS |= dict.fromkeys(_spellings, _spellings[0])
+UNIT_NAMES = frozenset(UNITS.values())
 
-
-def _below_hundred(words: list[str]) -> int | None:
-    """Twenty one, fourteen; takes what it reads from the front of the words."""
-    if not words or words[0] not in _SMALL:
-        return None
-    value = _SMALL[words.pop(0)]
-    if value >= 20 and words and 0 < _SMALL.get(words[0], 0) < 10 and words[0] not in ("a", "an"):
-        value += _SMALL[words.pop(0)]
-    return value
-
-
-def _below_thousand(words: list[str]) -> int | None:
-    """Two hundred and five, twelve hundred."""
-    value = 1 if words[:1] == ["hundred"] else _below_hundred(words)
-    if value and words[:1] == ["hundred"]:
-        words.pop(0)
-        value *= 100
-        linked = words[:1] == ["and"]
-        rest = words[linked:]
-        more = _below_hundred(rest)
-        if more and words[linked] not in ("a", "an"):
-            value += more
-            words[:] = rest
-    return value
-
-
-def _whole(words: list[str]) -> int | None:
-    """A whole number at the front of the words, by falling thousands."""
-    total, below = 0, 10**15
-    while True:
-        rest = words[1:] if total and words[:1] == ["and"] else list(words)
-        value = 1 if rest[:1] and rest[0] in _GROUPS and not total else _below_thousand(rest)
-        if value is None or (total and not value):
-            return total if below < 10**15 else None
-        group = _GROUPS[rest.pop(0)] if rest and rest[0] in _GROUPS else 1
-        if group >= below:
-            return None
-        if total and rest[:1] and rest[0] in _PARTS:  # one thousand and one half
-            return total
-        words[:] = rest
-        total, below = total + value * group, group
-        if group == 1:
-            return total
+_FILLER_WORDS = """
+a an the of is are was be been being in on at to for with there it its that this these those which we get so then thus
+hence and or if where when as have has can answer final result value equal total exactly about approximately approx
+roughly around nearly only just way combination possibility possible outcome arrangement unit number different distinct
+all any every each some th st nd rd either both respectively per square sq squared cubic cubed
+"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
+_STATING_WORDS = """
+even odd prime composite positive negative nonnegative nonpositive nonzero non not no never none except excluding
+without north south east west northeast northwest southeast southwest clockwise counterclockwise anticlockwise up down
+upward downward above below am pm noon midnight increase decrease increased decreased increasing decreasing rise fall
+loss profit gain least most than greater fewer smaller larger over under before after between rational irrational
+perfect divisible multiple bc ad bce ce half twice double triple hundred thousand million billion trillion dozen true
+false undefined infinite infinitely
+"""
+_STATING = frozenset(_STATING_WORDS.split())
+_COMPARED = frozenset(("more", "less", "fewer", "greater", "higher", "lower", "above", "below", "larger", "smaller"))
+_FUNCTION_WORDS = """
+sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt cbrt mod gcd lcm max min det deg arg sgn
+rank inf sup lim pi infinity infty frac dfrac tfrac floor ceil abs
+"""
+_FUNCTIONS = frozenset(_FUNCTION_WORDS.split())
+_PIECE = re.compile(
+    r"(?P<text>\\(?:text[a-z]*|mathrm|mathsf|mathtt|mathit|mbox|hbox|rm)\s*\{)"
+    r"|\\(?:begin|end|operatorname) ?\*?\{[a-zA-Z*]*\}|\\(?:[a-zA-Z]+|.)|(?P<brace>[{}])"
+    r"|(?P<letters>(?<![a-zA-Z])[ap]\.\s?m(?![a-zA-Z])\.?|[a-zA-Z]+)|(?P<mathematics>[^\s.,;:()'\"!?-])"
+)
+_WORDY = re.compile(r"\\(?:text|math|mbox|hbox|rm)|(?<![\\a-zA-Z])[a-zA-Z]{2}|[ap]\.\s?m|\d\s?[a-zA-Z](?:\.?$| \d)")
+_LONG = 5
+"""Letters from which on a run of them, outside of \text, is no product of symbols."""
 
 
-def spoken(text: str) -> Fraction | None:
-    """The number that a text says in words and says nothing else; None for any other text."""
-    words = text.casefold().replace("-", " ").split()
-    if len(text) > _LONGEST or not words or not _KNOWN.issuperset(words):
-        return None
-    sign = -1 if words[0] in ("minus", "negative") else 1
-    value = _amount(words[1:] if sign < 0 else words)
-    return None if value is None else sign * value
+def canonical(word: str) -> str:
+    """A word without capitals, dots and the ending of a plural; units by their names."""
+    if len(word) == 1 and word.isupper():
+        return word  # A is no article, but amperes or a symbol
+    word = word.casefold().replace(".", "").replace(" ", "")
+    if word in UNITS:
+        return UNITS[word]
+    if word in _STATING or word in _FILLERS:
+        return word
+    for ending, instead in (("ies", "y"), ("es", ""), ("s", "")):
+        stem = word.removesuffix(ending) + instead
+        if word.endswith(ending) and (stem in UNITS or stem in _STATING or stem in _FILLERS):
+            return UNITS.get(stem, stem)
+    return word[:-1] if word.endswith("s") and len(word) > 3 and not word.endswith("ss") else word
 
 
-def _amount(words: list[str]) -> Fraction | None:
-    if words[:1] == ["half"] and len(words) == 1:
-        return Fraction(1, 2)
-    said = list(words)
-    whole = _whole(words)
-    if whole is None or said in (["a"], ["an"]):
-        return None
-    if words == ["dozen"]:
-        return Fraction(12 * whole)
-    if not words:
-        return Fraction(whole)
-    if words[0] == "point":
-        digits = [_SMALL.get(word, 10) for word in words[1:]]
-        plain = digits and max(digits) < 10 and "a" not in words
-        return Fraction(f"{whole}.{''.join(map(str, digits))}") if plain else None
-    if words[0] == "and":
-        part = _amount(words[1:]) if words[-1] in _PARTS else None
-        return whole + part if part is not None and 0 < part < 1 else None
-    of_parts = len(words) == 1 and words[0] in _PARTS and whole < 100 and "and" not in said
-    return Fraction(whole, _PARTS[words[0]]) if of_parts else None  # one hundred and one half may be 100.5
+def bare_word(letters: str, counted: bool) -> bool:
+    """Whether letters outside of \\text are a word, and no product of symbols; `counted`: a number is before them."""
+    plain = letters.casefold().replace(".", "").replace(" ", "")
+    if len(plain) < 2 or (plain in _FUNCTIONS and not (counted and plain == "min")):
+        return False
+    if letters.isupper() and len(plain) < 4 and not counted:
+        return False  # NO and ABE are segments and angles
+    word = canonical(letters)
+    if len(plain) == 2:
+        return (counted and (plain in UNITS or word in ("am", "pm", "bc", "ad"))) or plain in ("is", "if", "or", "no")
+    if word in _STATING or word in _FILLERS or word in UNITS or word in _COMPARED:
+        return True
+    steps = {ord(after) - ord(before) for before, after in pairwise(plain)}
+    spoken = bool(set(plain) & set("aeiou")) and steps != {1} and not letters.isupper()
+    return spoken and (counted or len(plain) >= _LONG)
 
 
-_FIRST = re.compile(r"(?:\\text\s?\{\s?)?([a-zA-Z]+)")
-_NUMERAL = re.compile(r"([a-zA-Z -]+?)(?: (percent|per cent|[a-zA-Z]+))?")
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A piece of a text: a "text" command up to its brace, a "brace", a "word", other "letters", or "mathematics"."""
+
+    kind: str
+    token: str
+    start: int
+    end: int
+    inside: bool
+    """Whether it is in a text command."""
+    counted: bool
+    """Whether the piece before it is a number."""
 
 
-def in_digits(text: str) -> str:
-    r"""A text that is a numeral in words, alone or before one word (twenty dollars), with that numeral in digits."""
-    match = _FIRST.match(text)
-    if match is None or match.group(1).casefold() not in _KNOWN:
+def _pieces(text: str) -> Iterator[_Piece]:
+    within: list[bool] = []  # for every open brace: whether it is in a text command
+    counted = False
+    for match in _PIECE.finditer(text):
+        kind, token = match.lastgroup or "command", match.group()
+        inside = bool(within) and within[-1]
+        if kind == "text" or token == "{":
+            within.append(inside or kind == "text")
+        elif token == "}" and within:
+            within.pop()
+        elif kind == "letters" and (inside or bare_word(token, counted) or _is_unit(token, counted, text, match.end())):
+            kind = "word"
+        elif kind == "command" and not token.strip("\\ ,;:!"):
+            continue
+        yield _Piece(kind, token, match.start(), match.end(), inside, counted)
+        if kind in ("letters", "word", "mathematics", "command"):
+            counted = token[-1].isdigit() or token == "%"
+
+
+def _is_unit(token: str, counted: bool, text: str, end: int) -> bool:
+    """Whether one letter between two numbers is a unit: 2 h 5 min."""
+    return counted and token in UNITS and text[end : end + 1] == " " and text[end + 1 : end + 2].isdigit()
+
+
+Groups = tuple[tuple[str, ...], ...]
+
+
+@lru_cache(maxsize=1024)
+def words(text: str) -> tuple[Groups, bool]:
+    """The words of a normalised text that are no fillers, those between two formulas in one group; and whether there
+    is any formula at all."""
+    if not _WORDY.search(text):
+        return (), True
+    groups: list[list[str]] = [[]]
+    formula = False
+    previous = ""
+    for piece in _pieces(text):
+        if piece.kind == "word":
+            word = canonical(piece.token)
+            groups[-1] += _said(word, previous, piece.counted)
+            previous = word
+        elif piece.kind in ("letters", "mathematics", "command"):
+            formula = True
+            if groups[-1]:
+                groups.append([])
+    return tuple(tuple(sorted(group)) for group in groups if group), formula
+
+
+def _said(word: str, previous: str, counted: bool) -> list[str]:
+    """What a word says after another one: "more" in "or more" is no noun, "in" is inches behind a number alone."""
+    if word in _COMPARED and previous == "or":
+        return [f"or {word}"]
+    return word.split("/") if word not in _FILLERS or (word == "in" and counted) else []
+
+
+def say_different(left: str, right: str) -> bool:
+    """Whether two normalised texts say different things in words beside what they say in formulas."""
+    ours, theirs = words(left), words(right)
+    if not (ours[0] or theirs[0]) or not (ours[1] and theirs[1]):
+        return False  # no words, or nothing but words
+    counts = [Counter(chain.from_iterable(groups)) for groups, _ in (ours, theirs)]
+    missing, added = counts[0] - counts[1], counts[1] - counts[0]
+    if missing and added:
+        return set(missing) != set(added)
+    return any(word in _STATING or word.startswith("or ") for word in chain(missing, added))
+
+
+def in_other_places(left: str, right: str) -> bool:
+    """Whether the words are the same but stand beside other formulas: 3 (even), 5 (odd)."""
+    ours, theirs = words(left)[0], words(right)[0]
+    return len(ours) == len(theirs) > 1 and ours != theirs and sorted(ours) == sorted(theirs)
+
+
+def same_words(left: str, right: str) -> bool:
+    """Whether two texts of nothing but words are one, but for capitals, fillers and plurals."""
+    if left.casefold() == right.casefold():
+        return True
+    ours, theirs = _telling(left), _telling(right)
+    return bool(ours) and ours == theirs
+
+
+def _telling(text: str) -> list[str]:
+    return [word for word in map(canonical, text.split()) if word not in _FILLERS]
+
+
+_KEPT = frozenset(("and", "or"))
+_EMPTY = re.compile(r"\( ?\)|[ ,;:]+$")
+_GONE = "\0"
+_POWER_OF_NOTHING = re.compile(r"\0 ?(?:\^ ?(?:-?\d|\{ ?-?\d ?\}))?")
+"""A word that is gone, and the exponent of the unit it was."""
+_SPACES = re.compile(r" {2,}")
+
+
+def without_words(text: str) -> str:
+    """A normalised text that has formulas without the words beside them, but for "and" and "or": math-verify drops all
+    that follows a first \\text."""
+    if not _WORDY.search(text) or not words(text)[1]:
         return text
-    said = text[text.index("{") + 1 : -1] if text[0] == "\\" and text[-1] == "}" else text
-    if len(said) > _LONGEST or not said.replace(" ", "").replace("-", "").isalpha():
-        return text
-    head, _, tail = said.strip().rpartition(" ")
-    value = spoken(said)
-    if value is not None:
-        return _written(value)
-    value = spoken(head.removesuffix(" per"))
-    if value is None or tail in _KNOWN or tail in ("or", "to", "of", "by"):
-        return text
-    return _written(value) + (
-        "%" if tail in ("percent", "cent") and (tail == "percent") != head.endswith("per") else f" {tail}"
-    )
+    kept: list[str] = []
+    end, start, depth = 0, -1, 0  # of the text command that is open: its place in what is kept, and its open braces
+    for piece in _pieces(text):
+        kept.append(text[end : piece.start])
+        if piece.kind == "text" and start < 0:
+            start = len(kept)
+        kept.append(piece.token)
+        end = piece.end
+        if start >= 0:
+            depth += (piece.token[-1:] == "{") - (piece.token == "}")
+            if not depth:
+                kept[start:] = [_outside("".join(kept[start:]), text[end : end + 3])]
+                start = -1
+        elif piece.kind == "word" and piece.token.casefold() not in _KEPT:
+            kept[-1] = _GONE
+    bare = _SPACES.sub(" ", _POWER_OF_NOTHING.sub(" ", "".join([*kept, text[end:]])))
+    bare = _EMPTY.sub("", bare).strip()
+    return text if not bare or (len(bare) == 1 and bare.isupper()) else bare  # "A dog" is not the option A
 
 
-def _written(value: Fraction) -> str:
-    if value.denominator == 1:
-        return str(value.numerator)
-    sign = "-" if value < 0 else ""
-    return rf"{sign}\frac{{{abs(value.numerator)}}}{{{value.denominator}}}"
+def _outside(command: str, follows: str) -> str:
+    """What a text command leaves: itself where it joins answers, names a function or a symbol, else its numbers."""
+    inner = command.partition("{")[2][:-1].strip(" ,;")
+    if inner.casefold() in _KEPT or len(inner) < 2 or follows.strip().startswith(("(", "_", "^{-")):
+        return command
+    return " ".join(["", *re.findall(r"\d[\d.,/]*", inner), _GONE])

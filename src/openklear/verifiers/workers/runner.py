@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from . import kernel, session, test_process, testing, watcher, wire
+from . import kernel, session, stacks, test_process, testing, watcher, wire
 
 DONE, END_OF_INPUT = 0, 3
 """How a session ended, for the box: the next one may come; nobody will ask again."""
@@ -114,6 +114,8 @@ class Runner:
         look.drain()
         if ended == "exit" and (look.stdout.over or (channel is not None and channel[0].over == "output")):
             ended = "output"
+        if ended == "exit" and usage.ru_maxrss * watcher.PEAK_UNIT > bounds.memory_bytes + stacks.SLACK_BYTES:
+            ended = "memory"  # between two looks, or all of it as a stack, which ends in SIGSEGV
         code, cpu = os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
         return look, {"ended": ended, "code": code, "cpu": cpu, "error": look.last_error()}
 

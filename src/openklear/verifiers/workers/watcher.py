@@ -6,10 +6,12 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 
 from . import wire
+from .stacks import SLACK_BYTES
 from .test_process import Bounds
 
 STDOUT_CAP = 4 * 2**20
@@ -24,6 +26,8 @@ TICK = 0.02
 """Seconds between two looks at a program's family."""
 MAX_STARVED = 30.0
 """Seconds, at most, that a program waited for a CPU and that its wall limit therefore does not count."""
+PEAK_UNIT = 1024 if sys.platform == "linux" else 1
+"""Bytes in which the kernel counts the most memory that a process had."""
 _CLOCK_TICKS, _PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
@@ -165,7 +169,8 @@ class Watch:
         used = [_used(pid) for pid in family]
         if sum(seconds for seconds, _ in used) > self.bounds.cpu_seconds:
             return "cpu"
-        if len(family) > 1 and sum(resident for _, resident in used) > self.bounds.memory_bytes:
+        most = self.bounds.memory_bytes + (SLACK_BYTES if len(family) == 1 else 0)
+        if sum(resident for _, resident in used) > most:
             return "memory"
         return ""
 

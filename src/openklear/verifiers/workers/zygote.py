@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import kernel, runner, seccomp, test_process, watcher, wire
+from . import kernel, runner, seccomp, stacks, test_process, watcher, wire
 
 PRELOADED = (
     *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "math"),
@@ -66,6 +66,7 @@ def _settle(walled: bool) -> None:
     import builtins
     import signal
 
+    stacks.settle()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a handler would let programs reach the first process of their space
     for name in PRELOADED:
         __import__(name)
