@@ -162,9 +162,9 @@ def undressed(text: str) -> str:
     return undressing.text()
 
 
-_TAKES = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])")
+_TAKES = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])(?:\s?\[[^\[\]]*\])?")
 _BARE = re.compile(r"\\[a-zA-Z]+|[a-zA-Z0-9]")
-_OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-zA-Z])([^{}]*)\}")
+_OVER = re.compile(r"\{((?:[^{}\\]|\\(?!(?:over|choose)(?![a-zA-Z])))*)\\(over|choose)(?![a-zA-Z])([^{}]*)\}")
 
 
 def closings(text: str, pair: str) -> dict[int, int]:

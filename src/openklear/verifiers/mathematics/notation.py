@@ -15,8 +15,9 @@ _NAMES = re.compile(
     rf"(?<![a-zA-Z\\])(?:({'|'.join(_FUNCTIONS.split())})(?:(?![a-zA-Z])|(?=x(?![a-zA-Z])))"
     rf"|({'|'.join(_CALLED.split())})(?=\s?[({{])"
     rf"|({'|'.join(_GREEK.split())})(?![a-zA-Z])|(infinity|inf|oo)(?![a-zA-Z]))"
-    r"|(?<=[a-zA-Z])(?<!\\)(sqrt)(?=\()"
+    r"|(?<=[a-zA-Z])(?<!\\)sqrt(?=\()|(?<=(?<![a-zA-Z\\])[b-zA-Z])(?:ln|log|sin|cos|tan)(?=\()"
 )
+_PLAIN_ROOT = re.compile(r"(?<!\\)sqrt\s?(\d+(?:\.\d+)?)")
 _LOGARITHM = re.compile(r"(?<![a-zA-Z])\\?log(2|10)\(")
 _OPERATORS = re.compile(
     rf"\\(?:operatorname\*?|mathrm|text)\s?\{{\s?({'|'.join(_FUNCTIONS.split())}|exp|gcd|lcm)\s?\}}"
@@ -32,6 +33,8 @@ def _named(match: re.Match[str]) -> str:
 
 def functions(text: str) -> str:
     r"""Function names and Greek letters in plain letters as commands, and sqrt(x), abs(x) as they are printed."""
+    if "sqrt" in text:
+        text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     text = _LOGARITHM.sub(r"\\log_{\1}(", text) if "log" in text else text
     text = _NAMES.sub(_named, _OPERATORS.sub(r"\\\1 ", text) if "{" in text else text)
     return _calls(text) if "(" in text and _CALLS.search(text) else text
@@ -67,7 +70,7 @@ def powers(text: str) -> str:
     return _PYTHON_POWER.sub(_power, text) if "**" in text else text
 
 
-_TIMES = re.compile(r"(?<=\d)(?:\s?[xX]\s?(?=10\s?\^)|\s[xX]\s(?=\d))")
+_TIMES = re.compile(r"(?<=\d)(?:\s?(?:[xX]|\\text\s?\{\s?[xX]\s?\})\s?(?=10\s?\^)|\s[xX]\s(?=\d))")
 _SCIENTIFIC = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)[eE]\+?(\d+)(?![\w.^{(])")
 _SIGNED = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+)(?![\w.^{(])")
 
@@ -89,7 +92,9 @@ def signed_exponents(text: str, other: str) -> str:
 
 
 _POINT = r"(?<![\d.])(?<!\d,)(\d*)(?:\.|(?<=(?<!\d)0),)(\d*)"
-_OVERLINED = re.compile(_POINT + r"\\(?:overline|bar|overbar|widebar)\s?(?:\{\s?(\d+)\s?\}|(\d))(?!\s?[\d.])")
+_OVERLINED = re.compile(
+    _POINT + r"\\(?:overline|bar|overbar|widebar)\s?(?:\{\s?(\d+)\s?\}|(\d))(?:\.\.\.|\\ldots)?(?!\s?[\d.])"
+)
 _DOTTED = re.compile(
     _POINT + r"\\dot\s?(?:\{\s?(\d+)\s?\}|(\d))(?:(\d*)\\dot\s?(?:\{\s?(\d+)\s?\}|(\d)))?(?!\s?[\d.\\])"
 )
@@ -144,7 +149,7 @@ def repeating_decimals(text: str) -> str:
 
 
 _ORDINAL = re.compile(
-    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\))?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?\s?\}{0,2}(?![a-zA-Z])"
+    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\))?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?(?:\s?\}){0,2}(?![a-zA-Z])"
 )
 
 
@@ -155,9 +160,9 @@ def _suffix(number: str) -> str:
 
 def _ordinal(match: re.Match[str]) -> str:
     said = match.group()
-    unlike = _suffix(match.group(1)) != match.group(3) or said.count("{") != said.count("}")
+    unlike = _suffix(match.group(1)) != match.group(3) or said.count("{") > said.count("}")
     exponent = "^" in said and "\\" not in said and match.span() != (0, len(match.string))  # 2^{nd} + 1
-    return said if unlike or exponent else match.group(1)
+    return said if unlike or exponent else match.group(1) + "}" * (said.count("}") - said.count("{"))
 
 
 def ordinals(text: str) -> str:
