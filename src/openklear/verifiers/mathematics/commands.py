@@ -139,7 +139,7 @@ class _Undressing:
 
     def _is_formula(self, place: int) -> bool:
         r"""Whether the argument of a text command that ends here is $...$; the command is dropped then."""
-        inside = len(self._out) > place + 2 and self._out[place + 1][0] == self._out[-1][-1] == "$"
+        inside = len(self._out) > place + 1 and self._out[place + 1][0] == self._out[-1][-1] == "$"
         if not inside or self._out[place - 1][1:] not in _TEXT_STYLES:
             return False
         self._out[place - 1] = "\0"

@@ -91,6 +91,7 @@ def signed_exponents(text: str, other: str) -> str:
     return _SIGNED.sub(lambda match: rf"{match.group(1)}\cdot 10^{{{match.group(3).removeprefix('+')}}}", text)
 
 
+_MOST_DIGITS = 256
 _POINT = r"(?<![\d.])(?<!\d,)(\d*)(?:\.|(?<=(?<!\d)0),)(\d*)"
 _OVERLINED = re.compile(
     _POINT + r"\\(?:overline|bar|overbar|widebar)\s?(?:\{\s?(\d+)\s?\}|(\d))(?:\.\.\.|\\ldots)?(?!\s?[\d.])"
@@ -102,28 +103,30 @@ _BRACKETED = re.compile(r"(?<![\w.,)\]}])(?:(\d*)\.|(0),)(\d*)\((\d+)\)(?=\s?(?:
 _ELLIPSIS = re.compile(r"(?<![\d.])(?<!\d,)(\d*)\.(\d+)\s?(?:\.\.\.|\\(?:ldots|dots|cdots|dotsc)(?![a-zA-Z]))(?!\s?\d)")
 
 
-def _repeating(whole: str, first: str, block: str) -> str:
+def _repeating(match: re.Match[str], whole: str, first: str, block: str) -> str:
     """The fraction of a decimal: its whole part, the decimals before the block that repeats, and the block."""
-    value = Fraction(
-        int(whole + first + block or "0") - int(whole + first or "0"), 10 ** len(first) * (10 ** len(block) - 1)
-    )
+    if len(whole) + len(first) + len(block) > _MOST_DIGITS:
+        return match.group()
+    top = int(whole + first + block) - int(whole + first or "0")
+    value = Fraction(top, 10 ** len(first) * (10 ** len(block) - 1))
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _overlined(match: re.Match[str]) -> str:
-    return _repeating(match.group(1), match.group(2), match.group(3) or match.group(4))
+    return _repeating(match, match.group(1), match.group(2), match.group(3) or match.group(4))
 
 
 def _dotted(match: re.Match[str]) -> str:
     whole, first, *block = match.groups("")
-    return _repeating(whole, first, "".join(block))
+    return _repeating(match, whole, first, "".join(block))
 
 
 def _bracketed(match: re.Match[str]) -> str:
-    return _repeating(match.group(1) or match.group(2) or "", match.group(3), match.group(4))
+    return _repeating(match, match.group(1) or match.group(2) or "", match.group(3), match.group(4))
 
 
 def _trailing(match: re.Match[str]) -> str:
+    """A decimal before an ellipsis: the shortest block that was repeated is."""
     digits = match.group(2)
     for size in range(1, min(12, len(digits) // 2) + 1):
         run = size
@@ -131,7 +134,7 @@ def _trailing(match: re.Match[str]) -> str:
             run += 1
         times = 2 if size == 1 or run == len(digits) else 3
         if run >= times * size:
-            return _repeating(match.group(1), digits[: len(digits) - run], digits[len(digits) - run :][:size])
+            return _repeating(match, match.group(1), digits[: len(digits) - run], digits[len(digits) - run :][:size])
     return match.group()
 
 
