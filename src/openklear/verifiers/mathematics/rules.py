@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from openklear.verifiers.mathematics import quantities
 from openklear.verifiers.mathematics.numbers import number
+from openklear.verifiers.mathematics.numerals import spoken
 from openklear.verifiers.mathematics.options import options
 from openklear.verifiers.mathematics.qualifiers import differ
 from openklear.verifiers.mathematics.text import TEXT, split, squeeze
@@ -18,9 +19,6 @@ from openklear.verifiers.mathematics.words import same_words
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
-_NUMERALS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
 NAMED = re.compile(
     r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
@@ -59,11 +57,20 @@ def _words(left: str, right: str) -> bool | None:
     for word, formula in ((words[0], sides[1]), (words[1], sides[0])):
         if word is None:
             continue
-        if word in _NUMERALS and (single := number(formula)) is not None:
-            return single.value == _NUMERALS.index(word)
+        if (value := spoken(word)) is not None and (single := number(formula)) is not None:
+            return single.value == value
         if _FORMULA.search(formula) and not _PROSE.search(formula):
             return False
     return None
+
+
+def _empty_sets(left: str, right: str) -> bool | None:
+    """The empty set is itself alone: neither 0 nor the set that has it for its member."""
+    if "\\emptyset" not in left and "\\emptyset" not in right:
+        return None
+    empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
+    other = right if empty[0] else left
+    return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
 
 
 _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
@@ -79,6 +86,6 @@ def _reals(left: str, right: str) -> bool | None:
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
     differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
-    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options, _words,
-    quantities.decimal_commas,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _empty_sets, _reals, options,
+    _words, quantities.decimal_commas,
 )  # fmt: skip
