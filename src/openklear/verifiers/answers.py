@@ -26,7 +26,7 @@ _TAIL = 4096
 """Characters at the end of an answer without a box that are searched."""
 
 
-class _Box(NamedTuple):
+class _Boxed(NamedTuple):
     """Where a complete box begins, where its content does, and where its closing brace stands."""
 
     start: int
@@ -38,7 +38,7 @@ class _Box(NamedTuple):
         return content.replace("\\\\", "\\") if text.startswith("\\\\", self.start) else content
 
 
-def _boxes(text: str) -> list[_Box]:
+def _boxes(text: str) -> list[_Boxed]:
     """Every complete box, nested ones too, by where they end."""
     opened: list[tuple[int, int]] = []  # where a box and its content opened, (-1, -1) where a plain brace did
     found = []
@@ -49,13 +49,13 @@ def _boxes(text: str) -> list[_Box]:
         elif token == "}":
             start, content = opened.pop() if opened else (-1, -1)
             if start >= 0:
-                found.append(_Box(start, content, match.start()))
+                found.append(_Boxed(start, content, match.start()))
         elif token.endswith("{") and len(token) > 2:
             opened.append((match.start(), match.end()))
     return found
 
 
-def _last_box(text: str) -> _Box | None:
+def _last_box(text: str) -> _Boxed | None:
     """The last complete box (the outermost of nested ones) that holds an answer."""
     held = (
         box for box in reversed(_boxes(text)) if not is_placeholder(text[box.opened : min(box.end, box.opened + 99)])
@@ -74,7 +74,7 @@ def join_boxes(text: str) -> str:
 
     Only for references, which we trust: of an attempt only the last box counts (extract_boxed).
     """
-    outer: list[_Box] = []
+    outer: list[_Boxed] = []
     for box in _boxes(text):
         while outer and outer[-1].start > box.start:  # a box in this one
             outer.pop()
@@ -111,7 +111,7 @@ def _tagged(text: str) -> list[tuple[int, int]]:
     return [(end, after) for (_, end, closes), (after, _, _) in following if not closes]
 
 
-def _from_box(text: str, box: _Box) -> str:
+def _from_box(text: str, box: _Boxed) -> str:
     content = box.content(text)
     if len(content) > _TAIL:
         return content

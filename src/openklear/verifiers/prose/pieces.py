@@ -115,6 +115,8 @@ def _formula(text: str, start: int, end: int) -> Piece | None:
 
 def _plain(text: str, start: int, end: int) -> Piece | None:
     inner = text[start:end]
+    if not _MEANT.search(inner):
+        return None
     stripped = inner[_START.match(inner).end() :]  # type: ignore[union-attr]
     start += len(inner) - len(stripped)
     trimmed = _trimmed(stripped)

@@ -3,6 +3,7 @@ r"""What stands right behind a value and belongs to it: a percent sign, a unit, 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from openklear.verifiers.mathematics.quantities import measured
 
@@ -49,7 +50,7 @@ def with_unit(value: str, text: str, end: int) -> tuple[str, int]:
 def _with_known_unit(value: str, text: str, end: int) -> tuple[str, int]:
     wrapped = _TEXT.match(text, end)
     match = wrapped or _PLAIN.match(text, end)
-    if match is None or measured(rf"5\text{{ {match.group(1)}}}")[1] in ("", "?"):
+    if match is None or not _is_known(match.group(1)):
         return value, end
     unit = match.group(1)
     unsure = not wrapped and (len(unit) == 1 or unit.casefold() in _ALSO_WORDS)
@@ -57,3 +58,8 @@ def _with_known_unit(value: str, text: str, end: int) -> tuple[str, int]:
         return value, end
     power = match.group(2) or match.group(3)
     return rf"{value}\text{{ {unit}}}" + (f"^{power}" if power else ""), match.end()
+
+
+@lru_cache(maxsize=1024)
+def _is_known(unit: str) -> bool:
+    return measured(rf"5\text{{ {unit}}}")[1] not in ("", "?")
