@@ -114,7 +114,7 @@ def grader():
         ("p=5,q=2;p=7,q=2", "(5,2),(2,7)", False),
         ("x=1, y=2", "y=2, x=1", True),
         ("x=1, y=2", "1, 2", True),
-        ("x=1, y=2", "2, 1", None),
+        ("x=1, y=2", "2, 1", False),
         ("x=1, x=2", "2, 1", True),
         # names and relations
         ("x=5", "5", True),

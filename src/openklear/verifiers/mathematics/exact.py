@@ -14,6 +14,7 @@ from openklear.verifiers.mathematics.expressions import same_value, value_of
 from openklear.verifiers.mathematics.inequalities import one_way, same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
+from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.relations import RELATION, same_equation, unnamed
 from openklear.verifiers.mathematics.rules import RULES
 from openklear.verifiers.mathematics.text import normalise, squeeze
@@ -70,10 +71,22 @@ def decide(reference: str, answer: str) -> bool | None:
         return True
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return squeeze(left) == squeeze(right)
+    if _degrees_beside_units(reference, answer, left, right):
+        return False
     try:
         return _decide(left, right, Budget())
     except (Unknown, RecursionError):
         return None
+
+
+def _degrees_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
+    """90^\\circ is neither 90 cm nor 90 radians: the one has a degree mark, which no normalised text has, and the other
+    measures something else."""
+    if not ("\\circ" in reference or "°" in reference or "\\circ" in answer or "°" in answer):
+        return False
+    marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
+    other = measured(right if marked[0] else left)[1]
+    return marked[0] != marked[1] and other not in ("", "degree")
 
 
 def _decide(left: str, right: str, budget: Budget) -> bool | None:

@@ -17,6 +17,7 @@ from openklear.verifiers.mathematics.exact import decide, prepared
 from openklear.verifiers.mathematics.limits import MAX_CHARACTERS, over_limit
 from openklear.verifiers.mathematics.text import normalise, squeeze
 from openklear.verifiers.mathematics.values import TooLarge
+from openklear.verifiers.mathematics.words import without_words
 from openklear.verifiers.pool import Pool, Worker, WorkerLost, worker_command
 from openklear.verifiers.workers.equivalence import WALL_FACTOR
 
@@ -71,7 +72,7 @@ class MathGrader:
         except TooLarge as error:
             return _verdict(Outcome.UNSCORABLE, f"the reference is {error}")
         if equal is None:
-            reference, answer = prepared(reference, answer)
+            reference, answer = map(without_words, prepared(reference, answer))
             said = self._request(reference, answer)
             if "equal" not in said:
                 sound = all("equal" in self._request(reference, other) for other in (reference, _HARMLESS))

@@ -59,6 +59,33 @@ TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}
 
 
 _SPACES = re.compile(r"\s+")
+_COMMAND = r"(\\(?:text|textbf|textrm|mathrm|mbox) ?\{)"
+_EMPTY_TEXT = re.compile(_COMMAND + r" ?\}")
+_LAST_COMMA = re.compile(_COMMAND[:-1] + r"[^{}]*?) ?([,;]) ?\}")
+_LAST_WORD = re.compile(_COMMAND[:-1] + r"[^{}]*?[^{} ]),? (and|or) ?\}")
+_NUMERAL_TEXT = re.compile(_COMMAND[1:-1] + r" ?([-+]?\d[\d.,/]*) ?\}")
+_LEADING_NUMERAL = re.compile(_COMMAND + r" ?([-+]?\d[\d.,/]*) (?=[a-zA-Z])")
+"""Math-verify drops \\text{5} and \\text{5 apples} whole: the number is brought out."""
+_SIDE_BY_SIDE = re.compile(r"\d \d")
+_MIXED = re.compile(
+    r"(?<![\d.,_^/}\])a-zA-Z])(\d{1,40})"
+    r"(?: ([1-9]\d{0,40}) ?/ ?(\d{1,40})(?![\d.])| ?\\frac ?\{ ?(\d{1,40}) ?\} ?\{ ?(\d{1,40}) ?\})"
+)
+_THOUSANDS = re.compile(r"(?<![\d.,_^])[1-9]\d{0,2}(?: \d{3})+(?!\d)")
+_DECIMALS = re.compile(r"(?<!\d)\d*\.\d{3}(?: \d{3})*(?: \d{1,3})(?!\d)")
+
+
+def _joined(text: str) -> str:
+    """A normalised text whose groups of three digits are one number."""
+    for pattern in (_THOUSANDS, _DECIMALS):
+        text = pattern.sub(lambda match: match.group().replace(" ", ""), text)
+    return text
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """1 1/2 as \frac{3}{2}: math-verify takes it for 11/2, or for a product."""
+    whole, top, bottom = (int(part) for part in match.groups() if part)
+    return rf"\frac{{{whole * bottom + top}}}{{{bottom}}}" if 0 < top < bottom else match.group()
 
 
 @lru_cache(maxsize=1024)
@@ -74,18 +101,27 @@ def normalise(text: str) -> str:
     text = _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)
     for pattern, replacement in _REPLACEMENTS:
         text = pattern.sub(replacement, text)
+    if "{" in text:
+        text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
+        text = _NUMERAL_TEXT.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
+    if _SIDE_BY_SIDE.search(text):
+        text = _joined(_MIXED.sub(_mixed, text))
+    elif "\\frac" in text:
+        text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
         text = match.group(1).strip()
     return text
 
 
+_NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
 _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
 
 
 def squeeze(text: str) -> str:
-    """A normalised text without white space, text commands and braces around one character after ^ or _."""
-    return _SINGLE.sub(r"\1\2", _SPACES.sub("", TEXT.sub(r"\1", text)))
+    """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
+    between two numbers."""
+    return _SINGLE.sub(r"\1\2", _NEEDLESS.sub("", TEXT.sub(r"\1", text)))
 
 
 _ALTERNATIVES = re.compile(
@@ -129,38 +165,3 @@ def alternatives(text: str) -> list[str] | None:
         elif part:
             offered.append(part)
     return offered
-
-
-_UNITS = """
-mm millimeter millimetre, cm centimeter centimetre, dm decimeter decimetre, m meter metre, km kilometer kilometre,
-in inch inche, ft foot feet, yd yard, mi mile, mg milligram, g gram, kg kilogram, lb pound, oz ounce, t ton tonne,
-s sec second, min minute, h hr hour, day, week, month, yr year, ml milliliter millilitre, l liter litre, gal gallon,
-mph mi/h, km/h kph kmph, m/s, dollar usd, cent, rad radian, degree deg, hz hertz, n newton, j joule, w watt
-"""
-"""The spellings of each unit; the first one is its name."""
-_KNOWN_UNITS: dict[str, str] = {}
-for _spellings in map(str.split, _UNITS.split(",")):
-    _KNOWN_UNITS |= dict.fromkeys(_spellings, _spellings[0])
-_UNIT_TEXT = re.compile(
-    r"^(.*[\d})])"
-    r"\s*(?:\\(?:text|textbf|textrm|mathrm|mbox|rm)\s*\{\s*([^{}\d]+?)\s*\}"
-    r"|\s\s*([a-zA-Z]{2,}(?:/[a-z]+)?(?: [a-zA-Z]+)*)|(mm|cm|km|kg|ml|mph))"
-    r"(?:\s*\^\s*\{?\s*([23])\s*\}?)?$"
-)
-_POWERS = (("square ", "2"), ("sq. ", "2"), ("sq ", "2"), ("cubic ", "3"))
-
-
-def measured(text: str) -> tuple[str, str]:
-    """An amount and its unit: "" where there is none, "?" where it is a word that measures nothing known (apples)."""
-    match = _UNIT_TEXT.match(text)
-    if match is None:
-        return text, ""
-    unit = (match.group(2) or match.group(3) or match.group(4)).strip().casefold().rstrip(".")
-    if unit in ("or", "and") or unit.startswith(("or ", "and ", "if ")) or " or " in unit or " and " in unit:
-        return text, ""
-    power = match.group(5) or ""
-    for prefix, number in _POWERS:
-        if unit.startswith(prefix):
-            unit, power = unit.removeprefix(prefix), number
-    known = _KNOWN_UNITS.get(unit) or _KNOWN_UNITS.get(unit.removesuffix("s"))
-    return match.group(1).strip(), known + power if known else "?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from openklear.verifiers.mathematics.text import measured
+from openklear.verifiers.mathematics.quantities import measured
 
 _GAP = r"(?:[ \t~$*}]|\\[,;:!()\[\] ]|\\quad(?![a-zA-Z]))"
 _SCALES = "thousand|million|billion|trillion"
