@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any, Literal
 
 from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test, Verdict
-from openklear.verifiers import checkers
+from openklear.verifiers import checkers, sizes
 from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
 from openklear.verifiers.checkers import Checker
 from openklear.verifiers.pool import Pool, WorkerLost
@@ -77,6 +77,8 @@ class CodeGrader:
         how, tasks = checkers.checker(checker), [_task(test) for test in tests]
         if not tasks:
             return Verdict(Outcome.UNSCORABLE, "no tests")
+        if why := sizes.refusal(tests):
+            return Verdict(Outcome.UNSCORABLE, why, total=len(tests))
         for _ in range(2):
             try:
                 return _summary(self._run(program, tasks, how, stop_early), len(tests))
@@ -114,7 +116,9 @@ class CodeGrader:
         found: list[Finding] = []
         nonce, field = secrets.token_hex(16), "stdins" if kind == "stdio" else "calls"
         with self.pool.session() as box:
-            box.send({"kind": kind, "program": program, **self._limits}, _OVERHEAD_SECONDS)
+            written = sizes.output_bytes(task.test for task in tasks)
+            header = {"kind": kind, "program": program, "output_bytes": written, **self._limits}
+            box.send(header, _OVERHEAD_SECONDS)
             for batch in _split(tasks, stop_early):
                 patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
                 answer = box.request({field: [task.sent(nonce) for task in batch]}, patience)
@@ -206,11 +210,13 @@ _PROBES = (_task(Test("1\n", "2\n")), _task(AssertTest("for n in range(2): asser
 
 
 def _split(tasks: Sequence[_Task], stop_early: bool) -> Iterator[Sequence[_Task]]:
-    """All at once; or one, one, two, four, ... where the first failure is the end."""
+    """All at once, as far as they are not too big; or one, one, two, four, ... where the first failure is the end."""
     start, size = 0, 1 if stop_early else len(tasks)
     while start < len(tasks):
+        size = sizes.together([task.test for task in tasks[start : start + size]])
         yield tasks[start : start + size]
-        start, size = start + size, max(start + size, 1)
+        start += size
+        size = start if stop_early else len(tasks)
 
 
 def compared(how: Checker, compare: Callable[[Any], bool], expected: object, actual: object, what: str) -> Finding:

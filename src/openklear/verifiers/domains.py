@@ -18,6 +18,7 @@ from typing import Literal, Protocol
 
 from openklear.errors import UsageError
 from openklear.types import Problem, Verdict
+from openklear.verifiers import sizes
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.code import CodeGrader
@@ -187,6 +188,10 @@ def _without_its_checker(problem: Problem) -> str:
     return "many valid answers and no checker" if needed else ""
 
 
+def _refusal(problem: Problem) -> str:
+    return _without_its_checker(problem) or sizes.refusal(problem.tests)
+
+
 def _with_its_checker(problem: Problem) -> Problem:
     """With the checker that the statement asks for, where the problem names none."""
     said = checker_said(_statement(problem)) if problem.checker is None and problem.tests else None
@@ -216,7 +221,7 @@ register(
         verifier=ProgramVerifier,
         seconds=lambda limits: limits.code_seconds,
         settings=_code_settings,
-        refuse=_without_its_checker,
+        refuse=_refusal,
         complete=_with_its_checker,
         runs_programs=True,
         batch=64,

@@ -143,9 +143,14 @@ def to_text(tree: Tree) -> str:
     return dumps(tree, separators=(",", ":"))
 
 
+def too_big(text: str) -> bool:
+    """Whether a text is not read at all."""
+    return len(text) > MAX_CHARACTERS or text.count(",") > 3 * MAX_NODES or text.count("[") > MAX_NODES
+
+
 def from_text(text: str) -> Tree:
     """The tree of a text from a hostile process. ValueError where it is too long, too big, too deep, or not JSON."""
-    if len(text) > MAX_CHARACTERS or text.count(",") > 3 * MAX_NODES or text.count("[") > MAX_NODES:
+    if too_big(text):
         raise ValueError("too big")
     try:
         return loads(text)
