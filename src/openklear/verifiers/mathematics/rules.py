@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from openklear.verifiers.mathematics import quantities
 from openklear.verifiers.mathematics.numbers import number
+from openklear.verifiers.mathematics.options import options
+from openklear.verifiers.mathematics.qualifiers import differ
 from openklear.verifiers.mathematics.text import TEXT, split, squeeze
 from openklear.verifiers.mathematics.words import same_words
 
@@ -20,8 +22,6 @@ _NUMERALS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 )  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
-_OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
-_LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*[\w$].*?\}?$")
 NAMED = re.compile(
     r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
     r"|\\(?:text|mathrm|mbox) ?\{[^{}=]{1,60}\})\s*=\s*(?=[^=])"
@@ -46,18 +46,6 @@ def _infinities(left: str, right: str) -> bool | None:
     if len(signs) == 2:
         return signs[0] == signs[1]
     return False if signs and (number(left) or number(right)) else None
-
-
-def _options(left: str, right: str) -> bool | None:
-    """Options of a question: C, (C), C., and (C) with its text."""
-    plain = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
-    if not any(map(_OPTION.match, plain)):
-        return None
-    if any(map(number, plain)):
-        return False
-    named = [_OPTION.match(side) or _LABELLED.match(side) for side in plain]
-    letters = {match.group(match.lastindex or 0) for match in named if match}
-    return len(letters) == 1 if all(named) else None
 
 
 def _words(left: str, right: str) -> bool | None:
@@ -90,6 +78,7 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated, quantities.marks,
-    quantities.words_beside, quantities.units, _names, _infinities, _reals, _options, _words, quantities.decimal_commas,
+    differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options, _words,
+    quantities.decimal_commas,
 )  # fmt: skip
