@@ -52,12 +52,21 @@ class CodeGrader:
     """Grades programs over `workers` boxes. Any thread may call; `close` it."""
 
     def __init__(
-        self, workers: int, seconds: float, memory_mb: int, minimum_isolation: str, level: Level | None = None
+        self,
+        workers: int,
+        seconds: float,
+        memory_mb: int,
+        minimum_isolation: str,
+        level: Level | None = None,
+        packages: Sequence[str] = (),
     ):
-        """`level` forces one way of isolation; by default the strongest that this host allows is used."""
+        """`level` forces one way of isolation; by default the strongest that this host allows is used.
+
+        `packages` are those that programs may import beside the standard library; UsageError where one is missing.
+        """
         self._seconds = seconds
         self._limits = {"cpu_seconds": seconds, "memory_bytes": memory_mb * 2**20}
-        boxes = Boxes(minimum_isolation, memory_mb * 2**20, level)
+        boxes = Boxes(minimum_isolation, memory_mb * 2**20, level, packages)
         self.pool = Pool(boxes.start, workers)
         self._testers = Pool(boxes.start, workers)
 

@@ -24,6 +24,7 @@ from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.limits import Limits, is_address
 from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.packages import versions
 from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.statements import checker_said, needs_checker
 from openklear.verifiers.walls import Isolation
@@ -175,7 +176,8 @@ class ProgramVerifier:
 
 def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
     if limits.sandbox_url is None:
-        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
+        isolation, packages = limits.minimum_isolation, limits.packages
+        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, isolation, packages=packages)
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 
@@ -200,7 +202,7 @@ def _with_its_checker(problem: Problem) -> Problem:
 
 def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
     where = "boxes" if limits.sandbox_url is None else "server"
-    return limits.code_seconds, limits.code_memory_mb, where, stop_early
+    return limits.code_seconds, limits.code_memory_mb, where, stop_early, *versions(limits.packages)
 
 
 register(
