@@ -1,5 +1,6 @@
 """Packages beside the standard library: only where they are allowed, only those, and read-only."""
 
+import re
 import sys
 
 import pytest
@@ -98,6 +99,10 @@ def test_a_walled_program_sees_their_directories_only(grader):
 def test_what_is_no_number_of_numpys_is_not_plain(grader, result):
     program = f"import numpy as np\ndef f(): return {result}"
     assert grader.grade(program, [CallTest("f", "[]", "1")]).outcome == "incorrect"
+
+
+def test_what_is_allowed_is_said(grader):
+    assert re.search(r"They may import numpy [\d.]+, sortedcontainers [\d.]+\.$", grader.isolation().description)
 
 
 def test_without_leave_there_are_none():

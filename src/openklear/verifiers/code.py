@@ -20,6 +20,7 @@ from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test, Verdic
 from openklear.verifiers import checkers, sizes
 from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
 from openklear.verifiers.checkers import Checker
+from openklear.verifiers.packages import versions
 from openklear.verifiers.pool import Pool, WorkerLost
 from openklear.verifiers.walls import DESCRIPTIONS, Boxes, Isolation, Level
 from openklear.verifiers.workers import test_process
@@ -64,7 +65,7 @@ class CodeGrader:
 
         `packages` are those that programs may import beside the standard library; UsageError where one is missing.
         """
-        self._seconds = seconds
+        self._seconds, self._packages = seconds, packages
         self._limits = {"cpu_seconds": seconds, "memory_bytes": memory_mb * 2**20}
         boxes = Boxes(minimum_isolation, memory_mb * 2**20, level, packages)
         self.pool = Pool(boxes.start, workers)
@@ -73,7 +74,8 @@ class CodeGrader:
     def isolation(self) -> Isolation:
         """What programs are kept from here; starts a worker to know. VerifierError where it is less than demanded."""
         level: Level = self.pool.hello()["level"]
-        return Isolation(level, DESCRIPTIONS[level])
+        allowed = f" They may import {', '.join(versions(self._packages))}." if self._packages else ""
+        return Isolation(level, DESCRIPTIONS[level] + allowed)
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
