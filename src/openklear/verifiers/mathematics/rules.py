@@ -10,18 +10,16 @@ from collections.abc import Callable
 
 from openklear.verifiers.mathematics import quantities
 from openklear.verifiers.mathematics.numbers import number
+from openklear.verifiers.mathematics.numerals import spoken
+from openklear.verifiers.mathematics.options import options
+from openklear.verifiers.mathematics.qualifiers import differ
 from openklear.verifiers.mathematics.text import TEXT, split, squeeze
 from openklear.verifiers.mathematics.words import same_words
 
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
-_NUMERALS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
-_OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
-_LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*[\w$].*?\}?$")
 NAMED = re.compile(
     r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
     r"|\\(?:text|mathrm|mbox) ?\{[^{}=]{1,60}\})\s*=\s*(?=[^=])"
@@ -48,18 +46,6 @@ def _infinities(left: str, right: str) -> bool | None:
     return False if signs and (number(left) or number(right)) else None
 
 
-def _options(left: str, right: str) -> bool | None:
-    """Options of a question: C, (C), C., and (C) with its text."""
-    plain = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
-    if not any(map(_OPTION.match, plain)):
-        return None
-    if any(map(number, plain)):
-        return False
-    named = [_OPTION.match(side) or _LABELLED.match(side) for side in plain]
-    letters = {match.group(match.lastindex or 0) for match in named if match}
-    return len(letters) == 1 if all(named) else None
-
-
 def _words(left: str, right: str) -> bool | None:
     """Words are equal to the same words, to their numeral (three), and to no formula."""
     sides = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
@@ -71,8 +57,8 @@ def _words(left: str, right: str) -> bool | None:
     for word, formula in ((words[0], sides[1]), (words[1], sides[0])):
         if word is None:
             continue
-        if word in _NUMERALS and (single := number(formula)) is not None:
-            return single.value == _NUMERALS.index(word)
+        if (value := spoken(word)) is not None and (single := number(formula)) is not None:
+            return single.value == value
         if _FORMULA.search(formula) and not _PROSE.search(formula):
             return False
     return None
@@ -90,6 +76,7 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated, quantities.marks,
-    quantities.words_beside, quantities.units, _names, _infinities, _reals, _options, _words, quantities.decimal_commas,
+    differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options, _words,
+    quantities.decimal_commas,
 )  # fmt: skip
