@@ -167,6 +167,8 @@ def times(left: str, right: str) -> bool | None:
     if ours and theirs:
         return ours == theirs
     time, other = (left, right) if ours else (right, left)
+    if "=" in other:
+        return None  # it may name a ratio: a:b = 3:4
     return None if not (ours or theirs) or (_ratio(time) and number(other)) or _ratio(other) else False
 
 
