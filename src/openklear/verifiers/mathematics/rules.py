@@ -64,6 +64,15 @@ def _words(left: str, right: str) -> bool | None:
     return None
 
 
+def _empty_sets(left: str, right: str) -> bool | None:
+    """The empty set is itself alone: neither 0 nor the set that has it for its member."""
+    if "\\emptyset" not in left and "\\emptyset" not in right:
+        return None
+    empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
+    other = right if empty[0] else left
+    return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
+
+
 _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
 
 
@@ -77,6 +86,6 @@ def _reals(left: str, right: str) -> bool | None:
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
     differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
-    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options, _words,
-    quantities.decimal_commas,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _empty_sets, _reals, options,
+    _words, quantities.decimal_commas,
 )  # fmt: skip
