@@ -378,3 +378,28 @@ def _session(leader):
             if int(fields[3]) == leader and fields[0] != "Z":
                 found.append(entry.name)
     return found
+
+
+@pytest.mark.parametrize(
+    ("reference", "reason"),
+    [
+        ("", "an empty reference"),
+        (r"\text{ }", "an empty reference"),
+        ("10^{10^{10}}", "a reference beyond the limits"),
+        ("9" * 300, "a reference beyond the limits"),
+        ("x" * 5000, "a reference beyond the limits"),
+        (r"\gcd(n, p - 1)", "a reference that cannot be compared"),
+        (SLOW, "a reference that cannot be compared"),
+        *[
+            (known, None)
+            for known in ("17", "1/2", "12:00", "3:4", r"5\% \text{ increase}", "x+1", "yes", "2024-01-05")
+        ],
+        *[
+            (known, None)
+            for known in (r"\text{(C)}", "x=1, y=2", "(1,2)", "1011_2", r"90^\circ", "f'(x)", r"1:\sqrt{3}")
+        ],
+    ],
+)
+def test_a_reference_that_cannot_tell_right_from_wrong_is_known(grader, reference, reason):
+    found = grader.undecidable(reference)
+    assert (found and found[0]) == reason

@@ -142,8 +142,8 @@ _CLOCK = re.compile(
 _NOON = re.compile(r"^(?:12 )?(noon|midnight)$")
 
 
-def _time(text: str) -> tuple[int, bool] | None:
-    """Seconds since midnight, and whether the half of the day is known (it is unknown in 3:30); None for no time."""
+def time_of_day(text: str) -> tuple[int, bool] | None:
+    """Seconds after midnight, and whether the half of the day is known (it is unknown in 3:30); None for no time."""
     plain = TEXT.sub(r"\1", text).strip().casefold()
     if match := _NOON.match(plain):
         return (43_200 if match.group(1) == "noon" else 0), True
@@ -163,12 +163,13 @@ def times(left: str, right: str) -> bool | None:
     """12:00 is not 1:00; 3:30 p.m. is 15:30, and not 3:30, which may be in the morning."""
     if ":" not in left + right and "m" not in left + right and "noon" not in left + right:
         return None
-    ours, theirs = _time(left), _time(right)
+    ours, theirs = time_of_day(left), time_of_day(right)
     if ours and theirs:
         return ours == theirs
-    if (ours or theirs) and (number(left) or number(right)) and not _ratio(left if ours else right):
-        return False
-    return None
+    time, other = (left, right) if ours else (right, left)
+    if "=" in other:
+        return None  # it may name a ratio: a:b = 3:4
+    return None if not (ours or theirs) or (_ratio(time) and number(other)) or _ratio(other) else False
 
 
 _TO = re.compile(r"(?<=\d) ?(?:\\text ?\{ ?to ?\}|to) ?(?=\d)")
