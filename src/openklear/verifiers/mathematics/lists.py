@@ -25,6 +25,10 @@ class Listed:
     parts: tuple[str, ...]
 
 
+_SCALED = re.compile(r"^([-+]|[-+]?\s*(?:\d{1,20}|\\frac\{\d{1,20}\}\{\d{1,20}\}))\s?(\(.*\))$")
+"""A multiple of a tuple: 2(1, 3), -(1, 3)."""
+
+
 def listed(text: str) -> Listed | None:
     """A tuple, interval, set, union or bare list as its members; None for anything else."""
     if "\\begin" in text or GROUPED.match(text):
@@ -38,6 +42,9 @@ def listed(text: str) -> Listed | None:
     if len(offered) > 1:
         return Listed("", tuple(offered))
     text = offered[0]
+    factor = ""
+    if text[-1] == ")" and (scaled := _SCALED.match(text)):
+        factor, text = scaled.groups()
     if text.startswith("\\{") and text.endswith("\\}"):
         kind, inner = "{}", text[2:-2]
     elif text[0] in "([" and text[-1] in ")]":
@@ -49,7 +56,7 @@ def listed(text: str) -> Listed | None:
     parts = alternatives(inner) if kind == "{}" else split(inner)
     if not parts or (len(parts) == 1 and kind != "{}") or not all(parts):
         return None
-    return Listed(kind, tuple(parts))
+    return Listed(kind, tuple(f"{factor}({part})" for part in parts) if factor else tuple(parts))
 
 
 _UNORDERED = ("", "{}", "cup")

@@ -9,7 +9,7 @@ from openklear.verifiers.mathematics.options import unlabelled
 from openklear.verifiers.mathematics.qualifiers import unqualified
 from openklear.verifiers.mathematics.sequences import DOTS, written_out
 from openklear.verifiers.mathematics.systems import as_list, by_cases
-from openklear.verifiers.mathematics.text import depths, normalise
+from openklear.verifiers.mathematics.text import both, depths
 
 _POLAR = re.compile(r"\\(?:operatorname|text|mathrm)\s?\{\s?cis\s?\}|(?<![a-zA-Z])\\?cis(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?) ?(?:\^ ?\{? ?\\circ ?\}?|°|\\degree(?![a-zA-Z]))")
@@ -19,22 +19,19 @@ _MOST = 8
 
 def prepared(reference: str, answer: str) -> tuple[str, str]:
     """Both texts normalised, and then one spelling for systems, sequences, labels, qualifiers and inequalities."""
-    left, right = _alone(reference), _alone(answer)
-    if "\\begin" in left and "\\begin" in right:
-        left, right = by_cases(left, right)
+    left, right = both(_before(reference), _before(answer))
+    if "\\begin" in left or "\\begin" in right:
+        left, right = by_cases(as_list(left), as_list(right))
+    if "\\ldots" in left or "\\ldots" in right:
+        left, right = written_out(left), written_out(right)
     return one_way(*unqualified(*unlabelled(left, right)))
 
 
-def _alone(text: str) -> str:
-    """A text normalised, with the spellings that need no look at the other."""
+def _before(text: str) -> str:
+    """What must be read before a text is normalised: a last ellipsis would go with the full stop, degrees for good."""
     if "dots" in text or "..." in text or "\u2026" in text:
         text = DOTS.sub(r"\\ldots ", text)
-    if "cis" in text:
-        text = _polar(" ".join(text.split()))
-    text = normalise(text)
-    if "\\begin" in text:
-        return as_list(text)
-    return written_out(text) if "\\ldots" in text else text
+    return _polar(" ".join(text.split())) if "cis" in text else text
 
 
 def _polar(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from openklear.verifiers.mathematics import quantities
 from openklear.verifiers.mathematics.numbers import number
+from openklear.verifiers.mathematics.numerals import spoken
 from openklear.verifiers.mathematics.options import options
 from openklear.verifiers.mathematics.qualifiers import differ
 from openklear.verifiers.mathematics.text import TEXT, split, squeeze
@@ -18,9 +19,6 @@ from openklear.verifiers.mathematics.words import same_words
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
-_NUMERALS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
 NAMED = re.compile(
     r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
@@ -59,8 +57,8 @@ def _words(left: str, right: str) -> bool | None:
     for word, formula in ((words[0], sides[1]), (words[1], sides[0])):
         if word is None:
             continue
-        if word in _NUMERALS and (single := number(formula)) is not None:
-            return single.value == _NUMERALS.index(word)
+        if (value := spoken(word)) is not None and (single := number(formula)) is not None:
+            return single.value == value
         if _FORMULA.search(formula) and not _PROSE.search(formula):
             return False
     return None

@@ -16,6 +16,8 @@ _MOST = 300
 
 def written_out(text: str) -> str:
     r"""A normalised list with one \ldots and a constant step, written out where it ends, else by its first two."""
+    if r"\ldots" not in text:
+        return text
     opening, inner, closing = _HELD.match(text).groups(default="")  # type: ignore[union-attr]
     parts = split(inner, ",")
     if not parts or parts.count(r"\ldots") != 1 or (len(parts) < 3 and parts[-1] != r"\ldots"):

@@ -7,63 +7,42 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
+from openklear.verifiers.mathematics.commands import braced, one_spelling, undressed
+from openklear.verifiers.mathematics.notation import (
+    functions,
+    ordinals,
+    powers,
+    repeating_decimals,
+    scientific,
+    signed_exponents,
+)
+from openklear.verifiers.mathematics.numerals import in_digits
+from openklear.verifiers.mathematics.sets import sets
 
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
-_REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (
-            r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\displaystyle(?![a-zA-Z])|\\[bB]igg?[lr]?(?![a-zA-Z])",
-            "",
-        ),
-        (r"(?<!\\)\\f?boxed(?![a-zA-Z])", ""),  # a box in the answer: math-verify would take it alone
-        (r"(?<!\\)\\[()\[\]$]|[$\u00a3\u20ac]", ""),  # not the line break of a matrix before a bracket
-        (r",\s*\\!\s*|\{,\}", ","),
-        (r"(?<!\\)\\!", ""),
-        (r"(?<!\\)\\[,;: ]|~|\\quad(?![a-zA-Z])|\\qquad(?![a-zA-Z])", " "),
-        (r"\s+", " "),  # and every pattern below is linear, for it meets no runs of white space
-        (r"<=|\\leq?(?:slant)?(?![a-zA-Z])", r"\\leq "),
-        (r">=|\\geq?(?:slant)?(?![a-zA-Z])", r"\\geq "),
-        (r"!=|\\neq?(?![a-zA-Z])", r"\\neq "),
-        (r"\\lt(?![a-zA-Z])", "<"),
-        (r"\\gt(?![a-zA-Z])", ">"),
-        (r"(?<=\d)\s*\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?", "%"),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
-        (r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])", ""),
-        (r"\\%", "%"),
-        (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
-        (r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
-        (r"(?<![a-zA-Z])\\?sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}"),
-        (
-            r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei]|ln|log|sin|cos|tan)\s*\}(?=\s*[\^{(\\a-z0-9+*/)}-]|\s*$)",
-            r"@\1@",
-        ),
-        (r"@([ei])@", r"\1"),
-        (r"@(ln|log|sin|cos|tan)@", r"\\\1 "),
-        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*(\d)(?!\d)", r"\1{\2}"),
-    )
-)
+_DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])")
+_PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?")
+_LETTER = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([ei])\s?\}(?=\s?[\^{(\\a-z0-9+*/)}-]|\s?$)")
+_WORDLESS = re.compile(r"\\(?:text|mathrm|mbox)\s?\{\s?([^{}a-zA-Z\\]*)\}")
+_RELATIONS = (("<=", r"\leq "), (">=", r"\geq "), ("!=", r"\neq "))
 _SCALES = {
     "dozen": "12", "hundred": "100", "thousand": "1000",
     "million": "10^{6}", "billion": "10^{9}", "trillion": "10^{12}",
 }  # fmt: skip
 _SCALE = re.compile(r"(?<=\d)\s?(?:\\text\s?\{\s?)?(" + "|".join(_SCALES) + r")\s?\}?(?![a-zA-Z])")
-_NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$")
+_NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$|^[\]*]|\*\*|\[$|\d[eExX(]|[)\]]U|\.\(")
 _WRAPPED = re.compile(r"^\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}$")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-
-
 _SPACES = re.compile(r"\s+")
+_PRINTED = re.compile(r"[\\{~&]")
+_MONEY = str.maketrans("", "", "$\u00a3\u20ac")
+
+
 _COMMAND = r"(\\(?:text|textbf|textrm|mathrm|mbox) ?\{)"
 _EMPTY_TEXT = re.compile(_COMMAND + r" ?\}")
 _LAST_COMMA = re.compile(_COMMAND[:-1] + r"[^{}]*?) ?([,;]) ?\}")
 _LAST_WORD = re.compile(_COMMAND[:-1] + r"[^{}]*?[^{} ]),? (and|or) ?\}")
-_NUMERAL_TEXT = re.compile(_COMMAND[1:-1] + r" ?([-+]?\d[\d.,/]*) ?\}")
 _LEADING_NUMERAL = re.compile(_COMMAND + r" ?([-+]?\d[\d.,/]*) (?=[a-zA-Z])")
 """Math-verify drops \\text{5} and \\text{5 apples} whole: the number is brought out."""
 _SIDE_BY_SIDE = re.compile(r"\d \d")
@@ -90,20 +69,16 @@ def _mixed(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def normalise(text: str) -> str:
-    """One spelling for what only looks different: delimiters, spaces, kinds of \\frac, pi, a last full stop."""
+    """One spelling for what only looks different: characters, commands, kinds of \\frac, pi, a last full stop."""
     text = _SPACES.sub(" ", plain(text).strip())
     if not _NEEDS_WORK.search(text):
         return text
-    if text.endswith("\\") and not text.endswith("\\\\"):  # what stripping left of a control space
-        text = text[:-1].rstrip()
-    if _TRIGONOMETRY.search(text):
-        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    text = _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)
-    for pattern, replacement in _REPLACEMENTS:
-        text = pattern.sub(replacement, text)
-    if "{" in text:
-        text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
-        text = _NUMERAL_TEXT.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
+    text = _ends(text)
+    if _PRINTED.search(text):
+        text = _printed(text)
+    text = functions(powers(text))
+    text = _amounts(text.translate(_MONEY))
+    text = sets(braced(text) if "\\" in text else text)
     if _SIDE_BY_SIDE.search(text):
         text = _joined(_MIXED.sub(_mixed, text))
     elif "\\frac" in text:
@@ -111,7 +86,54 @@ def normalise(text: str) -> str:
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
         text = match.group(1).strip()
-    return text
+    return in_digits(text)
+
+
+def _ends(text: str) -> str:
+    """Without the line breaks around it, and what stripping left of a control space at its end."""
+    while text.endswith("\\\\"):
+        text = text[:-2].rstrip()
+    while text.startswith("\\\\"):
+        text = text[2:].lstrip()
+    return text[:-1].rstrip() if text.endswith("\\") else text
+
+
+def _printed(text: str) -> str:
+    """One spelling of its commands, and none that draw nothing; white space in single spaces."""
+    text = undressed(text)
+    if "\\!" in text or "{,}" in text:
+        text = re.sub(r",\s?\\!\s?|\{,\}", ",", text)
+    text = one_spelling(text).replace("~", " ")
+    if "&" in text and "\\begin" not in text:
+        text = text.replace("&", "")
+    return " ".join(text.split())
+
+
+def _amounts(text: str) -> str:
+    """Relations, percentages, degrees, powers of ten, repeating decimals, ordinals, and scales in words."""
+    if "=" in text:
+        for sign, command in _RELATIONS:
+            text = text.replace(sign, command)
+    if "percent" in text or "pct" in text:
+        text = _PERCENT.sub("%", text)
+    if "circ" in text or "°" in text or "degree" in text:
+        if _TRIGONOMETRY.search(text):
+            text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
+        text = _DEGREE.sub("", text)
+    text = ordinals(repeating_decimals(scientific(text)))
+    if "{" in text:
+        text = _LETTER.sub(r"\1", text)
+        text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
+        text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
+    return _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)
+
+
+def both(reference: str, answer: str) -> tuple[str, str]:
+    """Two texts that are compared, normalised: what 2e-5 means depends on the other one."""
+    left, right = normalise(reference), normalise(answer)
+    if "e-" in left + right or "e+" in left + right or "E-" in left + right or "E+" in left + right:
+        return signed_exponents(left, right), signed_exponents(right, left)
+    return left, right
 
 
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
