@@ -139,7 +139,7 @@ class _Undressing:
 
     def _is_formula(self, place: int) -> bool:
         r"""Whether the argument of a text command that ends here is $...$; the command is dropped then."""
-        inside = len(self._out) > place + 2 and self._out[place + 1][0] == self._out[-1][-1] == "$"
+        inside = len(self._out) > place + 1 and self._out[place + 1][0] == self._out[-1][-1] == "$"
         if not inside or self._out[place - 1][1:] not in _TEXT_STYLES:
             return False
         self._out[place - 1] = "\0"
@@ -162,9 +162,9 @@ def undressed(text: str) -> str:
     return undressing.text()
 
 
-_TAKES = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])")
+_TAKES = re.compile(r"\\(frac|binom|sqrt)(?![a-zA-Z])(?:\s?\[[^\[\]]*\])?")
 _BARE = re.compile(r"\\[a-zA-Z]+|[a-zA-Z0-9]")
-_OVER = re.compile(r"\{([^{}]*)\\(over|choose)(?![a-zA-Z])([^{}]*)\}")
+_OVER = re.compile(r"\{((?:[^{}\\]|\\(?!(?:over|choose)(?![a-zA-Z])))*)\\(over|choose)(?![a-zA-Z])([^{}]*)\}")
 
 
 def closings(text: str, pair: str) -> dict[int, int]:

@@ -15,8 +15,9 @@ _NAMES = re.compile(
     rf"(?<![a-zA-Z\\])(?:({'|'.join(_FUNCTIONS.split())})(?:(?![a-zA-Z])|(?=x(?![a-zA-Z])))"
     rf"|({'|'.join(_CALLED.split())})(?=\s?[({{])"
     rf"|({'|'.join(_GREEK.split())})(?![a-zA-Z])|(infinity|inf|oo)(?![a-zA-Z]))"
-    r"|(?<=[a-zA-Z])(?<!\\)(sqrt)(?=\()"
+    r"|(?<=[a-zA-Z])(?<!\\)sqrt(?=\()|(?<=(?<![a-zA-Z\\])[b-zA-Z])(?:ln|log|sin|cos|tan)(?=\()"
 )
+_PLAIN_ROOT = re.compile(r"(?<!\\)sqrt\s?(\d+(?:\.\d+)?)")
 _LOGARITHM = re.compile(r"(?<![a-zA-Z])\\?log(2|10)\(")
 _OPERATORS = re.compile(
     rf"\\(?:operatorname\*?|mathrm|text)\s?\{{\s?({'|'.join(_FUNCTIONS.split())}|exp|gcd|lcm)\s?\}}"
@@ -32,6 +33,8 @@ def _named(match: re.Match[str]) -> str:
 
 def functions(text: str) -> str:
     r"""Function names and Greek letters in plain letters as commands, and sqrt(x), abs(x) as they are printed."""
+    if "sqrt" in text:
+        text = _PLAIN_ROOT.sub(r"\\sqrt{\1}", text)
     text = _LOGARITHM.sub(r"\\log_{\1}(", text) if "log" in text else text
     text = _NAMES.sub(_named, _OPERATORS.sub(r"\\\1 ", text) if "{" in text else text)
     return _calls(text) if "(" in text and _CALLS.search(text) else text
@@ -67,7 +70,7 @@ def powers(text: str) -> str:
     return _PYTHON_POWER.sub(_power, text) if "**" in text else text
 
 
-_TIMES = re.compile(r"(?<=\d)(?:\s?[xX]\s?(?=10\s?\^)|\s[xX]\s(?=\d))")
+_TIMES = re.compile(r"(?<=\d)(?:\s?(?:[xX]|\\text\s?\{\s?[xX]\s?\})\s?(?=10\s?\^)|\s[xX]\s(?=\d))")
 _SCIENTIFIC = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)[eE]\+?(\d+)(?![\w.^{(])")
 _SIGNED = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+)(?![\w.^{(])")
 
@@ -88,8 +91,11 @@ def signed_exponents(text: str, other: str) -> str:
     return _SIGNED.sub(lambda match: rf"{match.group(1)}\cdot 10^{{{match.group(3).removeprefix('+')}}}", text)
 
 
+_MOST_DIGITS = 256
 _POINT = r"(?<![\d.])(?<!\d,)(\d*)(?:\.|(?<=(?<!\d)0),)(\d*)"
-_OVERLINED = re.compile(_POINT + r"\\(?:overline|bar|overbar|widebar)\s?(?:\{\s?(\d+)\s?\}|(\d))(?!\s?[\d.])")
+_OVERLINED = re.compile(
+    _POINT + r"\\(?:overline|bar|overbar|widebar)\s?(?:\{\s?(\d+)\s?\}|(\d))(?:\.\.\.|\\ldots)?(?!\s?[\d.])"
+)
 _DOTTED = re.compile(
     _POINT + r"\\dot\s?(?:\{\s?(\d+)\s?\}|(\d))(?:(\d*)\\dot\s?(?:\{\s?(\d+)\s?\}|(\d)))?(?!\s?[\d.\\])"
 )
@@ -97,28 +103,30 @@ _BRACKETED = re.compile(r"(?<![\w.,)\]}])(?:(\d*)\.|(0),)(\d*)\((\d+)\)(?=\s?(?:
 _ELLIPSIS = re.compile(r"(?<![\d.])(?<!\d,)(\d*)\.(\d+)\s?(?:\.\.\.|\\(?:ldots|dots|cdots|dotsc)(?![a-zA-Z]))(?!\s?\d)")
 
 
-def _repeating(whole: str, first: str, block: str) -> str:
+def _repeating(match: re.Match[str], whole: str, first: str, block: str) -> str:
     """The fraction of a decimal: its whole part, the decimals before the block that repeats, and the block."""
-    value = Fraction(
-        int(whole + first + block or "0") - int(whole + first or "0"), 10 ** len(first) * (10 ** len(block) - 1)
-    )
+    if len(whole) + len(first) + len(block) > _MOST_DIGITS:
+        return match.group()
+    top = int(whole + first + block) - int(whole + first or "0")
+    value = Fraction(top, 10 ** len(first) * (10 ** len(block) - 1))
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _overlined(match: re.Match[str]) -> str:
-    return _repeating(match.group(1), match.group(2), match.group(3) or match.group(4))
+    return _repeating(match, match.group(1), match.group(2), match.group(3) or match.group(4))
 
 
 def _dotted(match: re.Match[str]) -> str:
     whole, first, *block = match.groups("")
-    return _repeating(whole, first, "".join(block))
+    return _repeating(match, whole, first, "".join(block))
 
 
 def _bracketed(match: re.Match[str]) -> str:
-    return _repeating(match.group(1) or match.group(2) or "", match.group(3), match.group(4))
+    return _repeating(match, match.group(1) or match.group(2) or "", match.group(3), match.group(4))
 
 
 def _trailing(match: re.Match[str]) -> str:
+    """A decimal before an ellipsis: the shortest block that was repeated is."""
     digits = match.group(2)
     for size in range(1, min(12, len(digits) // 2) + 1):
         run = size
@@ -126,7 +134,7 @@ def _trailing(match: re.Match[str]) -> str:
             run += 1
         times = 2 if size == 1 or run == len(digits) else 3
         if run >= times * size:
-            return _repeating(match.group(1), digits[: len(digits) - run], digits[len(digits) - run :][:size])
+            return _repeating(match, match.group(1), digits[: len(digits) - run], digits[len(digits) - run :][:size])
     return match.group()
 
 
@@ -144,7 +152,7 @@ def repeating_decimals(text: str) -> str:
 
 
 _ORDINAL = re.compile(
-    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\))?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?\s?\}{0,2}(?![a-zA-Z])"
+    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\))?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?(?:\s?\}){0,2}(?![a-zA-Z])"
 )
 
 
@@ -155,9 +163,9 @@ def _suffix(number: str) -> str:
 
 def _ordinal(match: re.Match[str]) -> str:
     said = match.group()
-    unlike = _suffix(match.group(1)) != match.group(3) or said.count("{") != said.count("}")
+    unlike = _suffix(match.group(1)) != match.group(3) or said.count("{") > said.count("}")
     exponent = "^" in said and "\\" not in said and match.span() != (0, len(match.string))  # 2^{nd} + 1
-    return said if unlike or exponent else match.group(1)
+    return said if unlike or exponent else match.group(1) + "}" * (said.count("}") - said.count("{"))
 
 
 def ordinals(text: str) -> str:

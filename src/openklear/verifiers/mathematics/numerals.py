@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from itertools import chain, zip_longest
 
 _ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen"""
@@ -105,7 +106,7 @@ def _amount(words: list[str]) -> Fraction | None:
 
 
 _FIRST = re.compile(r"(?:\\text\s?\{\s?)?([a-zA-Z]+)")
-_NUMERAL = re.compile(r"([a-zA-Z -]+?)(?: (percent|per cent|[a-zA-Z]+))?")
+_JOINTS = re.compile(r"( and | or )")
 
 
 def in_digits(text: str) -> str:
@@ -116,16 +117,30 @@ def in_digits(text: str) -> str:
     said = text[text.index("{") + 1 : -1] if text[0] == "\\" and text[-1] == "}" else text
     if len(said) > _LONGEST or not said.replace(" ", "").replace("-", "").isalpha():
         return text
-    head, _, tail = said.strip().rpartition(" ")
     value = spoken(said)
     if value is not None:
         return _written(value)
+    if " and " in said or " or " in said:
+        return _joined(said) or text
+    return _before_a_noun(said.strip()) or text
+
+
+def _before_a_noun(said: str) -> str:
+    """A numeral and one word behind it, in digits; "" where it is something else."""
+    head, _, tail = said.rpartition(" ")
     value = spoken(head.removesuffix(" per"))
     if value is None or tail in _KNOWN or tail in ("or", "to", "of", "by"):
-        return text
-    return _written(value) + (
-        "%" if tail in ("percent", "cent") and (tail == "percent") != head.endswith("per") else f" {tail}"
-    )
+        return ""
+    per_cent = tail == "percent" or (tail == "cent" and head.endswith(" per"))
+    return _written(value) + ("%" if per_cent else f" {tail}")
+
+
+def _joined(said: str) -> str:
+    """Numerals with "and" or "or" between them, in digits; "" where they are not."""
+    parts = _JOINTS.split(said.strip())
+    values = [spoken(part) for part in parts[::2]]
+    written = [_written(value) for value in values if value is not None]
+    return "".join(chain(*zip_longest(written, parts[1::2], fillvalue=""))) if len(written) == len(values) else ""
 
 
 def _written(value: Fraction) -> str:

@@ -26,8 +26,17 @@ NAMED = re.compile(
 )
 
 
+_NAMED_LAST = re.compile(r"^([^=a-zA-Z]{1,80}) ?= ?([a-zA-Z])$")
+"""5 = x."""
+
+
 def _names(left: str, right: str) -> bool | None:
-    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2; f(x) = x is f(t) = t to math-verify."""
+    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2; f(x) = x is f(t) = t to math-verify. y = x is x = y."""
+    if "=" not in left or "=" not in right:
+        return None
+    if squeeze(left).split("=") == squeeze(right).split("=")[::-1]:
+        return True
+    left, right = (_NAMED_LAST.sub(r"\2 = \1", side).strip() for side in (left, right))
     named = NAMED.match(left), NAMED.match(right)
     if named[0] and named[1] and split(left) == [left] and split(right) == [right]:
         names = [squeeze(match.group(1)) for match in named if match]
@@ -64,6 +73,15 @@ def _words(left: str, right: str) -> bool | None:
     return None
 
 
+def _empty_sets(left: str, right: str) -> bool | None:
+    """The empty set is itself alone: neither 0 nor the set that has it for its member."""
+    if "\\emptyset" not in left and "\\emptyset" not in right:
+        return None
+    empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
+    other = right if empty[0] else left
+    return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
+
+
 _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
 
 
@@ -77,6 +95,6 @@ def _reals(left: str, right: str) -> bool | None:
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
     differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
-    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options, _words,
-    quantities.decimal_commas,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _empty_sets, _reals, options,
+    _words, quantities.decimal_commas,
 )  # fmt: skip

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from openklear.verifiers.mathematics.numbers import number
 
+_LETTER = re.compile(r"\\(?:mathbb|Bbb)\s?(?:\{\s?)?([A-Z])(?:\s?\})?")
+_LONE = re.compile(r"(\\mathbb\{R\})\s?\\\s(?=\s?\\?\{)")
 _UNION = re.compile(r"(?<=[)\]}\[])\s?(?:U|\\bigcup|\\text\s?\{\s?U\s?\}|union)\s?(?=[(\[\]]|\\\{)")
 _BAR = re.compile(r"(\\\{\s?(?!\|)(?:[^{}|:]|\\mathbb\s?\{[A-Z]\}){1,60}?)\s?(\||:|\\mid(?![a-zA-Z]))\s?")
 _EMPTY = re.compile(r"\\\{\s?\\\}")
@@ -19,12 +21,19 @@ _WITHOUT = re.compile(
 )
 
 
+def number_sets(text: str) -> str:
+    r"""\mathbb R with its braces, and the lone backslash of R \ {1} as a command: it is a space elsewhere."""
+    return _LONE.sub(r"\1\\setminus ", _LETTER.sub(r"\\mathbb{\1}", text))
+
+
 def sets(text: str) -> str:
     """The same sets in one spelling."""
     if "\\{" in text:
         text = _EMPTY.sub(r"\\emptyset ", text)
         if "|" in text or ":" in text or "\\mid" in text:
             text = _BAR.sub(_bar, text)
+    if "|" in text and text.count("|") == 1:
+        text = text.replace("|", r" \mid ")
     if "{" in text and ("mathbb" in text or "infty" in text):
         text = _WITHOUT.sub(_without, text)
     if _NOTHING.match(text):
@@ -47,6 +56,8 @@ def _bar(match: re.Match[str]) -> str:
 def _without(match: re.Match[str]) -> str:
     r"""The reals without numbers as the intervals between them."""
     points = [point.strip() for point in match.group(1).removesuffix("\\").split(",")]
+    if len(points) == 1 and points[0].startswith(r"\pm"):
+        points = ["-" + points[0][3:].strip(), points[0][3:].strip()]
     found = [value.value for point in points if (value := number(point))]
     if not all(points) or (len(points) > 1 and len(found) < len(points)):
         return match.group()

@@ -17,7 +17,7 @@ from openklear.verifiers.mathematics.notation import (
     signed_exponents,
 )
 from openklear.verifiers.mathematics.numerals import in_digits
-from openklear.verifiers.mathematics.sets import sets
+from openklear.verifiers.mathematics.sets import number_sets, sets
 
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
@@ -103,6 +103,8 @@ def _printed(text: str) -> str:
     text = undressed(text)
     if "\\!" in text or "{,}" in text:
         text = re.sub(r",\s?\\!\s?|\{,\}", ",", text)
+    if "\\mathbb" in text or "\\Bbb" in text:
+        text = number_sets(text)
     text = one_spelling(text).replace("~", " ")
     if "&" in text and "\\begin" not in text:
         text = text.replace("&", "")
@@ -120,9 +122,10 @@ def _amounts(text: str) -> str:
         if _TRIGONOMETRY.search(text):
             text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
         text = _DEGREE.sub("", text)
-    text = ordinals(repeating_decimals(scientific(text)))
     if "{" in text:
         text = _LETTER.sub(r"\1", text)
+    text = ordinals(repeating_decimals(scientific(text)))
+    if "{" in text:
         text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
         text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
     return _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)

@@ -76,7 +76,7 @@ def canonical(word: str) -> str:
 def bare_word(letters: str, counted: bool) -> bool:
     """Whether letters outside of \\text are a word, and no product of symbols; `counted`: a number is before them."""
     plain = letters.casefold().replace(".", "").replace(" ", "")
-    if len(plain) < 2 or (plain in _FUNCTIONS and not (counted and plain == "min")):
+    if len(plain) < 2 or (plain in _FUNCTIONS and not (counted and plain in ("min", "sec"))):
         return False
     if letters.isupper() and len(plain) < 4 and not counted:
         return False  # NO and ABE are segments and angles
