@@ -187,6 +187,32 @@ while n < 8: n += len(os.read(r, 8))
 won()""",
         reason="",
     ),
+    wants(
+        "memory_beyond_the_soft_limit",
+        """\
+import resource
+hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+r, w = os.pipe()
+for _ in range(4):
+    if os.fork() == 0:
+        x = bytearray(b'x') * (400 << 20)
+        os.write(w, b'x'); time.sleep(100)
+n = 0
+while n < 4: n += len(os.read(r, 4))
+won()""",
+        reason="too much memory",
+    ),
+    fails(
+        "stack_without_end",
+        """import threading
+threading.stack_size(2**30)
+sys.setrecursionlimit(10**9)
+def deeper(x): return sorted([x], key=deeper)
+for _ in range(3): threading.Thread(target=deeper, args=(1,)).start()
+""",
+        "too much memory",
+    ),
     fails(
         "memory_in_sockets",
         """\

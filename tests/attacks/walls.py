@@ -310,7 +310,7 @@ for n in ('stdout', 'stderr', 'output', 'result', 'result.json', '.lock', 'core'
 """,
         plain=True,
     ),
-    right("many_files_left", RIGHT + "for i in range(800): open(f'f{i}', 'w').close()\n", plain=True),
+    right("many_files_left", RIGHT + "for i in range(300): open(f'f{i}', 'w').close()\n", plain=True),
     Attack(
         "tmp_locked_for_the_next_test",
         PRELUDE

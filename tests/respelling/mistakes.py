@@ -6,7 +6,19 @@ import random
 import re
 
 from tests.respelling.kinds import mutation
-from tests.respelling.shapes import DECIMAL, FRACTION, LETTER, differ, fraction, joined, members, plain, terms, whole
+from tests.respelling.shapes import (
+    DECIMAL,
+    FRACTION,
+    LETTER,
+    differ,
+    fraction,
+    joined,
+    members,
+    plain,
+    terms,
+    value,
+    whole,
+)
 from tests.respelling.worth import words
 
 _DIGIT = re.compile(r"(?<![_\d.])[1-9](?!\d*(?:\}|pt))|(?<=\d)\d|(?<=\.)\d|(?<=\{)\d")
@@ -297,3 +309,38 @@ def other_bar(reference: str, chance: random.Random) -> str | None:
         return None
     digit = 9 * (found % 1)
     return rf"{int(found)}.{chance.choice(('', '0'))}\overline{{{digit % 8 + 1}}}"
+
+
+@mutation("a bar where there is none")
+def bar_added(reference: str, chance: random.Random) -> str | None:
+    match = re.fullmatch(r"(-?\d*\.\d*?)(\d{1,2})", reference)
+    return rf"{match.group(1)}\overline{{{match.group(2)}}}" if match and int(match.group(2)) else None
+
+
+@mutation("digits that look like a mixed number: 1 1/2 for 11/2")
+def mixed_digits(reference: str, chance: random.Random) -> str | None:
+    match = FRACTION.fullmatch(reference)
+    if not match or len(match.group(2)) < 2 or match.group(2)[1] == "0" or not fraction(reference):
+        return None
+    sign, top, bottom = match.groups()
+    return f"{sign}{top[0]} {top[1:]}/{bottom}"
+
+
+@mutation("base and exponent exchanged")
+def power_turned(reference: str, chance: random.Random) -> str | None:
+    match = re.fullmatch(r"(\d+|[a-z])\^(?:\{(\d+|[a-z])\}|(\d|[a-z]))", reference)
+    if not match:
+        return None
+    return _unlike(reference, rf"{match.group(2) or match.group(3)}^{{{match.group(1)}}}")
+
+
+@mutation("an equation that ends in another value: R = R + 1")
+def ends_elsewhere(reference: str, chance: random.Random) -> str | None:
+    number = whole(reference)
+    return None if number is None else f"{reference} = {number + chance.choice((1, 2, 10))}"
+
+
+@mutation("a decimal that the value only begins like")
+def rounded_root(reference: str, chance: random.Random) -> str | None:
+    worth = value(reference) if plain(reference) and re.search(r"sqrt|pi", reference) else None
+    return f"{worth.real:.2f}" if worth is not None and not worth.imag and LETTER.search(reference) is None else None

@@ -159,3 +159,33 @@ def value_of_option(reference: str, chance: random.Random) -> str | None:
     return chance.choice(
         (rf"\textbf{{({letter})}}\ {reference}", f"({letter}) {reference}", rf"\text{{({letter})}} {reference}")
     )
+
+
+@respelling(r"a member of: x \in [0, 1], x \in \{1, 2\}")
+def member_of(reference: str, chance: random.Random) -> str | None:
+    found = members(reference)
+    if not found or (found[0] + found[2] == "()" and "infty" not in reference) or len(found[1]) > 2 > len(found[0]):
+        return None
+    return rf"{chance.choice('xyn')} \in {reference}" if found[0] else rf"x \in \{{{', '.join(found[1])}\}}"
+
+
+@respelling("names before a tuple: (x, y) = (1, 2)")
+def names_before(reference: str, chance: random.Random) -> str | None:
+    found = members(reference)
+    if (
+        not found
+        or found[0] + found[2] != "()"
+        or len(found[1]) > 3
+        or "infty" in reference
+        or LETTER.search(reference)
+    ):
+        return None
+    return f"({', '.join('xyz'[: len(found[1])])}) = {reference}"
+
+
+@respelling(r"sized or named braces of a set: \left\{ \right\}, \lbrace")
+def named_braces(reference: str, chance: random.Random) -> str | None:
+    if not reference.startswith(r"\{") or r"\left" in reference:
+        return None
+    left, right = chance.choice(((r"\left\{", r"\right\}"), (r"\lbrace ", r" \rbrace"), (r"\bigl\{", r"\bigr\}")))
+    return reference.replace(r"\{", left).replace(r"\}", right)

@@ -312,3 +312,47 @@ def unit_behind(reference: str, chance: random.Random) -> Whole | None:
     return Whole(
         chance.choice((rf"So it is $\boxed{{{number}}} \text{{ {unit}}}$.", rf"So it is $\boxed{{{number}}}$ {unit}."))
     )
+
+
+@mutation("a set for a tuple, a tuple for a set")
+def other_container(reference: str, chance: random.Random) -> str | None:
+    found = members(reference)
+    if not found or "infty" in reference or not _different(found[1]):
+        return None
+    pairs = {"()": (r"\{", r"\}"), r"\{\}": ("(", ")")}
+    held = pairs.get(found[0] + found[2])
+    return held[0] + ", ".join(found[1]) + held[1] if held else None
+
+
+@mutation("one sign of two")
+def one_sign(reference: str, chance: random.Random) -> str | None:
+    return (
+        reference.replace(r"\pm", chance.choice(("", "-")))
+        if re.search(r"\\pm(?![a-zA-Z])", reference) and "," not in reference
+        else None
+    )
+
+
+@mutation("the other infinity")
+def other_infinity(reference: str, chance: random.Random) -> str | None:
+    if r"\infty" not in reference or r"\cup" in reference or "^" in reference:
+        return None
+    return (
+        reference.replace(r"-\infty", r"\infty")
+        if r"-\infty" in reference
+        else reference.replace(r"\infty", r"-\infty")
+    )
+
+
+@mutation("denied: not R")
+def denied(reference: str, chance: random.Random) -> str | None:
+    if whole(reference) is None and not re.fullmatch(r"\\text\{[a-z]{3,}\}", reference):
+        return None
+    bare = re.sub(r"\\text\{(.*)\}", r"\1", reference)
+    return chance.choice(
+        (
+            rf"\text{{not }} {reference}",
+            f"not {bare}",
+            rf"\neq {reference}" if whole(reference) is not None else f"not {bare}",
+        )
+    )

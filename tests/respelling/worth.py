@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 
 from tests.respelling.kinds import Made, respelling
-from tests.respelling.shapes import BASED, DECIMAL, fraction, joined, terms, whole
+from tests.respelling.shapes import BASED, DECIMAL, LETTER, fraction, joined, plain, terms, value, whole
 
 _ONES = [
     "zero",
@@ -291,3 +291,71 @@ def complex_forms(reference: str, chance: random.Random) -> str | None:
 def root_of_quotient(reference: str, chance: random.Random) -> str | None:
     match = re.fullmatch(r"\\[dt]?frac\{\\sqrt\{(\d{1,4})\}\}\{(\d{1,4})\}", reference)
     return rf"\sqrt{{\frac{{{match.group(1)}}}{{{int(match.group(2)) ** 2}}}}}" if match else None
+
+
+@respelling(r"an approximation behind the exact value: \sqrt{2} \approx 1.414")
+def approximated(reference: str, chance: random.Random) -> str | None:
+    worth = value(reference) if plain(reference) and not LETTER.search(reference) else None
+    if worth is None or worth.imag or whole(reference) is not None or DECIMAL.fullmatch(reference) or abs(worth) > 1e6:
+        return None
+    return rf"{reference} \approx {worth.real:.{chance.choice((2, 3, 4))}f}"
+
+
+@respelling(r"the same value twice: \frac{3}{4} = 0.75, 2^3 - 1 = 7")
+def twice(reference: str, chance: random.Random) -> str | None:
+    number, found = whole(reference), fraction(reference)
+    if number is not None and abs(number) < 10**9:
+        return chance.choice(
+            (rf"{number - 3} + 3 = {reference}", rf"2 \cdot {number} - {number} = {reference}".replace("- -", "+ "))
+        )
+    if found is None or 10**4 % found.denominator:
+        return None
+    return f"{reference} = {float(found):g}"
+
+
+@respelling("round brackets, braces or a plus around")
+def bracketed(reference: str, chance: random.Random) -> str | None:
+    if not plain(reference) or (
+        whole(reference) is None and fraction(reference) is None and not DECIMAL.fullmatch(reference)
+    ):
+        return None
+    return chance.choice(
+        (
+            f"({reference})",
+            f"{{{reference}}}",
+            f"+{reference}" if reference[0] not in "-." else f"({reference})",
+            rf"\left({reference}\right)",
+        )
+    )
+
+
+@respelling(r"a/b within an expression: \sqrt{3}/2, (1 + \sqrt{5})/2, \pi/6")
+def slash_within(reference: str, chance: random.Random) -> str | None:
+    match = re.fullmatch(r"(-?)\\[dt]?frac\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}\s*\{(\d+|[a-z])\}", reference)
+    if not match or fraction(reference) is not None or not plain(reference):
+        return None
+    sign, top, bottom = match.groups()
+    return (
+        f"{sign}({top})/{bottom}" if re.search(r"(?<=.)[-+]", top) or chance.random() < 0.3 else f"{sign}{top}/{bottom}"
+    )
+
+
+@respelling(r"a negative exponent for a reciprocal: x^{-1}, 2^{-3}")
+def negative_exponent(reference: str, chance: random.Random) -> str | None:
+    match = re.fullmatch(r"\\[dt]?frac\{1\}\{(\d+|[a-zA-Z])(?:\^\{?(\d+)\}?)?\}", reference)
+    return rf"{match.group(1)}^{{-{match.group(2) or 1}}}" if match else None
+
+
+@respelling(r"a square root with its degree: \sqrt[2]{3}")
+def square_root_degree(reference: str, chance: random.Random) -> str | None:
+    written = reference.replace(r"\sqrt{", r"\sqrt[2]{")
+    return written if written != reference else None
+
+
+@respelling(r"absolute values: \lvert x \rvert, \left| x \right|")
+def absolute(reference: str, chance: random.Random) -> str | None:
+    if reference.count("|") != 2 or r"\left|" in reference or r"\{" in reference:
+        return None
+    left, right = chance.choice(((r"\lvert ", r" \rvert "), (r"\left|", r"\right|"), (r"\vert ", r"\vert ")))
+    head, inner, tail = reference.split("|")
+    return f"{head}{left}{inner}{right}{tail}"

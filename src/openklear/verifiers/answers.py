@@ -3,39 +3,70 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from typing import NamedTuple
 
-from openklear.verifiers.mathematics.text import depths
+from openklear.verifiers.mathematics.characters import plain
+from openklear.verifiers.prose.lead_ins import is_placeholder, without_lead_in
+from openklear.verifiers.prose.stated import said_from, stated
+from openklear.verifiers.prose.units import with_unit
 
 _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 """A box may begin with two backslashes, as in JSON that was escaped twice, but not with more."""
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every complete box, nested ones too, by where they end."""
+_TAG = re.compile(r"<\s{0,3}(/?)\s{0,3}(?:final[ _-]?)?answer(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+_OPENED = re.compile(r"(?<!\\)\\(?:boxed|fbox)\s*\{")
+"""A box that is never closed, in a text without a closed one: what it begins to hold still counts as stated."""
+_BEHIND = 80
+"""Characters behind a box in which a unit is looked for."""
+_MARKS = 64
+"""Boxes and answer tags at the end of a text that are looked at for one that is filled."""
+_TAIL = 4096
+"""Characters at the end of an answer without a box that are searched."""
+
+
+class _Boxed(NamedTuple):
+    """Where a complete box begins, where its content does, and where its closing brace stands."""
+
+    start: int
+    opened: int
+    end: int
+
+    def content(self, text: str) -> str:
+        content = text[self.opened : self.end].strip()
+        return content.replace("\\\\", "\\") if text.startswith("\\\\", self.start) else content
+
+
+def _boxes(text: str) -> list[_Boxed]:
+    """Every complete box, nested ones too, by where they end."""
     opened: list[tuple[int, int]] = []  # where a box and its content opened, (-1, -1) where a plain brace did
     found = []
-    for match in _BRACES.finditer(text):
+    for match in _BRACES.finditer(text) if "box" in text else ():
         token = match.group()
         if token == "{":
             opened.append((-1, -1))
         elif token == "}":
-            box, start = opened.pop() if opened else (-1, -1)
+            start, content = opened.pop() if opened else (-1, -1)
             if start >= 0:
-                content = text[start : match.start()].strip()
-                twice = text.startswith("\\\\", box)
-                found.append((box, match.start(), content.replace("\\\\", "\\") if twice else content))
+                found.append(_Boxed(start, content, match.start()))
         elif token.endswith("{") and len(token) > 2:
             opened.append((match.start(), match.end()))
     return found
 
 
+def _last_box(text: str) -> _Boxed | None:
+    """The last complete box (the outermost of nested ones) that holds an answer."""
+    held = (
+        box for box in reversed(_boxes(text)) if not is_placeholder(text[box.opened : min(box.end, box.opened + 99)])
+    )
+    return next(held, None)
+
+
 def extract_boxed(text: str) -> str | None:
     r"""Content of the last complete \boxed{...} (the outermost of nested boxes); None if there is none."""
-    boxes = _boxes(text) if "box" in text else []
-    return boxes[-1][2] if boxes else None
-
-
-_PERCENT = re.compile(r"\}\$?\s*(?:\\?%|percent\b)")
+    boxes = _boxes(text)
+    return boxes[-1].content(text) if boxes else None
 
 
 def join_boxes(text: str) -> str:
@@ -43,72 +74,96 @@ def join_boxes(text: str) -> str:
 
     Only for references, which we trust: of an attempt only the last box counts (extract_boxed).
     """
-    outer: list[tuple[int, int, str]] = []
+    outer: list[_Boxed] = []
     for box in _boxes(text):
-        while outer and outer[-1][0] > box[0]:  # a box in this one
+        while outer and outer[-1].start > box.start:  # a box in this one
             outer.pop()
         outer.append(box)
-    contents = list(dict.fromkeys(content for _, _, content in outer))
-    if len(contents) == 1 and _PERCENT.match(text, outer[-1][1]):
-        contents[0] += r"\%"
-    return ", ".join(contents) or text
+    contents = list(dict.fromkeys(box.content(text) for box in outer))
+    return _and_unit(contents[0], text, outer[-1].end) if len(contents) == 1 else ", ".join(contents) or text
 
 
-_STATED = re.compile(
-    r"(?:\banswer(?:\s+is|\s*:|\s*=)(?:\s*:)?|\b(?:réponse|respuesta)(?:\s+est?|\s*:)|答案(?:是|为|\s*[:\uff1a])|^\s*####)",
-    re.IGNORECASE | re.MULTILINE,
-)
-_CANDIDATE = re.compile(
-    r"(?:\$\$([^$]+)\$\$|\$((?:\\.|[^$\n\\])+)\$(?!\d)|\\\[(.+?)\\\]|\\\((.+?)\\\))(\s*(?:\\?%|percent\b|pct\b))?"
-    r"|(-?\d[\d.]*)?(\\[^\s$]+)"
-    r"|(-?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)",
-    re.DOTALL,
-)
-_WORD = re.compile(r"(?<![\\\w{])[^\W\d_]{3,}")
-_WORDS = re.compile(r"(?<![\\\w{])[^\W\d_]{2,}")
-_SENTENCE = re.compile(r"[^\x00-\x7f\W\d_]{4,}|[\u3001\u3002\uff0c]")
-"""A run of letters that are not Latin, or their punctuation: Chinese marks a sentence by no spaces."""
-_OPENED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-"""A box that is never closed, in a text without a closed one: what it begins to hold still counts as stated."""
-_TAIL = 4096
-"""Characters at the end of an answer without a box that are searched."""
-_SHORT = 40
-"""Longest phrase, in characters, that may be nothing but an answer."""
+def _and_unit(value: str, text: str, end: int) -> str:
+    """A value with the unit right behind its box."""
+    return with_unit(value, plain(text[end + 1 : end + 1 + _BEHIND]), 0)[0]
 
 
 def extract_answer(text: str, reference: str | None = None) -> str | None:
-    """What a text answers: the first of these that it has.
+    """What a text answers: what its last box or its last pair of answer tags holds, whichever begins later.
 
-    The last box; the last option letter it states, where the reference is one; what follows the last "the answer is";
-    a text that is one line and nothing but an answer; the last formula between delimiters, or number. A text that is
-    the reference and nothing else answers it, whatever else could be found in it.
+    Boxes and tags that hold nothing, or only the words "your answer", do not count. In tags and in a text without
+    marks: the last option letter it states, where the reference is one; else what its prose states (`prose.stated`). A
+    text that is the reference and nothing else answers it, whatever else could be found in it.
     """
-    boxed = extract_boxed(text)
-    if boxed is not None:
-        return boxed
-    tail = _OPENED.sub("", text[-_TAIL:]).strip()
+    box = _last_box(text)
+    for start, end in reversed(_tagged(text)):
+        if box and box.start >= start:
+            break
+        if not is_placeholder(inner := text[start:end].strip()) and (found := _from_prose(inner, reference, True)):
+            return found
+    return _from_box(text, box) if box else _from_prose(text, reference, False)
+
+
+def _tagged(text: str) -> list[tuple[int, int]]:
+    """Where each text between answer tags begins and ends, of the last few; one never closed ends with the text."""
+    marks = [(mark.start(), mark.end(), mark.group(1)) for mark in _TAG.finditer(text)] if "<" in text else []
+    following = pairwise([*marks[-_MARKS:], (len(text), 0, "")])
+    return [(end, after) for (_, end, closes), (after, _, _) in following if not closes]
+
+
+def _from_box(text: str, box: _Boxed) -> str:
+    content = box.content(text)
+    if len(content) > _TAIL:
+        return content
+    inner = without_lead_in(content)
+    if (only := _box_among_words(inner)) is not None:
+        return without_lead_in(only)
+    return _and_unit(inner, text, box.end)
+
+
+def _box_among_words(content: str) -> str | None:
+    """What the box in a box holds that has nothing else around it but words."""
+    boxes = _boxes(content)
+    if len(boxes) != 1:
+        return None
+    around = _TEXT.sub(r"\1", content[: boxes[0].start] + content[boxes[0].end + 1 :])
+    return None if _NOT_WORDS.search(around) else boxes[0].content(content)
+
+
+_TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s?\{([^{}]*)\}|\\[,;: ]")
+_NOT_WORDS = re.compile(r"[\d\\{}+*/^_<>-]|\b(?:not|or|and)\b", re.IGNORECASE)
+
+
+def _from_prose(text: str, reference: str | None, is_answer: bool) -> str | None:
+    tail = _without_placeholders(text[-_TAIL:]).strip()
     if reference is not None and tail:
-        if tail == reference.strip():
-            return tail
+        if _stripped(tail) == _stripped(reference):
+            return _stripped(tail)
         if is_option(reference):
-            return _option(tail)
-    said = _said(tail)
-    if said and (stated := _statement(said)):
-        return stated
-    if "\n" not in tail and _bare(tail) and tail:
-        return tail
-    return _last(tail) or (_sentence(said) if said else "") or None
+            return _option(plain(_OPENED.sub("", tail)))
+    if opened := _OPENED.split(tail)[1:]:
+        tail, is_answer = without_lead_in(opened[-1].strip().partition("\n")[0]), True
+    return stated(plain(tail), is_answer) or None
 
 
-def _said(tail: str) -> str:
-    """What follows the last "the answer is"; empty where it is not said."""
-    starts = [match.end() for match in _STATED.finditer(tail)]
-    return tail[starts[-1] :] if starts else ""
+def _without_placeholders(tail: str) -> str:
+    """Without its boxes: they hold nothing, or there would be no look at the prose."""
+    for box in reversed(_boxes(tail)):
+        tail = tail[: box.start] + tail[box.end + 1 :]
+    return tail
+
+
+def _stripped(text: str) -> str:
+    return text.strip(" *`\n").rstrip(".")
 
 
 _OPTION_REFERENCE = re.compile(r"^\(?[A-J]\)?[.:]?$|^(?:\([A-J]\)|[A-J][.):])\s+[\w$\\]")
 _OPTION_FIRST = re.compile(r"^[*\s(]*([A-J])(?:[).:,*\u3002]|$|(?=[^\x00-\x7f]))")
-_OPTION = re.compile(r"(?<![A-Za-z\d\\'’])([A-J])(?![A-Za-z\d'’])(?! [a-z]+ (?:is|are|was)\b)")
+_OPTION = re.compile(
+    r"(?<![A-Za-z\d\\'’])(?<!not )(?<!n't )(?<!(?:not|n't) be )([A-J])(?![A-Za-z\d'’])(?! [a-z]+ (?:is|are|was)\b)"
+)
+_OPTIONS = re.compile(r"[A-J]\)?(?:\s?(?:[,/&\u6216]|and|or)\s?\(?[A-J]\)?(?![A-Za-z\d'’ ] ?[a-z]))+")
+"""Several options that are offered together: A or B is neither."""
 
 
 def is_option(reference: str) -> bool:
@@ -118,51 +173,11 @@ def is_option(reference: str) -> bool:
 
 def _option(tail: str) -> str | None:
     """The option letter that a text states: after its "the answer is", at its start, or the last one."""
-    start = len(tail) - len(_said(tail))
-    if found := _OPTION.search(tail, start) or _OPTION_FIRST.match(tail):
-        return found.group(1)
-    return next(reversed(_OPTION.findall(tail)), None)
-
-
-def _bare(text: str) -> bool:
-    """Whether a line is an answer and not a sentence with one in it."""
-    if "$" in text or _SENTENCE.search(text):
-        return False
-    prose = _WORD.search(text) or len(_WORDS.findall(text)) > 1
-    return not prose or (len(text) <= _SHORT and text.count(" ") <= 2)
-
-
-def _candidates(text: str) -> list[str]:
-    """Formulas, between delimiters or begun by a command, and numbers outside of them, in order."""
-    found: list[str] = []
-    for match in _CANDIDATE.finditer(text):
-        *formulas, percent, factor, command, plain = match.groups(default="")
-        if len(_WORD.findall(formula := "".join(formulas))) > 1 and "\\" not in formula:
-            found += _candidates(formula)  # two dollar signs of money, and what stands between them
-            continue
-        found.append(formula + percent if formula else _balanced(factor + command) or plain.rstrip(","))
-    return [candidate.strip() for candidate in found if candidate.strip()]
-
-
-def _last(text: str) -> str:
-    return next(reversed(_candidates(text)), "")
-
-
-def _balanced(text: str) -> str:
-    """A formula up to its full stop, or to the first bracket that closes what it did not open."""
-    end = next((i for i, depth in enumerate(depths(text)) if depth < 0), len(text))
-    return text[:end].rstrip(".,;:!?*\u3002\uff0c")
-
-
-def _statement(text: str) -> str:
-    """What a sentence states: the formula it starts with; else all of it where it is bare; else its last candidate; ""
-    where it has none (Answer: The problem asks for the cost)."""
-    text = text.strip(" \t*:\n")
-    if text.startswith(("$", r"\[", r"\(")) and (formulas := _candidates(text)):
-        return formulas[0]
-    sentence = _sentence(text)
-    return sentence if _bare(sentence) else _last(sentence)
-
-
-def _sentence(text: str) -> str:
-    return re.split(r"\.(?:\s|$)|\n|\u3002", text.strip(" \t*:\n"), maxsplit=1)[0].strip(" *`\"'")
+    found = _OPTION.search(tail, said_from(tail)) or _OPTION_FIRST.match(tail)
+    if found is None and (stated_anywhere := [*_OPTION.finditer(tail)]):
+        found = stated_anywhere[-1]
+    if found is None:
+        return None
+    place = found.start(1)
+    together = (offer.group() for offer in _OPTIONS.finditer(tail) if offer.start() <= place < offer.end())
+    return next(together, found.group(1))

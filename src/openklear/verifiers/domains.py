@@ -14,15 +14,17 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from openklear.errors import UsageError
 from openklear.types import Problem, Verdict
+from openklear.verifiers import sizes
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.limits import Limits, is_address
 from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.packages import versions
 from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.statements import checker_said, needs_checker
 from openklear.verifiers.walls import Isolation
@@ -59,6 +61,9 @@ class Domain:
     """Why no attempt can be graded though there is a reference; empty where one can."""
     complete: Callable[[Problem], Problem] = lambda problem: problem
     """The problem with what its statement alone says of how attempts are graded."""
+    undecidable: Callable[[Any, Problem], tuple[str, str] | None] | None = None
+    """(the verifier, a problem) -> why its reference cannot tell right attempts from wrong ones, and what shows it.
+    Curation asks before anything is trained or evaluated; None where the reference can, as all can without this."""
     runs_programs: bool = False
     """Attempts are programs: they need walls, and may run on a server."""
     batch: int = 1024
@@ -148,6 +153,10 @@ class AnswerVerifier:
         assert problem.answer is not None, "a problem without reference is refused before"
         return self.grader.grade(problem.answer, graded)
 
+    def undecidable(self, problem: Problem) -> tuple[str, str] | None:
+        """See `MathGrader.undecidable`."""
+        return self.grader.undecidable(problem.answer or "")
+
     def close(self) -> None:
         """Ends the workers."""
         self.grader.close()
@@ -174,7 +183,8 @@ class ProgramVerifier:
 
 def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
     if limits.sandbox_url is None:
-        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
+        isolation, packages = limits.minimum_isolation, limits.packages
+        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, isolation, packages=packages)
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 
@@ -187,6 +197,10 @@ def _without_its_checker(problem: Problem) -> str:
     return "many valid answers and no checker" if needed else ""
 
 
+def _refusal(problem: Problem) -> str:
+    return _without_its_checker(problem) or sizes.refusal(problem.tests)
+
+
 def _with_its_checker(problem: Problem) -> Problem:
     """With the checker that the statement asks for, where the problem names none."""
     said = checker_said(_statement(problem)) if problem.checker is None and problem.tests else None
@@ -195,7 +209,7 @@ def _with_its_checker(problem: Problem) -> Problem:
 
 def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
     where = "boxes" if limits.sandbox_url is None else "server"
-    return limits.code_seconds, limits.code_memory_mb, where, stop_early
+    return limits.code_seconds, limits.code_memory_mb, where, stop_early, *versions(limits.packages)
 
 
 register(
@@ -206,6 +220,7 @@ register(
         verifier=AnswerVerifier,
         seconds=lambda limits: limits.math_seconds,
         settings=lambda limits, stop_early: (limits.math_seconds,),
+        undecidable=AnswerVerifier.undecidable,
     )
 )
 register(
@@ -216,7 +231,7 @@ register(
         verifier=ProgramVerifier,
         seconds=lambda limits: limits.code_seconds,
         settings=_code_settings,
-        refuse=_without_its_checker,
+        refuse=_refusal,
         complete=_with_its_checker,
         runs_programs=True,
         batch=64,

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from openklear.verifiers.mathematics.expressions import same_value, value_of
+from openklear.verifiers.mathematics.inequalities import same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
+from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.relations import RELATION, same_equation, unnamed
+from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.rules import RULES
-from openklear.verifiers.mathematics.text import normalise, squeeze
+from openklear.verifiers.mathematics.text import squeeze
 from openklear.verifiers.mathematics.values import TooLarge, Unknown
 
 Ruled = tuple[str, bool | None]
@@ -57,17 +60,35 @@ def decide(reference: str, answer: str) -> bool | None:
 
     TooLarge where a value of the reference is beyond the limits, unless the answer is spelt the same.
     """
-    left, right = normalise(reference), normalise(answer)
+    left, right = prepared(reference, answer)
     if not left or not right:
         return False
     if is_percent_of(left, right) and not _DEGREES.search(reference):
         return True
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return squeeze(left) == squeeze(right)
+    if _degrees_beside_units(reference, answer, left, right) or _dollars_beside_units(reference, answer, left, right):
+        return False
     try:
         return _decide(left, right, Budget())
     except (Unknown, RecursionError):
         return None
+
+
+def _degrees_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
+    """90^\\circ is neither 90 cm nor 90 radians: the one has a degree mark, which no normalised text has, and the other
+    measures something else."""
+    if not ("\\circ" in reference or "°" in reference or "\\circ" in answer or "°" in answer):
+        return False
+    marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
+    other = measured(right if marked[0] else left)[1]
+    return marked[0] != marked[1] and other not in ("", "degree")
+
+
+def _dollars_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
+    """\\$5 is neither 5 cents nor 5 hours; no normalised text has the sign."""
+    signed = ["\\$" in side for side in (reference, answer)]
+    return signed[0] != signed[1] and measured(right if signed[0] else left)[1] not in ("", "?", "dollar")
 
 
 def _decide(left: str, right: str, budget: Budget) -> bool | None:
@@ -104,7 +125,8 @@ def _ruled(left: str, right: str, budget: Budget) -> Ruled:
     if "\\mathbb" in left or "\\mathbb" in right:
         return "sets of numbers", None
     if RELATION.search(left) or RELATION.search(right):
-        return "equations", same_equation(left, right)
+        equal = same_chains(left, right, partial(_decide, budget=budget))
+        return ("inequalities", equal) if equal is not None else ("equations", same_equation(left, right))
     if MATRIX.match(left) or MATRIX.match(right):
         return "matrices", same_matrix(left, right, partial(_decide, budget=budget))
     return "values", same_value(left, right)

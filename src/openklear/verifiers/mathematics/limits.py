@@ -23,6 +23,7 @@ _OPERATOR = re.compile(r"[-+*/^_!=<>,]|\\[a-zA-Z]+")
 _DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
 _BOUNDED = (
     (r"(?:\^|\*\*)\s*[{(]?\s*[-+]?\s*(\d+)", MAX_EXPONENT, "an exponent"),
+    (r"\d\.?[eE][-+]?(\d{5,})", MAX_EXPONENT, "an exponent"),
     (r"(\d+)\s*[})]*\s*!", MAX_FACTORIAL, "a factorial"),
     (r"\\(?:sum|prod|bigc[au]p)(?![a-zA-Z])\s*(?:\\limits\s*)?_\s*\{[^{}]{0,64}?(\d{5,})", MAX_BOUND, "a bound"),
     (r"\\[dt]?binom(?![a-zA-Z])\s*\{\s*(\d{5,})", MAX_BOUND, "a bound"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 
 from openklear.verifiers.mathematics.numbers import GROUPED, number
-from openklear.verifiers.mathematics.rules import NAMED
 from openklear.verifiers.mathematics.text import alternatives, split
+from openklear.verifiers.mathematics.unknowns import by_names, unpacked
 
 Same = Callable[[str, str], bool | None]
 """Whether two members are one; None where it takes math-verify."""
@@ -25,6 +25,10 @@ class Listed:
     parts: tuple[str, ...]
 
 
+_SCALED = re.compile(r"^([-+]|[-+]?\s*(?:\d{1,20}|\\frac\{\d{1,20}\}\{\d{1,20}\}))\s?(\(.*\))$")
+"""A multiple of a tuple: 2(1, 3), -(1, 3)."""
+
+
 def listed(text: str) -> Listed | None:
     """A tuple, interval, set, union or bare list as its members; None for anything else."""
     if "\\begin" in text or GROUPED.match(text):
@@ -32,12 +36,15 @@ def listed(text: str) -> Listed | None:
     if "\\cup" in text:
         pieces = split(text.replace("\\cup", "\0"), "\0")
         return Listed("cup", tuple(pieces)) if pieces and all(pieces) else None
-    offered = alternatives(text)
+    offered = unpacked(text) or alternatives(text)
     if not offered:
         return None
     if len(offered) > 1:
         return Listed("", tuple(offered))
     text = offered[0]
+    factor = ""
+    if text[-1] == ")" and (scaled := _SCALED.match(text)):
+        factor, text = scaled.groups()
     if text.startswith("\\{") and text.endswith("\\}"):
         kind, inner = "{}", text[2:-2]
     elif text[0] in "([" and text[-1] in ")]":
@@ -49,7 +56,7 @@ def listed(text: str) -> Listed | None:
     parts = alternatives(inner) if kind == "{}" else split(inner)
     if not parts or (len(parts) == 1 and kind != "{}") or not all(parts):
         return None
-    return Listed(kind, tuple(parts))
+    return Listed(kind, tuple(f"{factor}({part})" for part in parts) if factor else tuple(parts))
 
 
 _UNORDERED = ("", "{}", "cup")
@@ -58,11 +65,13 @@ _UNORDERED = ("", "{}", "cup")
 def same_lists(left: Listed, right: Listed, same: Same) -> bool | None:
     """Two lists by their kinds and members, in any order where it means nothing."""
     kinds = {left.kind, right.kind}
+    if "=" in left.parts[0] or "=" in right.parts[0]:
+        said, answer = by_names(left.parts, right.parts, same)
+        if said:
+            return answer
     if left.kind == right.kind or kinds == {"", "{}"}:
-        if left.kind in _UNORDERED and _named(left) == _named(right):
-            return _same_members(left, right, same)
-        ordered = _in_order(left.parts, right.parts, same)
-        return ordered or (None if left.kind in _UNORDERED else ordered)  # x=1, y=2 beside 1, 2
+        unordered = left.kind in _UNORDERED
+        return _same_members(left, right, same) if unordered else _in_order(left.parts, right.parts, same)
     if "cup" in kinds:
         return None
     if kinds & {"{}", "(]", "[)"}:  # a set is neither a tuple nor an interval, a half-open interval nothing else
@@ -71,12 +80,6 @@ def same_lists(left: Listed, right: Listed, same: Same) -> bool | None:
     if "" in kinds:  # a tuple without its brackets
         return ordered or (False if _same_members(left, right, same) is False else None)
     return False if ordered is False else None
-
-
-def _named(found: Listed) -> bool:
-    """Whether the members name different unknowns, so that their order means something where the names are missing."""
-    names = [NAMED.match(part) for part in found.parts]
-    return all(names) and len({match.group(1) for match in names if match}) > 1
 
 
 def _in_order(left: tuple[str, ...], right: tuple[str, ...], same: Same) -> bool | None:

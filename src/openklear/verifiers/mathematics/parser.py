@@ -17,8 +17,8 @@ _ENDS = frozenset(("", *"+-)}]^!%_|", "**", r"\rfloor", r"\rceil", r"\rvert", r"
 class _Parser:
     """One pass over the tokens; `peek` is the next one, "" at the end."""
 
-    def __init__(self, tokens: list[str], ones: bool):
-        self._tokens, self._ones = tokens, ones
+    def __init__(self, tokens: list[str], ones: bool, point: int):
+        self._tokens, self._ones, self._point = tokens, ones, point
         self._next = self._work = self._depth = 0
 
     @property
@@ -139,7 +139,7 @@ class _Parser:
                 parts.append(self.take())
                 depth += (parts[-1] == "{") - (parts[-1] == "}")
             name = f"{name}_{''.join(parts).strip('{}')}"
-        return Fraction(1) if self._ones and name not in ("e", "i") else values.symbol(name)
+        return Fraction(1) if self._ones and name not in ("e", "i") else values.symbol(name, self._point)
 
     def _group(self) -> Value:
         """The argument of a command: a group in braces, or one digit or command (\\frac12 is normalised before)."""
@@ -196,20 +196,23 @@ class _Parser:
         return value
 
 
-def parse(text: str) -> Value:
-    """The value of a whole normalised text. Unknown where it is not an expression, TooLarge where it breaks a limit."""
+def parse(text: str, point: int = 0) -> Value:
+    """The value of a whole normalised text, where its symbols stand for the numbers of a point.
+
+    Unknown where it is not an expression, TooLarge where it breaks a limit.
+    """
     tokens = values.tokens(text)
     try:
-        return _whole(tokens, ones=False)
+        return _whole(tokens, ones=False, point=point)
     except TooLarge:
         if any(token.isalpha() for token in tokens):
-            _whole(tokens, ones=True)  # is it large whatever the symbols stand for?
+            _whole(tokens, ones=True, point=0)  # is it large whatever the symbols stand for?
             raise Unknown("large for these values of its symbols") from None
         raise
 
 
-def _whole(tokens: list[str], *, ones: bool) -> Value:
-    parser = _Parser(tokens, ones)
+def _whole(tokens: list[str], *, ones: bool, point: int) -> Value:
+    parser = _Parser(tokens, ones, point)
     try:
         value = parser.sum()
     except (ArithmeticError, ValueError) as error:  # a division by zero, or a result that no float holds

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 
 from openklear.verifiers.mathematics.expressions import same_value
+from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.rules import NAMED
-from openklear.verifiers.mathematics.text import measured, split
+from openklear.verifiers.mathematics.text import alternatives, split
+from openklear.verifiers.mathematics.unknowns import named_tuple
+from openklear.verifiers.mathematics.words import without_words
 
 _NAMED_LAST = re.compile(r"^([^=,;]+)=\s*[a-zA-Z]$")
 _MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
@@ -24,11 +27,20 @@ def same_equation(left: str, right: str) -> bool | None:
 
 def unnamed(left: str, right: str) -> tuple[str, str]:
     """Both sides without what only names them: x = 5 and x in S beside no other relation, and units."""
-    values = [_after_name(side) for side in (left, right)]
+    tuples = named_tuple(left), named_tuple(right)
+    if tuples[0] and tuples[1]:
+        if tuples[0][0] == tuples[1][0]:
+            left, right = tuples[0][1], tuples[1][1]
+        return left, right
+    values = [one[1] if one else _after_name(side) for one, side in zip(tuples, (left, right), strict=True)]
     related = [RELATION.search(side) is not None for side in (left, right)]
     if all(value is not None for value, relation in zip(values, related, strict=True) if relation):
         left, right = values[0] or left, values[1] or right
-    return measured(left)[0], measured(right)[0]
+    left, right = measured(left)[0], measured(right)[0]
+    bare = without_words(left), without_words(right)
+    if bare != (left, right) and alternatives(left) == [left] and alternatives(right) == [right]:
+        return bare
+    return left, right  # 5 apples, 3 pears: the words of members are theirs
 
 
 def _after_name(text: str) -> str | None:

@@ -7,47 +7,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from fractions import Fraction
 
-from openklear.verifiers.mathematics.numbers import Number, number, same_number
-from openklear.verifiers.mathematics.text import TEXT, measured, split, squeeze
+from openklear.verifiers.mathematics import quantities
+from openklear.verifiers.mathematics.numbers import number
+from openklear.verifiers.mathematics.numerals import spoken
+from openklear.verifiers.mathematics.options import options
+from openklear.verifiers.mathematics.qualifiers import differ
+from openklear.verifiers.mathematics.text import TEXT, split, squeeze
+from openklear.verifiers.mathematics.words import same_words
 
-_BASED = re.compile(r"^\(?(\d+)\)?\s*_\s*\{?\s*(\d+)\s*\}?$")
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
-_NUMERALS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-)  # fmt: skip
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
-_OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
-_LABELLED = re.compile(r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*[\w$].*?\}?$")
-_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
-NAMED = re.compile(r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?)\s*=\s*(?=[^=])")
+NAMED = re.compile(
+    r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
+    r"|\\(?:text|mathrm|mbox) ?\{[^{}=]{1,60}\})\s*=\s*(?=[^=])"
+)
+
+
+_NAMED_LAST = re.compile(r"^([^=a-zA-Z]{1,80}) ?= ?([a-zA-Z])$")
+"""5 = x."""
 
 
 def _names(left: str, right: str) -> bool | None:
-    """x = 5 beside y = 5."""
+    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2; f(x) = x is f(t) = t to math-verify. y = x is x = y."""
+    if "=" not in left or "=" not in right:
+        return None
+    if squeeze(left).split("=") == squeeze(right).split("=")[::-1]:
+        return True
+    left, right = (_NAMED_LAST.sub(r"\2 = \1", side).strip() for side in (left, right))
     named = NAMED.match(left), NAMED.match(right)
     if named[0] and named[1] and split(left) == [left] and split(right) == [right]:
         names = [squeeze(match.group(1)) for match in named if match]
-        if "(" not in names[0] + names[1] and names[0] != names[1]:
+        functions = ["(" in name for name in names]
+        if functions[0]:
+            names = [name.partition("(")[0] for name in names]
+        if functions[0] == functions[1] and names[0] != names[1]:
             return False
     return None
-
-
-def _bases(left: str, right: str) -> bool | None:
-    """10_2 is 10_2 alone: a number that names its base is not compared with one that does not."""
-    bases = _BASED.match(left), _BASED.match(right)
-    if not (bases[0] or bases[1]):
-        return None
-    return bool(bases[0] and bases[1] and bases[0].groups() == bases[1].groups())
-
-
-def _units(left: str, right: str) -> bool | None:
-    """5 cm is not 5 km; a unit beside none, or beside a word that measures nothing, says nothing."""
-    units = measured(left)[1], measured(right)[1]
-    return False if all(unit not in ("", "?") for unit in units) and units[0] != units[1] else None
 
 
 def _infinities(left: str, right: str) -> bool | None:
@@ -57,41 +55,31 @@ def _infinities(left: str, right: str) -> bool | None:
     return False if signs and (number(left) or number(right)) else None
 
 
-def _options(left: str, right: str) -> bool | None:
-    """Options of a question: C, (C), C., and (C) with its text."""
-    plain = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
-    if not any(map(_OPTION.match, plain)):
-        return None
-    if any(map(number, plain)):
-        return False
-    named = [_OPTION.match(side) or _LABELLED.match(side) for side in plain]
-    letters = {match.group(match.lastindex or 0) for match in named if match}
-    return len(letters) == 1 if all(named) else None
-
-
 def _words(left: str, right: str) -> bool | None:
     """Words are equal to the same words, to their numeral (three), and to no formula."""
     sides = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
     words = [side.casefold() if _WORDS.match(side) else None for side in sides]
     if words[0] is not None and words[1] is not None:
-        return words[0] == words[1]
+        if len(words[0]) < 5 and sorted(words[0]) == sorted(words[1]):
+            return True if words[0] == words[1] else None  # abc and cab may be products
+        return same_words(words[0], words[1])
     for word, formula in ((words[0], sides[1]), (words[1], sides[0])):
         if word is None:
             continue
-        if word in _NUMERALS and (single := number(formula)) is not None:
-            return single.value == _NUMERALS.index(word)
+        if (value := spoken(word)) is not None and (single := number(formula)) is not None:
+            return single.value == value
         if _FORMULA.search(formula) and not _PROSE.search(formula):
             return False
     return None
 
 
-def _decimal_commas(left: str, right: str) -> bool | None:
-    """1000,99 beside a single number is a decimal, for as a list it could not be equal."""
-    for comma, other in ((left, right), (right, left)):
-        match, single = _COMMA.match(comma), number(other)
-        if match and single:
-            return same_number(Number(Fraction(".".join(match.groups())), True), single)
-    return None
+def _empty_sets(left: str, right: str) -> bool | None:
+    """The empty set is itself alone: neither 0 nor the set that has it for its member."""
+    if "\\emptyset" not in left and "\\emptyset" not in right:
+        return None
+    empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
+    other = right if empty[0] else left
+    return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
 
 
 _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
@@ -99,10 +87,14 @@ _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
 
 def _reals(left: str, right: str) -> bool | None:
     """All reals, as a letter and as an interval."""
+    if "\\infty" not in left and "\\infty" not in right:
+        return None
     sides = [squeeze(left), squeeze(right)]
     return True if any(a in _REALS and b == "(-\\infty,\\infty)" for a, b in (sides, sides[::-1])) else None
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    _bases, _units, _names, _infinities, _reals, _options, _words, _decimal_commas,
+    differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _empty_sets, _reals, options,
+    _words, quantities.decimal_commas,
 )  # fmt: skip

@@ -7,85 +7,146 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
+from openklear.verifiers.mathematics.commands import braced, one_spelling, undressed
+from openklear.verifiers.mathematics.notation import (
+    functions,
+    ordinals,
+    powers,
+    repeating_decimals,
+    scientific,
+    signed_exponents,
+)
+from openklear.verifiers.mathematics.numerals import in_digits
+from openklear.verifiers.mathematics.sets import number_sets, sets
 
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
-_REPLACEMENTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (
-            r"\\left(?![a-zA-Z])\s*\.?|\\right(?![a-zA-Z])\s*\.?|\\displaystyle(?![a-zA-Z])|\\[bB]igg?[lr]?(?![a-zA-Z])",
-            "",
-        ),
-        (r"(?<!\\)\\f?boxed(?![a-zA-Z])", ""),  # a box in the answer: math-verify would take it alone
-        (r"(?<!\\)\\[()\[\]$]|[$\u00a3\u20ac]", ""),  # not the line break of a matrix before a bracket
-        (r",\s*\\!\s*|\{,\}", ","),
-        (r"(?<!\\)\\!", ""),
-        (r"(?<!\\)\\[,;: ]|~|\\quad(?![a-zA-Z])|\\qquad(?![a-zA-Z])", " "),
-        (r"\s+", " "),  # and every pattern below is linear, for it meets no runs of white space
-        (r"<=|\\leq?(?:slant)?(?![a-zA-Z])", r"\\leq "),
-        (r">=|\\geq?(?:slant)?(?![a-zA-Z])", r"\\geq "),
-        (r"!=|\\neq?(?![a-zA-Z])", r"\\neq "),
-        (r"\\lt(?![a-zA-Z])", "<"),
-        (r"\\gt(?![a-zA-Z])", ">"),
-        (r"(?<=\d)\s*\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?", "%"),
-        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
-        (r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])", ""),
-        (r"\\%", "%"),
-        (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
-        (r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
-        (r"(?<![a-zA-Z])\\?sqrt\(([^()]*)\)", r"\\sqrt{\1}"),
-        (r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}"),
-        (
-            r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei]|ln|log|sin|cos|tan)\s*\}(?=\s*[\^{(\\a-z0-9+*/)}-]|\s*$)",
-            r"@\1@",
-        ),
-        (r"@([ei])@", r"\1"),
-        (r"@(ln|log|sin|cos|tan)@", r"\\\1 "),
-        (r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}"),
-        (r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{"),
-        (r"(\\frac\s*\{[^{}]*\})\s*(\d)(?!\d)", r"\1{\2}"),
-    )
-)
+_DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])")
+_PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?")
+_LETTER = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([ei])\s?\}(?=\s?[\^{(\\a-z0-9+*/)}-]|\s?$)")
+_WORDLESS = re.compile(r"\\(?:text|mathrm|mbox)\s?\{\s?([^{}a-zA-Z\\]*)\}")
+_RELATIONS = (("<=", r"\leq "), (">=", r"\geq "), ("!=", r"\neq "))
 _SCALES = {
     "dozen": "12", "hundred": "100", "thousand": "1000",
     "million": "10^{6}", "billion": "10^{9}", "trillion": "10^{12}",
 }  # fmt: skip
 _SCALE = re.compile(r"(?<=\d)\s?(?:\\text\s?\{\s?)?(" + "|".join(_SCALES) + r")\s?\}?(?![a-zA-Z])")
-_NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$")
+_NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$|^[\]*]|\*\*|\[$|\d[eExX(]|[)\]]U|\.\(")
 _WRAPPED = re.compile(r"^\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}$")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-
-
 _SPACES = re.compile(r"\s+")
+_PRINTED = re.compile(r"[\\{~&]")
+_MONEY = str.maketrans("", "", "$\u00a3\u20ac")
+
+
+_COMMAND = r"(\\(?:text|textbf|textrm|mathrm|mbox) ?\{)"
+_EMPTY_TEXT = re.compile(_COMMAND + r" ?\}")
+_LAST_COMMA = re.compile(_COMMAND[:-1] + r"[^{}]*?) ?([,;]) ?\}")
+_LAST_WORD = re.compile(_COMMAND[:-1] + r"[^{}]*?[^{} ]),? (and|or) ?\}")
+_LEADING_NUMERAL = re.compile(_COMMAND + r" ?([-+]?\d[\d.,/]*) (?=[a-zA-Z])")
+"""Math-verify drops \\text{5} and \\text{5 apples} whole: the number is brought out."""
+_SIDE_BY_SIDE = re.compile(r"\d \d")
+_MIXED = re.compile(
+    r"(?<![\d.,_^/}\])a-zA-Z])(\d{1,40})"
+    r"(?: ([1-9]\d{0,40}) ?/ ?(\d{1,40})(?![\d.])| ?\\frac ?\{ ?(\d{1,40}) ?\} ?\{ ?(\d{1,40}) ?\})"
+)
+_THOUSANDS = re.compile(r"(?<![\d.,_^])[1-9]\d{0,2}(?: \d{3})+(?!\d)")
+_DECIMALS = re.compile(r"(?<!\d)\d*\.\d{3}(?: \d{3})*(?: \d{1,3})(?!\d)")
+
+
+def _joined(text: str) -> str:
+    """A normalised text whose groups of three digits are one number."""
+    for pattern in (_THOUSANDS, _DECIMALS):
+        text = pattern.sub(lambda match: match.group().replace(" ", ""), text)
+    return text
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """1 1/2 as \frac{3}{2}: math-verify takes it for 11/2, or for a product."""
+    whole, top, bottom = (int(part) for part in match.groups() if part)
+    return rf"\frac{{{whole * bottom + top}}}{{{bottom}}}" if 0 < top < bottom else match.group()
 
 
 @lru_cache(maxsize=1024)
 def normalise(text: str) -> str:
-    """One spelling for what only looks different: delimiters, spaces, kinds of \\frac, pi, a last full stop."""
+    """One spelling for what only looks different: characters, commands, kinds of \\frac, pi, a last full stop."""
     text = _SPACES.sub(" ", plain(text).strip())
     if not _NEEDS_WORK.search(text):
         return text
-    if text.endswith("\\") and not text.endswith("\\\\"):  # what stripping left of a control space
-        text = text[:-1].rstrip()
-    if _TRIGONOMETRY.search(text):
-        text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
-    text = _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)
-    for pattern, replacement in _REPLACEMENTS:
-        text = pattern.sub(replacement, text)
+    text = _ends(text)
+    if _PRINTED.search(text):
+        text = _printed(text)
+    text = functions(powers(text))
+    text = _amounts(text.translate(_MONEY))
+    text = sets(braced(text) if "\\" in text else text)
+    if _SIDE_BY_SIDE.search(text):
+        text = _joined(_MIXED.sub(_mixed, text))
+    elif "\\frac" in text:
+        text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
         text = match.group(1).strip()
-    return text
+    return in_digits(text)
 
 
+def _ends(text: str) -> str:
+    """Without the line breaks around it, and what stripping left of a control space at its end."""
+    while text.endswith("\\\\"):
+        text = text[:-2].rstrip()
+    while text.startswith("\\\\"):
+        text = text[2:].lstrip()
+    return text[:-1].rstrip() if text.endswith("\\") else text
+
+
+def _printed(text: str) -> str:
+    """One spelling of its commands, and none that draw nothing; white space in single spaces."""
+    text = undressed(text)
+    if "\\!" in text or "{,}" in text:
+        text = re.sub(r",\s?\\!\s?|\{,\}", ",", text)
+    if "\\mathbb" in text or "\\Bbb" in text:
+        text = number_sets(text)
+    text = one_spelling(text).replace("~", " ")
+    if "&" in text and "\\begin" not in text:
+        text = text.replace("&", "")
+    return " ".join(text.split())
+
+
+def _amounts(text: str) -> str:
+    """Relations, percentages, degrees, powers of ten, repeating decimals, ordinals, and scales in words."""
+    if "=" in text:
+        for sign, command in _RELATIONS:
+            text = text.replace(sign, command)
+    if "percent" in text or "pct" in text:
+        text = _PERCENT.sub("%", text)
+    if "circ" in text or "°" in text or "degree" in text:
+        if _TRIGONOMETRY.search(text):
+            text = _DEGREES.sub(r"(\\frac{\1\\pi}{180})", text)
+        text = _DEGREE.sub("", text)
+    if "{" in text:
+        text = _LETTER.sub(r"\1", text)
+    text = ordinals(repeating_decimals(scientific(text)))
+    if "{" in text:
+        text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
+        text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
+    return _SCALE.sub(lambda match: rf" \cdot {_SCALES[match.group(1)]}", text)
+
+
+def both(reference: str, answer: str) -> tuple[str, str]:
+    """Two texts that are compared, normalised: what 2e-5 means depends on the other one."""
+    left, right = normalise(reference), normalise(answer)
+    if "e-" in left + right or "e+" in left + right or "E-" in left + right or "E+" in left + right:
+        return signed_exponents(left, right), signed_exponents(right, left)
+    return left, right
+
+
+_NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
 _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
 
 
 def squeeze(text: str) -> str:
-    """A normalised text without white space, text commands and braces around one character after ^ or _."""
-    return _SINGLE.sub(r"\1\2", _SPACES.sub("", TEXT.sub(r"\1", text)))
+    """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
+    between two numbers."""
+    return _SINGLE.sub(r"\1\2", _NEEDLESS.sub("", TEXT.sub(r"\1", text)))
 
 
 _ALTERNATIVES = re.compile(
@@ -129,38 +190,3 @@ def alternatives(text: str) -> list[str] | None:
         elif part:
             offered.append(part)
     return offered
-
-
-_UNITS = """
-mm millimeter millimetre, cm centimeter centimetre, dm decimeter decimetre, m meter metre, km kilometer kilometre,
-in inch inche, ft foot feet, yd yard, mi mile, mg milligram, g gram, kg kilogram, lb pound, oz ounce, t ton tonne,
-s sec second, min minute, h hr hour, day, week, month, yr year, ml milliliter millilitre, l liter litre, gal gallon,
-mph mi/h, km/h kph kmph, m/s, dollar usd, cent, rad radian, degree deg, hz hertz, n newton, j joule, w watt
-"""
-"""The spellings of each unit; the first one is its name."""
-_KNOWN_UNITS: dict[str, str] = {}
-for _spellings in map(str.split, _UNITS.split(",")):
-    _KNOWN_UNITS |= dict.fromkeys(_spellings, _spellings[0])
-_UNIT_TEXT = re.compile(
-    r"^(.*[\d})])"
-    r"\s*(?:\\(?:text|textbf|textrm|mathrm|mbox|rm)\s*\{\s*([^{}\d]+?)\s*\}"
-    r"|\s\s*([a-zA-Z]{2,}(?:/[a-z]+)?(?: [a-zA-Z]+)*)|(mm|cm|km|kg|ml|mph))"
-    r"(?:\s*\^\s*\{?\s*([23])\s*\}?)?$"
-)
-_POWERS = (("square ", "2"), ("sq. ", "2"), ("sq ", "2"), ("cubic ", "3"))
-
-
-def measured(text: str) -> tuple[str, str]:
-    """An amount and its unit: "" where there is none, "?" where it is a word that measures nothing known (apples)."""
-    match = _UNIT_TEXT.match(text)
-    if match is None:
-        return text, ""
-    unit = (match.group(2) or match.group(3) or match.group(4)).strip().casefold().rstrip(".")
-    if unit in ("or", "and") or unit.startswith(("or ", "and ", "if ")) or " or " in unit or " and " in unit:
-        return text, ""
-    power = match.group(5) or ""
-    for prefix, number in _POWERS:
-        if unit.startswith(prefix):
-            unit, power = unit.removeprefix(prefix), number
-    known = _KNOWN_UNITS.get(unit) or _KNOWN_UNITS.get(unit.removesuffix("s"))
-    return match.group(1).strip(), known + power if known else "?"

@@ -211,12 +211,16 @@ def rounded(value: Value, up: bool) -> Fraction:
 
 
 @lru_cache(maxsize=1024)
-def symbol(name: str) -> Value:
-    """The integer that a symbol stands for in every expression; e and i stand for themselves."""
+def symbol(name: str, point: int = 0) -> Value:
+    """The integer that a symbol stands for in every expression; e and i stand for themselves.
+
+    At point 0 it is small, so that what is large stays within the limits; elsewhere it is one of 2^40.
+    """
     if name in ("e", "i"):
         return _E if name == "e" else _I
-    digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
-    return Fraction(5 + int.from_bytes(digest, "big") % 53)
+    text = f"{point} {name}" if point else name
+    digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=5 if point else 4).digest(), "big")
+    return Fraction(digest if point else 5 + digest % 53)
 
 
 _TOKEN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)|\\([a-zA-Z]+)|\*\*|([a-zA-Z])|[-+*/^_!%|(){}\[\]]")

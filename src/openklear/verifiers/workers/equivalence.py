@@ -18,7 +18,7 @@ import signal
 import sys
 from typing import Any
 
-from . import wire
+from . import identities, wire
 from .outlive import outlive
 
 MEMORY_BYTES = 4 * 2**30
@@ -103,14 +103,17 @@ def _set_alarms(seconds: float) -> None:
 
 
 def equal(reference: str, answer: str) -> bool:
-    """Whether math-verify holds two LaTeX answers (the contents of boxes) for equal, and their difference is none."""
+    """Whether two LaTeX answers (the contents of boxes) are one.
+
+    So it is where math-verify holds them for equal and their difference is none, or where their values are the same.
+    """
     from math_verify import verify
 
     sides = _parsed(reference), _parsed(answer)
     if not all(sides):
         return False
     if not verify(list(sides[0]), list(sides[1]), timeout_seconds=0, raise_on_error=True):
-        return False
+        return len(sides[0]) == len(sides[1]) == 1 and identities.same(sides[0][0], sides[1][0])
     return not any(_differ(left, right) for left, right in itertools.product(*sides))
 
 

@@ -16,9 +16,11 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import graphs, nodes, prelude, signatures, test_process, values
+from . import graphs, nodes, packages, prelude, signatures, test_process, values
 from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, Gone, TalkEnd, as_exception, raised
 
+RECURSION = 50_000
+"""How deep programs that are called may recurse, as on LiveCodeBench's judge (LeetCode's lets them deeper)."""
 _VERBS: dict[str, Callable[..., Any]] = {
     verb: getattr(operator, verb, None) or getattr(builtins, verb)
     for verb in ("call", "getattr", "setattr", "delattr", "isinstance", *UNARY, *PAIRS, *ITEMS)
@@ -70,8 +72,9 @@ def _load(program: str) -> tuple[int, dict[str, Any] | None]:
     module = test_process.fresh_main()
     module.__name__ = "solution"
     sys.modules["solution"] = module
-    module.__dict__.update(prelude.NAMES)
+    module.__dict__.update(prelude.NAMES | packages.opened(program))
     nodes.suit(program)
+    sys.setrecursionlimit(max(RECURSION, sys.getrecursionlimit()))
     try:
         exec(code, module.__dict__)
     except BaseException as error:  # SystemExit too: a program that is asked for a function must live to give it

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import NoReturn
 
-from . import kernel
+from . import kernel, stacks
 
 COMPILE_ERROR = 121
 """Exit status of a program that does not compile. A program may fake it: all its tests fail then."""
 FILE_BYTES = 16 * 2**20
+OUTPUT_BYTES = 4 * 2**20
+"""Of stdout, where no test expects more."""
 MAX_FILES = 64
 MAX_TASKS = 16
 """Processes and threads of the box's user, the box's own five among them. Only counted where the user is not root."""
@@ -35,6 +37,8 @@ class Bounds:
     memory_bytes: int
     walled: bool
     """The session has a pid namespace of its own."""
+    output_bytes: int = OUTPUT_BYTES
+    """Of stdout."""
 
 
 def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds) -> NoReturn:
@@ -62,21 +66,13 @@ def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds)
 
 def _limit(bounds: Bounds) -> None:
     seconds = math.ceil(bounds.cpu_seconds)
-    limits = [
-        (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_CPU, seconds, seconds + 1),
-        (resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES),
-        (resource.RLIMIT_NOFILE, MAX_FILES, MAX_FILES),
-    ]
-    if kernel.LINUX:  # macOS accepts the call and ignores it
-        limits.append((resource.RLIMIT_AS, bounds.memory_bytes, bounds.memory_bytes))
+    stacks.lower(resource.RLIMIT_CORE, 0, 0)
+    stacks.lower(resource.RLIMIT_CPU, seconds, seconds + 1)
+    stacks.lower(resource.RLIMIT_FSIZE, FILE_BYTES, FILE_BYTES)
+    stacks.lower(resource.RLIMIT_NOFILE, MAX_FILES, MAX_FILES)
     if bounds.walled:  # elsewhere it would count all processes of the user, innocent ones too
-        limits.append((resource.RLIMIT_NPROC, MAX_TASKS, MAX_TASKS))
-    for which, soft, hard in limits:
-        ceiling = resource.getrlimit(which)[1]
-        if ceiling != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ceiling), min(hard, ceiling)
-        resource.setrlimit(which, (soft, hard))
+        stacks.lower(resource.RLIMIT_NPROC, MAX_TASKS, MAX_TASKS)
+    stacks.limit(bounds.memory_bytes)
 
 
 def run_script(source: str) -> int:

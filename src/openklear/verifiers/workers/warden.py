@@ -15,7 +15,7 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-from . import kernel, wire
+from . import kernel, stacks, wire
 from .outlive import outlive
 
 NOBODY = 65534
@@ -26,7 +26,7 @@ def main() -> None:
     """Runs a box until it ends or nobody holds the other end of stdin. argv: [-c, directory, module, specification].
 
     The specification is a JSON object: `command`, `paths` that the box needs, `scratch` (its own directory, or
-    null), and `cgroup` (a directory to put the box into, or null).
+    null), `cgroup` (a directory to put the box into, or null), and `memory_bytes` of a program.
     """
     plan = json.loads(sys.argv[3])
     box = os.fork()
@@ -47,6 +47,7 @@ def _become(plan: dict[str, Any]) -> NoReturn:
         if os.getuid() == 0:
             _leave_root(plan["paths"], plan.get("scratch"))
             kernel.die_with_parent(signal.SIGKILL)  # a new user id takes it away
+        stacks.before_start(plan["memory_bytes"])
         os.execve(plan["command"][0], plan["command"], dict(os.environ))
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -6,13 +6,14 @@ import contextlib
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable
 
 from . import wire
+from .stacks import SLACK_BYTES
 from .test_process import Bounds
 
-STDOUT_CAP = 4 * 2**20
 VALUE_CAP = 8 * 2**20
 """Bytes that a call may answer with, and that one frame of a talk may hold."""
 STDERR_TAIL = 4096
@@ -24,6 +25,8 @@ TICK = 0.02
 """Seconds between two looks at a program's family."""
 MAX_STARVED = 30.0
 """Seconds, at most, that a program waited for a CPU and that its wall limit therefore does not count."""
+PEAK_UNIT = 1024 if sys.platform == "linux" else 1
+"""Bytes in which the kernel counts the most memory that a process had."""
 _CLOCK_TICKS, _PAGE_BYTES = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
@@ -103,7 +106,7 @@ class Watch:
     def __init__(self, pid: int, out: int, err: int, bounds: Bounds, incoming: int, channel: Channel | None):
         self.pid, self.bounds, self.incoming, self.channel = pid, bounds, incoming, channel
         self.relay = channel if isinstance(channel, Relay) else None
-        self.stdout, self.stderr, self.stderr_bytes = Collected(out, STDOUT_CAP), b"", 0
+        self.stdout, self.stderr, self.stderr_bytes = Collected(out, bounds.output_bytes), b"", 0
         self.err = err
         self.open: dict[int, Callable[[], bool]] = {out: self.stdout.readable, err: self._read_stderr}
         if channel is not None:
@@ -165,7 +168,8 @@ class Watch:
         used = [_used(pid) for pid in family]
         if sum(seconds for seconds, _ in used) > self.bounds.cpu_seconds:
             return "cpu"
-        if len(family) > 1 and sum(resident for _, resident in used) > self.bounds.memory_bytes:
+        most = self.bounds.memory_bytes + (SLACK_BYTES if len(family) == 1 else 0)
+        if sum(resident for _, resident in used) > most:
             return "memory"
         return ""
 

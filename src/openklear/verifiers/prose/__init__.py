@@ -1,0 +1,1 @@
+"""What prose answers: a text that marks its answer by no box, read in words."""
