@@ -23,7 +23,7 @@ _OPERATORS = re.compile(
     rf"\\(?:operatorname\*?|mathrm|text)\s?\{{\s?({'|'.join(_FUNCTIONS.split())}|exp|gcd|lcm)\s?\}}"
     r"(?=\s?[\^{(\\a-z0-9_|]|\s?$)"
 )
-_CALLS = re.compile(r"\\(sqrt(?:\[[^\[\]]*\])?|abs|floor|ceil|exp)\s?\(")
+_CALLS = re.compile(r"(?:\\(sqrt(?:\[[^\[\]]*\])?|abs|floor|ceil|exp)|\^)\s?\(")
 _CALL = {"abs": ("|", "|"), "floor": (r"\lfloor ", r"\rfloor "), "ceil": (r"\lceil ", r"\rceil "), "exp": ("e^{", "}")}
 
 
@@ -41,20 +41,26 @@ def functions(text: str) -> str:
 
 
 def _calls(text: str) -> str:
+    """Roots, exponents and the like with their brackets as they are printed; f^(4)(x) is a derivative and stays."""
     ends, written = closings(text, "()"), list(text)
     for match in _CALLS.finditer(text):
         opening = match.end() - 1
-        if opening in ends:
+        end = ends.get(opening, -1)
+        derivative = match.group()[0] == "^" and text[opening + 1 : end].isalnum() and text[end + 1 : end + 2] == "("
+        if end > 0 and not derivative:
             name = match.group(1)
-            before, after = _CALL.get(name, (rf"\{name}{{", "}"))
+            before, after = _CALL.get(name, (rf"\{name}{{", "}")) if name else ("^{", "}")
             written[match.start() : match.end()] = [before] + [""] * (match.end() - match.start() - 1)
-            written[ends[opening]] = after
+            written[end] = after
     return "".join(written)
 
 
 _BOLD = re.compile(r"(^|[=,(:]\s?)\*\*([^*]+)\*\*(?=$|[\s,.)])")
-_MARKED = re.compile(r"^([*_`])(.*)\1$")
+_MARKED = re.compile(r"^([*_`\"])(.*)\1$")
 _PYTHON_POWER = re.compile(r"\s?\*\*\s?(?:(-?\s?\d+(?:\.\d+)?|[a-zA-Z])(?![a-zA-Z\d(]))?")
+
+
+_NEGATIVE_POWER = re.compile(r"\^-\s?(\d+|[a-zA-Z])(?![\d.])")
 
 
 def _power(match: re.Match[str]) -> str:
@@ -67,28 +73,29 @@ def powers(text: str) -> str:
         text = _BOLD.sub(r"\1\2", text)
     while len(text) > 2 and (match := _MARKED.match(text)):
         text = match.group(2).strip()
-    return _PYTHON_POWER.sub(_power, text) if "**" in text else text
+    text = _PYTHON_POWER.sub(_power, text) if "**" in text else text
+    return _NEGATIVE_POWER.sub(r"^{-\1}", text) if "^-" in text else text
 
 
 _TIMES = re.compile(r"(?<=\d)(?:\s?(?:[xX]|\\text\s?\{\s?[xX]\s?\})\s?(?=10\s?\^)|\s[xX]\s(?=\d))")
-_SCIENTIFIC = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)[eE]\+?(\d+)(?![\w.^{(])")
+_SCIENTIFIC = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)[eE](\d+)(?![\w.^{(])")
 _SIGNED = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+)(?![\w.^{(])")
 
 
 def scientific(text: str) -> str:
-    r"""1.5e6 as 1.5 \cdot 10^{6}, and x as a times sign: 2 x 3, 1.5x10^6; 2x3 keeps its x, which may be a name."""
+    r"""1.5e6 as 1.5 \times 10^{6}, and x as a times sign: 2 x 3, 1.5x10^6; 2x3 keeps its x, which may be a name."""
     text = _TIMES.sub(r"\\times ", text)
-    return _SCIENTIFIC.sub(r"\1\\cdot 10^{\2}", text)
+    return _SCIENTIFIC.sub(r"\1\\times 10^{\2}", text)
 
 
 _EULER = re.compile(r"(?<![\\a-zA-Z])[eE](?![a-zA-Z])")
 
 
 def signed_exponents(text: str, other: str) -> str:
-    """2e-5 as 2 \\cdot 10^{-5} beside a text without an e of its own; else e may be Euler's number, and it stays."""
+    """2e-5 as 2 \\times 10^{-5} beside a text without an e of its own; else e may be Euler's number, and it stays."""
     if not _SIGNED.search(text) or _EULER.search(_SIGNED.sub("", text)) or _EULER.search(_SIGNED.sub("", other)):
         return text
-    return _SIGNED.sub(lambda match: rf"{match.group(1)}\cdot 10^{{{match.group(3).removeprefix('+')}}}", text)
+    return _SIGNED.sub(lambda match: rf"{match.group(1)}\times 10^{{{match.group(3).removeprefix('+')}}}", text)
 
 
 _MOST_DIGITS = 256
