@@ -20,7 +20,7 @@ from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel, Verifiers
 from openklear.run.context import StageContext
 from openklear.stages import prepare
 from openklear.stages import world as world_stage
-from openklear.types import Attempt, Outcome, Verdict
+from openklear.types import Attempt, Outcome, Problem, Verdict
 
 PRINT_SUM = "<think>Add.</think>\n```python\nprint(sum(map(int, input().split())))\n```"
 PRINT_ONE = "<think>Guess.</think>\n```python\nprint(1)\n```"
@@ -61,6 +61,7 @@ PROBLEMS = [
     {"id": "q", "problem": "compute 5+5.", "answer": 10},  # a copy
     {"id": "r", "problem": "Compute 9+9.", "answer": None},  # nothing to grade against
     {"id": "s", "problem": "compute 7 + 7.", "answer": 14},  # the words of a held-out problem
+    {"id": "t", "problem": "Compute 10^(10^10).", "answer": "10^{10^{10}}"},  # equal to itself, comparable with nothing
 ]
 CODE = [{"prompt": "Print the difference.", "tests": json.dumps([{"stdin": "2 1", "stdout": "1"}]), "domain": "code"}]
 VALIDATION = [{"problem": "Compute 6+6.", "answer": 12}, {"problem": "Compute 7+7.", "answer": 14}]
@@ -150,6 +151,7 @@ def test_every_dropped_row_has_its_reason_and_its_home(done: PreparedPaths) -> N
         ("demonstrations", "top_sources", "not in the first 2 sources"),
         ("demonstrations", "deduplicate", "repeated demonstration"),
         ("problems", "require_reference", "no reference answer"),
+        ("problems", "require_reference", "a reference beyond the limits"),
         ("problems", "deduplicate", "repeated prompt"),
         ("problems", "decontaminate", "same words"),
     ]
@@ -214,6 +216,9 @@ class StrictJudge:
         return self
 
     def __exit__(self, *error: object) -> None: ...
+
+    def undecidable(self, problems: Sequence[Problem]) -> list[tuple[str, str] | None]:
+        return [("a reference beyond the limits", "") if "^" in str(p.answer) else None for p in problems]
 
     def judge(self, attempts: Sequence[Attempt]) -> list[Verdict]:
         StrictJudge.asked += [a.problem.id for a in attempts]

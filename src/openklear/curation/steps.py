@@ -30,11 +30,11 @@ from openklear.curation import duplicates, engine, intake
 from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Parameters, StepResult
 from openklear.curation.rules import Rule
-from openklear.curation.rules.filters import bad_format, bad_length, no_reference, too_few_tests
+from openklear.curation.rules.filters import bad_format, bad_length, too_few_tests
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
 from openklear.curation.selection import steps as selection
-from openklear.curation.table import ROW_COLUMNS, RowTable
+from openklear.curation.table import RowTable
 from openklear.curation.vetting import steps as vetting
 from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.recipe.curation import Role, Vetting, Weighted
@@ -78,7 +78,7 @@ def steps(role: Role, known: StepContext, sources: Sequence[str]) -> Iterator[St
     elif role == "problems":
         yield from _of_problems(known)
     elif role != "benchmark":
-        yield _asked("require_reference", no_reference, ROW_COLUMNS)
+        yield _gradable(known)
         yield Step("deduplicate", duplicates.problems)
     if role == "validation" and "heldout" in known.tables:
         yield Step(
@@ -113,7 +113,7 @@ def _of_demonstrations(known: StepContext, sources: Sequence[str]) -> Iterator[S
 
 def _of_problems(known: StepContext) -> Iterator[Step]:
     data = known.recipe.data
-    yield _asked("require_reference", no_reference, ROW_COLUMNS)
+    yield _gradable(known)
     yield from _texts(known, response=False)
     if data.vetting is not None and (least := data.vetting.min_tests):
         yield _asked("min_tests", partial(too_few_tests, minimum=least), ("domain", "tests"), {"least": least})
@@ -123,6 +123,11 @@ def _of_problems(known: StepContext) -> Iterator[Step]:
         yield from _vetting(known, data.vetting)
     yield from _difficulty(known)
     yield _disjoint(known)
+
+
+def _gradable(known: StepContext) -> Step:
+    run = partial(vetting.gradable, recipe=known.recipe)
+    return Step("require_reference", run, beside=_grading(known.recipe))
 
 
 def _vetting(known: StepContext, settings: Vetting) -> Iterator[Step]:

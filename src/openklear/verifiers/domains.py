@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from openklear.errors import UsageError
 from openklear.types import Problem, Verdict
@@ -59,6 +59,9 @@ class Domain:
     """Why no attempt can be graded though there is a reference; empty where one can."""
     complete: Callable[[Problem], Problem] = lambda problem: problem
     """The problem with what its statement alone says of how attempts are graded."""
+    undecidable: Callable[[Any, Problem], tuple[str, str] | None] | None = None
+    """(the verifier, a problem) -> why its reference cannot tell right attempts from wrong ones, and what shows it.
+    Curation asks before anything is trained or evaluated; None where the reference can, as all can without this."""
     runs_programs: bool = False
     """Attempts are programs: they need walls, and may run on a server."""
     batch: int = 1024
@@ -148,6 +151,10 @@ class AnswerVerifier:
         assert problem.answer is not None, "a problem without reference is refused before"
         return self.grader.grade(problem.answer, graded)
 
+    def undecidable(self, problem: Problem) -> tuple[str, str] | None:
+        """See `MathGrader.undecidable`."""
+        return self.grader.undecidable(problem.answer or "")
+
     def close(self) -> None:
         """Ends the workers."""
         self.grader.close()
@@ -206,6 +213,7 @@ register(
         verifier=AnswerVerifier,
         seconds=lambda limits: limits.math_seconds,
         settings=lambda limits, stop_early: (limits.math_seconds,),
+        undecidable=AnswerVerifier.undecidable,
     )
 )
 register(

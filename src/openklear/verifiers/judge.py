@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from openklear.durable.journal import KeyedJournal
-from openklear.types import Attempt, Outcome, Verdict
+from openklear.types import Attempt, Outcome, Problem, Verdict
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
 from openklear.verifiers.limits import Limits
@@ -113,6 +113,18 @@ class Judge:
     def begin(self, *, stop_early: bool = False) -> AttemptBatch:
         """A batch of attempts that are judged from the moment they are added."""
         return AttemptBatch(self, stop_early)
+
+    def undecidable(self, problems: Sequence[Problem]) -> list[tuple[str, str] | None]:
+        """Why the reference of each problem cannot tell right attempts from wrong ones, and what shows it; None where
+        it can, and where a verifier from outside grades the domain: what that can compare, only it knows."""
+        asked = [self._threads[problem.domain].submit(self._undecidable, problem) for problem in problems]
+        return [future.result() for future in asked]
+
+    def _undecidable(self, problem: Problem) -> tuple[str, str] | None:
+        probe = DOMAINS[problem.domain].undecidable
+        if probe is None or problem.domain in self._custom:
+            return None
+        return probe(self.verifiers[problem.domain], problem)
 
     def known(self, key: str) -> Verdict | None:
         """A verdict from an earlier batch, or from a run that was killed; what was unscorable then is tried again."""

@@ -15,9 +15,9 @@ from openklear import progress
 from openklear.curation import engine
 from openklear.curation.finished import NOTHING, StepResult
 from openklear.curation.rules import Reason
-from openklear.curation.rules.filters import EVERY_LEVEL, Judge
+from openklear.curation.rules.filters import EVERY_LEVEL, Judge, no_reference
 from openklear.curation.rules.filters import correct_only as correct_only_rows
-from openklear.curation.table import RowTable
+from openklear.curation.table import ROW_COLUMNS, RowTable
 from openklear.curation.vetting.responses import GradedResponse, by_problem, labels, pass_rates
 from openklear.curation.vetting.solutions import check_solutions
 from openklear.data.rows import Dropped, Row, normalise, prompt_key
@@ -32,6 +32,24 @@ RESPONSES = "responses.parquet"
 """What `openklear distill` leaves in its directory."""
 GRADED_AT_ONCE = 256
 """Rows between two writes of the journal: what a killed stage grades again at most."""
+
+
+def gradable(table: RowTable, recipe: Recipe) -> StepResult:
+    """Drop problems that nothing can grade: without a reference, or with one that cannot tell right from wrong."""
+    marked = engine.ask(table, no_reference, ROW_COLUMNS)
+    missing = set(marked["row"].to_pylist())
+    probed = {name for name, domain in DOMAINS.items() if domain.undecidable is not None}
+    if probed.isdisjoint(domain for domain, _ in _pairs(table, "domain", "level")):
+        return StepResult(marked)
+    dropped: dict[int, Dropped] = {}
+    with open_judge(recipe.verifiers.limits, (), progress.say_once) as judge:
+        for numbers, rows in table.rows(("domain", "answer"), GRADED_AT_ONCE):
+            asked = {number: row for number, row in zip(numbers, rows, strict=True) if number not in missing}
+            found = judge.undecidable([row.problem for row in asked.values()])
+            for (number, row), why in zip(asked.items(), found, strict=True):
+                if why is not None:
+                    dropped[number] = Dropped(row, *why)
+    return StepResult(pa.concat_tables([marked, _marks(dropped)]).sort_by("row"))
 
 
 def correct_only(table: RowTable, levels: Sequence[str], recipe: Recipe, journal: Path) -> StepResult:

@@ -73,7 +73,7 @@ def decide(reference: str, answer: str) -> bool | None:
         return True
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return squeeze(left) == squeeze(right)
-    if _degrees_beside_units(reference, answer, left, right):
+    if _degrees_beside_units(reference, answer, left, right) or _dollars_beside_units(reference, answer, left, right):
         return False
     try:
         return _decide(left, right, Budget())
@@ -89,6 +89,12 @@ def _degrees_beside_units(reference: str, answer: str, left: str, right: str) ->
     marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
     other = measured(right if marked[0] else left)[1]
     return marked[0] != marked[1] and other not in ("", "degree")
+
+
+def _dollars_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
+    """\\$5 is neither 5 cents nor 5 hours; no normalised text has the sign."""
+    signed = ["\\$" in side for side in (reference, answer)]
+    return signed[0] != signed[1] and measured(right if signed[0] else left)[1] not in ("", "?", "dollar")
 
 
 def _decide(left: str, right: str, budget: Budget) -> bool | None:

@@ -15,6 +15,8 @@ from openklear.types import Outcome, Verdict
 from openklear.verifiers.answers import join_boxes
 from openklear.verifiers.mathematics.exact import decide, prepared
 from openklear.verifiers.mathematics.limits import MAX_CHARACTERS, over_limit
+from openklear.verifiers.mathematics.numbers import number
+from openklear.verifiers.mathematics.quantities import time_of_day
 from openklear.verifiers.mathematics.text import normalise, squeeze
 from openklear.verifiers.mathematics.values import TooLarge
 from openklear.verifiers.mathematics.words import without_words
@@ -65,6 +67,27 @@ class MathGrader:
         else:
             return self._compared(reference, answer)
         return _verdict(Outcome.CORRECT) if _spelt_the_same(reference, answer) else otherwise
+
+    def undecidable(self, reference: str) -> tuple[str, str] | None:
+        """Why right answers cannot be told from wrong ones by this reference, and what shows it; None where they can.
+
+        It must be comparable with itself and with something else: where only the first holds, right answers would
+        count and wrong ones would not.
+        """
+        reference = join_boxes(reference)
+        if not normalise(reference):
+            return "an empty reference", ""
+        if broken := over_limit(reference):
+            return "a reference beyond the limits", broken
+        try:
+            decide(reference, _HARMLESS)
+        except TooLarge as error:
+            return "a reference beyond the limits", str(error)
+        left, right = map(without_words, prepared(reference, _HARMLESS))
+        known = number(left) or time_of_day(left)
+        said = [] if known else [self._request(left, other) for other in (left, right)]
+        failed = next((one["error"] for one in said if "error" in one), "")
+        return ("a reference that cannot be compared", f"{reference}: {failed}") if failed else None
 
     def _compared(self, reference: str, answer: str) -> Verdict:
         try:

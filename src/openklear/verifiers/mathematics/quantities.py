@@ -98,7 +98,7 @@ def _based(text: str) -> tuple[str, str, int] | None:
     """Sign, digits and base of a number that names its base; None for anything else."""
     if "_" not in text and "base" not in text and text[:1] not in ("0", "-", "+") and "ary" not in text:
         return None
-    plain = TEXT.sub(r"\1", text).strip()
+    plain = " ".join(TEXT.sub(r"\1", text).replace("( ", "(").split())
     if match := _PREFIXED.match(plain):
         outer, inner, letter, digits = match.groups()
         base_name = _PREFIXES[letter]
@@ -142,8 +142,8 @@ _CLOCK = re.compile(
 _NOON = re.compile(r"^(?:12 )?(noon|midnight)$")
 
 
-def _time(text: str) -> tuple[int, bool] | None:
-    """Seconds since midnight, and whether the half of the day is known (it is unknown in 3:30); None for no time."""
+def time_of_day(text: str) -> tuple[int, bool] | None:
+    """Seconds after midnight, and whether the half of the day is known (it is unknown in 3:30); None for no time."""
     plain = TEXT.sub(r"\1", text).strip().casefold()
     if match := _NOON.match(plain):
         return (43_200 if match.group(1) == "noon" else 0), True
@@ -163,12 +163,13 @@ def times(left: str, right: str) -> bool | None:
     """12:00 is not 1:00; 3:30 p.m. is 15:30, and not 3:30, which may be in the morning."""
     if ":" not in left + right and "m" not in left + right and "noon" not in left + right:
         return None
-    ours, theirs = _time(left), _time(right)
+    ours, theirs = time_of_day(left), time_of_day(right)
     if ours and theirs:
         return ours == theirs
-    if (ours or theirs) and (number(left) or number(right)) and not _ratio(left if ours else right):
-        return False
-    return None
+    time, other = (left, right) if ours else (right, left)
+    if "=" in other:
+        return None  # it may name a ratio: a:b = 3:4
+    return None if not (ours or theirs) or (_ratio(time) and number(other)) or _ratio(other) else False
 
 
 _TO = re.compile(r"(?<=\d) ?(?:\\text ?\{ ?to ?\}|to) ?(?=\d)")
@@ -253,17 +254,19 @@ _POINTS = re.compile(r"^[-+]?[1-9]\d{0,2}(?:\.\d{3})+(?=,\d+$)")
 
 
 def decimal_commas(left: str, right: str) -> bool | None:
-    """1000,99 beside 1000.99 is a decimal, for as a list it could not be equal; 1,0 beside 1 is two answers."""
-    for comma, other in ((left, right), (right, left)):
-        single = number(other)
-        if single and (points := _POINTS.match(comma)):  # 1.234,56
-            comma = points.group().replace(".", "") + comma[points.end() :]
-        match = _COMMA.match(comma)
-        if not (match and single):
-            continue
-        whole, part = match.groups()
-        if comma.replace(",", ".") == other:
-            return True
-        decimal = Number(Fraction(f"{whole}.{part}"), True)
-        return False if part.endswith("0") and single.value in (int(whole), int(part)) else same_number(decimal, single)
-    return None
+    """1000,99 answers 1000.99, for as a list it could not be right; 1,0 beside 1 is two answers.
+
+    The reference decides: 12,9 is a list there, as contests write it, and 1,22 a decimal where 1.22 answers it.
+    """
+    single = number(left)
+    if single and (points := _POINTS.match(right)):  # 1.234,56
+        right = points.group().replace(".", "") + right[points.end() :]
+    match = _COMMA.match(right)
+    if not (match and single):
+        listed = _COMMA.match(left) if number(right) else None
+        return None if listed is None else len(listed.group(2)) > 1 and left.replace(",", ".") == right
+    whole, part = match.groups()
+    if right.replace(",", ".") == left:
+        return True
+    decimal = Number(Fraction(f"{whole}.{part}"), True)
+    return False if part.endswith("0") and single.value in (int(whole), int(part)) else same_number(decimal, single)

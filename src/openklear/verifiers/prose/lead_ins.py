@@ -43,7 +43,11 @@ _PROSE = re.compile(
     re.IGNORECASE,
 )
 _LABEL = re.compile(r"\s*(?:[^\W\d_]{2,20}(?:[ '-]{1,2}[^\W\d_]{1,20}){0,8}\s?[:=](?![:=])|A\s?:)\s*")
-_BARE_LABEL = re.compile(r"\s*[a-zA-Z]{2,20}(?: [a-zA-Z]{2,20}){0,6}\s*[:=](?![:=])\s*")
+_BARE_LABEL = re.compile(
+    r"\s*(?:[a-zA-Z]{2,20}(?: [a-zA-Z]{2,20}){0,6}\s*:|(?:[a-zA-Z]{4,20}|[a-zA-Z]{2,20} [a-zA-Z]{2,20})"
+    r"(?: [a-zA-Z]{2,20}){0,5}\s*=)(?![:=])\s*"
+)
+"""Words before an answer: Total: 5, Area = 5; xy = 5 may be a product."""
 _VALUE = re.compile(r"[-+.\d\\$(\[{\u2212]|[a-zA-Z](?![a-zA-Z])")
 _TEXT = re.compile(r"\s*\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm)\s?\{([^{}]{0,200})\}\s*")
 _RELATED = re.compile(r"[=<>,;]|\\(?:leq?|geq?|neq?|in|text)(?![a-zA-Z])")
