@@ -8,27 +8,34 @@ from fractions import Fraction
 from openklear.verifiers.mathematics.commands import closings
 
 _FUNCTIONS = "arcsin arccos arctan sinh cosh tanh sin cos tan cot csc ln log sqrt"
-_CALLED = "sec exp min max gcd lcm abs floor ceil frac"
+_CALLED = "sec exp min max gcd lcm abs floor ceil frac cbrt asin acos atan"
 """Names that may be words of their own (5 sec, 3 min): functions only before a bracket."""
 _GREEK = "pi theta alpha beta gamma delta lambda sigma omega phi"
 _NAMES = re.compile(
     rf"(?<![a-zA-Z\\])(?:({'|'.join(_FUNCTIONS.split())})(?:(?![a-zA-Z])|(?=x(?![a-zA-Z])))"
-    rf"|({'|'.join(_CALLED.split())})(?=\s?[({{])"
-    rf"|({'|'.join(_GREEK.split())})(?![a-zA-Z])|(infinity|inf|oo)(?![a-zA-Z]))"
+    rf"|({'|'.join(_CALLED.split())})(?=\s?[({{^])"
+    rf"|({'|'.join(_GREEK.split())})(?![a-zA-Z])|(infinity|infty|inf|oo)(?![a-zA-Z]))"
     r"|(?<=[a-zA-Z])(?<!\\)sqrt(?=\()|(?<=(?<![a-zA-Z\\])[b-zA-Z])(?:ln|log|sin|cos|tan)(?=\()"
 )
 _PLAIN_ROOT = re.compile(r"(?<!\\)sqrt\s?(\d+(?:\.\d+)?)")
+_FULL_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _LOGARITHM = re.compile(r"(?<![a-zA-Z])\\?log(2|10)\(")
 _OPERATORS = re.compile(
     rf"\\(?:operatorname\*?|mathrm|text)\s?\{{\s?({'|'.join(_FUNCTIONS.split())}|exp|gcd|lcm)\s?\}}"
     r"(?=\s?[\^{(\\a-z0-9_|]|\s?$)"
 )
-_CALLS = re.compile(r"(?:\\(sqrt(?:\[[^\[\]]*\])?|abs|floor|ceil|exp)|\^)\s?\(")
-_CALL = {"abs": ("|", "|"), "floor": (r"\lfloor ", r"\rfloor "), "ceil": (r"\lceil ", r"\rceil "), "exp": ("e^{", "}")}
+_CALLS = re.compile(r"(?:\\(sqrt(?:\[[^\[\]]*\])?|abs|floor|ceil|exp|cbrt)|\^)\s?\(")
+_CALL = {
+    "abs": ("|", "|"),
+    "cbrt": (r"\sqrt[3]{", "}"),
+    "floor": (r"\lfloor ", r"\rfloor "),
+    "ceil": (r"\lceil ", r"\rceil "),
+    "exp": ("e^{", "}"),
+}
 
 
 def _named(match: re.Match[str]) -> str:
-    return r"\infty " if match.group(4) else rf"\{match.group()} "
+    return r"\infty " if match.group(4) else rf"\{_FULL_NAMES.get(match.group(), match.group())} "
 
 
 def functions(text: str) -> str:
@@ -57,6 +64,7 @@ def _calls(text: str) -> str:
 
 _BOLD = re.compile(r"(^|[=,(:]\s?)\*\*([^*]+)\*\*(?=$|[\s,.)])")
 _MARKED = re.compile(r"^([*_`\"])(.*)\1$")
+_TAGGED = re.compile(r"^<(b|strong|i|em|u|mark)>(.*)</\1>$")
 _PYTHON_POWER = re.compile(r"\s?\*\*\s?(?:(-?\s?\d+(?:\.\d+)?|[a-zA-Z])(?![a-zA-Z\d(]))?")
 
 
@@ -68,9 +76,11 @@ def _power(match: re.Match[str]) -> str:
 
 
 def powers(text: str) -> str:
-    """x**2 as x^{2}, without the marks of Markdown around an answer."""
+    """x**2 as x^{2}, without the marks of Markdown or HTML around an answer."""
     if "**" in text:
         text = _BOLD.sub(r"\1\2", text)
+    if text[:1] == "<" and (match := _TAGGED.match(text)):
+        text = match.group(2).strip()
     while len(text) > 2 and (match := _MARKED.match(text)):
         text = match.group(2).strip()
     text = _PYTHON_POWER.sub(_power, text) if "**" in text else text

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
-from openklear.verifiers.mathematics.commands import braced, one_spelling, undressed
+from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
     ordinals,
@@ -25,6 +25,7 @@ _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])")
 _PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?")
 _LETTER = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([ei])\s?\}(?=\s?[\^{(\\a-z0-9+*/)}-]|\s?$)")
 _WORDLESS = re.compile(r"\\(?:text|mathrm|mbox)\s?\{\s?([^{}a-zA-Z\\]*)\}")
+_ARROW = re.compile(r"(?<![-<])->")
 _RELATIONS = (("<=", r"\leq "), (">=", r"\geq "), ("!=", r"\neq "))
 _SCALES = {
     "dozen": "12", "hundred": "100", "thousand": "1000",
@@ -102,7 +103,7 @@ def _ends(text: str) -> str:
 
 def _printed(text: str) -> str:
     """One spelling of its commands, and none that draw nothing; white space in single spaces."""
-    text = undressed(text)
+    text = undressed(alone(text) if text.startswith("\\begin") else text)
     if "\\!" in text or "{,}" in text:
         text = re.sub(r",\s?\\!\s?|\{,\}", ",", text)
     if "\\mathbb" in text or "\\Bbb" in text:
@@ -118,6 +119,8 @@ def _amounts(text: str) -> str:
     if "=" in text:
         for sign, command in _RELATIONS:
             text = text.replace(sign, command)
+    if "->" in text:
+        text = _ARROW.sub(r"\\to ", text)
     if "percent" in text or "pct" in text:
         text = _PERCENT.sub("%", text)
     if "circ" in text or "°" in text or "degree" in text:
