@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from openklear.verifiers.mathematics.expressions import same_value, value_of
-from openklear.verifiers.mathematics.inequalities import one_way, same_chains
+from openklear.verifiers.mathematics.inequalities import same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
-from openklear.verifiers.mathematics.options import unlabelled
-from openklear.verifiers.mathematics.qualifiers import unqualified
 from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.relations import RELATION, same_equation, unnamed
+from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.rules import RULES
-from openklear.verifiers.mathematics.text import both, squeeze
+from openklear.verifiers.mathematics.text import squeeze
 from openklear.verifiers.mathematics.values import TooLarge, Unknown
 
 Ruled = tuple[str, bool | None]
@@ -54,11 +53,6 @@ class Budget:
 
 
 _DEGREES = re.compile(r"\\circ|\\degree|°")
-
-
-def prepared(reference: str, answer: str) -> tuple[str, str]:
-    """Both texts in one spelling, as far as one of them asks for it: what is compared here, and by math-verify."""
-    return one_way(*unqualified(*unlabelled(*both(reference, answer))))
 
 
 def decide(reference: str, answer: str) -> bool | None:
