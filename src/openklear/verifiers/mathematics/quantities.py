@@ -87,7 +87,7 @@ _BASE_WORDS = {
 } | {"binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
 _SUBSCRIBED = re.compile(r"^([-+]?) ?\(?([-+]?) ?\{?([0-9A-Z.]+|[0-9a-f]+)\}?\)? ?_ ?\{? ?\(?(?:base )?(\w+) ?\)?\}?$")
 _IN_BASE = re.compile(
-    r"^([-+]?) ?\(?([-+]?) ?([0-9A-Z.]+)\)? ?,? ?(?:in )?\(?(?:base[ -](\w+)|(binary|octal|hexadecimal))\)?$"
+    r"^([-+]?) ?\(?([-+]?) ?([0-9A-Z.]+)\)? ?,? ?(?:in )?\(?(?:base[ -]{1,2}(\w+)|(binary|octal|hexadecimal))\)?$"
 )
 _PREFIXED = re.compile(r"^([-+]?)()0([box])([0-9a-fA-F]+)$")
 _PREFIXES = {"b": "2", "o": "8", "x": "16"}
@@ -208,7 +208,7 @@ def _code(text: str) -> list[str] | None:
     if not _CODE.match(tight):
         return None
     parts = re.split(r"[-/.]", tight)
-    coded = _DATE.match(tight) or "." in tight.strip("0123456789-/") or len(parts) > 4
+    coded = _DATE.match(tight) or "." in tight.strip("0123456789-/") or len(parts) > 3
     coded = coded or any(part[0] == "0" and len(part) > 1 for part in parts) or tight.count(".") > 1
     return [part.lstrip("0") for part in parts] if coded else None
 
@@ -249,7 +249,7 @@ def separated(left: str, right: str) -> bool | None:
     return squeeze(left) == squeeze(right)
 
 
-_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
+_COMMA = re.compile(r"^(?:[a-zA-Z] ?= ?)?([-+]?\d+),(\d+)(%?)$")
 _POINTS = re.compile(r"^[-+]?[1-9]\d{0,2}(?:\.\d{3})+(?=,\d+$)")
 
 
@@ -262,9 +262,11 @@ def decimal_commas(left: str, right: str) -> bool | None:
         match = _COMMA.match(comma)
         if not (match and single):
             continue
-        whole, part = match.groups()
-        if comma.replace(",", ".") == other:
+        whole, part, percent = match.groups()
+        if f"{whole}.{part}{percent}" == other:
             return True
-        decimal = Number(Fraction(f"{whole}.{part}"), True)
-        return False if part.endswith("0") and single.value in (int(whole), int(part)) else same_number(decimal, single)
+        if part.endswith("0") and single.value in (int(whole), int(part)):
+            return False
+        value = Fraction(f"{whole}.{part}") / (100 if percent else 1)
+        return same_number(Number(value, True), single)
     return None
