@@ -53,13 +53,15 @@ LONGER_FILES: dict[str, int] = {}
 LONGER_FUNCTIONS: dict[str, int] = {}
 
 # Modules that code reaches by a name in a string, where the fingerprint of a stage cannot see it: pipeline starts
-# stages (each has its own closure), curation.selection.steps the embedding of a model (Stage.also counts it), pool starts verifiers.workers (counted whole), box imports the standard library,
+# stages (each has its own closure), curation.selection.steps the embedding of a model (Stage.also counts it), pool starts verifiers.workers (counted whole), box imports the standard library
+# and the packages that a recipe allows (whose versions are settings),
 # custom the user's own functions (whose files are inputs of the stages that use them).
 IMPORT_BY_NAME = {
     "run.pipeline",
     "curation.selection.steps",
     "verifiers.pool",
     "verifiers.workers.zygote",
+    "verifiers.workers.packages",
     "verifiers.custom",
     "verifiers.workers.custom",
 }

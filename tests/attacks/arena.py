@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -27,13 +28,16 @@ _MARKS = (MARK, "PWNED", "env2")
 class Arena:
     """A judge at one level of isolation, with one box. Its complaints are all that went wrong."""
 
-    def __init__(self, level: Level, scratch: Path):
-        """`scratch`: an empty directory, which becomes this process's directory for temporary files."""
+    def __init__(self, level: Level, scratch: Path, packages: Sequence[str] = ()):
+        """`scratch`: an empty directory, which becomes this process's directory for temporary files.
+
+        `packages` are allowed to programs.
+        """
         os.environ[SECRET] = "must not be seen"
         tempfile.tempdir = str(scratch)
         kernel.become_subreaper()  # whatever escapes from a box and is left by its parents becomes ours
         self.level, self._scratch, self._before = level, scratch, descendants()
-        self.grader = CodeGrader(1, SECONDS, MEMORY_MB, level, level)
+        self.grader = CodeGrader(1, SECONDS, MEMORY_MB, level, level, packages)
         self.complaints: list[str] = []
         self.settling = SETTLING_SECONDS
         self.judged = 0

@@ -190,6 +190,7 @@ won()""",
     wants(
         "memory_beyond_the_soft_limit",
         """\
+import resource
 hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
 resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 r, w = os.pipe()

@@ -41,13 +41,13 @@ def everything() -> list[Attack]:
     return [*walls.ATTACKS, *crowds.ATTACKS, *judges.ATTACKS, *(corpus.surveyed(survey) if survey.exists() else [])]
 
 
-def leg(level: str, rounds: int, seed: int, only: str) -> int:
+def leg(level: str, rounds: int, seed: int, only: str, packages: Sequence[str]) -> int:
     """One level as the user we are: a line a round, then one with everything that was wrong."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would hand on to ignore it
     attacks = [attack for attack in everything() if only in attack.name]
     draw, started = random.Random(seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="storm-") as directory:
-        with Arena(level, Path(directory)) as arena:  # type: ignore[arg-type]
+        with Arena(level, Path(directory), packages) as arena:  # type: ignore[arg-type]
             for number in range(1, rounds + 1):
                 for attack in draw.sample(attacks, len(attacks)):
                     arena.run(attack, draw.choice(INNOCENT))
@@ -55,6 +55,7 @@ def leg(level: str, rounds: int, seed: int, only: str) -> int:
         tempfile.tempdir = None
     summary = {
         "level": level,
+        "packages": list(packages),
         "uid": os.getuid(),
         "rounds": rounds,
         "attacks": len(attacks),
@@ -92,6 +93,7 @@ def _tell(*words: object) -> None:
 def _run_leg(user: str, level: str, options: argparse.Namespace) -> dict[str, object]:
     command = [sys.executable, "-m", "tests.attacks.storm", "--leg", level, "--user", user, "--only", options.only]
     command += ["--rounds", str(options.rounds), "--seed", str(options.seed)]
+    command += ["--packages", *options.packages]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
     environment["OPENKLEAR_DATA"] = str(shared_data.ROOT)
     environment[corpus.SECRET] = "must not be seen"
@@ -111,13 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--levels", nargs="+", default=LEVELS, choices=LEVELS)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="part of the names of the attacks to run")
+    parser.add_argument("--packages", nargs="*", default=(), help="packages that are allowed to all programs")
     parser.add_argument("--user", choices=USERS, help="one user only; root can be asked for by root alone")
     parser.add_argument("--leg", choices=LEVELS, help="run one level in this process")
     options = parser.parse_args(arguments)
     if options.leg is not None:
         if options.user == "unprivileged" and os.getuid() == 0:
             become(USERS["unprivileged"])
-        return leg(options.leg, options.rounds, options.seed, options.only)
+        return leg(options.leg, options.rounds, options.seed, options.only, options.packages)
     users = [options.user] if options.user else list(USERS) if os.getuid() == 0 else ["unprivileged"]
     legs = [(user, level) for user in users for level in options.levels]
     with ThreadPoolExecutor(options.jobs) as threads:

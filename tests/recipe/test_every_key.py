@@ -385,6 +385,12 @@ def code_memory_mb(workshop, tmp_path):
     assert outcome(large, tmp_path, code_memory_mb=256) is Outcome.CORRECT
 
 
+def packages(workshop, tmp_path):
+    importing = program("import sortedcontainers\nprint(1)")
+    assert outcome(importing, tmp_path) is Outcome.INCORRECT
+    assert outcome(importing, tmp_path, packages=("sortedcontainers",)) is Outcome.CORRECT
+
+
 def math_seconds(workshop, tmp_path):
     problem = Problem("p", ({"role": "user", "content": "x"},), "math", answer="(x+1)^2")
     attempt = Attempt(problem, "<think>a</think> \\boxed{x^2+2x+1}")
@@ -629,6 +635,7 @@ PROOFS: dict[str, Proof] = {
     "verifiers.code_seconds": code_seconds,
     "verifiers.code_memory_mb": code_memory_mb,
     "verifiers.minimum_isolation": minimum_isolation,
+    "verifiers.packages": packages,
     "verifiers.graders": graders,
     "engine.type": engine_type,
     "engine.slots": slots,

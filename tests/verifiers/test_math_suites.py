@@ -87,7 +87,7 @@ def test_adversarial_answers_are_judged_in_time_and_no_worker_is_lost(grader, tm
         gold = row["gold"]
         assert grader.grade(gold, extract_answer(gold, gold)).outcome is Outcome.CORRECT, row["name"]
     with ThreadPoolExecutor(2) as threads:
-        twins = list(threads.map(lambda _: grader.grade("x+1", "1+x").outcome, rows))
+        twins = list(threads.map(lambda _: grader.grade(r"\ln x+1", r"1+\ln x").outcome, rows))
     assert set(twins) == {Outcome.CORRECT}
     assert len(grader.pool.pids()) <= 2
     assert not list(tmp_path.iterdir())
@@ -96,7 +96,7 @@ def test_adversarial_answers_are_judged_in_time_and_no_worker_is_lost(grader, tm
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
 def test_the_memory_of_a_worker_is_bounded(grader):
-    grader.grade("x+1", "1+x")
+    grader.grade(r"\ln x+1", r"1+\ln x")
     for pid in grader.pool.pids():
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         assert children

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Sandbox, Workers, limits_of
+from openklear.cli.limits import (
+    CodeSeconds,
+    Graders,
+    Isolation,
+    MathSeconds,
+    Memory,
+    Packages,
+    Sandbox,
+    Workers,
+    limits_of,
+)
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, printable, tell
 from openklear.errors import UsageError
 
@@ -83,6 +93,7 @@ def distill(
     code_seconds: CodeSeconds = 2.0,
     memory_mb: Memory = 256,
     isolation: Isolation = None,
+    packages: Packages = None,
     sandbox_url: Sandbox = None,
     graders: Graders = None,
     retry_failed: Annotated[
@@ -108,7 +119,7 @@ def _run(grade: bool, extra: str | None, as_json: bool, **given: Any) -> None:
     from openklear.distill.run import distill as run
     from openklear.distill.settings import Settings
 
-    names = ("workers", "isolation", "sandbox_url", "graders", "math_seconds", "code_seconds")
+    names = ("workers", "isolation", "packages", "sandbox_url", "graders", "math_seconds", "code_seconds")
     asked = {name: given.pop(name) for name in names}
     limits = limits_of(**asked, code_memory_mb=given.pop("memory_mb"))
     settings = Settings(**given, extra=_object(extra), judging=limits if grade else None)

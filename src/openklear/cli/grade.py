@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Sandbox, Workers, limits_of
+from openklear.cli.limits import (
+    CodeSeconds,
+    Graders,
+    Isolation,
+    MathSeconds,
+    Memory,
+    Packages,
+    Sandbox,
+    Workers,
+    limits_of,
+)
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, printable, tell
 from openklear.errors import UsageError
 
@@ -79,6 +89,7 @@ def code(
     seconds: Annotated[float, typer.Option(callback=above_zero, help="CPU seconds a test may take.")] = 2.0,
     memory_mb: Memory = 256,
     isolation: Isolation = None,
+    packages: Packages = None,
     sandbox_url: Sandbox = None,
     graders: Graders = None,
     checkers: Checkers = None,
@@ -94,7 +105,8 @@ def code(
 
     Example: openklear grade code generations.parquet --seconds 4 --memory-mb 512
     """
-    limits = limits_of(workers, isolation, sandbox_url, graders, code_seconds=seconds, code_memory_mb=memory_mb)
+    given = {"code_seconds": seconds, "code_memory_mb": memory_mb}
+    limits = limits_of(workers, isolation, sandbox_url, graders, packages, **given)
     _grade("code", file, output, limits, checkers, skip_bad=skip_bad, restart=restart, as_json=as_json)
 
 
@@ -107,6 +119,7 @@ def serve(
     code_seconds: CodeSeconds = 2.0,
     memory_mb: Memory = 256,
     isolation: Isolation = None,
+    packages: Packages = None,
     sandbox_url: Sandbox = None,
     graders: Graders = None,
     checkers: Checkers = None,
@@ -127,7 +140,7 @@ def serve(
     from openklear.grading.server import serve
 
     given = {"math_seconds": math_seconds, "code_seconds": code_seconds, "code_memory_mb": memory_mb}
-    limits = limits_of(workers, isolation, sandbox_url, graders, **given)
+    limits = limits_of(workers, isolation, sandbox_url, graders, packages, **given)
     bounds = ServerBounds(rows=max_rows, body_bytes=max_body_mb * 2**20, waiting=max_waiting)
     if not serve(host, port, limits, bounds, typer.echo, checkers or ()):
         raise typer.Exit(1)

@@ -25,6 +25,12 @@ Sandbox = Annotated[
     str | None,
     typer.Option(metavar="URL", help="A SandboxFusion server that runs the programs instead of boxes on this machine."),
 ]
+Packages = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES", help="Packages that programs may import, by commas: numpy,sortedcontainers. Without it: none."
+    ),
+]
 Graders = Annotated[
     list[str] | None,
     typer.Option(
@@ -40,6 +46,7 @@ def limits_of(
     isolation: str | None = None,
     sandbox_url: str | None = None,
     graders: Sequence[str] | None = None,
+    packages: str | None = None,
     **given: Any,
 ) -> Limits:
     """The limits that options ask for; UsageError where they cannot be."""
@@ -61,7 +68,8 @@ def limits_of(
         )
     optional: dict[str, Any] = {"workers": workers, "minimum_isolation": isolation}
     asked = {name: value for name, value in optional.items() if value is not None}
-    return Limits(**asked, **given, graders=named)
+    allowed = tuple(name.strip() for name in packages.split(",") if name.strip()) if packages else ()
+    return Limits(**asked, **given, graders=named, packages=allowed)
 
 
 def _grader(text: str) -> tuple[str, str]:

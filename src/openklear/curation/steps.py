@@ -39,6 +39,7 @@ from openklear.curation.vetting import steps as vetting
 from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.recipe.curation import Role, Vetting, Weighted
 from openklear.recipe.schema import Recipe
+from openklear.verifiers.packages import versions
 
 ROLES: tuple[Role, ...] = ("benchmark", "heldout", "validation", "demonstrations", "problems")
 EVALUATION: tuple[Role, ...] = ("heldout", "validation")
@@ -255,5 +256,5 @@ def _asked(name: str, rule: Rule, columns: Sequence[str], parameters: Parameters
 
 def _grading(recipe: Recipe) -> dict[str, Any]:
     """The settings that a verdict depends on."""
-    table = recipe.verifiers.model_dump()
-    return {name: table[name] for name in ("math_seconds", "code_seconds", "code_memory_mb", "graders")}
+    table = recipe.verifiers.model_dump() | {"packages": versions(recipe.verifiers.packages)}
+    return {name: table[name] for name in ("math_seconds", "code_seconds", "code_memory_mb", "packages", "graders")}

@@ -29,6 +29,7 @@ from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import GRADER_VERSION
 from openklear.verifiers.limits import Limits
+from openklear.verifiers.packages import versions
 from openklear.verifiers.stream import judged
 
 _SHOWN_FAULTS = 20
@@ -51,12 +52,14 @@ class Job:
         """All that the verdicts depend on. Workers and isolation are not in it: they change no verdict."""
         own = self.limits.custom.get(self.kind)
         names = ["math_seconds"] if self.kind == "math" else ["code_seconds", "code_memory_mb", "sandbox_url"]
+        allowed = versions(self.limits.packages) if self.kind != "math" else []
         return {
             "input": _hash(self.source),
             "kind": self.kind,
             "skip_bad": self.skip_bad,
             "grader": GRADER_VERSION if own is None else verifier(own).identity,
             **{name: getattr(self.limits, name) for name in names},
+            **({"packages": allowed} if allowed else {}),
             "checkers": {name: function(name).version for name in self.checkers},
         }
 

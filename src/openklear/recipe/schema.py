@@ -19,6 +19,7 @@ from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
+from openklear.verifiers.packages import faults as package_faults
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
 
@@ -192,6 +193,7 @@ class Verifiers(Section):
     minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
         "bubblewrap", description="refuse to run programs if less isolation than this is available"
     )
+    packages: tuple[str, ...] = Field((), description="packages that programs may import: numpy, sortedcontainers")
     graders: dict[str, str] = Field(
         {},
         description="graders of your own by domain: module:function or the name of an entry point; for code also the "
@@ -204,14 +206,18 @@ class Verifiers(Section):
         return Limits(**dict(self))
 
     def broken_rules(self) -> Iterator[Broken]:
-        """Graders for domains that there are; and no demand on a box that no program runs in."""
+        """Graders for domains and packages that there are; and no demand on a box that no program runs in."""
         for domain, fault in grader_faults(self.graders):
             yield Broken(("graders", domain), fault)
         if "code" in self.graders and self.minimum_isolation != type(self).model_fields["minimum_isolation"].default:
-            text = (
-                "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
-            )
-            yield Broken(("minimum_isolation",), text)
+            yield Broken(("minimum_isolation",), _NO_BOX)
+        if "code" in self.graders and self.packages:
+            yield Broken(("packages",), _NO_BOX)
+        for fault in package_faults(self.packages):
+            yield Broken(("packages",), fault)
+
+
+_NO_BOX = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
 
 
 class LocalEngine(Section):

@@ -21,12 +21,16 @@ from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.packages import versions
 
 Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
 
 _ORDER: tuple[Kind, ...] = ("world", "prepare", "card", "base", "sft", "rl", "evaluate", "report")
-_GRADING = ("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders")
+_GRADING = (
+    *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders"),
+    "verifiers.packages",
+)
 _SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine")
 _TRAINING = (
     *("seed", "threads", "microbatch_tokens", "model.dtype", "evaluation.validation_samples"),
@@ -58,6 +62,7 @@ class Stage:
 def stages(recipe: Recipe) -> list[Stage]:
     """All stages of the recipe, in the order they run."""
     table = recipe.model_dump(mode="json")
+    table["verifiers"]["packages"] = versions(recipe.verifiers.packages)
     found = [_stage("world", pick(table, "world"))] if recipe.world is not None else []
     found += [_prepare(recipe, table), _card(table)]
     if recipe.model is None:  # a recipe of curation alone

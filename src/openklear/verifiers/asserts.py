@@ -19,11 +19,14 @@ from functools import lru_cache
 from typing import Any
 
 from openklear.types import CallTest
+from openklear.verifiers import sizes
 from openklear.verifiers.pool import Worker, WorkerLost
 from openklear.verifiers.workers import values
 
 _SEND_SECONDS = 10.0
 """A box that does not take a word for so long is lost: its program may talk and never listen."""
+_LONG = 2**19
+"""Characters of a test whose expected values may together be more than can be read."""
 _COMPILING = threading.Lock()
 """The filters of warnings belong to all threads."""
 Result = tuple[Any, ...]
@@ -69,6 +72,8 @@ def calls_of(test: CallTest) -> Calls:
         positional, named = (arguments, {}) if isinstance(arguments, list) else ([], arguments)
         packed = [values.pack(positional), values.pack(named)]
         values.pack(expected)  # not too deep or big to be compared
+        if len(test.expected) > _LONG and (why := sizes.readable([expected])):
+            raise ValueError(why)
     except (ValueError, RecursionError, values.NotPlain) as error:
         raise BrokenTest(str(error)) from error
     return Calls(test.call, (packed,), (Check("==", expected),), nodes=True)
@@ -82,9 +87,12 @@ def translate(code: str) -> Calls | None:
             warnings.simplefilter("ignore")  # the style of a data set's tests is nobody's business here
             compile(code, "test.py", "exec", dont_inherit=True)
             tree = ast.parse(code)
-        return _translated(tree)
+        calls = _translated(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise BrokenTest(f"{type(error).__name__}: {error}") from error
+    if calls is not None and len(code) > _LONG and (why := sizes.readable([check.expected for check in calls.checks])):
+        raise BrokenTest(why)
+    return calls
 
 
 def _translated(tree: ast.Module) -> Calls | None:

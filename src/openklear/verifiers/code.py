@@ -17,9 +17,10 @@ from itertools import groupby
 from typing import Any, Literal
 
 from openklear.types import AnyTest, AssertTest, CallTest, Outcome, Test, Verdict
-from openklear.verifiers import checkers
+from openklear.verifiers import checkers, sizes
 from openklear.verifiers.asserts import BrokenTest, Calls, calls_of, holds, read_results, relay, translate
 from openklear.verifiers.checkers import Checker
+from openklear.verifiers.packages import versions
 from openklear.verifiers.pool import Pool, WorkerLost
 from openklear.verifiers.walls import DESCRIPTIONS, Boxes, Isolation, Level
 from openklear.verifiers.workers import test_process
@@ -52,19 +53,29 @@ class CodeGrader:
     """Grades programs over `workers` boxes. Any thread may call; `close` it."""
 
     def __init__(
-        self, workers: int, seconds: float, memory_mb: int, minimum_isolation: str, level: Level | None = None
+        self,
+        workers: int,
+        seconds: float,
+        memory_mb: int,
+        minimum_isolation: str,
+        level: Level | None = None,
+        packages: Sequence[str] = (),
     ):
-        """`level` forces one way of isolation; by default the strongest that this host allows is used."""
-        self._seconds = seconds
+        """`level` forces one way of isolation; by default the strongest that this host allows is used.
+
+        `packages` are those that programs may import beside the standard library; UsageError where one is missing.
+        """
+        self._seconds, self._packages = seconds, packages
         self._limits = {"cpu_seconds": seconds, "memory_bytes": memory_mb * 2**20}
-        boxes = Boxes(minimum_isolation, memory_mb * 2**20, level)
+        boxes = Boxes(minimum_isolation, memory_mb * 2**20, level, packages)
         self.pool = Pool(boxes.start, workers)
         self._testers = Pool(boxes.start, workers)
 
     def isolation(self) -> Isolation:
         """What programs are kept from here; starts a worker to know. VerifierError where it is less than demanded."""
         level: Level = self.pool.hello()["level"]
-        return Isolation(level, DESCRIPTIONS[level])
+        allowed = f" They may import {', '.join(versions(self._packages))}." if self._packages else ""
+        return Isolation(level, DESCRIPTIONS[level] + allowed)
 
     def grade(
         self, program: str, tests: Sequence[AnyTest], checker: str | None = None, stop_early: bool = False
@@ -77,6 +88,8 @@ class CodeGrader:
         how, tasks = checkers.checker(checker), [_task(test) for test in tests]
         if not tasks:
             return Verdict(Outcome.UNSCORABLE, "no tests")
+        if why := sizes.refusal(tests):
+            return Verdict(Outcome.UNSCORABLE, why, total=len(tests))
         for _ in range(2):
             try:
                 return _summary(self._run(program, tasks, how, stop_early), len(tests))
@@ -114,7 +127,9 @@ class CodeGrader:
         found: list[Finding] = []
         nonce, field = secrets.token_hex(16), "stdins" if kind == "stdio" else "calls"
         with self.pool.session() as box:
-            box.send({"kind": kind, "program": program, **self._limits}, _OVERHEAD_SECONDS)
+            written = sizes.output_bytes(task.test for task in tasks)
+            header = {"kind": kind, "program": program, "output_bytes": written, **self._limits}
+            box.send(header, _OVERHEAD_SECONDS)
             for batch in _split(tasks, stop_early):
                 patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
                 answer = box.request({field: [task.sent(nonce) for task in batch]}, patience)
@@ -206,11 +221,13 @@ _PROBES = (_task(Test("1\n", "2\n")), _task(AssertTest("for n in range(2): asser
 
 
 def _split(tasks: Sequence[_Task], stop_early: bool) -> Iterator[Sequence[_Task]]:
-    """All at once; or one, one, two, four, ... where the first failure is the end."""
+    """All at once, as far as they are not too big; or one, one, two, four, ... where the first failure is the end."""
     start, size = 0, 1 if stop_early else len(tasks)
     while start < len(tasks):
+        size = sizes.together([task.test for task in tasks[start : start + size]])
         yield tasks[start : start + size]
-        start, size = start + size, max(start + size, 1)
+        start += size
+        size = start if stop_early else len(tasks)
 
 
 def compared(how: Checker, compare: Callable[[Any], bool], expected: object, actual: object, what: str) -> Finding:

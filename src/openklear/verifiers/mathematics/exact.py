@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from openklear.verifiers.mathematics.expressions import same_value, value_of
-from openklear.verifiers.mathematics.inequalities import one_way, same_chains
+from openklear.verifiers.mathematics.inequalities import same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
-from openklear.verifiers.mathematics.options import unlabelled
-from openklear.verifiers.mathematics.qualifiers import unqualified
 from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.relations import RELATION, same_equation, unnamed
+from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.rules import RULES
-from openklear.verifiers.mathematics.text import both, squeeze
+from openklear.verifiers.mathematics.text import squeeze
 from openklear.verifiers.mathematics.values import TooLarge, Unknown
 
 Ruled = tuple[str, bool | None]
@@ -57,11 +56,6 @@ _DEGREES = re.compile(r"\\circ|\\degree|°")
 _MINUTES = re.compile(r"\d ?['\"]")
 
 
-def prepared(reference: str, answer: str) -> tuple[str, str]:
-    """Both texts in one spelling, as far as one of them asks for it: what is compared here, and by math-verify."""
-    return one_way(*unqualified(*unlabelled(*both(reference, answer))))
-
-
 def decide(reference: str, answer: str) -> bool | None:
     """What can be said exactly and at once; None where it takes math-verify.
 
@@ -74,7 +68,7 @@ def decide(reference: str, answer: str) -> bool | None:
         return True
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return squeeze(left) == squeeze(right)
-    if _degrees_beside_units(reference, answer, left, right):
+    if _degrees_beside_units(reference, answer, left, right) or _dollars_beside_units(reference, answer, left, right):
         return False
     try:
         return _decide(left, right, Budget())
@@ -90,6 +84,12 @@ def _degrees_beside_units(reference: str, answer: str, left: str, right: str) ->
     marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
     other = right if marked[0] else left
     return marked[0] != marked[1] and (measured(other)[1] not in ("", "degree") or _MINUTES.search(other) is not None)
+
+
+def _dollars_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
+    """\\$5 is neither 5 cents nor 5 hours; no normalised text has the sign."""
+    signed = ["\\$" in side for side in (reference, answer)]
+    return signed[0] != signed[1] and measured(right if signed[0] else left)[1] not in ("", "?", "dollar")
 
 
 def _decide(left: str, right: str, budget: Budget) -> bool | None:

@@ -27,8 +27,20 @@ NAMED = re.compile(
 _PLACE = re.compile(r"[\dA-Z]")
 
 
+_NAMED_LAST = re.compile(r"^([^=a-zA-Z]{1,80}) ?= ?([a-zA-Z])$")
+"""5 = x."""
+
+
 def _names(left: str, right: str) -> bool | None:
-    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2, P(A) = 1 beside P(B) = 1; f(x) = x beside f(t) = t is open."""
+    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2, P(A) = 1 beside P(B) = 1; f(x) = x beside f(t) = t is open.
+
+    y = x is x = y.
+    """
+    if "=" not in left or "=" not in right:
+        return None
+    if squeeze(left).split("=") == squeeze(right).split("=")[::-1]:
+        return True
+    left, right = (_NAMED_LAST.sub(r"\2 = \1", side).strip() for side in (left, right))
     named = NAMED.match(left), NAMED.match(right)
     if named[0] and named[1] and split(left) == [left] and split(right) == [right]:
         ours, theirs = (squeeze(match.group(1)).partition("(") for match in named if match)

@@ -11,6 +11,7 @@ graphs          nodes of lists, trees and graphs as they cross in a talk
 prelude         names that functions are written with and data sets take for granted
 nodes           LeetCode's nodes, and what builds and compares them
 signatures      which arguments of a call are nodes
+packages        what may be imported beside the standard library
 stacks          limits on memory and on stacks
 outlive         how the first process of a worker waits for its second
 kernel          Linux calls the standard library lacks

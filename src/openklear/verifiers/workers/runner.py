@@ -39,7 +39,8 @@ class Runner:
             return END_OF_INPUT
         seconds = header["cpu_seconds"]
         wall = header.get("wall_seconds", 2 * seconds + 1.0)
-        bounds = test_process.Bounds(seconds, wall, header["memory_bytes"], self.walled)
+        written = header.get("output_bytes", test_process.OUTPUT_BYTES)
+        bounds = test_process.Bounds(seconds, wall, header["memory_bytes"], self.walled, written)
         if header["kind"] == "talk":
             return self._talk(header, bounds)
         while (frame := wire.read_message(self.incoming)) is not None:
@@ -61,7 +62,7 @@ class Runner:
 
     def _stdio(self, program: str, stdin: str, bounds: test_process.Bounds) -> dict[str, Any]:
         look, result = self._run(lambda channel: test_process.run_script(program), stdin, bounds, None)
-        return result | {"stdout": look.stdout.data[: watcher.STDOUT_CAP].decode("utf-8", "surrogateescape")}
+        return result | {"stdout": look.stdout.data[: bounds.output_bytes].decode("utf-8", "surrogateescape")}
 
     def _call(self, program: str, call: list[Any], bounds: test_process.Bounds) -> dict[str, Any]:
         """`value` is what the call wrote to its channel; None where it wrote nothing."""

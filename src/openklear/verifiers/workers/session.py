@@ -16,7 +16,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from . import graphs, nodes, prelude, signatures, test_process, values
+from . import graphs, nodes, packages, prelude, signatures, test_process, values
 from .talk import IN_PLACE, ITEMS, PAIRS, UNARY, Gone, TalkEnd, as_exception, raised
 
 RECURSION = 50_000
@@ -72,7 +72,7 @@ def _load(program: str) -> tuple[int, dict[str, Any] | None]:
     module = test_process.fresh_main()
     module.__name__ = "solution"
     sys.modules["solution"] = module
-    module.__dict__.update(prelude.NAMES)
+    module.__dict__.update(prelude.NAMES | packages.opened(program))
     nodes.suit(program)
     sys.setrecursionlimit(max(RECURSION, sys.getrecursionlimit()))
     try:

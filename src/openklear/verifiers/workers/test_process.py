@@ -17,6 +17,8 @@ from . import kernel, stacks
 COMPILE_ERROR = 121
 """Exit status of a program that does not compile. A program may fake it: all its tests fail then."""
 FILE_BYTES = 16 * 2**20
+OUTPUT_BYTES = 4 * 2**20
+"""Of stdout, where no test expects more."""
 MAX_FILES = 64
 MAX_TASKS = 16
 """Processes and threads of the box's user, the box's own five among them. Only counted where the user is not root."""
@@ -35,6 +37,8 @@ class Bounds:
     memory_bytes: int
     walled: bool
     """The session has a pid namespace of its own."""
+    output_bytes: int = OUTPUT_BYTES
+    """Of stdout."""
 
 
 def run(entry: Callable[[int], int], descriptors: Sequence[int], bounds: Bounds) -> NoReturn:

@@ -9,12 +9,14 @@ None, bool, int, str and finite floats stand for themselves; everything else is 
     ["g", number]                                     a node of the table beside the value (graphs), in a talk
 
 A subclass is not plain (its `==` may say anything), except three of `collections` that are plain dictionaries with a
-habit: programs return a Counter where {} is expected, and in Python the two are equal.
+habit: programs return a Counter where {} is expected, and in Python the two are equal. So are numpy's scalars and the
+numbers they stand for.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from itertools import chain
@@ -93,6 +95,8 @@ class _Packer:
             return ["c", self.pack(value.real, depth), self.pack(value.imag, depth)]
         if kind is range:
             return ["r", *[self.pack(bound, depth) for bound in (value.start, value.stop, value.step)]]
+        if getattr(kind, "__module__", None) == "numpy" and kind is not type(scalar := _scalar(value)):
+            return self.pack(scalar, depth)
         if self._refer is None:
             raise NotPlain(f"of type {kind.__name__}")
         return self._refer(value)
@@ -101,6 +105,12 @@ class _Packer:
         """Refuse a value by its length: a second of packing a million numbers would be said to be its program's."""
         if self._nodes + items > MAX_NODES:
             raise NotPlain("too big")
+
+
+def _scalar(value: Any) -> Any:
+    """The plain value that a number of numpy's is equal to; itself where it is none (an array)."""
+    generic = getattr(sys.modules.get("numpy"), "generic", ())
+    return value.item() if isinstance(value, generic) else value
 
 
 def unpack(tree: Tree, resolve: Resolve | None = None) -> Any:
@@ -143,9 +153,14 @@ def to_text(tree: Tree) -> str:
     return dumps(tree, separators=(",", ":"))
 
 
+def too_big(text: str) -> bool:
+    """Whether a text is not read at all."""
+    return len(text) > MAX_CHARACTERS or text.count(",") > 3 * MAX_NODES or text.count("[") > MAX_NODES
+
+
 def from_text(text: str) -> Tree:
     """The tree of a text from a hostile process. ValueError where it is too long, too big, too deep, or not JSON."""
-    if len(text) > MAX_CHARACTERS or text.count(",") > 3 * MAX_NODES or text.count("[") > MAX_NODES:
+    if too_big(text):
         raise ValueError("too big")
     try:
         return loads(text)

@@ -14,7 +14,6 @@ from . import wire
 from .stacks import SLACK_BYTES
 from .test_process import Bounds
 
-STDOUT_CAP = 4 * 2**20
 VALUE_CAP = 8 * 2**20
 """Bytes that a call may answer with, and that one frame of a talk may hold."""
 STDERR_TAIL = 4096
@@ -107,7 +106,7 @@ class Watch:
     def __init__(self, pid: int, out: int, err: int, bounds: Bounds, incoming: int, channel: Channel | None):
         self.pid, self.bounds, self.incoming, self.channel = pid, bounds, incoming, channel
         self.relay = channel if isinstance(channel, Relay) else None
-        self.stdout, self.stderr, self.stderr_bytes = Collected(out, STDOUT_CAP), b"", 0
+        self.stdout, self.stderr, self.stderr_bytes = Collected(out, bounds.output_bytes), b"", 0
         self.err = err
         self.open: dict[int, Callable[[], bool]] = {out: self.stdout.readable, err: self._read_stderr}
         if channel is not None:

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from . import kernel, runner, seccomp, stacks, test_process, watcher, wire
+from . import kernel, packages, runner, seccomp, stacks, test_process, watcher, wire
 
 PRELOADED = (
     *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "math"),
@@ -25,11 +25,15 @@ NOBODY_LISTENS = -1
 
 
 def main() -> None:
-    """Serves sessions until the end of stdin. argv: [-c, directory, module, level, scratch directory of `rlimits`]."""
+    """Serves sessions until the end of stdin. argv: [-c, directory, module, level, packages, scratch of `rlimits`].
+
+    The packages that programs may import are a JSON object of directories by name.
+    """
     level = sys.argv[3]
     walled = level != "rlimits"
     incoming, outgoing = _take_protocol()
-    scratch = None if walled else sys.argv[4]
+    scratch = None if walled else sys.argv[5]
+    packages.allow(sys.argv[4])
     try:
         _settle(walled)
         _probe(walled, scratch)
