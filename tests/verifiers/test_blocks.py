@@ -226,7 +226,7 @@ STATEMENT = "class Solution:\n    def f(self, a: List[int]) -> int:\n        ret
         ("```python\n#include <cstdio>\nint main() {}\n```\n```\nprint(2)\n```", "print(2)"),
         (f"{fenced(OTHER)}\n```python\n#include <cstdio>\nint main() {{}}\n```", OTHER),
         # a string that was left open does not swallow the text
-        (f"```python\ns = '''oh\n```\nFixed:\n```python\ns = '''x'''\nprint(s)\n```", "s = '''x'''\nprint(s)"),
+        ("```python\ns = '''oh\n```\nFixed:\n```python\ns = '''x'''\nprint(s)\n```", "s = '''x'''\nprint(s)"),
         ("```python\ns = '''oh\n```\nNo.", "s = '''oh"),
         # one line
         ("Just ```print(int(input()) * 2)``` will do.", "print(int(input()) * 2)"),
