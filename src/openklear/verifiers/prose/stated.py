@@ -17,7 +17,7 @@ _STATED = re.compile(
     rf"(?<!incorrect )(?<!wrong )\banswer\b(?:\s+(?:to|for)\b[^.\n:=$]{{1,80}}?)?(?:\s*(?:{_IS})\b|\s*[:=])(?:\s*[:=])?"
     rf"|(?:^|\bthe |\bfinal )answers\s*(?:(?:{_IS})\b|[:=])|\bfinal answer of\b"
     r"|\bans\b\.?\s*[:=]?(?=\s*[-+$\\(\[\d])"
-    r"|####\s*(?=[-+$\\(\[.*\d])(?!\d+[.)]\s+[a-z])"
+    r"|####\s*(?=[-+$\\(\[.*\d])(?!\d+[.)]\s+[a-z])|####[ \t]{0,8}(?=[^\n]{1,60}\Z)"
     r"|^[ \t]{0,8}(?:the )?(?:final )?(?:answer|result)s?[ \t]{0,8}$"
     r"|\b(?:réponses?|respuestas?|risposta|resposta|antwort)(?:\s+(?:finale?|final|correcta?|correcte))?"
     r"(?:\s+(?:est?|es|son|sont|è|é|ist|lautet)\b|\s*:)"
