@@ -57,6 +57,7 @@ class Budget:
 
 
 _DEGREES = re.compile(r"\\circ|\\degree|°")
+_MINUTES = re.compile(r"\d ?['\"]")
 
 
 def decide(reference: str, answer: str, steps: list[Compared] | None = None) -> bool | None:
@@ -95,8 +96,8 @@ def _degrees_beside_units(reference: str, answer: str, left: str, right: str) ->
     if not ("\\circ" in reference or "°" in reference or "\\circ" in answer or "°" in answer):
         return False
     marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
-    other = measured(right if marked[0] else left)[1]
-    return marked[0] != marked[1] and other not in ("", "degree")
+    other = right if marked[0] else left
+    return marked[0] != marked[1] and (measured(other)[1] not in ("", "degree") or _MINUTES.search(other) is not None)
 
 
 def _dollars_beside_units(reference: str, answer: str, left: str, right: str) -> bool:

@@ -66,7 +66,7 @@ def same_lists(left: Listed, right: Listed, same: Same) -> bool | None:
     """Two lists by their kinds and members, in any order where it means nothing."""
     kinds = {left.kind, right.kind}
     if "=" in left.parts[0] or "=" in right.parts[0]:
-        said, answer = by_names(left.parts, right.parts, same)
+        said, answer = by_names(left.parts, right.parts, same, bool(kinds & {"()", "[]"}))
         if said:
             return answer
     if left.kind == right.kind or kinds == {"", "{}"}:
