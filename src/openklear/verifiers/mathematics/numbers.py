@@ -16,7 +16,6 @@ _PLAIN = re.compile(r"^([-+]?)\s*(\d+(?:\.\d*)?|\.\d+)$")
 GROUPED = re.compile(r"^[-+]?\s*[1-9]\d{0,2}(?:[, ]\d{3})+(?:\.\d+)?$")
 _RATIO = re.compile(rf"^()({_INTEGER})\s*/\s*(\d+)$")
 _FRAC = re.compile(rf"^([-+]?)\s*\\frac\s*\{{\s*({_INTEGER})\s*\}}\s*\{{\s*({_INTEGER})\s*\}}$")
-_FIRST = frozenset("0123456789+-.\\")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +26,18 @@ class Number:
     decimal: bool
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=2048)
 def number(text: str) -> Number | None:
     """The exact value of a normalised integer, decimal, percentage, a/b or \\frac{a}{b}; None for anything else."""
-    if text[:1] not in _FIRST:
-        return None
     if text.endswith("%"):
         text = text[:-1].strip()
         inner = None if text.endswith("%") else number(text)
         return None if inner is None else Number(inner.value / 100, inner.decimal)
-    if ("," in text or " " in text) and GROUPED.match(text):
+    if GROUPED.match(text):
         text = text.replace(",", "").replace(" ", "")
     if match := _PLAIN.match(text):
-        written = match.group(1) + match.group(2)
-        return Number(Fraction(written) if "." in written else Fraction(int(written)), "." in written)
-    if match := _FRAC.match(text) if "\\" in text else _RATIO.match(text):
+        return Number(Fraction(match.group(1) + match.group(2)), "." in text)
+    if match := _RATIO.match(text) or _FRAC.match(text):
         top, bottom = (int(part.replace(" ", "")) for part in match.groups()[1:])
         return Number(Fraction(-top if match.group(1) == "-" else top, bottom), False) if bottom else None
     return None

@@ -146,7 +146,7 @@ def both(reference: str, answer: str) -> tuple[str, str]:
 
 
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
-_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
+_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
 
 def squeeze(text: str) -> str:
