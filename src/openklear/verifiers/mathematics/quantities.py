@@ -112,7 +112,7 @@ def signs_differ(reference: str, answer: str, left: str, right: str) -> bool:
     both = reference + answer
     if "\\" not in both and both.isascii():
         return False
-    ours, theirs = ([name for name, sign in _SIGNS.items() if sign.search(side)] for side in (reference, answer))
+    ours, theirs = _signs(reference), _signs(answer)
     if (ours and theirs) or not (ours or theirs):
         return ours != theirs
     (name, *_), other = (ours, right) if ours else (theirs, left)
@@ -120,3 +120,7 @@ def signs_differ(reference: str, answer: str, left: str, right: str) -> bool:
     if name == "degree":
         return unit not in ("", "degree") or _MINUTES.search(other) is not None
     return unit not in ("", "?", name, {"pound": "lb"}.get(name))
+
+
+def _signs(text: str) -> list[str]:
+    return [name for name, sign in _SIGNS.items() if sign.search(text)]
