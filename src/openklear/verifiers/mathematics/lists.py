@@ -59,6 +59,8 @@ def listed(text: str) -> Listed | None:
     return Listed(kind, tuple(f"{factor}({part})" for part in parts) if factor else tuple(parts))
 
 
+_INTERVAL = re.compile(r"^(?:\[.*[)\]]|\(.*\]|\(-\\infty.*\)|\(.*\\infty ?\))$")
+"""What is an interval and cannot be a point."""
 _UNORDERED = ("", "{}", "cup")
 
 
@@ -72,6 +74,8 @@ def same_lists(left: Listed, right: Listed, same: Same) -> bool | None:
     if left.kind == right.kind or kinds == {"", "{}"}:
         unordered = left.kind in _UNORDERED
         return _same_members(left, right, same) if unordered else _in_order(left.parts, right.parts, same)
+    if kinds == {"", "cup"} and all(map(_INTERVAL.match, (*left.parts, *right.parts))):  # (-oo, 1) or (3, oo)
+        return _same_members(left, right, same)
     if "cup" in kinds:
         return None
     if kinds & {"{}", "(]", "[)"}:  # a set is neither a tuple nor an interval, a half-open interval nothing else

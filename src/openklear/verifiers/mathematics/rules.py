@@ -60,7 +60,7 @@ def _infinities(left: str, right: str) -> bool | None:
 
 def _words(left: str, right: str) -> bool | None:
     """Words are equal to the same words, to their numeral (three), and to no formula."""
-    sides = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
+    sides = [TEXT.sub(r"\1", side).strip().rstrip(".") for side in (left, right)]
     words = [side.casefold() if _WORDS.match(side) else None for side in sides]
     if words[0] is not None and words[1] is not None:
         if len(words[0]) < 5 and sorted(words[0]) == sorted(words[1]):
@@ -76,12 +76,20 @@ def _words(left: str, right: str) -> bool | None:
     return None
 
 
+_NOTHING = re.compile(
+    r"^(?:(?:there (?:is|are) )?(?:no|none)(?: (?:real|such|integer))?(?: (?:solutions?|roots?|numbers?|values?))?"
+    r"|(?:the )?empty set)\.?$"
+)
+
+
 def _empty_sets(left: str, right: str) -> bool | None:
-    """The empty set is itself alone: neither 0 nor the set that has it for its member."""
+    """The empty set is itself and "no solution": neither 0 nor the set that has it for its member."""
     if "\\emptyset" not in left and "\\emptyset" not in right:
         return None
     empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
     other = right if empty[0] else left
+    if any(empty) and _NOTHING.match(TEXT.sub(r"\1", other).strip().casefold()):
+        return True
     return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
 
 
@@ -97,7 +105,7 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    differ, digits.bases, clocks.times, clocks.ratios, clocks.codes, digits.separated,
-    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _empty_sets, _reals, options,
+    differ, _empty_sets, digits.bases, clocks.times, clocks.ratios, clocks.codes, digits.separated,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options,
     _words, digits.decimal_commas,
 )  # fmt: skip

@@ -22,7 +22,7 @@ from openklear.verifiers.mathematics.sets import number_sets, sets
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])")
-_PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?")
+_PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:per ?cent|pct)(?![a-zA-Z])\.?\}?")
 _LETTER = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([ei])\s?\}(?=\s?[\^{(\\a-z0-9+*/)}-]|\s?$)")
 _WORDLESS = re.compile(r"\\(?:text|mathrm|mbox)\s?\{\s?([^{}a-zA-Z\\]*)\}")
 _ARROW = re.compile(r"(?<![-<])->")
@@ -121,7 +121,7 @@ def _amounts(text: str) -> str:
             text = text.replace(sign, command)
     if "->" in text:
         text = _ARROW.sub(r"\\to ", text)
-    if "percent" in text or "pct" in text:
+    if "per" in text or "pct" in text:
         text = _PERCENT.sub("%", text)
     if "circ" in text or "°" in text or "degree" in text:
         if _TRIGONOMETRY.search(text):
