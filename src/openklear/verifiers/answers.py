@@ -88,6 +88,13 @@ def _and_unit(value: str, text: str, end: int) -> str:
     return with_unit(value, plain(text[end + 1 : end + 1 + _BEHIND]), 0)[0]
 
 
+class Extracted(NamedTuple):
+    """An answer, and from where in a text it was taken, in words."""
+
+    text: str
+    where: str
+
+
 def extract_answer(text: str, reference: str | None = None) -> str | None:
     """What a text answers: what its last box or its last pair of answer tags holds, whichever begins later.
 
@@ -95,13 +102,19 @@ def extract_answer(text: str, reference: str | None = None) -> str | None:
     marks: the last option letter it states, where the reference is one; else what its prose states (`prose.stated`). A
     text that is the reference and nothing else answers it, whatever else could be found in it.
     """
+    found = find_answer(text, reference)
+    return None if found is None else found.text
+
+
+def find_answer(text: str, reference: str | None = None) -> Extracted | None:
+    """What `extract_answer` takes, and from where."""
     box = _last_box(text)
     for start, end in reversed(_tagged(text)):
         if box and box.start >= start:
             break
         if not is_placeholder(inner := text[start:end].strip()) and (found := _from_prose(inner, reference, True)):
-            return found
-    return _from_box(text, box) if box else _from_prose(text, reference, False)
+            return Extracted(found.text, f"the last answer tags, {found.where}")
+    return Extracted(_from_box(text, box), "the last box") if box else _from_prose(text, reference, False)
 
 
 def _tagged(text: str) -> list[tuple[int, int]]:
@@ -134,16 +147,20 @@ _TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s?\{([^{}]*)\}|\\[,;: 
 _NOT_WORDS = re.compile(r"[\d\\{}+*/^_<>-]|\b(?:not|or|and)\b", re.IGNORECASE)
 
 
-def _from_prose(text: str, reference: str | None, is_answer: bool) -> str | None:
+def _from_prose(text: str, reference: str | None, is_answer: bool) -> Extracted | None:
     tail = _without_placeholders(text[-_TAIL:]).strip()
     if reference is not None and tail:
         if _stripped(tail) == _stripped(reference):
-            return _stripped(tail)
+            return Extracted(_stripped(tail), "a text that is the reference")
         if is_option(reference):
-            return _option(plain(_OPENED.sub("", tail)))
+            letter = _option(plain(_OPENED.sub("", tail)))
+            return Extracted(letter, "the option that the text states") if letter else None
+    where = "what the text states"
     if opened := _OPENED.split(tail)[1:]:
         tail, is_answer = without_lead_in(opened[-1].strip().partition("\n")[0]), True
-    return stated(plain(tail), is_answer) or None
+        where = "a box that is never closed"
+    said = stated(plain(tail), is_answer)
+    return Extracted(said, where) if said else None
 
 
 def _without_placeholders(tail: str) -> str:

@@ -30,7 +30,7 @@ _LABEL = re.compile(
 
 
 def options(left: str, right: str) -> bool | None:
-    """Whether two normalised texts are the same options; None where either names none."""
+    """An option is the same whatever marks it: E, (E), E - with its text; ABD is A, B, D."""
     plain = [_LEAD.sub("", TEXT.sub(r"\1", side).strip()) for side in (left, right)]
     if not any(map(_OPTION.match, plain)):
         return _several(*plain)

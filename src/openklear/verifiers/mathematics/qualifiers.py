@@ -59,7 +59,7 @@ def unqualified(left: str, right: str) -> tuple[str, str]:
 
 
 def differ(left: str, right: str) -> bool | None:
-    """False where two normalised texts qualify differently; None else."""
+    """Two that qualify differently are not equal: for all integers n, for all real n."""
     if not (_may_qualify(left) and _may_qualify(right)):
         return None
     known, said = _cut(left)[1], _cut(right)[1]
