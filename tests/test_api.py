@@ -33,7 +33,7 @@ NAMES = {
     "verifiers.domains": (
         "Verifier Domain DOMAINS register domain_named grader_faults require_graders AnswerVerifier ProgramVerifier"
     ),
-    "grading": "Grader Limits grade_rows",
+    "grading": "Explanation Grader Limits explain grade_rows",
     "evaluation.statistics": "Estimate avg_at_k correctness mean_interval paired_difference pass_at_k",
     "models.loading": "LoadedModel load_model save_model",
     "models.tiny": "make_tiny make_tokenizer",

@@ -49,7 +49,9 @@ def final_answer(reference: str, chance: random.Random) -> Whole:
 
 
 @respelling(r"#### R")
-def gsm_style(reference: str, chance: random.Random) -> Whole:
+def gsm_style(reference: str, chance: random.Random) -> Whole | None:
+    if reference.endswith("!"):  # would end a sentence
+        return None
     return Whole(f"First we count the boxes.\nThen we add.\n#### {reference}")
 
 
@@ -95,6 +97,8 @@ def equals_in_front(reference: str, chance: random.Random) -> str | None:
 @respelling(r"\boxed{\text{The answer is } R}")
 def lead_in(reference: str, chance: random.Random) -> str:
     opening = chance.choice(("The answer is ", "Answer: ", "The final answer is: ", "So the answer is "))
+    if re.fullmatch(r"[a-zA-Z ]+", reference):
+        return rf"\text{{{opening}{reference}}}"
     return rf"\text{{{opening}}} {reference}" if chance.random() < 0.7 else f"{opening}{reference}"
 
 

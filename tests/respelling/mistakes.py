@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from fractions import Fraction
 
 from tests.respelling.kinds import mutation
 from tests.respelling.shapes import (
@@ -313,17 +314,19 @@ def other_bar(reference: str, chance: random.Random) -> str | None:
 
 @mutation("a bar where there is none")
 def bar_added(reference: str, chance: random.Random) -> str | None:
-    match = re.fullmatch(r"(-?\d*\.\d*?)(\d{1,2})", reference)
+    match = re.fullmatch(r"(-?\d*\.\d{0,3}?)(\d{1,2})", reference)
     return rf"{match.group(1)}\overline{{{match.group(2)}}}" if match and int(match.group(2)) else None
 
 
 @mutation("digits that look like a mixed number: 1 1/2 for 11/2")
 def mixed_digits(reference: str, chance: random.Random) -> str | None:
     match = FRACTION.fullmatch(reference)
-    if not match or len(match.group(2)) < 2 or match.group(2)[1] == "0" or not fraction(reference):
+    if not match or len(match.group(2)) < 2 or match.group(2)[1] == "0":
         return None
     sign, top, bottom = match.groups()
-    return f"{sign}{top[0]} {top[1:]}/{bottom}"
+    mixed = int(top[0]) + Fraction(int(top[1:]), int(bottom))
+    grouped = len(top) == 4  # 1 997/2
+    return None if grouped or mixed == fraction(reference) else f"{sign}{top[0]} {top[1:]}/{bottom}"
 
 
 @mutation("base and exponent exchanged")

@@ -59,7 +59,7 @@ def chain_turned(reference: str, chance: random.Random) -> str | None:
     relation = r"\\leq?(?![a-zA-Z])|\\geq?(?![a-zA-Z])|[<>]"
     sides, signs = re.split(relation, reference), re.findall(relation, reference)
     turned = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\leq": r"\geq", r"\geq": r"\leq"}
-    if not signs or re.search(r"text|\\\{|\\mid|,", reference):
+    if not signs or re.search(r"text|\\\{|\\mid|,|\{[<>]", reference):
         return None
     written = sides[-1].strip()
     for side, sign in zip(sides[-2::-1], signs[::-1], strict=True):

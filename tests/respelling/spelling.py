@@ -96,7 +96,7 @@ def sized_brackets(reference: str, chance: random.Random) -> str | None:
 
 @respelling(r"\cdot, \times or * for an unwritten product")
 def written_product(reference: str, chance: random.Random) -> str | None:
-    if not plain(reference) or re.search(r"frac\s*\d|\\(?:sin|cos|tan|ln|log)", reference):
+    if not plain(reference) or re.search(r"frac\s*\d|\\(?:sin|cos|tan|sec|csc|cot|ln|log)", reference):
         return None
     sign = chance.choice((r" \\cdot ", r" \\times ", " * ", "*"))
     return _replaced(r"(?<=\d)\s*(?=\\sqrt\{|\\pi|(?<!\^\d)[a-z](?![a-z]))", sign, reference)
@@ -104,10 +104,12 @@ def written_product(reference: str, chance: random.Random) -> str | None:
 
 @respelling("^ as **")
 def python_power(reference: str, chance: random.Random) -> str | None:
-    if re.search(r"circ|\\(?:sin|cos|tan|top)|text|mbox|\^T", reference):
+    if re.search(r"circ|\\(?:sin|cos|tan|top|ast|dim)|text|mbox|\^T|\*", reference):
         return None
     written = re.sub(
-        r"\^\{([^{}]*)\}", lambda m: f"**{m.group(1)}" if m.group(1).isalnum() else f"**({m.group(1)})", reference
+        r"\^\{([^{}]*)\}",
+        lambda m: f"**{m.group(1)}" if m.group(1).isdigit() or len(m.group(1)) == 1 else f"**({m.group(1)})",
+        reference,
     )
     written = re.sub(r"\^(\w)", r"**\1", written)
     return written if "**" in written and "^" not in written else None
@@ -136,7 +138,9 @@ def plain_pi(reference: str, chance: random.Random) -> str | None:
 
 @respelling("a calculator's line: sqrt(3)/2, 3*pi/4, x**2+1")
 def calculator(reference: str, chance: random.Random) -> str | None:
-    if not plain(reference) or re.search(r"text|mbox|circ|binom|!|\\(?:sin|cos|tan|ln|log|sqrt\[)|\$|\|", reference):
+    if not plain(reference) or re.search(
+        r"text|mbox|circ|binom|!|\[|\d\s*\\frac|\\(?:sin|cos|tan|ln|log|sqrt\[)|\$|\|", reference
+    ):
         return None
     written = re.sub(r"\\(?:left|right|,|displaystyle)(?![a-zA-Z])", "", reference)
     for _ in range(4):
@@ -198,7 +202,7 @@ def percent(reference: str, chance: random.Random) -> str | None:
 
 @respelling("matrices: bmatrix, blanks, line breaks")
 def matrix(reference: str, chance: random.Random) -> str | None:
-    if "begin{pmatrix}" not in reference:
+    if not re.fullmatch(r"\\begin\{pmatrix\}.*\\end\{pmatrix\}", reference, re.DOTALL):
         return None
     return chance.choice((
         reference.replace("pmatrix", "bmatrix"), re.sub(r"\s*(&|\\\\)\s*", r"\1", reference),

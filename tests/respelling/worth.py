@@ -7,7 +7,7 @@ import re
 from fractions import Fraction
 
 from tests.respelling.kinds import Made, respelling
-from tests.respelling.shapes import BASED, DECIMAL, LETTER, fraction, joined, plain, terms, value, whole
+from tests.respelling.shapes import BASED, DECIMAL, fraction, joined, plain, terms, value, whole
 
 _ONES = [
     "zero",
@@ -295,7 +295,8 @@ def root_of_quotient(reference: str, chance: random.Random) -> str | None:
 
 @respelling(r"an approximation behind the exact value: \sqrt{2} \approx 1.414")
 def approximated(reference: str, chance: random.Random) -> str | None:
-    worth = value(reference) if plain(reference) and not LETTER.search(reference) else None
+    letters = re.search("[a-df-zA-Z]|[a-z]{2}", re.sub(r"\\[a-zA-Z]+", "", reference))
+    worth = value(reference) if plain(reference) and not letters else None
     if worth is None or worth.imag or whole(reference) is not None or DECIMAL.fullmatch(reference) or abs(worth) > 1e6:
         return None
     return rf"{reference} \approx {worth.real:.{chance.choice((2, 3, 4))}f}"
@@ -354,7 +355,7 @@ def square_root_degree(reference: str, chance: random.Random) -> str | None:
 
 @respelling(r"absolute values: \lvert x \rvert, \left| x \right|")
 def absolute(reference: str, chance: random.Random) -> str | None:
-    if reference.count("|") != 2 or r"\left|" in reference or r"\{" in reference:
+    if reference.count("|") != 2 or re.search(r"\\left\||\\\||\\\{|,", reference):
         return None
     left, right = chance.choice(((r"\lvert ", r" \rvert "), (r"\left|", r"\right|"), (r"\vert ", r"\vert ")))
     head, inner, tail = reference.split("|")

@@ -53,10 +53,10 @@ def test_arguments_get_their_braces(text, meant):
 
 
 def test_numbers_in_other_notations():
-    assert scientific("1.5e6") == r"1.5\cdot 10^{6}"
+    assert scientific("1.5e6") == r"1.5\times 10^{6}"
     assert scientific("2e + 3e^2 + 2x3") == "2e + 3e^2 + 2x3"
     assert scientific("2 x 3") == r"2\times 3"
-    assert both("0.00002", "2e-5")[1] == r"2\cdot 10^{-5}"
+    assert both("0.00002", "2e-5")[1] == r"2\times 10^{-5}"
     assert both("2e-5", "-5+2e") == ("2e-5", "-5+2e")
     assert repeating_decimals(r"0.1\overline{6}") == repeating_decimals("0.1(6)") == r"\frac{1}{6}"
     assert repeating_decimals("0.333...") == r"\frac{1}{3}"

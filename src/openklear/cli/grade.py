@@ -146,6 +146,41 @@ def serve(
         raise typer.Exit(1)
 
 
+@app.command(epilog=EXIT_CODES)
+def explain(
+    reference: Annotated[str, typer.Option("--reference", "-r", help="The reference answer.")],
+    completion: Annotated[
+        str, typer.Option("--completion", "-c", help="The completion; - reads it from stdin, @FILE from a file.")
+    ],
+    prompt_tail: Annotated[str, typer.Option(help="The prompt's end, which may open <think>.")] = "",
+    seconds: Annotated[float, typer.Option(callback=above_zero, help="CPU seconds a comparison may take.")] = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    r"""Explain a verdict on an answer: what was extracted and from where, and which rule decided on which two texts.
+
+    Exits with 0 whatever the verdict is.
+
+    Example: openklear grade explain --reference 1/2 --completion 'Half of it: $\\boxed{0.5}$'
+    """
+    from openklear.grading.explain import explain
+
+    text = _completion(completion)
+    found = explain(reference, text, prompt_tail=prompt_tail, limits=limits_of(1, math_seconds=seconds))
+    tell(found.as_dict(), [printable(line, "\n") for line in found.lines()], as_json=as_json)
+
+
+def _completion(given: str) -> str:
+    """The text itself, or that of stdin or a file."""
+    if given == "-":
+        return sys.stdin.read()
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--completion {given}: cannot read this file: {error}") from error
+
+
 def _grade(
     kind: Literal["math", "code"],
     file: Path,

@@ -6,6 +6,11 @@
 
 A list of them, or its JSON text. Fields that are null count as absent, for Parquet gives every object all of them.
 
+An {"input", "output"} that says it is functional ("testtype": "functional", LiveCodeBench; "type": "function_call",
+SYNTHETIC-1) or names a function ("fn_name", "func_name", "metadata") is a call: of its input the JSON of one argument a
+line, or the list of them. The row may name the function for all its tests. It is never run over stdin: without a name
+it is an error.
+
 Data sets of programs from contests hold {"inputs", "outputs", "fn_name"} instead (APPS, TACO, PRIME, verl), and
 function tests as code with one `check(candidate)` (`in_out_tests`, `check_tests`).
 """
@@ -23,18 +28,36 @@ from openklear.types import AnyTest, AssertTest, CallTest, Test
 
 WANTED = "a list of {input, output}, of {call, args, expected} or of assert strings"
 _TEXTS = (("input", "output"), ("stdin", "stdout"))
+_CALLS = ("functional", "function_call", "function", "call", "call_based")
+_RUNS = ("stdin", "stdio", "stdin_stdout", "standard_input")
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = 60
 
 
-def parse_tests(value: Any, where: str, column: str = "tests") -> tuple[AnyTest, ...]:
-    """The tests, in order; none for an empty cell. DataError, with `where`, for anything else."""
+def parse_tests(value: Any, where: str, column: str = "tests", function: str | None = None) -> tuple[AnyTest, ...]:
+    """The tests, in order; none for an empty cell. DataError, with `where`, for anything else.
+
+    `function` is called by functional tests that do not name one.
+    """
     tests = listed(value, column, WANTED, where)
-    return tuple(_test(test, f"{column}[{index}]", where) for index, test in enumerate(tests))
+    outputs = [test.get("output") for test in tests if isinstance(test, dict) and isinstance(test.get("input"), list)]
+    wrapped = bool(outputs) and _all_wrapped(outputs)
+    return tuple(_test(test, f"{column}[{index}]", where, function, wrapped) for index, test in enumerate(tests))
 
 
-def in_out_tests(value: Any, where: str, column: str) -> tuple[AnyTest, ...]:
-    """The tests of {"inputs", "outputs"} or its JSON text; with "fn_name" they are calls of that function.
+def function_named(row: Mapping[str, Any]) -> str | None:
+    """The function that a row, or a test, says is called: its fn_name or func_name, or that of its metadata."""
+    metadata = as_json(row.get("metadata"))
+    for place in (row, metadata if isinstance(metadata, Mapping) else {}):
+        for name in ("fn_name", "func_name"):
+            found = place.get(name)
+            if isinstance(found, str) and found.strip():
+                return found.strip()
+    return None
+
+
+def in_out_tests(value: Any, where: str, column: str, function: str | None = None) -> tuple[AnyTest, ...]:
+    """The tests of {"inputs", "outputs"} or its JSON text; with "fn_name", or a `function`, they are calls of it.
 
     An input or output of a program may be a list of lines. The arguments of a call are a list, or text with the JSON of
     one a line and the result's JSON as output. Where every output is a list of one, as APPS and TACO store results,
@@ -54,13 +77,11 @@ def in_out_tests(value: Any, where: str, column: str) -> tuple[AnyTest, ...]:
     if len(inputs) != len(outputs):
         what = f"{column} has {len(inputs)} inputs and {len(outputs)} outputs"
         raise DataError(f"{where}: {what}; correct or remove the row")
-    name = value.get("call") or value.get("fn_name")
+    name = value.get("call") or value.get("fn_name") or function_named(value)
+    name = _called_by(value, name or function, column, where)
     if not name:
         return tuple(_run(given, expected, column, where) for given, expected in zip(inputs, outputs, strict=True))
-    if not isinstance(name, str):
-        raise wrong(f"{column}.fn_name", name, "the name of a function", where)
-    wrapped = all(isinstance(output, list) and len(output) == 1 for output in outputs)
-    results = [output[0] for output in outputs] if wrapped else outputs
+    results = [output[0] for output in outputs] if _all_wrapped(outputs) else outputs
     return tuple(_called(name, *pair, column, where) for pair in zip(inputs, results, strict=True))
 
 
@@ -143,19 +164,57 @@ def wrong(column: str, value: Any, wanted: str, where: str) -> DataError:
     return DataError(f"{where}: {column} is {shown}, but {wanted} is expected; correct the row or rename the column")
 
 
-def _test(value: Any, here: str, where: str) -> AnyTest:
+def _all_wrapped(outputs: list[Any]) -> bool:
+    return all(isinstance(output, list) and len(output) == 1 for output in outputs)
+
+
+def _called_by(value: Mapping[str, Any], name: Any, here: str, where: str) -> str | None:
+    """The function that a test calls; None for a run. DataError where it says what it is, but not enough or unknown."""
+    kind = str(value.get("testtype") or "").strip().lower()
+    if not kind and value.get("type") in [*_CALLS, *_RUNS]:  # in other sets a type means other things
+        kind = value["type"]
+    if kind in _RUNS:
+        return None
+    if kind and kind not in _CALLS:
+        raise wrong(f"{here}.testtype", value["testtype"], "stdin or functional", where)
+    if kind and not name:
+        what = f"{here} is functional, but nothing names its function"
+        raise DataError(f"{where}: {what}; give it fn_name, or the row metadata with func_name")
+    if name and not isinstance(name, str):
+        raise wrong(f"{here}.fn_name", name, "the name of a function", where)
+    return name or None
+
+
+def _test(value: Any, here: str, where: str, function: str | None, wrapped: bool) -> AnyTest:
     if isinstance(value, str) and value.strip():
         return AssertTest(value)
     if isinstance(value, dict):
         for given, expected in _TEXTS:
-            if isinstance(value.get(given), str) and isinstance(value.get(expected), str):
-                return Test(value[given], value[expected])
+            if value.get(given) is not None and value.get(expected) is not None:
+                return _input_output(value, (given, expected), here, where, function, wrapped)
         if value.get("call") is not None:
             return _call(value, here, where)
         if isinstance(value.get("code"), str) and value["code"].strip():
             return AssertTest(value["code"])
     wanted = "an object with input and output (or stdin and stdout), both strings, or with call, args and expected"
     raise wrong(here, value, f"{wanted}, or an assert string", where)
+
+
+def _input_output(
+    value: Mapping[str, Any], names: tuple[str, str], here: str, where: str, function: str | None, wrapped: bool
+) -> AnyTest:
+    """A run, or a call; one of "stdin" is a call only where it says so itself, whatever the row names."""
+    given, expected = (value[name] for name in names)
+    said = "stdin" not in names or value.get("testtype")
+    named = value.get("call") or value.get("fn_name") or function_named(value) or (said and function)
+    if name := _called_by(value, named, here, where):
+        if wrapped and isinstance(given, list):
+            expected = expected[0]
+        return _called(name, given, expected, here, where)
+    for name, text in zip(names, (given, expected), strict=True):
+        if not isinstance(text, str):
+            raise wrong(f"{here}.{name}", text, "text", where)
+    return Test(given, expected)
 
 
 def _call(value: Mapping[str, Any], here: str, where: str) -> CallTest:
@@ -196,9 +255,10 @@ def _lines(value: Any, column: str, where: str) -> str:
 def _called(name: str, given: Any, expected: Any, column: str, where: str) -> CallTest:
     if isinstance(given, str):
         wanted = "the JSON of one argument a line"
-        arguments = [from_json(line, f"{column}.inputs", wanted, where) for line in given.split("\n")] if given else []
+        lines = given.strip("\n").split("\n") if given.strip() else []
+        arguments = [from_json(line, f"{column}.inputs", wanted, where) for line in lines]
         result = from_json(_lines(expected, f"{column}.outputs", where), f"{column}.outputs", "the result", where)
         return CallTest(name, to_json(arguments, column, where), to_json(result, column, where))
-    if not isinstance(given, list):
+    if not isinstance(given, list | dict):
         raise wrong(f"{column}.inputs", given, "a list of arguments", where)
     return CallTest(name, to_json(given, column, where), to_json(expected, column, where))

@@ -1,7 +1,8 @@
 """Rows of stored generations: what a row asks of the judge, and the row with its verdict.
 
     math   {"id", "reference", "completion"}            and, if wanted, "prompt_tail"
-    code   {"id", "program" | "completion", "tests"}    and, if wanted, "checker", "prompt_tail", "problem" | "prompt"
+    code   {"id", "program" | "completion", "tests"}    and, if wanted, "checker", "prompt_tail", "problem" | "prompt",
+                                                        "fn_name" | "func_name" | "metadata" (of functional tests)
 
 `tests` is a list of {"stdin", "stdout"}, of {"call", "args", "expected"} or of assert strings, or the JSON text of such
 a list (`openklear.data.test_cases`). A program is graded as it stands; from a completion it is extracted. Other fields
@@ -16,14 +17,17 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from openklear.data.test_cases import parse_tests
+from openklear.data.test_cases import function_named, parse_tests
 from openklear.errors import DataError, UsageError
 from openklear.types import AnyTest, Attempt, Message, Outcome, Problem, Verdict
 from openklear.verifiers.checkers import checker
 from openklear.verifiers.domains import domain_named
 
 VERDICT_FIELDS = ("verdict", "reason", "passed", "total", "seconds")
-INPUT_FIELDS = ("id", "reference", "completion", "prompt_tail", "program", "tests", "checker", "problem", "prompt")
+INPUT_FIELDS = (
+    *("id", "reference", "completion", "prompt_tail", "program", "tests", "checker", "problem", "prompt"),
+    *("fn_name", "func_name", "metadata"),
+)
 """Every field that grading looks at."""
 _OTHER_NAMES = {
     "reference": ("answer", "ground_truth", "gold", "target", "solution"),
@@ -71,7 +75,7 @@ def _reference(row: Mapping[str, Any]) -> str:
 
 def _tests(row: Mapping[str, Any]) -> tuple[AnyTest, ...]:
     try:
-        tests = parse_tests(row.get("tests"), "row")
+        tests = parse_tests(row.get("tests"), "row", function=function_named(row))
     except DataError as error:
         raise DataError(str(error).removeprefix("row: ")) from error
     if not tests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import NamedTuple
 
 from openklear.verifiers.mathematics.characters import plain
 from openklear.verifiers.prose.lead_ins import is_placeholder, without_lead_in
@@ -14,29 +15,58 @@ _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]"
 """A box may begin with two backslashes, as in JSON that was escaped twice, but not with more."""
 
 
-def _boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every complete box, nested ones too, by where they end."""
+_TAG = re.compile(r"<\s{0,3}(/?)\s{0,3}(?:final[ _-]?)?answer(?:\s[^<>]{0,100})?>", re.IGNORECASE)
+_OPENED = re.compile(r"(?<!\\)\\(?:boxed|fbox)\s*\{")
+"""A box that is never closed, in a text without a closed one: what it begins to hold still counts as stated."""
+_BEHIND = 80
+"""Characters behind a box in which a unit is looked for."""
+_MARKS = 64
+"""Boxes and answer tags at the end of a text that are looked at for one that is filled."""
+_TAIL = 4096
+"""Characters at the end of an answer without a box that are searched."""
+
+
+class _Boxed(NamedTuple):
+    """Where a complete box begins, where its content does, and where its closing brace stands."""
+
+    start: int
+    opened: int
+    end: int
+
+    def content(self, text: str) -> str:
+        content = text[self.opened : self.end].strip()
+        return content.replace("\\\\", "\\") if text.startswith("\\\\", self.start) else content
+
+
+def _boxes(text: str) -> list[_Boxed]:
+    """Every complete box, nested ones too, by where they end."""
     opened: list[tuple[int, int]] = []  # where a box and its content opened, (-1, -1) where a plain brace did
     found = []
-    for match in _BRACES.finditer(text):
+    for match in _BRACES.finditer(text) if "box" in text else ():
         token = match.group()
         if token == "{":
             opened.append((-1, -1))
         elif token == "}":
-            box, start = opened.pop() if opened else (-1, -1)
+            start, content = opened.pop() if opened else (-1, -1)
             if start >= 0:
-                content = text[start : match.start()].strip()
-                twice = text.startswith("\\\\", box)
-                found.append((box, match.start(), content.replace("\\\\", "\\") if twice else content))
+                found.append(_Boxed(start, content, match.start()))
         elif token.endswith("{") and len(token) > 2:
             opened.append((match.start(), match.end()))
     return found
 
 
+def _last_box(text: str) -> _Boxed | None:
+    """The last complete box (the outermost of nested ones) that holds an answer."""
+    held = (
+        box for box in reversed(_boxes(text)) if not is_placeholder(text[box.opened : min(box.end, box.opened + 99)])
+    )
+    return next(held, None)
+
+
 def extract_boxed(text: str) -> str | None:
     r"""Content of the last complete \boxed{...} (the outermost of nested boxes); None if there is none."""
-    boxes = _boxes(text) if "box" in text else []
-    return boxes[-1][2] if boxes else None
+    boxes = _boxes(text)
+    return boxes[-1].content(text) if boxes else None
 
 
 def join_boxes(text: str) -> str:
@@ -44,24 +74,25 @@ def join_boxes(text: str) -> str:
 
     Only for references, which we trust: of an attempt only the last box counts (extract_boxed).
     """
-    outer: list[tuple[int, int, str]] = []
+    outer: list[_Boxed] = []
     for box in _boxes(text):
-        while outer and outer[-1][0] > box[0]:  # a box in this one
+        while outer and outer[-1].start > box.start:  # a box in this one
             outer.pop()
         outer.append(box)
-    contents = list(dict.fromkeys(content for _, _, content in outer))
-    if len(contents) == 1:
-        contents[0] = with_unit(contents[0], text, outer[-1][1] + 1)[0]
-    return ", ".join(contents) or text
+    contents = list(dict.fromkeys(box.content(text) for box in outer))
+    return _and_unit(contents[0], text, outer[-1].end) if len(contents) == 1 else ", ".join(contents) or text
 
 
-_TAG = re.compile(r"<\s{0,3}(/?)\s{0,3}(?:final[ _-]?)?answer(?:\s[^<>]{0,100})?>", re.IGNORECASE)
-_OPENED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-"""A box that is never closed, in a text without a closed one: what it begins to hold still counts as stated."""
-_MARKS = 16
-"""Answer tags at the end of a text that are looked at."""
-_TAIL = 4096
-"""Characters at the end of an answer without a box that are searched."""
+def _and_unit(value: str, text: str, end: int) -> str:
+    """A value with the unit right behind its box."""
+    return with_unit(value, plain(text[end + 1 : end + 1 + _BEHIND]), 0)[0]
+
+
+class Extracted(NamedTuple):
+    """An answer, and from where in a text it was taken, in words."""
+
+    text: str
+    where: str
 
 
 def extract_answer(text: str, reference: str | None = None) -> str | None:
@@ -71,14 +102,19 @@ def extract_answer(text: str, reference: str | None = None) -> str | None:
     marks: the last option letter it states, where the reference is one; else what its prose states (`prose.stated`). A
     text that is the reference and nothing else answers it, whatever else could be found in it.
     """
-    boxes = [box for box in _boxes(text) if not is_placeholder(box[2])] if "box" in text else []
-    box = boxes[-1] if boxes else None
+    found = find_answer(text, reference)
+    return None if found is None else found.text
+
+
+def find_answer(text: str, reference: str | None = None) -> Extracted | None:
+    """What `extract_answer` takes, and from where."""
+    box = _last_box(text)
     for start, end in reversed(_tagged(text)):
-        if box and box[0] >= start:
+        if box and box.start >= start:
             break
         if not is_placeholder(inner := text[start:end].strip()) and (found := _from_prose(inner, reference, True)):
-            return found
-    return _from_box(text, box) if box else _from_prose(text, reference, False)
+            return Extracted(found.text, f"the last answer tags, {found.where}")
+    return Extracted(_from_box(text, box), "the last box") if box else _from_prose(text, reference, False)
 
 
 def _tagged(text: str) -> list[tuple[int, int]]:
@@ -88,43 +124,49 @@ def _tagged(text: str) -> list[tuple[int, int]]:
     return [(end, after) for (_, end, closes), (after, _, _) in following if not closes]
 
 
-def _from_box(text: str, box: tuple[int, int, str]) -> str:
-    _, end, content = box
+def _from_box(text: str, box: _Boxed) -> str:
+    content = box.content(text)
+    if len(content) > _TAIL:
+        return content
     inner = without_lead_in(content)
     if (only := _box_among_words(inner)) is not None:
-        inner = without_lead_in(only)
-    return with_unit(inner, text, end + 1)[0] if inner == content else inner
+        return without_lead_in(only)
+    return _and_unit(inner, text, box.end)
 
 
 def _box_among_words(content: str) -> str | None:
-    """The box in a box that holds nothing else but words."""
-    boxes = _boxes(content) if "boxed" in content else []
+    """What the box in a box holds that has nothing else around it but words."""
+    boxes = _boxes(content)
     if len(boxes) != 1:
         return None
-    start, end, inner = boxes[0]
-    around = _TEXT.sub(r"\1", content[:start] + content[end + 1 :])
-    return None if _NOT_WORDS.search(around) else inner
+    around = _TEXT.sub(r"\1", content[: boxes[0].start] + content[boxes[0].end + 1 :])
+    return None if _NOT_WORDS.search(around) else boxes[0].content(content)
 
 
 _TEXT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mbox)\s?\{([^{}]*)\}|\\[,;: ]")
 _NOT_WORDS = re.compile(r"[\d\\{}+*/^_<>-]|\b(?:not|or|and)\b", re.IGNORECASE)
 
 
-def _from_prose(text: str, reference: str | None, announced: bool) -> str | None:
-    tail = _OPENED.sub("", _without_boxes(text[-_TAIL:])).strip()
+def _from_prose(text: str, reference: str | None, is_answer: bool) -> Extracted | None:
+    tail = _without_placeholders(text[-_TAIL:]).strip()
     if reference is not None and tail:
         if _stripped(tail) == _stripped(reference):
-            return tail
+            return Extracted(_stripped(tail), "a text that is the reference")
         if is_option(reference):
-            return _option(plain(tail))
-    return stated(plain(tail), announced) or None
+            letter = _option(plain(_OPENED.sub("", tail)))
+            return Extracted(letter, "the option that the text states") if letter else None
+    where = "what the text states"
+    if opened := _OPENED.split(tail)[1:]:
+        tail, is_answer = without_lead_in(opened[-1].strip().partition("\n")[0]), True
+        where = "a box that is never closed"
+    said = stated(plain(tail), is_answer)
+    return Extracted(said, where) if said else None
 
 
-def _without_boxes(tail: str) -> str:
-    """Without the boxes that it holds: they are placeholders, or there would be no look at the prose."""
-    for start, end, content in reversed(_boxes(tail) if "box" in tail else []):
-        if is_placeholder(content):
-            tail = tail[:start] + tail[end + 1 :]
+def _without_placeholders(tail: str) -> str:
+    """Without its boxes: they hold nothing, or there would be no look at the prose."""
+    for box in reversed(_boxes(tail)):
+        tail = tail[: box.start] + tail[box.end + 1 :]
     return tail
 
 
@@ -134,7 +176,11 @@ def _stripped(text: str) -> str:
 
 _OPTION_REFERENCE = re.compile(r"^\(?[A-J]\)?[.:]?$|^(?:\([A-J]\)|[A-J][.):])\s+[\w$\\]")
 _OPTION_FIRST = re.compile(r"^[*\s(]*([A-J])(?:[).:,*\u3002]|$|(?=[^\x00-\x7f]))")
-_OPTION = re.compile(r"(?<![A-Za-z\d\\'’])([A-J])(?![A-Za-z\d'’])(?! [a-z]+ (?:is|are|was)\b)")
+_OPTION = re.compile(
+    r"(?<![A-Za-z\d\\'’])(?<!not )(?<!n't )(?<!(?:not|n't) be )([A-J])(?![A-Za-z\d'’])(?! [a-z]+ (?:is|are|was)\b)"
+)
+_OPTIONS = re.compile(r"[A-J]\)?(?:\s?(?:[,/&\u6216]|and|or)\s?\(?[A-J]\)?(?![A-Za-z\d'’ ] ?[a-z]))+")
+"""Several options that are offered together: A or B is neither."""
 
 
 def is_option(reference: str) -> bool:
@@ -144,7 +190,11 @@ def is_option(reference: str) -> bool:
 
 def _option(tail: str) -> str | None:
     """The option letter that a text states: after its "the answer is", at its start, or the last one."""
-    start = said_from(tail)
-    if found := _OPTION.search(tail, start) or _OPTION_FIRST.match(tail):
-        return found.group(1)
-    return next(reversed(_OPTION.findall(tail)), None)
+    found = _OPTION.search(tail, said_from(tail)) or _OPTION_FIRST.match(tail)
+    if found is None and (stated_anywhere := [*_OPTION.finditer(tail)]):
+        found = stated_anywhere[-1]
+    if found is None:
+        return None
+    place = found.start(1)
+    together = (offer.group() for offer in _OPTIONS.finditer(tail) if offer.start() <= place < offer.end())
+    return next(together, found.group(1))

@@ -8,7 +8,16 @@ from typing import Any
 from openklear.data.private_tests import read_private
 from openklear.data.shapes.columns import ANSWERS, SOLUTIONS, Columns, scalar, table
 from openklear.data.shapes.replies import inferences
-from openklear.data.test_cases import as_json, check_tests, in_out_tests, listed, parse_tests, to_json, wrong
+from openklear.data.test_cases import (
+    as_json,
+    check_tests,
+    function_named,
+    in_out_tests,
+    listed,
+    parse_tests,
+    to_json,
+    wrong,
+)
 from openklear.types import AnyTest, AssertTest
 from openklear.verifiers.domains import DOMAINS
 
@@ -40,7 +49,7 @@ def tests_of(columns: Columns, domain: str) -> Tests:
         if columns.has(*names):
             return read(columns)
     place, value = _truth(columns)
-    return _of_truth(value, place, columns.where) if _holds_tests(value) else ()
+    return _of_truth(value, place, columns) if _holds_tests(value) else ()
 
 
 def solution_of(columns: Columns) -> str | None:
@@ -84,21 +93,22 @@ def _holds_tests(value: Any) -> bool:
     return isinstance(value, list) or (isinstance(value, dict) and "inputs" in value)
 
 
-def _of_truth(value: Any, place: str, where: str) -> Tests:
+def _of_truth(value: Any, place: str, columns: Columns) -> Tests:
     value = as_json(value)
-    return in_out_tests(value, where, place) if isinstance(value, dict) else parse_tests(value, where, place)
+    read = in_out_tests if isinstance(value, dict) else parse_tests
+    return read(value, columns.where, place, function_named(columns.row))
 
 
 def _tests(columns: Columns) -> Tests:
     value = columns.row["tests"]
     if isinstance(value, str) and columns.has("reference_solution") and as_json(value) is value:
         return check_tests(value)
-    return parse_tests(value, columns.where)
+    return parse_tests(value, columns.where, function=function_named(columns.row))
 
 
 def _inputs_outputs(columns: Columns) -> Tests:
     value = {name: columns.row.get(name) for name in ("inputs", "outputs", "fn_name")}
-    return in_out_tests(value, columns.where, "row")
+    return in_out_tests(value, columns.where, "row", function_named(columns.row))
 
 
 def _mbpp(columns: Columns) -> Tests:
@@ -132,19 +142,12 @@ def _livecodebench(columns: Columns) -> Tests:
     for index, test in enumerate(found):
         if not isinstance(test, dict) or not {"input", "output"} <= test.keys():
             raise wrong(f"test {index}", test, "an object with input and output", columns.where)
-    called = any(test.get("testtype") == "functional" for test in found)
-    function = table(columns, "metadata").get("func_name") if called else None
-    if called and not function:
-        raise wrong(
-            "metadata", columns.row.get("metadata"), "JSON with func_name, for functional tests,", columns.where
-        )
-    value = {"inputs": [t["input"] for t in found], "outputs": [t["output"] for t in found], "fn_name": function}
-    return in_out_tests(value, columns.where, "the tests")
+    return parse_tests(found, columns.where, "the tests", function_named(columns.row))
 
 
 _KINDS: tuple[tuple[tuple[str, ...], Callable[[Columns], Tests]], ...] = (
-    (("test_cases",), lambda c: _of_truth(c.row["test_cases"], "test_cases", c.where)),
-    (("input_output",), lambda c: in_out_tests(c.row["input_output"], c.where, "input_output")),
+    (("test_cases",), lambda c: _of_truth(c.row["test_cases"], "test_cases", c)),
+    (("input_output",), lambda c: in_out_tests(c.row["input_output"], c.where, "input_output", function_named(c.row))),
     (("inputs", "outputs"), _inputs_outputs),
     (("public_test_cases",), _livecodebench),
     (("private_test_cases",), _livecodebench),

@@ -5,6 +5,8 @@ limits    what is not parsed at all
 characters  one spelling of Unicode
 text      one spelling for what only looks different; parts of lists
 commands, notation, sets, numerals   the forms that text brings together: LaTeX, plain ASCII, sets, English
+respelling   one spelling for two answers, as far as one asks for it, by the five below
+systems, sequences, options, qualifiers, inequalities   cases, ellipses, labels, "for all x", chains and stretches
 rules     corrections of our own, one function each
 quantities   rules about units, words, bases, times of day, ratios, dates, marks, commas; `words` reads the words
 unknowns  which unknown has which value

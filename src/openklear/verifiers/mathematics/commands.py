@@ -28,6 +28,7 @@ _SAME = {
     **dict.fromkeys((r"\dbinom", r"\tbinom"), r"\binom"),
     **dict.fromkeys((r"\varnothing", r"\emptyset"), r"\emptyset "),
     **dict.fromkeys((r"\backslash", r"\smallsetminus", r"\setminus"), r"\setminus "),
+    **dict.fromkeys((r"\lVert", r"\rVert"), r"\|"),
     **dict.fromkeys((r"\vert", r"\lvert", r"\rvert"), "|"),
     **dict.fromkeys((r"\textbf", r"\textit", r"\textrm", r"\textsc", r"\textsf", r"\texttt", r"\textsl", r"\textup",
                      r"\textmd", r"\textnormal", r"\emph", r"\hbox"), r"\text"),
@@ -50,13 +51,26 @@ def _same(match: re.Match[str]) -> str:
     return "" if match.group(1) else _SAME.get(command, command)
 
 
+_ENVIRONMENT = re.compile(
+    r"^\\begin\{((?:align|equation|gather|multline|displaymath|math|center|split)(?:ed)?\*?)\}(.*)\\end\{\1\}$"
+)
+_TEXT_IN_TEXT = re.compile(r"\\text\s?\{\s?(\\text\s?\{[^{}]*\})\s?\}")
+
+
+def alone(text: str) -> str:
+    r"""What stands in an environment that only places it: \begin{align*}x &= 5\end{align*} of one line."""
+    match = _ENVIRONMENT.match(text)
+    return match.group(2).strip() if match and "\\\\" not in match.group(2) else text
+
+
 def one_spelling(text: str) -> str:
     r"""Every command that has several spellings in one of them, without those that draw nothing (\left, \,)."""
-    return _COMMAND.sub(_same, text)
+    text = _COMMAND.sub(_same, text)
+    return _TEXT_IN_TEXT.sub(r"\1", text) if text.count("\\text") > 1 else text
 
 
 _ARGUMENTS = """mathbf mathit mathsf mathtt mathnormal bm boldsymbol pmb ensuremath underline uline fbox framebox mathop
-mathord mathstyle"""
+mathord mathbin mathrel mathclap smash mathstyle red blue green orange purple pink gray"""
 _ARGUMENT_STYLES = frozenset(_ARGUMENTS.split())
 """Commands whose argument says all they say; mathstyle stands for those of colour."""
 _TEXT_STYLES = frozenset(("text", "textbf", "textit", "textrm", "emph", "mbox", "textnormal", "hbox"))
@@ -71,13 +85,18 @@ _TAKERS = frozenset((r"\frac", r"\dfrac", r"\tfrac", r"\sqrt", r"\binom", "^", "
 _STYLED = re.compile(
     r"\\(?:"
     + "|".join((*_ARGUMENT_STYLES, *_DECLARATIONS, *_UNSEEN))
-    + r"|(?:text)?color|f?colorbox|(?:raise|scale)box|[hvm]space|[hm]skip|m?kern)(?![a-zA-Z])"
+    + r"|(?:text|math)?color|f?colorbox|(?:raise|scale|b)box|style|class|cssId|[hvm]space|[hm]skip|m?kern)(?![a-zA-Z])"
 )
 _NAME = r"\s?(?:\[[^\[\]{}]*\]\s?)?\{[^{}]*\}\s?"
+_STYLE = r"\\mathstyle"
 _DRESSED = tuple(
     (re.compile(pattern), meant)
     for pattern, meant in (
-        (rf"\\(?:fcolorbox{_NAME}{_NAME}|(?:textcolor|colorbox|raisebox|scalebox){_NAME})", r"\\mathstyle"),
+        (
+            rf"\\(?:fcolorbox{_NAME}{_NAME}|(?:textcolor|colorbox|mathcolor|raisebox|scalebox|style|class|cssId){_NAME})",
+            _STYLE,
+        ),
+        (r"\\bbox(?![a-zA-Z])\s?(?:\[[^\[\]{}]*\])?", _STYLE),
         (rf"\\color{_NAME}", r"\\normalsize "),
         (r"\\[hvm]space\*?\s?\{[^{}]*\}|\\(?:[hm]skip|m?kern)\s?-?[\d.]+\s?[a-z]{2}", " "),
     )

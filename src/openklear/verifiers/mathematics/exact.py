@@ -7,33 +7,36 @@ exact), tuples, intervals, sets, matrices and bare lists by their members. `deci
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from openklear.verifiers.mathematics.expressions import same_value, value_of
-from openklear.verifiers.mathematics.inequalities import one_way, same_chains
+from openklear.verifiers.mathematics.inequalities import same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
-from openklear.verifiers.mathematics.options import unlabelled
-from openklear.verifiers.mathematics.qualifiers import unqualified
 from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.relations import RELATION, same_equation, unnamed
+from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.rules import RULES
-from openklear.verifiers.mathematics.text import both, squeeze
+from openklear.verifiers.mathematics.text import squeeze
 from openklear.verifiers.mathematics.values import TooLarge, Unknown
 
-Ruled = tuple[str, bool | None]
+Rule = Callable[[str, str], bool | None]
+Ruled = tuple[str | Rule, bool | None]
 """A rule, and what it says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two texts that were compared, how deep within others, the rule that decided, and what it said (None: nothing)."""
+    """Two texts that were compared, and what the rule that decided said of them (None: nothing)."""
 
     depth: int
+    """Within how many other comparisons."""
     left: str
     right: str
     rule: str
+    """In words."""
     said: bool | None
 
 
@@ -54,31 +57,37 @@ class Budget:
 
 
 _DEGREES = re.compile(r"\\circ|\\degree|°")
+_MINUTES = re.compile(r"\d ?['\"]")
 
 
-def prepared(reference: str, answer: str) -> tuple[str, str]:
-    """Both texts in one spelling, as far as one of them asks for it: what is compared here, and by math-verify."""
-    return one_way(*unqualified(*unlabelled(*both(reference, answer))))
-
-
-def decide(reference: str, answer: str) -> bool | None:
-    """What can be said exactly and at once; None where it takes math-verify.
+def decide(reference: str, answer: str, steps: list[Compared] | None = None) -> bool | None:
+    """What can be said exactly and at once; None where it takes math-verify. `steps` gets what was compared.
 
     TooLarge where a value of the reference is beyond the limits, unless the answer is spelt the same.
     """
     left, right = prepared(reference, answer)
-    if not left or not right:
-        return False
-    if is_percent_of(left, right) and not _DEGREES.search(reference):
-        return True
-    if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
-        return squeeze(left) == squeeze(right)
-    if _degrees_beside_units(reference, answer, left, right) or _dollars_beside_units(reference, answer, left, right):
-        return False
+    rule, said = _as_written(reference, answer, left, right)
+    if rule:
+        if steps is not None:
+            steps.append(Compared(0, left, right, rule, said))
+        return said
     try:
-        return _decide(left, right, Budget())
+        return _decide(left, right, Budget(steps=steps))
     except (Unknown, RecursionError):
         return None
+
+
+def _as_written(reference: str, answer: str, left: str, right: str) -> tuple[str, bool]:
+    """What depends on marks that no normalised text has; the rule is "" where nothing does."""
+    if not left or not right:
+        return "nothing is left once both are in one spelling", False
+    if is_percent_of(left, right) and not _DEGREES.search(reference):
+        return "a percentage, where the reference is its number", True
+    if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
+        return "a box in a box, which is only compared as a text", squeeze(left) == squeeze(right)
+    if _degrees_beside_units(reference, answer, left, right) or _dollars_beside_units(reference, answer, left, right):
+        return "degrees or dollars beside another unit", False
+    return "", False
 
 
 def _degrees_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
@@ -87,8 +96,8 @@ def _degrees_beside_units(reference: str, answer: str, left: str, right: str) ->
     if not ("\\circ" in reference or "°" in reference or "\\circ" in answer or "°" in answer):
         return False
     marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
-    other = measured(right if marked[0] else left)[1]
-    return marked[0] != marked[1] and other not in ("", "degree")
+    other = right if marked[0] else left
+    return marked[0] != marked[1] and (measured(other)[1] not in ("", "degree") or _MINUTES.search(other) is not None)
 
 
 def _dollars_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
@@ -107,49 +116,58 @@ def _decide(left: str, right: str, budget: Budget) -> bool | None:
     budget.depth += 1
     rule, said = _ruled(left, right, budget)
     budget.depth -= 1
-    budget.steps[place] = Compared(budget.depth, left, right, rule, said)
+    budget.steps[place] = Compared(budget.depth, left, right, rule if isinstance(rule, str) else _in_words(rule), said)
     return said
+
+
+def _in_words(rule: Rule) -> str:
+    """A rule of `rules`, as its description says it."""
+    return (rule.__doc__ or rule.__name__).partition("\n")[0].rstrip(".:")
 
 
 def _ruled(left: str, right: str, budget: Budget) -> Ruled:
     """The rule that decides about two normalised texts, and what it says; None where it leaves that to math-verify."""
     values = number(left), number(right)
     if values[0] and values[1]:
-        return "numbers", same_number(values[0], values[1])
+        return "two numbers, as exact fractions", same_number(values[0], values[1])
     if left == right or squeeze(left) == squeeze(right):
         return "equal spelling", True
     for rule in RULES:
         answer = rule(left, right)
         if answer is not None:
-            return rule.__name__, answer
+            return rule, answer
     stripped = unnamed(left, right)
     if stripped != (left, right):
-        return "without names and units", _decide(*stripped, budget)
+        return "without what only names the value, and without units", _decide(*stripped, budget)
     lists = listed(left), listed(right)
     if lists[0] or lists[1]:
         return _with_lists(left, right, lists, budget)
     if "\\mathbb" in left or "\\mathbb" in right:
-        return "sets of numbers", None
+        return "sets of numbers are left to math-verify", None
     if RELATION.search(left) or RELATION.search(right):
         equal = same_chains(left, right, partial(_decide, budget=budget))
-        return ("inequalities", equal) if equal is not None else ("equations", same_equation(left, right))
+        return (
+            ("inequalities, part by part", equal)
+            if equal is not None
+            else ("equations, by their last sides", same_equation(left, right))
+        )
     if MATRIX.match(left) or MATRIX.match(right):
-        return "matrices", same_matrix(left, right, partial(_decide, budget=budget))
-    return "values", same_value(left, right)
+        return "matrices, entry by entry", same_matrix(left, right, partial(_decide, budget=budget))
+    return "values, which only tell apart what is not a number", same_value(left, right)
 
 
 def _with_lists(left: str, right: str, lists: tuple[Listed | None, Listed | None], budget: Budget) -> Ruled:
     """Two texts of which one at least is a list, tuple, interval, set or union."""
     if lists[0] and lists[1]:
-        return "members", same_lists(lists[0], lists[1], partial(_decide, budget=budget))
+        return "lists, member by member", same_lists(lists[0], lists[1], partial(_decide, budget=budget))
     if "\\mathbb" in left or "\\mathbb" in right:
-        return "sets of numbers", None
+        return "sets of numbers are left to math-verify", None
     found, other = (lists[0], right) if lists[0] else (lists[1], left)
     assert found is not None
     if len(found.parts) > 1:
-        return "several members beside one value", _offers_more(found, other)
+        return "several members beside one", _offers_more(found, other)
     alone = (found.parts[0], right) if lists[0] else (left, found.parts[0])
-    return "one member", _decide(*alone, budget)
+    return "the one member of a list", _decide(*alone, budget)
 
 
 def _offers_more(found: Listed, other: str) -> bool | None:

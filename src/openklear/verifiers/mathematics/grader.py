@@ -13,10 +13,11 @@ from typing import Any
 
 from openklear.types import Outcome, Verdict
 from openklear.verifiers.answers import join_boxes
-from openklear.verifiers.mathematics.exact import decide, prepared
+from openklear.verifiers.mathematics.exact import Compared, decide
 from openklear.verifiers.mathematics.limits import MAX_CHARACTERS, over_limit
 from openklear.verifiers.mathematics.numbers import number
 from openklear.verifiers.mathematics.quantities import time_of_day
+from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.text import normalise, squeeze
 from openklear.verifiers.mathematics.values import TooLarge
 from openklear.verifiers.mathematics.words import without_words
@@ -57,15 +58,19 @@ class MathGrader:
         }
         return Worker(worker_command("equivalence", repr(self._seconds)), environment, "/")
 
-    def grade(self, reference: str, answer: str) -> Verdict:
-        """Compares an extracted answer with the reference, which may hold boxes (several are a set) or none."""
+    def grade(self, reference: str, answer: str, steps: list[Compared] | None = None) -> Verdict:
+        """Compares an extracted answer with the reference, which may hold boxes (several are a set) or none.
+
+        `steps` gets what was compared, by which rule, and what it said.
+        """
         reference = join_boxes(reference)
         if broken := over_limit(answer):
             otherwise = _verdict(Outcome.INCORRECT, f"the answer is {broken}")
         elif broken := over_limit(reference):
             otherwise = _verdict(Outcome.UNSCORABLE, f"the reference is {broken}")
         else:
-            return self._compared(reference, answer)
+            return self._compared(reference, answer, steps)
+        _note(steps, reference, answer, f"a static limit, beyond which texts are only compared as such: {broken}", None)
         return _verdict(Outcome.CORRECT) if _spelt_the_same(reference, answer) else otherwise
 
     def undecidable(self, reference: str) -> tuple[str, str] | None:
@@ -89,14 +94,15 @@ class MathGrader:
         failed = next((one["error"] for one in said if "error" in one), "")
         return ("a reference that cannot be compared", f"{reference}: {failed}") if failed else None
 
-    def _compared(self, reference: str, answer: str) -> Verdict:
+    def _compared(self, reference: str, answer: str, steps: list[Compared] | None) -> Verdict:
         try:
-            equal = decide(reference, answer)
+            equal = decide(reference, answer, steps)
         except TooLarge as error:
             return _verdict(Outcome.UNSCORABLE, f"the reference is {error}")
         if equal is None:
             reference, answer = map(without_words, prepared(reference, answer))
             said = self._request(reference, answer)
+            _note(steps, reference, answer, said.get("rule", "math-verify"), said.get("equal"))
             if "equal" not in said:
                 sound = all("equal" in self._request(reference, other) for other in (reference, _HARMLESS))
                 outcome, whose = (Outcome.INCORRECT, "answer") if sound else (Outcome.UNSCORABLE, "reference")
@@ -116,6 +122,11 @@ class MathGrader:
     def close(self) -> None:
         """Ends all workers."""
         self.pool.close()
+
+
+def _note(steps: list[Compared] | None, left: str, right: str, rule: str, said: bool | None) -> None:
+    if steps is not None:
+        steps.append(Compared(0, left, right, rule, said))
 
 
 def _spelt_the_same(reference: str, answer: str) -> bool:

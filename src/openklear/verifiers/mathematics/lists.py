@@ -59,6 +59,8 @@ def listed(text: str) -> Listed | None:
     return Listed(kind, tuple(f"{factor}({part})" for part in parts) if factor else tuple(parts))
 
 
+_INTERVAL = re.compile(r"^(?:\[.*[)\]]|\(.*\]|\(-\\infty.*\)|\(.*\\infty ?\))$")
+"""What is an interval and cannot be a point."""
 _UNORDERED = ("", "{}", "cup")
 
 
@@ -66,12 +68,14 @@ def same_lists(left: Listed, right: Listed, same: Same) -> bool | None:
     """Two lists by their kinds and members, in any order where it means nothing."""
     kinds = {left.kind, right.kind}
     if "=" in left.parts[0] or "=" in right.parts[0]:
-        said, answer = by_names(left.parts, right.parts, same)
+        said, answer = by_names(left.parts, right.parts, same, bool(kinds & {"()", "[]"}))
         if said:
             return answer
     if left.kind == right.kind or kinds == {"", "{}"}:
         unordered = left.kind in _UNORDERED
         return _same_members(left, right, same) if unordered else _in_order(left.parts, right.parts, same)
+    if kinds == {"", "cup"} and all(map(_INTERVAL.match, (*left.parts, *right.parts))):  # (-oo, 1) or (3, oo)
+        return _same_members(left, right, same)
     if "cup" in kinds:
         return None
     if kinds & {"{}", "(]", "[)"}:  # a set is neither a tuple nor an interval, a half-open interval nothing else

@@ -8,27 +8,34 @@ from fractions import Fraction
 from openklear.verifiers.mathematics.commands import closings
 
 _FUNCTIONS = "arcsin arccos arctan sinh cosh tanh sin cos tan cot csc ln log sqrt"
-_CALLED = "sec exp min max gcd lcm abs floor ceil frac"
+_CALLED = "sec exp min max gcd lcm abs floor ceil frac cbrt asin acos atan"
 """Names that may be words of their own (5 sec, 3 min): functions only before a bracket."""
 _GREEK = "pi theta alpha beta gamma delta lambda sigma omega phi"
 _NAMES = re.compile(
     rf"(?<![a-zA-Z\\])(?:({'|'.join(_FUNCTIONS.split())})(?:(?![a-zA-Z])|(?=x(?![a-zA-Z])))"
-    rf"|({'|'.join(_CALLED.split())})(?=\s?[({{])"
-    rf"|({'|'.join(_GREEK.split())})(?![a-zA-Z])|(infinity|inf|oo)(?![a-zA-Z]))"
+    rf"|({'|'.join(_CALLED.split())})(?=\s?[({{^])"
+    rf"|({'|'.join(_GREEK.split())})(?![a-zA-Z])|(infinity|infty|inf|oo)(?![a-zA-Z]))"
     r"|(?<=[a-zA-Z])(?<!\\)sqrt(?=\()|(?<=(?<![a-zA-Z\\])[b-zA-Z])(?:ln|log|sin|cos|tan)(?=\()"
 )
 _PLAIN_ROOT = re.compile(r"(?<!\\)sqrt\s?(\d+(?:\.\d+)?)")
+_FULL_NAMES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _LOGARITHM = re.compile(r"(?<![a-zA-Z])\\?log(2|10)\(")
 _OPERATORS = re.compile(
     rf"\\(?:operatorname\*?|mathrm|text)\s?\{{\s?({'|'.join(_FUNCTIONS.split())}|exp|gcd|lcm)\s?\}}"
     r"(?=\s?[\^{(\\a-z0-9_|]|\s?$)"
 )
-_CALLS = re.compile(r"\\(sqrt(?:\[[^\[\]]*\])?|abs|floor|ceil|exp)\s?\(")
-_CALL = {"abs": ("|", "|"), "floor": (r"\lfloor ", r"\rfloor "), "ceil": (r"\lceil ", r"\rceil "), "exp": ("e^{", "}")}
+_CALLS = re.compile(r"(?:\\(sqrt(?:\[[^\[\]]*\])?|abs|floor|ceil|exp|cbrt)|\^)\s?\(")
+_CALL = {
+    "abs": ("|", "|"),
+    "cbrt": (r"\sqrt[3]{", "}"),
+    "floor": (r"\lfloor ", r"\rfloor "),
+    "ceil": (r"\lceil ", r"\rceil "),
+    "exp": ("e^{", "}"),
+}
 
 
 def _named(match: re.Match[str]) -> str:
-    return r"\infty " if match.group(4) else rf"\{match.group()} "
+    return r"\infty " if match.group(4) else rf"\{_FULL_NAMES.get(match.group(), match.group())} "
 
 
 def functions(text: str) -> str:
@@ -41,20 +48,27 @@ def functions(text: str) -> str:
 
 
 def _calls(text: str) -> str:
+    """Roots, exponents and the like with their brackets as they are printed; f^(4)(x) is a derivative and stays."""
     ends, written = closings(text, "()"), list(text)
     for match in _CALLS.finditer(text):
         opening = match.end() - 1
-        if opening in ends:
+        end = ends.get(opening, -1)
+        derivative = match.group()[0] == "^" and text[opening + 1 : end].isalnum() and text[end + 1 : end + 2] == "("
+        if end > 0 and not derivative:
             name = match.group(1)
-            before, after = _CALL.get(name, (rf"\{name}{{", "}"))
+            before, after = _CALL.get(name, (rf"\{name}{{", "}")) if name else ("^{", "}")
             written[match.start() : match.end()] = [before] + [""] * (match.end() - match.start() - 1)
-            written[ends[opening]] = after
+            written[end] = after
     return "".join(written)
 
 
 _BOLD = re.compile(r"(^|[=,(:]\s?)\*\*([^*]+)\*\*(?=$|[\s,.)])")
-_MARKED = re.compile(r"^([*_`])(.*)\1$")
+_MARKED = re.compile(r"^([*_`\"])(.*)\1$")
+_TAGGED = re.compile(r"^<(b|strong|i|em|u|mark)>(.*)</\1>$")
 _PYTHON_POWER = re.compile(r"\s?\*\*\s?(?:(-?\s?\d+(?:\.\d+)?|[a-zA-Z])(?![a-zA-Z\d(]))?")
+
+
+_NEGATIVE_POWER = re.compile(r"\^-\s?(\d+|[a-zA-Z])(?![\d.])")
 
 
 def _power(match: re.Match[str]) -> str:
@@ -62,33 +76,36 @@ def _power(match: re.Match[str]) -> str:
 
 
 def powers(text: str) -> str:
-    """x**2 as x^{2}, without the marks of Markdown around an answer."""
+    """x**2 as x^{2}, without the marks of Markdown or HTML around an answer."""
     if "**" in text:
         text = _BOLD.sub(r"\1\2", text)
+    if text[:1] == "<" and (match := _TAGGED.match(text)):
+        text = match.group(2).strip()
     while len(text) > 2 and (match := _MARKED.match(text)):
         text = match.group(2).strip()
-    return _PYTHON_POWER.sub(_power, text) if "**" in text else text
+    text = _PYTHON_POWER.sub(_power, text) if "**" in text else text
+    return _NEGATIVE_POWER.sub(r"^{-\1}", text) if "^-" in text else text
 
 
 _TIMES = re.compile(r"(?<=\d)(?:\s?(?:[xX]|\\text\s?\{\s?[xX]\s?\})\s?(?=10\s?\^)|\s[xX]\s(?=\d))")
-_SCIENTIFIC = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)[eE]\+?(\d+)(?![\w.^{(])")
+_SCIENTIFIC = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)[eE](\d+)(?![\w.^{(])")
 _SIGNED = re.compile(r"(?<![\w.\\}/^])(\d+(?:\.\d*)?|\.\d+)([eE])([+-]\d+)(?![\w.^{(])")
 
 
 def scientific(text: str) -> str:
-    r"""1.5e6 as 1.5 \cdot 10^{6}, and x as a times sign: 2 x 3, 1.5x10^6; 2x3 keeps its x, which may be a name."""
+    r"""1.5e6 as 1.5 \times 10^{6}, and x as a times sign: 2 x 3, 1.5x10^6; 2x3 keeps its x, which may be a name."""
     text = _TIMES.sub(r"\\times ", text)
-    return _SCIENTIFIC.sub(r"\1\\cdot 10^{\2}", text)
+    return _SCIENTIFIC.sub(r"\1\\times 10^{\2}", text)
 
 
 _EULER = re.compile(r"(?<![\\a-zA-Z])[eE](?![a-zA-Z])")
 
 
 def signed_exponents(text: str, other: str) -> str:
-    """2e-5 as 2 \\cdot 10^{-5} beside a text without an e of its own; else e may be Euler's number, and it stays."""
+    """2e-5 as 2 \\times 10^{-5} beside a text without an e of its own; else e may be Euler's number, and it stays."""
     if not _SIGNED.search(text) or _EULER.search(_SIGNED.sub("", text)) or _EULER.search(_SIGNED.sub("", other)):
         return text
-    return _SIGNED.sub(lambda match: rf"{match.group(1)}\cdot 10^{{{match.group(3).removeprefix('+')}}}", text)
+    return _SIGNED.sub(lambda match: rf"{match.group(1)}\times 10^{{{match.group(3).removeprefix('+')}}}", text)
 
 
 _MOST_DIGITS = 256

@@ -95,9 +95,10 @@ def _amount(words: list[str]) -> Fraction | None:
     if not words:
         return Fraction(whole)
     if words[0] == "point":
-        digits = [_SMALL.get(word, 10) for word in words[1:]]
+        scale = _GROUPS.get(words[-1], 1)
+        digits = [_SMALL.get(word, 10) for word in words[1 : -1 if scale > 1 else None]]
         plain = digits and max(digits) < 10 and "a" not in words
-        return Fraction(f"{whole}.{''.join(map(str, digits))}") if plain else None
+        return scale * Fraction(f"{whole}.{''.join(map(str, digits))}") if plain else None
     if words[0] == "and":
         part = _amount(words[1:]) if words[-1] in _PARTS else None
         return whole + part if part is not None and 0 < part < 1 else None
@@ -106,6 +107,7 @@ def _amount(words: list[str]) -> Fraction | None:
 
 
 _FIRST = re.compile(r"(?:\\text\s?\{\s?)?([a-zA-Z]+)")
+_BOTH = re.compile(r"([a-zA-Z][a-zA-Z -]{2,160}?) ?\((\d{1,18})\)$")
 _JOINTS = re.compile(r"( and | or )")
 
 
@@ -115,6 +117,8 @@ def in_digits(text: str) -> str:
     if match is None or match.group(1).casefold() not in _KNOWN:
         return text
     said = text[text.index("{") + 1 : -1] if text[0] == "\\" and text[-1] == "}" else text
+    if text[-1] == ")" and (both := _BOTH.match(text)) and spoken(both.group(1)) == int(both.group(2)):
+        return both.group(2)
     if len(said) > _LONGEST or not said.replace(" ", "").replace("-", "").isalpha():
         return text
     value = spoken(said)

@@ -18,19 +18,19 @@ _OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
 _SMALL = re.compile(r"^(?:\(([a-j])\)|([a-j])[).]|([a-df-hj]))$")
 """A small letter for its capital; bare e and i are numbers."""
 _LABELLED = re.compile(
-    r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*[\w$].*?\}?$"
+    r"^(?:\(([A-Z])\)|([A-Z])[.):])\s*(?:\\text\s*\{)?\s*(?:[\w$]|-\s?\d|-?\s?\\(?:frac|sqrt|pi)).*?\}?$"
     r"|^([A-Z])\s?(?:- |--|\u2014)\s?(?=\D*?[a-zA-Z]{3})\D"
 )
 _AND = re.compile(r"(?<![a-zA-Z])and(?![a-zA-Z])|[,;&\s]")
 _SEVERAL = re.compile(r"^[A-J().,;]+$")
 _LABEL = re.compile(
-    r"^(?:\\(?:text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{\s*(?:\(([A-J])\)|([A-J])[).:])\s*\}|\(([A-J])\)|([A-J])[).:](?=\s))"
+    r"^(?:\\(?:text|textbf|textrm|textit|mathrm|mathbf|mbox)\s*\{\s*(?:\(([A-J])\)|([A-J])[).:])\s*\}|\(\s*(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?([A-J])\s*\}?\s*\)|([A-J])[).:](?=\s))"
     r"\s*(?=[^\s(,)])"
 )
 
 
 def options(left: str, right: str) -> bool | None:
-    """Whether two normalised texts are the same options; None where either names none."""
+    """An option is the same whatever marks it: E, (E), E - with its text; ABD is A, B, D."""
     plain = [_LEAD.sub("", TEXT.sub(r"\1", side).strip()) for side in (left, right)]
     if not any(map(_OPTION.match, plain)):
         return _several(*plain)

@@ -16,7 +16,7 @@ _START = re.compile(
     r" ?[,;(]? ?(?:\\(?:text|textbf|textrm|mathrm|mbox)\s?\{ ?)?[,;(]? ?"
     r"(?:(?<![a-zA-Z\\])(?:for|where|with)(?![a-zA-Z])|\\forall(?![a-zA-Z]))"
 )
-_MEMBER = re.compile(r"[,;( ] ?[a-zA-Z](?: ?, ?[a-zA-Z]){0,3} ?\\in(?![a-zA-Z]) ?\\mathbb")
+_MEMBER = re.compile(r"(?:[,;(] ?[a-zA-Z](?: ?, ?[a-zA-Z]){0,3}| [a-zA-Z]) ?\\in(?![a-zA-Z]) ?\\mathbb")
 _SET = re.compile(r"\\in(?![a-zA-Z]) ?\\mathbb ?\{?([ZNRQC])\}?(?: ?[\^_] ?(?:\{? ?(\+|\*|> ?0|\\geq ?[01]) ?\}?))?")
 _SETS = {"Z": "integer", "N": "positive integer", "R": "real", "Q": "rational", "C": "complex"}
 _DOMAIN = re.compile(
@@ -59,7 +59,7 @@ def unqualified(left: str, right: str) -> tuple[str, str]:
 
 
 def differ(left: str, right: str) -> bool | None:
-    """False where two normalised texts qualify differently; None else."""
+    """Two that qualify differently are not equal: for all integers n, for all real n."""
     if not (_may_qualify(left) and _may_qualify(right)):
         return None
     known, said = _cut(left)[1], _cut(right)[1]

@@ -87,7 +87,7 @@ _BASE_WORDS = {
 } | {"binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
 _SUBSCRIBED = re.compile(r"^([-+]?) ?\(?([-+]?) ?\{?([0-9A-Z.]+|[0-9a-f]+)\}?\)? ?_ ?\{? ?\(?(?:base )?(\w+) ?\)?\}?$")
 _IN_BASE = re.compile(
-    r"^([-+]?) ?\(?([-+]?) ?([0-9A-Z.]+)\)? ?,? ?(?:in )?\(?(?:base[ -](\w+)|(binary|octal|hexadecimal))\)?$"
+    r"^([-+]?) ?\(?([-+]?) ?([0-9A-Z.]+)\)? ?,? ?(?:in )?\(?(?:base[ -]{1,2}(\w+)|(binary|octal|hexadecimal))\)?$"
 )
 _PREFIXED = re.compile(r"^([-+]?)()0([box])([0-9a-fA-F]+)$")
 _PREFIXES = {"b": "2", "o": "8", "x": "16"}
@@ -208,7 +208,7 @@ def _code(text: str) -> list[str] | None:
     if not _CODE.match(tight):
         return None
     parts = re.split(r"[-/.]", tight)
-    coded = _DATE.match(tight) or "." in tight.strip("0123456789-/") or len(parts) > 4
+    coded = _DATE.match(tight) or "." in tight.strip("0123456789-/") or len(parts) > 3
     coded = coded or any(part[0] == "0" and len(part) > 1 for part in parts) or tight.count(".") > 1
     return [part.lstrip("0") for part in parts] if coded else None
 
@@ -249,7 +249,7 @@ def separated(left: str, right: str) -> bool | None:
     return squeeze(left) == squeeze(right)
 
 
-_COMMA = re.compile(r"^([-+]?\d+),(\d+)$")
+_COMMA = re.compile(r"^(?:[a-zA-Z] ?= ?)?([-+]?\d+),(\d+)(%?)$")
 _POINTS = re.compile(r"^[-+]?[1-9]\d{0,2}(?:\.\d{3})+(?=,\d+$)")
 
 
@@ -259,14 +259,17 @@ def decimal_commas(left: str, right: str) -> bool | None:
     The reference decides: 12,9 is a list there, as contests write it, and 1,22 a decimal where 1.22 answers it.
     """
     single = number(left)
-    if single and (points := _POINTS.match(right)):  # 1.234,56
-        right = points.group().replace(".", "") + right[points.end() :]
-    match = _COMMA.match(right)
-    if not (match and single):
+    if single is None:
         listed = _COMMA.match(left) if number(right) else None
         return None if listed is None else len(listed.group(2)) > 1 and left.replace(",", ".") == right
-    whole, part = match.groups()
-    if right.replace(",", ".") == left:
+    if points := _POINTS.match(right):  # 1.234,56
+        right = points.group().replace(".", "") + right[points.end() :]
+    if (match := _COMMA.match(right)) is None:
+        return None
+    whole, part, percent = match.groups()
+    if f"{whole}.{part}{percent}" == left:
         return True
-    decimal = Number(Fraction(f"{whole}.{part}"), True)
-    return False if part.endswith("0") and single.value in (int(whole), int(part)) else same_number(decimal, single)
+    if part.endswith("0") and single.value in (int(whole), int(part)):
+        return False
+    value = Fraction(f"{whole}.{part}") / (100 if percent else 1)
+    return same_number(Number(value, True), single)

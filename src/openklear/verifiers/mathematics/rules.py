@@ -21,9 +21,10 @@ _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])"
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")
 NAMED = re.compile(
-    r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*[a-zA-Z](?:\s*,\s*[a-zA-Z])*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
-    r"|\\(?:text|mathrm|mbox) ?\{[^{}=]{1,60}\})\s*=\s*(?=[^=])"
+    r"^([a-zA-Z](?:_\{?\w+\}?)?'*(?:\s*\(\s*\w+(?:\s*,\s*\w+)*\s*\))?|[A-Z]{2,3}|[a-zA-Z ]{3,40}"
+    r"|\\(?:text|mathrm|mbox) ?\{[^{}=]{1,60}\}|\\frac ?\{d[a-zA-Z]?\} ?\{d[a-zA-Z]\})\s*=\s*(?=[^=])"
 )
+_PLACE = re.compile(r"[\dA-Z]")
 
 
 _NAMED_LAST = re.compile(r"^([^=a-zA-Z]{1,80}) ?= ?([a-zA-Z])$")
@@ -31,7 +32,10 @@ _NAMED_LAST = re.compile(r"^([^=a-zA-Z]{1,80}) ?= ?([a-zA-Z])$")
 
 
 def _names(left: str, right: str) -> bool | None:
-    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2; f(x) = x is f(t) = t to math-verify. y = x is x = y."""
+    """x = 5 beside y = 5, f(x) = 2 beside f'(x) = 2, P(A) = 1 beside P(B) = 1; f(x) = x beside f(t) = t is open.
+
+    y = x is x = y.
+    """
     if "=" not in left or "=" not in right:
         return None
     if squeeze(left).split("=") == squeeze(right).split("=")[::-1]:
@@ -39,11 +43,10 @@ def _names(left: str, right: str) -> bool | None:
     left, right = (_NAMED_LAST.sub(r"\2 = \1", side).strip() for side in (left, right))
     named = NAMED.match(left), NAMED.match(right)
     if named[0] and named[1] and split(left) == [left] and split(right) == [right]:
-        names = [squeeze(match.group(1)) for match in named if match]
-        functions = ["(" in name for name in names]
-        if functions[0]:
-            names = [name.partition("(")[0] for name in names]
-        if functions[0] == functions[1] and names[0] != names[1]:
+        ours, theirs = (squeeze(match.group(1)).partition("(") for match in named if match)
+        if bool(ours[1]) != bool(theirs[1]):
+            return None  # y = x beside f(x) = x
+        if ours[0] != theirs[0] or (ours != theirs and _PLACE.search(ours[2] + theirs[2])):
             return False
     return None
 
@@ -57,7 +60,7 @@ def _infinities(left: str, right: str) -> bool | None:
 
 def _words(left: str, right: str) -> bool | None:
     """Words are equal to the same words, to their numeral (three), and to no formula."""
-    sides = [TEXT.sub(r"\1", side).strip() for side in (left, right)]
+    sides = [TEXT.sub(r"\1", side).strip().rstrip(".") for side in (left, right)]
     words = [side.casefold() if _WORDS.match(side) else None for side in sides]
     if words[0] is not None and words[1] is not None:
         if len(words[0]) < 5 and sorted(words[0]) == sorted(words[1]):
@@ -73,12 +76,20 @@ def _words(left: str, right: str) -> bool | None:
     return None
 
 
+_NOTHING = re.compile(
+    r"^(?:(?:there (?:is|are) )?(?:no|none)(?: (?:real|such|integer))?(?: (?:solutions?|roots?|numbers?|values?))?"
+    r"|(?:the )?empty set)\.?$"
+)
+
+
 def _empty_sets(left: str, right: str) -> bool | None:
-    """The empty set is itself alone: neither 0 nor the set that has it for its member."""
+    """The empty set is itself and "no solution": neither 0 nor the set that has it for its member."""
     if "\\emptyset" not in left and "\\emptyset" not in right:
         return None
     empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
     other = right if empty[0] else left
+    if any(empty) and _NOTHING.match(TEXT.sub(r"\1", other).strip().casefold()):
+        return True
     return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
 
 
@@ -94,7 +105,7 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    differ, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
-    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _empty_sets, _reals, options,
+    differ, _empty_sets, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options,
     _words, quantities.decimal_commas,
 )  # fmt: skip

@@ -9,8 +9,10 @@ from openklear.verifiers.mathematics.numbers import number
 
 _LETTER = re.compile(r"\\(?:mathbb|Bbb)\s?(?:\{\s?)?([A-Z])(?:\s?\})?")
 _LONE = re.compile(r"(\\mathbb\{R\})\s?\\\s(?=\s?\\?\{)")
-_UNION = re.compile(r"(?<=[)\]}\[])\s?(?:U|\\bigcup|\\text\s?\{\s?U\s?\}|union)\s?(?=[(\[\]]|\\\{)")
+_UNION = re.compile(r"(?<=[)\]}\[])\s?(?:U|\\bigcup|\\text\s?\{\s?U\s?\}|union| u )\s?(?=[(\[\]]|\\\{)")
 _BAR = re.compile(r"(\\\{\s?(?!\|)(?:[^{}|:]|\\mathbb\s?\{[A-Z]\}){1,60}?)\s?(\||:|\\mid(?![a-zA-Z]))\s?")
+_OR = re.compile(r"\s?(?:\\text\s?\{\s?or\s?\}|(?<![a-zA-Z])or(?![a-zA-Z]))\s?")
+_INTERVAL = re.compile(r"^[\[(][^\[\]()]+,[^\[\]()]+[\])]$")
 _EMPTY = re.compile(r"\\\{\s?\\\}")
 _NOTHING = re.compile(r"^(?:\{\s?\}|(?:\\text\s?\{\s?)?(?:the )?(?:empty|null) set\s?\}?)$", re.IGNORECASE)
 _EVERYTHING = re.compile(r"^(?:\\text\s?\{\s?)?(?:the set of )?all real(?:s| numbers?)\s?\}?$", re.IGNORECASE)
@@ -40,7 +42,9 @@ def sets(text: str) -> str:
         return r"\emptyset"
     if _EVERYTHING.match(text):
         return r"\mathbb{R}"
-    if "U" in text or "union" in text or "\\bigcup" in text:
+    if "or" in text and "," in text:
+        text = _either(text)
+    if "U" in text or " u " in text or "union" in text or "\\bigcup" in text:
         text = _UNION.sub(r"\\cup ", text)
     return _open_intervals(text) if text[:1] == "]" or "[" in text else text
 
@@ -51,6 +55,15 @@ def _bar(match: re.Match[str]) -> str:
         match.group(2) == "|" and match.string.count("|", match.start(), match.string.find("\\}", match.end())) % 2 == 0
     )
     return match.group() if paired else rf"{match.group(1)} \mid "
+
+
+def _either(text: str) -> str:
+    r"""Intervals with "or" between them as a union; pairs in round brackets may be points."""
+    pieces = _OR.split(text)
+    intervals = (
+        len(pieces) > 1 and all(map(_INTERVAL.match, pieces)) and ("[" in text or "]" in text or "infty" in text)
+    )
+    return r" \cup ".join(pieces) if intervals else text
 
 
 def _without(match: re.Match[str]) -> str:

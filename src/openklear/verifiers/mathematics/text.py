@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
-from openklear.verifiers.mathematics.commands import braced, one_spelling, undressed
+from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
     ordinals,
@@ -22,16 +22,19 @@ from openklear.verifiers.mathematics.sets import number_sets, sets
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z]))")
 _DEGREE = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|°|\\degree(?![a-zA-Z])")
-_PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:percent|pct)(?![a-zA-Z])\.?\}?")
+_PERCENT = re.compile(r"(?<=\d)\s?\\?(?:text\{\s*)?(?:per ?cent|pct)(?![a-zA-Z])\.?\}?")
 _LETTER = re.compile(r"\\(?:mathrm|text|operatorname)\s?\{\s?([ei])\s?\}(?=\s?[\^{(\\a-z0-9+*/)}-]|\s?$)")
 _WORDLESS = re.compile(r"\\(?:text|mathrm|mbox)\s?\{\s?([^{}a-zA-Z\\]*)\}")
+_ARROW = re.compile(r"(?<![-<])->")
 _RELATIONS = (("<=", r"\leq "), (">=", r"\geq "), ("!=", r"\neq "))
 _SCALES = {
     "dozen": "12", "hundred": "100", "thousand": "1000",
     "million": "10^{6}", "billion": "10^{9}", "trillion": "10^{12}",
 }  # fmt: skip
 _SCALE = re.compile(r"(?<=\d)\s?(?:\\text\s?\{\s?)?(" + "|".join(_SCALES) + r")\s?\}?(?![a-zA-Z])")
-_NEEDS_WORK = re.compile(r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$|^[\]*]|\*\*|\[$|\d[eExX(]|[)\]]U|\.\(")
+_NEEDS_WORK = re.compile(
+    r"[^0-9+./=,()\[\]*^<a-zA-Z-]|[a-zA-Z]{2}|[<>!]=|\.$|^[\]*]|\*\*|\[$|\d[eExX(]|[)\]]U|\.\(|\^\("
+)
 _WRAPPED = re.compile(r"^\\(?:boxed|text|textbf|textit|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}$")
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _SPACES = re.compile(r"\s+")
@@ -100,7 +103,7 @@ def _ends(text: str) -> str:
 
 def _printed(text: str) -> str:
     """One spelling of its commands, and none that draw nothing; white space in single spaces."""
-    text = undressed(text)
+    text = undressed(alone(text) if text.startswith("\\begin") else text)
     if "\\!" in text or "{,}" in text:
         text = re.sub(r",\s?\\!\s?|\{,\}", ",", text)
     if "\\mathbb" in text or "\\Bbb" in text:
@@ -116,7 +119,9 @@ def _amounts(text: str) -> str:
     if "=" in text:
         for sign, command in _RELATIONS:
             text = text.replace(sign, command)
-    if "percent" in text or "pct" in text:
+    if "->" in text:
+        text = _ARROW.sub(r"\\to ", text)
+    if "per" in text or "pct" in text:
         text = _PERCENT.sub("%", text)
     if "circ" in text or "°" in text or "degree" in text:
         if _TRIGONOMETRY.search(text):

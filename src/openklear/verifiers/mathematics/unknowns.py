@@ -40,12 +40,12 @@ def unknowns(parts: Sequence[str]) -> dict[str, str] | None:
 
 
 def by_names(
-    left: Sequence[str], right: Sequence[str], same: Callable[[str, str], bool | None]
+    left: Sequence[str], right: Sequence[str], same: Callable[[str, str], bool | None], ordered: bool
 ) -> tuple[bool, bool | None]:
     """Whether either side says which unknown has which value, and if so whether the two sides agree.
 
     Beside values without names the order counts: that of appearance, and (x, y, z) for coordinates. The roots x_1 and
-    x_2 of one unknown are in no order.
+    x_2 of one unknown are in no order, unless the other side is in brackets (`ordered`).
     """
     ours, theirs = unknowns(left), unknowns(right)
     if ours is None and theirs is None:
@@ -58,7 +58,7 @@ def by_names(
         pairs = [(ours[name], theirs[name]) for name in ours]
     else:
         names = ours or theirs or {}
-        if all(map(_ROOT.match, names)):
+        if all(map(_ROOT.match, names)) and not ordered:
             return False, None
         values = [names[name] for name in (sorted(names, key="xyzw".index) if names.keys() <= _COORDINATES else names)]
         pairs = list(zip(values, right, strict=True)) if ours else list(zip(left, values, strict=True))

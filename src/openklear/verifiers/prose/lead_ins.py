@@ -24,17 +24,18 @@ _ANSWER = re.compile(
 )
 _SYMBOLS = re.compile(
     r"\s*(?:=>|->|[=:\uff1a]|\\(?:approx|therefore|implies|Rightarrow|Longrightarrow|rightarrow|to|simeq)(?![a-zA-Z])"
-    r"|[\u2248\u2234\u21d2\u2192]|\\(?:[,;:! ]|quad(?![a-zA-Z])))\s*"
+    r"|[\u2248\u2234\u21d2\u2192]|\\(?:[,;:! ]|q?quad(?![a-zA-Z])))\s*"
 )
 _OPENER = (
     r"(?:so|thus|hence|therefore|then|finally|consequently|overall|altogether|now|as a result|it follows"
     r"|in (?:total|all|conclusion|summary|short|sum|the end)|to sum up|of course|clearly)"
 )
 _PROSE = re.compile(
-    rf"\s*(?:{_OPENER}\b(?:,|\s+that\b)?|{_FILLERS}(?![a-zA-Z])"
+    rf"\s*(?:{_OPENER}\b(?:,|\s+that\b)?|{_FILLERS}(?![a-zA-Z'])"
+    r"|(?:that|it|this|there|here|what|he|she)'s\b"
     r"|(?:we|i|you|one|they|he|she|it)\s+"
     r"(?:can |then |finally |thus |therefore |now |must |will |would |should |could )?"
-    r"(?:get|have|find|obtain|see|conclude|need|know|say|deduce|compute|calculate|determine|derive|make|earn|pay|cost"
+    r"(?:get|find|obtain|see|conclude|need|know|say|deduce|compute|calculate|determine|derive|make|earn|pay|cost"
     r"|give|take|leave|spend|receive|arrive at|end up with|left with|equal|total)s?(?:\s+that\b)?"
     rf"|(?:it|this|that|there|which|these|they|he|she|we|you|[a-zA-Z])\s+{_VERB}\b"
     r"|(?:this|that|which|these|it)\s+(?:gives?|means|makes?|leaves?|yields?|implies|shows)(?:\s+us\b)?(?:\s+that\b)?"
@@ -50,7 +51,7 @@ _BARE_LABEL = re.compile(
 """Words before an answer: Total: 5, Area = 5; xy = 5 may be a product."""
 _VALUE = re.compile(r"[-+.\d\\$(\[{\u2212]|[a-zA-Z](?![a-zA-Z])")
 _TEXT = re.compile(r"\s*\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|rm)\s?\{([^{}]{0,200})\}\s*")
-_RELATED = re.compile(r"[=<>,;]|\\(?:leq?|geq?|neq?|in|text)(?![a-zA-Z])")
+_RELATED = re.compile(r"[=<>,;]|\\(?:leq?|geq?|neq?|in)(?![a-zA-Z])|\b(?:and|or|if)\b")
 _IS_ANSWER = re.compile(
     r"\s*(?:\\text\w{0,2}\s?\{\s?)?\bis (?:the|our|my) (?:final |correct )?answer\s?[.!]?\s?\}?\s*$", re.IGNORECASE
 )
@@ -99,7 +100,9 @@ def _shorter(content: str) -> str:
         inner = _led(words)
         return inner if inner != words else content
     if rest[0] in "=:\uff1a" and words.strip():  # \text{Area} = 5
-        return _led(f"{words.strip()}{rest}")
+        named = f"{words.strip()}{rest}"
+        shorter = _led(named)
+        return content if shorter == named else shorter
     announced = _led(f"{words} 5") == "5"
     return rest if announced and _VALUE.match(rest) else content
 
@@ -117,7 +120,7 @@ def _led(words: str) -> str:
 
 
 _EMPTY = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|quad|qquad|[lcv]?dots|dotsc|square|Box|underline|phantom|hspace"
+    r"\\[hv]?phantom\s?\{[^{}]*\}|\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|quad|qquad|[lcv]?dots|dotsc|square|Box|underline|f?boxed|hspace"
     r"|langle|rangle|cdot|ldotp|_|[ ,;:!])(?![a-zA-Z])|[\s{}\[\]()<>~._?*#\u2026\u22ef\u25a1\u25a2\uff1f\uff3f-]"
 )
 _ASKED = re.compile(

@@ -15,11 +15,11 @@ _FUNCTION = (
     r"(?:sqrt|cbrt|ln|log|exp|(?:arc|a)?(?:sin|cos|tan)|cot|sec|csc|gcd|lcm|max|min)(?=\s?[({^_\\])"
     r"|(?:sqrt|ln|log|sin|cos|tan)(?=\s?(?:\d|[a-z](?![a-zA-Z])))|pi(?![a-zA-Z])"
 )
-_FORMULA = r"\$\$[^$]+\$\$|\$(?:\\.|[^$\n\\])+\$(?!\d)|\\\[.+?\\\]|\\\(.+?\\\)"
+_FORMULA = r"\$\$[^$]+\$\$|\$(?:\\.|[^$\n\\])+\$(?!\d)|\\\[(?:(?!\\\[).)+?\\\]|\\\((?:(?!\\\().)+?\\\)"
 _ARROWS = "to|implies|Rightarrow|Longrightarrow|rightarrow|therefore|because|Leftrightarrow|iff|quad|qquad|checkmark"
 _TOKEN = re.compile(
     rf"(?P<formula>{_FORMULA})"
-    rf"|(?P<gap>\\(?:{_ARROWS})(?![a-zA-Z])|[,;:?!]+(?=\s|$)|[\u2014\u2026\"]|\.{{2,}}|=>|->|(?<=[a-zA-Z])\s-\s|\si\.?e\.|\se\.?g\.)"
+    rf"|(?P<gap>\\(?:{_ARROWS})(?![a-zA-Z])|[,;:?!]+(?=\s|$)|[\u2014\u2026\"]|\.{{2,}}|=>|->|(?<=[a-zA-Z]{2})\s-\s|\si\.?e\.|\se\.?g\.)"
     r"|(?P<command>\\(?:[a-zA-Z]+|.))"
     r"|(?P<argument>(?<=[a-zA-Z^_}\]])\{)|(?P<braced>\})|(?P<open>[{(\[])|(?P<close>[)\]])"
     rf"|(?P<function>(?<![a-zA-Z]){_FUNCTION})"
@@ -37,6 +37,8 @@ _MEANT = re.compile(
 _SIGNED = re.compile(r"(?:[=:(,]|\b(?:is|are|be|was|equals?|get|or|and|es|est))\s*$", re.IGNORECASE)
 _ALONE = re.compile(r"(?!.*\\(?:leq?|geq?|neq?|in)(?![a-zA-Z]))[^=<>]+", re.DOTALL)
 _NAMED = re.compile(r"[a-zA-Z](?:_\{?\w\}?)?\s*=[^=]+")
+_NO_SYMBOLS = re.compile(r"\\[a-zA-Z]+|(?<=[\d%]) ?[xX] ?(?=[\d$])")
+_OPERATOR = re.compile(r"(?<=.)[-+*/^]", re.DOTALL)
 _START = re.compile(r"(?:(?!(?<![.\w])\.\d)[ \t\n.,;:?!*|\"'`~#&+/^_=)\]}$\u20ac\u00a3\u00a5])*")
 """What cannot begin a value; the point of .5 can."""
 _SPACING = re.compile(r"(?:\\[,;:! ]|\\|(?<=[\d%)€£¥] )[A-Za-wZ])+$")
@@ -113,6 +115,8 @@ def _formula(text: str, start: int, end: int) -> Piece | None:
 
 def _plain(text: str, start: int, end: int) -> Piece | None:
     inner = text[start:end]
+    if not _MEANT.search(inner):
+        return None
     stripped = inner[_START.match(inner).end() :]  # type: ignore[union-attr]
     start += len(inner) - len(stripped)
     trimmed = _trimmed(stripped)
@@ -143,9 +147,16 @@ def _trimmed(text: str) -> str:
     text = _SPACING.sub("", text.rstrip(_EDGES + "+*/^_=-([{<>").rstrip())
     end = next((i for i, depth in enumerate(depths(text)) if depth < 0), len(text))
     text = text[:end].rstrip(_EDGES)
-    while text and text[0] in "([" and depths(text)[-1] > 0:
-        text = text[1:].lstrip()
-    return _unwrapped(text)
+    return _unwrapped(_closed(text))
+
+
+def _closed(text: str) -> str:
+    """Without brackets that are never closed: one at its start goes, and all from a later one on: 42 (3 of them."""
+    opened = depths(text)
+    if not text or opened[-1] <= 0:
+        return text
+    start = max(i for i in range(len(text)) if opened[i] <= opened[-1] and (opened[i - 1] if i else 0) < opened[i])
+    return text[:start].rstrip(_EDGES + "+*/^_=-") or text[start + 1 :].strip()
 
 
 def _unwrapped(text: str) -> str:
@@ -156,6 +167,8 @@ def _unwrapped(text: str) -> str:
 
 
 def _result(text: str) -> str:
-    """What a calculation comes to: 6*7 = 42 is 42."""
+    """What a calculation comes to: 6*7 = 42 is 42. An equation (x + y = 5) may be the answer itself."""
     left, sign, right = re.sub(r"\\approx(?![a-zA-Z])", "=", text).rpartition("=")
-    return right.strip() if sign and right.strip() and left[-1:] not in "<>!:=" else text
+    symbols = _NO_SYMBOLS.sub("", left)
+    equation = "=" not in left and _OPERATOR.search(left) and re.search("[a-zA-Z]", symbols)
+    return text if not sign or not right.strip() or left[-1:] in "<>!:=" or equation else right.strip()

@@ -9,6 +9,8 @@ from openklear.verifiers.prose.lead_ins import without_words
 from openklear.verifiers.prose.pieces import Piece, has_words, pieces
 
 _WORDS = re.compile(r"(?<![\\\w{])[^\W\d_]{2,}")
+_FIRST_WORD = re.compile(r"[a-z]{2}\b", re.IGNORECASE)
+_ORDINAL = re.compile(r"\d(?:st|nd|rd|th)\b")
 _FOREIGN = re.compile(r"[^\x00-\x7f\W\d_]")
 _FOREIGN_SENTENCE = re.compile(r"[^\x00-\x7f\W\d_]{4,}|[\u3001\u3002\uff0c]")
 """A run of letters that are not Latin, or their punctuation: Chinese marks a sentence by no spaces."""
@@ -78,8 +80,8 @@ def phrase(text: str) -> str:
     if "$" in text or r"\[" in text or r"\(" in text or _FOREIGN_SENTENCE.search(text):
         return ""
     found, words = pieces(text), _WORDS.findall(text)
-    if not has_words(text) or (len(words) <= 1 and len("".join(words)) <= 2):
-        return "" if found and _FOREIGN.search(text) else text
+    if not has_words(text) or (len(words) <= 1 and len("".join(words)) <= 2 and not _FIRST_WORD.match(text)):
+        return "" if found and (_FOREIGN.search(text) or _ORDINAL.search(text)) else text
     short = len(text) <= _SHORT and text.count(" ") <= _SPACES
     return text if short and (_QUALIFIED.match(text) or not found) else ""
 

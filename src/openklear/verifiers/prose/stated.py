@@ -9,21 +9,25 @@ import re
 
 from openklear.verifiers.prose.lead_ins import without_words
 from openklear.verifiers.prose.markup import BOLD, without_markup, without_stars
-from openklear.verifiers.prose.pieces import pieces
+from openklear.verifiers.prose.pieces import has_words, pieces
 from openklear.verifiers.prose.sentences import announced, closing, phrase
 
 _IS = r"is|are|was|will be|would be|should be|must be|equals?|becomes|comes (?:out )?to|turns out to be"
+_STEM = re.compile(
+    "answer|Answer|ANSWER|ans|Ans|ANS|####"
+    "|réponse|Réponse|respuesta|Respuesta|risposta|Risposta|resposta|Resposta|Antwort|ответ|Ответ|答|正解|【|답"
+)
 _STATED = re.compile(
     rf"(?<!incorrect )(?<!wrong )\banswer\b(?:\s+(?:to|for)\b[^.\n:=$]{{1,80}}?)?(?:\s*(?:{_IS})\b|\s*[:=])(?:\s*[:=])?"
-    rf"|(?:^|\bthe |\bfinal )answers\s*(?:(?:{_IS})\b|[:=])|\bfinal answer of\b"
+    rf"|(?:^|(?<=the )|(?<=final ))answers\s*(?:(?:{_IS})\b|[:=])|(?<=final )answer of\b"
     r"|\bans\b\.?\s*[:=]?(?=\s*[-+$\\(\[\d])"
-    r"|####\s*(?=[-+$\\(\[.*\d])(?!\d+[.)]\s+[a-z])"
-    r"|^[ \t]{0,8}(?:the )?(?:final )?(?:answer|result)s?[ \t]{0,8}$"
-    r"|\b(?:réponses?|respuestas?|risposta|resposta|antwort)(?:\s+(?:finale?|final|correcta?|correcte))?"
+    r"|####\s*(?=[-+$\\(\[.*\d])(?!\d+[.)]\s+[a-z])|####[ \t]*(?=[^\n]*\Z)"
+    r"|\b(?:réponses?|respuestas?|risposta|resposta|antwort|ответ)(?:\s+(?:finale?|final|correcta?|correcte))?"
     r"(?:\s+(?:est?|es|son|sont|è|é|ist|lautet)\b|\s*:)"
-    r"|答案(?:应该|應該|应|就|即|便)?(?:是|为|為|等于|\s*[:=])|答え?(?:は|\s*[:=])|正解は|^\s{0,8}解?答\s*:|답(?:은|\s*:)",
+    r"|答案(?:应该|應該|应|就|即|便)?(?:是|为|為|等于|\s*[:=])|答え?(?:は|\s*[:=])|正解は|【(?:答案|解答)】\s*:?|答\s*:|답(?:은|\s*:)",
     re.IGNORECASE | re.MULTILINE,
 )
+_HEADING = re.compile(r"^[ \t]{0,8}(?:the )?(?:final )?(?:answer|result)s?[ \t]{0,8}$", re.IGNORECASE | re.MULTILINE)
 _SENTENCE_END = re.compile(
     r"(?<!approx)(?<!\bca)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)(?<!\bNo)(?<!\bMr)(?<!\bMrs)(?<!\bDr)\.(?=\s|$)|\n|[!?](?=\s+[A-Z]|\s*$)"
 )
@@ -47,17 +51,27 @@ def stated(tail: str, is_answer: bool = False) -> str:
     said = _said(text)
     if said and (found := _after_words(said, text)):
         return found
-    if "\n" not in text and (found := announced(text) if is_answer else phrase(text)):
+    if "\n" not in text and (found := announced(text) if is_answer else _bare(text)):
         return found
     return _last_line(marked) or (_sentence(said) if said else "")
+
+
+def _bare(line: str) -> str:
+    """What a line is that is nothing but an answer, once the words before it are gone: "So x > 5."."""
+    words = without_words(line)
+    if words == line:
+        return phrase(line)
+    return "" if len(pieces(words)) == 1 else phrase(words.rstrip("!"))
 
 
 def _after_words(said: str, text: str) -> str:
     """What the words after "the answer is" state. After "Answer:" an explanation may start ("We add the two."), which
     states it at its end only."""
     sentence = _sentence(said)
-    found = announced(sentence)
-    return found or (closing(sentence) if _VERB.search(text[-len(said) - 20 : -len(said)]) else "")
+    in_sentence = _VERB.search(text[-len(said) - 20 : -len(said)]) is not None
+    if not in_sentence and not has_words(sentence) and f"{sentence}!" in said:
+        sentence += "!"  # a factorial; in a sentence it would be an exclamation
+    return announced(sentence) or (closing(sentence) if in_sentence else "")
 
 
 def said_from(text: str) -> int:
@@ -66,8 +80,9 @@ def said_from(text: str) -> int:
 
 
 def _said(text: str) -> str:
-    starts = [match.end() for match in _STATED.finditer(text)]
-    return text[starts[-1] :] if starts else ""
+    stated_at = (_STATED.match(text, stem.start()) for stem in _STEM.finditer(text))
+    ends = [match.end() for match in stated_at if match] + [match.end() for match in _HEADING.finditer(text)]
+    return text[max(ends) :] if ends else ""
 
 
 def _sentence(text: str) -> str:

@@ -3,6 +3,7 @@ r"""What stands right behind a value and belongs to it: a percent sign, a unit, 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from openklear.verifiers.mathematics.quantities import measured
 
@@ -23,8 +24,10 @@ _ENDS = re.compile(rf"{_GAP}{{0,8}}(?:[.,;!?)\n]|$)")
 _RATE = re.compile(r"\s{0,3}(?:/|(?:per|an?|each|every)(?![a-zA-Z]))")
 _ALSO_WORDS = frozenset(("in", "a", "second", "min", "minute"))
 """Units that are words of a sentence as well, as every single letter is: units only where nothing follows them."""
-_MEASURABLE = re.compile(r"[\d})]$")
+_MEASURABLE = re.compile(r"(?<!\\)[\d})]$")
 """Where no digit or bracket ends it, a unit is told from a product of symbols by nobody."""
+_MEASURED = re.compile(r"\\(?:text|textrm|textbf|mathrm|mbox|rm)(?![a-zA-Z])|%|[a-zA-Z]{2}$")
+"""Units that a value has already."""
 
 
 def with_unit(value: str, text: str, end: int) -> tuple[str, int]:
@@ -33,7 +36,7 @@ def with_unit(value: str, text: str, end: int) -> tuple[str, int]:
     Words that measure nothing known (7 nickels) stay out, and so do rates (60 miles per hour): they say nothing
     that could be compared.
     """
-    if not _MEASURABLE.search(value):
+    if not _MEASURABLE.search(value) or _MEASURED.search(value):
         return value, end
     if match := _PERCENT.match(text, end):
         return value + r"\%", match.end()
@@ -47,7 +50,7 @@ def with_unit(value: str, text: str, end: int) -> tuple[str, int]:
 def _with_known_unit(value: str, text: str, end: int) -> tuple[str, int]:
     wrapped = _TEXT.match(text, end)
     match = wrapped or _PLAIN.match(text, end)
-    if match is None or measured(rf"5\text{{ {match.group(1)}}}")[1] in ("", "?"):
+    if match is None or not _is_known(match.group(1)):
         return value, end
     unit = match.group(1)
     unsure = not wrapped and (len(unit) == 1 or unit.casefold() in _ALSO_WORDS)
@@ -55,3 +58,8 @@ def _with_known_unit(value: str, text: str, end: int) -> tuple[str, int]:
         return value, end
     power = match.group(2) or match.group(3)
     return rf"{value}\text{{ {unit}}}" + (f"^{power}" if power else ""), match.end()
+
+
+@lru_cache(maxsize=1024)
+def _is_known(unit: str) -> bool:
+    return measured(rf"5\text{{ {unit}}}")[1] not in ("", "?")

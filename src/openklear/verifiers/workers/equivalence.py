@@ -89,7 +89,8 @@ def _serve(incoming: int, outgoing: int, seconds: float) -> None:
     while (message := wire.read_message(incoming)) is not None:
         _set_alarms(seconds)
         try:
-            answer: dict[str, Any] = {"equal": equal(message["reference"], message["answer"])}
+            is_equal, rule = judged(message["reference"], message["answer"])
+            answer: dict[str, Any] = {"equal": is_equal, "rule": rule}
         except Exception as error:  # sympy raises anything; the caller grades the reference against itself
             answer = {"error": type(error).__name__}
         _set_alarms(0.0)
@@ -103,18 +104,27 @@ def _set_alarms(seconds: float) -> None:
 
 
 def equal(reference: str, answer: str) -> bool:
-    """Whether two LaTeX answers (the contents of boxes) are one.
+    """Whether two LaTeX answers (the contents of boxes) are one."""
+    return judged(reference, answer)[0]
 
-    So it is where math-verify holds them for equal and their difference is none, or where their values are the same.
+
+def judged(reference: str, answer: str) -> tuple[bool, str]:
+    """Whether two LaTeX answers are one, and what says so.
+
+    They are where math-verify holds them for equal and their difference is none, or where their values are the same.
     """
     from math_verify import verify
 
     sides = _parsed(reference), _parsed(answer)
-    if not all(sides):
-        return False
-    if not verify(list(sides[0]), list(sides[1]), timeout_seconds=0, raise_on_error=True):
-        return len(sides[0]) == len(sides[1]) == 1 and identities.same(sides[0][0], sides[1][0])
-    return not any(_differ(left, right) for left, right in itertools.product(*sides))
+    for side, name in zip(sides, ("reference", "answer"), strict=True):
+        if not side:
+            return False, f"math-verify reads nothing in the {name}"
+    if verify(list(sides[0]), list(sides[1]), timeout_seconds=0, raise_on_error=True):
+        apart = any(_differ(left, right) for left, right in itertools.product(*sides))
+        return not apart, "constants, by their relative difference" if apart else "math-verify"
+    if len(sides[0]) == len(sides[1]) == 1 and identities.same(sides[0][0], sides[1][0]):
+        return True, "equal values, to 300 digits, wherever both are real"
+    return False, "math-verify, and values at points"
 
 
 @functools.lru_cache(maxsize=PARSED)

@@ -1,4 +1,4 @@
-r"""Whether two expressions have one value wherever both are real: found by evaluation at points, to 60 digits.
+r"""Whether two expressions have one value wherever both are real: found by evaluation at points, to 330 digits.
 
 sympy proves no identity that holds only where its symbols are positive (\frac{1}{\sqrt n} = \sqrt{\frac{1}{n}}, the
 laws of logarithms), so what math-verify tells apart is evaluated. A point at which either side has no real value says
@@ -8,7 +8,7 @@ Why that is sound: the expressions are built of elementary functions, which are 
 real. Two that differ on a piece agree there on a set of measure 0 at most, which random points do not meet; the points
 are drawn from the two texts, so no answer can be made for them. They are of both signs (|x| is not x), small and large,
 and not whole (a floor is not its argument); symbols in exponents are whole where a base may be negative: (-1)^n. What
-is missed is a piece into which no point falls, and a difference below the 45th digit beside an irrational number.
+is missed is a piece into which no point falls, and a difference below the 300th digit beside an irrational number.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""The value of a sympy expression at a point: an exact fraction where it is one, else 60 digits of it.
+r"""The value of a sympy expression at a point: an exact fraction where it is one, else 330 digits of it.
 
 Roots of odd degree are real, as a person takes them: \sqrt[3]{-8} = -2. Everything is bounded by the limits alone.
 """
@@ -9,8 +9,8 @@ from fractions import Fraction
 from functools import cache
 from typing import Any
 
-DIGITS = 60
-AGREE = 45
+DIGITS = 330
+AGREE = 300
 """Digits that two rounded values share, where they are one."""
 _TINY = 1e-30
 """Rounded values below it are not compared: what should be 0 is not told from what is small."""
