@@ -169,7 +169,7 @@ def repeating_decimals(text: str) -> str:
 
 
 _ORDINAL = re.compile(
-    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\))?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?(?:\s?\}){0,2}(?![a-zA-Z])"
+    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\)|-)?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?(?:\s?\}){0,2}(?![a-zA-Z])"
 )
 
 

@@ -139,7 +139,8 @@ def _amounts(text: str) -> str:
 def both(reference: str, answer: str) -> tuple[str, str]:
     """Two texts that are compared, normalised: what 2e-5 means depends on the other one."""
     left, right = normalise(reference), normalise(answer)
-    if "e-" in left + right or "e+" in left + right or "E-" in left + right or "E+" in left + right:
+    together = (left + right).casefold()
+    if "e-" in together or "e+" in together:
         return signed_exponents(left, right), signed_exponents(right, left)
     return left, right
 
@@ -150,7 +151,7 @@ def untexted(text: str) -> str:
 
 
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
-_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
+_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
 
 def squeeze(text: str) -> str:
