@@ -10,6 +10,7 @@ from openklear.verifiers.mathematics.characters import plain
 from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
+    moduli,
     ordinals,
     powers,
     repeating_decimals,
@@ -129,7 +130,7 @@ def _amounts(text: str) -> str:
         text = _DEGREE.sub("", text)
     if "{" in text:
         text = _LETTER.sub(r"\1", text)
-    text = ordinals(repeating_decimals(scientific(text)))
+    text = moduli(ordinals(repeating_decimals(scientific(text))))
     if "{" in text:
         text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
         text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
