@@ -10,6 +10,7 @@ from openklear.verifiers.mathematics.characters import plain
 from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
+    moduli,
     ordinals,
     powers,
     repeating_decimals,
@@ -88,7 +89,7 @@ def normalise(text: str) -> str:
         text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
-        text = match.group(1).strip()
+        text = match.group(1).strip().rstrip(".").strip()
     return in_digits(text)
 
 
@@ -129,7 +130,7 @@ def _amounts(text: str) -> str:
         text = _DEGREE.sub("", text)
     if "{" in text:
         text = _LETTER.sub(r"\1", text)
-    text = ordinals(repeating_decimals(scientific(text)))
+    text = moduli(ordinals(repeating_decimals(scientific(text))))
     if "{" in text:
         text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
         text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
@@ -145,6 +146,11 @@ def both(reference: str, answer: str) -> tuple[str, str]:
     return left, right
 
 
+def untexted(text: str) -> str:
+    """A text without its text commands: what they hold stays."""
+    return TEXT.sub(r"\1", text) if "\\text" in text or "\\m" in text else text
+
+
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
 _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
@@ -152,11 +158,10 @@ _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 def squeeze(text: str) -> str:
     """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
     between two numbers."""
-    if "{" in text:
-        text = TEXT.sub(r"\1", text)
+    text = untexted(text)
     if " " in text:
         text = _NEEDLESS.sub("", text)
-    return _SINGLE.sub(r"\1\2", text) if "{" in text else text
+    return _SINGLE.sub(r"\1\2", text) if "^{" in text or "_{" in text else text
 
 
 _ALTERNATIVES = re.compile(
