@@ -71,6 +71,16 @@ f'(x) ~ f^{\prime}(x)
 a:b=11:21 ~ 11:21
 2024-01-05 ~ 2024-1-5
 10-5-2 ~ 3
+\{n : n \text{ is even}\} ~ \{n : n \text{ even}\}
+\text{all primes } p ~ p \text{ prime}
+n = 5 \text{ only} ~ n = 5
+3 \text{ boys and } 2 \text{ girls} ~ 3, 2
+\text{Alice } 3, \text{Bob } 5 ~ \text{Bob } 5, \text{Alice } 3
+1000.5 ~ 1 000,5
+\$5 ~ \$5.00
+£5 ~ 5 \text{ pounds}
+1A_{16} ~ 1A_{\text{sixteen}}
+f(2)=3 ~ 3
 """
 UNEQUAL = r"""
 8 \text{ a.m.} ~ 8 p.m.
@@ -123,6 +133,20 @@ f(x) = 2x ~ g(x) = 2x
 1:2:3 ~ 1:3:2
 1:\sqrt{3} ~ \sqrt{3}:1
 978-3-16-148410-0 ~ 978-3-16-148410-1
+\{n \mid n \text{ even}\} ~ \{n \mid n \text{ odd}\}
+1 \text{ if } n \text{ is even}, 0 \text{ if } n \text{ is odd} ~ 0 \text{ if } n \text{ is even}, 1 \text{ if } n \text{ is odd}
+n {\rm even} ~ n {\rm odd}
+n \text{ divisible by } 3 ~ 3
+\text{powers of } 3 ~ 3
+\text{yes, } 5 ~ \text{no, } 5
+3 \text{ boys and } 2 \text{ girls} ~ 2 \text{ boys and } 3 \text{ girls}
+5 \frac{\text{m}}{\text{s}} ~ 5 \frac{\text{m}}{\text{h}}
+\$5 ~ €5
+1A_{13} ~ 1A_{\text{sixteen}}
+f(2)=3 ~ f(3)=3
+\frac{dy}{dx}=2 ~ \frac{dx}{dy}=2
+1-2-3-4 ~ 1-2-4-3
+x_1=1, x_2=2 ~ (2,1)
 """
 PAIRS = [(*line.split(" ~ "), Outcome.CORRECT) for line in EQUAL.strip().splitlines()]
 PAIRS += [(*line.split(" ~ "), Outcome.INCORRECT) for line in UNEQUAL.strip().splitlines()]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from openklear.verifiers.mathematics.characters import plain
 from openklear.verifiers.prose.lead_ins import is_placeholder, without_lead_in
-from openklear.verifiers.prose.stated import said_from, stated
+from openklear.verifiers.prose.stated import said_from, stated, takes_back
 from openklear.verifiers.prose.units import with_unit
 
 _BRACES = re.compile(r"(?:\\|(?<!\\)\\\\)(?:(?:begin)?boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
@@ -178,6 +178,7 @@ _OPTION_REFERENCE = re.compile(r"^\(?[A-J]\)?[.:]?$|^(?:\([A-J]\)|[A-J][.):])\s+
 _OPTION_FIRST = re.compile(r"^[*\s(]*([A-J])(?:[).:,*\u3002]|$|(?=[^\x00-\x7f]))")
 _OPTION = re.compile(
     r"(?<![A-Za-z\d\\'’])(?<!not )(?<!n't )(?<!(?:not|n't) be )([A-J])(?![A-Za-z\d'’])(?! [a-z]+ (?:is|are|was)\b)"
+    r"(?! (?:is|are|was)(?:n't| not| too| wrong| incorrect| false| impossible)\b)"
 )
 _OPTIONS = re.compile(r"[A-J]\)?(?:\s?(?:[,/&\u6216]|and|or)\s?\(?[A-J]\)?(?![A-Za-z\d'’ ] ?[a-z]))+")
 """Several options that are offered together: A or B is neither."""
@@ -190,7 +191,8 @@ def is_option(reference: str) -> bool:
 
 def _option(tail: str) -> str | None:
     """The option letter that a text states: after its "the answer is", at its start, or the last one."""
-    found = _OPTION.search(tail, said_from(tail)) or _OPTION_FIRST.match(tail)
+    said = said_from(tail)
+    found = None if takes_back(tail[said:]) else _OPTION.search(tail, said) or _OPTION_FIRST.match(tail)
     if found is None and (stated_anywhere := [*_OPTION.finditer(tail)]):
         found = stated_anywhere[-1]
     if found is None:

@@ -15,7 +15,7 @@ from openklear.verifiers.custom import as_plain
 from openklear.verifiers.domains import Domain, domain_named
 from openklear.verifiers.limits import Limits
 
-GRADER_VERSION = f"2, math-verify {metadata.version('math-verify')}"
+GRADER_VERSION = f"3, math-verify {metadata.version('math-verify')}"
 """Part of every key: raise it when a grader's answers change, so that old journals are not believed."""
 
 

@@ -8,7 +8,9 @@ commands, notation, sets, numerals   the forms that text brings together: LaTeX,
 respelling   one spelling for two answers, as far as one asks for it, by the five below
 systems, sequences, options, qualifiers, inequalities   cases, ellipses, labels, "for all x", chains and stretches
 rules     corrections of our own, one function each
-quantities   rules about units, words, bases, times of day, ratios, dates, marks, commas; `words` reads the words
+quantities  rules about units, words, marks and signs beside a value; `words` reads the words
+digits    rules about bases, digits side by side and decimal commas
+clocks    rules about times of day, ratios, dates and codes
 unknowns  which unknown has which value
 exact     what can be said exactly and at once, by the four below
 lists     tuples, intervals, sets, unions, matrices, by their members

@@ -15,7 +15,7 @@ from openklear.verifiers.mathematics.expressions import same_value, value_of
 from openklear.verifiers.mathematics.inequalities import same_chains
 from openklear.verifiers.mathematics.lists import MATRIX, Listed, listed, same_lists, same_matrix
 from openklear.verifiers.mathematics.numbers import is_percent_of, number, same_number
-from openklear.verifiers.mathematics.quantities import measured
+from openklear.verifiers.mathematics.quantities import signs_differ
 from openklear.verifiers.mathematics.relations import RELATION, same_equation, unnamed
 from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.rules import RULES
@@ -57,7 +57,6 @@ class Budget:
 
 
 _DEGREES = re.compile(r"\\circ|\\degree|°")
-_MINUTES = re.compile(r"\d ?['\"]")
 
 
 def decide(reference: str, answer: str, steps: list[Compared] | None = None) -> bool | None:
@@ -85,25 +84,9 @@ def _as_written(reference: str, answer: str, left: str, right: str) -> tuple[str
         return "a percentage, where the reference is its number", True
     if "boxed" in left or "boxed" in right:  # what is no box to us would be one to math-verify
         return "a box in a box, which is only compared as a text", squeeze(left) == squeeze(right)
-    if _degrees_beside_units(reference, answer, left, right) or _dollars_beside_units(reference, answer, left, right):
-        return "degrees or dollars beside another unit", False
+    if signs_differ(reference, answer, left, right):
+        return "degrees or money beside another unit", False
     return "", False
-
-
-def _degrees_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
-    """90^\\circ is neither 90 cm nor 90 radians: the one has a degree mark, which no normalised text has, and the other
-    measures something else."""
-    if not ("\\circ" in reference or "°" in reference or "\\circ" in answer or "°" in answer):
-        return False
-    marked = [_DEGREES.search(side) is not None for side in (reference, answer)]
-    other = right if marked[0] else left
-    return marked[0] != marked[1] and (measured(other)[1] not in ("", "degree") or _MINUTES.search(other) is not None)
-
-
-def _dollars_beside_units(reference: str, answer: str, left: str, right: str) -> bool:
-    """\\$5 is neither 5 cents nor 5 hours; no normalised text has the sign."""
-    signed = ["\\$" in side for side in (reference, answer)]
-    return signed[0] != signed[1] and measured(right if signed[0] else left)[1] not in ("", "?", "dollar")
 
 
 def _decide(left: str, right: str, budget: Budget) -> bool | None:

@@ -13,10 +13,10 @@ from typing import Any
 
 from openklear.types import Outcome, Verdict
 from openklear.verifiers.answers import join_boxes
+from openklear.verifiers.mathematics.clocks import time_of_day
 from openklear.verifiers.mathematics.exact import Compared, decide
 from openklear.verifiers.mathematics.limits import MAX_CHARACTERS, over_limit
 from openklear.verifiers.mathematics.numbers import number
-from openklear.verifiers.mathematics.quantities import time_of_day
 from openklear.verifiers.mathematics.respelling import prepared
 from openklear.verifiers.mathematics.text import normalise, squeeze
 from openklear.verifiers.mathematics.values import TooLarge

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 _NEAR = Fraction(1, 1000)
 _ROUNDED = Fraction(1, 10**6)
@@ -25,6 +26,7 @@ class Number:
     decimal: bool
 
 
+@lru_cache(maxsize=2048)
 def number(text: str) -> Number | None:
     """The exact value of a normalised integer, decimal, percentage, a/b or \\frac{a}{b}; None for anything else."""
     if text.endswith("%"):

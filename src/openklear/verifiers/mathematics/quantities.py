@@ -1,4 +1,4 @@
-r"""Quantities whose writing means more than their digits: units, words, bases, times of day, ratios, dates, marks.
+r"""What stands beside a value and belongs to it: units, words, marks, and signs that no normalised text has.
 
 Each rule says True, False, or None where it has nothing to say (see `rules`).
 """
@@ -6,11 +6,9 @@ Each rule says True, False, or None where it has nothing to say (see `rules`).
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from operator import itemgetter
 
-from openklear.verifiers.mathematics.numbers import Number, number, same_number
-from openklear.verifiers.mathematics.text import TEXT, alternatives, split, squeeze
+from openklear.verifiers.mathematics.text import alternatives
 from openklear.verifiers.mathematics.words import (
     UNIT_NAMES,
     UNITS,
@@ -79,146 +77,6 @@ def words_beside(left: str, right: str) -> bool | None:
     return None
 
 
-_BASE_WORDS = {
-    word: base
-    for base, word in enumerate(
-        ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "sixteen"), 2
-    )
-} | {"binary": 2, "octal": 8, "decimal": 10, "hexadecimal": 16}
-_SUBSCRIBED = re.compile(r"^([-+]?) ?\(?([-+]?) ?\{?([0-9A-Z.]+|[0-9a-f]+)\}?\)? ?_ ?\{? ?\(?(?:base )?(\w+) ?\)?\}?$")
-_IN_BASE = re.compile(
-    r"^([-+]?) ?\(?([-+]?) ?([0-9A-Z.]+)\)? ?,? ?(?:in )?\(?(?:base[ -]{1,2}(\w+)|(binary|octal|hexadecimal))\)?$"
-)
-_PREFIXED = re.compile(r"^([-+]?)()0([box])([0-9a-fA-F]+)$")
-_PREFIXES = {"b": "2", "o": "8", "x": "16"}
-_PART_WITH_BASE = re.compile(r"(\d+)\)?\}? ?_ ?\{? ?(\w+)")
-
-
-def _based(text: str) -> tuple[str, str, int] | None:
-    """Sign, digits and base of a number that names its base; None for anything else."""
-    if "_" not in text and "base" not in text and text[:1] not in ("0", "-", "+") and "ary" not in text:
-        return None
-    plain = " ".join(TEXT.sub(r"\1", text).replace("( ", "(").split())
-    if match := _PREFIXED.match(plain):
-        outer, inner, letter, digits = match.groups()
-        base_name = _PREFIXES[letter]
-    elif match := _SUBSCRIBED.match(plain) or _IN_BASE.match(plain):
-        outer, inner, digits, *names = match.groups(default="")
-        base_name = "".join(names)
-    else:
-        return None
-    base = int(base_name) if base_name.isdecimal() and len(base_name) < 3 else _BASE_WORDS.get(base_name.casefold(), 0)
-    if not 2 <= base <= 36 or (not any(digit.isdigit() for digit in digits) and len(digits) < 2):
-        return None
-    whole = digits.upper().lstrip("0") or "0"
-    return ("-" if (outer + inner).count("-") == 1 and whole != "0" else ""), whole, base
-
-
-def bases(left: str, right: str) -> bool | None:
-    """10_2 is 10_2 alone: a number that names its base is not compared with one that does not, but for base ten."""
-    ours, theirs = _based(left), _based(right)
-    if ours and theirs:
-        return ours == theirs
-    for based, other in ((ours, right), (theirs, left)):
-        if based is None:
-            continue
-        if based[2] == 10 and (plain := number(based[0] + based[1])) and (single := number(other)):
-            return same_number(plain, single)
-        return None if "=" in other or "\\text" in other or _based(_first_word_off(other)) else False
-    if "_" in left or "_" in right:
-        parts = [sorted(_PART_WITH_BASE.findall(side)) for side in (left, right)]
-        return False if parts[0] != parts[1] else None
-    return None
-
-
-def _first_word_off(text: str) -> str:
-    """Without a noun behind it: 37_8 apples."""
-    return text.partition(" ")[0]
-
-
-_CLOCK = re.compile(
-    r"^(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?(o'?clock)? ?\(?(?:([ap])\.? ?m\.?|(noon|midnight))?\)?$"
-)
-_NOON = re.compile(r"^(?:12 )?(noon|midnight)$")
-
-
-def time_of_day(text: str) -> tuple[int, bool] | None:
-    """Seconds after midnight, and whether the half of the day is known (it is unknown in 3:30); None for no time."""
-    plain = TEXT.sub(r"\1", text).strip().casefold()
-    if match := _NOON.match(plain):
-        return (43_200 if match.group(1) == "noon" else 0), True
-    match = _CLOCK.match(plain)
-    if match is None or not any(match.groups()[1:]):
-        return None
-    hour, minute, second = (int(part or 0) for part in match.groups()[:3])
-    half = match.group(5) or {"noon": "p", "midnight": "a"}.get(match.group(6))
-    if hour > 24 or (half and not 1 <= hour <= 12):
-        return None
-    if half:
-        hour = hour % 12 + (12 if half == "p" else 0)
-    return hour % 24 * 3600 + minute * 60 + second, bool(half) or hour > 12 or hour == 0
-
-
-def times(left: str, right: str) -> bool | None:
-    """12:00 is not 1:00; 3:30 p.m. is 15:30, and not 3:30, which may be in the morning."""
-    if ":" not in left + right and "m" not in left + right and "noon" not in left + right:
-        return None
-    ours, theirs = time_of_day(left), time_of_day(right)
-    if ours and theirs:
-        return ours == theirs
-    time, other = (left, right) if ours else (right, left)
-    if "=" in other:
-        return None  # it may name a ratio: a:b = 3:4
-    return None if not (ours or theirs) or (_ratio(time) and number(other)) or _ratio(other) else False
-
-
-_TO = re.compile(r"(?<=\d) ?(?:\\text ?\{ ?to ?\}|to) ?(?=\d)")
-
-
-def _ratio(text: str) -> list[Fraction] | None:
-    """The numbers of a ratio (3:4, 3 to 4, 1:2:3); None for anything else."""
-    parts = split(_TO.sub(":", text) if "to" in text else text, ":") or []
-    numbers = [number(part) for part in parts]
-    return [one.value for one in numbers if one] if len(parts) > 1 and all(numbers) else None
-
-
-def ratios(left: str, right: str) -> bool | None:
-    """6:8 is 3:4, which is 3/4, but is not 4:3."""
-    if ":" not in left + right and "to" not in left + right:
-        return None
-    ours, theirs = _ratio(left), _ratio(right)
-    if ours and theirs:
-        if len(ours) != len(theirs):
-            return False
-        return all(a * theirs[0] == b * ours[0] for a, b in zip(ours, theirs, strict=True)) and any(ours) == any(theirs)
-    ratio, other = (ours, right) if ours else (theirs, left)
-    single = number(other)
-    if ratio is None or single is None:
-        return None
-    return len(ratio) == 2 and ratio[1] != 0 and ratio[0] / ratio[1] == single.value
-
-
-_CODE = re.compile(r"^\d+(?: ?([-/.]) ?\d+){2,}$")
-_DATE = re.compile(r"^(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4})$")
-
-
-def _code(text: str) -> list[str] | None:
-    """The parts of a date, a version or a number of a book: 2024-01-05, 1.2.3; None for anything else."""
-    tight = text.replace(" ", "")
-    if not _CODE.match(tight):
-        return None
-    parts = re.split(r"[-/.]", tight)
-    coded = _DATE.match(tight) or "." in tight.strip("0123456789-/") or len(parts) > 3
-    coded = coded or any(part[0] == "0" and len(part) > 1 for part in parts) or tight.count(".") > 1
-    return [part.lstrip("0") for part in parts] if coded else None
-
-
-def codes(left: str, right: str) -> bool | None:
-    """A date or a code is no difference: 2024-01-05 is not 2018."""
-    ours, theirs = _code(left), _code(right)
-    return None if ours is None and theirs is None else ours == theirs
-
-
 _MARKED = re.compile(r"(?<![a-zA-Z])([a-zA-Z])\s?('+)|(?<=\d)\s?(['\"]+)")
 _FEET_AND_INCHES = re.compile(r"\d ?['\"]+ ?\d")
 
@@ -239,37 +97,30 @@ def marks(left: str, right: str) -> bool | None:
     return False if symbols[0] != symbols[1] or (ours and theirs and ours != theirs) else None
 
 
-_SEPARATED = re.compile(r"(?<![_^\d.])\d[\d.]* \.?\d")
+_SIGNS = {
+    "degree": re.compile(r"\\circ|\\degree|°"),
+    "dollar": re.compile(r"\\\$"),
+    "pound": re.compile("£"),
+    "euro": re.compile("€"),
+}
+_MINUTES = re.compile(r"\d ?['\"]")
 
 
-def separated(left: str, right: str) -> bool | None:
-    """12 34 is not 1234: numbers side by side equal themselves alone (mixed and grouped ones are joined before)."""
-    if not (_SEPARATED.search(left) or _SEPARATED.search(right)):
-        return None
-    return squeeze(left) == squeeze(right)
-
-
-_COMMA = re.compile(r"^(?:[a-zA-Z] ?= ?)?([-+]?\d+),(\d+)(%?)$")
-_POINTS = re.compile(r"^[-+]?[1-9]\d{0,2}(?:\.\d{3})+(?=,\d+$)")
-
-
-def decimal_commas(left: str, right: str) -> bool | None:
-    """1000,99 answers 1000.99, for as a list it could not be right; 1,0 beside 1 is two answers.
-
-    The reference decides: 12,9 is a list there, as contests write it, and 1,22 a decimal where 1.22 answers it.
-    """
-    single = number(left)
-    if single is None:
-        listed = _COMMA.match(left) if number(right) else None
-        return None if listed is None else len(listed.group(2)) > 1 and left.replace(",", ".") == right
-    if points := _POINTS.match(right):  # 1.234,56
-        right = points.group().replace(".", "") + right[points.end() :]
-    if (match := _COMMA.match(right)) is None:
-        return None
-    whole, part, percent = match.groups()
-    if f"{whole}.{part}{percent}" == left:
-        return True
-    if part.endswith("0") and single.value in (int(whole), int(part)):
+def signs_differ(reference: str, answer: str, left: str, right: str) -> bool:
+    r"""Whether a sign that the normalised `left` and `right` lost tells them apart: 90^\circ is neither 90 cm nor 90
+    radians nor 90', and \$5 is neither 5 cents nor 5 euros."""
+    both = reference + answer
+    if "\\" not in both and both.isascii():
         return False
-    value = Fraction(f"{whole}.{part}") / (100 if percent else 1)
-    return same_number(Number(value, True), single)
+    ours, theirs = _signs(reference), _signs(answer)
+    if (ours and theirs) or not (ours or theirs):
+        return ours != theirs
+    (name, *_), other = (ours, right) if ours else (theirs, left)
+    unit = measured(other)[1]
+    if name == "degree":
+        return unit not in ("", "degree") or _MINUTES.search(other) is not None
+    return unit not in ("", "?", name, {"pound": "lb"}.get(name))
+
+
+def _signs(text: str) -> list[str]:
+    return [name for name, sign in _SIGNS.items() if sign.search(text)]

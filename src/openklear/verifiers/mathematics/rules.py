@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from openklear.verifiers.mathematics import quantities
+from openklear.verifiers.mathematics import clocks, digits, quantities
 from openklear.verifiers.mathematics.numbers import number
 from openklear.verifiers.mathematics.numerals import spoken
 from openklear.verifiers.mathematics.options import options
@@ -105,7 +105,7 @@ def _reals(left: str, right: str) -> bool | None:
 
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
-    differ, _empty_sets, quantities.bases, quantities.times, quantities.ratios, quantities.codes, quantities.separated,
+    differ, _empty_sets, digits.bases, clocks.times, clocks.ratios, clocks.codes, digits.separated,
     quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options,
-    _words, quantities.decimal_commas,
+    _words, digits.decimal_commas,
 )  # fmt: skip

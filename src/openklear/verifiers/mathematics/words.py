@@ -37,11 +37,12 @@ even odd prime composite positive negative nonnegative nonpositive nonzero non n
 without north south east west northeast northwest southeast southwest clockwise counterclockwise anticlockwise up down
 upward downward above below am pm noon midnight increase decrease increased decreased increasing decreasing rise fall
 loss profit gain least most than greater fewer smaller larger over under before after between rational irrational
-perfect divisible multiple bc ad bce ce half twice double triple hundred thousand million billion trillion dozen true
+perfect divisible bc ad bce ce half twice double triple hundred thousand million billion trillion dozen true
 false undefined infinite infinitely
 """
 _STATING = frozenset(_STATING_WORDS.split())
 _COMPARED = frozenset(("more", "less", "fewer", "greater", "higher", "lower", "above", "below", "larger", "smaller"))
+_RELATED = frozenset(("multiple", "power", "factor", "divisor"))
 _FUNCTION_WORDS = """
 sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp sqrt cbrt mod gcd lcm max min det deg arg sgn
 rank inf sup lim pi infinity infty frac dfrac tfrac floor ceil abs
@@ -153,9 +154,10 @@ def words(text: str) -> tuple[Groups, bool]:
 
 
 def _said(word: str, previous: str, counted: bool) -> list[str]:
-    """What a word says after another one: "more" in "or more" is no noun, "in" is inches behind a number alone."""
-    if word in _COMPARED and previous == "or":
-        return [f"or {word}"]
+    """What a word says after another one: "more" in "or more" is no noun, nor are powers in "powers of", and "in" is
+    inches behind a number alone."""
+    if (word in _COMPARED and previous == "or") or (word == "of" and previous in _RELATED):
+        return [f"{previous} {word}"]
     return word.split("/") if word not in _FILLERS or (word == "in" and counted) else []
 
 
@@ -168,7 +170,7 @@ def say_different(left: str, right: str) -> bool:
     missing, added = counts[0] - counts[1], counts[1] - counts[0]
     if missing and added:
         return set(missing) != set(added)
-    return any(word in _STATING or word.startswith("or ") for word in chain(missing, added))
+    return any(word in _STATING or " " in word for word in chain(missing, added))
 
 
 def in_other_places(left: str, right: str) -> bool:

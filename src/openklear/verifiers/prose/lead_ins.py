@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from openklear.verifiers.prose.markup import without_stars
+
 _LOOK = 240
 """Characters at the start of a text in which a lead-in may lie."""
 _VERB = (
@@ -24,7 +26,7 @@ _ANSWER = re.compile(
 )
 _SYMBOLS = re.compile(
     r"\s*(?:=>|->|[=:\uff1a]|\\(?:approx|therefore|implies|Rightarrow|Longrightarrow|rightarrow|to|simeq)(?![a-zA-Z])"
-    r"|[\u2248\u2234\u21d2\u2192]|\\(?:[,;:! ]|q?quad(?![a-zA-Z])))\s*"
+    r"|[\u2248\u2234\u21d2\u2192]|\\(?:[,;:! ]|q?quad(?![a-zA-Z])|displaystyle(?![a-zA-Z])))\s*"
 )
 _OPENER = (
     r"(?:so|thus|hence|therefore|then|finally|consequently|overall|altogether|now|as a result|it follows"
@@ -74,6 +76,7 @@ def without_lead_in(content: str) -> str:
     """
     if ending := _IS_ANSWER.search(content, max(0, len(content) - 60)):
         content = content[: ending.start()]
+    content = without_stars(content)
     for _ in range(6):
         shorter = _shorter(content).strip()
         if shorter in (content, ""):
@@ -99,8 +102,9 @@ def _shorter(content: str) -> str:
     if not rest:
         inner = _led(words)
         return inner if inner != words else content
-    if rest[0] in "=:\uff1a" and words.strip():  # \text{Area} = 5
-        named = f"{words.strip()}{rest}"
+    symbol = _SYMBOLS.match(rest)
+    if symbol and words.strip():  # \text{Area} = 5
+        named = f"{words.strip().rstrip(':')}: {rest[symbol.end() :]}"
         shorter = _led(named)
         return content if shorter == named else shorter
     announced = _led(f"{words} 5") == "5"
@@ -120,12 +124,12 @@ def _led(words: str) -> str:
 
 
 _EMPTY = re.compile(
-    r"\\[hv]?phantom\s?\{[^{}]*\}|\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|quad|qquad|[lcv]?dots|dotsc|square|Box|underline|f?boxed|hspace"
-    r"|langle|rangle|cdot|ldotp|_|[ ,;:!])(?![a-zA-Z])|[\s{}\[\]()<>~._?*#\u2026\u22ef\u25a1\u25a2\uff1f\uff3f-]"
+    r"\\(?:[hv]?phantom|hspace\*?)\s?\{[^{}]*\}|\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm|quad|qquad|[lcv]?dots|dotsc|square|Box|underline|f?boxed"
+    r"|langle|rangle|cdot|ldotp|_|[ ,;:!])(?![a-zA-Z])|[\s{}\[\]()<>~._?*#$\u2026\u22ef\u25a1\u25a2\uff1f\uff3f-]"
 )
 _ASKED = re.compile(
     r"(?:insert|put|write|enter|place)?(?:your|the|my|final|numerical|numeric|correct)*"
-    r"(?:answer|result|solution|value|number|letter|expression|option)s?(?:goes)?(?:here)?"
+    r"(?:answer|ans|result|solution|value|number|letter|expression|option)s?(?:goes)?(?:here)?"
     r"|(?:最终|最后|你的|正确)?答案|xxx*|todo|tbd",
     re.IGNORECASE,
 )

@@ -34,9 +34,13 @@ _MEANT = re.compile(
     r"\d|\\(?!(?:text|textbf|textit|mathrm|mbox|left|right|approx|cdot|times|leq?|geq?|neq?)(?![a-zA-Z]))[a-zA-Z]"
     r"|[a-zA-Z)]\s?[+*^]\s?[a-zA-Z(]"
 )
+_MINUS = re.compile(
+    r"(?:(?:^|[^\W\d_]{2}\s+|[.,:=(]\s*)(?=[mnMN])|(?=\u8d1f))((?:minus|negative)\s+|\u8d1f\s*)$", re.IGNORECASE
+)
+"""The word before a number that is its sign; 10 minus 5 is a difference."""
 _SIGNED = re.compile(r"(?:[=:(,]|\b(?:is|are|be|was|equals?|get|or|and|es|est))\s*$", re.IGNORECASE)
 _ALONE = re.compile(r"(?!.*\\(?:leq?|geq?|neq?|in)(?![a-zA-Z]))[^=<>]+", re.DOTALL)
-_NAMED = re.compile(r"[a-zA-Z](?:_\{?\w\}?)?\s*=[^=]+")
+_NAMED = re.compile(r"[a-zA-Z](?:_\{?\w\}?)?\s*=[^=]+|[^=]*(?:[<>]|\\[lg]eq?(?![a-zA-Z]))[^=]*", re.DOTALL)
 _NO_SYMBOLS = re.compile(r"\\[a-zA-Z]+|(?<=[\d%]) ?[xX] ?(?=[\d$])")
 _OPERATOR = re.compile(r"(?<=.)[-+*/^]", re.DOTALL)
 _START = re.compile(r"(?:(?!(?<![.\w])\.\d)[ \t\n.,;:?!*|\"'`~#&+/^_=)\]}$\u20ac\u00a3\u00a5])*")
@@ -55,7 +59,7 @@ class Piece:
     alone: bool
     """Whether it is a value and nothing else: no name before it, no calculation, no inequality."""
     named: bool
-    """Whether it is a name with its value: x = 5."""
+    """Whether it is a name with its value or values: x = 5, x > 5."""
 
 
 def pieces(text: str) -> list[Piece]:
@@ -109,6 +113,8 @@ def _formula(text: str, start: int, end: int) -> Piece | None:
     before = text[:start].rstrip("$ ")
     if before.endswith("-") and not re.search(r"[\w)\]}]\s?-$", before):
         inner = "-" + inner
+    elif minus := _MINUS.search(text, max(0, start - 20), start):
+        start, inner = minus.start(1), f"-{inner}"
     value, end = with_unit(inner, text, end)
     return Piece(start, end, value, *_kind(inner))
 
@@ -125,6 +131,8 @@ def _plain(text: str, start: int, end: int) -> Piece | None:
     if trimmed[0] == "-" and not _is_sign(text, start):
         trimmed = trimmed[1:].lstrip()
     ends = start + len(stripped.rstrip(_EDGES + "+*/^_=$-([{<>"))
+    if minus := _MINUS.search(text, max(0, start - 20), start):
+        start, trimmed = minus.start(1), f"-{trimmed}"
     value, behind = with_unit(_result(trimmed), text, ends)
     return Piece(start, max(ends, behind), value, *_kind(trimmed))
 

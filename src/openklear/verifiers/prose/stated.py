@@ -36,6 +36,16 @@ _WORDS = re.compile(
     r"\b(?:no|none|yes|not|impossible|infinite(?:ly)?|undefined|never|always|true|false)\b", re.IGNORECASE
 )
 _VERB = re.compile(r"\b(?:is|are|was)\b[\s:=]*$", re.IGNORECASE)
+_TAKEN_BACK = re.compile(
+    r"\b(?:wait|correction|scratch that|oops|hold on|i mean|my mistake|that(?: is|'s) wrong)\b|\bactually,",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(
+    r"[ .,;!]*(?:(?:or|alternatively|otherwise|maybe|perhaps|possibly)\b"
+    r"|(?:but )?(?:it )?(?:could|might|may) (?:also )?be\b)[^\n.!?]{1,40}(?=[.!?\n]|$)",
+    re.IGNORECASE,
+)
+"""A short sentence right behind the answer that offers another one: "Or maybe 6."."""
 _NUMBERED = re.compile(r"\d+[.)]\s")
 
 
@@ -51,7 +61,7 @@ def stated(tail: str, is_answer: bool = False) -> str:
     said = _said(text)
     if said and (found := _after_words(said, text)):
         return found
-    if "\n" not in text and (found := announced(text) if is_answer else _bare(text)):
+    if "\n" not in text and (found := announced(text.rstrip("?")) if is_answer else _bare(text)):
         return found
     return _last_line(marked) or (_sentence(said) if said else "")
 
@@ -61,17 +71,27 @@ def _bare(line: str) -> str:
     words = without_words(line)
     if words == line:
         return phrase(line)
-    return "" if len(pieces(words)) == 1 else phrase(words.rstrip("!"))
+    return "" if len(pieces(words)) == 1 else phrase(words.rstrip("!."))
 
 
 def _after_words(said: str, text: str) -> str:
     """What the words after "the answer is" state. After "Answer:" an explanation may start ("We add the two."), which
-    states it at its end only."""
+    states it at its end only, as does a text that takes it back ("Wait, no")."""
     sentence = _sentence(said)
+    rest = said.partition(sentence)[2]
+    if rest.startswith("?") or takes_back(rest):
+        return ""
     in_sentence = _VERB.search(text[-len(said) - 20 : -len(said)]) is not None
-    if not in_sentence and not has_words(sentence) and f"{sentence}!" in said:
+    if not in_sentence and not has_words(sentence) and rest.startswith("!"):
         sentence += "!"  # a factorial; in a sentence it would be an exclamation
-    return announced(sentence) or (closing(sentence) if in_sentence else "")
+    found = announced(sentence) or (closing(sentence) if in_sentence else "")
+    other = closing(hedge.group()) if found and (hedge := _HEDGED.match(rest)) else ""
+    return f"{found} or {other}" if other and other != found else found
+
+
+def takes_back(text: str) -> bool:
+    """Whether a text says that what stands before it was wrong."""
+    return _TAKEN_BACK.search(text) is not None
 
 
 def said_from(text: str) -> int:
@@ -86,7 +106,7 @@ def _said(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return _SENTENCE_END.split(text.strip(" \t*:=\n"), maxsplit=1)[0].strip(" *`\"'")
+    return _SENTENCE_END.split(text.strip(" \t*:=\n"), maxsplit=1)[0].strip(" *`\"'").rstrip(".\u2026")
 
 
 def _last_line(marked: str) -> str:
