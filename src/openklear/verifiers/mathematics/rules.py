@@ -16,7 +16,7 @@ from openklear.verifiers.mathematics.qualifiers import differ
 from openklear.verifiers.mathematics.text import TEXT, split, squeeze
 from openklear.verifiers.mathematics.words import same_words
 
-_WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o)(?: [a-zA-Z]+)*$")
+_WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o|(?:[Aa]n?|[Ii]t is) [a-zA-Z]{3,})(?: [a-zA-Z]+)*$")
 _FORMULA = re.compile(r"\d|[-+=^_<>]|\\(?:infty|pi|frac|sqrt|begin)(?![a-zA-Z])")
 _PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}|\\text")
 _INFINITE = re.compile(r"^([-+]?)\s*\\infty$")

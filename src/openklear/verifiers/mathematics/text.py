@@ -10,6 +10,7 @@ from openklear.verifiers.mathematics.characters import plain
 from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
+    moduli,
     ordinals,
     powers,
     repeating_decimals,
@@ -129,7 +130,7 @@ def _amounts(text: str) -> str:
         text = _DEGREE.sub("", text)
     if "{" in text:
         text = _LETTER.sub(r"\1", text)
-    text = ordinals(repeating_decimals(scientific(text)))
+    text = moduli(ordinals(repeating_decimals(scientific(text))))
     if "{" in text:
         text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
         text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
@@ -139,19 +140,24 @@ def _amounts(text: str) -> str:
 def both(reference: str, answer: str) -> tuple[str, str]:
     """Two texts that are compared, normalised: what 2e-5 means depends on the other one."""
     left, right = normalise(reference), normalise(answer)
-    if "e-" in left + right or "e+" in left + right or "E-" in left + right or "E+" in left + right:
+    together = (left + right).casefold()
+    if "e-" in together or "e+" in together:
         return signed_exponents(left, right), signed_exponents(right, left)
     return left, right
 
 
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
-_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
+_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
 
 def squeeze(text: str) -> str:
     """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
     between two numbers."""
-    return _SINGLE.sub(r"\1\2", _NEEDLESS.sub("", TEXT.sub(r"\1", text)))
+    if "{" in text:
+        text = TEXT.sub(r"\1", text)
+    if " " in text:
+        text = _NEEDLESS.sub("", text)
+    return _SINGLE.sub(r"\1\2", text) if "{" in text else text
 
 
 _ALTERNATIVES = re.compile(

@@ -158,6 +158,8 @@ def _said(word: str, previous: str, counted: bool) -> list[str]:
     inches behind a number alone."""
     if (word in _COMPARED and previous == "or") or (word == "of" and previous in _RELATED):
         return [f"{previous} {word}"]
+    if previous == "perfect":
+        return [word]  # a perfect square
     return word.split("/") if word not in _FILLERS or (word == "in" and counted) else []
 
 
