@@ -89,7 +89,7 @@ def normalise(text: str) -> str:
         text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
-        text = match.group(1).strip()
+        text = match.group(1).strip().rstrip(".").strip()
     return in_digits(text)
 
 
