@@ -91,7 +91,7 @@ def normalise(text: str) -> str:
         text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
-        text = match.group(1).strip()
+        text = match.group(1).strip().rstrip(".").strip()
     return in_digits(text)
 
 
@@ -159,6 +159,11 @@ def both(reference: str, answer: str) -> tuple[str, str]:
     return left, right
 
 
+def untexted(text: str) -> str:
+    """A text without its text commands: what they hold stays."""
+    return TEXT.sub(r"\1", text) if "\\text" in text or "\\m" in text else text
+
+
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
 _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
@@ -166,11 +171,10 @@ _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 def squeeze(text: str) -> str:
     """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
     between two numbers."""
-    if "{" in text:
-        text = TEXT.sub(r"\1", text)
+    text = untexted(text)
     if " " in text:
         text = _NEEDLESS.sub("", text)
-    return _SINGLE.sub(r"\1\2", text) if "{" in text else text
+    return _SINGLE.sub(r"\1\2", text) if "^{" in text or "_{" in text else text
 
 
 _ALTERNATIVES = re.compile(
