@@ -94,12 +94,14 @@ def normalise(text: str) -> str:
 
 
 def _ends(text: str) -> str:
-    """Without the line breaks around it, and what stripping left of a control space at its end."""
+    """Without line breaks and a full stop around it, and what stripping left of a control space at its end."""
     while text.endswith("\\\\"):
         text = text[:-2].rstrip()
-    while text.startswith("\\\\"):
-        text = text[2:].lstrip()
-    return text[:-1].rstrip() if text.endswith("\\") else text
+    while text.startswith("\\\\ "):
+        text = text[3:]
+    if text.endswith("\\"):
+        text = text[:-1].rstrip()
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
 def _printed(text: str) -> str:
