@@ -14,6 +14,9 @@ from openklear.verifiers.mathematics.text import untexted
 _LEAD = re.compile(
     r"^(?:the )?(?:correct )?(?:option|choice|answer)s?(?: is| are)?\s?:?\s?(?=\(?[A-Z]\b)", re.IGNORECASE
 )
+_CAPITAL = re.compile("[A-Z]")
+_FIRST = frozenset("(\\ABCDEFGHIJ")
+"""What a label may begin with."""
 _OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
 _SMALL = re.compile(r"^(?:\(([a-j])\)|([a-j])[).]|([a-df-hj]))$")
 """A small letter for its capital; bare e and i are numbers."""
@@ -31,6 +34,8 @@ _LABEL = re.compile(
 
 def options(left: str, right: str) -> bool | None:
     """An option is the same whatever marks it: E, (E), E - with its text; ABD is A, B, D."""
+    if not (_CAPITAL.search(left) or _CAPITAL.search(right)):
+        return None
     plain = [_LEAD.sub("", untexted(side).strip()) for side in (left, right)]
     if not any(map(_OPTION.match, plain)):
         return _several(*plain)
@@ -65,6 +70,8 @@ def _letters(text: str) -> set[str] | None:
 
 def unlabelled(left: str, right: str) -> tuple[str, str]:
     """Two normalised texts without the label of an option that stands before a value and says no more than it."""
+    if left[:1] not in _FIRST and right[:1] not in _FIRST:
+        return left, right
     labels = _LABEL.match(left), _LABEL.match(right)
     if not any(labels):
         return left, right

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
-from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
+from openklear.verifiers.mathematics.commands import alone, braced, closings, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
     moduli,
@@ -78,6 +78,8 @@ def normalise(text: str) -> str:
     if not _NEEDS_WORK.search(text):
         return text
     text = _ends(text)
+    if text[0:1] == "\\" and text[-1] == "}" and (match := _ROMAN.match(text)):
+        text = _upright(text, match.end())
     if _PRINTED.search(text):
         text = _printed(text)
     text = functions(powers(text))
@@ -91,6 +93,17 @@ def normalise(text: str) -> str:
     while match := _WRAPPED.match(text):
         text = match.group(1).strip().rstrip(".").strip()
     return in_digits(text)
+
+
+_ROMAN = re.compile(r"\\(?:mathrm|text|textbf|textrm|mbox)\s?\{")
+_LETTERS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2}")
+
+
+def _upright(text: str, start: int) -> str:
+    """What a command of upright letters holds from a place on, where it holds all of the text and this is no word."""
+    inner = text[start:-1]
+    whole = "{" in inner and closings(text, "{}").get(start - 1) == len(text) - 1
+    return inner.strip() if whole and not _LETTERS.search(inner) else text
 
 
 def _ends(text: str) -> str:
