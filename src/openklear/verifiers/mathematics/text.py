@@ -83,7 +83,7 @@ def normalise(text: str) -> str:
     if _PRINTED.search(text):
         text = _printed(text)
     text = functions(powers(text))
-    text = _amounts(text.translate(_MONEY))
+    text = _amounts(_stopped(text.translate(_MONEY)))
     text = sets(braced(text) if "\\" in text else text)
     if _SIDE_BY_SIDE.search(text):
         text = _joined(_MIXED.sub(_mixed, text))
@@ -114,6 +114,12 @@ def _ends(text: str) -> str:
         text = text[3:]
     if text.endswith("\\"):
         text = text[:-1].rstrip()
+    return _stopped(text)
+
+
+def _stopped(text: str) -> str:
+    """Without a full stop at its end; an ellipsis stays."""
+    text = text.strip()
     return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
