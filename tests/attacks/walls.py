@@ -34,6 +34,16 @@ x = struct.pack('=11Q', 0x10000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0)
 if call(435, 435, x, len(x)) >= 0: won()""",
         control=True,
     ),
+    wants(
+        "poison_a_package",
+        """\
+for name in ('numpy', 'sortedcontainers'):
+    try: place = __import__(name).__path__[0]
+    except ImportError: place = f'/packages/{name}'
+    for where in (place, f'{place}/..', f'{place}/__pycache__'):
+        if succeeds(os.mkdir, f'{where}/env2') or succeeds(os.rename, where, f'{place}/../env2'): won()
+    if succeeds(os.chmod, f'{place}/__init__.py', 0o777) or succeeds(os.unlink, f'{place}/__init__.py'): won()""",
+    ),
     wants("mount_over_proc", "if libc.mount(b'x', b'/proc', b'tmpfs', 0, None) == 0: won()"),
     wants(
         "remount_root",

@@ -211,6 +211,8 @@ STATEMENT = "class Solution:\n    def f(self, a: List[int]) -> int:\n        ret
         # a snippet is no program, where there is one
         (f"{fenced(GOOD)}\nwhere\n{fenced('x = n * 2')}", GOOD),
         (f"{fenced('x = 5')}\nand\n{fenced('y = 6')}", "y = 6"),
+        (f"{fenced(SOLVE)}\nThe signature:\n{fenced('def solve(a): ...')}", SOLVE),
+        (f"{fenced(STATEMENT)}\n{fenced(STATEMENT.replace('return sum(a)', 'pass'), info='')}", STATEMENT),
         # a program that is wrong is still what was answered
         (f"{fenced(OTHER)}\nBetter:\n{fenced('print(int(input())')}", "print(int(input())"),
         (f"{fenced(OTHER)}\nBetter:\n{fenced('import sys' + chr(10) + 'x = ')}", "import sys\nx ="),
@@ -240,6 +242,11 @@ STATEMENT = "class Solution:\n    def f(self, a: List[int]) -> int:\n        ret
         ("<ANSWER>\nprint(2)\n</ANSWER>\nThat is it.", "print(2)"),
         ("<answer>\nThe program is\n```python\nprint(3)\n```\nand prints\n```\n3\n```\n</answer>", "print(3)"),
         ("Use <code>print</code>.\n<code>\nprint(4)\n</code>", "print(4)"),
+        ('<answer type="code">\nprint(5)\n</answer>', "print(5)"),
+        ("So:\n<final_answer>\nprint(5)\n</final_answer>", "print(5)"),
+        ("[BEGIN]\nprint(5)\n[DONE]", "print(5)"),
+        ("It is\n[PYTHON]\nprint(5)\n[/PYTHON]\nas asked.", "print(5)"),
+        ("`print(int(input()) * 2)`", "print(int(input()) * 2)"),
         # no fence at all: nothing says where the program begins
         ("Here it is:\nimport sys\nprint(1)", "Here it is:\nimport sys\nprint(1)"),
         ("", ""),

@@ -72,6 +72,11 @@ CHEATS = {
         "class Solution:\n    def back(self, head):\n        head.val = 0\n        head.next = None\n        return head",
         "head = list_node([1, 2])\nassert is_same_list(Solution().back(head), head)",
     ),
+    "fields that are more than fields": (
+        "class Solution:\n    def back(self, head):\n        head.__dict__['__class__'] = int\n"
+        "        head.__dict__[1] = 2\n        return head",
+        REVERSED,
+    ),
     "a test of the helper itself": (
         "def is_same_tree(p, q): return True",
         "assert not is_same_tree(tree_node([1]), tree_node([2]))",

@@ -13,12 +13,26 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from openklear.verifiers.fences import Block, Fences
-from openklear.verifiers.pythonic import MOST_PARSED, Looks, borrowed, is_program, looks, made_names, parsed
+from openklear.verifiers.pythonic import (
+    MOST_PARSED,
+    Looks,
+    borrowed,
+    is_outline,
+    is_program,
+    looks,
+    made_names,
+    parsed,
+)
 
-_NAMES = "(?:answer|code|python|program|solution)"
-_TAG = re.compile(rf"<(/?)({_NAMES})>", re.IGNORECASE)
-_WRAPPING = re.compile(rf"\A\s*+<{_NAMES}>|\A\s*+python3?[ \t]*\n|(?<!\s)\s*</{_NAMES}>\s*+\Z", re.IGNORECASE)
+_NAMES = "(?:answer|final_answer|code|python|program|solution)"
+_TAG = re.compile(rf"<(/?)({_NAMES})(?:[ \t][^<>\n]{{0,99}})?>", re.IGNORECASE)
+_WRAPPING = re.compile(
+    rf"\A\s*+<{_NAMES}(?:[ \t][^<>\n]{{0,99}})?>|\A\s*+python3?[ \t]*\n|(?<!\s)\s*</{_NAMES}>\s*+\Z", re.IGNORECASE
+)
 """A tag around all of a text, or a language whose fence is lost."""
+_BRACKETED = re.compile(r"^\[(?:(BEGIN|PYTHON|CODE|ANSWER)|/(?:PYTHON|CODE|ANSWER)|DONE)\][ \t]*$", re.MULTILINE)
+"""Tags on lines of their own, as prompts with examples have them."""
+_IN_LINE = re.compile(r"\s*+(`{1,2})([^`]++)\1\s*+")
 _UNREAL = re.compile(rf"(\w[ \t]*<{_NAMES}>)", re.IGNORECASE)
 """A tag behind a word, which Python would take for two comparisons, but not before two numbers."""
 _MOST_READ = 30
@@ -42,7 +56,8 @@ class _Rank(IntEnum):
 def extract_program(text: str) -> str:
     """The program that a text answers; all of the text where nothing says where one is."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").removeprefix("\ufeff")
-    whole = _WRAPPING.sub("", text)
+    text = _BRACKETED.sub(lambda tag: "<code>" if tag[1] else "</code>", text)
+    whole = in_line[2] if (in_line := _IN_LINE.fullmatch(text)) else _WRAPPING.sub("", text)
     if not whole.lstrip().startswith(("```", "~~~")) and _is_program(_UNREAL.sub(r"\1 1 1 ", whole)):
         return whole.strip("\n")  # what it holds of fences and tags is in strings
     lines = text.split("\n")
@@ -70,7 +85,7 @@ def _is_program(text: str) -> bool:
 def _in_blocks(fences: Fences) -> _Found | None:
     """The likeliest block, or what stands between tags without one; None where there is neither."""
     blocks = [block for block in fences.blocks if any(map(str.strip, block.lines))]
-    answer = _region(fences, ("answer",))
+    answer = _region(fences, ("answer", "final_answer"))
     within = [block for block in blocks if answer and answer.first <= block.line <= answer.last]
     if answer and looks(answer.text) and (not within or is_program(answer.text)):
         return _Found(_Rank.PROGRAM, answer.text)
@@ -172,6 +187,8 @@ class _Reader:
         tree = None if long else parsed(program)
         if tree is None and not long and not (block.python and block.closed):
             return _Rank.SNIPPET  # prose, or a program that was cut off
+        if index > 0 and tree is not None and is_outline(tree):
+            return _Rank.SNIPPET
         borrows = index > 0 and tree is not None and any(self._makes(name, index) for name in borrowed(tree))
         return _Rank.LEANING if borrows else _Rank.PROGRAM
 

@@ -109,6 +109,22 @@ def borrowed(tree: ast.Module) -> set[str]:
     return used - made - vars(builtins).keys()
 
 
+def is_outline(tree: ast.Module) -> bool:
+    """Whether it only says which functions there are: their bodies hold nothing but `pass`, `...` or texts."""
+    statements = list(tree.body)
+    for statement in statements:
+        if isinstance(statement, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            statements += statement.body
+        elif not _says_nothing(statement):
+            return False
+    return True
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return constant or isinstance(statement, ast.Pass | ast.Import | ast.ImportFrom)
+
+
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)
 
 

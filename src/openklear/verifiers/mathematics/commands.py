@@ -37,7 +37,7 @@ _SAME = {
     **dict.fromkeys((r"\!", r"\-", r"\(", r"\)", r"\[", r"\]", r"\$", r"\negthinspace", r"\noindent", r"\null",
                      r"\strut", r"\mathstrut", r"\middle", r"\boxed", r"\displaylimits", r"\nolimits"), ""),
     **dict.fromkeys(map("\\{}".format, _SIZES), ""),
-    **{rf"\{letter}": rf"\mathbb{{{letter}}}" for letter in "RZQN"},
+    **{rf"\{letter}": rf"\mathbb{{{letter}}}" for letter in "RZQNC"},
     r"\lt": "<", r"\gt": ">", r"\%": "%", r"\reals": r"\mathbb{R}", r"\tg": r"\tan", r"\ctg": r"\cot",
     r"\arctg": r"\arctan", r"\cosec": r"\csc", r"\infin": r"\infty", r"\varphi": r"\phi", r"\lbrace": r"\{",
     r"\varepsilon": r"\epsilon", r"\vartheta": r"\theta", r"\colon": ":", r"\rbrace": r"\}", r"\Bbb": r"\mathbb",

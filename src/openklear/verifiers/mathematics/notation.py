@@ -169,7 +169,7 @@ def repeating_decimals(text: str) -> str:
 
 
 _ORDINAL = re.compile(
-    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\))?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?(?:\s?\}){0,2}(?![a-zA-Z])"
+    r"(?<![\d.])(\d+)(\s?\^\s?|\\textsuperscript\s?|\s?(?=\\)|-)?\{?\s?(?:\\(?:text|mathrm|mbox)\s?)?\{?\s?(st|nd|rd|th)s?(?:\s?\}){0,2}(?![a-zA-Z])"
 )
 
 
@@ -188,3 +188,14 @@ def _ordinal(match: re.Match[str]) -> str:
 def ordinals(text: str) -> str:
     r"""12th, 12^{\text{th}} and \text{12th} as 12, where the ending is the number's own."""
     return _ORDINAL.sub(_ordinal, text) if any(map(text.__contains__, ("th", "st", "nd", "rd"))) else text
+
+
+_MODULUS = re.compile(
+    r"\(?\s?(?:\\text\s?\{\s?\(?\s?)?(?:\\[pb]?mod(?![a-zA-Z])|(?<![a-zA-Z\\])mod(?![a-zA-Z]))"
+    r"\s?\{?\s?(\d{1,40}|[a-zA-Z](?![a-zA-Z]))\s?\}?\s?\)?(?:\s?\})?\s?\)?$"
+)
+
+
+def moduli(text: str) -> str:
+    r"""One spelling of what a congruence ends with: \pmod{4}, \pmod 4, (\bmod 4), \text{ (mod 4)}."""
+    return _MODULUS.sub(r"\\pmod{\1}", text) if "mod" in text and "\\equiv" in text else text

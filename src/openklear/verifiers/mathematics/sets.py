@@ -9,13 +9,21 @@ from openklear.verifiers.mathematics.numbers import number
 
 _LETTER = re.compile(r"\\(?:mathbb|Bbb)\s?(?:\{\s?)?([A-Z])(?:\s?\})?")
 _LONE = re.compile(r"(\\mathbb\{R\})\s?\\\s(?=\s?\\?\{)")
-_UNION = re.compile(r"(?<=[)\]}\[])\s?(?:U|\\bigcup|\\text\s?\{\s?U\s?\}|union| u )\s?(?=[(\[\]]|\\\{)")
+_UNION = re.compile(
+    r"(?<=(?<![a-zA-Z])[A-Z])\sU\s(?=[A-Z](?![a-zA-Z]))"
+    r"|(?<=[)\]}\[])\s?(?:U|\\bigcup|\\text\s?\{\s?U\s?\}|union| u )\s?(?=[(\[\]]|\\\{)"
+)
 _BAR = re.compile(r"(\\\{\s?(?!\|)(?:[^{}|:]|\\mathbb\s?\{[A-Z]\}){1,60}?)\s?(\||:|\\mid(?![a-zA-Z]))\s?")
 _OR = re.compile(r"\s?(?:\\text\s?\{\s?or\s?\}|(?<![a-zA-Z])or(?![a-zA-Z]))\s?")
 _INTERVAL = re.compile(r"^[\[(][^\[\]()]+,[^\[\]()]+[\])]$")
+_ONE_BAR = re.compile(r"\s?\|\s?")
 _EMPTY = re.compile(r"\\\{\s?\\\}")
 _NOTHING = re.compile(r"^(?:\{\s?\}|(?:\\text\s?\{\s?)?(?:the )?(?:empty|null) set\s?\}?)$", re.IGNORECASE)
 _EVERYTHING = re.compile(r"^(?:\\text\s?\{\s?)?(?:the set of )?all real(?:s| numbers?)\s?\}?$", re.IGNORECASE)
+_EXCEPT = re.compile(
+    r"^(?:\\text\s?\{\s?)?all real(?: number)?s?,? (?:except|excluding|other than|but)(?: for)?\s?\}?\s?"
+    r"(?:x\s?=\s?|x\s?\\neq\s*)?([^{}a-z]{1,60}(?:and [^{}a-z]{1,20})?)\}?$"
+)
 _REVERSED = re.compile(r"^(.*\\in(?![a-zA-Z])\s?)?([\[\]])([^\[\]]*)([\[\]])$")
 _WITHOUT = re.compile(
     r"(?:\\mathbb\s?(?:\{R\}|R)|\(\s?-\\infty\s?,\s?\+?\\infty\s?\))\s?"
@@ -30,18 +38,20 @@ def number_sets(text: str) -> str:
 
 def sets(text: str) -> str:
     """The same sets in one spelling."""
+    if text[:1] == "{" and text[-1:] == "}" and ("|" in text or ":" in text or "\\mid" in text):
+        text = rf"\{{{text[1:-1]}\}}"  # plain braces around {x | x > 1}
     if "\\{" in text:
         text = _EMPTY.sub(r"\\emptyset ", text)
         if "|" in text or ":" in text or "\\mid" in text:
             text = _BAR.sub(_bar, text)
     if "|" in text and text.count("|") == 1:
-        text = text.replace("|", r" \mid ")
+        text = _ONE_BAR.sub(r" \\mid ", text)
     if "{" in text and ("mathbb" in text or "infty" in text):
         text = _WITHOUT.sub(_without, text)
     if _NOTHING.match(text):
         return r"\emptyset"
-    if _EVERYTHING.match(text):
-        return r"\mathbb{R}"
+    if "all real" in text:
+        text = _all_reals(text)
     if "or" in text and "," in text:
         text = _either(text)
     if "U" in text or " u " in text or "union" in text or "\\bigcup" in text:
@@ -55,6 +65,15 @@ def _bar(match: re.Match[str]) -> str:
         match.group(2) == "|" and match.string.count("|", match.start(), match.string.find("\\}", match.end())) % 2 == 0
     )
     return match.group() if paired else rf"{match.group(1)} \mid "
+
+
+def _all_reals(text: str) -> str:
+    """All real numbers, perhaps except some, as the set."""
+    if _EVERYTHING.match(text):
+        return r"\mathbb{R}"
+    if match := _EXCEPT.match(text):
+        return _WITHOUT.sub(_without, rf"\mathbb{{R}} \setminus \{{{match.group(1).replace(' and ', ',').strip()}\}}")
+    return text
 
 
 def _either(text: str) -> str:

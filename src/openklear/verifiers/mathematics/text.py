@@ -7,9 +7,10 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
-from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
+from openklear.verifiers.mathematics.commands import alone, braced, closings, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
+    moduli,
     ordinals,
     powers,
     repeating_decimals,
@@ -77,6 +78,8 @@ def normalise(text: str) -> str:
     if not _NEEDS_WORK.search(text):
         return text
     text = _ends(text)
+    if text[0:1] == "\\" and text[-1] == "}" and (match := _ROMAN.match(text)):
+        text = _upright(text, match.end())
     if _PRINTED.search(text):
         text = _printed(text)
     text = functions(powers(text))
@@ -88,8 +91,19 @@ def normalise(text: str) -> str:
         text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
-        text = match.group(1).strip()
+        text = match.group(1).strip().rstrip(".").strip()
     return in_digits(text)
+
+
+_ROMAN = re.compile(r"\\(?:mathrm|text|textbf|textrm|mbox)\s?\{")
+_LETTERS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2}")
+
+
+def _upright(text: str, start: int) -> str:
+    """What a command of upright letters holds from a place on, where it holds all of the text and this is no word."""
+    inner = text[start:-1]
+    whole = "{" in inner and closings(text, "{}").get(start - 1) == len(text) - 1
+    return inner.strip() if whole and not _LETTERS.search(inner) else text
 
 
 def _ends(text: str) -> str:
@@ -129,7 +143,7 @@ def _amounts(text: str) -> str:
         text = _DEGREE.sub("", text)
     if "{" in text:
         text = _LETTER.sub(r"\1", text)
-    text = ordinals(repeating_decimals(scientific(text)))
+    text = moduli(ordinals(repeating_decimals(scientific(text))))
     if "{" in text:
         text = _LAST_WORD.sub(r"\1} \\text{\2} ", _LAST_COMMA.sub(r"\1}\2 ", text))
         text = _WORDLESS.sub(r"\1", _LEADING_NUMERAL.sub(r"\2 \1", _EMPTY_TEXT.sub(" ", text)))
@@ -139,19 +153,28 @@ def _amounts(text: str) -> str:
 def both(reference: str, answer: str) -> tuple[str, str]:
     """Two texts that are compared, normalised: what 2e-5 means depends on the other one."""
     left, right = normalise(reference), normalise(answer)
-    if "e-" in left + right or "e+" in left + right or "E-" in left + right or "E+" in left + right:
+    together = (left + right).casefold()
+    if "e-" in together or "e+" in together:
         return signed_exponents(left, right), signed_exponents(right, left)
     return left, right
 
 
+def untexted(text: str) -> str:
+    """A text without its text commands: what they hold stays."""
+    return TEXT.sub(r"\1", text) if "\\text" in text or "\\m" in text else text
+
+
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
-_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9])\}")
+_SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
 
 def squeeze(text: str) -> str:
     """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
     between two numbers."""
-    return _SINGLE.sub(r"\1\2", _NEEDLESS.sub("", TEXT.sub(r"\1", text)))
+    text = untexted(text)
+    if " " in text:
+        text = _NEEDLESS.sub("", text)
+    return _SINGLE.sub(r"\1\2", text) if "^{" in text or "_{" in text else text
 
 
 _ALTERNATIVES = re.compile(

@@ -158,6 +158,8 @@ def _said(word: str, previous: str, counted: bool) -> list[str]:
     inches behind a number alone."""
     if (word in _COMPARED and previous == "or") or (word == "of" and previous in _RELATED):
         return [f"{previous} {word}"]
+    if previous == "perfect":
+        return [word]  # a perfect square
     return word.split("/") if word not in _FILLERS or (word == "in" and counted) else []
 
 
@@ -199,6 +201,7 @@ _POWER_OF_NOTHING = re.compile(r"\0 ?(?:\^ ?(?:-?\d|\{ ?-?\d ?\}))?")
 _SPACES = re.compile(r" {2,}")
 
 
+@lru_cache(maxsize=1024)
 def without_words(text: str) -> str:
     """A normalised text that has formulas without the words beside them, but for "and" and "or": math-verify drops all
     that follows a first \\text."""

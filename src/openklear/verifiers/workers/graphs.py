@@ -6,6 +6,7 @@ that is met twice is one row, so shared and circular links stay what they are.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,10 +45,17 @@ class Outgoing:
         for node in self.met:  # which grows under way
             if len(self.met) > values.MAX_NODES // 4:
                 raise values.NotPlain("too big")
-            name = self.kinds[type(node)]
-            fields = {field: getattr(node, field) for field in nodes.FIELDS[name] if hasattr(node, field)}
-            rows.append([name, {field: self.pack(value) for field, value in fields.items()}])
+            fields = _fields(node, nodes.FIELDS[self.kinds[type(node)]])
+            rows.append([self.kinds[type(node)], {field: self.pack(value) for field, value in fields.items()}])
         return rows
+
+
+def _fields(node: object, usual: Sequence[str]) -> dict[str, object]:
+    """What a node holds: a class of the test's own may have other fields than the usual."""
+    held = getattr(node, "__dict__", None)
+    if type(held) is not dict:
+        return {field: getattr(node, field) for field in usual if hasattr(node, field)}
+    return {field: value for field, value in held.items() if not field.startswith("_")}
 
 
 def build(
@@ -59,11 +67,11 @@ def build(
     """
     made: list[Any] = list(first)
     for name, fields in table[len(made) :]:
-        made.append(_new(classes[name], fields.get("val")))
+        made.append(_new(classes[name], next(iter(fields.values()), None)))
     resolve_all = resolver(made, resolve)
-    for node, (name, fields) in zip(made, table, strict=True):
+    for node, (_, fields) in zip(made, table, strict=True):
         for field, tree in fields.items():
-            if field not in nodes.FIELDS[name]:
+            if field.startswith("_"):
                 raise ValueError(f"no field {field!r}")
             setattr(node, field, values.unpack(tree, resolve_all))
     return made
@@ -83,9 +91,9 @@ def resolver(made: Sequence[object], resolve: values.Resolve) -> Callable[[list[
 
 
 def _new(kind: type, value: values.Tree) -> Any:
-    """A node with its value; a class of the program's own may want none, or only that."""
+    """A node with its value, which is what it holds first; a class of the program's own may want nothing, or more."""
     plain = None if type(value) is list else value
-    try:
-        return kind(plain)
-    except TypeError:
-        return kind()
+    for given in ((plain,), ()):
+        with contextlib.suppress(TypeError):
+            return kind(*given)
+    return object.__new__(kind)
