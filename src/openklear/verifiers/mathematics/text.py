@@ -107,12 +107,13 @@ def _upright(text: str, start: int) -> str:
 
 
 def _ends(text: str) -> str:
-    """Without the line breaks around it, and what stripping left of a control space at its end."""
+    """Without the line breaks around it, what stripping left of a control space at its end, and its full stop."""
     while text.endswith("\\\\"):
         text = text[:-2].rstrip()
     while text.startswith("\\\\"):
         text = text[2:].lstrip()
-    return text[:-1].rstrip() if text.endswith("\\") else text
+    text = text[:-1].rstrip() if text.endswith("\\") else text
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith(("..", "\\right.")) else text
 
 
 def _printed(text: str) -> str:
