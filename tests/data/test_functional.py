@@ -71,7 +71,7 @@ def test_results_in_lists_of_one_are_meant_where_all_are():
         ({"input": "1", "output": "2", "testtype": ["x"]}, "testtype is ['x'], but stdin or functional"),
         ({"input": "1", "output": "2", "fn_name": 5}, "fn_name is 5, but the name of a function"),
         ({"input": "one", "output": "2", "fn_name": "f"}, "not the JSON of"),
-        ({"input": [1], "output": 2}, "input is [1], but text"),
+        ({"input": [1], "output": 2}, "both strings"),
     ],
 )
 def test_a_functional_test_that_cannot_be_called_is_an_error(test, words):

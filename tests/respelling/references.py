@@ -27,7 +27,7 @@ x^2 + 3x - 4 | 2x^3 - 7x | (x+1)(x-2) | 3y + 2 | \frac{x}{x+1} | 4a^2b | n^2 - n
 y = 2x + 3 | x = 5 | k = \frac{3}{4} | x = 1, y = 2 | f(x) = 3x - 1 | a=2, b=7, c=1 | y=-2x+1 | x^2 + y^2 = 25
 x \ge 2 | -2 < x < 5 | x > 7 | 0 \le a \leq 1 | x < -3 | 3 \le n < 9
 \begin{pmatrix} 1 \\ 2 \end{pmatrix} | \begin{pmatrix} 3 & -1 \\ 0 & 4 \end{pmatrix} | \begin{pmatrix} -7 \\ 16 \\ 5 \end{pmatrix} | \begin{pmatrix} 2 & 5 \\ 1 & 3 \end{pmatrix}
-\emptyset | \mathbb{R} | 2\frac{1}{2} | 3.4 \times 10^{8} | 95,\!040 | 1,\!722 | \sin x | \tan \frac{x}{2} | 1 \pm \sqrt{2} | 3\cos(2x)
+\emptyset | \mathbb{R} | 2\frac{1}{2} | 3.4 \times 10^{8} | 95,\!040 | 1,\!722 | \sin x | \tan \frac{x}{2} | 1 \pm \sqrt{2} | 3\cos(2x) | |x - 3| | 2|y|
 """
 """Written by us in the ways of MATH, AIME, DeepMath and GSM8K; the suite runs on these everywhere."""
 

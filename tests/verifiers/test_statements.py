@@ -104,6 +104,11 @@ def test_real_statements():
         "An error of 10^{-6} is allowed.",
         "Print the result with precision 1e-6.",
         "Print at least 6 digits after the decimal point.",
+        "Errors up to 1e-5 will be tolerated.",
+        "The numbers may be listed in any order.",
+        "Return the answer in <strong>any order</strong>.",
+        "Print **any** of them.",
+        "You don\u2019t have to minimize the number of operations.",
         "\u5982\u679c\u6709\u591a\u4e2a\u89e3\uff0c\u8f93\u51fa\u4efb\u610f\u4e00\u4e2a\u5373\u53ef\u3002",
     ],
 )
@@ -115,6 +120,10 @@ def test_more_statements_that_take_other_answers(statement):
     "statement",
     [
         "Print either YES or NO.",
+        "Print the minimum time to visit all cities in any order.",
+        "Print Yes if he can eat the candies in any order.",
+        "Given several strings, return the longest common prefix of any of them.",
+        "Return the maximum difference between any two elements.",
         "Print either of the two outcomes: WIN or LOSE.",
         "Output one of the words YES and NO.",
         "Print whether any path exists.",
@@ -157,6 +166,8 @@ def test_more_statements_with_one_answer(statement):
         "The case of the letters in the output does not matter.",
         "The checker ignores case.",
         "The verdict may be in upper or lower case.",
+        "You can print each letter in *any* case.",
+        "The output is case\u2011insensitive.",
     ],
 )
 def test_statements_that_take_letters_in_any_case(statement):

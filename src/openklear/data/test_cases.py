@@ -191,7 +191,9 @@ def _test(value: Any, here: str, where: str, function: str | None, wrapped: bool
     if isinstance(value, dict):
         for given, expected in _TEXTS:
             if value.get(given) is not None and value.get(expected) is not None:
-                return _input_output(value, (given, expected), here, where, function, wrapped)
+                found = _input_output(value, (given, expected), here, where, function, wrapped)
+                if found is not None:
+                    return found
         if value.get("call") is not None:
             return _call(value, here, where)
         if isinstance(value.get("code"), str) and value["code"].strip():
@@ -202,8 +204,11 @@ def _test(value: Any, here: str, where: str, function: str | None, wrapped: bool
 
 def _input_output(
     value: Mapping[str, Any], names: tuple[str, str], here: str, where: str, function: str | None, wrapped: bool
-) -> AnyTest:
-    """A run, or a call; one of "stdin" is a call only where it says so itself, whatever the row names."""
+) -> AnyTest | None:
+    """A run, or a call; None for what is neither.
+
+    Where it is "stdin" it is a call only if it says so itself, whatever the row names.
+    """
     given, expected = (value[name] for name in names)
     said = "stdin" not in names or value.get("testtype")
     named = value.get("call") or value.get("fn_name") or function_named(value) or (said and function)
@@ -211,10 +216,7 @@ def _input_output(
         if wrapped and isinstance(given, list):
             expected = expected[0]
         return _called(name, given, expected, here, where)
-    for name, text in zip(names, (given, expected), strict=True):
-        if not isinstance(text, str):
-            raise wrong(f"{here}.{name}", text, "text", where)
-    return Test(given, expected)
+    return Test(given, expected) if isinstance(given, str) and isinstance(expected, str) else None
 
 
 def _call(value: Mapping[str, Any], here: str, where: str) -> CallTest:

@@ -31,7 +31,7 @@ _JUST = r"(?:(?:just|only|exactly|at least|me|us|him|her|them|for example) ){0,2
 _ADJECTIVES = r"(?:(?!(?:of|the|that|which|in|for|on|to|and|or|with|from|by|at)\b)[\w-]{1,20} ){0,3}?"
 _ANY = r"(?:any|either|arbitrary|an arbitrary|whichever)"
 _SEVERAL = r"\b(?:multiple|several|many|more than one|different|various|numerous|two or more)\b"
-_UNCHOSEN = r"(?<!select )(?<!choose )(?<!pick )(?<!take )(?<!use )"
+_UNCHOSEN = r"(?<!select )(?<!choose )(?<!pick )(?<!take )(?<!use )(?<!of )(?<!in )(?<!to )(?<!from )"
 _END = r"(?: ?[.,;!)]|$)"
 _NUMBER = r"(?:numbers?|integers?|values?|vertices|vertex|index|indices|elements?|points?|pairs?)(?! of\b)"
 _TAKEN = (
@@ -81,16 +81,18 @@ _MANY = [
         r"|(?:does not|doesn't|need not) (?:have to |need to )?(?:match|coincide|be the same))\b",
         r"(?:not|n't) (?:need|have|required|necessary|obliged) to minimi[sz]e|\b(?:special|custom) (?:judge|checker)\b",
         # "You may return the answer in any order"; not "perform the operations in any order"
-        rf"(?:{_PRINT}|\b(?:answers?|results?|combinations|solutions?)\b)[^.]{{0,120}}?"
+        rf"(?:{_PRINT}|\b(?:answers?|results?|combinations|solutions?|(?:may|can) be listed)\b)"
+        r"(?:(?! (?:to (?!output|print|return)\w|can ))[^.]){0,120}?"
         r"\bin (?:any|an arbitrary|arbitrary|whatever|whichever|no particular) (?:possible )?(?:order|sequence)\b"
         r"(?! (?:of|in which)\b)",
-        rf"(?:{_PRINT}[^.]{{0,100}}?\border\b|\border of (?:the |your )?(?:outputs?|answers?|results?|lines)\b)"
+        rf"(?:{_PRINT}[^.]{{0,100}}?\border\b|\border of (?:the |your |[\w ]{{1,30}} in the )?"
+        r"(?:outputs?|answers?|results?|lines)\b)"
         r"[^.]{0,40}?(?:n't matter|not matter|not important|arbitrary|irrelevant)\b",
         # "Answers within 10^-5 of the actual value will be accepted"; "differs by at most 10^-9"
         r"\b(?:absolute|relative) ?(?:and/or|or|and|/) ?(?:relative|absolute) (?:error|precision|tolerance|difference)",
         r"\b(?:absolute|relative|calculation|rounding) (?:error|deviation)s?\b[^.]{0,60}?"
         r"\b(?:10|1e|exceed|less|most|accepted|allowed|ignored)",
-        r"\b(?:error|differ\w{0,6}|deviat\w{1,6}|toleran\w{1,6}|precision|accura\w{1,4}|within|away|close)\b"
+        r"\b(?:errors?|differ\w{0,6}|deviat\w{1,6}|toleran\w{1,6}|precision|accura\w{1,4}|within|away|close)\b"
         rf"[^.]{{0,100}}?{_SMALL}|\bwithin \$?10 ?[-\u2212\u2013] ?\d",
         r"\bat least (?:\w{1,9}|\$\d{1,2}\$) (?:digits|decimals?|decimal (?:digits|places))\b(?! long)",
         r"\bany number of (?:digits|decimals)\b",
@@ -139,11 +141,12 @@ _SPELT = re.compile(
 
 _LONGEST = 100_000
 """Characters of a statement that are looked at; the longest of real ones have a tenth of it."""
+_MARKUP = re.compile(r"</?(?:b|i|u|em|strong|p|span|code|li|br ?/?)>|\*{1,2}(?=[A-Za-z])|(?<=[A-Za-z.])\*{1,2}|&nbsp;")
 _SENTENCE_END = re.compile(r"(?<!\d)\. ")
 _MANY_CUES = re.compile(
     rf"{_SEVERAL}|\b(?:any|arbitrary|either|whichever|(?:one|some|all) (?:of|are|will|would|{_GOOD}|{_ANSWER})"
     rf"|(?:every|each) {_GOOD}|(?:just|only|exactly|print|output) (?:one|some)"
-    r"|a (?:valid|possible|suitable|feasible)|(?:solution|answer|output) (?:may|might|can|could|does|need)"
+    r"|a (?:valid|possible|suitable|feasible)|(?:solution|answer|output)s? (?:may|might|can|could|does|need|is|are)"
     r"|or (?:determine|report|state|say|tell)|(?:task|goal) is|order|error|differ|deviat|toleran|precision|accura"
     r"|within|away|close|at least|minimi|special|custom|example)|\u4efb"
 )
@@ -167,7 +170,8 @@ def checker_said(statement: str) -> str | None:
 
 def _says(statement: str, cues: re.Pattern[str], patterns: list[re.Pattern[str]]) -> bool:
     """Whether a sentence with one of the cues, in small letters and with single spaces, fits a pattern."""
-    paragraphs = statement[:_LONGEST].lower().replace("\r\n", "\n").split("\n\n")
+    plain = _MARKUP.sub("", statement[:_LONGEST]).replace("\u2019", "'").replace("\u2011", "-")
+    paragraphs = plain.lower().replace("\r\n", "\n").split("\n\n")
     text = ". ".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     telling = ". ".join(sentence for sentence in _SENTENCE_END.split(text) if cues.search(sentence))
     return any(pattern.search(telling) for pattern in patterns)

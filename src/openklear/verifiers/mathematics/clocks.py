@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 
 from openklear.verifiers.mathematics.numbers import number
-from openklear.verifiers.mathematics.text import TEXT, split
+from openklear.verifiers.mathematics.text import split, untexted
 
 _CLOCK = re.compile(
     r"^(\d{1,2})(?: ?: ?([0-5]\d))?(?: ?: ?([0-5]\d))? ?(o'?clock)? ?\(?(?:([ap])\.? ?m\.?|(noon|midnight))?\)?$"
@@ -19,7 +19,7 @@ _NOON = re.compile(r"^(?:12 )?(noon|midnight)$")
 
 def time_of_day(text: str) -> tuple[int, bool] | None:
     """Seconds after midnight, and whether the half of the day is known (it is unknown in 3:30); None for no time."""
-    plain = TEXT.sub(r"\1", text).strip().casefold()
+    plain = untexted(text).strip().casefold()
     if match := _NOON.match(plain):
         return (43_200 if match.group(1) == "noon" else 0), True
     match = _CLOCK.match(plain)

@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 
 from openklear.verifiers.mathematics.numbers import Number, number, same_number
-from openklear.verifiers.mathematics.text import TEXT, squeeze
+from openklear.verifiers.mathematics.text import squeeze, untexted
 
 _NAMES = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
 _BASE_WORDS = {word: base for base, word in enumerate(_NAMES.split(), 2)}
@@ -27,7 +27,7 @@ def _based(text: str) -> tuple[str, str, int] | None:
     """Sign, digits and base of a number that names its base; None for anything else."""
     if "_" not in text and "base" not in text and text[:1] not in ("0", "-", "+") and "ary" not in text:
         return None
-    plain = " ".join(TEXT.sub(r"\1", text).replace("( ", "(").split())
+    plain = " ".join(untexted(text).replace("( ", "(").split())
     if match := _PREFIXED.match(plain):
         outer, inner, letter, digits = match.groups()
         base_name = _PREFIXES[letter]

@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 
 from openklear.verifiers.mathematics.numbers import number
-from openklear.verifiers.mathematics.text import TEXT
+from openklear.verifiers.mathematics.text import untexted
 
 _LEAD = re.compile(
     r"^(?:the )?(?:correct )?(?:option|choice|answer)s?(?: is| are)?\s?:?\s?(?=\(?[A-Z]\b)", re.IGNORECASE
 )
+_CAPITAL = re.compile("[A-Z]")
+_FIRST = frozenset("(\\ABCDEFGHIJ")
+"""What a label may begin with."""
 _OPTION = re.compile(r"^\(?([A-Z])\)?[.:]?$")
 _SMALL = re.compile(r"^(?:\(([a-j])\)|([a-j])[).]|([a-df-hj]))$")
 """A small letter for its capital; bare e and i are numbers."""
@@ -31,7 +34,9 @@ _LABEL = re.compile(
 
 def options(left: str, right: str) -> bool | None:
     """An option is the same whatever marks it: E, (E), E - with its text; ABD is A, B, D."""
-    plain = [_LEAD.sub("", TEXT.sub(r"\1", side).strip()) for side in (left, right)]
+    if not (_CAPITAL.search(left) or _CAPITAL.search(right)):
+        return None
+    plain = [_LEAD.sub("", untexted(side).strip()) for side in (left, right)]
     if not any(map(_OPTION.match, plain)):
         return _several(*plain)
     if any(map(number, plain)):
@@ -65,6 +70,8 @@ def _letters(text: str) -> set[str] | None:
 
 def unlabelled(left: str, right: str) -> tuple[str, str]:
     """Two normalised texts without the label of an option that stands before a value and says no more than it."""
+    if left[:1] not in _FIRST and right[:1] not in _FIRST:
+        return left, right
     labels = _LABEL.match(left), _LABEL.match(right)
     if not any(labels):
         return left, right
@@ -74,7 +81,7 @@ def unlabelled(left: str, right: str) -> tuple[str, str]:
         return left, right
     for i, match in enumerate(labels):
         other = sides[1 - i]
-        alone = _OPTION.match(TEXT.sub(r"\1", other).strip())
+        alone = _OPTION.match(untexted(other).strip())
         if match and not alone and (all(names) or names[i] not in other):
             sides[i] = sides[i][match.end() :].strip()
     return sides[0], sides[1]

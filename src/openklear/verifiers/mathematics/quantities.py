@@ -6,6 +6,7 @@ Each rule says True, False, or None where it has nothing to say (see `rules`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from operator import itemgetter
 
 from openklear.verifiers.mathematics.text import alternatives
@@ -29,6 +30,7 @@ _POWERS = (("square ", "2"), ("sq. ", "2"), ("sq ", "2"), ("cubic ", "3"))
 _PER = re.compile(r" per |(?<=[a-z])/(?=[a-z])")
 
 
+@lru_cache(maxsize=1024)
 def measured(text: str) -> tuple[str, str]:
     """An amount and its unit, with its power (cm2): "" where there is none, "?" where it is no known unit (apples)."""
     match = _UNIT_TEXT.match(text)

@@ -13,7 +13,7 @@ from openklear.verifiers.mathematics.numbers import number
 from openklear.verifiers.mathematics.numerals import spoken
 from openklear.verifiers.mathematics.options import options
 from openklear.verifiers.mathematics.qualifiers import differ
-from openklear.verifiers.mathematics.text import TEXT, split, squeeze
+from openklear.verifiers.mathematics.text import split, squeeze, untexted
 from openklear.verifiers.mathematics.words import same_words
 
 _WORDS = re.compile(r"^(?:[a-zA-Z]{3,}|[Nn]o|(?:[Aa]n?|[Ii]t is) [a-zA-Z]{3,})(?: [a-zA-Z]+)*$")
@@ -60,7 +60,7 @@ def _infinities(left: str, right: str) -> bool | None:
 
 def _words(left: str, right: str) -> bool | None:
     """Words are equal to the same words, to their numeral (three), and to no formula."""
-    sides = [TEXT.sub(r"\1", side).strip().rstrip(".") for side in (left, right)]
+    sides = [untexted(side).strip().rstrip(".") for side in (left, right)]
     words = [side.casefold() if _WORDS.match(side) else None for side in sides]
     if words[0] is not None and words[1] is not None:
         if len(words[0]) < 5 and sorted(words[0]) == sorted(words[1]):
@@ -88,7 +88,7 @@ def _empty_sets(left: str, right: str) -> bool | None:
         return None
     empty = [squeeze(side) == "\\emptyset" for side in (left, right)]
     other = right if empty[0] else left
-    if any(empty) and _NOTHING.match(TEXT.sub(r"\1", other).strip().casefold()):
+    if any(empty) and _NOTHING.match(untexted(other).strip().casefold()):
         return True
     return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
 

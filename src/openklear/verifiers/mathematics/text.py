@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 
 from openklear.verifiers.mathematics.characters import plain
-from openklear.verifiers.mathematics.commands import alone, braced, one_spelling, undressed
+from openklear.verifiers.mathematics.commands import alone, braced, closings, one_spelling, undressed
 from openklear.verifiers.mathematics.notation import (
     functions,
     moduli,
@@ -78,10 +78,12 @@ def normalise(text: str) -> str:
     if not _NEEDS_WORK.search(text):
         return text
     text = _ends(text)
+    if text[0:1] == "\\" and text[-1] == "}" and (match := _ROMAN.match(text)):
+        text = _upright(text, match.end())
     if _PRINTED.search(text):
         text = _printed(text)
     text = functions(powers(text))
-    text = _amounts(text.translate(_MONEY))
+    text = _amounts(_stopped(text.translate(_MONEY)))
     text = sets(braced(text) if "\\" in text else text)
     if _SIDE_BY_SIDE.search(text):
         text = _joined(_MIXED.sub(_mixed, text))
@@ -89,17 +91,36 @@ def normalise(text: str) -> str:
         text = _MIXED.sub(_mixed, text)
     text = text.strip().rstrip(".").strip()
     while match := _WRAPPED.match(text):
-        text = match.group(1).strip()
+        text = match.group(1).strip().rstrip(".").strip()
     return in_digits(text)
 
 
+_ROMAN = re.compile(r"\\(?:mathrm|text|textbf|textrm|mbox)\s?\{")
+_LETTERS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2}")
+
+
+def _upright(text: str, start: int) -> str:
+    """What a command of upright letters holds from a place on, where it holds all of the text and this is no word."""
+    inner = text[start:-1]
+    whole = "{" in inner and closings(text, "{}").get(start - 1) == len(text) - 1
+    return inner.strip() if whole and not _LETTERS.search(inner) else text
+
+
 def _ends(text: str) -> str:
-    """Without the line breaks around it, and what stripping left of a control space at its end."""
+    """Without line breaks and a full stop around it, and what stripping left of a control space at its end."""
     while text.endswith("\\\\"):
         text = text[:-2].rstrip()
-    while text.startswith("\\\\"):
-        text = text[2:].lstrip()
-    return text[:-1].rstrip() if text.endswith("\\") else text
+    while text.startswith("\\\\ "):
+        text = text[3:]
+    if text.endswith("\\"):
+        text = text[:-1].rstrip()
+    return _stopped(text)
+
+
+def _stopped(text: str) -> str:
+    """Without a full stop at its end; an ellipsis stays."""
+    text = text.strip()
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
 def _printed(text: str) -> str:
@@ -146,6 +167,11 @@ def both(reference: str, answer: str) -> tuple[str, str]:
     return left, right
 
 
+def untexted(text: str) -> str:
+    """A text without its text commands: what they hold stays."""
+    return TEXT.sub(r"\1", text) if "\\text" in text or "\\m" in text else text
+
+
 _NEEDLESS = re.compile(r"(?<![\d.])\s+|\s+(?![\d.\s])")
 _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 
@@ -153,11 +179,10 @@ _SINGLE = re.compile(r"([\^_])\{([a-zA-Z0-9+*])\}")
 def squeeze(text: str) -> str:
     """A normalised text without text commands, braces around one character after ^ or _, and white space, but for that
     between two numbers."""
-    if "{" in text:
-        text = TEXT.sub(r"\1", text)
+    text = untexted(text)
     if " " in text:
         text = _NEEDLESS.sub("", text)
-    return _SINGLE.sub(r"\1\2", text) if "{" in text else text
+    return _SINGLE.sub(r"\1\2", text) if "^{" in text or "_{" in text else text
 
 
 _ALTERNATIVES = re.compile(

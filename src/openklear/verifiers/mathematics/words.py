@@ -201,6 +201,7 @@ _POWER_OF_NOTHING = re.compile(r"\0 ?(?:\^ ?(?:-?\d|\{ ?-?\d ?\}))?")
 _SPACES = re.compile(r" {2,}")
 
 
+@lru_cache(maxsize=1024)
 def without_words(text: str) -> str:
     """A normalised text that has formulas without the words beside them, but for "and" and "or": math-verify drops all
     that follows a first \\text."""

@@ -19,7 +19,7 @@ _FORMULA = r"\$\$[^$]+\$\$|\$(?:\\.|[^$\n\\])+\$(?!\d)|\\\[(?:(?!\\\[).)+?\\\]|\
 _ARROWS = "to|implies|Rightarrow|Longrightarrow|rightarrow|therefore|because|Leftrightarrow|iff|quad|qquad|checkmark"
 _TOKEN = re.compile(
     rf"(?P<formula>{_FORMULA})"
-    rf"|(?P<gap>\\(?:{_ARROWS})(?![a-zA-Z])|[,;:?!]+(?=\s|$)|[\u2014\u2026\"]|\.{{2,}}|=>|->|(?<=[a-zA-Z]{2})\s-\s|\si\.?e\.|\se\.?g\.)"
+    rf"|(?P<gap>\\(?:{_ARROWS})(?![a-zA-Z])|(?<![,;:?!])[,;:?!]+(?=\s|$)|[\u2014\u2026\"]|\.{{2,}}|=>|->|(?<=[a-zA-Z]{2})\s-\s|\si\.?e\.|\se\.?g\.)"
     r"|(?P<command>\\(?:[a-zA-Z]+|.))"
     r"|(?P<argument>(?<=[a-zA-Z^_}\]])\{)|(?P<braced>\})|(?P<open>[{(\[])|(?P<close>[)\]])"
     rf"|(?P<function>(?<![a-zA-Z]){_FUNCTION})"
@@ -45,7 +45,7 @@ _NO_SYMBOLS = re.compile(r"\\[a-zA-Z]+|(?<=[\d%]) ?[xX] ?(?=[\d$])")
 _OPERATOR = re.compile(r"(?<=.)[-+*/^]", re.DOTALL)
 _START = re.compile(r"(?:(?!(?<![.\w])\.\d)[ \t\n.,;:?!*|\"'`~#&+/^_=)\]}$\u20ac\u00a3\u00a5])*")
 """What cannot begin a value; the point of .5 can."""
-_SPACING = re.compile(r"(?:\\[,;:! ]|\\|(?<=[\d%)€£¥] )[A-Za-wZ])+$")
+_SPACING = re.compile(r"(?<!\\)(?:\\[,;:! ]|\\|(?<=[\d%)€£¥] )[A-Za-wZ])+$")
 """What cannot end a value; a letter behind a number (79 g) is a unit or a word, and no factor."""
 
 
