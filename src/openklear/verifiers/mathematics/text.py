@@ -83,7 +83,7 @@ def normalise(text: str) -> str:
     if _PRINTED.search(text):
         text = _printed(text)
     text = functions(powers(text))
-    text = _amounts(text.translate(_MONEY))
+    text = _amounts(_stopped(text.translate(_MONEY)))
     text = sets(braced(text) if "\\" in text else text)
     if _SIDE_BY_SIDE.search(text):
         text = _joined(_MIXED.sub(_mixed, text))
@@ -107,12 +107,20 @@ def _upright(text: str, start: int) -> str:
 
 
 def _ends(text: str) -> str:
-    """Without the line breaks around it, and what stripping left of a control space at its end."""
+    """Without line breaks and a full stop around it, and what stripping left of a control space at its end."""
     while text.endswith("\\\\"):
         text = text[:-2].rstrip()
-    while text.startswith("\\\\"):
-        text = text[2:].lstrip()
-    return text[:-1].rstrip() if text.endswith("\\") else text
+    while text.startswith("\\\\ "):
+        text = text[3:]
+    if text.endswith("\\"):
+        text = text[:-1].rstrip()
+    return _stopped(text)
+
+
+def _stopped(text: str) -> str:
+    """Without a full stop at its end; an ellipsis stays."""
+    text = text.strip()
+    return text[:-1].rstrip() if text.endswith(".") and not text.endswith("..") else text
 
 
 def _printed(text: str) -> str:

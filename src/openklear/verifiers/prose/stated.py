@@ -78,7 +78,7 @@ def _after_words(said: str, text: str) -> str:
     """What the words after "the answer is" state. After "Answer:" an explanation may start ("We add the two."), which
     states it at its end only, as does a text that takes it back ("Wait, no")."""
     sentence = _sentence(said)
-    rest = said.partition(sentence)[2]
+    rest = said.partition(sentence)[2] if sentence else said
     if rest.startswith("?") or takes_back(rest):
         return ""
     in_sentence = _VERB.search(text[-len(said) - 20 : -len(said)]) is not None

@@ -72,7 +72,8 @@ def _load(program: str) -> tuple[int, dict[str, Any] | None]:
     module = test_process.fresh_main()
     module.__name__ = "solution"
     sys.modules["solution"] = module
-    module.__dict__.update(prelude.NAMES | packages.opened(program))
+    module.__dict__.update(prelude.NAMES)
+    module.__dict__.update(packages.opened(program))
     nodes.suit(program)
     sys.setrecursionlimit(max(RECURSION, sys.getrecursionlimit()))
     try:
