@@ -11,11 +11,13 @@ from openklear.verifiers.prose.pieces import Piece, pieces
 
 _LINK = re.compile(
     r"\s*(?:,\s*)?\(?(?:\b(?:and|or|y|o|et|ou|und|oder)(?: (?:also|maybe|perhaps|possibly|even|equivalently))?\b"
-    r"|[&\u6216\u548c\u53ca])\s*",
+    r"|[&\u6216\u548c\u53ca]|i\.?e\.,?|that is,?)\s*",
     re.IGNORECASE,
 )
 COMMA = re.compile(r"\s*[,;]\s*")
 _LOOSE = re.compile(r"\s+(?:to|through|versus|vs)\s+|(?:\s+[a-z]{2,20}){1,2},?\s+(?:and|or)\s+")
+_NAME = re.compile(r"[\s$\\()\[\]]")
+"""What may stand around the name in a formula."""
 _OR = re.compile(r"[,\s(]*(?:or|o|ou|oder|\u6216)\s*", re.IGNORECASE)
 
 
@@ -39,13 +41,17 @@ def links(text: str, run: list[Piece]) -> list[str]:
 
 
 def offered_in_closing(text: str, run: list[Piece]) -> bool:
-    """Whether a sentence that closes a text offers a run as one answer: 5 or 6; x = 1 or x = 2; 1, 2, and 3.
+    """Whether a sentence that closes a text offers a run as one answer: 5 or 6; x = 1 and x = 2; 1, 2, and 3.
 
     Not "k = 900 and n = 890", of which one was asked for, nor "30 + 28, or 58", which says the same again, nor
     "in 2020, 42".
     """
     words = [link for link in links(text, run) if not COMMA.fullmatch(link)]
-    if not words or not all(piece.alone or (piece.named and _OR.fullmatch(words[0])) for piece in run):
+    if not words:
+        return False
+    names = {_NAME.sub("", text[piece.start : piece.end].partition("=")[0]) for piece in run}
+    of_one = _OR.fullmatch(words[0]) or len(names) == 1
+    if not all(piece.alone or (piece.named and of_one) for piece in run):
         return False
     return len(run) > 2 or "," not in words[0]
 

@@ -45,6 +45,8 @@ _NO_SYMBOLS = re.compile(r"\\[a-zA-Z]+|(?<=[\d%]) ?[xX] ?(?=[\d$])")
 _OPERATOR = re.compile(r"(?<=.)[-+*/^]", re.DOTALL)
 _START = re.compile(r"(?:(?!(?<![.\w])\.\d)[ \t\n.,;:?!*|\"'`~#&+/^_=)\]}$\u20ac\u00a3\u00a5])*")
 """What cannot begin a value; the point of .5 can."""
+_MARKS = re.compile(r"(?<![^\x00-\x7f])[^\x00-\x7f\w\u00b0]+$")
+"""Signs behind a value that say nothing about it: a tick, the end of a proof."""
 _SPACING = re.compile(r"(?<!\\)(?:\\[,;:! ]|\\|(?<=[\d%)€£¥] )[A-Za-wZ])+$")
 """What cannot end a value; a letter behind a number (79 g) is a unit or a word, and no factor."""
 
@@ -154,7 +156,7 @@ def _trimmed(text: str) -> str:
         text = re.sub(r" ?\\?\$ ?", " ", re.sub(r"\\?\$(?=[\d.])", "", text)).strip()
     text = _SPACING.sub("", text.rstrip(_EDGES + "+*/^_=-([{<>").rstrip())
     end = next((i for i, depth in enumerate(depths(text)) if depth < 0), len(text))
-    text = text[:end].rstrip(_EDGES)
+    text = _MARKS.sub("", text[:end].rstrip(_EDGES)).rstrip(_EDGES)
     return _unwrapped(_closed(text))
 
 

@@ -34,6 +34,7 @@ _ASIDE = re.compile(
 _GIVEN = re.compile(r"\b(?:if|when|where|given|with|at|since|because|as|assuming|let)(?: that)?\s*\$?$", re.IGNORECASE)
 """Before a name and its value: a condition, as in "42 when x = 3"."""
 _EXPLAINED = re.compile(r",?\s+(?:where|since|because|given that)\b|\s+(?:is|are)\s+(?:the|our)\b")
+_YES = re.compile(r"(yes|no|true|false)[,.;:!]", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
 _DENIED = re.compile(
     r"(?:\bnot|n't|\bnever|\bwithout|\\neq?|!=)\s*(?:\b(?:be|equal to|equal|just|simply)\s*)?\$?$", re.IGNORECASE
@@ -82,7 +83,9 @@ def phrase(text: str) -> str:
     if _has_no_prose(text):
         said_twice = len(found) == 1 and not found[0][0].start and _is_whole(text, found[0]) and says_one(found[0])
         odd = found and (_FOREIGN.search(text) or _ORDINAL.search(text))
-        return "" if odd else found[0][0].value if said_twice else text
+        return "" if odd else found[0][0].value if said_twice else text.rstrip(" ,;:")
+    if not found and (yes := _YES.match(text)):
+        return yes.group(1)
     short = len(text) <= _SHORT and text.count(" ") <= _SPACES
     return text if short and (_QUALIFIED.match(text) or not found) else ""
 
