@@ -41,8 +41,6 @@ def options(left: str, right: str) -> bool | None:
         return _several(*plain)
     if any(map(number, plain)):
         return False
-    if _OPTION.match(plain[0]) and (small := _SMALL.match(plain[1])):
-        return plain[0].strip("().:") == small.group(small.lastindex or 0).upper()
     named = [_OPTION.match(side) or _LABELLED.match(side) for side in plain]
     letters = {match.group(match.lastindex or 0) for match in named if match}
     return len(letters) == 1 if all(named) else _several(*plain)
@@ -66,6 +64,16 @@ def _letters(text: str) -> set[str] | None:
     if not letters or not _SEVERAL.match(bare) or len(set(letters)) < len(letters):
         return None
     return set(letters)
+
+
+def in_capitals(left: str, right: str) -> tuple[str, str]:
+    """A small letter as the option that the other text names; beside a bare capital it must be the answer's."""
+    if len(left) > 3 or len(right) > 3:
+        return left, right
+    if _OPTION.match(left) and _SMALL.match(right):
+        return left, right.upper()
+    marked = _OPTION.match(right) and not right.isalpha()
+    return (left.upper(), right) if marked and _SMALL.match(left) else (left, right)
 
 
 def unlabelled(left: str, right: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from openklear.verifiers.mathematics.inequalities import one_way
-from openklear.verifiers.mathematics.options import unlabelled
+from openklear.verifiers.mathematics.options import in_capitals, unlabelled
 from openklear.verifiers.mathematics.qualifiers import unqualified
 from openklear.verifiers.mathematics.sequences import DOTS, written_out
 from openklear.verifiers.mathematics.systems import as_list, by_cases
@@ -24,7 +24,7 @@ def prepared(reference: str, answer: str) -> tuple[str, str]:
         left, right = by_cases(as_list(left), as_list(right))
     if "\\ldots" in left or "\\ldots" in right:
         left, right = written_out(left), written_out(right)
-    return one_way(*unqualified(*unlabelled(left, right)))
+    return one_way(*unqualified(*unlabelled(*in_capitals(left, right))))
 
 
 def _before(text: str) -> str:

@@ -52,7 +52,7 @@ _LEADING_NUMERAL = re.compile(_COMMAND + r" ?([-+]?\d[\d.,/]*) (?=[a-zA-Z])")
 _SIDE_BY_SIDE = re.compile(r"\d \d")
 _MIXED = re.compile(
     r"(?<![\d.,_^/}\])a-zA-Z])(\d{1,40})"
-    r"(?: ([1-9]\d{0,40}) ?/ ?(\d{1,40})(?![\d.])| ?\\frac ?\{ ?(\d{1,40}) ?\} ?\{ ?(\d{1,40}) ?\})"
+    r"(?: ([1-9]\d{0,40}) ?/ ?(\d{1,40})(?!\.?\d)| ?\\frac ?\{ ?(\d{1,40}) ?\} ?\{ ?(\d{1,40}) ?\})"
 )
 _THOUSANDS = re.compile(r"(?<![\d.,_^])[1-9]\d{0,2}(?: \d{3})+(?!\d)")
 _DECIMALS = re.compile(r"(?<!\d)\d*\.\d{3}(?: \d{3})*(?: \d{1,3})(?!\d)")
