@@ -160,7 +160,7 @@ def explain(
 
     Exits with 0 whatever the verdict is.
 
-    Example: openklear grade explain --reference 1/2 --completion 'Half of it: $\\boxed{0.5}$'
+    Example: openklear grade explain --reference 1/2 --completion 'Half of it: $\boxed{0.5}$'
     """
     from openklear.grading.explain import explain
 

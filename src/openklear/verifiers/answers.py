@@ -189,12 +189,24 @@ def is_option(reference: str) -> bool:
     return _OPTION_REFERENCE.match(reference.strip()) is not None
 
 
+_DENIED = re.compile(
+    r"\b(?:not|nor|rather than|instead of|unlike)\s{1,3}(?:option |choice |answer )?\W{0,3}$", re.IGNORECASE
+)
+
+
+def _is_denied(tail: str, place: int) -> bool:
+    """Whether the option there is named as one that is not right: (C), not (B)."""
+    return _DENIED.search(tail[max(0, place - 30) : place]) is not None
+
+
 def _option(tail: str) -> str | None:
     """The option letter that a text states: after its "the answer is", at its start, or the last one."""
     said = said_from(tail)
     found = None if takes_back(tail[said:]) else _OPTION.search(tail, said) or _OPTION_FIRST.match(tail)
-    if found is None and (stated_anywhere := [*_OPTION.finditer(tail)]):
-        found = stated_anywhere[-1]
+    if found is None:
+        found = next(
+            (match for match in reversed([*_OPTION.finditer(tail)]) if not _is_denied(tail, match.start())), None
+        )
     if found is None:
         return None
     place = found.start(1)

@@ -58,7 +58,9 @@ def units(left: str, right: str) -> bool | None:
     if not ours or not theirs or ours == theirs:
         return None
     if "?" in (ours[0], theirs[0]):
-        return False if ours[-1].isdigit() and theirs[-1].isdigit() and ours[-1] != theirs[-1] else None
+        powers = [unit[-1] if unit[-1].isdigit() else "" for unit in (ours, theirs)]
+        plain = "?" in (ours, theirs)  # apples: whatever measures them is not said
+        return False if powers[0] != powers[1] and not plain else None
     return False
 
 

@@ -93,6 +93,11 @@ def _empty_sets(left: str, right: str) -> bool | None:
     return False if any(empty) and (number(other) or other.startswith(("\\{", "(", "["))) else None
 
 
+def _ellipses(left: str, right: str) -> bool | None:
+    """1 + 2 + ... + n is not 1 + 2 + n: math-verify drops the dots."""
+    return False if ("\\ldots" in left) != ("\\ldots" in right) else None
+
+
 _REALS = frozenset(("\\mathbb{R}", "\\mathbbR", "\\R", "\u211d"))
 
 
@@ -106,6 +111,6 @@ def _reals(left: str, right: str) -> bool | None:
 
 RULES: tuple[Callable[[str, str], bool | None], ...] = (
     differ, _empty_sets, digits.bases, clocks.times, clocks.ratios, clocks.codes, digits.separated,
-    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _reals, options,
+    quantities.marks, quantities.words_beside, quantities.units, _names, _infinities, _ellipses, _reals, options,
     _words, digits.decimal_commas,
 )  # fmt: skip
