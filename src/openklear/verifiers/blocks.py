@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from textwrap import dedent
 
 from openklear.verifiers.fences import Block, Fences
 from openklear.verifiers.pythonic import (
@@ -35,6 +36,9 @@ _BRACKETED = re.compile(r"^\[(?:(BEGIN|PYTHON|CODE|ANSWER)|/(?:PYTHON|CODE|ANSWE
 _IN_LINE = re.compile(r"\s*+(`{1,2})([^`]++)\1\s*+")
 _UNREAL = re.compile(rf"(\w[ \t]*<{_NAMES}>)", re.IGNORECASE)
 """A tag behind a word, which Python would take for two comparisons, but not before two numbers."""
+_INDENT = ("    ", "\t")
+_INDENTED = re.compile(r"\n[ \t]*\n((?:(?: {4}|\t)[^\n]*\n|[ \t]*\n)+)")
+"""Lines that are indented or empty, behind an empty one."""
 _MOST_READ = 30
 """Blocks, from the end, whose contents are read; of those before them no program is expected."""
 _LONGEST_READ = 5 * MOST_PARSED
@@ -67,7 +71,18 @@ def extract_program(text: str) -> str:
         found = _after_prompt(lines) or found
     if found is not None:
         return found.program.removeprefix("\ufeff")
-    return "" if fences.blocks else whole.strip()
+    return "" if fences.blocks else _indented(text) or whole.strip()
+
+
+def _indented(text: str) -> str:
+    """The last block that stands four columns in behind an empty line, as Markdown has it; "" where there is none that
+    is a program, and where the lines around it may be Python themselves."""
+    around = [line for line in text.split("\n") if not line.startswith(_INDENT)]
+    runs = _INDENTED.findall(f"\n\n{text}\n")
+    if not runs or looks("\n".join(around)) is Looks.PROGRAM:
+        return ""
+    program = dedent(runs[-1].expandtabs(4)).strip("\n")
+    return program if _is_program(program) else ""
 
 
 def _after_prompt(lines: list[str]) -> _Found | None:
