@@ -71,7 +71,7 @@ def test_grade_asks_the_function_instead_of_ours(own, tmp_path, capsys):
     assert code == 2
     assert "is not what this command would make" in err
     run(capsys, "grade", "math", source, "-o", output, "--restart")
-    assert [row["verdict"] for row in graded(output)] == ["incorrect", "correct", "incorrect"]
+    assert [row["verdict"] for row in graded(output)] == ["correct", "correct", "correct"]
 
 
 def test_another_version_of_the_function_is_another_grader(own, tmp_path, capsys):

@@ -152,7 +152,7 @@ def explain(
     completion: Annotated[
         str, typer.Option("--completion", "-c", help="The completion; - reads it from stdin, @FILE from a file.")
     ],
-    prompt_tail: Annotated[str, typer.Option(help="The prompt's end, which may open <think>.")] = "",
+    prompt_tail: Annotated[str, typer.Option(help="The prompt's end, which may open the thought.")] = "",
     seconds: Annotated[float, typer.Option(callback=above_zero, help="CPU seconds a comparison may take.")] = 5.0,
     as_json: AsJson = False,
 ) -> None:

@@ -16,6 +16,7 @@ from openklear.verifiers.mathematics.words import (
     bare_word,
     canonical,
     in_other_places,
+    may_have_words,
     say_different,
     words,
 )
@@ -72,8 +73,15 @@ def _unit_letter(name: str, other: str) -> str:
     return UNITS.get(match.group(1).casefold(), "") if match else ""
 
 
+def _only_a_unit(wordless: str, other: str) -> bool:
+    """Whether all words of two texts are one known unit: most answers in words, told apart in less time."""
+    return not may_have_words(wordless) and measured(other)[1][:1] not in ("", "?")
+
+
 def words_beside(left: str, right: str) -> bool | None:
     """n even is not n odd, 5 apples are not 5 pears, and 3 (even), 5 (odd) is not 5 (even), 3 (odd)."""
+    if _only_a_unit(left, right) or _only_a_unit(right, left):
+        return None
     if say_different(left, right):
         return False
     if in_other_places(left, right) and alternatives(left) == [left] and alternatives(right) == [right]:

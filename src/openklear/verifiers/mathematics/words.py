@@ -58,6 +58,11 @@ _LONG = 5
 """Letters from which on a run of them, outside of \text, is no product of symbols."""
 
 
+def may_have_words(text: str) -> bool:
+    """Whether a normalised text is worth reading for words."""
+    return _WORDY.search(text) is not None
+
+
 def canonical(word: str) -> str:
     """A word without capitals, dots and the ending of a plural; units by their names."""
     if len(word) == 1 and word.isupper():
