@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,8 @@ def _share(pairs: int, faults: int) -> str:
 
 
 def _cell(kind: Kind) -> str:
-    return kind.name.replace("|", "\\|")
+    """A name as Markdown prints it, marks and all."""
+    return re.sub(r"[\\<>*_$|`]", r"\\\g<0>", kind.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
