@@ -7,22 +7,37 @@ import re
 from openklear.verifiers.mathematics.expressions import same_value
 from openklear.verifiers.mathematics.quantities import measured
 from openklear.verifiers.mathematics.rules import NAMED
-from openklear.verifiers.mathematics.text import alternatives, split
+from openklear.verifiers.mathematics.text import alternatives, depths, split
 from openklear.verifiers.mathematics.unknowns import named_tuple
 from openklear.verifiers.mathematics.words import without_words
 
 _NAMED_LAST = re.compile(r"^([^=,;]+)=\s*[a-zA-Z]$")
 _MEMBER = re.compile(r"^[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
 RELATION = re.compile(r"[=<>]|\\(?:leq|geq|neq|approx|equiv|in|mid|to)(?![a-zA-Z])")
+_SYMBOL = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])")
 _EQUATION = re.compile(r"^[^=]*[^=<>!\\]=[^=]*$")
 
 
 def same_equation(left: str, right: str) -> bool | None:
-    """An equation beside a value: if anything, its last side is meant."""
+    """An equation beside a value: if anything, its last side is meant, but of a reference that relates a sum to it
+    (x + 2y = 6 is a line, and 6 is none)."""
+    if "=" not in right and _is_sum(left):
+        return False
     sides = [side.rpartition("=")[2].strip() if _EQUATION.match(side) else side for side in (left, right)]
     if (sides[0] == left) == (sides[1] == right) or any(RELATION.search(side) for side in sides):
         return None
-    return False if same_value(sides[0], sides[1]) is False else None
+    if same_value(sides[0], sides[1]) is False:
+        return False
+    first = (right if sides[0] == left else left).partition("=")[0].strip()
+    return True if not _SYMBOL.search(first) and same_value(first, sides[0]) else None  # 6 * 7 = 42
+
+
+def _is_sum(equation: str) -> bool:
+    """Whether its first side is a sum with a symbol in it: 2x + y = 3, but not x = 3, f(x + y) = 3 or 2 + 3 = 5."""
+    first = equation.partition("=")[0].strip()
+    if first == equation or "\\text" in first or not _SYMBOL.search(first):
+        return False
+    return any(one in "+-" and depth == 0 for one, depth in zip(first[1:], depths(first)[1:], strict=True))
 
 
 def unnamed(left: str, right: str) -> tuple[str, str]:
