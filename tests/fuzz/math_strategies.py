@@ -69,7 +69,9 @@ INNOCENT: dict[str, Callable[[str], str]] = {
     "dfrac": lambda text: text.replace(r"\frac", r"\dfrac"),
     "tfrac": lambda text: text.replace(r"\frac", r"\tfrac"),
     "spaces": lambda text: text.replace(" ", "  "),
-    "left": lambda text: text if r"\left" in text else text.replace("(", r"\left(").replace(")", r"\right)"),
+    "left": lambda text: (
+        text if re.search(r"\\(?:left|[()])", text) else text.replace("(", r"\left(").replace(")", r"\right)")
+    ),
     "dollars": lambda text: f"${text}$",
     "brackets": lambda text: rf"\[{text}\]",
     "stop": lambda text: f"{text}.",

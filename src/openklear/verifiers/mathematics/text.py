@@ -78,10 +78,10 @@ def normalise(text: str) -> str:
     if not _NEEDS_WORK.search(text):
         return text
     text = _ends(text)
-    if text[0:1] == "\\" and text[-1] == "}" and (match := _ROMAN.match(text)):
-        text = _upright(text, match.end())
     if _PRINTED.search(text):
         text = _printed(text)
+    if text[:1] == "\\" and text[-1] == "}" and (match := _ROMAN.match(text)):
+        text = _upright(text, match.end())
     text = functions(powers(text))
     text = _amounts(_stopped(text.translate(_MONEY)))
     text = sets(braced(text) if "\\" in text else text)
