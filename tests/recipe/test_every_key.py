@@ -392,8 +392,8 @@ def packages(workshop, tmp_path):
 
 
 def math_seconds(workshop, tmp_path):
-    problem = Problem("p", ({"role": "user", "content": "x"},), "math", answer="(x+1)^2")
-    attempt = Attempt(problem, "<think>a</think> \\boxed{x^2+2x+1}")
+    problem = Problem("p", ({"role": "user", "content": "x"},), "math", answer=r"\ln x+1")
+    attempt = Attempt(problem, r"<think>a</think> \boxed{1+\ln x}")
     assert outcome(attempt, tmp_path, math_seconds=20.0) is Outcome.CORRECT
     # With no time at all the reference cannot be compared with itself either: nobody's answer.
     assert outcome(attempt, tmp_path, math_seconds=0.0001) is Outcome.UNSCORABLE

@@ -99,7 +99,7 @@ def test_close_ends_busy_workers_and_their_callers(pool, monkeypatch):
 
 
 def test_a_worker_that_cannot_start_says_why():
-    plan = {"command": ["/nowhere/box"], "paths": [], "cgroup": None}
+    plan = {"command": ["/nowhere/box"], "paths": [], "cgroup": None, "memory_bytes": 2**28}
     worker = Worker(worker_command("warden", json.dumps(plan)), {}, "/")
     assert worker.hello["level"] == "none"
     assert "No such file" in worker.hello["error"]
