@@ -26,10 +26,11 @@ def same_equation(left: str, right: str) -> bool | None:
     sides = [side.rpartition("=")[2].strip() if _EQUATION.match(side) else side for side in (left, right)]
     if (sides[0] == left) == (sides[1] == right) or any(RELATION.search(side) for side in sides):
         return None
-    if same_value(sides[0], sides[1]) is False:
-        return False
+    equal = same_value(sides[0], sides[1])
     first = (right if sides[0] == left else left).partition("=")[0].strip()
-    return True if not _SYMBOL.search(first) and same_value(first, sides[0]) else None  # 6 * 7 = 42
+    if equal and not _SYMBOL.search(first) and same_value(first, sides[0]):
+        return True  # 6 * 7 = 42
+    return False if equal is False else None
 
 
 def _is_sum(equation: str) -> bool:

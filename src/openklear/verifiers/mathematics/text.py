@@ -114,6 +114,8 @@ def _ends(text: str) -> str:
         text = text[3:]
     if text.endswith("\\"):
         text = text[:-1].rstrip()
+    if text[:1] == "$" == text[-1:] and text[-2:-1] != "\\":
+        text = text.strip("$")
     return _stopped(text)
 
 
