@@ -108,6 +108,7 @@ def _upright(text: str, start: int) -> str:
 
 def _ends(text: str) -> str:
     """Without line breaks and a full stop around it, and what stripping left of a control space at its end."""
+    text = _stopped(text)
     while text.endswith("\\\\"):
         text = text[:-2].rstrip()
     while text.startswith("\\\\ "):
