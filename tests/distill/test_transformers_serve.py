@@ -17,7 +17,7 @@ from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not is_serve_available(), reason="transformers[serving] is not installed"),
 ]
 

@@ -477,6 +477,7 @@ def test_isolation_that_this_host_cannot_give(desk, capsys, monkeypatch):
     assert half_written(desk.output) == []
 
 
+@pytest.mark.long
 def test_ctrl_c_and_the_same_command_again(desk):
     desk.set("sft.epochs=400", "sft.save_every=1")
     environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}

@@ -68,6 +68,7 @@ def test_a_killed_run_goes_on_after_the_step(step: str, recipe: Path, undisturbe
     assert ("read", *STEPS).index(last.split(" / ")[1]) == int(count) - 3  # it may have done more before it died
 
 
+@pytest.mark.long
 def test_a_changed_key_repeats_from_its_step_on(recipe: Path, tmp_path: Path) -> None:
     """The recipe may be mended while curation is unfinished; what the change does not touch is not done again."""
     killed_behind("decontaminate", recipe, tmp_path)

@@ -18,7 +18,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.pipeline import run_pipeline
 from openklear.think import FormatFault, split_thought
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 RECIPE = Path(__file__).parents[2] / "recipes" / "curation.toml"
 TRACES = """
 [data]

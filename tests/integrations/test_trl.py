@@ -444,6 +444,7 @@ def test_a_step_may_hold_a_generation_batch_twice(tmp_path, fixed):
     assert apart(watch.gradients[0], first_step(tmp_path, 1, **JOINT)[0]) < 1e-6
 
 
+@pytest.mark.long
 def test_two_processes_give_the_gradient_of_one(tmp_path, fixed):
     """Each holds half of the rows; DDP averages their gradients. In processes of their own, over gloo."""
     environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2"}

@@ -288,4 +288,4 @@ FLOODS = {
 def test_a_flood_is_read_in_a_second(name):
     start = time.process_time()
     extract_program(FLOODS[name])
-    assert time.process_time() - start < 2.0  # half a second on an idle machine; a quadratic pass would take minutes
+    assert time.process_time() - start < 6.0  # half a second on an idle machine; a quadratic pass would take minutes

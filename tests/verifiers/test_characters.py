@@ -83,10 +83,10 @@ def test_every_character_has_its_place():
     "piece", ["²", "⁻", "√", "√ ", "½", "\u0327\u0300", "3\u0305", "¹/", "¹/₂", "⁻5", "⁻√", "\u0305"]
 )
 def test_hostile_runs_take_linear_time(piece):
-    started = time.perf_counter()
+    started = time.process_time()
     plain(piece * 200_000)
     plain("√" + " " * 200_000)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 4.0
 
 
 def test_limits_see_the_plain_text():

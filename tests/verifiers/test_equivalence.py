@@ -232,7 +232,7 @@ def test_hostile_texts_take_no_time(text):
             options(left, right)
             differ(left, right)
             one_way(left, right)
-            assert time.process_time() - began < 0.5, other
+            assert time.process_time() - began < 2.0, other
 
 
 @pytest.mark.parametrize(

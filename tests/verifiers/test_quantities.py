@@ -202,4 +202,4 @@ def test_hostile_texts_take_no_time(hostile):
         decide(left, right)
         without_words(normalise(hostile))
         squeeze(normalise(hostile))
-        assert time.process_time() - before < 0.5
+        assert time.process_time() - before < 2.0

@@ -218,7 +218,7 @@ FLOODS = [
 @pytest.mark.parametrize("piece", FLOODS)
 def test_a_flood_is_read_in_no_time(piece):
     statement = "print YES in any of multiple " + piece * (1_000_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     checker_said(statement)
     needs_checker(statement)
-    assert time.perf_counter() - start < 2.0  # a quadratic pass would take minutes
+    assert time.process_time() - start < 6.0  # a quadratic pass would take minutes

@@ -79,7 +79,7 @@ def _indented(text: str) -> str:
     is a program, and where the lines around it may be Python themselves."""
     around = [line for line in text.split("\n") if not line.startswith(_INDENT)]
     runs = _INDENTED.findall(f"\n\n{text}\n")
-    if not runs or looks("\n".join(around)) is Looks.PROGRAM:
+    if not runs or len(runs[-1]) > MOST_PARSED or looks("\n".join(around)) is Looks.PROGRAM:
         return ""
     program = dedent(runs[-1].expandtabs(4)).strip("\n")
     return program if _is_program(program) else ""
