@@ -109,14 +109,14 @@ def _upright(text: str, start: int) -> str:
 def _ends(text: str) -> str:
     """Without line breaks and a full stop around it, and what stripping left of a control space at its end."""
     text = _stopped(text)
+    if text[:1] == "$" == text[-1:] and text[-2:-1] != "\\":
+        text = _stopped(text.strip("$"))
     while text.endswith("\\\\"):
         text = text[:-2].rstrip()
     while text.startswith("\\\\ "):
         text = text[3:]
     if text.endswith("\\"):
         text = text[:-1].rstrip()
-    if text[:1] == "$" == text[-1:] and text[-2:-1] != "\\":
-        text = text.strip("$")
     return _stopped(text)
 
 
