@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -51,7 +52,7 @@ def test_gains_are_those_of_the_rollouts(finished):
     value = {
         (r["stage"], r["benchmark"]): r["value"] for r in summary["scores"] if r["metric"] == "avg" and not r["level"]
     }
-    pairs = [*zip(MODELS, MODELS[1:], strict=False), ("base", "rl-code"), ("sft", "rl-code")]
+    pairs = [*pairwise(MODELS), ("base", "rl-code"), ("sft", "rl-code")]
     sets = ("math-heldout", "code-heldout")
     assert [(r["benchmark"], r["from"], r["to"]) for r in summary["gains"]] == [
         (s, *pair) for s in sets for pair in pairs

@@ -27,9 +27,9 @@ def test_results_count_the_completions_of_each_problem():
 
 def test_results_come_back_from_their_file(tmp_path):
     found = results(GROUPS)
-    write_results(tmp_path / "problems.parquet", found)
-    assert read_results(tmp_path / "problems.parquet") == found
-    assert read_results(tmp_path / "absent.parquet") == []
+    write_results(tmp_path / "problems.jsonl", found)
+    assert read_results(tmp_path / "problems.jsonl") == found
+    assert read_results(tmp_path / "absent.jsonl") == []
 
 
 def test_a_gain_is_the_paired_difference_whatever_the_order_of_the_problems():

@@ -1,4 +1,4 @@
-"""What became of each held-out problem, compactly: `evaluate-NAME/problems.parquet`.
+"""What became of each held-out problem, compactly: `evaluate-NAME/problems.jsonl`.
 
 Two models of a run are compared problem by problem from these files alone; no rollout is read again.
 """
@@ -6,26 +6,14 @@ Two models of a run are compared problem by problem from these files alone; no r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from openklear.durable.files import read_jsonl, write_jsonl_atomic
 from openklear.types import Outcome, RolloutGroup, StopReason
 
-RESULTS = "problems.parquet"
+RESULTS = "problems.jsonl"
 """In the directory of an evaluation."""
-_SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string(), nullable=False) for name in ("id", "benchmark", "domain")),
-        pa.field("level", pa.string()),
-        *(
-            pa.field(name, pa.int32(), nullable=False)
-            for name in ("samples", "scorable", "correct", "stopped_by_length", "tokens")
-        ),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +59,9 @@ def _result(group: RolloutGroup) -> ProblemResult:
 
 def write_results(path: Path, found: Sequence[ProblemResult]) -> None:
     """Write them in their order."""
-    pq.write_table(pa.Table.from_pylist([asdict(one) for one in found], schema=_SCHEMA), path, compression="zstd")
+    write_jsonl_atomic(path, map(asdict, found))
 
 
 def read_results(path: Path) -> list[ProblemResult]:
     """What `write_results` wrote; [] where there is no such file, as in runs of older versions."""
-    if not path.is_file():
-        return []
-    names = [field.name for field in fields(ProblemResult)]
-    return [ProblemResult(**row) for row in pq.read_table(path, columns=names).to_pylist()]
+    return [ProblemResult(**row) for row in read_jsonl(path)] if path.is_file() else []

@@ -3,7 +3,7 @@
 Leaves scores.json ({"benchmarks": what was asked and the form of what came back, "scores": the rows of summary.json})
 and one Parquet file of rollouts for each part of the problems, written as soon as the part is judged: a run that was
 killed continues with the next part. Draws depend on the problem alone, so that the models of a run are compared under
-common random numbers. problems.parquet counts the completions of each problem, so that models can be compared problem
+common random numbers. problems.jsonl counts the completions of each problem, so that models can be compared problem
 by problem without the rollouts.
 """
 
