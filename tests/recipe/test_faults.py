@@ -172,6 +172,8 @@ RANGES = [
         "[evaluation]\ntop_p = 0\n[sft]",
         ["evaluation.top_p: must be a number > 0 and <= 1, not 0; write, for example, 0.95"],
     ),
+    ("[sft]", "[evaluation]\ntemperature = -1\n[sft]", ["evaluation.temperature: must be a number >= 0, not -1"]),
+    ("[rl]", "[rl]\ntemperature = 0", ["rl.temperature: must be a number > 0, not 0"]),
     (
         "keep_last = 1",
         "keep_rollouts = -1",
@@ -246,6 +248,8 @@ RULES = [
     ('role = "heldout"', 'role = "heldout"\nlimit_by = "seed"', ["data.source.heldout.limit_by: there is no limit to draw by the seed; add limit, or leave"]),
     ('role = "heldout"', 'role = "heldout"\nprompt_template = "Solve it."', ["data.source.heldout.prompt_template: must hold {problem} exactly once"]),
     ('role = "heldout"', 'role = "heldout"\nprompt_template = "{problem}{problem}"', ["must hold {problem} exactly once"]),
+    ("[sft]", "[evaluation]\ntemperature = 0\n[sft]", ["evaluation.samples: evaluation.temperature = 0 is greedy: all completions of a problem would be alike; write samples = 1", "evaluation.validation_samples: evaluation.temperature = 0", "write validation_samples = 1"]),
+    ('role = "heldout"', 'role = "heldout"\nsamples = 2\n[evaluation]\ntemperature = 0\nsamples = 1\nvalidation_samples = 1', ["data.source.heldout.samples: evaluation.temperature = 0 is greedy"]),
     ('correct_only = ["1"]', 'correct_only = ["*", "1"]', ['data.correct_only: "*" already means every level; write ["*"]']),
 ]  # fmt: skip
 

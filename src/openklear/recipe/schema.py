@@ -175,12 +175,23 @@ class Evaluation(Section):
     """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
 
     samples: Positive = Field(8, description="completions per problem: k of avg@k and pass@k")
-    temperature: Above = Field(0.6, description="sampling temperature")
+    temperature: NotNegative = Field(
+        0.6, description="sampling temperature; 0 always takes the likeliest token (greedy), which leaves one sample"
+    )
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.95, description="nucleus sampling: share of the probability that is kept"
     )
     max_completion_tokens: Positive = Field(32768, description="a completion is cut off after this many tokens")
     validation_samples: Positive = Field(4, description="completions per problem in validations while training")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Greedy completions of a problem are all alike, so more than one would only feign precision."""
+        for key in ("samples", "validation_samples"):
+            if self.temperature == 0.0 and getattr(self, key) > 1:
+                yield Broken((key,), _GREEDY.format(key=key))
+
+
+_GREEDY = "evaluation.temperature = 0 is greedy: all completions of a problem would be alike; write {key} = 1"
 
 
 class Verifiers(Section):
@@ -281,6 +292,8 @@ def _sources(whole: Recipe) -> Iterator[Broken]:
         if source.path.startswith("world:") and whole.world is None:
             text = f"{source.path} is a file of the demo world, but there is no [world]; add [world] or name a file"
             yield Broken(("data", "source", index, "path"), text)
+        if whole.evaluation.temperature == 0.0 and (source.samples or 1) > 1:
+            yield Broken(("data", "source", index, "samples"), _GREEDY.format(key="samples"))
     if "heldout" not in roles and whole.model is not None:
         yield _no_source("heldout", "the final evaluation has no problems")
     if whole.sft is not None and "demonstrations" not in roles:
