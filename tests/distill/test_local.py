@@ -118,7 +118,7 @@ def test_greedy_responses_depend_on_no_seed_and_are_one_each(tmp_path, model):
         distill(asked)
         found.append(sorted((row["id"], row["response"]) for row in rows_of(asked.output / "responses.jsonl")))
     assert found[0] == found[1]
-    with pytest.raises(UsageError, match="--temperature 0 is greedy.*--samples 1"):
+    with pytest.raises(UsageError, match=r"--temperature 0 is greedy.*--samples 1"):
         settings(tmp_path, model, temperature=0.0)
 
 

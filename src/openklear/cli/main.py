@@ -152,7 +152,7 @@ def generate(
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(callback=not_negative, help="Sampling temperature; 0 takes the likeliest tokens.")] = 0.6,
+    temperature: Annotated[float, typer.Option(callback=not_negative, help="Sampling temperature; 0 is greedy.")] = 0.6,
     top_p: Annotated[
         float,
         typer.Option(
