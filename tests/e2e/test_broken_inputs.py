@@ -324,8 +324,8 @@ CASES = [
     case(torn_weights, 2, "desk/model", "the model cannot be loaded", "Copy the directory again"),
     case(noise_for_weights, 2, "desk/model", "the model cannot be loaded", "Copy the directory again"),
     case(no_chat_template, 2, "desk/model", "no chat template", "model.chat_template"),
-    case(prompts_too_long, 2, "evaluate-base", "max_prompt_tokens is 1", "raise it"),
-    case(demonstrations_too_long, 2, "none of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
+    case(prompts_too_long, 2, "rl-math would lose", "max_prompt_tokens is 1", "Raise rl.max_prompt_tokens"),
+    case(demonstrations_too_long, 2, "lose 48 of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
     case(output_is_a_file, 2, "desk/run", "cannot use", "choose another --output"),
     case(output_of_someone_else, 2, "run/prepare", "is not a stage of a run", "choose another --output"),
 ]
