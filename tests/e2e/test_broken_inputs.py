@@ -390,6 +390,7 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
         ("rl", "rl.max_prompt_tokens=1", "rl-math"),
         ("rl", "sft.max_tokens=4", "sft"),
         ("rl", "data.require_format=true", "prepare"),
+        ("rl", "sft.max_tokens=5", "encode"),
     ],
 )
 def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, capsys):
@@ -399,6 +400,7 @@ def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, cap
         desk.set('data.correct_only=["*"]')  # its verdicts stand beside the data when the next step finds nothing
     else:
         desk.set(mistake)
+        desk.set(f"stop.dropped_share={0.5 if stage == 'encode' else 1.0}")
     code, said = told(capsys, desk.arguments(command))
     assert code == 2, said
     assert json.loads((desk.output / stage / "stage.json").read_text())["state"] == "unfinished"
