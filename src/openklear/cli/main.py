@@ -11,7 +11,7 @@ import typer
 
 from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, printable, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
 
@@ -152,7 +152,7 @@ def generate(
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")] = 0.6,
+    temperature: Annotated[float, typer.Option(callback=not_negative, help="Sampling temperature; 0 is greedy.")] = 0.6,
     top_p: Annotated[
         float,
         typer.Option(
@@ -169,6 +169,9 @@ def generate(
 
     Example: openklear generate runs/quickstart/rl-math/model --prompt "What is 2 + 3?" --count 4
     """
+
+    if temperature == 0.0 and count > 1:
+        raise UsageError("--temperature 0 is greedy: all completions would be alike; leave --count out")
 
     def answer(prompts: Sequence[str]) -> list[list[Generated]]:
         from openklear.rollout.generate import generate as sample
