@@ -23,7 +23,7 @@ MODELS = ("base", "sft", "rl-math", "rl-code")
 
 def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert set(summary) == {"scores", "benchmarks", "weights", "seconds", "recipe", "seed", "version"}
+    assert set(summary) == {"scores", "benchmarks", "rows", "weights", "seconds", "recipe", "seed", "version"}
     keys = {"stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"}
     assert all(set(row) == keys for row in summary["scores"])
     assert {(r["stage"], r["domain"]) for r in summary["scores"]} == {(s, d) for s in MODELS for d in ("math", "code")}
