@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -136,8 +136,10 @@ def _add_stage_command(name: str, text: str) -> None:
 
         with json_only(as_json):
             summary = run_pipeline(loaded, output, through=through, fork=fork)
+        from openklear.evaluation.lines import gain_lines, score_lines
+
         written = [output / name for name in ("summary.json", "funnel.json", "data-card.html", "report.html")]
-        lines = [*score_lines(summary), *(f"{path}" for path in written if path.exists())]
+        lines = [*score_lines(summary), *gain_lines(summary), *(f"{path}" for path in written if path.exists())]
         tell(summary, lines, as_json=as_json)
 
 
@@ -228,23 +230,6 @@ def show_keys(as_json: AsJson = False) -> None:
     from openklear.recipe.show import key_lines
 
     tell([asdict(key) for key in keys(Recipe)], key_lines(), as_json=as_json)
-
-
-def score_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The avg@k of every model on every benchmark, over all levels, with its interval."""
-    from openklear.evaluation.scores import labels, totals
-
-    rows = totals(summary.get("scores", ()))
-    names = labels(rows)
-    wide = max((len(row["stage"]) for row in rows), default=0)
-    wider = max(map(len, names.values()), default=0)
-    lines = []
-    for row in rows:
-        name = names[row["benchmark"], row["domain"]]
-        # One problem alone has a mean but no interval.
-        span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
-        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  avg@{row['k']} {row['value']:.3f}{span}")
-    return lines
 
 
 def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
+from openklear.recipe.stop import Stop
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
@@ -279,6 +280,7 @@ class Recipe(Section):
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
+    stop: Stop = Field(Stop(), description="what stops a run by itself")
 
     @property
     def dtype(self) -> str:
