@@ -15,8 +15,10 @@ Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark
 
 SOURCE_NAME = re.compile(r"[\w-]+")
 VARIABLE = re.compile(r"\$\{?(\w+)\}?")
-HELDOUT_KEYS = ("samples", "limit", "limit_by", "prompt_template")
-"""Keys of a source that say how its problems are asked in the evaluation: they change no curated row."""
+HELDOUT_KEYS = ("samples", "prompt_template")
+"""Keys of a source that only say how held-out problems are asked in the evaluation."""
+LIMIT_KEYS = ("limit", "limit_by")
+"""Keys that cut a source when it is read; a held-out one when its problems are asked."""
 FEWEST_NGRAMS = 4
 """Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
 
@@ -45,15 +47,32 @@ class Source(Section):
     samples: Positive | None = Field(
         None, description="held-out sources: completions per problem, k of avg@k; if not set, evaluation.samples"
     )
+    split: str | None = Field(
+        None,
+        description='split of a directory or a data set of the hub, or "all" for every file; if not set, train for '
+        "demonstrations and problems, validation for validation, test for held-out sources and benchmarks",
+    )
     limit: Positive | None = Field(
-        None, description="held-out sources: ask at most this many problems; all of them clean the training rows"
+        None,
+        description="read at most this many rows of the files; held-out sources: ask at most this many problems, while "
+        "all of them clean the training rows",
     )
     limit_by: Literal["first", "seed"] = Field(
-        "first", description="held-out sources: the first problems of the file, or a draw by the recipe's seed"
+        "first", description="the first rows of the files, or a draw by the recipe's seed"
     )
     prompt_template: str | None = Field(
         None, description="held-out sources: the question, with {problem} in place of the problem's text"
     )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the seed chooses the rows that are read."""
+        return self.limit is not None and self.limit_by == "seed" and self.role != "heldout"
+
+
+def asking_keys(role: str) -> tuple[str, ...]:
+    """The keys of a source of this role that change no curated row: they say how its problems are asked."""
+    return (*HELDOUT_KEYS, *LIMIT_KEYS) if role == "heldout" else HELDOUT_KEYS
 
 
 class NearDuplicates(Section):
@@ -176,7 +195,7 @@ class Data(Section):
             if variable := VARIABLE.search(source.path):
                 text = f"the environment variable {variable[1]} is not set; set it, or write the path without it"
                 yield Broken(("source", index, "path"), text)
-            for key, message in _asked(source):
+            for key, message in _source_faults(source):
                 yield Broken(("source", index, key), message)
         length = getattr(self.decontaminate, "length", 0)
         if 0 < length < FEWEST_NGRAMS:
@@ -186,12 +205,14 @@ class Data(Section):
             yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
 
 
-def _asked(source: Source) -> Iterator[tuple[str, str]]:
+def _source_faults(source: Source) -> Iterator[tuple[str, str]]:
     """How problems are asked is for held-out sources to say, and a template holds the problem once."""
     for key in HELDOUT_KEYS:
         if source.role != "heldout" and getattr(source, key) != type(source).model_fields[key].default:
             yield key, f'says how held-out problems are asked, but the role is "{source.role}"; leave {key} out'
     if source.limit_by != "first" and source.limit is None:
         yield "limit_by", "there is no limit to draw by the seed; add limit, or leave limit_by out"
+    if source.split is not None and source.path.startswith("world:"):
+        yield "split", f"{source.path} is one file, which has no splits; leave split out"
     if source.prompt_template is not None and source.prompt_template.count("{problem}") != 1:
         yield "prompt_template", "must hold {problem} exactly once, where the problem's text goes; correct the template"
