@@ -19,6 +19,7 @@ from openklear import progress
 from openklear.curation import engine, intake
 from openklear.curation.finished import StepResult, Workspace
 from openklear.curation.funnel import Funnel
+from openklear.curation.levels import require_levels
 from openklear.curation.steps import ROLES, Step, StepContext, steps
 from openklear.curation.table import RowTable
 from openklear.data import store
@@ -83,6 +84,8 @@ def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspa
     here = workspace.after("read", reading)
     ray = isinstance(known.recipe.data.engine, RayCluster)
     table = intake.read(role, files, here.place(f"{role}-rows"), normalise=normalise, ray=ray, seed=seed)
+    if role == "demonstrations":
+        require_levels(table, known.recipe.data)
     unique = role not in ("demonstrations", "benchmark")
     todo = [Step("read", lambda table: intake.read_result(table, unique=unique)), *steps(role, known, names)]
     for number, step in enumerate(todo):

@@ -55,7 +55,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Place:
     """Files that can be read, in order, the directory that their names count from, and the path's glob."""
 
     root: Path
@@ -86,7 +86,7 @@ def choose(path: str, role: str, split: str | None = None) -> Chosen:
         raise DataError(f"{path}: holds {_listed([*left])}, but no rows; name the files that hold them")
     asked = Asked(path, role, split, found.pattern)
     splits = _by_split(found, {file: names[file] for file in kept}, asked, left)
-    wanted = taken({one: [names[file] for file in files] for one, files in splits.items()}, asked)
+    wanted = taken([*splits], asked)
     for one, files in splits.items():
         if one not in wanted:
             left |= {names[file]: f"split {one}" if one else "names no split" for file in files}
@@ -96,7 +96,7 @@ def choose(path: str, role: str, split: str | None = None) -> Chosen:
 
 
 def _by_split(
-    found: _Found, names: dict[Path, str], asked: Asked, left: dict[str, str]
+    found: _Place, names: dict[Path, str], asked: Asked, left: dict[str, str]
 ) -> dict[str | None, list[Path]]:
     """The files of one configuration by their splits; those of the others go to `left`."""
     known = configs(found.root)
@@ -119,7 +119,10 @@ def _by_split(
 
 def _split(file: Path, name: str, root: Path, known: Sequence[Config]) -> str | None:
     """By the configurations if all that hold the file agree, by what `save_to_disk` noted, or by the file's name."""
-    told = {split for inside, split in (config.split_of(name) for config in known) if inside}
+    told: set[str | None] = set()
+    for config in known:
+        inside, split = config.split_of(name)
+        told |= {split} if inside else set()
     if len(told) == 1:
         return told.pop()
     if file.parent != root and file.parent.name in table_of(file.parent.with_name(SAVED)).get("splits", ()):
@@ -128,39 +131,39 @@ def _split(file: Path, name: str, root: Path, known: Sequence[Config]) -> str | 
     return split_of(name) or (noted if isinstance(noted, str) else None)
 
 
-def _found(path: str, *, describe: bool = False) -> _Found:
+def _found(path: str, *, describe: bool = False) -> _Place:
     """With `describe` the README of a data set of the hub is fetched too."""
     if path.startswith(hub.PREFIX):
         return _of_hub(path, describe)
     place = Path(path)
     if place.is_file():
-        return _Found(place.parent, [place])
+        return _Place(place.parent, [place])
     if place.is_dir():
-        return _Found(place, _readable(_below(place), path))
+        return _Place(place, _readable(_below(place), path))
     if has_magic(path):
         return _of_glob(path)
     hint = nearest_name(place)
     raise DataError(f"{path}: no such file or directory{', and ' if hint.startswith('no ') else '; '}{hint}")
 
 
-def _of_hub(source: str, describe: bool) -> _Found:
+def _of_hub(source: str, describe: bool) -> _Place:
     directory, pattern = hub.fetch(source, describe=describe)
     found = _below(directory)
     if pattern is not None:
         found = [file for file in found if hub.matches(file.relative_to(directory).as_posix(), pattern)]
     if not any(map(kind_of, found)):
         raise DataError(f"{source}: {_nothing(pattern or '', hub.names(source))}")
-    return _Found(directory, _readable(found, source), pattern)
+    return _Place(directory, _readable(found, source), pattern)
 
 
-def _of_glob(pattern: str) -> _Found:
+def _of_glob(pattern: str) -> _Place:
     found = [Path(name) for name in glob(pattern, recursive=True) if os.path.isfile(name)]
     root = _fixed_part(pattern)
     wanted = os.path.relpath(pattern, root)
     if not found:
         names = [file.relative_to(root).as_posix() for file in _below(root)] if root.is_dir() else []
         raise DataError(f"{pattern}: {_nothing(wanted, names) if root.is_dir() else f'there is no directory {root}'}")
-    return _Found(root, _readable(found, pattern), wanted)
+    return _Place(root, _readable(found, pattern), wanted)
 
 
 def _fixed_part(pattern: str) -> Path:

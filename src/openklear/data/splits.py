@@ -9,7 +9,7 @@ that a test set is never taken for training by accident.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -58,8 +58,8 @@ def split_of(name: str) -> str | None:
     return found["split"] if of is not None or place.parent.name == "data" else None
 
 
-def taken(splits: Mapping[str | None, Sequence[str]], asked: Asked) -> tuple[str | None, ...]:
-    """The splits that are read, of {split, or None for files that name none: file names}.
+def taken(splits: Sequence[str | None], asked: Asked) -> tuple[str | None, ...]:
+    """The splits that are read, of those there are; None stands for files that name none.
 
     DataError where the recipe must say which, with what to write.
     """

@@ -57,6 +57,7 @@ class TinyModel(Section):
 class PretrainedModel(Section):
     """A model directory in the Hugging Face layout."""
 
+    paths = ("path", "chat_template")
     type: Literal["pretrained"] = Field("pretrained", description="start from a model on disk")
     path: str = Field(description="directory that holds the model and its tokenizer")
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
