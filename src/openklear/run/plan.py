@@ -149,9 +149,8 @@ def expanded(label: str, path: Path) -> dict[str, Path]:
     Hidden ones count for nothing: a clone holds its whole history in them.
     """
     if path.is_dir():
-        below = {file.relative_to(path): file for file in sorted(path.rglob("*")) if file.is_file()}
-        shown = {name: file for name, file in below.items() if not any(part.startswith(".") for part in name.parts)}
-        return {f"{label}/{name.as_posix()}": file for name, file in shown.items()}
+        below = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+        return {f"{label}/{name}": file for name, file in below.items() if "/." not in f"/{name}"}
     if not has_magic(str(path)):
         return {label: path}
     return {f"{label}/{found}": Path(found) for found in sorted(glob(str(path), recursive=True))}
