@@ -46,7 +46,8 @@ def run(context: StageContext) -> None:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed)
+        share = recipe.stop.unscorable_share
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed, share)
         groups = _rollouts(context, collector, asked)
     named = [benchmark for benchmark, _ in asked]
     rows = score_rows(stage, named, groups)
