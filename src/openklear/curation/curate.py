@@ -120,25 +120,22 @@ def _require_rows(recipe: Recipe, curated: Curated) -> None:
         problems = tables.get("problems", empty)
         for domain in phase.domains:
             funnel.require("problems", problems, domain, f'the RL phase "{phase.name}" trains on them')
-        count = _count(problems, phase.domains)
-        if recipe.checkpoints.keep_best and not _count(tables.get("validation", empty), phase.domains):
+        if recipe.checkpoints.keep_best and not any(_counts(tables.get("validation", empty), phase.domains).values()):
             names = " or ".join(phase.domains)
             raise DataError(
                 f"checkpoints.keep_best chooses the best checkpoint of the RL phase {phase.name} by validation, but no "
                 f"validation problem in {names} is left; add a [[data.source]] of such problems with "
                 'role = "validation", or set keep_best to false'
             )
-        if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
-            raise DataError(
-                f"the RL phase {phase.name} takes problems_per_iteration = {phase.problems_per_iteration} problems at "
-                f"a time, but {count} are left for it; lower it or add problems"
-            )
+        have = _counts(problems, phase.domains)
+        if lacking := phase.lacking(have):  # the phase would say so itself, but after hours of fine-tuning
+            raise DataError(f"the RL phase {phase.name}: {lacking} for it; lower it or add problems")
 
 
-def _count(table: RowTable, domains: Sequence[str]) -> int:
-    """Living rows of some domains."""
-    numbers = [list(DOMAINS).index(domain) for domain in domains]
-    return sum(int((table.domains[table.alive] == number).sum()) for number in numbers)
+def _counts(table: RowTable, domains: Sequence[str]) -> dict[str, int]:
+    """Domain -> living rows."""
+    alive = table.domains[table.alive]
+    return {domain: int((alive == list(DOMAINS).index(domain)).sum()) for domain in domains}
 
 
 def write(directory: Path, curated: Curated) -> None:
