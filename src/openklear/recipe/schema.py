@@ -304,7 +304,7 @@ class Recipe(Section):
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
-    stop: Stop = Field(Stop(), description="when a run stops by itself")
+    stop: Stop = Field(Stop(), description="what stops a run by itself")
 
     @property
     def dtype(self) -> str:
