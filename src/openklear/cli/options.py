@@ -21,6 +21,13 @@ def above_zero(value: float | None) -> float | None:
     return value
 
 
+def not_negative(value: float) -> float:
+    """Checks a finite number from 0 on, such as a temperature."""
+    if not 0.0 <= value < float("inf"):
+        raise typer.BadParameter("must be 0 or above")
+    return value
+
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout; show no progress.")
 ]
@@ -43,8 +50,3 @@ def tell(document: Any, lines: Iterable[str], *, as_json: bool, err: bool = Fals
         return
     for line in lines:
         typer.echo(line, err=err)
-
-
-def printable(text: str, kept: str = "") -> str:
-    """A model's output must not command the terminal: control characters are shown, not sent, but for those `kept`."""
-    return "".join(one if one.isprintable() or one in kept else f"\\x{ord(one):02x}" for one in text)

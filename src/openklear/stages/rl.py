@@ -10,6 +10,7 @@ files, an unfinished one is sampled again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from openklear.durable.files import read_json, whole_directory, write_json, writ
 from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Phase, Recipe
+from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
@@ -29,10 +31,10 @@ from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import build_optimizer, warmup_constant
-from openklear.training.schedule import problem_batch
+from openklear.training.schedule import mixed_batch, problem_batch
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
-from openklear.training.validation import for_domains
+from openklear.training.validation import for_domains, require_choice
 from openklear.types import RolloutGroup
 from openklear.verifiers.judge import open_judge
 
@@ -42,6 +44,7 @@ def run(context: StageContext) -> None:
     recipe = context.recipe
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
+    try_reward(phase.reward, phase.domains)
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
@@ -50,7 +53,8 @@ def run(context: StageContext) -> None:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed)
+        share = recipe.stop.unscorable_share
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed, share)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         if not loop.resume():
             progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
@@ -71,14 +75,15 @@ def _problems(
     chosen = for_domains(read_problems(paths.problems), phase.domains)
     kept, dropped = encode_problems(loaded, chosen, phase.max_prompt_tokens)
     write_jsonl_atomic(context.directory / "dropped.jsonl", [{"id": p.id, "reason": why} for p, why in dropped])
-    if len(kept) < phase.problems_per_iteration:
+    if lacking := phase.lacking(Counter(encoded.problem.domain for encoded in kept)):
         raise DataError(
-            f"{context.name}: {len(kept)} problems (of {len(chosen)}; {len(dropped)} have a prompt over "
-            f"max_prompt_tokens = {phase.max_prompt_tokens}) are fewer than problems_per_iteration = "
-            f"{phase.problems_per_iteration}; lower the latter, raise the former, or add problems"
+            f"{context.name}: {lacking} of {len(chosen)}, and {len(dropped)} have a prompt over max_prompt_tokens = "
+            f"{phase.max_prompt_tokens}; lower problems_per_iteration, raise max_prompt_tokens, or add problems"
         )
     validation = for_domains(read_problems(paths.validation), phase.domains)
-    return kept, encode_problems(loaded, validation, phase.max_prompt_tokens)[0]
+    asked, lost = encode_problems(loaded, validation, phase.max_prompt_tokens)
+    require_choice(context.recipe.checkpoints.keep_best, asked, lost, context.name)
+    return kept, asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,10 @@ def _iterate(box: _Box, number: int) -> Figures:
     if number % phase.validate_every == 0 or number == phase.iterations:
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation)
         clock.lap("validation")
-    for text in alarms(row, loop.metrics):
+    ringing = alarms(row, loop.metrics)
+    if ringing:
+        row["alarms"] = ringing
+    for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
     loop.log(row, clock.laps)
     _make_durable(box, record, groups, updates, row)
@@ -118,13 +126,21 @@ def _iterate(box: _Box, number: int) -> Figures:
 
 def _sampled(box: _Box, number: int) -> tuple[list[RolloutGroup], list[Update]]:
     """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
-    phase, seed, stage = box.phase, box.recipe.seed, box.loop.stage
+    phase, stage = box.phase, box.loop.stage
     box.collector.sampler.publish(box.loop.loaded.model, number - 1)
-    chosen = problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, number - 1)
-    problems = [box.problems[i] for i in chosen]
+    problems = [box.problems[i] for i in _chosen(box, number)]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number)
     return groups, [box.learner.with_old(update) for update in updates_of(groups, phase)]
+
+
+def _chosen(box: _Box, number: int) -> list[int]:
+    """The places of an iteration's problems."""
+    phase, seed, stage = box.phase, box.recipe.seed, box.loop.stage
+    if phase.mix:
+        domains = [encoded.problem.domain for encoded in box.problems]
+        return mixed_batch(domains, phase.counts, seed, stage, number - 1)
+    return problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, number - 1)
 
 
 def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]]:
