@@ -59,6 +59,7 @@ class TinyModel(Section):
 class PretrainedModel(Section):
     """A model directory in the Hugging Face layout."""
 
+    paths = ("path", "chat_template")
     type: Literal["pretrained"] = Field("pretrained", description="start from a model on disk")
     path: str = Field(description="directory that holds the model and its tokenizer")
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
@@ -335,6 +336,19 @@ def _checkpoints(whole: Recipe) -> Iterator[Broken]:
             'nothing says which checkpoint is best; add a [[data.source]] with role = "validation", or set it to false'
         )
         yield Broken(("checkpoints", "keep_best"), text)
+    elif kept.keep_best:
+        yield from _unchosen(whole)
+
+
+def _unchosen(whole: Recipe) -> Iterator[Broken]:
+    """Phases whose best checkpoint nothing can choose, as far as the recipe says which domains its sources have."""
+    validated = {source.domain for source in whole.data.source if source.role == "validation"}
+    for index, phase in enumerate(whole.rl.phase if whole.rl else ()):
+        if None not in validated and validated.isdisjoint(phase.domains):
+            names = " or ".join(phase.domains)
+            text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
+            text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
+            yield Broken(("rl", "phase", index, "domains"), text)
 
 
 def _microbatch(whole: Recipe) -> Iterator[Broken]:
