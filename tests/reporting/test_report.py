@@ -246,6 +246,16 @@ def test_a_phase_shows_all_kinds_of_equal_groups_its_alarms_and_its_machine(tmp_
     assert "Zero throughout, so not drawn: Grading." in page
 
 
+def test_a_phase_of_mixed_domains_says_in_which_shares(tmp_path):
+    begun(tmp_path, problems())
+    (tmp_path / "rl-both").mkdir()
+    write_jsonl_atomic(tmp_path / "rl-both" / "metrics.jsonl", [iteration(1), iteration(2)])
+    shares = {"domains": ("code", "math"), "mix": {"code": 3, "math": 1}, "problems_per_iteration": 16}
+    phase = PHASE.model_copy(update={"name": "both", **shares})
+    page = whole(render(tmp_path, recipe(phases=(phase,))))
+    assert "gppo on code and math: 2 iterations of 16 problems (12 of code, 4 of math) x 8 rollouts, 4 updates." in page
+
+
 def test_alarms_of_one_kind_stand_together_in_the_order_of_their_first():
     rows = [
         {"step": 1, "alarms": ["norm 3.1e-2 is over"]},

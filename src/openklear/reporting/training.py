@@ -98,9 +98,11 @@ def _sft(stage: Path, settings: Sft) -> dict[str, Any]:
 def _phase(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> dict[str, Any]:
     rows = read_jsonl(stage / "metrics.jsonl")
     updates = int(sum(row["updates"] for row in rows))
+    mixed = ", ".join(f"{count} of {name}" for name, count in phase.counts.items())
     text = (
         f"{phase.objective.type} on {' and '.join(phase.domains)}: {len(rows):,} iterations of "
-        f"{phase.problems_per_iteration} problems x {phase.group_size} rollouts, {updates:,} updates."
+        f"{phase.problems_per_iteration} problems{f' ({mixed})' if mixed else ''} x {phase.group_size} "
+        f"rollouts, {updates:,} updates."
     )
     section = _section(stage, text, rows, rl_panels(), "iteration")
     rollouts = shown_rollouts(stage, recipe, phase, problems)
