@@ -18,12 +18,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
 from openklear.models.numerics import device
+from openklear.models.spelling import spell_for_readers
 
 __all__ = ["LoadedModel", "load_model", "save_model"]
 
@@ -87,6 +89,7 @@ def save_model(loaded: LoadedModel, directory: Path | str) -> None:
     with _quiet():
         model.save_pretrained(directory)
         loaded.tokenizer.save_pretrained(directory)
+    spell_for_readers(Path(directory))
 
 
 def weights_hash(directory: Path | str) -> str:
@@ -141,10 +144,11 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
 
 
 def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
-    load: Any = AutoTokenizer.from_pretrained
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        tokenizer = load(directory, local_files_only=True, **extra)
+        tokenizer = _tokenizer_of(AutoTokenizer, directory, **extra)
+        if gguf_file is None and not _is_as_written(tokenizer, directory / "tokenizer.json"):
+            tokenizer = _tokenizer_of(PreTrainedTokenizerFast, directory)
     except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
         raise ModelError(
             f"{directory}: the tokenizer cannot be read ({_line(error)}). Copy its files again."
@@ -152,6 +156,21 @@ def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
     for trace in ("is_local", "local_files_only"):  # of this very call; they would be saved
         tokenizer.init_kwargs.pop(trace, None)
     return tokenizer
+
+
+def _tokenizer_of(reader: Any, directory: Path, **extra: Any) -> Any:
+    return reader.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **extra)
+
+
+def _is_as_written(tokenizer: Any, file: Path) -> bool:
+    """Whether the tokenizer is the one in tokenizer.json, where there is such a file.
+
+    Some classes of the library build it anew from its vocabulary, and then digits, spaces or whole scripts may be split
+    in another way than when the model was trained. The file is right: other readers take it as it stands.
+    """
+    if not file.is_file() or not hasattr(tokenizer, "backend_tokenizer"):
+        return True
+    return bool(tokenizer.backend_tokenizer.to_str() == Tokenizer.from_file(str(file)).to_str())
 
 
 def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
