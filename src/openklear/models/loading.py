@@ -23,9 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from transformers.utils import logging
 
 from openklear.errors import ModelError
+from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
 from openklear.models.chat import turn_end_id
 from openklear.models.numerics import device
 from openklear.models.spelling import spell_for_readers
+from openklear.models.vocabulary import remember_tokenizer
 
 __all__ = ["LoadedModel", "load_model", "save_model"]
 
@@ -60,6 +62,8 @@ def load_model(
     """
     directory = Path(directory)
     _require_files(directory, gguf_file)
+    if gguf_file is None:
+        refuse_directory(directory)
     tokenizer = _load_tokenizer(directory, gguf_file)
     if chat_template is not None:
         tokenizer.chat_template = _read_template(Path(chat_template))
@@ -75,6 +79,7 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
+    remember_tokenizer(model, tokenizer)
     return LoadedModel(model.eval().to(device()), tokenizer, _end_ids(model, tokenizer, directory))
 
 
@@ -180,18 +185,23 @@ def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
     try:
         with _quiet():
             model, info = load(
-                directory, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **extra
+                directory,
+                dtype=getattr(torch, dtype),
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **extra,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # trust boundary: configurations and files of others, read by the library's many readers
+        line = _line(error)
+        if "ignore_mismatched_sizes" in line:
+            line = "tensors in the files have other shapes than config.json says"
         raise ModelError(
-            f"{directory}: the model cannot be loaded ({_line(error)}). "
+            f"{directory}: the model cannot be loaded ({line}). "
             "Copy the directory again, or use a model that this version of transformers knows."
         ) from error
-    if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            f"{directory}: the files lack {len(missing)} of the model's tensors ({', '.join(missing[:3])}...), which "
-            "would be random numbers. Copy the directory again."
-        )
+    refuse_weights(directory, model, info)
+    settle_tying(directory, model)
     if gguf_file is not None:
         _forget_quantisation(model)
     return model
@@ -250,15 +260,17 @@ def _generation_config(loaded: LoadedModel) -> GenerationConfig:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's progress bars: `progress` draws ours."""
-    bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    """Without the library's progress bars (`progress` draws ours) and its reports of what `refuse_weights` says."""
+    library: Any = logging
+    shown, level = library.is_progress_bar_enabled(), library.get_verbosity()
+    library.disable_progress_bar()
+    library.set_verbosity_error()
     try:
         yield
     finally:
+        library.set_verbosity(level)
         if shown:
-            bars.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def _line(error: BaseException) -> str:

@@ -20,6 +20,8 @@ from transformers.cache_utils import DynamicCache
 
 from openklear.errors import EngineError, ModelError
 from openklear.models.batching import pad_right
+from openklear.models.limits import longest
+from openklear.models.vocabulary import known_ids
 from openklear.rollout.cache import SlotCache
 from openklear.rollout.protocol import OnCompletion, Progress, Supports
 from openklear.rollout.sampling import draw, next_token_logprobs
@@ -74,7 +76,7 @@ class LocalSampler:
         Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
         logits are not finite.
         """
-        positions = getattr(self.model.config, "max_position_embeddings", None)
+        positions = longest(self.model).sampled
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         limits = [_checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
         if not requests:
@@ -101,6 +103,7 @@ class _Call:
     ) -> None:
         self.on_completion = on_completion
         self.decoder, self.head = engine.model.base_model, engine.model.get_output_embeddings()
+        self.known = known_ids(engine.model)  # no other token is drawn
         self.device: torch.device = self.head.weight.device
         self.requests, self.limits = requests, limits
         self.prompts, self.prompt_of = distinct_prompts(requests)
@@ -233,7 +236,8 @@ class _Call:
     def _sample(self) -> tuple[int, int]:
         """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
         slots, rows = self.slots, np.flatnonzero(self.slots.active)
-        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)  # (N, V)
+        logits = self.head(self.hidden)[:, : self.known]  # (N, V)
+        logprobs = next_token_logprobs(logits, self.temperature, self.top_p)
         uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
         tokens = draw(logprobs, uniform)
         chosen = logprobs.gather(1, tokens[:, None])[:, 0]  # (N,) log-probability of each drawn token

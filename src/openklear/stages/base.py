@@ -9,6 +9,7 @@ from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
 from openklear.recipe.lengths import max_positions
 from openklear.recipe.schema import Recipe, TinyModel
+from openklear.rollout.open import open_sampler
 from openklear.run.context import StageContext
 
 
@@ -18,6 +19,7 @@ def run(context: StageContext) -> None:
     if target.exists():
         return
     loaded = _model_of(context.recipe)
+    open_sampler(context.recipe.engine, loaded)  # an architecture that cannot be sampled from is refused here
     size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
     require_space(target, size, "the base model")
     with whole_directory(target) as partial:
