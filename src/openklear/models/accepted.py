@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import CONFIG_MAPPING
+from transformers import CONFIG_MAPPING, AutoConfig
 
 from openklear import progress
 from openklear.errors import ModelError
@@ -36,8 +36,8 @@ def refuse_directory(directory: Path) -> None:
     config = _config(directory)
     if any((directory / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors")):
         raise ModelError(
-            f"{directory}: an adapter (adapter_config.json) lies beside the model, and would be left out. Merge it into "
-            "the weights first (peft: merge_and_unload, then save_pretrained), or move it away."
+            f"{directory}: an adapter (adapter_config.json) lies beside the model, and would be left out. Merge it "
+            "into the weights first (peft: merge_and_unload, then save_pretrained), or move it away."
         )
     if _needs_remote_code(config):
         raise ModelError(
@@ -59,20 +59,25 @@ def refuse_directory(directory: Path) -> None:
             f"{directory}: the model also takes pictures or sound ({', '.join(other[:SHOWN])}), and only text is "
             "trained here. Use a model of text alone."
         )
+    _refuse_unreadable(directory)
 
 
 def refuse_weights(directory: Path, model: Any, info: Mapping[str, Any]) -> None:
     """ModelError where tensors are missing, left over, or not finite."""
     if missing := sorted(info["missing_keys"]):
         tied = missing == ["lm_head.weight"]
-        more = 'If its embeddings are tied, write "tie_word_embeddings": true in config.json; else copy' if tied else "Copy"
+        more = (
+            'If its embeddings are tied, write "tie_word_embeddings": true in config.json; else copy'
+            if tied
+            else "Copy"
+        )
         raise ModelError(
             f"{directory}: the files lack {len(missing)} of the model's tensors ({_some(missing)}), which would be "
             f"random numbers. {more} the directory again."
         )
     if unused := sorted(name for name in info["unexpected_keys"] if not HARMLESS.search(name)):
         raise ModelError(
-            f"{directory}: the files hold {len(unused)} tensors that config.json has no place for ({_some(unused)}): "
+            f"{directory}: config.json has no place for {len(unused)} of the files' tensors ({_some(unused)}): "
             "this is another model than its configuration says, with fewer layers perhaps. Copy the config.json that "
             "belongs to the weights, or remove those tensors."
         )
@@ -109,6 +114,18 @@ def _config(directory: Path) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ModelError(f"{path}: a JSON object was expected, not {type(table).__name__}. Copy it again.")
     return table
+
+
+def _refuse_unreadable(directory: Path) -> None:
+    read: Any = AutoConfig.from_pretrained
+    try:
+        read(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # trust boundary: the library checks every architecture's settings in its own way
+        said = " ".join(line.strip() for line in str(error).strip().splitlines()[:2]) or type(error).__name__
+        raise ModelError(
+            f"{directory}: the model cannot be loaded: transformers does not take its config.json ({said}). Copy the "
+            "directory again, or use a model that this version of transformers knows."
+        ) from error
 
 
 def _needs_remote_code(config: Mapping[str, Any]) -> bool:

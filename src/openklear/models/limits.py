@@ -46,8 +46,8 @@ class Longest:
 def longest(model: Any) -> Longest:
     """The limits of a transformers model.
 
-    Rotary embeddings go on beyond the trained length. Learned and tabulated positions end. Dynamic NTK and longrope turn
-    by other angles once a sequence is longer than the original length, all of it anew: keys in a cache would be those of
+    Rotary embeddings go on beyond the trained length. Learned and tabulated positions end. Dynamic NTK and longrope
+    turn all of a sequence by other angles once it is longer than the original length: keys in a cache would be those of
     the shorter sequence, and a row's result that of the longest beside it. Up to that length all of it is one thing.
     """
     config = model.config.get_text_config()
@@ -56,10 +56,9 @@ def longest(model: Any) -> Longest:
     if not ropes:
         ends = positions is not None and not getattr(config, "alibi", False)
         return Longest(positions if ends else None, positions, "it has no positions beyond")
-    limits = [limit for limit in (_original(rope, config, positions) for rope in ropes) if limit is not None]
-    kinds = ", ".join(sorted({str(rope.get("rope_type")) for rope in ropes}))
-    why = f"beyond, its rotary embedding ({kinds}) would turn all tokens of a sequence anew as it grows"
-    return Longest(min(limits, default=None), positions, why)
+    changing = {str(rope["rope_type"]): limit for rope in ropes if (limit := _original(rope, config, positions))}
+    why = f"beyond, its {' and '.join(changing)} rotary embedding would turn all tokens of a sequence anew"
+    return Longest(min(changing.values(), default=None), positions, why if changing else "")
 
 
 def _ropes(parameters: Any) -> list[Mapping[str, Any]]:

@@ -25,6 +25,7 @@ from transformers.utils import logging
 from openklear.errors import ModelError
 from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
 from openklear.models.chat import turn_end_id
+from openklear.models.gguf import restore_split
 from openklear.models.numerics import device
 from openklear.models.spelling import spell_for_readers
 from openklear.models.vocabulary import remember_tokenizer
@@ -152,7 +153,9 @@ def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         tokenizer = _tokenizer_of(AutoTokenizer, directory, **extra)
-        if gguf_file is None and not _is_as_written(tokenizer, directory / "tokenizer.json"):
+        if gguf_file is not None:
+            restore_split(tokenizer, directory / gguf_file)
+        elif not _is_as_written(tokenizer, directory / "tokenizer.json"):
             tokenizer = _tokenizer_of(PreTrainedTokenizerFast, directory)
     except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
         raise ModelError(

@@ -33,6 +33,8 @@ from openklear.types import Completion, SampleRequest, StopReason
 _PREFILL_TOKENS = 16384
 # A prefill costs about as much as a decoding step, however few prompts it has: wait until this share of slots is free.
 _REFILL_SHARE = 8
+# How configurations without a list of layer types name a window of attention.
+_WINDOWS = ("sliding_window", "window_size", "attention_window_size", "local_window_size")
 # Steps between two reports of progress.
 _REPORT_EVERY = 16
 
@@ -305,7 +307,7 @@ def _check_architecture(model: Any) -> None:
     if layer_types is not None:
         windowed = any(kind != "full_attention" for kind in layer_types)
     else:
-        windowed = getattr(config, "sliding_window", None) is not None
+        windowed = any(getattr(config, name, None) is not None for name in _WINDOWS)
     changed = [
         name
         for name, neutral in (("final_logit_softcapping", None), ("logits_scaling", 1.0), ("logit_scale", 1.0))

@@ -45,8 +45,8 @@ def probe(sampler: LocalSampler) -> None:
     if not difference <= TOLERANCE * max(1.0, torch.finfo(model.dtype).eps / torch.finfo(torch.float32).eps / 64):
         raise ModelError(
             f"{type(model).__name__} cannot be sampled from by the local engine: sampled tokens have other "
-            f"log-probabilities than in training (they differ by {difference:.2g}). Use another architecture, such as a "
-            "Qwen3 or Llama model."
+            f"log-probabilities than in training (they differ by {difference:.2g}). Use another architecture, "
+            "such as a Qwen3 or Llama model."
         )
 
 
