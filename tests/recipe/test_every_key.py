@@ -548,6 +548,12 @@ PROOFS: dict[str, Proof] = {
     "sft.optimizer.weight_decay [muon]": sft("optimizer.weight_decay=0.5", MUON),
     "rl.phase.NAME.name": phase_name,
     "rl.phase.NAME.domains": rl('domains=["code"]', file=SAMPLED),
+    "rl.phase.NAME.mix": differs(
+        "rl-code",
+        SAMPLED,
+        "rl.phase.code.mix={ code = 1, math = 3 }",
+        base=('rl.phase.code.domains=["code", "math"]', "rl.problems_per_iteration=4"),
+    ),
     "rl.phase.NAME.iterations": rl("iterations=3", file=NAMES),
     "rl.phase.NAME.problems_per_iteration": rl("problems_per_iteration=3", file=SAMPLED),
     "rl.phase.NAME.group_size": rl("group_size=5", file=SAMPLED),

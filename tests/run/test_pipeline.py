@@ -273,7 +273,7 @@ def test_a_run_leaves_what_it_promises(root, package):
     summary = go(root, package)
     assert summary["scores"] == [{"stage": "sft", "value": 882}]  # 10; 310 + 11; (31 * 321 + 12) % 1009
     assert json.loads((root / "summary.json").read_text()) == summary
-    assert list(summary) == ["scores", "benchmarks", "weights", "seconds", "recipe", "seed", "version"]
+    assert list(summary) == ["scores", "gains", "benchmarks", "weights", "seconds", "recipe", "seed", "version"]
     assert list(summary["seconds"]) == ["prepare", "sft", "evaluate-sft"]
     assert all(0 < seconds < 60 for seconds in summary["seconds"].values())
     assert summary["recipe"]["sft"]["epochs"] == 3
