@@ -52,16 +52,19 @@ def probe(sampler: LocalSampler) -> None:
 
 def _requests(model: Any) -> list[SampleRequest]:
     rows = model.get_input_embeddings().weight.shape[0]
-    return [
-        SampleRequest(tuple((5 + 7 * i + length) % rows for i in range(length)), key=length, max_new_tokens=TOKENS)
-        for length in PROMPTS
-    ]
+    found = []
+    for key, length in enumerate(PROMPTS):
+        prompt = tuple((5 + 7 * place + length) % rows for place in range(length))
+        found.append(SampleRequest(prompt, key, TOKENS))
+    return found
 
 
 def _difference(model: Any, requests: list[SampleRequest], found: list[Completion]) -> float:
     """Largest difference between the recorded log-probabilities and those of a forward over each whole sequence."""
-    rows = [[*r.prompt_ids, *c.token_ids.tolist()] for r, c in zip(requests, found, strict=True)]
-    masks = [[i >= len(r.prompt_ids) for i in range(len(row))] for r, row in zip(requests, rows, strict=True)]
+    rows, masks = [], []
+    for request, completion in zip(requests, found, strict=True):
+        rows.append([*request.prompt_ids, *completion.token_ids.tolist()])
+        masks.append([place >= len(request.prompt_ids) for place in range(len(rows[-1]))])
     ids, mask = pad_right(rows, 0, torch.int64).to(model.device), pad_right(masks, False, torch.bool).to(model.device)
     with torch.no_grad():
         logprobs, _ = sequence_logprobs(model, ids, mask, entropy=False)
