@@ -189,6 +189,40 @@ def batch_over_data(desk):
     desk.set("rl.problems_per_iteration=50")
 
 
+def verifier_returns_no_verdict(desk):
+    desk.set("verifiers.graders.math=builtins:print")
+
+
+def verifier_raises(desk):
+    desk.set("verifiers.graders.math=builtins:len")
+
+
+def reward_raises(desk):
+    desk.set("rl.reward.type=custom", "rl.reward.function=builtins:len")
+
+
+VALIDATION = """
+[[data.source]]
+name = "validation"
+path = "sources/code-validation.jsonl"
+role = "validation"
+
+[checkpoints]
+keep_best = true
+"""
+
+
+def nothing_to_choose_by(desk):
+    desk.edit("[sft]", VALIDATION + "[sft]")
+
+
+def validation_too_long(desk):
+    desk.source("code-validation").write_text(
+        '{"prompt": "%s", "answer": "1", "domain": "math", "level": "1"}\n' % ("m" * 150)
+    )
+    desk.edit("[sft]", VALIDATION + "[sft]")
+
+
 def no_source(desk):
     desk.source("math").rename(desk.source("maths"))
 
@@ -308,6 +342,11 @@ CASES = [
     case(unknown_phase, 2, "rl.phase.maths", 'no phase is named "maths"', 'did you mean "math"?'),
     case(microbatch_under_sequence, 2, "microbatch_tokens", "200 (sft.max_tokens)", "raise microbatch_tokens"),
     case(batch_over_data, 2, "RL phase math", "problems_per_iteration = 50", "7 are left for it", "lower it"),
+    case(verifier_returns_no_verdict, 1, "builtins:print", "a result of type NoneType", "finished is kept"),
+    case(verifier_raises, 1, "builtins:len", "it raised TypeError", "finished is kept"),
+    case(reward_raises, 2, "rl.reward.function", "tried on a verdict in math: it raised TypeError", "fix the function"),
+    case(nothing_to_choose_by, 2, "RL phase math", "no validation problem in math", "set keep_best to false"),
+    case(validation_too_long, 2, "rl-math", "all 1 are left out", "max_prompt_tokens is 128", "raise the limit"),
     case(no_source, 2, "sources/math.jsonl", "no such file", "the nearest name there is"),
     case(malformed_row, 2, "demonstrations.jsonl:3", "not valid JSON", "correct or remove the line"),
     case(wrong_column, 2, "math.jsonl:2", 'is it "promt"?', "rename the columns"),
@@ -324,8 +363,8 @@ CASES = [
     case(torn_weights, 2, "desk/model", "the model cannot be loaded", "Copy the directory again"),
     case(noise_for_weights, 2, "desk/model", "the model cannot be loaded", "Copy the directory again"),
     case(no_chat_template, 2, "desk/model", "no chat template", "model.chat_template"),
-    case(prompts_too_long, 2, "evaluate-base", "max_prompt_tokens is 1", "raise it"),
-    case(demonstrations_too_long, 2, "none of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
+    case(prompts_too_long, 2, "rl-math would lose", "max_prompt_tokens is 1", "Raise rl.max_prompt_tokens"),
+    case(demonstrations_too_long, 2, "lose 48 of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
     case(output_is_a_file, 2, "desk/run", "cannot use", "choose another --output"),
     case(output_of_someone_else, 2, "run/prepare", "is not a stage of a run", "choose another --output"),
 ]
@@ -390,6 +429,7 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
         ("rl", "rl.max_prompt_tokens=1", "rl-math"),
         ("rl", "sft.max_tokens=4", "sft"),
         ("rl", "data.require_format=true", "prepare"),
+        ("rl", "sft.max_tokens=5", "encode"),
     ],
 )
 def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, capsys):
@@ -399,6 +439,7 @@ def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, cap
         desk.set('data.correct_only=["*"]')  # its verdicts stand beside the data when the next step finds nothing
     else:
         desk.set(mistake)
+        desk.set(f"stop.dropped_share={0.5 if stage == 'encode' else 1.0}")
     code, said = told(capsys, desk.arguments(command))
     assert code == 2, said
     assert json.loads((desk.output / stage / "stage.json").read_text())["state"] == "unfinished"

@@ -24,7 +24,7 @@ MODELS = ("base", "sft", "rl-math", "rl-code")
 
 def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert set(summary) >= {"scores", "gains", "benchmarks", "weights", "seconds", "recipe", "seed", "version"}
+    assert set(summary) >= {"scores", "gains", "benchmarks", "rows", "weights", "seconds", "recipe", "seed", "version"}
     keys = {"stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"}
     keys |= {"of", "stopped_by_length", "unscorable"}
     assert all(set(row) == keys for row in summary["scores"])

@@ -20,7 +20,7 @@ DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
 
 
 def of(name, **changes):
-    found = longest(make(name, **changes).model)
+    found = longest(make(name, **changes).model.config)
     return found.computed, found.trained
 
 
@@ -35,15 +35,15 @@ def test_by_hand():
 
 
 def test_reasons():
-    learned = longest(make("gpt2", n_positions=64).model)
+    learned = longest(make("gpt2", n_positions=64).model.config)
     assert learned.row_fault(64) is None
     assert learned.row_fault(65) == "65 tokens; the model takes 64 (it has no positions beyond)"
     assert learned.prompt_fault(63) is None
     assert "has 64 positions" in learned.prompt_fault(64)
-    turning = longest(make("llama", rope_parameters=dict(LONG)).model)
+    turning = longest(make("llama", rope_parameters=dict(LONG)).model.config)
     assert "longrope" in turning.row_fault(33)
     assert turning.sampled == 32
-    rotary = longest(make("llama").model)
+    rotary = longest(make("llama").model.config)
     assert rotary.row_fault(10**6) is None
     assert not rotary.is_beyond_training(128)
     assert rotary.is_beyond_training(129)
@@ -53,7 +53,7 @@ def test_reasons():
 def test_angles_that_change_with_length_are_one_thing_up_to_the_limit(rope):
     """A completion up to the limit, beside a short row: cache, batch and row alone agree."""
     loaded = make("llama", rope_parameters=dict(rope), max_position_embeddings=48)
-    limit = longest(loaded.model).sampled
+    limit = longest(loaded.model.config).sampled
     requests = [SampleRequest(tuple(range(5, 25)), 1, 1000), SampleRequest((9, 8), 2, 4)]
     found = LocalSampler(loaded.model, end_ids=frozenset(), slots=2).sample(requests)
     assert len(found[0].token_ids) == limit - 20

@@ -23,7 +23,7 @@ from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
 from openklear.durable.files import read_jsonl
-from openklear.errors import ModelError, RecipeError, VerifierError
+from openklear.errors import DataError, ModelError, RecipeError, RunError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -335,6 +335,15 @@ def source_name(workshop):
     assert {row["source"] for row in found[1]} == {"careful", "sloppy"}
 
 
+def dropped_share(workshop):
+    """Some of the rows are over the limit: refused below that share, taken above it."""
+    limits = ("sft.max_tokens=30",)
+    with pytest.raises(DataError, match=r"stop\.dropped_share = 0\.01"):
+        workshop.make("encode", (*limits, "stop.dropped_share=0.01"))
+    rows = json.loads((workshop.make("encode", (*limits, "stop.dropped_share=0.9")) / "rows.json").read_text())
+    assert any(row["dropped"] for row in rows["roles"])
+
+
 def phase_name(workshop):
     text = MINI.read_text().replace('name = "math"\ndomains', 'name = "sums"\ndomains')
     recipe = load_recipe_text(workshop, text)
@@ -417,6 +426,11 @@ OWN = """
 def grade(problem, completion):
     return "17" in completion
 
+def odd(problem, completion):
+    if problem["id"] < "math-heldout/7":
+        raise ValueError("an odd problem")
+    return True
+
 def reward(verdict, domain):
     return {"right": 3.0 * verdict.correct, "form": float(verdict.well_formed)}
 
@@ -448,6 +462,14 @@ def graders(workshop, tmp_path, own):
     assert outcome(right, tmp_path, graders={"math": f"{own}:grade"}) is Outcome.INCORRECT
     ours = workshop.files("rl-math")
     assert workshop.files("rl-math", (f"verifiers.graders.math={own}:grade",))[SAMPLED] != ours[SAMPLED]
+
+
+def unscorable_share(workshop, own):
+    """A verifier that fails at one of two problems: above the share the evaluation stops, below it is scored."""
+    keys = (f"verifiers.graders.math={own}:odd", "evaluation.samples=4")
+    with pytest.raises(RunError, match=r"are unscorable, above stop\.unscorable_share = 0, .*an odd problem"):
+        workshop.make(EVALUATE, (*keys, "stop.unscorable_share=0.0"))
+    assert "scores.json" in workshop.files(EVALUATE, (*keys, "stop.unscorable_share=1.0"))
 
 
 def reward_type(workshop):
@@ -498,6 +520,7 @@ BEST = "checkpoints.keep_best=true"
 PREPARE, EVALUATE, HARM = "prepare", "evaluate-sft", tuple(f"rl.{key}" for key in STEEP)
 
 PROOFS: dict[str, Proof] = {
+    "stop.dropped_share": dropped_share,
     "seed": differs("base", WEIGHTS, "seed=1"),
     "threads": threads,
     "microbatch_tokens": differs("sft", WEIGHTS, "microbatch_tokens=210"),
@@ -649,6 +672,7 @@ PROOFS: dict[str, Proof] = {
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),
     "checkpoints.keep_rollouts": differs("rl-math", NAMES, "checkpoints.keep_rollouts=1"),
+    "stop.unscorable_share": unscorable_share,
     **curation_keys.PROOFS,
 }
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Longest", "longest"]
+__all__ = ["OVER_POSITIONS", "Longest", "longest"]
+
+OVER_POSITIONS = "over the model's positions"
+"""The kind of reason that a row is dropped for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,14 @@ class Longest:
         return min(known, default=None)
 
 
-def longest(model: Any) -> Longest:
-    """The limits of a transformers model.
+def longest(config: Any) -> Longest:
+    """The limits of a model, from its transformers configuration.
 
     Rotary embeddings go on beyond the trained length. Learned and tabulated positions end. Dynamic NTK and longrope
     turn all of a sequence by other angles once it is longer than the original length: keys in a cache would be those of
     the shorter sequence, and a row's result that of the longest beside it. Up to that length all of it is one thing.
     """
-    config = model.config.get_text_config()
+    config = config.get_text_config()
     positions: int | None = getattr(config, "max_position_embeddings", None)
     ropes = list(_ropes(getattr(config, "rope_parameters", None)))
     if not ropes:

@@ -18,16 +18,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, GenerationConfig, GgufConfig
 from transformers.utils import logging
 
 from openklear.errors import ModelError
 from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
-from openklear.models.chat import turn_end_id
-from openklear.models.gguf import restore_split
+from openklear.models.limits import Longest, longest
 from openklear.models.numerics import device
 from openklear.models.spelling import spell_for_readers
+from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
 from openklear.models.vocabulary import remember_tokenizer
 
 __all__ = ["LoadedModel", "load_model", "save_model"]
@@ -47,6 +46,11 @@ class LoadedModel:
     """A transformers tokenizer with a chat template."""
     end_ids: frozenset[int]
 
+    @property
+    def longest(self) -> Longest:
+        """How many tokens a row may have."""
+        return longest(self.model.config)
+
 
 def load_model(
     directory: Path | str,
@@ -65,14 +69,7 @@ def load_model(
     _require_files(directory, gguf_file)
     if gguf_file is None:
         refuse_directory(directory)
-    tokenizer = _load_tokenizer(directory, gguf_file)
-    if chat_template is not None:
-        tokenizer.chat_template = _read_template(Path(chat_template))
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{directory}: the tokenizer has no chat template, so messages cannot become a prompt. "
-            "Name a Jinja file with one: model.chat_template."
-        )
+    tokenizer = load_tokenizer(directory, gguf_file, None if chat_template is None else Path(chat_template))
     model = _load_weights(directory, dtype, gguf_file)
     rows = model.get_input_embeddings().weight.shape[0]
     if (largest := max(tokenizer.get_vocab().values())) >= rows:
@@ -80,8 +77,12 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
+    said = (
+        getattr(model.generation_config, "eos_token_id", None),
+        getattr(model.config.get_text_config(), "eos_token_id", None),
+    )
     remember_tokenizer(model, tokenizer)
-    return LoadedModel(model.eval().to(device()), tokenizer, _end_ids(model, tokenizer, directory))
+    return LoadedModel(model.eval().to(device()), tokenizer, end_ids(tokenizer, said, directory))
 
 
 def save_model(loaded: LoadedModel, directory: Path | str) -> None:
@@ -149,38 +150,6 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
         )
 
 
-def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
-    extra = {} if gguf_file is None else {"gguf_file": gguf_file}
-    try:
-        tokenizer = _tokenizer_of(AutoTokenizer, directory, **extra)
-        if gguf_file is not None:
-            restore_split(tokenizer, directory / gguf_file)
-        elif not _is_as_written(tokenizer, directory / "tokenizer.json"):
-            tokenizer = _tokenizer_of(PreTrainedTokenizerFast, directory)
-    except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
-        raise ModelError(
-            f"{directory}: the tokenizer cannot be read ({_line(error)}). Copy its files again."
-        ) from error
-    for trace in ("is_local", "local_files_only"):  # of this very call; they would be saved
-        tokenizer.init_kwargs.pop(trace, None)
-    return tokenizer
-
-
-def _tokenizer_of(reader: Any, directory: Path, **extra: Any) -> Any:
-    return reader.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **extra)
-
-
-def _is_as_written(tokenizer: Any, file: Path) -> bool:
-    """Whether the tokenizer is the one in tokenizer.json, where there is such a file.
-
-    Some classes of the library build it anew from its vocabulary, and then digits, spaces or whole scripts may be split
-    in another way than when the model was trained. The file is right: other readers take it as it stands.
-    """
-    if not file.is_file() or not hasattr(tokenizer, "backend_tokenizer"):
-        return True
-    return bool(tokenizer.backend_tokenizer.to_str() == Tokenizer.from_file(str(file)).to_str())
-
-
 def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
     load: Any = AutoModelForCausalLM.from_pretrained
     unpacked = {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
@@ -196,7 +165,7 @@ def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
                 **extra,
             )
     except Exception as error:  # trust boundary: configurations and files of others, read by the library's many readers
-        line = _line(error)
+        line = first_line(error)
         if "ignore_mismatched_sizes" in line:
             line = "tensors in the files have other shapes than config.json says"
         raise ModelError(
@@ -216,35 +185,6 @@ def _forget_quantisation(model: Any) -> None:
         if hasattr(owner, name):
             delattr(owner, name)
     model.is_quantized = False
-
-
-def _read_template(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{path}: the chat template cannot be read ({_line(error)}). Correct model.chat_template."
-        ) from error
-
-
-def _end_ids(model: Any, tokenizer: Any, directory: Path) -> frozenset[int]:
-    """Every token that ends a completion: what tokenizer, both configurations and the chat template say."""
-    said = (
-        tokenizer.eos_token_id,
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(model.config.get_text_config(), "eos_token_id", None),
-        turn_end_id(tokenizer),
-    )
-    ends: set[int] = set()
-    for value in said:
-        if value is not None:
-            ends.update(map(int, value if isinstance(value, list) else [value]))
-    if not ends:
-        raise ModelError(
-            f"{directory}: neither the tokenizer nor the configuration nor the chat template names an end-of-sequence "
-            "token, so no completion would end. Set eos_token in tokenizer_config.json."
-        )
-    return frozenset(ends)
 
 
 def _generation_config(loaded: LoadedModel) -> GenerationConfig:
@@ -274,8 +214,3 @@ def _quiet() -> Iterator[None]:
         library.set_verbosity(level)
         if shown:
             library.enable_progress_bar()
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error, for a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

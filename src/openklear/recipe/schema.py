@@ -17,6 +17,7 @@ from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
+from openklear.recipe.stop import Stop
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
@@ -303,6 +304,7 @@ class Recipe(Section):
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
+    stop: Stop = Field(Stop(), description="what stops a run by itself")
 
     @property
     def dtype(self) -> str:
@@ -357,6 +359,19 @@ def _checkpoints(whole: Recipe) -> Iterator[Broken]:
             'nothing says which checkpoint is best; add a [[data.source]] with role = "validation", or set it to false'
         )
         yield Broken(("checkpoints", "keep_best"), text)
+    elif kept.keep_best:
+        yield from _unchosen(whole)
+
+
+def _unchosen(whole: Recipe) -> Iterator[Broken]:
+    """Phases whose best checkpoint nothing can choose, as far as the recipe says which domains its sources have."""
+    validated = {source.domain for source in whole.data.source if source.role == "validation"}
+    for index, phase in enumerate(whole.rl.phase if whole.rl else ()):
+        if None not in validated and validated.isdisjoint(phase.domains):
+            names = " or ".join(phase.domains)
+            text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
+            text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
+            yield Broken(("rl", "phase", index, "domains"), text)
 
 
 def _microbatch(whole: Recipe) -> Iterator[Broken]:

@@ -13,8 +13,11 @@ from typing import Literal
 import numpy as np
 
 from openklear import progress
+from openklear.errors import RowRefused
 from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
+from openklear.models.limits import OVER_POSITIONS
 from openklear.models.loading import LoadedModel
+from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.protocol import Sampler
@@ -34,6 +37,7 @@ from openklear.types import (
 )
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import AttemptBatch, Judge
+from openklear.verifiers.unscorable import UNSCORABLE_SHARE, refuse_unscorable, refuse_verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,28 @@ class Sampling:
     overlong: Literal["incorrect", "mask", "soft"] = "incorrect"
 
 
+def encode_problem(speaker: Speaker, problem: Problem, max_prompt_tokens: int) -> EncodedProblem:
+    """The problem as the model sees it. RowRefused where the template does not take it or the prompt is too long."""
+    ids = encode_prompt(speaker.tokenizer, problem.prompt)
+    if len(ids) > max_prompt_tokens:
+        text = f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"
+        raise RowRefused(text, f"prompt over max_prompt_tokens = {max_prompt_tokens}")
+    if (fault := speaker.longest.prompt_fault(len(ids))) is not None:
+        raise RowRefused(fault, OVER_POSITIONS)
+    return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, problem.prompt))
+
+
 def encode_problems(
-    loaded: LoadedModel, problems: Sequence[Problem], max_prompt_tokens: int
+    speaker: Speaker, problems: Sequence[Problem], max_prompt_tokens: int
 ) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
-    """Encode prompts; those over the limit are returned apart with their reason, never cut."""
+    """Encode prompts; those that cannot be asked are returned apart with their reason, never cut."""
     kept: list[EncodedProblem] = []
     dropped: list[tuple[Problem, str]] = []
     for problem in problems:
-        ids = encode_prompt(loaded.tokenizer, problem.prompt)
-        if len(ids) > max_prompt_tokens:
-            dropped.append((problem, f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"))
-        else:
-            kept.append(EncodedProblem(problem, ids, prompt_tail(loaded.tokenizer, problem.prompt)))
+        try:
+            kept.append(encode_problem(speaker, problem, max_prompt_tokens))
+        except RowRefused as error:
+            dropped.append((problem, str(error)))
     return kept, dropped
 
 
@@ -80,6 +94,8 @@ class Collector:
     sampler: Sampler
     judge: Judge
     seed: int
+    unscorable_share: float = UNSCORABLE_SHARE
+    """Largest share of a domain's verdicts in one collection that may be unscorable."""
 
     def collect(
         self,
@@ -94,7 +110,9 @@ class Collector:
         """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
 
         `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
+        RunError where the unscorable prevail (house rule 5), as early as that is certain.
         """
+        self.judge.trial([encoded.problem for encoded in problems])
         drawn = list(
             product(problems, range(sampling.samples))
         )  # (problem, sample) of each rollout, problem by problem
@@ -102,7 +120,9 @@ class Collector:
         version = self.sampler.version
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
             owners = [problem for problem, _ in drawn]
-            work = _Graded(self.loaded, owners, batch, graded_when_cut=sampling.overlong == "soft")
+            where = label or f"{purpose}, iteration {iteration}"
+            watch = _Watch(batch, len(drawn), self.unscorable_share, where)
+            work = _Graded(self.loaded, owners, watch, graded_when_cut=sampling.overlong == "soft")
             completions = self._sample(requests, work, label)
             verdicts = work.finish(label)
         rollouts = [
@@ -119,10 +139,12 @@ class Collector:
             for (owner, sample), completion, text, verdict in zip(drawn, completions, work.texts, verdicts, strict=True)
         ]
         size = sampling.samples
-        return [
+        groups = [
             RolloutGroup(encoded.problem, tuple(rollouts[i * size : (i + 1) * size]))
             for i, encoded in enumerate(problems)
         ]
+        refuse_unscorable(groups, self.unscorable_share, where)
+        return groups
 
     def _request(
         self, encoded: EncodedProblem, sample: int, sampling: Sampling, purpose: str, iteration: int
@@ -138,23 +160,38 @@ class Collector:
     def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
         """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
         if label is None:
-            return self.sampler.sample(requests, lambda done, tokens: work.batch.check(), work.add)
+            return self.sampler.sample(requests, lambda done, tokens: work.watch.check(), work.add)
         with progress.task(f"{label}: sampling", len(requests), "rollouts") as advance:
 
             def report(done: int, tokens: int) -> None:
-                work.batch.check()
+                work.watch.check()
                 advance(done)
 
             return self.sampler.sample(requests, report, work.add)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Ends a collection that cannot end well: nobody samples on for verdicts that will not come."""
+
+    batch: AttemptBatch
+    total: int
+    share: float
+    where: str
+
+    def check(self) -> None:
+        """Raises what judging raised; RunError once more is unscorable than may be, whatever the rest comes to."""
+        self.batch.check()
+        refuse_verdicts(self.batch.unscorable, self.total, self.share, self.where)
 
 
 class _Graded:
     """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
 
     def __init__(
-        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: AttemptBatch, *, graded_when_cut: bool
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], watch: _Watch, *, graded_when_cut: bool
     ) -> None:
-        self.batch = batch
+        self.watch, self._batch = watch, watch.batch
         self.texts = [""] * len(owners)
         self._loaded, self._owners, self._graded_when_cut = loaded, owners, graded_when_cut
         self._cut: dict[int, Verdict] = {}
@@ -169,15 +206,20 @@ class _Graded:
             self._cut[index] = _stopped_by_length(owner, text)
             return
         self._added.append(index)
-        self.batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
+        self._batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
 
     def finish(self, label: str | None) -> list[Verdict]:
         """The verdicts in the order of the requests."""
         if label is None:
-            found = self.batch.finish()
+            found = self._batch.finish(lambda judged: self.watch.check())
         else:
             with progress.task(f"{label}: grading", len(self._added), "rollouts") as advance:
-                found = self.batch.finish(advance)
+
+                def report(judged: int) -> None:
+                    self.watch.check()
+                    advance(judged)
+
+                found = self._batch.finish(report)
         verdicts = self._cut | dict(zip(self._added, found, strict=True))
         return [verdicts[index] for index in range(len(self._owners))]
 

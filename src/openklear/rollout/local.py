@@ -78,7 +78,7 @@ class LocalSampler:
         Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
         logits are not finite.
         """
-        positions = longest(self.model).sampled
+        positions = longest(self.model.config).sampled
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         limits = [_checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
         if not requests:
