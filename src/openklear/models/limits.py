@@ -46,6 +46,9 @@ class Longest:
         return min(known, default=None)
 
 
+ANY_LENGTH = Longest(None, None)
+
+
 def longest(config: Any) -> Longest:
     """The limits of a model, from its transformers configuration.
 

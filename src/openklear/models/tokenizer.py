@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
 from openklear.models.gguf import restore_split
-from openklear.models.limits import Longest, longest
+from openklear.models.limits import ANY_LENGTH, Longest, longest
 
 
 class Speaker(Protocol):
@@ -41,7 +41,7 @@ class LoadedTokenizer:
 
     tokenizer: Any
     end_ids: frozenset[int]
-    longest: Longest = Longest(None, None)
+    longest: Longest = ANY_LENGTH
 
 
 def load_speaker(

@@ -34,8 +34,8 @@ def _say_limits(context: StageContext, loaded: LoadedModel) -> None:
     if room is not None and room < wanted:
         why = f" ({loaded.longest.why})" if loaded.longest.computed == room else ""
         progress.say(
-            f"{context.name}: the model has {room} positions{why}, and the recipe's rows or prompts with completions may "
-            f"have up to {wanted} tokens: sampling is cut off at {room}"
+            f"{context.name}: the model has {room} positions{why}, and the recipe's rows or prompts with completions "
+            f"may have up to {wanted} tokens: sampling is cut off at {room}"
         )
 
 
