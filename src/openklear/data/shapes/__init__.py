@@ -153,8 +153,11 @@ def _row(
     prefix = f"{problem.source}/"  # it keeps the ids of two files apart
     named = replace(problem, id=own if own.startswith(prefix) else prefix + own)
     row = Row(named, columns.where, reply.text, solution, reply.teacher, reply.claimed)
-    nothing = _says_nothing(row, role)
-    reason, detail = (reply.reason, reply.detail) if reply.reason else (nothing, "") if nothing else fault or ("", "")
+    reason, detail = _says_nothing(row, role) or "", ""
+    if reason in ("", NO_RESPONSE) and reply.reason:
+        reason, detail = reply.reason, reply.detail
+    elif not reason and fault:
+        reason, detail = fault
     return Dropped(row, reason, detail.removeprefix(f"{columns.where}: ")) if reason else row
 
 
