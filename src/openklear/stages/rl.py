@@ -10,6 +10,7 @@ files, an unfinished one is sampled again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import build_optimizer, warmup_constant
-from openklear.training.schedule import problem_batch
+from openklear.training.schedule import mixed_batch, problem_batch
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains
@@ -71,11 +72,10 @@ def _problems(
     chosen = for_domains(read_problems(paths.problems), phase.domains)
     kept, dropped = encode_problems(loaded, chosen, phase.max_prompt_tokens)
     write_jsonl_atomic(context.directory / "dropped.jsonl", [{"id": p.id, "reason": why} for p, why in dropped])
-    if len(kept) < phase.problems_per_iteration:
+    if lacking := phase.lacking(Counter(encoded.problem.domain for encoded in kept)):
         raise DataError(
-            f"{context.name}: {len(kept)} problems (of {len(chosen)}; {len(dropped)} have a prompt over "
-            f"max_prompt_tokens = {phase.max_prompt_tokens}) are fewer than problems_per_iteration = "
-            f"{phase.problems_per_iteration}; lower the latter, raise the former, or add problems"
+            f"{context.name}: {lacking} of {len(chosen)}, and {len(dropped)} have a prompt over max_prompt_tokens = "
+            f"{phase.max_prompt_tokens}; lower problems_per_iteration, raise max_prompt_tokens, or add problems"
         )
     validation = for_domains(read_problems(paths.validation), phase.domains)
     return kept, encode_problems(loaded, validation, phase.max_prompt_tokens)[0]
@@ -118,13 +118,21 @@ def _iterate(box: _Box, number: int) -> Figures:
 
 def _sampled(box: _Box, number: int) -> tuple[list[RolloutGroup], list[Update]]:
     """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
-    phase, seed, stage = box.phase, box.recipe.seed, box.loop.stage
+    phase, stage = box.phase, box.loop.stage
     box.collector.sampler.publish(box.loop.loaded.model, number - 1)
-    chosen = problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, number - 1)
-    problems = [box.problems[i] for i in chosen]
+    problems = [box.problems[i] for i in _chosen(box, number)]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number)
     return groups, [box.learner.with_old(update) for update in updates_of(groups, phase)]
+
+
+def _chosen(box: _Box, number: int) -> list[int]:
+    """The places of an iteration's problems."""
+    phase, seed, stage = box.phase, box.recipe.seed, box.loop.stage
+    if phase.mix:
+        domains = [encoded.problem.domain for encoded in box.problems]
+        return mixed_batch(domains, phase.counts, seed, stage, number - 1)
+    return problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, number - 1)
 
 
 def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]]:

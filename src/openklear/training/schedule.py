@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -39,3 +39,18 @@ def problem_batch(size: int, batch: int, seed: int, purpose: str, iteration: int
     """
     epoch, position = divmod(iteration, size // batch)
     return permutation(size, seed, purpose, epoch)[position * batch : (position + 1) * batch]
+
+
+def mixed_batch(
+    domains: Sequence[str], counts: Mapping[str, int], seed: int, purpose: str, iteration: int
+) -> list[int]:
+    """The same where each domain has a fixed number of problems in every iteration; `domains` are the problems'.
+
+    Each domain has epochs of its own, which depend on no other domain's problems. The order is drawn, so that
+    mini-batches, which are cut from it, are mixed too.
+    """
+    drawn: list[int] = []
+    for domain, count in counts.items():
+        places = [place for place, one in enumerate(domains) if one == domain]
+        drawn += [places[i] for i in problem_batch(len(places), count, seed, f"{purpose}/{domain}", iteration)]
+    return [drawn[i] for i in permutation(len(drawn), seed, f"{purpose}/order", iteration)]
