@@ -28,7 +28,6 @@ _SHOWN = 4000
 
 def parsed(
     rows: Iterable[tuple[str, Mapping[str, Any]]],
-    *,
     role: Role,
     source: str,
     domain: str | None,

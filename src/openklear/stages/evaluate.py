@@ -49,7 +49,8 @@ def run(context: StageContext) -> None:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed)
+        share = recipe.stop.unscorable_share
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed, share)
         groups = _rollouts(context, collector, asked)
     named = list(benchmarks(recipe))
     rows, what = score_rows(stage, named, groups, dropped), asked_rows(stage, named, groups, dropped)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openklear import progress
-from openklear.durable.files import read_jsonl, write_jsonl_atomic
+from openklear.durable.files import append_jsonl, read_whole_jsonl, sync, write_jsonl_atomic
 from openklear.errors import NonFinite
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
@@ -42,11 +42,13 @@ class Loop:
     def resume(self) -> bool:
         """Go back to the newest checkpoint and cut the metrics to it; False where there is none."""
         newest = checkpoint.latest(self.directory)
+        if newest is not None:
+            self.position = checkpoint.restore(newest, self.loaded, self.optimizer)
+        for name, rows in self._files().items():
+            rows[:] = [r for r in read_whole_jsonl(self.directory / name) if r[self.unit] <= self.position.at]
+            write_jsonl_atomic(self.directory / name, rows)
         if newest is None:
             return False
-        self.position = checkpoint.restore(newest, self.loaded, self.optimizer)
-        for name, rows in (("metrics.jsonl", self.metrics), ("timings.jsonl", self.timings)):
-            rows.extend(r for r in read_jsonl(self.directory / name) if r[self.unit] <= self.position.at)
         progress.say(f"{self.stage}: going on after {self.unit} {self.position.at} of {self.total}")
         return True
 
@@ -75,14 +77,19 @@ class Loop:
         return scores
 
     def log(self, metrics: Figures, timings: Mapping[str, float]) -> None:
-        """Keep what a step or iteration measured; clocks apart, as they are not the same in two runs."""
+        """Write what a step or iteration measured, at once; clocks apart, as they are not the same in two runs."""
         self.metrics.append(metrics)
         self.timings.append({self.unit: self.position.at, **timings})
+        for name, rows in self._files().items():
+            append_jsonl(self.directory / name, rows[-1])
+
+    def _files(self) -> dict[str, list[Figures]]:
+        return {"metrics.jsonl": self.metrics, "timings.jsonl": self.timings}
 
     def save(self) -> None:
         """Metrics first: a checkpoint always has its rows, and rows beyond it are cut when the run goes on."""
-        write_jsonl_atomic(self.directory / "metrics.jsonl", self.metrics)
-        write_jsonl_atomic(self.directory / "timings.jsonl", self.timings)
+        for name in self._files():
+            sync(self.directory / name)
         checkpoint.save(self.directory, self.position, self.loaded, self.optimizer, self.checkpoints)
 
     def hand_on(self) -> None:
