@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,12 @@ def data_lines(funnel: Sequence[Row], rows: Sequence[Row]) -> list[tuple[str, st
     for row in rows:
         if row["consumer"] != "validation" and row["source"] in used.get(row["role"], {}):
             used[row["role"]][row["source"]] = min(used[row["role"]][row["source"]], row["kept"])
-    return [
-        (words, ", ".join(f"{source} ({count:,})" for source, count in used[role].items() if count) or "none")
-        for role, words in ROLES.items()
-        if role in used
-    ]
+    return [(words, _named(used[role])) for role, words in ROLES.items() if role in used]
+
+
+def _named(used: Mapping[str, int]) -> str:
+    """`careful (2,440), sloppy (2,476)`; sources that nothing is left of are not named."""
+    return ", ".join(f"{source} ({count:,})" for source, count in used.items() if count) or "none"
 
 
 def cards(scores: Sequence[Row], gains: Sequence[Row], asked: Sequence[Row], *, scratch: bool) -> list[dict[str, Any]]:
