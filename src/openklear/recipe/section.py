@@ -11,11 +11,26 @@ from pydantic_core import PydanticCustomError
 
 from openklear.verifiers.domains import DOMAINS
 
-Positive = Annotated[int, Field(gt=0)]
+MOST = 1_000_000
+"""Bound of counts that have none by their nature: above any use, and below where arithmetic or file names break."""
+LARGEST = 1e9
+"""The same for numbers that are no counts."""
+
+Positive = Annotated[int, Field(gt=0, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Tokens = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Rows = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Above = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0, le=LARGEST)]
+Above = Annotated[float, Field(gt=0.0, le=LARGEST)]
+Band = Annotated[float, Field(ge=0.0, le=1e30)]
+"""An upper end of a band; one that is out of reach means none, and fp32 can still hold it."""
+AboveOne = Annotated[float, Field(gt=1.0, le=LARGEST)]
+LearningRate = Annotated[float, Field(gt=0.0, le=10.0)]
+Temperature = Annotated[float, Field(gt=0.0, le=100.0)]
+Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 
 
 def _known(name: str) -> str:
