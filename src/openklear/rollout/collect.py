@@ -18,7 +18,7 @@ from openklear.models.loading import LoadedModel
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.protocol import Sampler
-from openklear.rollout.seeds import rollout_key
+from openklear.rollout.seeds import copies, rollout_key
 from openklear.think import FormatFault, split_thought
 from openklear.types import (
     Attempt,
@@ -90,15 +90,23 @@ class Collector:
         purpose: str,
         iteration: int = 0,
         label: str | None = None,
+        copy_numbers: Sequence[int] | None = None,
     ) -> list[RolloutGroup]:
         """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
 
-        `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
+        `purpose` and `iteration` enter the seed of every draw (house rule 9), and so does the number of a problem among
+        those with its prompt: `copy_numbers` where they are counted over more than these problems. With `label`,
+        progress is shown.
         """
         drawn = list(
             product(problems, range(sampling.samples))
         )  # (problem, sample) of each rollout, problem by problem
-        requests = [self._request(problem, sample, sampling, purpose, iteration) for problem, sample in drawn]
+        if copy_numbers is None:
+            copy_numbers = copies(encoded.problem.content_hash for encoded in problems)
+        requests = [
+            self._request(encoded, sample, copy, sampling, purpose, iteration)
+            for (encoded, copy), sample in product(zip(problems, copy_numbers, strict=True), range(sampling.samples))
+        ]
         version = self.sampler.version
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
             owners = [problem for problem, _ in drawn]
@@ -125,11 +133,11 @@ class Collector:
         ]
 
     def _request(
-        self, encoded: EncodedProblem, sample: int, sampling: Sampling, purpose: str, iteration: int
+        self, encoded: EncodedProblem, sample: int, copy: int, sampling: Sampling, purpose: str, iteration: int
     ) -> SampleRequest:
         return SampleRequest(
             prompt_ids=encoded.prompt_ids,
-            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
+            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample, copy),
             max_new_tokens=sampling.max_completion_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
