@@ -33,7 +33,11 @@ def recorded(directory: Path, parts: Parts, pace: Mapping[str, Any]) -> Iterator
     """Keep stage.json while the stage runs; what is put into the yielded record is written with it."""
     record = files.stage_record(directory) or {}
     record |= {"state": "unfinished", "fingerprint": fingerprint(parts), "parts": parts}
-    attempt: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "place": _place(directory), "settings": dict(pace)}
+    attempt: dict[str, Any] = {
+        "started": datetime.now(UTC).isoformat(),
+        "place": _place(directory),
+        "settings": dict(pace),
+    }
     attempt |= {"ended": None, "seconds": 0.0}
     record["attempts"] = [*record.get("attempts", ()), attempt]
     earlier = float(record.setdefault("seconds", 0.0))
