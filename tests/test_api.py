@@ -12,8 +12,8 @@ NAMES = {
         "Completion Attempt Outcome Verdict Reward Rollout RolloutGroup"
     ),
     "errors": (
-        "OpenKlearError UsageError RecipeError DataError ModelError StageChanged RunError RunLocked NoSpace NonFinite "
-        "EngineError VerifierError"
+        "OpenKlearError UsageError RecipeError DataError ModelError RowRefused TemplateRefused StageChanged RunError "
+        "RunLocked NoSpace NonFinite EngineError VerifierError"
     ),
     "objectives.policy": (
         "CATALOG OBJECTIVES PolicyLoss aspo ce_gppo cispo cispo_minimax cispo_trl cispo_verl dgpo dppo_tv "

@@ -27,6 +27,21 @@ class ModelError(UsageError):
     """A model directory, tokenizer or chat template cannot be used."""
 
 
+class RowRefused(DataError):
+    """A row that cannot be trained, or a problem that cannot be asked: it is dropped and counted under its kind."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class TemplateRefused(RowRefused, ModelError):
+    """The chat template does not take this conversation: the row and the template do not fit each other."""
+
+    def __init__(self, text: str, kind: str = "refused by the chat template") -> None:
+        super().__init__(text, kind)
+
+
 class StageChanged(UsageError):
     """The recipe or the code changed under an unfinished stage."""
 

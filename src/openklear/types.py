@@ -106,7 +106,10 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
-    """What the sampler is asked for. `key` (64 bits) and the position decide every draw (house rule 9)."""
+    """What the sampler is asked for. `key` (64 bits) and the position decide every draw (house rule 9).
+
+    Temperature 0 is greedy decoding: always the likeliest token, of equals the smallest id; key and top_p are unused.
+    """
 
     prompt_ids: tuple[int, ...]
     key: int
@@ -120,7 +123,9 @@ class Completion:
     """Sampled tokens, the end-of-sequence token included where one was sampled."""
 
     token_ids: NDArray[np.int32]  # (T,)
-    logprobs: NDArray[np.float32]  # (T,) of the sampled token, under the distribution sampled from
+    logprobs: NDArray[np.float32]
+    """(T,) of each token under the distribution it was sampled from; of greedy ones under the model's own, that is at
+    temperature 1 and whole."""
     stop_reason: StopReason
 
 

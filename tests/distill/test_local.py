@@ -13,7 +13,7 @@ from openklear.data.shapes import parse_rows
 from openklear.distill import local
 from openklear.distill.run import distill
 from openklear.distill.settings import Settings
-from openklear.errors import StageChanged
+from openklear.errors import StageChanged, UsageError
 from openklear.models.loading import save_model
 from openklear.models.tiny import make_tiny
 from openklear.types import CallTest, Problem, Test
@@ -108,6 +108,18 @@ def read_back(path):
 
 def problem_with_source(problem):
     return replace(problem, id=f"teacher/{problem.id}", source="teacher")
+
+
+def test_greedy_responses_depend_on_no_seed_and_are_one_each(tmp_path, model):
+    put_problems(tmp_path / "problems.jsonl", 3)
+    found = []
+    for seed in (0, 1):
+        asked = settings(tmp_path, model, samples=1, temperature=0.0, seed=seed, output=tmp_path / str(seed))
+        distill(asked)
+        found.append(sorted((row["id"], row["response"]) for row in rows_of(asked.output / "responses.jsonl")))
+    assert found[0] == found[1]
+    with pytest.raises(UsageError, match=r"--temperature 0 is greedy.*--samples 1"):
+        settings(tmp_path, model, temperature=0.0)
 
 
 def test_the_summary_is_on_disk(tmp_path, model):

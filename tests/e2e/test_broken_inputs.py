@@ -324,8 +324,8 @@ CASES = [
     case(torn_weights, 2, "desk/model", "the model cannot be loaded", "Copy the directory again"),
     case(noise_for_weights, 2, "desk/model", "the model cannot be loaded", "Copy the directory again"),
     case(no_chat_template, 2, "desk/model", "no chat template", "model.chat_template"),
-    case(prompts_too_long, 2, "evaluate-base", "max_prompt_tokens is 1", "raise it"),
-    case(demonstrations_too_long, 2, "none of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
+    case(prompts_too_long, 2, "rl-math would lose", "max_prompt_tokens is 1", "Raise rl.max_prompt_tokens"),
+    case(demonstrations_too_long, 2, "lose 48 of 48 demonstrations", "demonstrations.jsonl:1", "Raise sft.max_tokens"),
     case(output_is_a_file, 2, "desk/run", "cannot use", "choose another --output"),
     case(output_of_someone_else, 2, "run/prepare", "is not a stage of a run", "choose another --output"),
 ]
@@ -390,6 +390,7 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
         ("rl", "rl.max_prompt_tokens=1", "rl-math"),
         ("rl", "sft.max_tokens=4", "sft"),
         ("rl", "data.require_format=true", "prepare"),
+        ("rl", "sft.max_tokens=5", "encode"),
     ],
 )
 def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, capsys):
@@ -399,6 +400,7 @@ def test_who_does_as_the_message_says_goes_on(command, mistake, stage, desk, cap
         desk.set('data.correct_only=["*"]')  # its verdicts stand beside the data when the next step finds nothing
     else:
         desk.set(mistake)
+        desk.set(f"stop.dropped_share={0.5 if stage == 'encode' else 1.0}")
     code, said = told(capsys, desk.arguments(command))
     assert code == 2, said
     assert json.loads((desk.output / stage / "stage.json").read_text())["state"] == "unfinished"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,8 +24,9 @@ MODELS = ("base", "sft", "rl-math", "rl-code")
 
 def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
-    assert set(summary) == {"scores", "benchmarks", "weights", "seconds", "recipe", "seed", "version"}
+    assert set(summary) >= {"scores", "gains", "benchmarks", "rows", "weights", "seconds", "recipe", "seed", "version"}
     keys = {"stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"}
+    keys |= {"of", "stopped_by_length", "unscorable"}
     assert all(set(row) == keys for row in summary["scores"])
     assert {(r["stage"], r["domain"]) for r in summary["scores"]} == {(s, d) for s in MODELS for d in ("math", "code")}
     assert {(r["benchmark"], r["domain"]) for r in summary["scores"]} == {
@@ -37,11 +39,29 @@ def test_summary_is_as_promised(finished):
     for row in summary["scores"]:
         assert row["low"] is None or 0 <= row["low"] <= row["value"] <= row["high"] <= 1
     totals = [r for r in summary["scores"] if r["level"] is None and r["metric"] == "avg"]
-    assert [r["problems"] for r in totals] == [6] * 8
+    assert [(r["problems"], r["of"]) for r in totals] == [(6, 6)] * 8
     assert summary["weights"] == {name: weights_hash(finished / name / "model") for name in MODELS}
     assert len(set(summary["weights"].values())) == 4, "every stage moved the weights"
     assert set(summary["seconds"]) >= {"prepare", "sft", "rl-math", "rl-code", "report"}
     assert all(seconds > 0 for seconds in summary["seconds"].values())
+
+
+def test_gains_are_those_of_the_rollouts(finished):
+    """Held against the scores: every model was scored on the same problems, so a gain is the difference of two."""
+    summary = json.loads((finished / "summary.json").read_text())
+    value = {
+        (r["stage"], r["benchmark"]): r["value"] for r in summary["scores"] if r["metric"] == "avg" and not r["level"]
+    }
+    pairs = [*pairwise(MODELS), ("base", "rl-code"), ("sft", "rl-code")]
+    sets = ("math-heldout", "code-heldout")
+    assert [(r["benchmark"], r["from"], r["to"]) for r in summary["gains"]] == [
+        (s, *pair) for s in sets for pair in pairs
+    ]
+    for row in summary["gains"]:
+        gain = value[row["to"], row["benchmark"]] - value[row["from"], row["benchmark"]]
+        assert (row["gain"], row["problems"]) == (pytest.approx(gain), 6)
+        assert -1 <= row["low"] <= row["gain"] <= row["high"] <= 1
+        assert row["low"] < row["high"]
 
 
 def test_models_load_with_plain_transformers_and_give_our_logits(finished):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from openklear.evaluation.benchmarks import Benchmark
+from openklear.evaluation.lines import gain_lines, score_lines
 from openklear.evaluation.scores import asked_rows, labels, score_rows, totals
 from openklear.types import (
     Completion,
@@ -75,6 +76,7 @@ def test_rows_stand_in_the_order_of_the_benchmarks_and_say_their_stage_and_size(
     assert list(dict.fromkeys(r["benchmark"] for r in rows)) == ["easy", "hard"]
     assert {r["stage"] for r in rows} == {"rl-math"}
     keys = ["stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"]
+    keys += ["of", "stopped_by_length", "unscorable"]
     assert all(list(row) == keys for row in rows)
     assert [(r["benchmark"], r["k"], r["problems"]) for r in totals(rows)] == [("easy", 2, 3), ("hard", 4, 2)]
     assert all(r["low"] <= r["value"] <= r["high"] for r in rows)
@@ -110,6 +112,8 @@ def test_what_was_asked_and_the_form_of_what_came_back():
         "limit_by": "seed",
         "prompt_template": "{problem}!",
         "problems": 3,
+        "of": 3,
+        "dropped": {},
         "completions": 6,
         "well_formed": pytest.approx(4 / 6),
         "stopped_by_length": 0.0,
@@ -118,3 +122,71 @@ def test_what_was_asked_and_the_form_of_what_came_back():
     }
     assert (hard["problems"], hard["completions"], hard["limit"]) == (2, 8, None)
     assert (hard["well_formed"], hard["stopped_by_length"], hard["mean_tokens"]) == (1.0, 0.5, 4.0)
+
+
+TOO_LONG = "prompt of 31 tokens; max_prompt_tokens is 30"
+
+
+def unasked(source, number, reason=TOO_LONG, level=None):
+    return Problem(f"{source}/{number}", (), "math", level=level, source=source), reason
+
+
+def test_a_score_says_of_how_many_problems_it_is():
+    """hard: 2 asked, 1 too long, 1 refused. easy at level 2: 2 asked, 1 too long, 1 of the asked not scorable."""
+    gone = [
+        unasked("hard", 7),
+        unasked("hard", 8, "the template refuses: no system turn"),
+        unasked("easy", 9, level="2"),
+    ]
+    groups = [*GROUPS[:4], group("easy", 2, [LOST, LOST], level="2")]
+    rows = {
+        (r["benchmark"], r["level"]): r for r in score_rows("sft", (HARD, EASY), groups, gone) if r["metric"] == "avg"
+    }
+    counts = {place: (r["problems"], r["of"], r["value"]) for place, r in rows.items()}
+    assert counts == {
+        ("hard", None): (2, 4, pytest.approx(0.125)),
+        ("easy", None): (2, 4, pytest.approx(0.75)),
+        ("easy", "1"): (1, 1, 1.0),
+        ("easy", "2"): (1, 3, 0.5),
+    }
+    assert (rows["hard", None]["stopped_by_length"], rows["hard", None]["unscorable"]) == (0.5, 0.0)
+    assert (rows["easy", None]["stopped_by_length"], rows["easy", None]["unscorable"]) == (0.0, pytest.approx(2 / 6))
+    hard, easy = asked_rows("sft", (HARD, EASY), groups, gone)
+    assert (hard["problems"], hard["of"], hard["dropped"]) == (2, 4, {"prompt too long": 1, "the template refuses": 1})
+    assert (easy["problems"], easy["of"], easy["dropped"]) == (3, 4, {"prompt too long": 1})
+
+
+def test_a_benchmark_of_which_nothing_can_be_asked_still_has_its_rows():
+    gone = [unasked("hard", number) for number in range(3)]
+    rows = score_rows("sft", (HARD, EASY), GROUPS[:1], gone)
+    hard = [r for r in rows if r["benchmark"] == "hard"]
+    assert [(r["metric"], r["k"]) for r in hard] == [("avg", 4), ("pass", 1), ("pass", 2), ("pass", 4)]
+    assert {(r["value"], r["low"], r["problems"], r["of"], r["stopped_by_length"]) for r in hard} == {
+        (None, None, 0, 3, None)
+    }
+    asked = asked_rows("sft", (HARD,), [], gone)
+    assert [(r["problems"], r["of"], r["completions"], r["well_formed"]) for r in asked] == [(0, 3, 0, None)]
+    assert [r["benchmark"] for r in totals(rows)] == ["easy"]
+    lines = score_lines({"scores": rows, "benchmarks": asked})
+    assert lines[0] == "sft  hard  avg@4 none, 0 of 3 problems (3 dropped: prompt too long)"
+
+
+def test_lines_say_what_a_score_is_over():
+    gone = [unasked("hard", 7), unasked("hard", 8, "the template refuses: no system turn"), unasked("easy", 9)]
+    groups = [*GROUPS[:4], group("easy", 2, [RIGHT, LOST])]
+    rows, asked = (make("sft", (HARD, EASY), groups, gone) for make in (score_rows, asked_rows))
+    hard, easy = score_lines({"scores": rows, "benchmarks": asked})
+    assert hard.startswith("sft  hard  avg@4 0.125 (")
+    assert hard.endswith(
+        "), 2 of 4 problems (2 dropped: prompt too long: 1, the template refuses: 1), 50.0 % stopped by length"
+    )
+    assert easy.endswith("), 3 of 4 problems (1 dropped: prompt too long), 0.0 % stopped by length, 16.7 % unscorable")
+    whole = score_lines({"scores": score_rows("sft", (HARD,), GROUPS)})
+    assert whole[0].endswith("), 2 problems, 50.0 % stopped by length")
+
+
+def test_rows_of_older_runs_have_lines_too():
+    row = {"stage": "sft", "benchmark": "b", "domain": "math", "level": None, "metric": "avg", "k": 2}
+    line = score_lines({"scores": [{**row, "value": 0.5, "low": None, "high": None, "problems": 1}]})
+    assert line == ["sft  b  avg@2 0.500, 1 problem"]
+    assert score_lines({}) == gain_lines({}) == []

@@ -1,4 +1,4 @@
-"""avg@k, pass@k and intervals: hand-computed values, a slow enumeration, peers' cases, and the laws of a bootstrap."""
+"""avg@k, pass@k and intervals: hand-computed values, a slow enumeration, peers' cases, and measured coverage."""
 
 import itertools
 import json
@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t
 from tests.shared_data import shared
 
-from openklear.evaluation.statistics import avg_at_k, mean_interval, paired_difference, pass_at_k
+from openklear.evaluation.statistics import (
+    Estimate,
+    avg_at_k,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+    student_quantile,
+)
 
 
 def table(*rows):
@@ -71,10 +79,100 @@ def test_interval_is_the_same_on_every_call():
     assert mean_interval(values) == mean_interval(values.copy())
 
 
+def score_interval(values, most):
+    """The formula of the design, written apart from the package, with SciPy's t."""
+    e, n = 0.25, len(values)
+    n2 = n + 2 * e
+    m = (sum(values) + e) / n2
+    v = (sum(x * x for x in values) + e - n2 * m * m) / (n2 - 1)
+    q = t.ppf(0.975, n2 - 1)
+    trials = min(max(m * (1 - m) / (v / n2), 1), most)
+    centre = (m + q * q / 2 / trials) / (1 + q * q / trials)
+    half = q / (1 + q * q / trials) * math.sqrt(m * (1 - m) / trials + q * q / 4 / trials**2)
+    return centre - half, centre + half
+
+
+@pytest.mark.parametrize("shares", [[0, 0.25, 1, 0.5], [0.5] * 6, [1, 1, 1, 0.75, 1, 1, 1, 1], [0, 0, 0.25]])
+def test_an_interval_is_that_of_the_formula(shares):
+    rows = [[1.0] * round(4 * x) + [0.0] * (4 - round(4 * x)) for x in shares]
+    found = avg_at_k(table(*rows))
+    assert (found.low, found.high) == pytest.approx(score_interval(shares, 4 * len(shares)), abs=1e-9)
+
+
+@pytest.mark.parametrize("freedom", [1, 1.5, 2, 9.5, 30, 199.5, 20000.5])
+def test_students_t_is_that_of_scipy(freedom):
+    assert student_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-9)
+
+
 def test_all_wrong_on_few_problems_is_not_certainty():
-    estimate = avg_at_k(np.zeros((10, 4)))
-    assert (estimate.value, estimate.low) == (0.0, 0.0)
-    assert estimate.high == pytest.approx(1 - 0.025**0.1)
+    wrong, right = avg_at_k(np.zeros((10, 4))), avg_at_k(np.ones((10, 4)))
+    assert (wrong.value, wrong.low) == (0.0, 0.0)
+    assert wrong.high == pytest.approx(score_interval([0] * 10, 40)[1])
+    assert wrong.high > 1 - 0.025**0.1, "no narrower than the exact binomial interval"
+    assert (right.value, right.high) == (1.0, 1.0)
+    assert right.low == pytest.approx(1 - wrong.high)
+
+
+def test_one_wrong_sample_of_240_moves_the_interval_little():
+    """The percentile bootstrap jumped: [.884, 1] for 30 of 30, [.9875, 1] with one sample wrong."""
+    samples = np.ones((30, 8))
+    before = avg_at_k(samples)
+    samples[0, 0] = 0.0
+    after = avg_at_k(samples)
+    assert 0 < before.low - 0.8 < 0.1
+    assert abs(after.low - before.low) < 0.03
+
+
+def test_one_problem_says_nothing_of_problems_like_it():
+    assert avg_at_k(table([1, 1, 0, 1])) == Estimate(0.75, 0.0, 1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("shares", "bound"),
+    [([0.0] * 11 + [1.0] * 9, 0.93), ([0.95] * 9 + [0.2], 0.93), ([0.99], 0.93), ([0.1, 0.3, 0.5, 0.7], 0.93)],
+)
+def test_intervals_hold_the_true_mean_as_often_as_they_say(shares, bound):
+    """Problems are drawn anew each time from those of such difficulties, 30 at a time, each asked 8 times."""
+    rng = np.random.default_rng(0)
+    truth, held = float(np.mean(shares)), 0
+    for _ in range(400):
+        difficulty = rng.choice(shares, size=30)
+        found = avg_at_k((rng.random((30, 8)) < difficulty[:, None]).astype(float))
+        held += found.low <= truth <= found.high
+    assert held / 400 >= bound - 2 * math.sqrt(bound * (1 - bound) / 400)
+
+
+def test_a_paired_interval_is_students_t_with_half_a_pseudo_pair_at_each_side():
+    """d = (1/2, 0, 1/4): n 4, mean 3/16, variance (5/16 + 1/16 - 4 * 9/256) / 3 = 5/64; t(3) = 3.182."""
+    found = paired_difference(
+        table([0, 0, 1, 1], [1, 0, 0, 0], [0] * 4), table([1, 1, 1, 1], [0, 1, 0, 0], [1, 0, 0, 0])
+    )
+    half = t.ppf(0.975, 3) * math.sqrt(5 / 64 / 4)
+    assert (found.value, found.problems) == (pytest.approx(0.25), 3)
+    assert (found.low, found.high) == pytest.approx((3 / 16 - half, 3 / 16 + half))
+
+
+def test_no_difference_on_any_problem_is_not_certainty():
+    found = paired_difference(np.ones((30, 8)), np.ones((30, 8)))
+    assert found.value == 0.0
+    assert found.high == -found.low == pytest.approx(t.ppf(0.975, 30) * math.sqrt(0.0625 / 30 / 31))
+
+
+def test_a_problem_that_one_side_could_not_score_is_in_no_pair():
+    nan = float("nan")
+    found = paired_difference(table([0, 0], [nan, nan], [1, 0]), table([1, 1], [1, 1], [1, nan]))
+    assert (found.value, found.problems) == (pytest.approx((1 + 0.5) / 2), 2)
+
+
+def test_without_an_effect_zero_is_outside_no_more_often_than_promised():
+    rng = np.random.default_rng(1)
+    outside = 0
+    for _ in range(400):
+        difficulty = rng.beta(0.5, 0.5, size=(30, 1))
+        one, two = ((rng.random((30, 8)) < difficulty).astype(float) for _ in range(2))
+        found = paired_difference(one, two)
+        outside += not found.low <= 0 <= found.high
+    assert outside / 400 <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / 400)
 
 
 def test_paired_difference_uses_the_pairs():

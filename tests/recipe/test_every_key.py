@@ -23,7 +23,7 @@ from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
 from openklear.durable.files import read_jsonl
-from openklear.errors import ModelError, RecipeError, VerifierError
+from openklear.errors import DataError, ModelError, RecipeError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -335,6 +335,15 @@ def source_name(workshop):
     assert {row["source"] for row in found[1]} == {"careful", "sloppy"}
 
 
+def dropped_share(workshop):
+    """Some of the rows are over the limit: refused below that share, taken above it."""
+    limits = ("sft.max_tokens=30",)
+    with pytest.raises(DataError, match=r"stop\.dropped_share = 0\.01"):
+        workshop.make("encode", (*limits, "stop.dropped_share=0.01"))
+    rows = json.loads((workshop.make("encode", (*limits, "stop.dropped_share=0.9")) / "rows.json").read_text())
+    assert any(row["dropped"] for row in rows["roles"])
+
+
 def phase_name(workshop):
     text = MINI.read_text().replace('name = "math"\ndomains', 'name = "sums"\ndomains')
     recipe = load_recipe_text(workshop, text)
@@ -498,6 +507,7 @@ BEST = "checkpoints.keep_best=true"
 PREPARE, EVALUATE, HARM = "prepare", "evaluate-sft", tuple(f"rl.{key}" for key in STEEP)
 
 PROOFS: dict[str, Proof] = {
+    "stop.dropped_share": dropped_share,
     "seed": differs("base", WEIGHTS, "seed=1"),
     "threads": threads,
     "microbatch_tokens": differs("sft", WEIGHTS, "microbatch_tokens=210"),
@@ -548,6 +558,12 @@ PROOFS: dict[str, Proof] = {
     "sft.optimizer.weight_decay [muon]": sft("optimizer.weight_decay=0.5", MUON),
     "rl.phase.NAME.name": phase_name,
     "rl.phase.NAME.domains": rl('domains=["code"]', file=SAMPLED),
+    "rl.phase.NAME.mix": differs(
+        "rl-code",
+        SAMPLED,
+        "rl.phase.code.mix={ code = 1, math = 3 }",
+        base=('rl.phase.code.domains=["code", "math"]', "rl.problems_per_iteration=4"),
+    ),
     "rl.phase.NAME.iterations": rl("iterations=3", file=NAMES),
     "rl.phase.NAME.problems_per_iteration": rl("problems_per_iteration=3", file=SAMPLED),
     "rl.phase.NAME.group_size": rl("group_size=5", file=SAMPLED),

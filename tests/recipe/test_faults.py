@@ -172,6 +172,8 @@ RANGES = [
         "[evaluation]\ntop_p = 0\n[sft]",
         ["evaluation.top_p: must be a number > 0 and <= 1, not 0; write, for example, 0.95"],
     ),
+    ("[sft]", "[evaluation]\ntemperature = -1\n[sft]", ["evaluation.temperature: must be a number >= 0, not -1"]),
+    ("[rl]", "[rl]\ntemperature = 0", ["rl.temperature: must be a number > 0, not 0"]),
     (
         "keep_last = 1",
         "keep_rollouts = -1",
@@ -231,6 +233,9 @@ RULES = [
     ('domains = ["math"]', 'domains = ["math", "code"]', ["rl.phase.math.domains: no source has code problems; add a [[data.source]]"]),
     ('domains = ["math"]', 'domains = ["math", "math"]', ['rl.phase.math.domains: "math" is listed twice']),
     ('domains = ["math"]', "domains = []", ["rl.phase.math.domains: the phase trains on nothing; write"]),
+    ('domains = ["math"]', 'domains = ["math"]\nmix = { math = 1, code = 1 }', ["rl.phase.math.mix: must give each of the phase's domains its share, and no other: math"]),
+    ('domains = ["math"]', 'domains = ["math", "code"]\nmix = { math = 40, code = 1 }', ["rl.phase.math.mix: leaves no code problem among problems_per_iteration = 16; raise its share"]),
+    ('domains = ["math"]', 'domains = ["math"]\nmix = { math = 0 }', ["rl.phase.math.mix.math: must be a number > 0, not 0"]),
     ('role = "problems"', 'role = "validation"', ["rl.phase.math.domains: no source has math problems"]),
     ('role = "heldout"', 'role = "validation"', ['data.source: no source has role = "heldout": the final evaluation has no problems; add']),
     ('role = "demonstrations"', 'role = "validation"', ['no source has role = "demonstrations": [sft] has nothing to learn from; add', "or remove [sft]"]),
@@ -246,6 +251,8 @@ RULES = [
     ('role = "heldout"', 'role = "heldout"\nlimit_by = "seed"', ["data.source.heldout.limit_by: there is no limit to draw by the seed; add limit, or leave"]),
     ('role = "heldout"', 'role = "heldout"\nprompt_template = "Solve it."', ["data.source.heldout.prompt_template: must hold {problem} exactly once"]),
     ('role = "heldout"', 'role = "heldout"\nprompt_template = "{problem}{problem}"', ["must hold {problem} exactly once"]),
+    ("[sft]", "[evaluation]\ntemperature = 0\n[sft]", ["evaluation.samples: evaluation.temperature = 0 is greedy: all completions of a problem would be alike; write samples = 1", "evaluation.validation_samples: evaluation.temperature = 0", "write validation_samples = 1"]),
+    ('role = "heldout"', 'role = "heldout"\nsamples = 2\n[evaluation]\ntemperature = 0\nsamples = 1\nvalidation_samples = 1', ["data.source.heldout.samples: evaluation.temperature = 0 is greedy"]),
     ('correct_only = ["1"]', 'correct_only = ["*", "1"]', ['data.correct_only: "*" already means every level; write ["*"]']),
 ]  # fmt: skip
 

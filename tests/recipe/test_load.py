@@ -7,7 +7,7 @@ import pytest
 from openklear.errors import RecipeError
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, Gppo, PpoClip, Reinforce
-from openklear.recipe.schema import Muon, PretrainedModel, Recipe
+from openklear.recipe.schema import Muon, Phase, PretrainedModel, Recipe
 from openklear.run.fingerprint import hash_files
 from openklear.run.plan import stages
 
@@ -276,3 +276,21 @@ def test_only_the_phase_that_uses_it_depends_on_an_objective_of_the_users_own(tm
     before = hash_files("objective", source)
     source.write_text(source.read_text().replace("-advantages", "advantages"))
     assert hash_files("objective", source) != before
+
+
+@pytest.mark.parametrize(
+    ("mix", "problems", "counts"),
+    [
+        ({"code": 3, "math": 1}, 16, {"code": 12, "math": 4}),
+        ({"math": 0.3, "code": 0.7}, 16, {"code": 11, "math": 5}),  # 11.2 and 4.8
+        ({"code": 1, "math": 1}, 5, {"code": 3, "math": 2}),  # equal remainders: the first of domains
+        ({"code": 1e-9, "math": 1e-9}, 4, {"code": 2, "math": 2}),
+    ],
+)
+def test_shares_of_a_mix_become_whole_problems(mix, problems, counts):
+    phase = Phase(
+        name="both", domains=("code", "math"), mix=mix, problems_per_iteration=problems, problems_per_update=1
+    )
+    assert list(phase.counts.items()) == list(counts.items())
+    assert phase.lacking(counts) is None
+    assert phase.lacking(counts | {"code": 1}) == f"mix takes {counts['code']} code problems at a time, but 1 are left"

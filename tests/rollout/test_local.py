@@ -93,6 +93,27 @@ def test_tiny_temperature_is_greedy_generation(model):
         assert completion.token_ids.tolist() == whole[0, prompt.shape[1] :].tolist()
 
 
+def test_temperature_zero_is_greedy_and_its_logprobs_are_the_models_own(model):
+    """Beside sampled requests, whose bits it leaves alone; key and nucleus play no part."""
+    asked = requests(12, seed=2, max_new_tokens=20, temperature=0.0, top_p=0.9)
+    drawn = requests(12, seed=3, max_new_tokens=20, temperature=0.8)
+    mixed = [one for pair in zip(asked, drawn, strict=True) for one in pair]
+    engine = LocalSampler(model, end_ids=NO_END, slots=5)
+    found = engine.sample(mixed)
+    for request, completion in zip(asked, found[::2], strict=True):
+        prompt = torch.tensor([request.prompt_ids])
+        options = {"do_sample": False, "max_new_tokens": 20, "eos_token_id": None}
+        whole = model.generate(prompt, attention_mask=torch.ones_like(prompt), **options)
+        assert completion.token_ids.tolist() == whole[0, prompt.shape[1] :].tolist()
+        own = teacher_forced(model, replace(request, temperature=1.0), completion)
+        np.testing.assert_allclose(completion.logprobs, own, atol=1e-4)
+    others = [replace(one, temperature=0.8) for one in asked]  # sampled ones among sampled ones: the same bits
+    neighbours = [one for pair in zip(others, drawn, strict=True) for one in pair]
+    assert_same(found[1::2], engine.sample(neighbours)[1::2])
+    rekeyed = [replace(one, key=one.key + 1, top_p=0.5) for one in asked]
+    assert_same(engine.sample(asked), engine.sample(rekeyed))
+
+
 def test_tokens_are_the_inversion_of_the_uniform_of_key_and_position(model):
     asked = requests(12, seed=12, temperature=0.9)
     for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=5).sample(asked), strict=True):
@@ -231,7 +252,7 @@ def test_completions_end_at_the_models_last_position(model):
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"prompt_ids": ()}, "no tokens"),
         ({"prompt_ids": (5,) * 128}, "128 tokens, and the model 128 positions"),
-        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
         ({"prompt_ids": (5, 10**6)}, "vocabulary"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from openklear.rollout.sampling import draw, next_token_logprobs
+from openklear.rollout.sampling import draw, likeliest, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 
 
@@ -47,6 +47,12 @@ def test_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float, kept: list
     got = next_token_logprobs(probabilities.log(), ones(1), torch.tensor([top_p], dtype=torch.float64)).exp()[0]
     expected = [float(probabilities[0, i]) if i in kept else 0.0 for i in range(4)]
     assert got.tolist() == pytest.approx([p / sum(expected) for p in expected], abs=1e-6)
+
+
+def test_greedy_takes_the_largest_logit_and_of_equals_the_smallest_id():
+    logits = torch.tensor([[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0], [-5.0, float("-inf"), -4.0, -4.5]])
+    for dtype in (torch.float32, torch.bfloat16):
+        assert likeliest(logits.to(dtype)).tolist() == [1, 0, 2]
 
 
 def test_draw_inverts_the_cumulative_distribution():

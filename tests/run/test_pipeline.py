@@ -65,11 +65,12 @@ def changed(of: Recipe, path: str, value) -> Recipe:
 def test_stages_stand_in_order_and_models_are_handed_on():
     every = {s.name: s for s in stages(small_recipe())}
     assert list(every) == [
-        *("world", "prepare", "card", "base", "evaluate-base", "sft", "evaluate-sft"),
+        *("world", "prepare", "card", "base", "encode", "evaluate-base", "sft", "evaluate-sft"),
         *("rl-math", "evaluate-rl-math", "rl-code", "evaluate-rl-code", "report"),
     ]
     models = {name: stage.inputs["model"] for name, stage in every.items() if "model" in stage.inputs}
     assert models == {
+        "encode": "base",
         "evaluate-base": "base",
         "sft": "base",
         "evaluate-sft": "sft",
@@ -88,7 +89,16 @@ def test_stages_stand_in_order_and_models_are_handed_on():
 def test_a_recipe_without_world_and_sft_has_fewer_stages():
     shorter = small_recipe(("math",)).model_copy(update={"world": None, "sft": None})
     every = {s.name: s for s in stages(shorter)}
-    assert list(every) == ["prepare", "card", "base", "evaluate-base", "rl-math", "evaluate-rl-math", "report"]
+    assert list(every) == [
+        "prepare",
+        "card",
+        "base",
+        "encode",
+        "evaluate-base",
+        "rl-math",
+        "evaluate-rl-math",
+        "report",
+    ]
     assert every["rl-math"].inputs["model"] == "base"
     assert every["prepare"].inputs == {}
 
@@ -97,8 +107,8 @@ def test_a_recipe_without_world_and_sft_has_fewer_stages():
     ("through", "names"),
     [
         ("prepare", ["world", "prepare", "card"]),
-        ("sft", ["world", "prepare", "card", "base", "sft"]),
-        ("rl", ["world", "prepare", "card", "base", "sft", "rl-math", "rl-code"]),
+        ("sft", ["world", "prepare", "card", "base", "encode", "sft"]),
+        ("rl", ["world", "prepare", "card", "base", "encode", "sft", "rl-math", "rl-code"]),
         ("evaluate", [s.name for s in stages(small_recipe())][:-1]),
         ("report", [s.name for s in stages(small_recipe())]),
         (None, [s.name for s in stages(small_recipe())]),
@@ -142,7 +152,9 @@ ALL = {s.name for s in stages(small_recipe())}
         ("model.layers", 2, ALL - {"world", "prepare", "card"}),
         ("data.top_sources", 1, ALL - {"world", "base"}),
         ("verifiers.code_seconds", 1.0, ALL - {"world", "base"}),
-        ("checkpoints.keep_best", True, AFTER_SFT | {"sft"}),
+        ("checkpoints.keep_best", True, AFTER_SFT | {"sft", "encode"}),
+        ("sft.max_tokens", 90, AFTER_SFT | {"sft", "encode"}),
+        ("stop.dropped_share", 0.1, {"encode", "report"}),
         ("verifiers.workers", 1, {"report"}),
         ("verifiers.minimum_isolation", "rlimits", {"report"}),
         ("checkpoints.keep_last", 3, {"report"}),
@@ -163,7 +175,8 @@ def test_how_a_benchmark_is_asked_repeats_its_evaluation_alone(change):
     first, *rest = of.data.source
     asked = of.model_copy(update={"data": Data(source=(Source(**(first.model_dump() | change)), *rest))})
     before, after = (plan_parts(stages(r)) for r in (of, asked))
-    assert {name for name in ALL if before[name] != after[name]} == EVALUATIONS | {"report"}
+    encoded = set() if change == {"samples": 64} else {"encode"}  # which problems are asked, and in which words
+    assert {name for name in ALL if before[name] != after[name]} == EVALUATIONS | {"report"} | encoded
 
 
 def test_samples_of_its_own_stand_above_those_of_the_recipe():
@@ -176,7 +189,7 @@ def test_samples_of_its_own_stand_above_those_of_the_recipe():
 
 def test_a_new_phase_retrains_nothing_before_it():
     one, two = (plan_parts(stages(small_recipe(phases))) for phases in (("math",), ("math", "math2")))
-    assert [name for name in one if one[name] != two[name]] == ["report"]
+    assert [name for name in one if one[name] != two[name]] == ["encode", "report"]
 
 
 def test_outside_files_count_by_content(tmp_path):
@@ -206,11 +219,12 @@ def test_outside_files_count_by_content(tmp_path):
 COMPUTED = {
     "base": {"rl", "sft", "evaluation"},  # through "positions"
     "evaluate-base": {"rl", "sft"},  # through "longest prompt"
+    "encode": {"rl", "sft", "stop"},  # through "phases", and the keys of the other two by name
     "prepare": {"rl", "sft"},  # only to refuse an empty data set
 }
 
 
-@pytest.mark.parametrize("name", ["world", "prepare", "card", "base", "sft", "rl-math", "evaluate-base"])
+@pytest.mark.parametrize("name", ["world", "prepare", "card", "base", "encode", "sft", "rl-math", "evaluate-base"])
 def test_a_stage_reads_no_section_of_the_recipe_that_it_does_not_depend_on(name):
     of = small_recipe().model_copy(update={"model": PretrainedModel(path="model")})  # it has a dtype
     stage = next(s for s in stages(of) if s.name == name)
@@ -277,7 +291,9 @@ def test_a_run_leaves_what_it_promises(root, package):
     summary = go(root, package)
     assert summary["scores"] == [{"stage": "sft", "value": 882}]  # 10; 310 + 11; (31 * 321 + 12) % 1009
     assert json.loads((root / "summary.json").read_text()) == summary
-    assert list(summary) == ["scores", "benchmarks", "weights", "seconds", "recipe", "seed", "version"]
+    assert list(summary) == [
+        *("scores", "gains", "benchmarks", "rows", "weights", "seconds", "recipe", "seed", "version")
+    ]
     assert list(summary["seconds"]) == ["prepare", "sft", "evaluate-sft"]
     assert all(0 < seconds < 60 for seconds in summary["seconds"].values())
     assert summary["recipe"]["sft"]["epochs"] == 3

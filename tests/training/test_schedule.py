@@ -1,11 +1,20 @@
 """Orders of rows: every row once, the same again for the same seed, another for another."""
 
 import itertools
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openklear.training.schedule import Place, batches_ahead, permutation, problem_batch, rows_hash, token_batches
+from openklear.training.schedule import (
+    Place,
+    batches_ahead,
+    mixed_batch,
+    permutation,
+    problem_batch,
+    rows_hash,
+    token_batches,
+)
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 
@@ -56,6 +65,43 @@ def test_an_iteration_is_a_slice_of_its_epochs_order(size, batch, seed):
     for number, chosen in enumerate(iterations(size, batch, seed, 7)):
         epoch, position = divmod(number, size // batch)
         assert chosen == permutation(size, seed, "rl", epoch)[position * batch : (position + 1) * batch]
+
+
+DOMAINS = st.lists(st.sampled_from(["math", "code", "logic"]), min_size=12, max_size=60)
+
+
+def mixed(domains, counts, seed, count):
+    """The problems of so many mixed iterations in a row."""
+    places, found = {}, []
+    for number in range(count):
+        chosen, places = mixed_batch(domains, counts, seed, "rl", number, places)
+        found.append(chosen)
+    return found
+
+
+@given(DOMAINS, st.integers(1, 3), st.integers(1, 2), st.integers(0, 9))
+def test_a_mix_draws_each_domain_in_fixed_numbers_and_by_epochs_of_its_own(domains, some, others, seed):
+    counts = {"math": some, "code": others}
+    have = Counter(domains)
+    if have["math"] < some or have["code"] < others:
+        return
+    iterations = have["math"] // some
+    batches = mixed(domains, counts, seed, iterations)
+    for batch in batches:
+        assert Counter(domains[i] for i in batch) == counts
+        assert len(set(batch)) == len(batch)
+    taken = [i for i in itertools.chain.from_iterable(batches) if domains[i] == "math"]
+    assert len(set(taken)) == len(taken) == iterations * some  # an epoch of mathematics holds no problem twice
+    without = [one if one == "math" else "logic" for one in domains]  # no other domain decides which are drawn
+    for batch, alone in zip(batches, mixed(without, {"math": some}, seed, iterations), strict=True):
+        assert sorted(alone) == sorted(i for i in batch if domains[i] == "math")
+
+
+def test_the_order_of_a_mix_is_drawn_so_that_mini_batches_are_mixed():
+    domains = ["code"] * 40 + ["math"] * 40
+    orders = [[domains[i] for i in batch] for batch in mixed(domains, {"code": 4, "math": 4}, 0, 10)]
+    assert len({tuple(order) for order in orders}) > 5
+    assert any(order[:4] != ["code"] * 4 for order in orders)
 
 
 def test_left_over_problems_differ_between_epochs():

@@ -19,7 +19,7 @@ from openklear.cli.limits import (
     Workers,
     limits_of,
 )
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, printable, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, printable, tell
 from openklear.errors import UsageError
 
 app = typer.Typer()
@@ -62,7 +62,7 @@ def distill(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask the first N problems only.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Responses per problem.")] = 16,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature.")] = 0.6,
+    temperature: Annotated[float, typer.Option(callback=not_negative, help="Sampling temperature; 0 is greedy.")] = 0.6,
     top_p: Annotated[float, typer.Option(max=1.0, callback=above_zero, help="Nucleus, above 0.")] = 0.95,
     max_tokens: Annotated[int, typer.Option(min=1, help="Responses end here by length.")] = 32768,
     seed: Annotated[

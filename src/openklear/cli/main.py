@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,7 +11,7 @@ import typer
 
 from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, print_json, printable, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, printable, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
 
@@ -136,8 +136,10 @@ def _add_stage_command(name: str, text: str) -> None:
 
         with json_only(as_json):
             summary = run_pipeline(loaded, output, through=through, fork=fork)
+        from openklear.evaluation.lines import gain_lines, score_lines
+
         written = [output / name for name in ("summary.json", "funnel.json", "data-card.html", "report.html")]
-        lines = [*score_lines(summary), *(f"{path}" for path in written if path.exists())]
+        lines = [*score_lines(summary), *gain_lines(summary), *(f"{path}" for path in written if path.exists())]
         tell(summary, lines, as_json=as_json)
 
 
@@ -152,7 +154,7 @@ def generate(
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="Completions for each prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(callback=above_zero, help="Sampling temperature, above 0.")] = 0.6,
+    temperature: Annotated[float, typer.Option(callback=not_negative, help="Sampling temperature; 0 is greedy.")] = 0.6,
     top_p: Annotated[
         float,
         typer.Option(
@@ -169,6 +171,9 @@ def generate(
 
     Example: openklear generate runs/quickstart/rl-math/model --prompt "What is 2 + 3?" --count 4
     """
+
+    if temperature == 0.0 and count > 1:
+        raise UsageError("--temperature 0 is greedy: all completions would be alike; leave --count out")
 
     def answer(prompts: Sequence[str]) -> list[list[Generated]]:
         from openklear.rollout.generate import generate as sample
@@ -225,23 +230,6 @@ def show_keys(as_json: AsJson = False) -> None:
     from openklear.recipe.show import key_lines
 
     tell([asdict(key) for key in keys(Recipe)], key_lines(), as_json=as_json)
-
-
-def score_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The avg@k of every model on every benchmark, over all levels, with its interval."""
-    from openklear.evaluation.scores import labels, totals
-
-    rows = totals(summary.get("scores", ()))
-    names = labels(rows)
-    wide = max((len(row["stage"]) for row in rows), default=0)
-    wider = max(map(len, names.values()), default=0)
-    lines = []
-    for row in rows:
-        name = names[row["benchmark"], row["domain"]]
-        # One problem alone has a mean but no interval.
-        span = "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
-        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  avg@{row['k']} {row['value']:.3f}{span}")
-    return lines
 
 
 def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bool) -> None:

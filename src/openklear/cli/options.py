@@ -21,6 +21,13 @@ def above_zero(value: float | None) -> float | None:
     return value
 
 
+def not_negative(value: float) -> float:
+    """Checks a finite number from 0 on, such as a temperature."""
+    if not 0.0 <= value < float("inf"):
+        raise typer.BadParameter("must be 0 or above")
+    return value
+
+
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout; show no progress.")
 ]

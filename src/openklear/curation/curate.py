@@ -120,13 +120,10 @@ def _require_rows(recipe: Recipe, curated: Curated) -> None:
         problems = tables.get("problems", empty)
         for domain in phase.domains:
             funnel.require("problems", problems, domain, f'the RL phase "{phase.name}" trains on them')
-        domains = [list(DOMAINS).index(domain) for domain in phase.domains]
-        count = sum(int((problems.domains[problems.alive] == domain).sum()) for domain in domains)
-        if count < phase.problems_per_iteration:  # the phase would say so itself, but after hours of fine-tuning
-            raise DataError(
-                f"the RL phase {phase.name} takes problems_per_iteration = {phase.problems_per_iteration} problems at "
-                f"a time, but {count} are left for it; lower it or add problems"
-            )
+        alive = problems.domains[problems.alive]
+        have = {domain: int((alive == list(DOMAINS).index(domain)).sum()) for domain in phase.domains}
+        if lacking := phase.lacking(have):  # the phase would say so itself, but after hours of fine-tuning
+            raise DataError(f"the RL phase {phase.name}: {lacking} for it; lower it or add problems")
 
 
 def write(directory: Path, curated: Curated) -> None:

@@ -113,6 +113,8 @@ def _check_local(settings: Settings) -> None:
     }
     if names := [name for name, value in given.items() if value]:
         raise UsageError(f"{', '.join(names)}: for requests to a server, and --local sends none; leave one of them out")
+    if settings.temperature == 0.0 and settings.samples > 1:
+        raise UsageError("--temperature 0 is greedy: all responses to a problem would be alike; give --samples 1")
 
 
 def _check_endpoint(endpoint: str, model: str | None) -> None:

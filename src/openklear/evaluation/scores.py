@@ -5,8 +5,9 @@ A benchmark that holds problems of several domains has scores for each of them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -14,57 +15,117 @@ import numpy as np
 
 from openklear.evaluation.benchmarks import Benchmark
 from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
-from openklear.types import Outcome, Rollout, RolloutGroup, StopReason
+from openklear.types import Outcome, Problem, Rollout, RolloutGroup, StopReason
 from openklear.verifiers.domains import DOMAINS
 
 Row = Mapping[str, Any]
 Series = tuple[str, str]
 """(benchmark, domain)."""
+Dropped = tuple[Problem, str]
+"""A problem that could not be asked, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSeries:
+    """The problems of one benchmark in one domain: asked, and dropped before."""
+
+    benchmark: Benchmark
+    domain: str
+    groups: tuple[RolloutGroup, ...]
+    dropped: tuple[Dropped, ...]
+
+    def levels(self) -> list[str]:
+        """Those that are stated, sorted."""
+        stated = {group.problem.level for group in self.groups} | {problem.level for problem, _ in self.dropped}
+        return sorted(level for level in stated if level is not None)
+
+    def at(self, level: str | None) -> ScoredSeries:
+        """The problems of one level; None: all of them."""
+        if level is None:
+            return self
+        groups = tuple(group for group in self.groups if group.problem.level == level)
+        dropped = tuple(one for one in self.dropped if one[0].level == level)
+        return replace(self, groups=groups, dropped=dropped)
+
+    def rollouts(self) -> list[Rollout]:
+        """All completions."""
+        return list(chain.from_iterable(group.rollouts for group in self.groups))
 
 
 def by_series(
-    benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup]
-) -> Iterator[tuple[Benchmark, str, list[RolloutGroup]]]:
-    """The groups of each benchmark and domain that has any, in the order of the benchmarks."""
+    benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup], dropped: Sequence[Dropped] = ()
+) -> Iterator[ScoredSeries]:
+    """Each benchmark and domain that has any problem, in the order of the benchmarks."""
     for benchmark in benchmarks:
         for domain in DOMAINS:
-            mine = [g for g in groups if (g.problem.source, g.problem.domain) == (benchmark.name, domain)]
-            if mine:
-                yield benchmark, domain, mine
+            mine = (benchmark.name, domain)
+            asked = tuple(g for g in groups if (g.problem.source, g.problem.domain) == mine)
+            gone = tuple(one for one in dropped if (one[0].source, one[0].domain) == mine)
+            if asked or gone:
+                yield ScoredSeries(benchmark, domain, asked, gone)
 
 
-def score_rows(stage: str, benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup]) -> list[dict[str, Any]]:
-    """avg@k and pass@1, 2, 4.. k by benchmark, domain and level (null: all levels), with intervals over problems."""
+def score_rows(
+    stage: str, benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup], dropped: Sequence[Dropped] = ()
+) -> list[dict[str, Any]]:
+    """avg@k and pass@1, 2, 4.. k by benchmark, domain and level (null: all levels), with intervals over problems.
+
+    `problems` of a row are those in its mean, `of` all that the benchmark has at that level, with those that were
+    dropped before they could be asked: no score hides what it is not over. Beside each score stand the shares of its
+    completions that were stopped by length and that could not be scored.
+    """
     rows: list[dict[str, Any]] = []
-    for benchmark, domain, mine in by_series(benchmarks, groups):
-        levels = {group.problem.level for group in mine}
-        for level in (None, *sorted(level for level in levels if level is not None)):
-            some = [group for group in mine if level in (None, group.problem.level)]
-            place = {"stage": stage, "benchmark": benchmark.name, "domain": domain, "level": level}
+    for series in by_series(benchmarks, groups, dropped):
+        for level in (None, *series.levels()):
+            some = series.at(level)
+            place = {"stage": stage, "benchmark": series.benchmark.name, "domain": series.domain, "level": level}
+            beside = {"of": len(some.groups) + len(some.dropped), **_shares(some.rollouts())}
             for metric, k, estimate in _metrics(some):
-                rows.append({**place, "metric": metric, "k": k, **_fields(estimate)})
+                rows.append({**place, "metric": metric, "k": k, **_fields(estimate), **beside})
     return rows
 
 
-def asked_rows(stage: str, benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup]) -> list[dict[str, Any]]:
-    """By benchmark and domain: what was asked, and the form of what came back (means over all completions)."""
+def asked_rows(
+    stage: str, benchmarks: Sequence[Benchmark], groups: Sequence[RolloutGroup], dropped: Sequence[Dropped] = ()
+) -> list[dict[str, Any]]:
+    """By benchmark and domain: what was asked, what was not and why, and the form of what came back.
+
+    `problems` were asked, `of` all there are after the source's limit; `dropped` counts the others by kind of reason.
+    Shares and mean tokens are over all completions; null where there are none.
+    """
     rows: list[dict[str, Any]] = []
-    for benchmark, domain, mine in by_series(benchmarks, groups):
-        asked = asdict(benchmark)
-        place = {"stage": stage, "benchmark": asked.pop("name"), "domain": domain}
-        rollouts = list(chain.from_iterable(group.rollouts for group in mine))
-        rows.append({**place, **asked, "problems": len(mine), "completions": len(rollouts), **_form(rollouts)})
+    for series in by_series(benchmarks, groups, dropped):
+        asked = asdict(series.benchmark)
+        place = {"stage": stage, "benchmark": asked.pop("name"), "domain": series.domain}
+        rollouts = series.rollouts()
+        counts = {"problems": len(series.groups), "of": len(series.groups) + len(series.dropped)}
+        reasons = Counter(reason_kind(reason) for _, reason in series.dropped)
+        rows.append(
+            {**place, **asked, **counts, "dropped": dict(reasons), "completions": len(rollouts), **_form(rollouts)}
+        )
     return rows
 
 
-def _form(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    values: dict[str, list[int]] = {
-        "well_formed": [r.verdict.well_formed for r in rollouts],
-        "stopped_by_length": [r.completion.stop_reason is StopReason.LENGTH for r in rollouts],
-        "unscorable": [r.verdict.outcome is Outcome.UNSCORABLE for r in rollouts],
-        "mean_tokens": [len(r.completion.token_ids) for r in rollouts],
+def reason_kind(reason: str) -> str:
+    """What a problem was dropped for, without its numbers: reasons of one kind are counted together."""
+    return "prompt too long" if reason.startswith("prompt of ") else reason.partition(":")[0]
+
+
+def _form(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
+    formed = [float(r.verdict.well_formed) for r in rollouts]
+    tokens = [float(len(r.completion.token_ids)) for r in rollouts]
+    return {"well_formed": _mean(formed), **_shares(rollouts), "mean_tokens": _mean(tokens)}
+
+
+def _shares(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
+    return {
+        "stopped_by_length": _mean([float(r.completion.stop_reason is StopReason.LENGTH) for r in rollouts]),
+        "unscorable": _mean([float(r.verdict.outcome is Outcome.UNSCORABLE) for r in rollouts]),
     }
-    return {name: sum(column) / len(column) for name, column in values.items()}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def totals(rows: Sequence[Row]) -> list[Row]:
@@ -84,9 +145,9 @@ def labels(rows: Sequence[Row]) -> dict[Series, str]:
     return found
 
 
-def _metrics(groups: Sequence[RolloutGroup]) -> Iterator[tuple[str, int, Estimate]]:
-    table = correctness(groups)  # (problems, samples)
-    samples = table.shape[1]
+def _metrics(series: ScoredSeries) -> Iterator[tuple[str, int, Estimate]]:
+    samples = len(series.groups[0].rollouts) if series.groups else series.benchmark.samples
+    table = correctness(series.groups).reshape(-1, samples)  # (problems, samples)
     yield "avg", samples, avg_at_k(table)
     k = 1
     while k < samples:

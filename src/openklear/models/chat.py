@@ -23,7 +23,7 @@ import numpy as np
 from jinja2 import TemplateError
 from numpy.typing import NDArray
 
-from openklear.errors import DataError, ModelError
+from openklear.errors import ModelError, RowRefused, TemplateRefused
 from openklear.think import OPEN
 from openklear.types import Message
 
@@ -81,14 +81,16 @@ def encode_demonstration(
     chat template.
     """
     if len(messages) < 2 or messages[-1]["role"] != "assistant":
-        raise DataError(f"{where}: a demonstration must end with an assistant message after its prompt.")
+        text = f"{where}: a demonstration must end with an assistant message after its prompt."
+        raise RowRefused(text, "no assistant message at the end")
     prompt_text = _render(tokenizer, messages[:-1], generation_prompt=True)
     prompt_ids = _ids(tokenizer, prompt_text)
     response = _without_open_think(prompt_text, messages[-1]["content"])
     if not response.strip():
-        raise DataError(f"{where}: the assistant's message is empty. Drop the row.")
+        raise RowRefused(f"{where}: the assistant's message is empty. Drop the row.", "empty response")
     if not set(end_ids).isdisjoint(_ids(tokenizer, response)):
-        raise DataError(f"{where}: the response contains an end-of-sequence token; sampling would stop there. Drop it.")
+        text = f"{where}: the response contains an end-of-sequence token; sampling would stop there. Drop it."
+        raise RowRefused(text, "end token inside the response")
     made = _rendered_completion(tokenizer, messages, prompt_text, prompt_ids, response, where)
     if made is None:  # the response right after the prompt, as the sampler would have written it, without an end token
         own = _continuation(tokenizer, prompt_text + response, prompt_ids, where)
@@ -106,10 +108,11 @@ def _rendered_completion(
     whole_text = _render(tokenizer, messages, generation_prompt=False)
     whole, prompt = _squashed(whole_text), _squashed(prompt_text)
     if not whole.startswith(prompt) and not prompt.endswith(OPEN):
-        raise DataError(
+        raise TemplateRefused(
             f"{where}: the chat template renders the prompt differently once an answer follows, so the model would be "
             "trained on a prompt that it never sees. Its generation prompt must be the beginning of an assistant "
-            "turn: give a corrected template as model.chat_template."
+            "turn: give a corrected template as model.chat_template.",
+            "prompt that the chat template changes once an answer follows",
         )
     if not whole_text.startswith(prompt_text) or not whole[len(prompt) :].startswith(_squashed(response)):
         return None
@@ -118,9 +121,10 @@ def _rendered_completion(
         return completion, [True] * len(completion)
     mask = _generation_mask(tokenizer, messages, generation_prompt=False)[len(prompt_ids) :]
     if not any(mask):
-        raise DataError(
+        raise TemplateRefused(
             f"{where}: the chat template's {{% generation %}} block marks no token of the last turn, so there is "
-            "nothing to learn. Give a corrected template as model.chat_template."
+            "nothing to learn. Give a corrected template as model.chat_template.",
+            "response that the chat template does not mark",
         )
     return completion, mask
 
@@ -129,10 +133,11 @@ def _continuation(tokenizer: Any, text: str, prompt_ids: list[int], where: str) 
     """Ids of `text` after those of the prompt, which must be its exact beginning."""
     ids = _ids(tokenizer, text)
     if ids[: len(prompt_ids)] != prompt_ids:
-        raise DataError(
+        raise RowRefused(
             f"{where}: the tokenizer merges the end of the prompt with the beginning of the response, so the two "
             "cannot be told apart. End the chat template's generation prompt with a special token or a newline "
-            "(model.chat_template), or drop the row."
+            "(model.chat_template), or drop the row.",
+            "prompt and response that the tokenizer merges",
         )
     return ids[len(prompt_ids) :]
 
@@ -186,9 +191,10 @@ def _render(tokenizer: Any, messages: Sequence[Message], *, generation_prompt: b
         text: str = tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=generation_prompt, tokenize=False
         )
-    except TemplateError as error:
-        raise ModelError(
-            f"the chat template refuses a conversation of {', '.join(m['role'] for m in messages)}: {error}. "
+    except Exception as error:  # trust boundary: a template is a program of others, and may raise anything
+        reason = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
+        raise TemplateRefused(
+            f"the chat template refuses a conversation of {', '.join(m['role'] for m in messages)}: {reason}. "
             "Change the data, or give another template as model.chat_template."
         ) from error
     return text

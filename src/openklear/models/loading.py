@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, GgufConfig
 from transformers.utils import logging
 
 from openklear.errors import ModelError
-from openklear.models.chat import turn_end_id
 from openklear.models.numerics import device
+from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
 
 __all__ = ["LoadedModel", "load_model", "save_model"]
 
@@ -58,14 +58,7 @@ def load_model(
     """
     directory = Path(directory)
     _require_files(directory, gguf_file)
-    tokenizer = _load_tokenizer(directory, gguf_file)
-    if chat_template is not None:
-        tokenizer.chat_template = _read_template(Path(chat_template))
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"{directory}: the tokenizer has no chat template, so messages cannot become a prompt. "
-            "Name a Jinja file with one: model.chat_template."
-        )
+    tokenizer = load_tokenizer(directory, gguf_file, None if chat_template is None else Path(chat_template))
     model = _load_weights(directory, dtype, gguf_file)
     rows = model.get_input_embeddings().weight.shape[0]
     if (largest := max(tokenizer.get_vocab().values())) >= rows:
@@ -73,7 +66,11 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
-    return LoadedModel(model.eval().to(device()), tokenizer, _end_ids(model, tokenizer, directory))
+    said = (
+        getattr(model.generation_config, "eos_token_id", None),
+        getattr(model.config.get_text_config(), "eos_token_id", None),
+    )
+    return LoadedModel(model.eval().to(device()), tokenizer, end_ids(tokenizer, said, directory))
 
 
 def save_model(loaded: LoadedModel, directory: Path | str) -> None:
@@ -140,20 +137,6 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
         )
 
 
-def _load_tokenizer(directory: Path, gguf_file: str | None) -> Any:
-    load: Any = AutoTokenizer.from_pretrained
-    extra = {} if gguf_file is None else {"gguf_file": gguf_file}
-    try:
-        tokenizer = load(directory, local_files_only=True, **extra)
-    except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
-        raise ModelError(
-            f"{directory}: the tokenizer cannot be read ({_line(error)}). Copy its files again."
-        ) from error
-    for trace in ("is_local", "local_files_only"):  # of this very call; they would be saved
-        tokenizer.init_kwargs.pop(trace, None)
-    return tokenizer
-
-
 def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
     load: Any = AutoModelForCausalLM.from_pretrained
     unpacked = {"gguf_file": gguf_file, "quantization_config": GgufConfig(dequantize=True)}
@@ -165,7 +148,7 @@ def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
             )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise ModelError(
-            f"{directory}: the model cannot be loaded ({_line(error)}). "
+            f"{directory}: the model cannot be loaded ({first_line(error)}). "
             "Copy the directory again, or use a model that this version of transformers knows."
         ) from error
     if missing := sorted(info["missing_keys"]):
@@ -184,35 +167,6 @@ def _forget_quantisation(model: Any) -> None:
         if hasattr(owner, name):
             delattr(owner, name)
     model.is_quantized = False
-
-
-def _read_template(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"{path}: the chat template cannot be read ({_line(error)}). Correct model.chat_template."
-        ) from error
-
-
-def _end_ids(model: Any, tokenizer: Any, directory: Path) -> frozenset[int]:
-    """Every token that ends a completion: what tokenizer, both configurations and the chat template say."""
-    said = (
-        tokenizer.eos_token_id,
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(model.config.get_text_config(), "eos_token_id", None),
-        turn_end_id(tokenizer),
-    )
-    ends: set[int] = set()
-    for value in said:
-        if value is not None:
-            ends.update(map(int, value if isinstance(value, list) else [value]))
-    if not ends:
-        raise ModelError(
-            f"{directory}: neither the tokenizer nor the configuration nor the chat template names an end-of-sequence "
-            "token, so no completion would end. Set eos_token in tokenizer_config.json."
-        )
-    return frozenset(ends)
 
 
 def _generation_config(loaded: LoadedModel) -> GenerationConfig:
@@ -240,8 +194,3 @@ def _quiet() -> Iterator[None]:
     finally:
         if shown:
             bars.enable_progress_bar()
-
-
-def _line(error: BaseException) -> str:
-    """The first line of an error, for a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

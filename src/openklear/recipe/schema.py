@@ -8,7 +8,7 @@ Defaults are the report's (arXiv 2508.07629) where it gives one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -32,6 +32,7 @@ from openklear.recipe.section import (
     Tokens,
     repeated,
 )
+from openklear.recipe.stop import Stop
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
@@ -129,6 +130,11 @@ class Phase(Section):
     at_most = ("problems_per_update", "problems_per_iteration")
     name: str = Field(description="the stage is called rl-NAME")
     domains: tuple[DomainName, ...] = Field(description="domains of the problems that the phase trains on")
+    mix: dict[DomainName, Above] = Field(
+        {},
+        description="shares of the domains in every iteration, as { code = 3, math = 1 }; empty draws from all "
+        "problems alike",
+    )
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
     problems_per_iteration: Positive = Field(128, description="problems sampled per iteration")
     group_size: Annotated[int, Field(ge=2, le=100_000)] = Field(8, description="rollouts per problem")
@@ -166,11 +172,47 @@ class Phase(Section):
             yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
         for _, name in repeated(list(self.domains)):
             yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
+        yield from self._broken_mix()
         if getattr(self.objective, "sequence", False) and self.aggregation != "sequence_mean":
             text = f'{self.objective.type} has one ratio per rollout, which "{self.aggregation}" would weigh by its '
             yield Broken(
                 ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
             )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """With a mix, the problems of each domain in every iteration: the shares, rounded by the largest remainders.
+
+        In the order of `domains`, which also decides between equal remainders; {} without a mix.
+        """
+        total, whole = sum(self.mix.values()), self.problems_per_iteration
+        exact = {name: self.mix[name] / total * whole for name in self.domains if name in self.mix}
+        counts = {name: int(number) for name, number in exact.items()}
+        by_remainder = sorted(counts, key=lambda name: counts[name] - exact[name])
+        for name in by_remainder[: whole - sum(counts.values())]:
+            counts[name] += 1
+        return counts
+
+    def lacking(self, have: Mapping[str, int]) -> str | None:
+        """What one iteration takes and `have`, the problems of each domain, does not hold; None if it suffices."""
+        for name, count in self.counts.items():
+            if have.get(name, 0) < count:
+                return f"mix takes {count} {name} problems at a time, but {have.get(name, 0)} are left"
+        whole = sum(have.get(name, 0) for name in self.domains)
+        if whole < self.problems_per_iteration:
+            return f"problems_per_iteration = {self.problems_per_iteration}, but {whole} are left"
+        return None
+
+    def _broken_mix(self) -> Iterator[Broken]:
+        """A mix names the phase's domains, and leaves each at least one problem."""
+        if not self.mix:
+            return
+        if set(self.mix) != set(self.domains):
+            listed = ", ".join(self.domains)
+            yield Broken(("mix",), f"must give each of the phase's domains its share, and no other: {listed}")
+        elif nothing := [name for name, count in self.counts.items() if not count]:
+            text = f"leaves no {nothing[0]} problem among problems_per_iteration = {self.problems_per_iteration}; "
+            yield Broken(("mix",), text + "raise its share, or take it out of domains and mix")
 
 
 class Rl(Section):
@@ -190,12 +232,23 @@ class Evaluation(Section):
     """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
 
     samples: Positive = Field(8, description="completions per problem: k of avg@k and pass@k")
-    temperature: Temperature = Field(0.6, description="sampling temperature")
+    temperature: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
+        0.6, description="sampling temperature; 0 always takes the likeliest token (greedy), which leaves one sample"
+    )
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.95, description="nucleus sampling: share of the probability that is kept"
     )
     max_completion_tokens: Tokens = Field(32768, description="a completion is cut off after this many tokens")
     validation_samples: Positive = Field(4, description="completions per problem in validations while training")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Greedy completions of a problem are all alike, so more than one would only feign precision."""
+        for key in ("samples", "validation_samples"):
+            if self.temperature == 0.0 and getattr(self, key) > 1:
+                yield Broken((key,), _GREEDY.format(key=key))
+
+
+_GREEDY = "evaluation.temperature = 0 is greedy: all completions of a problem would be alike; write {key} = 1"
 
 
 class Verifiers(Section):
@@ -268,6 +321,7 @@ class Recipe(Section):
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
+    stop: Stop = Field(Stop(), description="what stops a run by itself")
 
     @property
     def dtype(self) -> str:
@@ -298,6 +352,8 @@ def _sources(whole: Recipe) -> Iterator[Broken]:
         if source.path.startswith("world:") and whole.world is None:
             text = f"{source.path} is a file of the demo world, but there is no [world]; add [world] or name a file"
             yield Broken(("data", "source", index, "path"), text)
+        if whole.evaluation.temperature == 0.0 and (source.samples or 1) > 1:
+            yield Broken(("data", "source", index, "samples"), _GREEDY.format(key="samples"))
     if "heldout" not in roles and whole.model is not None:
         yield _no_source("heldout", "the final evaluation has no problems")
     if whole.sft is not None and "demonstrations" not in roles:

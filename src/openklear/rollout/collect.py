@@ -13,8 +13,10 @@ from typing import Literal
 import numpy as np
 
 from openklear import progress
+from openklear.errors import RowRefused
 from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
 from openklear.models.loading import LoadedModel
+from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.protocol import Sampler
@@ -57,18 +59,26 @@ class Sampling:
     overlong: Literal["incorrect", "mask", "soft"] = "incorrect"
 
 
+def encode_problem(speaker: Speaker, problem: Problem, max_prompt_tokens: int) -> EncodedProblem:
+    """The problem as the model sees it. RowRefused where the template does not take it or the prompt is too long."""
+    ids = encode_prompt(speaker.tokenizer, problem.prompt)
+    if len(ids) > max_prompt_tokens:
+        text = f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"
+        raise RowRefused(text, f"prompt over max_prompt_tokens = {max_prompt_tokens}")
+    return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, problem.prompt))
+
+
 def encode_problems(
-    loaded: LoadedModel, problems: Sequence[Problem], max_prompt_tokens: int
+    speaker: Speaker, problems: Sequence[Problem], max_prompt_tokens: int
 ) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
-    """Encode prompts; those over the limit are returned apart with their reason, never cut."""
+    """Encode prompts; those that cannot be asked are returned apart with their reason, never cut."""
     kept: list[EncodedProblem] = []
     dropped: list[tuple[Problem, str]] = []
     for problem in problems:
-        ids = encode_prompt(loaded.tokenizer, problem.prompt)
-        if len(ids) > max_prompt_tokens:
-            dropped.append((problem, f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"))
-        else:
-            kept.append(EncodedProblem(problem, ids, prompt_tail(loaded.tokenizer, problem.prompt)))
+        try:
+            kept.append(encode_problem(speaker, problem, max_prompt_tokens))
+        except RowRefused as error:
+            dropped.append((problem, str(error)))
     return kept, dropped
 
 

@@ -22,7 +22,7 @@ from openklear.errors import EngineError, ModelError
 from openklear.models.batching import pad_right
 from openklear.rollout.cache import SlotCache
 from openklear.rollout.protocol import OnCompletion, Progress, Supports
-from openklear.rollout.sampling import draw, next_token_logprobs
+from openklear.rollout.sampling import draw, likeliest, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 from openklear.rollout.slots import Slots, distinct_prompts
 from openklear.types import Completion, SampleRequest, StopReason
@@ -223,19 +223,24 @@ class _Call:
         self.prompt_hidden.update(zip(chunk, last.unbind(), strict=True))
 
     def _upload_settings(self) -> None:
-        """Per-slot temperature and top_p on the device; top_p only where some row uses it."""
+        """Per-slot temperature, top_p and greediness on the device; the latter two only where some row uses them."""
         self.temperature = torch.from_numpy(self.slots.temperature.copy()).to(self.device)
         top_p = self.slots.top_p
         self.top_p = torch.from_numpy(top_p.copy()).to(self.device) if (top_p < 1.0).any() else None
+        greedy = self.slots.greedy
+        self.greedy = torch.from_numpy(greedy.copy()).to(self.device) if greedy.any() else None
 
     # -- one step
 
     def _sample(self) -> tuple[int, int]:
         """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
         slots, rows = self.slots, np.flatnonzero(self.slots.active)
-        logprobs = next_token_logprobs(self.head(self.hidden), self.temperature, self.top_p)  # (N, V)
+        logits = self.head(self.hidden)
+        logprobs = next_token_logprobs(logits, self.temperature, self.top_p)  # (N, V)
         uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
         tokens = draw(logprobs, uniform)
+        if self.greedy is not None:
+            tokens = torch.where(self.greedy, likeliest(logits), tokens)
         chosen = logprobs.gather(1, tokens[:, None])[:, 0]  # (N,) log-probability of each drawn token
         self.tokens = tokens
         # One transfer for both, (2, K) of the active rows: ids are exact in float64.
@@ -329,8 +334,8 @@ def _checked_limit(index: int, request: SampleRequest, positions: int | None, vo
         problem = (
             f"the prompt has token ids outside the model's vocabulary of {vocabulary}: is it this tokenizer's model?"
         )
-    elif not (0.0 < request.temperature < float("inf")):
-        problem = f"temperature is {request.temperature}: it must be positive"
+    elif not (0.0 <= request.temperature < float("inf")):
+        problem = f"temperature is {request.temperature}: it must be 0 (greedy) or positive"
     elif not (0.0 < request.top_p <= 1.0):
         problem = f"top_p is {request.top_p}: it must be in (0, 1]"
     if problem:

@@ -20,6 +20,11 @@ def next_token_logprobs(logits: Tensor, temperature: Tensor, top_p: Tensor | Non
     return logprobs if top_p is None else _nucleus(logprobs, top_p)
 
 
+def likeliest(logits: Tensor) -> Tensor:
+    """Token ids (N,) int64 of greedy decoding: the largest logit of each row of (N, V), of equals the smallest id."""
+    return logits.argmax(dim=1)  # which is documented to return the first of equals
+
+
 def _nucleus(logprobs: Tensor, top_p: Tensor) -> Tensor:
     """Keep the fewest most likely tokens whose probabilities reach top_p, renormalised; -inf for the rest.
 

@@ -30,6 +30,8 @@ class Slots:
         """Tokens sampled for the request."""
         self.limit = np.zeros(slots, np.int64)
         self.key = np.zeros(slots, np.uint64)
+        self.greedy = np.zeros(slots, np.bool_)
+        """Whether the likeliest token is taken; temperature and top_p are then 1, the model's own distribution."""
         self.temperature = np.ones(slots, np.float32)
         self.top_p = np.ones(slots, np.float32)
         self._tokens = np.zeros((slots, 64), np.int32)
@@ -49,8 +51,10 @@ class Slots:
         self.prompt_length[slot] = self.position[slot] = len(request.prompt_ids)
         self.count[slot], self.limit[slot], self.key[slot] = 0, limit, request.key
         # fp32 has no positive number below this one; what is meant by less is the same greedy choice.
-        self.temperature[slot] = max(request.temperature, float(np.finfo(np.float32).tiny))
-        self.top_p[slot] = request.top_p
+        greedy = request.temperature == 0.0
+        self.greedy[slot] = greedy
+        self.temperature[slot] = 1.0 if greedy else max(request.temperature, float(np.finfo(np.float32).tiny))
+        self.top_p[slot] = 1.0 if greedy else request.top_p
 
     def record(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], logprobs: NDArray[np.float32]) -> None:
         """Append one token to each of the active `rows` (K,)."""

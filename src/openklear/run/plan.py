@@ -24,10 +24,10 @@ from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.packages import versions
 
-Kind = Literal["world", "prepare", "card", "base", "sft", "rl", "evaluate", "report"]
+Kind = Literal["world", "prepare", "card", "base", "encode", "sft", "rl", "evaluate", "report"]
 Through = Literal["prepare", "sft", "rl", "evaluate", "report"]
 
-_ORDER: tuple[Kind, ...] = ("world", "prepare", "card", "base", "sft", "rl", "evaluate", "report")
+_ORDER: tuple[Kind, ...] = ("world", "prepare", "card", "base", "encode", "sft", "rl", "evaluate", "report")
 _GRADING = (
     *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders"),
     "verifiers.packages",
@@ -79,7 +79,7 @@ def stages(recipe: Recipe) -> list[Stage]:
     found += [_prepare(recipe, table), _card(table)]
     if recipe.model is None:  # a recipe of curation alone
         return found
-    found += [_base(recipe, table), _evaluate(recipe, table, "base")]
+    found += [_base(recipe, table), _encode(recipe, table), _evaluate(recipe, table, "base")]
     model = "base"
     if recipe.sft is not None:
         found.append(_sft(recipe, table, model))
@@ -183,6 +183,15 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     else:
         settings["positions"] = max_positions(recipe)
     return _stage("base", settings, files=files, torch=True, model=True)
+
+
+def _encode(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
+    """Nothing but the report goes by it: what it finds is found again by the stages that use the rows."""
+    settings = pick(table, "seed", "sft.max_tokens", "sft.overlong", "stop.dropped_share", "checkpoints.keep_best")
+    settings["phases"] = [[p.name, list(p.domains), p.max_prompt_tokens] for p in recipe.rl.phase] if recipe.rl else []
+    settings["longest prompt"] = max_prompt_tokens(recipe)
+    settings["benchmarks"] = [_without(asdict(benchmark), "samples") for benchmark in benchmarks(recipe)]
+    return _stage("encode", settings, inputs={"prepare": "prepare", "model": "base"})
 
 
 def _sft(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:

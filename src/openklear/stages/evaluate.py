@@ -3,7 +3,8 @@
 Leaves scores.json ({"benchmarks": what was asked and the form of what came back, "scores": the rows of summary.json})
 and one Parquet file of rollouts for each part of the problems, written as soon as the part is judged: a run that was
 killed continues with the next part. Draws depend on the problem alone, so that the models of a run are compared under
-common random numbers.
+common random numbers. problems.jsonl counts the completions of each problem, so that models can be compared problem
+by problem without the rollouts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from openklear.data.store import prepared, read_problems
 from openklear.durable.files import whole_directory, write_json
 from openklear.errors import DataError
 from openklear.evaluation.benchmarks import Benchmark, benchmarks
-from openklear.evaluation.scores import asked_rows, labels, score_rows, totals
+from openklear.evaluation.lines import score_lines
+from openklear.evaluation.results import RESULTS, results, write_results
+from openklear.evaluation.scores import Dropped, asked_rows, score_rows
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
@@ -40,7 +43,7 @@ def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the recipe's benchmarks."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
-    asked = _asked(context, loaded)
+    asked, dropped = _asked(context, loaded)
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}
     with ExitStack() as stack:
@@ -49,42 +52,39 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed)
         groups = _rollouts(context, collector, asked)
-    named = [benchmark for benchmark, _ in asked]
-    rows = score_rows(stage, named, groups)
-    write_json(context.directory / "scores.json", {"benchmarks": asked_rows(stage, named, groups), "scores": rows})
-    names = labels(rows)
-    for row in totals(rows):
-        progress.say(
-            f"{stage}: {names[row['benchmark'], row['domain']]} avg@{row['k']} {row['value']:.1%} "
-            f"[{row['low']:.1%}, {row['high']:.1%}] on {row['problems']} problems"
-        )
+    named = list(benchmarks(recipe))
+    rows, what = score_rows(stage, named, groups, dropped), asked_rows(stage, named, groups, dropped)
+    write_results(context.directory / RESULTS, results(groups))
+    write_json(context.directory / "scores.json", {"benchmarks": what, "scores": rows})
+    for line in score_lines({"benchmarks": what, "scores": rows}):
+        progress.say(line)
 
 
-def _asked(context: StageContext, loaded: LoadedModel) -> Asked:
-    """The encoded problems of each benchmark; those with too long a prompt are reported and go to dropped.json."""
+def _asked(context: StageContext, loaded: LoadedModel) -> tuple[Asked, list[Dropped]]:
+    """The encoded problems of each benchmark, and those that cannot be asked: they are said, and go to dropped.json."""
     heldout = read_problems(prepared(context.inputs["prepare"]).heldout)
     asked: Asked = []
-    too_long: list[tuple[Problem, str]] = []
+    gone: list[Dropped] = []
     for benchmark in benchmarks(context.recipe):
         problems = benchmark.problems(heldout, context.recipe.seed)
         kept, dropped = encoded(loaded, benchmark, problems, max_prompt_tokens(context.recipe))
         if not problems:
             progress.say(f"{context.name}: {benchmark.name}: curation left no problem to ask")
         elif dropped:
-            text = f"the prompts of {len(dropped)} of {len(problems)} problems are too long; see dropped.json"
-            progress.say(f"{context.name}: {benchmark.name}: {text}")
+            text = f"{len(kept)} of {len(problems)} problems can be asked; see dropped.json. The first that cannot: "
+            progress.say(f"{context.name}: {benchmark.name}: {text}{dropped[0][0].id}, {dropped[0][1]}")
         asked.append((benchmark, kept))
-        too_long += dropped
-    write_json(context.directory / "dropped.json", [{"id": p.id, "reason": why} for p, why in too_long])
+        gone += dropped
+    write_json(context.directory / "dropped.json", [{"id": p.id, "reason": why} for p, why in gone])
     if not any(kept for _, kept in asked):
-        first = f"the first of {len(too_long)}: {too_long[0][1]}; raise it"
+        first = f"the first of {len(gone)}: {gone[0][1]}; raise it" if gone else "curation left none"
         raise DataError(f"{context.name}: no held-out problem can be asked; {first}")
-    return asked
+    return asked, gone
 
 
 def encoded(
     loaded: LoadedModel, benchmark: Benchmark, problems: Sequence[Problem], longest: int
-) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
+) -> tuple[list[EncodedProblem], list[Dropped]]:
     """The template changes the prompt's ids alone: draws, records and verdicts are those of the problem itself."""
     by_id = {problem.id: problem for problem in problems}
     kept, dropped = encode_problems(loaded, [benchmark.ask(problem) for problem in problems], longest)
@@ -104,8 +104,8 @@ def _rollouts(context: StageContext, collector: Collector, asked: Asked) -> list
     """All groups, in the order of the benchmarks; parts that an earlier attempt finished are read back."""
     groups: list[RolloutGroup] = []
     every = parts(asked)
-    hashes = [encoded.problem.content_hash for encoded in chain.from_iterable(problems for _, problems in every)]
-    numbers = iter(copies(hashes))  # over all parts: a prompt that stands there twice is drawn for twice
+    in_order = chain.from_iterable(problems for _, problems in every)
+    numbers = iter(copies(encoded.problem.content_hash for encoded in in_order))  # over all parts: a prompt that stands there twice is drawn for twice
     for number, (samples, problems) in enumerate(every, 1):
         copy_numbers = list(islice(numbers, len(problems)))
         target = context.directory / "parts" / f"{number:05d}"

@@ -10,6 +10,7 @@ files, an unfinished one is sampled again.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop, without_validation
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import build_optimizer, warmup_constant
-from openklear.training.schedule import problem_batch, rows_hash
+from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains
@@ -75,11 +76,10 @@ def _problems(
     chosen = for_domains(read_problems(paths.problems), phase.domains)
     kept, dropped = encode_problems(loaded, chosen, phase.max_prompt_tokens)
     write_jsonl_atomic(context.directory / "dropped.jsonl", [{"id": p.id, "reason": why} for p, why in dropped])
-    if len(kept) < phase.problems_per_iteration:
+    if lacking := phase.lacking(Counter(encoded.problem.domain for encoded in kept)):
         raise DataError(
-            f"{context.name}: {len(kept)} problems (of {len(chosen)}; {len(dropped)} have a prompt over "
-            f"max_prompt_tokens = {phase.max_prompt_tokens}) are fewer than problems_per_iteration = "
-            f"{phase.problems_per_iteration}; lower the latter, raise the former, or add problems"
+            f"{context.name}: {lacking} of {len(chosen)}, and {len(dropped)} have a prompt over max_prompt_tokens = "
+            f"{phase.max_prompt_tokens}; lower problems_per_iteration, raise max_prompt_tokens, or add problems"
         )
     validation = for_domains(read_problems(paths.validation), phase.domains)
     return kept, encode_problems(loaded, validation, phase.max_prompt_tokens)[0]
@@ -102,8 +102,7 @@ def _iterate(box: _Box, number: int) -> Figures:
     """One rollout batch and its updates: the report's step."""
     clock, loop, phase = Clock(), box.loop, box.phase
     record = _record(loop, number)
-    size, batch = len(box.problems), phase.problems_per_iteration
-    chosen, place = problem_batch(size, batch, box.recipe.seed, loop.stage, loop.position.place)
+    chosen, places = _chosen(box, number)
     known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
     groups, updates = _replayed(box, record) if known else _sampled(box, number, chosen)
     clock.lap("sampling")
@@ -112,7 +111,7 @@ def _iterate(box: _Box, number: int) -> Figures:
     steps = [_update(box, update, k) for k, update in enumerate(updates)]
     row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
-    loop.advance(len(steps), place)
+    loop.advance(len(steps), places)
     scheduled = number % phase.validate_every == 0
     if scheduled or number == phase.iterations:
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
@@ -132,6 +131,17 @@ def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[list[Rollou
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number)
     return groups, [box.learner.with_old(update) for update in updates_of(groups, phase)]
+
+
+def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:
+    """An iteration's problems, and how far in their orders it leads."""
+    phase, seed, stage, places = box.phase, box.recipe.seed, box.loop.stage, box.loop.position.places
+    if phase.mix:
+        domains = [encoded.problem.domain for encoded in box.problems]
+        return mixed_batch(domains, phase.counts, seed, stage, number - 1, places)
+    place = box.loop.position.place
+    chosen, place = problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, place)
+    return chosen, {"": place}
 
 
 def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]]:

@@ -61,7 +61,7 @@ def run(context: StageContext) -> None:
             batch = _chosen(rows, batches[number - 1 - started])
             row = _step(loop, learner, batch, whole)
             clock.lap("seconds")
-            loop.advance(1, loop.position.place.after(len(batch), len(rows)))
+            loop.advance(1, {"": loop.position.place.after(len(batch), len(rows))})
             loop.log(row, clock.laps)
             if number % settings.save_every == 0 or number == loop.total:
                 row |= loop.validate(collector, problems, recipe.evaluation)

@@ -30,8 +30,9 @@ PLACE = "place.json"
 class Position:
     """Where in its schedule a stage is.
 
-    `at` counts optimizer steps in SFT and iterations in RL; `updates` optimizer steps in either; `place` what of the
-    rows was seen, which holds whatever the size of the batches was, and `rows` a hash of those rows in their order.
+    `at` counts optimizer steps in SFT and iterations in RL; `updates` optimizer steps in either; `places` what of the
+    rows was seen, which holds whatever the size of the batches was (by domain where a phase mixes them, else under ""),
+    and `rows` a hash of those rows in their order.
     `ended`: saved only because the schedule ended here; `before`: best_at, best_score and validations_since_best before
     a validation that only the end caused. A schedule that is prolonged goes on as if neither had been.
     """
@@ -41,10 +42,15 @@ class Position:
     best_at: int | None = None
     best_score: float | None = None
     validations_since_best: int = 0
-    place: Place = field(default_factory=Place)
+    places: dict[str, Place] = field(default_factory=dict)
     rows: str = ""
     ended: bool = False
     before: tuple[int | None, float | None, int] | None = None
+
+    @property
+    def place(self) -> Place:
+        """The place where there is one alone."""
+        return self.places.get("", Place())
 
     def after_validation(self, at: int, score: float) -> Position:
         """The position with a validation score taken in; the earlier of two equal scores stays the best."""
@@ -127,7 +133,8 @@ def read_position(directory: Path) -> Position:
     known = read_json(directory / PLACE)
     found = {one.name: known[one.name] for one in fields(Position)}
     before = found["before"] and tuple(found["before"])
-    return Position(**{**found, "place": Place(**found["place"]), "before": before})
+    places = {name: Place(**place) for name, place in found["places"].items()}
+    return Position(**{**found, "places": places, "before": before})
 
 
 def restore(directory: Path, loaded: LoadedModel, optimizer: Optimizer) -> Position:

@@ -5,15 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from openklear.errors import DataError
+from openklear.errors import DataError, RowRefused
 from openklear.models.chat import EncodedDemonstration, encode_demonstration
-from openklear.models.loading import LoadedModel
+from openklear.models.tokenizer import Speaker
 from openklear.recipe.schema import Sft
 from openklear.types import Demonstration, Message
 
 
+def encode_row(speaker: Speaker, demo: Demonstration) -> EncodedDemonstration:
+    """Token ids and loss mask of one row, whatever their number. RowRefused where it cannot be trained."""
+    messages = [*demo.problem.prompt, Message(role="assistant", content=demo.response)]
+    return encode_demonstration(speaker.tokenizer, messages, end_ids=speaker.end_ids, where=demo.where)
+
+
+def within(encoded: EncodedDemonstration, settings: Sft) -> EncodedDemonstration:
+    """The row as it is trained. RowRefused where it is too long, or where cutting it would leave no response."""
+    limit = settings.max_tokens
+    if len(encoded.ids) <= limit:
+        return encoded
+    if settings.overlong == "drop" or not encoded.loss_mask[:limit].any():
+        text = f"over sft.max_tokens = {limit}"
+        raise RowRefused(text, text)
+    return replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])
+
+
 def encode_rows(
-    loaded: LoadedModel, demonstrations: Sequence[Demonstration], settings: Sft
+    speaker: Speaker, demonstrations: Sequence[Demonstration], settings: Sft
 ) -> tuple[list[EncodedDemonstration], list[dict[str, str]], dict[str, int]]:
     """Token ids and loss masks; the rows that cannot be trained, each with its reason; and counts.
 
@@ -23,18 +40,12 @@ def encode_rows(
     dropped: list[dict[str, str]] = []
     overlong = 0
     for demo in demonstrations:
-        messages = [*demo.problem.prompt, Message(role="assistant", content=demo.response)]
         try:
-            encoded = encode_demonstration(loaded.tokenizer, messages, end_ids=loaded.end_ids, where=demo.where)
-        except DataError as error:  # a row the template cannot hold is one row less, not the end of the run
+            encoded = encode_row(speaker, demo)
+            overlong += len(encoded.ids) > settings.max_tokens
+            rows.append(within(encoded, settings))
+        except RowRefused as error:  # a row the template cannot hold is one row less, not the end of the run
             dropped.append({"where": demo.where, "reason": str(error)})
-            continue
-        overlong += len(encoded.ids) > settings.max_tokens
-        row = _within(encoded, settings)
-        if row is None:
-            dropped.append({"where": demo.where, "reason": f"over sft.max_tokens = {settings.max_tokens}"})
-        else:
-            rows.append(row)
     if not rows:
         raise DataError(
             f"none of {len(demonstrations)} demonstrations can be trained; the first: {dropped[0]['reason']} "
@@ -52,13 +63,3 @@ def encode_rows(
             "response_tokens": sum(int(r.loss_mask.sum()) for r in rows),
         },
     )
-
-
-def _within(encoded: EncodedDemonstration, settings: Sft) -> EncodedDemonstration | None:
-    """The row as it is trained; None where it is too long, or where cutting it would leave no response."""
-    limit = settings.max_tokens
-    if len(encoded.ids) <= limit:
-        return encoded
-    if settings.overlong == "drop" or not encoded.loss_mask[:limit].any():
-        return None
-    return replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])

@@ -109,10 +109,10 @@ class Loop:
                 return
             yield self.position.at + 1
 
-    def advance(self, updates: int, place: Place | None = None) -> None:
-        """One more step or iteration is done, by this many updates of the weights; `place`: how far in the rows."""
-        at, updates, place = self.position.at + 1, self.position.updates + updates, place or self.position.place
-        self.position = replace(self.position, at=at, updates=updates, place=place, ended=False, before=None)
+    def advance(self, updates: int, places: dict[str, Place] | None = None) -> None:
+        """One more step or iteration is done, by this many updates of the weights; `places`: how far in the rows."""
+        at, updates, places = self.position.at + 1, self.position.updates + updates, places or self.position.places
+        self.position = replace(self.position, at=at, updates=updates, places=places, ended=False, before=None)
 
     def validate(
         self,

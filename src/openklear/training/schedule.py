@@ -6,7 +6,7 @@ A place in it is told in rows seen, not in batches: with batches of another size
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +75,26 @@ def problem_batch(size: int, batch: int, seed: int, purpose: str, place: Place) 
         place = Place(place.epoch + 1)
     chosen = permutation(size, seed, purpose, place.epoch)[place.offset : place.offset + batch]
     return chosen, place.after(batch, size)
+
+
+def mixed_batch(
+    domains: Sequence[str],
+    counts: Mapping[str, int],
+    seed: int,
+    purpose: str,
+    iteration: int,
+    places: Mapping[str, Place],
+) -> tuple[list[int], dict[str, Place]]:
+    """The same where each domain has a fixed number of problems in every iteration; `domains` are the problems'.
+
+    Each domain has epochs and a place of its own, which depend on no other domain's problems. The order is drawn, so
+    that mini-batches, which are cut from it, are mixed too.
+    """
+    drawn: list[int] = []
+    after = dict(places)
+    for domain, count in counts.items():
+        own = [index for index, one in enumerate(domains) if one == domain]
+        key = f"{purpose}/{domain}"
+        chosen, after[domain] = problem_batch(len(own), count, seed, key, places.get(domain, Place()))
+        drawn += [own[i] for i in chosen]
+    return [drawn[i] for i in permutation(len(drawn), seed, f"{purpose}/order", iteration)], after

@@ -1,0 +1,105 @@
+"""Scores and gains in words, the same on the terminal and on pages: what a number is over stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from openklear.evaluation.scores import Row, labels
+
+
+def score_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The avg@k of every model on every benchmark, over all levels, with its interval and what it is over."""
+    rows = _whole(summary.get("scores", ()))
+    names, asked = labels(rows), asked_by_place(summary.get("benchmarks", ()))
+    wide = max((len(row["stage"]) for row in rows), default=0)
+    wider = max(map(len, names.values()), default=0)
+    lines = []
+    for row in rows:
+        name = names[row["benchmark"], row["domain"]]
+        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  {score_text(row, asked.get(place_of(row)))}")
+    return lines
+
+
+def gain_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What each stage gained, paired over problems, with its interval."""
+    rows = summary.get("gains", ())
+    names = labels(rows)
+    steps = [f"{row['from']} -> {row['to']}" for row in rows]
+    wide, wider = max(map(len, steps), default=0), max(map(len, names.values()), default=0)
+    return [
+        f"{step:{wide}}  {names[row['benchmark'], row['domain']]:{wider}}  {gain_text(row)}"
+        for step, row in zip(steps, rows, strict=True)
+    ]
+
+
+def score_text(row: Row, asked: Row | None = None) -> str:
+    """`avg@8 0.701 (0.655 to 0.743), 24 of 30 problems (6 dropped: prompt too long), 12.0 % stopped by length`."""
+    value = f"{row['metric']}@{row['k']} "
+    if row["value"] is None:
+        value += "none"
+    else:
+        value += f"{row['value']:.3f}"
+        value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
+    return ", ".join([value, problems_text(row) + dropped_text(asked), *beside(row)])
+
+
+def gain_text(row: Row) -> str:
+    """`+18.4 points (+15.4 to +21.5) on 200 problems`."""
+    count = row["problems"]
+    return f"{points(row['gain'])} points ({points(row['low'])} to {points(row['high'])}) on {problems(count)}"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, with its sign; one that rounds to nothing has none."""
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def problems_text(row: Row) -> str:
+    """`200 problems`; `24 of 30 problems` where a score is not over all that there are."""
+    count, of = row["problems"], row.get("of", row["problems"])
+    return problems(count) if count == of else f"{count:,} of {problems(of)}"
+
+
+def problems(count: int) -> str:
+    """`1 problem`, `1,200 problems`."""
+    return f"{count:,} problem" if count == 1 else f"{count:,} problems"
+
+
+def dropped_text(asked: Row | None) -> str:
+    """` (6 dropped: prompt too long)`; nothing where nothing was dropped."""
+    reasons: Mapping[str, int] = (asked or {}).get("dropped", {})
+    if len(reasons) == 1:
+        ((reason, count),) = reasons.items()
+        return f" ({count:,} dropped: {reason})"
+    listed = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
+    return f" ({sum(reasons.values()):,} dropped: {listed})" if reasons else ""
+
+
+def beside(row: Row) -> Iterator[str]:
+    """How many completions were stopped by length, always; how many could not be scored, where there are any."""
+    if row.get("stopped_by_length") is not None:
+        yield f"{100 * row['stopped_by_length']:.1f} % stopped by length"
+    if row.get("unscorable"):
+        yield f"{_at_least(row['unscorable'])} unscorable"
+
+
+def _at_least(share: float) -> str:
+    """Per cent; a few among many are not shown as none."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "under 0.1 %"
+
+
+def place_of(row: Row) -> tuple[str, str, str]:
+    """Where a score and what was asked for it meet."""
+    return row["stage"], row["benchmark"], row["domain"]
+
+
+def asked_by_place(rows: Sequence[Row]) -> dict[tuple[str, str, str], Row]:
+    """The rows of `benchmarks` by their place."""
+    return {place_of(row): row for row in rows}
+
+
+def _whole(rows: Sequence[Row]) -> list[Row]:
+    """Rows of avg@k over all levels, and of benchmarks of which nothing could be scored."""
+    return [row for row in rows if row["metric"] == "avg" and row["level"] is None]

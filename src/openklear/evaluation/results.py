@@ -1,0 +1,67 @@
+"""What became of each held-out problem, compactly: `evaluate-NAME/problems.jsonl`.
+
+Two models of a run are compared problem by problem from these files alone; no rollout is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from openklear.durable.files import read_jsonl, write_jsonl_atomic
+from openklear.types import Outcome, RolloutGroup, StopReason
+
+RESULTS = "problems.jsonl"
+"""In the directory of an evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemResult:
+    """The completions of one problem, counted."""
+
+    id: str
+    benchmark: str
+    domain: str
+    level: str | None
+    samples: int
+    scorable: int
+    correct: int
+    stopped_by_length: int
+    tokens: int
+    """Of all its completions together."""
+
+    @property
+    def share(self) -> float | None:
+        """Correct completions over scorable ones; None where none is scorable."""
+        return self.correct / self.scorable if self.scorable else None
+
+
+def results(groups: Sequence[RolloutGroup]) -> list[ProblemResult]:
+    """One result a group, in their order."""
+    return [_result(group) for group in groups]
+
+
+def _result(group: RolloutGroup) -> ProblemResult:
+    problem, rollouts = group.problem, group.rollouts
+    return ProblemResult(
+        id=problem.id,
+        benchmark=problem.source,
+        domain=problem.domain,
+        level=problem.level,
+        samples=len(rollouts),
+        scorable=sum(r.verdict.outcome is not Outcome.UNSCORABLE for r in rollouts),
+        correct=sum(r.verdict.correct for r in rollouts),
+        stopped_by_length=sum(r.completion.stop_reason is StopReason.LENGTH for r in rollouts),
+        tokens=sum(len(r.completion.token_ids) for r in rollouts),
+    )
+
+
+def write_results(path: Path, found: Sequence[ProblemResult]) -> None:
+    """Write them in their order."""
+    write_jsonl_atomic(path, map(asdict, found))
+
+
+def read_results(path: Path) -> list[ProblemResult]:
+    """What `write_results` wrote; [] where there is no such file, as in runs of older versions."""
+    return [ProblemResult(**row) for row in read_jsonl(path)] if path.is_file() else []

@@ -1,0 +1,128 @@
+"""The stage `encode`: every prepared row goes through the model's chat template once, before hours of training.
+
+It reads what `prepare` and `base` left, and leaves rows.json (by role, source and consumer: rows read, kept and
+dropped, by the kind of reason), dropped.jsonl (every row lost, with its reason) and examples.json (one row of each
+source as text, the trained part marked). What is lost is said; above `stop.dropped_share` the run stops here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from openklear import progress
+from openklear.data.store import prepared, read_demonstrations, read_problems
+from openklear.durable.files import write_json, write_jsonl_atomic
+from openklear.errors import DataError
+from openklear.evaluation.benchmarks import benchmarks
+from openklear.models.tokenizer import Speaker, load_speaker
+from openklear.recipe.lengths import max_prompt_tokens
+from openklear.recipe.schema import Recipe
+from openklear.run.context import StageContext
+from openklear.training.fitting import Fit, asked, trained
+from openklear.training.validation import for_domains
+from openklear.types import Problem
+
+
+def run(context: StageContext) -> None:
+    """Try every row. DataError where more than the recipe allows of a source is lost to a stage."""
+    speaker = load_speaker(context.inputs["model"] / "model")
+    fits: list[Fit] = []
+    with progress.task(context.name, None, "rows") as advance:
+        for fit in _fits(context, speaker):
+            fits.append(fit)
+            advance(fit.read)
+    write_json(context.directory / "rows.json", {"roles": [fit.row() for fit in fits]})
+    write_jsonl_atomic(context.directory / "dropped.jsonl", _losses(fits))
+    write_json(context.directory / "examples.json", _examples(fits))
+    for fit in fits:
+        for line in told(fit):
+            progress.say(f"{context.name}: {line}")
+    refuse(fits, context.recipe)
+
+
+def _fits(context: StageContext, speaker: Speaker) -> Iterator[Fit]:
+    """Every source's rows, for every stage that takes them."""
+    recipe, paths = context.recipe, prepared(context.inputs["prepare"])
+    if recipe.sft is not None:
+        demonstrations = read_demonstrations(paths.demonstrations)
+        taken = trained(speaker, recipe.sft)
+        for source in dict.fromkeys(demo.problem.source for demo in demonstrations):
+            yield taken.fit(source, (demo for demo in demonstrations if demo.problem.source == source))
+    validation = read_problems(paths.validation)
+    if recipe.sft is not None:
+        yield from _asked(speaker, "validation", "sft", validation, recipe.sft.max_tokens)
+    problems = read_problems(paths.problems)
+    for phase in recipe.rl.phase if recipe.rl is not None else ():
+        for role, rows in (("problems", problems), ("validation", validation)):
+            mine = for_domains(rows, phase.domains)
+            yield from _asked(speaker, role, f"rl-{phase.name}", mine, phase.max_prompt_tokens)
+    heldout = read_problems(paths.heldout)
+    for benchmark in benchmarks(recipe):
+        chosen = [benchmark.ask(problem) for problem in benchmark.problems(heldout, recipe.seed)]
+        yield from _asked(speaker, "heldout", "evaluation", chosen, max_prompt_tokens(recipe))
+
+
+def _asked(speaker: Speaker, role: str, consumer: str, problems: Sequence[Problem], longest: int) -> Iterator[Fit]:
+    taken = asked(speaker, role, consumer, longest)
+    for source in dict.fromkeys(problem.source for problem in problems):
+        yield taken.fit(source, (problem for problem in problems if problem.source == source))
+
+
+def _losses(fits: Sequence[Fit]) -> Iterator[dict[str, str]]:
+    for fit in fits:
+        place = {"role": fit.role, "source": fit.source, "consumer": fit.consumer}
+        for loss in fit.losses:
+            yield {**place, "where": loss.where, "reason": loss.reason}
+
+
+def _examples(fits: Sequence[Fit]) -> list[dict[str, object]]:
+    """One of each source, as the first stage that takes it sees it."""
+    first = {(fit.role, fit.source): fit for fit in reversed(fits) if fit.example}
+    shown = [fit for fit in fits if first.get((fit.role, fit.source)) is fit]
+    return [{"source": fit.source, "role": fit.role, "segments": fit.example} for fit in shown]
+
+
+def told(fit: Fit) -> Iterator[str]:
+    """What was lost, in a line for each source and stage; nothing where nothing was."""
+    what = f"{fit.read} {fit.role if fit.role != 'heldout' else 'held-out problems'}"
+    if fit.losses:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in fit.kinds.items())
+        yield (
+            f"{fit.consumer} loses {len(fit.losses)} of {what} of {fit.source}: {kinds}; "
+            f"the first: {_first(fit)} (all in dropped.jsonl)"
+        )
+    if fit.cut:
+        yield f'{fit.consumer} trains {fit.cut} of {what} of {fit.source} without their end (sft.overlong = "cut")'
+
+
+def refuse(fits: Sequence[Fit], recipe: Recipe) -> None:
+    """DataError where a source loses more than stop.dropped_share, or nothing is left to choose checkpoints by."""
+    limit = recipe.stop.dropped_share
+    for fit in fits:
+        if fit.share_lost > limit:
+            raise DataError(
+                f"{fit.consumer} would lose {len(fit.losses)} of {fit.read} {fit.role} of {fit.source}, which is more "
+                f"than stop.dropped_share = {limit:g}; the first: {_first(fit)}. {_remedy(fit, recipe)}, or raise "
+                "stop.dropped_share (1.0 never stops)"
+            )
+    if not recipe.checkpoints.keep_best:
+        return
+    for consumer in dict.fromkeys(fit.consumer for fit in fits if fit.role == "validation"):
+        mine = [fit for fit in fits if fit.role == "validation" and fit.consumer == consumer]
+        if all(fit.share_lost == 1.0 for fit in mine):
+            raise DataError(
+                f"{consumer} has no validation problem left to choose its best checkpoint by (checkpoints.keep_best); "
+                f"the first lost: {_first(mine[0])}. {_remedy(mine[0], recipe)}, or set checkpoints.keep_best = false"
+            )
+
+
+def _first(fit: Fit) -> str:
+    loss = fit.losses[0]
+    return loss.reason if loss.where and loss.reason.startswith(loss.where) else f"{loss.where}: {loss.reason}"
+
+
+def _remedy(fit: Fit, recipe: Recipe) -> str:
+    if "max_" not in fit.losses[0].kind:
+        return "Correct the rows, or give a chat template that takes them (model.chat_template)"
+    key = "sft.max_tokens" if fit.consumer == "sft" or recipe.rl is None else "rl.max_prompt_tokens"
+    return f"Raise {key} or prepare shorter rows"
