@@ -8,7 +8,8 @@ for the penalty: that of `report` is ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from openklear.errors import RecipeError
@@ -39,6 +40,14 @@ def reward_of(verdict: Verdict, domain: str, scheme: RewardScheme, where: str = 
     else:
         parts = _report(verdict, domain, scheme)
     return Reward(math.fsum(parts.values()), parts)
+
+
+def try_reward(scheme: RewardScheme, domains: Sequence[str]) -> None:
+    """RecipeError where a custom function fails at a right or a wrong verdict: said before anything is trained."""
+    if isinstance(scheme, CustomReward):
+        for domain, outcome in product(domains, (Outcome.CORRECT, Outcome.INCORRECT)):
+            passed = int(outcome is Outcome.CORRECT)
+            reward_of(Verdict(outcome, passed=passed, total=1), domain, scheme, f"tried on a verdict in {domain}")
 
 
 def needs_every_test(scheme: RewardScheme) -> bool:

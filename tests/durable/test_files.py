@@ -300,3 +300,15 @@ def die_at(moment: int) -> None:
         return patched
 
     os.replace, os.fsync = dying(os.replace), dying(os.fsync)
+
+
+def test_a_row_that_does_not_fit_is_not_there_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    files.append_jsonl(path, {"a": 1})
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    with pytest.raises(NoSpace):
+        files.append_jsonl(path, {"b": 2})
+    monkeypatch.undo()
+    files.append_jsonl(path, {"c": 3})
+    assert path.read_text() == '{"a": 1}\n{"c": 3}\n'

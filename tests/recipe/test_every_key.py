@@ -23,7 +23,7 @@ from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress
 from openklear.durable.files import read_jsonl
-from openklear.errors import DataError, ModelError, RecipeError, VerifierError
+from openklear.errors import DataError, ModelError, RecipeError, RunError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -426,6 +426,11 @@ OWN = """
 def grade(problem, completion):
     return "17" in completion
 
+def odd(problem, completion):
+    if problem["id"] < "math-heldout/7":
+        raise ValueError("an odd problem")
+    return True
+
 def reward(verdict, domain):
     return {"right": 3.0 * verdict.correct, "form": float(verdict.well_formed)}
 
@@ -457,6 +462,14 @@ def graders(workshop, tmp_path, own):
     assert outcome(right, tmp_path, graders={"math": f"{own}:grade"}) is Outcome.INCORRECT
     ours = workshop.files("rl-math")
     assert workshop.files("rl-math", (f"verifiers.graders.math={own}:grade",))[SAMPLED] != ours[SAMPLED]
+
+
+def unscorable_share(workshop, own):
+    """A verifier that fails at one of two problems: above the share the evaluation stops, below it is scored."""
+    keys = (f"verifiers.graders.math={own}:odd", "evaluation.samples=4")
+    with pytest.raises(RunError, match=r"are unscorable, above stop\.unscorable_share = 0, .*an odd problem"):
+        workshop.make(EVALUATE, (*keys, "stop.unscorable_share=0.0"))
+    assert "scores.json" in workshop.files(EVALUATE, (*keys, "stop.unscorable_share=1.0"))
 
 
 def reward_type(workshop):
@@ -659,6 +672,7 @@ PROOFS: dict[str, Proof] = {
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),
     "checkpoints.keep_rollouts": differs("rl-math", NAMES, "checkpoints.keep_rollouts=1"),
+    "stop.unscorable_share": unscorable_share,
     **curation_keys.PROOFS,
 }
 

@@ -241,6 +241,7 @@ RULES = [
     ('role = "demonstrations"', 'role = "validation"', ['no source has role = "demonstrations": [sft] has nothing to learn from; add', "or remove [sft]"]),
     ("keep_last = 1", "patience = 3", ["checkpoints.patience: a run that stops early", "set keep_best = true, or remove patience"]),
     ("keep_last = 1", "keep_best = true", ['checkpoints.keep_best: nothing says which checkpoint is best; add a [[data.source]] with role = "validation"']),
+    ("keep_last = 1", 'keep_best = true\n[[data.source]]\nname = "v"\npath = "v"\nrole = "validation"\ndomain = "code"', ["rl.phase.math.domains: checkpoints.keep_best chooses by validation, but no validation source has math problems; add"]),
     ("microbatch_tokens = 512", "microbatch_tokens = 127", ["microbatch_tokens: 127 tokens cannot hold the longest sequence", "128 (sft.max_tokens), 128 (rl.phase.math: max_prompt_tokens + max_completion_tokens); raise microbatch_tokens to 128 or more"]),
     ("decontaminate.length = 9", "decontaminate.length = 1", ["data.decontaminate.length: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
     ("decontaminate.length = 9", "decontaminate.length = 3", ["data.decontaminate.length: 3 words"]),

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from openklear.errors import VerifierError
+from openklear.errors import RunError, VerifierError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.reward import KlearReleased, ReportReward
 from openklear.rollout.collect import Collector, Sampling, encode_problems
@@ -34,6 +34,10 @@ class FakeJudge:
 
     def __init__(self, fails_after=10**9):
         self.asked, self.ended, self.early, self.fails_after = [], 0, None, fails_after
+        self.unscorable = []
+
+    def trial(self, problems):
+        pass
 
     def begin(self, *, stop_early=False):
         self.early = stop_early
@@ -135,6 +139,21 @@ def test_where_grading_fails_sampling_stops(loaded, label):
     with pytest.raises(VerifierError, match="no boxes here"):
         collect(loaded, judge, Sampling(8, 1.0, 1.0, 6, "soft"), label=label)
     assert len(judge.asked) == 2
+    assert judge.ended == 1
+
+
+def test_a_collection_stops_once_too_many_are_unscorable(loaded):
+    """Not after the last completion: more than half of the sixteen can no longer be avoided at the ninth."""
+
+    class Away(FakeJudge):
+        def add(self, attempt):
+            super().add(attempt)
+            self.unscorable.append(Verdict(Outcome.UNSCORABLE, "nobody is there"))
+
+    judge = Away()
+    with pytest.raises(RunError, match=r"9 of 16 verdicts are unscorable.*The first reason: nobody is there"):
+        collect(loaded, judge, Sampling(8, 1.0, 1.0, 40, "soft"), slots=1)
+    assert len(judge.asked) == 9
     assert judge.ended == 1
 
 

@@ -55,6 +55,30 @@ def test_rows_beyond_the_newest_checkpoint_are_cut(tmp_path):
     assert [row["step"] for row in second.metrics] == [1, 2]
 
 
+def test_every_row_is_on_disk_at_once_and_whole(tmp_path):
+    one = loop(tmp_path, "iteration")
+    one.resume()
+    assert rows(tmp_path / "metrics.jsonl") == []
+    for number in one.ahead():
+        pass_over(one, number)
+        for name in ("metrics.jsonl", "timings.jsonl"):
+            assert (tmp_path / name).read_bytes().endswith(b"}\n")
+            assert [row["iteration"] for row in rows(tmp_path / name)] == [*range(1, number + 1)]
+
+
+def test_a_line_cut_off_by_a_loss_of_power_is_not_read(tmp_path):
+    first = loop(tmp_path)
+    for number in first.ahead():
+        pass_over(first, number, save=number == 2)
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    (tmp_path / "metrics.jsonl").write_bytes(whole[:-5] + b"\0\0\0")
+    second = loop(tmp_path)
+    assert second.resume()
+    for number in second.ahead():
+        pass_over(second, number)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+
+
 def test_patience_ends_the_schedule(tmp_path):
     """Scores 0.5, 0.4, 0.5, 0.6: an equal one is no better, so the second without progress is the third."""
     for patience, last in ((2, 3), (3, 5), (None, 5)):

@@ -19,8 +19,9 @@ from openklear.cli.limits import (
     Workers,
     limits_of,
 )
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, printable, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, tell
 from openklear.errors import UsageError
+from openklear.verifiers.printable import printable
 
 app = typer.Typer()
 

@@ -22,8 +22,9 @@ from openklear.cli.limits import (
     Workers,
     limits_of,
 )
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, printable, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, tell
 from openklear.errors import UsageError
+from openklear.verifiers.printable import printable
 
 if TYPE_CHECKING:
     from openklear.verifiers.limits import Limits

@@ -11,9 +11,10 @@ import typer
 
 from openklear import __version__
 from openklear.cli import distill, doctor, exits, export, grade, objectives
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, printable, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
+from openklear.verifiers.printable import printable
 
 if TYPE_CHECKING:
     from openklear.recipe.schema import Recipe

@@ -50,8 +50,3 @@ def tell(document: Any, lines: Iterable[str], *, as_json: bool, err: bool = Fals
         return
     for line in lines:
         typer.echo(line, err=err)
-
-
-def printable(text: str, kept: str = "") -> str:
-    """A model's output must not command the terminal: control characters are shown, not sent, but for those `kept`."""
-    return "".join(one if one.isprintable() or one in kept else f"\\x{ord(one):02x}" for one in text)

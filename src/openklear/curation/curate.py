@@ -8,7 +8,7 @@ changed resumes at the first step that changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,22 @@ def _require_rows(recipe: Recipe, curated: Curated) -> None:
         problems = tables.get("problems", empty)
         for domain in phase.domains:
             funnel.require("problems", problems, domain, f'the RL phase "{phase.name}" trains on them')
-        alive = problems.domains[problems.alive]
-        have = {domain: int((alive == list(DOMAINS).index(domain)).sum()) for domain in phase.domains}
+        if recipe.checkpoints.keep_best and not any(_counts(tables.get("validation", empty), phase.domains).values()):
+            names = " or ".join(phase.domains)
+            raise DataError(
+                f"checkpoints.keep_best chooses the best checkpoint of the RL phase {phase.name} by validation, but no "
+                f"validation problem in {names} is left; add a [[data.source]] of such problems with "
+                'role = "validation", or set keep_best to false'
+            )
+        have = _counts(problems, phase.domains)
         if lacking := phase.lacking(have):  # the phase would say so itself, but after hours of fine-tuning
             raise DataError(f"the RL phase {phase.name}: {lacking} for it; lower it or add problems")
+
+
+def _counts(table: RowTable, domains: Sequence[str]) -> dict[str, int]:
+    """Domain -> living rows."""
+    alive = table.domains[table.alive]
+    return {domain: int((alive == list(DOMAINS).index(domain)).sum()) for domain in domains}
 
 
 def write(directory: Path, curated: Curated) -> None:

@@ -90,6 +90,44 @@ def write_jsonl_atomic(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
 
 
+def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one row to JSON lines, in one write: who follows the file sees whole lines. It outlives a killed process.
+
+    What outlives a loss of power is what `sync` brought to the disk. NoSpace where the disk is full; the row is then
+    not there at all.
+    """
+    line = f"{json_text(row)}\n".encode()
+    with disk_errors(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            end = os.fstat(descriptor).st_size
+            if os.write(descriptor, line) < len(line):
+                os.ftruncate(descriptor, end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        finally:
+            os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Bring a file that has grown to the disk."""
+    with disk_errors(path):
+        _fsync(path, os.O_RDONLY)
+
+
+def read_whole_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file that a killed process was writing, up to the first line that is not whole."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_bytes().split(b"\n")[:-1] if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:  # power was lost: what follows was never brought to the disk
+            break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
+    return rows
+
+
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines; DataError names file:line of a row that is not a JSON object. Blank lines are skipped."""
     rows: list[dict[str, Any]] = []

@@ -376,6 +376,19 @@ def _checkpoints(whole: Recipe) -> Iterator[Broken]:
             'nothing says which checkpoint is best; add a [[data.source]] with role = "validation", or set it to false'
         )
         yield Broken(("checkpoints", "keep_best"), text)
+    elif kept.keep_best:
+        yield from _unchosen(whole)
+
+
+def _unchosen(whole: Recipe) -> Iterator[Broken]:
+    """Phases whose best checkpoint nothing can choose, as far as the recipe says which domains its sources have."""
+    validated = {source.domain for source in whole.data.source if source.role == "validation"}
+    for index, phase in enumerate(whole.rl.phase if whole.rl else ()):
+        if None not in validated and validated.isdisjoint(phase.domains):
+            names = " or ".join(phase.domains)
+            text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
+            text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
+            yield Broken(("rl", "phase", index, "domains"), text)
 
 
 def _microbatch(whole: Recipe) -> Iterator[Broken]:

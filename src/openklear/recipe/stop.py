@@ -14,3 +14,7 @@ class Stop(Section):
         0.5,
         description="share of a source's prepared rows that the template or a length limit may take from a stage",
     )
+    unscorable_share: Share = Field(
+        0.5,
+        description="share of a domain's verdicts in an iteration, a validation or an evaluation that may say nothing",
+    )

@@ -36,6 +36,7 @@ from openklear.types import (
 )
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import AttemptBatch, Judge
+from openklear.verifiers.unscorable import UNSCORABLE_SHARE, refuse_unscorable, refuse_verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Collector:
     sampler: Sampler
     judge: Judge
     seed: int
+    unscorable_share: float = UNSCORABLE_SHARE
+    """Largest share of a domain's verdicts in one collection that may be unscorable."""
 
     def collect(
         self,
@@ -106,8 +109,9 @@ class Collector:
 
         `purpose` and `iteration` enter the seed of every draw (house rule 9), and so does the number of a problem among
         those with its prompt: `copy_numbers` where they are counted over more than these problems. With `label`,
-        progress is shown.
+        progress is shown. RunError where the unscorable prevail (house rule 5), as early as that is certain.
         """
+        self.judge.trial([encoded.problem for encoded in problems])
         drawn = list(
             product(problems, range(sampling.samples))
         )  # (problem, sample) of each rollout, problem by problem
@@ -120,7 +124,9 @@ class Collector:
         version = self.sampler.version
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
             owners = [problem for problem, _ in drawn]
-            work = _Graded(self.loaded, owners, batch, graded_when_cut=sampling.overlong == "soft")
+            where = label or f"{purpose}, iteration {iteration}"
+            watch = _Watch(batch, len(drawn), self.unscorable_share, where)
+            work = _Graded(self.loaded, owners, watch, graded_when_cut=sampling.overlong == "soft")
             completions = self._sample(requests, work, label)
             verdicts = work.finish(label)
         rollouts = [
@@ -137,10 +143,12 @@ class Collector:
             for (owner, sample), completion, text, verdict in zip(drawn, completions, work.texts, verdicts, strict=True)
         ]
         size = sampling.samples
-        return [
+        groups = [
             RolloutGroup(encoded.problem, tuple(rollouts[i * size : (i + 1) * size]))
             for i, encoded in enumerate(problems)
         ]
+        refuse_unscorable(groups, self.unscorable_share, where)
+        return groups
 
     def _request(
         self, encoded: EncodedProblem, sample: int, copy: int, sampling: Sampling, purpose: str, iteration: int
@@ -156,23 +164,38 @@ class Collector:
     def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
         """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
         if label is None:
-            return self.sampler.sample(requests, lambda done, tokens: work.batch.check(), work.add)
+            return self.sampler.sample(requests, lambda done, tokens: work.watch.check(), work.add)
         with progress.task(f"{label}: sampling", len(requests), "rollouts") as advance:
 
             def report(done: int, tokens: int) -> None:
-                work.batch.check()
+                work.watch.check()
                 advance(done)
 
             return self.sampler.sample(requests, report, work.add)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Ends a collection that cannot end well: nobody samples on for verdicts that will not come."""
+
+    batch: AttemptBatch
+    total: int
+    share: float
+    where: str
+
+    def check(self) -> None:
+        """Raises what judging raised; RunError once more is unscorable than may be, whatever the rest comes to."""
+        self.batch.check()
+        refuse_verdicts(self.batch.unscorable, self.total, self.share, self.where)
 
 
 class _Graded:
     """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
 
     def __init__(
-        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], batch: AttemptBatch, *, graded_when_cut: bool
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], watch: _Watch, *, graded_when_cut: bool
     ) -> None:
-        self.batch = batch
+        self.watch, self._batch = watch, watch.batch
         self.texts = [""] * len(owners)
         self._loaded, self._owners, self._graded_when_cut = loaded, owners, graded_when_cut
         self._cut: dict[int, Verdict] = {}
@@ -187,15 +210,20 @@ class _Graded:
             self._cut[index] = _stopped_by_length(owner, text)
             return
         self._added.append(index)
-        self.batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
+        self._batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
 
     def finish(self, label: str | None) -> list[Verdict]:
         """The verdicts in the order of the requests."""
         if label is None:
-            found = self.batch.finish()
+            found = self._batch.finish(lambda judged: self.watch.check())
         else:
             with progress.task(f"{label}: grading", len(self._added), "rollouts") as advance:
-                found = self.batch.finish(advance)
+
+                def report(judged: int) -> None:
+                    self.watch.check()
+                    advance(judged)
+
+                found = self._batch.finish(report)
         verdicts = self._cut | dict(zip(self._added, found, strict=True))
         return [verdicts[index] for index in range(len(self._owners))]
 

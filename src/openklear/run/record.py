@@ -22,7 +22,7 @@ from openklear.durable import files
 from openklear.errors import NoSpace
 from openklear.run.fingerprint import Parts, fingerprint
 
-OWN = ("stage.json", "verdicts.jsonl", "timings.jsonl", "checkpoints/", "model/README.md")
+OWN = ("stage.json", "verdicts.jsonl", "timings.jsonl", "checkpoints/", "model/README")
 """What no later stage reads, what is hashed elsewhere, and the model card, which later stages write into."""
 SPARE = "iterations/"
 """Rollouts may be removed by hand to save space; the report does without them."""

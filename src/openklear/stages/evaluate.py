@@ -50,7 +50,8 @@ def run(context: StageContext) -> None:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed)
+        share = recipe.stop.unscorable_share
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed, share)
         groups = _rollouts(context, collector, asked)
     named = list(benchmarks(recipe))
     rows, what = score_rows(stage, named, groups, dropped), asked_rows(stage, named, groups, dropped)
@@ -105,7 +106,9 @@ def _rollouts(context: StageContext, collector: Collector, asked: Asked) -> list
     groups: list[RolloutGroup] = []
     every = parts(asked)
     in_order = chain.from_iterable(problems for _, problems in every)
-    numbers = iter(copies(encoded.problem.content_hash for encoded in in_order))  # over all parts: a prompt that stands there twice is drawn for twice
+    numbers = iter(
+        copies(encoded.problem.content_hash for encoded in in_order)
+    )  # over all parts: a prompt that stands there twice is drawn for twice
     for number, (samples, problems) in enumerate(every, 1):
         copy_numbers = list(islice(numbers, len(problems)))
         target = context.directory / "parts" / f"{number:05d}"

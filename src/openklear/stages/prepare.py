@@ -20,6 +20,7 @@ from openklear.data.sources import resolve
 from openklear.durable.files import require_space, stage_record, whole_directory
 from openklear.errors import DataError
 from openklear.recipe.curation import RayCluster, Source
+from openklear.rewards import try_reward
 from openklear.run.context import StageContext
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import open_judge
@@ -47,8 +48,10 @@ def run(context: StageContext) -> None:
         for role, table in curated.tables.items():
             if role != "benchmark":
                 asked |= {names[index] for index in np.unique(table.domains[table.alive])}
-        # Say now which walls are missing, not after training.
+        # Say now which walls are missing, and which functions fail, not after training.
         open_judge(recipe.verifiers.limits, asked, progress.say_once).close()
+        for phase in recipe.rl.phase if recipe.rl is not None else ():
+            try_reward(phase.reward, phase.domains)
     with whole_directory(context.directory / "data") as directory:
         write(directory, curated)
     workspace.remove()

@@ -22,6 +22,7 @@ from openklear.durable.files import read_json, whole_directory, write_json, writ
 from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Phase, Recipe
+from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
@@ -33,7 +34,7 @@ from openklear.training.optimizer import build_optimizer, warmup_constant
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
-from openklear.training.validation import for_domains
+from openklear.training.validation import for_domains, require_choice
 from openklear.types import RolloutGroup
 from openklear.verifiers.judge import open_judge
 
@@ -43,6 +44,7 @@ def run(context: StageContext) -> None:
     recipe = context.recipe
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
+    try_reward(phase.reward, phase.domains)
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
@@ -51,7 +53,8 @@ def run(context: StageContext) -> None:
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed)
+        share = recipe.stop.unscorable_share
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed, share)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
@@ -82,7 +85,9 @@ def _problems(
             f"{phase.max_prompt_tokens}; lower problems_per_iteration, raise max_prompt_tokens, or add problems"
         )
     validation = for_domains(read_problems(paths.validation), phase.domains)
-    return kept, encode_problems(loaded, validation, phase.max_prompt_tokens)[0]
+    asked, lost = encode_problems(loaded, validation, phase.max_prompt_tokens)
+    require_choice(context.recipe.checkpoints.keep_best, asked, lost, context.name)
+    return kept, asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,10 @@ def _iterate(box: _Box, number: int) -> Figures:
     if scheduled or number == phase.iterations:
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
-    for text in alarms(row, loop.metrics):
+    ringing = alarms(row, loop.metrics)
+    if ringing:
+        row["alarms"] = ringing
+    for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
     loop.log(row, clock.laps)
     _make_durable(box, record, groups, updates, row)

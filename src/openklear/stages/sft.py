@@ -26,6 +26,7 @@ from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.schedule import Place, batches_ahead, rows_hash
+from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
 
 
@@ -48,12 +49,14 @@ def run(context: StageContext) -> None:
         loop.say_place()
     with ExitStack() as stack:
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
-        problems, _ = encode_problems(loaded, validation, settings.max_tokens)
+        problems, lost = encode_problems(loaded, validation, settings.max_tokens)
+        require_choice(recipe.checkpoints.keep_best, problems, lost, context.name)
         domains = {encoded.problem.domain for encoded in problems}
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed)
+        share = recipe.stop.unscorable_share
+        collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps"))
         advance(loop.position.at)
         for number in loop.ahead():
@@ -62,9 +65,12 @@ def run(context: StageContext) -> None:
             row = _step(loop, learner, batch, whole)
             clock.lap("seconds")
             loop.advance(1, {"": loop.position.place.after(len(batch), len(rows))})
-            loop.log(row, clock.laps)
-            if number % settings.save_every == 0 or number == loop.total:
+            due = number % settings.save_every == 0 or number == loop.total
+            if due:
                 row |= loop.validate(collector, problems, recipe.evaluation)
+                clock.lap("validation")
+            loop.log(row, clock.laps)
+            if due:
                 loop.save()
             advance(1, loss=row["loss"])
     loop.hand_on()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openklear import progress
-from openklear.durable.files import read_jsonl, stage_record, write_jsonl_atomic
+from openklear.durable.files import append_jsonl, read_whole_jsonl, stage_record, sync, write_jsonl_atomic
 from openklear.errors import NonFinite, RunError
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
@@ -51,17 +51,21 @@ class Loop:
             progress.say(f"{self.stage}: {text}")
         if newest is None:
             self._begin_anew(bool(damage))
-            return False
+        else:
+            self._restore(newest, rows)
+        for name, lines in self._files().items():
+            lines[:] = [r for r in read_whole_jsonl(self.directory / name) if r[self.unit] <= self.position.at]
+            write_jsonl_atomic(self.directory / name, lines)
+        return newest is not None
+
+    def _restore(self, newest: Path, rows: str) -> None:
         self.position = checkpoint.restore(newest, self.loaded, self.optimizer)
         if self.position.rows != rows:
             raise RunError(
                 f"{newest} was trained on other rows, or on these in another order, so its place says nothing here; "
                 f"remove {self.directory} to train the stage from its beginning"
             )
-        for name, lines in (("metrics.jsonl", self.metrics), ("timings.jsonl", self.timings)):
-            lines.extend(r for r in read_jsonl(self.directory / name) if r[self.unit] <= self.position.at)
         self._forget_lost_best()
-        return True
 
     def say_place(self) -> None:
         """Where a resumed stage goes on."""
@@ -99,6 +103,7 @@ class Loop:
             return
         self.position = self.position.with_best(*before)
         self.metrics[-1] = without_validation(self.metrics[-1])
+        write_jsonl_atomic(self.directory / "metrics.jsonl", self.metrics)
 
     def ahead(self) -> Iterator[int]:
         """The numbers of the steps or iterations to come, from 1, until the last or until patience runs out."""
@@ -135,9 +140,14 @@ class Loop:
         return scores
 
     def log(self, metrics: Figures, timings: Mapping[str, float]) -> None:
-        """Keep what a step or iteration measured; clocks apart, as they are not the same in two runs."""
+        """Write what a step or iteration measured, at once; clocks apart, as they are not the same in two runs."""
         self.metrics.append(metrics)
         self.timings.append({self.unit: self.position.at, **timings})
+        for name, rows in self._files().items():
+            append_jsonl(self.directory / name, rows[-1])
+
+    def _files(self) -> dict[str, list[Figures]]:
+        return {"metrics.jsonl": self.metrics, "timings.jsonl": self.timings}
 
     def save(self, *, ended: bool = False) -> None:
         """Metrics first: a checkpoint always has its rows, and rows beyond it are cut when the run goes on.
@@ -145,8 +155,8 @@ class Loop:
         `ended`: whether only the end of the schedule asks for it.
         """
         self.position = replace(self.position, ended=ended)
-        write_jsonl_atomic(self.directory / "metrics.jsonl", self.metrics)
-        write_jsonl_atomic(self.directory / "timings.jsonl", self.timings)
+        for name in self._files():
+            sync(self.directory / name)
         checkpoint.save(self.directory, self.position, self.loaded, self.optimizer, self.checkpoints)
 
     def hand_on(self) -> None:

@@ -67,7 +67,7 @@ class Optimizer:
         What was set since (betas, decay) stands: only what the steps have gathered is taken over.
         """
         for (part, _), saved in zip(self._parts, state["parts"], strict=True):
-            settings = [{key: value for key, value in g.items() if key != "params"} for g in part.param_groups]
+            settings = [dict(group) for group in part.param_groups]
             part.load_state_dict(saved)
             for group, mine in zip(part.param_groups, settings, strict=True):
                 group.update(mine)
@@ -83,25 +83,32 @@ class Optimizer:
             self.load_state_dict(state)
             return None
         self._take_masters(state["masters"])
-        kinds = [" and ".join(one[0] for one in parts or [["another"]]) for parts in (saved, form)]
-        if kinds[0] != kinds[1]:
-            return f"those saved are of {kinds[0]}, and this is {kinds[1]}"
+        then, now = _kinds(saved), _kinds(form)
+        if then != now:
+            return f"those saved are of {then}, and this is {now}"
         return "those saved are of other groups of parameters"
 
     def _form(self) -> list[Any]:
         """Kind of each part, and the shapes in each of its groups: what two states must share to be exchanged."""
         form: list[Any] = []
         for part, _ in self._parts:
-            shapes = [[list(p.shape) for p in group["params"]] for group in part.param_groups]
-            form.append([type(part).__name__, shapes])
+            form.append([type(part).__name__, [_shapes(group["params"]) for group in part.param_groups]])
         return form
 
     @torch.no_grad()
     def _take_masters(self, saved: Sequence[Tensor]) -> None:
         """The fp32 masters of then, whatever the optimizer; of the weights as they are, if there were none."""
-        known = [list(master.shape) for master in saved] == [list(master.shape) for _, master in self._masters]
+        known = _shapes(saved) == _shapes([master for _, master in self._masters])
         for number, (parameter, master) in enumerate(self._masters):
             master.copy_(saved[number] if known else parameter)
+
+
+def _shapes(tensors: Sequence[Tensor]) -> list[list[int]]:
+    return [list(tensor.shape) for tensor in tensors]
+
+
+def _kinds(form: Sequence[Any] | None) -> str:
+    return " and ".join(kind for kind, _ in form) if form else "another version"
 
 
 def build_optimizer(model: nn.Module, settings: AdamW | Muon) -> Optimizer:

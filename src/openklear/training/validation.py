@@ -8,17 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from openklear import progress
+from openklear.errors import DataError
 from openklear.evaluation.statistics import avg_at_k, correctness
 from openklear.recipe.reward import ReportReward
 from openklear.recipe.schema import Evaluation
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling
-from openklear.types import Problem
+from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.domains import DOMAINS
+
+Lost = Sequence[tuple[Problem, str]]
+"""Problems that cannot be asked, and why."""
 
 
 def for_domains(problems: Sequence[Problem], domains: Sequence[str]) -> list[Problem]:
     """The problems of some domains, in the order given."""
     return [p for p in problems if p.domain in domains]
+
+
+def require_choice(keep_best: bool, kept: Sequence[EncodedProblem], lost: Lost, stage: str) -> None:
+    """Says which validation problems are lost. DataError where the best checkpoint is asked for and none is left."""
+    if lost:
+        reason = f"the first, {lost[0][0].id}: {lost[0][1]}"
+        progress.say(f"{stage}: {len(lost)} of {len(kept) + len(lost)} validation problems are left out; {reason}")
+    if not keep_best or kept:
+        return
+    why = f"all {len(lost)} are left out; {reason}" if lost else "there are none in its domains"
+    raise DataError(
+        f"{stage}: checkpoints.keep_best chooses by validation, but no validation problem can be asked: {why}. Add "
+        "shorter ones, raise the limit, or set keep_best to false"
+    )
 
 
 def validate(
@@ -44,10 +63,14 @@ def validate(
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",
     )
+    return scores_of(groups)
+
+
+def scores_of(groups: Sequence[RolloutGroup]) -> dict[str, float]:
+    """See `validate`. A domain of which nothing could be scored has no score and is in no mean."""
     scores: dict[str, float] = {}
     for domain in DOMAINS:
-        table = correctness([g for g in groups if g.problem.domain == domain])
-        if len(table):
-            scores[f"validation_{domain}"] = avg_at_k(table).value
-    scores["validation_score"] = sum(scores.values()) / len(scores)
-    return scores
+        found = avg_at_k(correctness([g for g in groups if g.problem.domain == domain]))
+        if found.problems:
+            scores[f"validation_{domain}"] = found.value
+    return scores | {"validation_score": sum(scores.values()) / len(scores)} if scores else {}

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from openklear.durable.journal import KeyedJournal
+from openklear.errors import OpenKlearError
 from openklear.types import Attempt, Outcome, Problem, Verdict
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.tasks import GRADER_VERSION, Question, Work, ask, work_of
+from openklear.verifiers.unscorable import TRIED, reference_attempt, refuse_trial
 from openklear.verifiers.walls import Isolation
 
 __all__ = ["GRADER_VERSION", "AttemptBatch", "Judge", "Limits", "open_judge"]
@@ -64,6 +66,7 @@ class Judge:
         self.versions = {domain: grader.version for domain, grader in self._custom.items()}
         self._journal = None if journal is None else KeyedJournal(journal, _key_of)
         self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
+        self._tried: set[str] = set()
         self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
             name: ThreadPoolExecutor(limits.workers, thread_name_prefix=f"judge-{name}") for name in DOMAINS
@@ -114,6 +117,21 @@ class Judge:
         """A batch of attempts that are judged from the moment they are added."""
         return AttemptBatch(self, stop_early)
 
+    def trial(self, problems: Sequence[Problem]) -> None:
+        """Asks graders that are not ours, once, about the references of a few problems: no hours of sampling for none.
+
+        VerifierError, with the first reason, where such a grader can score none of them.
+        """
+        for name, domain in DOMAINS.items():
+            own = name in self._custom or domain.file is not None
+            if name in self._tried or not (own or (domain.runs_programs and self.limits.sandbox_url)):
+                continue
+            some = [problem for problem in problems if problem.domain == name][:TRIED]
+            if some:
+                self._tried.add(name)
+                grader = self.limits.graders.get(name, f"the verifier of {name}")
+                refuse_trial(grader, some, self.judge(list(map(reference_attempt, some)), stop_early=True))
+
     def undecidable(self, problems: Sequence[Problem]) -> list[tuple[str, str] | None]:
         """Why the reference of each problem cannot tell right attempts from wrong ones, and what shows it; None where
         it can, and where a verifier from outside grades the domain: what that can compare, only it knows."""
@@ -151,6 +169,8 @@ class Judge:
         if question.plain is not None:
             patience = CUSTOM_PATIENCE * question.domain.seconds(self.limits) * max(1, question.total)
             verdict = self._custom[problem.domain].grade(question.plain, work.graded, patience)
+        elif question.domain.file is not None:
+            verdict = _asked_twice(self.verifiers[problem.domain], question, work.graded, stop_early)
         else:
             verdict = self.verifiers[problem.domain].grade(problem, work.graded, stop_early=stop_early)
         return replace(verdict, seconds=time.monotonic() - start)
@@ -191,6 +211,8 @@ class AttemptBatch:
         self._known: dict[str, Verdict] = {}
         self._running: dict[str, Future[Verdict]] = {}
         self._failure: BaseException | None = None
+        self.unscorable: list[Verdict] = []
+        """What verifiers failed at so far, equal work once."""
 
     def add(self, attempt: Attempt | Verdict) -> None:
         """Starts to judge; equal work only once. A verdict stands for itself.
@@ -251,6 +273,8 @@ class AttemptBatch:
     def _note(self, future: Future[Verdict]) -> None:
         if not future.cancelled() and (error := future.exception()) is not None:
             self._failure = error
+        elif not future.cancelled() and (verdict := future.result()).outcome is Outcome.UNSCORABLE:
+            self.unscorable.append(verdict)
 
     def __enter__(self) -> Self:
         return self
@@ -258,6 +282,24 @@ class AttemptBatch:
     def __exit__(self, *error: object) -> None:
         for future in self._running.values():
             future.cancel()
+
+
+def _asked_twice(verifier: Verifier, question: Question, graded: str, stop_early: bool) -> Verdict:
+    """The verdict of a verifier from outside, which may raise or return anything (house rule 5)."""
+    trouble = ""
+    for _ in range(2):
+        try:
+            found: object = verifier.grade(question.problem, graded, stop_early=stop_early)
+        except OpenKlearError:  # meant for the user: the run cannot go on
+            raise
+        except Exception as error:  # the verifier is the user's and may raise anything; the reason is kept
+            trouble = f"it raised {type(error).__name__}: {error}"[:500]
+            continue
+        if isinstance(found, Verdict):
+            return found
+        trouble = f"a result of type {type(found).__name__}; return a Verdict"
+    name = f"the verifier of {question.domain.name}"
+    return Verdict(Outcome.UNSCORABLE, f"{name}, asked twice: {trouble}", total=question.total)
 
 
 def _row_of(key: str, verdict: Verdict) -> dict[str, Any]:

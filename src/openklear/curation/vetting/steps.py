@@ -27,6 +27,7 @@ from openklear.recipe.schema import Recipe
 from openklear.types import Attempt, Outcome, Verdict
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import open_judge
+from openklear.verifiers.unscorable import refuse_verdicts, unscorable
 
 RESPONSES = "responses.parquet"
 """What `openklear distill` leaves in its directory."""
@@ -136,6 +137,8 @@ def _response(row: Mapping[str, Any]) -> GradedResponse:
 def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -> Iterator[Judge]:
     """The recipe's judge for about as many attempts as there are `domains`; it shows its progress."""
     correct = 0
+    lost: list[Verdict] = []
+    share = recipe.stop.unscorable_share
     with (
         progress.task("prepare: grading", len(domains), unit) as advance,
         open_judge(recipe.verifiers.limits, set(domains), progress.say_once, journal=journal) as judge,
@@ -143,7 +146,10 @@ def _judging(recipe: Recipe, journal: Path, domains: Sequence[str], unit: str) -
 
         def judged(attempts: Sequence[Attempt]) -> Sequence[Verdict]:
             nonlocal correct
+            judge.trial([attempt.problem for attempt in attempts])
             verdicts = judge.judge(attempts)
+            lost.extend(unscorable(verdicts))
+            refuse_verdicts(lost, len(domains), share, f"prepare: grading {unit}")
             correct += sum(verdict.correct for verdict in verdicts)
             advance(len(verdicts), correct=correct)
             return verdicts
