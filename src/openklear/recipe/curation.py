@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openklear.recipe.section import Above, Broken, Count, DomainName, Positive, Rows, Section, Share, repeated
+from openklear.recipe.numbers import Count, Rows
+from openklear.recipe.section import Above, Broken, DomainName, Positive, Section, Share, repeated
 
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 

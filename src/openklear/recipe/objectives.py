@@ -13,7 +13,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from openklear.recipe.keys import tables, tag
-from openklear.recipe.section import LARGEST, Above, AboveOne, Band, NotNegative, Section, Share
+from openklear.recipe.numbers import AboveOne, Band
+from openklear.recipe.section import LARGEST, Above, NotNegative, Section, Share
 
 ClipLow = Annotated[Share, Field(description="the band starts at 1 - clip_low")]
 ClipHigh = Annotated[Band, Field(description="the band ends at 1 + clip_high")]

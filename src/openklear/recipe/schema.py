@@ -14,24 +14,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from openklear.recipe.curation import Data
+from openklear.recipe.numbers import Count, Rate, Seconds, Seed, Temperature, Tokens
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
-from openklear.recipe.section import (
-    Above,
-    Broken,
-    Count,
-    Decay,
-    DomainName,
-    LearningRate,
-    NotNegative,
-    Positive,
-    Seconds,
-    Section,
-    Seed,
-    Temperature,
-    Tokens,
-    repeated,
-)
+from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
@@ -114,7 +100,7 @@ class Sft(Section):
     )
     max_tokens: Tokens = Field(32768, description="longest demonstration in tokens")
     overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
-    learning_rate: LearningRate = Field(8e-5, description="peak learning rate")
+    learning_rate: Rate = Field(8e-5, description="peak learning rate")
     min_learning_rate: Annotated[float, Field(ge=0.0, le=10.0)] = Field(4e-5, description="learning rate at the end")
     warmup_steps: Count = Field(10, description="steps of linear warm-up")
     max_grad_norm: Above = Field(1.0, description="gradient norm is clipped to this")
@@ -139,7 +125,7 @@ class Phase(Section):
     problems_per_iteration: Positive = Field(128, description="problems sampled per iteration")
     group_size: Annotated[int, Field(ge=2, le=100_000)] = Field(8, description="rollouts per problem")
     problems_per_update: Positive = Field(16, description="problems per optimizer step (the mini-batch)")
-    learning_rate: LearningRate = Field(1e-6, description="learning rate, constant after warm-up")
+    learning_rate: Rate = Field(1e-6, description="learning rate, constant after warm-up")
     warmup_steps: Count = Field(10, description="steps of linear warm-up")
     max_grad_norm: Above = Field(1.0, description="gradient norm is clipped to this")
     temperature: Temperature = Field(1.0, description="sampling temperature of rollouts")

@@ -17,20 +17,10 @@ LARGEST = 1e9
 """The same for numbers that are no counts."""
 
 Positive = Annotated[int, Field(gt=0, le=MOST)]
-Count = Annotated[int, Field(ge=0, le=MOST)]
-Tokens = Annotated[int, Field(gt=0, le=1_000_000_000)]
-Rows = Annotated[int, Field(gt=0, le=1_000_000_000)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0, le=LARGEST)]
 Above = Annotated[float, Field(gt=0.0, le=LARGEST)]
-Band = Annotated[float, Field(ge=0.0, le=1e30)]
-"""An upper end of a band; one that is out of reach means none, and fp32 can still hold it."""
-AboveOne = Annotated[float, Field(gt=1.0, le=LARGEST)]
-LearningRate = Annotated[float, Field(gt=0.0, le=10.0)]
-Temperature = Annotated[float, Field(gt=0.0, le=100.0)]
-Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
 
 
 def _known(name: str) -> str:
