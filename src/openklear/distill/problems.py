@@ -14,7 +14,7 @@ from openklear.data import store
 from openklear.data.formats import read_rows
 from openklear.data.rows import Dropped, Row
 from openklear.data.shapes import parse_rows
-from openklear.data.sources import resolve
+from openklear.data.sources import choose
 from openklear.errors import DataError
 from openklear.types import Problem
 
@@ -48,14 +48,17 @@ def read_problems(path: str, domain: str | None, limit: int | None) -> list[Prob
 
 
 def _items(path: str, domain: str | None) -> Iterator[Row | Dropped]:
-    files = resolve(path)
+    chosen = choose(path, "problems")
+    if note := chosen.said():
+        progress.say(f"{path}: {note}")
+    files = chosen.files
     many = re.sub(r"[^\w-]+", "-", path.removeprefix("hub:")).strip("-")
     for file in files:
         if _is_prepared(file):
             yield from (Row(problem, f"{file}") for problem in store.read_problems(file))
             continue
         source = many if len(files) > 1 else file.name.partition(".")[0]
-        for where, raw in read_rows(file):
+        for where, raw in read_rows(file, may_be_empty=len(files) > 1):
             yield from parse_rows(raw, where, role="problems", source=source, domain=domain)
 
 
