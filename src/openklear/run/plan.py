@@ -61,7 +61,7 @@ class Stage:
     also: tuple[str, ...] = ()
     """Modules that this recipe makes it import by name: their code counts too."""
     pace: Mapping[str, Any] = field(default_factory=dict)
-    """Dotted key -> value of what only changes speed, memory, what is kept meanwhile or when to give up: recorded, never
+    """Dotted key -> value of what changes only speed, memory, what is kept meanwhile, when to give up: recorded, never
     compared."""
     length: str | None = None
     """The setting that may be raised to prolong the finished stage: its beginning does not depend on it."""
