@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,8 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
+from openklear.models.chat.arguments import Value, with_arguments
+from openklear.models.chat.check import check_template
 
 
 class Speaker(Protocol):
@@ -36,13 +38,17 @@ class LoadedTokenizer:
 
 
 def load_speaker(
-    directory: Path, *, gguf_file: str | None = None, chat_template: Path | None = None
+    directory: Path,
+    *,
+    gguf_file: str | None = None,
+    chat_template: Path | None = None,
+    template_args: Mapping[str, Value] | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer of a model directory and its end tokens, as `load_model` finds them, but in a moment.
 
     Raises ModelError where tokenizer, configuration, chat template or an end token is missing or damaged.
     """
-    tokenizer = load_tokenizer(directory, gguf_file, chat_template)
+    tokenizer = load_tokenizer(directory, gguf_file, chat_template, template_args or {})
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, **extra)
@@ -57,8 +63,13 @@ def load_speaker(
     return LoadedTokenizer(tokenizer, end_ids(tokenizer, said, directory))
 
 
-def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path | None) -> Any:
-    """The tokenizer with the chat template that is asked for. ModelError where there is none, or it is damaged."""
+def load_tokenizer(
+    directory: Path, gguf_file: str | None, chat_template: Path | None, template_args: Mapping[str, Value]
+) -> Any:
+    """The tokenizer with the chat template that is asked for, its arguments set in it.
+
+    ModelError where there is none, it is damaged, or the template cannot be trained with (`models.chat.check`).
+    """
     load: Any = AutoTokenizer.from_pretrained
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
@@ -76,6 +87,12 @@ def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path |
             f"{directory}: the tokenizer has no chat template, so messages cannot become a prompt. "
             "Name a Jinja file with one: model.chat_template."
         )
+    try:
+        if template_args:
+            tokenizer.chat_template = with_arguments(tokenizer.get_chat_template(), template_args)
+        check_template(tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{chat_template or directory}: {error}") from error
     return tokenizer
 
 
