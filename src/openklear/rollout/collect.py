@@ -15,6 +15,7 @@ import numpy as np
 from openklear import progress
 from openklear.errors import RowRefused
 from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
+from openklear.models.limits import OVER_POSITIONS
 from openklear.models.loading import LoadedModel
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
@@ -66,6 +67,8 @@ def encode_problem(speaker: Speaker, problem: Problem, max_prompt_tokens: int) -
     if len(ids) > max_prompt_tokens:
         text = f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"
         raise RowRefused(text, f"prompt over max_prompt_tokens = {max_prompt_tokens}")
+    if (fault := speaker.longest.prompt_fault(len(ids))) is not None:
+        raise RowRefused(fault, OVER_POSITIONS)
     return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, problem.prompt))
 
 
