@@ -217,6 +217,7 @@ def test_arithmetic():
         Source(name="aime", path="/rows/aime.jsonl", role="heldout", samples=64),
         Source(name="math", path="/rows/math.jsonl", role="heldout", samples=2, limit=50, limit_by="seed"),
         Source(name="hmmt", path="/rows/hmmt.jsonl", role="heldout"),
+        Source(name="few", path="/rows/few.jsonl", role="problems", limit=5),  # is cut when read, and asked nowhere
         *recipe().data.source,
     )
     assert arithmetic(recipe(data=Data(source=sources)))[-1] == (

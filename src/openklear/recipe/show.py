@@ -62,7 +62,8 @@ def _phase_arithmetic(phase: Phase) -> str:
 
 def _evaluation_arithmetic(recipe: Recipe) -> str:
     evaluation = recipe.evaluation
-    own = [s for s in recipe.data.source if s.samples is not None or s.limit is not None]
+    heldout = [s for s in recipe.data.source if s.role == "heldout"]
+    own = [s for s in heldout if s.samples is not None or s.limit is not None]
     told = [f"; {s.name}: {_of_its_own(s)}" for s in own]
     return (
         f"evaluate: {count(evaluation.samples, 'completion')} of up to {evaluation.max_completion_tokens:,} tokens "
