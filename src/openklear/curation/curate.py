@@ -95,6 +95,8 @@ def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspa
             curated.taken_over.append(f"{role} / {step.name}")
         found = here.result(f"{role}-{step.name}", lambda step=step: work(role, step, table))  # type: ignore[misc]
         curated.funnel.pour(role, step.name, names, table, found.marks, found.changed)
+        if step.name == "read":
+            intake.say_lost(role, curated.funnel.lines[-len(names) :], table, found.marks)
         for column, patch in found.patches.items():
             table.patches[column] = {**table.patches.get(column, {}), **patch}
         if found.audit is not None:

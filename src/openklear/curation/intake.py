@@ -8,19 +8,22 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from openklear import progress
 from openklear.curation import engine
 from openklear.curation.cuts import Cut, cuts
 from openklear.curation.finished import StepResult
+from openklear.curation.funnel import Line
 from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable, row_columns, row_of
 from openklear.data.formats import read_rows
+from openklear.data.reading import parsed
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Dropped, Row
-from openklear.data.shapes import parse_rows
 from openklear.durable.files import read_json, whole_directory, write_json
 from openklear.errors import DataError
 from openklear.recipe.curation import Role, Source
@@ -107,6 +110,23 @@ def read_result(table: RowTable, *, unique: bool) -> StepResult:
     return StepResult(engine.marks(rows, reasons, details), {"id": _unique_ids(table)} if unique else {})
 
 
+def say_lost(role: str, lines: Sequence[Line], table: RowTable, marks: pa.Table) -> None:
+    """Say of each source, on the terminal, how many of its rows cannot be used, why, and which is the first."""
+    rows = marks["row"].to_numpy()
+    of = table.sources(rows)
+    for line in lines:
+        if not line.dropped:
+            continue
+        first = int(np.flatnonzero(of == line.source)[0])
+        where = table.lookup(rows[first : first + 1], "where")["where"][0]
+        why = marks["detail"][first].as_py() or marks["reason"][first].as_py()
+        share = f"{line.dropped:,} of {line.read:,} rows ({100 * line.dropped / line.read:.1f} %)"
+        progress.say(
+            f"prepare: {role} / {line.source}: {share} cannot be used ({line.why()}); the first is {where}: {why}; "
+            "all of them will be in data/dropped.parquet"
+        )
+
+
 def changed(table: RowTable, name: str) -> StepResult:
     """The step `normalise` or `reasoning`, which drops nothing: how many rows of each source it changed."""
     counts: Counter[str] = Counter()
@@ -134,13 +154,13 @@ def _read_file(unit: Unit) -> Iterator[int]:
         "empty": unit.cut is None or len(unit.cut.places) > 0,
     }
     source = unit.source
-    parse = partial(parse_rows, role=source.role, source=source.name, domain=source.domain, mapping=source.columns)
     with whole_directory(unit.part) as directory:
         writer = PartWriter(directory, unit.index)
         rows = read_rows(unit.path, unit.shown, may_be_empty=not unit.alone)
-        for where, raw in rows if unit.cut is None else unit.cut.of(rows):
+        chosen = rows if unit.cut is None else unit.cut.of(rows)
+        for items in parsed(chosen, source.role, source.name, source.domain, source.columns):
             report["empty"] = False
-            for item in parse(raw, where):
+            for item in items:
                 _write(item, unit, writer, report)
             yield 1
         writer.close()

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
+from openklear.models.gguf import restore_split
+from openklear.models.limits import ANY_LENGTH, Longest, longest
 
 
 class Speaker(Protocol):
@@ -26,6 +29,11 @@ class Speaker(Protocol):
         """Every token that ends a completion."""
         ...
 
+    @property
+    def longest(self) -> Longest:
+        """How many tokens a row may have."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedTokenizer:
@@ -33,6 +41,7 @@ class LoadedTokenizer:
 
     tokenizer: Any
     end_ids: frozenset[int]
+    longest: Longest = ANY_LENGTH
 
 
 def load_speaker(
@@ -45,7 +54,7 @@ def load_speaker(
     tokenizer = load_tokenizer(directory, gguf_file, chat_template)
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, **extra)
+        config = _read(AutoConfig, directory, **extra)
         said = [getattr(config.get_text_config(), "eos_token_id", None)]
         if (directory / "generation_config.json").is_file():
             load: Any = GenerationConfig.from_pretrained
@@ -54,15 +63,18 @@ def load_speaker(
         raise ModelError(
             f"{directory}: the model's configuration cannot be read ({first_line(error)}). Copy the directory again."
         ) from error
-    return LoadedTokenizer(tokenizer, end_ids(tokenizer, said, directory))
+    return LoadedTokenizer(tokenizer, end_ids(tokenizer, said, directory), longest(config))
 
 
 def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path | None) -> Any:
     """The tokenizer with the chat template that is asked for. ModelError where there is none, or it is damaged."""
-    load: Any = AutoTokenizer.from_pretrained
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        tokenizer = load(directory, local_files_only=True, **extra)
+        tokenizer = _read(AutoTokenizer, directory, **extra)
+        if gguf_file is not None:
+            restore_split(tokenizer, directory / gguf_file)
+        elif not _is_as_written(tokenizer, directory / "tokenizer.json"):
+            tokenizer = _read(PreTrainedTokenizerFast, directory)
     except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
         raise ModelError(
             f"{directory}: the tokenizer cannot be read ({first_line(error)}). Copy its files again."
@@ -77,6 +89,21 @@ def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path |
             "Name a Jinja file with one: model.chat_template."
         )
     return tokenizer
+
+
+def _read(reader: Any, directory: Path, **extra: Any) -> Any:
+    return reader.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **extra)
+
+
+def _is_as_written(tokenizer: Any, file: Path) -> bool:
+    """Whether the tokenizer is the one in tokenizer.json, where there is such a file.
+
+    Some classes of the library build it anew from its vocabulary, and then digits, spaces or whole scripts may be split
+    in another way than when the model was trained. The file is right: other readers take it as it stands.
+    """
+    if not file.is_file() or not hasattr(tokenizer, "backend_tokenizer"):
+        return True
+    return bool(tokenizer.backend_tokenizer.to_str() == Tokenizer.from_file(str(file)).to_str())
 
 
 def end_ids(tokenizer: Any, configured: Iterable[int | list[int] | None], directory: Path) -> frozenset[int]:
