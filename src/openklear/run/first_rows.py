@@ -8,7 +8,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
 from openklear.data import hub
@@ -121,11 +120,15 @@ def _rows(files: Sequence[Path], sample: Sequence[dict[str, Any]]) -> tuple[int,
     """Rows in all files, and whether they were counted: by their own word, or because the sample holds them all."""
     if len(sample) < SAMPLE:
         return len(sample), True
-    if all(file.suffix == ".parquet" for file in files):
-        return sum(pq.read_metadata(file).num_rows for file in files), True
-    if all(file.suffix == ".arrow" for file in files):
-        return sum(batch.num_rows for file in files for batch in ipc.open_stream(file)), True
-    if all(file.suffix == ".jsonl" for file in files):
-        return sum(sum(1 for _ in json_lines(file)) for file in files), True
+    counted = [_counted(file) for file in files]
+    if None not in counted:
+        return sum(filter(None, counted)), True
     width = sum(len(str(row)) for row in sample) / len(sample)
     return max(len(sample), round(sum(file.stat().st_size for file in files) / max(width, 1.0))), False
+
+
+def _counted(file: Path) -> int | None:
+    """Its rows, where they can be counted without reading them."""
+    if file.suffix == ".parquet":
+        return int(pq.read_metadata(file).num_rows)
+    return sum(1 for _ in json_lines(file)) if file.suffix == ".jsonl" else None
