@@ -15,7 +15,7 @@ from openklear.errors import UsageError
 from openklear.verifiers.printable import printable
 
 if TYPE_CHECKING:
-    from openklear.run.check import Check
+    from openklear.run.check import RecipeCheck
     from openklear.training.fitting import Fit
 
 
@@ -47,7 +47,7 @@ def check(
         raise UsageError("; ".join(found.faults))
 
 
-def _lines(found: Check) -> Iterator[str]:
+def _lines(found: RecipeCheck) -> Iterator[str]:
     from openklear.reporting.examples import marked
 
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ

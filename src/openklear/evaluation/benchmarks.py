@@ -12,7 +12,7 @@ from typing import Literal
 
 from openklear.recipe.schema import Recipe
 from openklear.rollout.seeds import rollout_key
-from openklear.rollout.wording import Wording
+from openklear.rollout.wording import PLAIN, Wording
 from openklear.types import Problem
 
 
@@ -45,7 +45,7 @@ class Benchmark:
 
     def ask(self, problem: Problem) -> Problem:
         """The problem with the prompt that the model is given."""
-        return replace(problem, prompt=self.wording.of(problem.prompt))
+        return problem if self.wording == PLAIN else replace(problem, prompt=self.wording.of(problem.prompt))
 
     @property
     def wording(self) -> Wording:

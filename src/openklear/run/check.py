@@ -6,11 +6,11 @@ be read, a template that cannot be trained with, a source of which too much is l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import get_args
 
 from openklear.curation.intake import first_rows
 from openklear.data.rows import Dropped, Row
@@ -19,11 +19,11 @@ from openklear.demo.world import write_world
 from openklear.errors import UsageError
 from openklear.models.tiny import make_tokenizer
 from openklear.models.tokenizer import LoadedTokenizer, Speaker, load_speaker
-from openklear.recipe.curation import Source
+from openklear.recipe.curation import Role, Source
 from openklear.recipe.schema import PretrainedModel, Recipe, World
 from openklear.stages.encode import faults, told
 from openklear.training.fitting import Fit, Rows, fits
-from openklear.types import Demonstration
+from openklear.types import Demonstration, Problem
 
 ROWS = 100
 """Rows that are read of each source."""
@@ -32,7 +32,7 @@ _WORLD = "world:"
 
 
 @dataclass(slots=True)
-class Check:
+class RecipeCheck:
     """What was found."""
 
     fits: list[Fit] = field(default_factory=list)
@@ -42,9 +42,9 @@ class Check:
     """What a run would stop at."""
 
 
-def check(recipe: Recipe, rows: int = ROWS) -> Check:
+def check(recipe: Recipe, rows: int = ROWS) -> RecipeCheck:
     """Try the first `rows` rows of every source. Nothing is written, and no weights are loaded."""
-    found = Check()
+    found = RecipeCheck()
     with TemporaryDirectory(prefix="openklear-check-") as place:
         world = Path(place) / "files"
         if recipe.world is not None:
@@ -64,7 +64,7 @@ def _small(world: World) -> World:
     return world.model_copy(update={name: min(count, getattr(world, name)) for name, count in _SMALL.items()})
 
 
-def _first(source: Source, world: Path, count: int, recipe: Recipe, found: Check) -> list[Row]:
+def _first(source: Source, world: Path, count: int, recipe: Recipe, found: RecipeCheck) -> list[Row]:
     """The rows of a source that curation would begin with; what cannot be read is a fault."""
     kept: list[Row] = []
     lost: list[Dropped] = []
@@ -90,7 +90,7 @@ def _file(source: Source, world: Path) -> Path:
     return choose(source.path, source.role, source.split).files[0]
 
 
-def _speaker(recipe: Recipe, found: Check) -> Speaker | None:
+def _speaker(recipe: Recipe, found: RecipeCheck) -> Speaker | None:
     """The tokenizer with its template; None where the recipe has no model, or it cannot be used."""
     model = recipe.model
     if not isinstance(model, PretrainedModel):
@@ -109,13 +109,17 @@ def _speaker(recipe: Recipe, found: Check) -> Speaker | None:
 
 
 def _by_role(recipe: Recipe, read: dict[str, list[Row]]) -> Rows:
-    def of(role: str) -> Iterator[Row]:
-        for source in recipe.data.source:
-            if source.role == role:
-                yield from read[source.name]
-
+    rows: dict[str, list[Row]] = {role: [] for role in get_args(Role)}
+    for source in recipe.data.source:
+        rows[source.role] += read[source.name]
     demonstrations = [
-        Demonstration(row.problem, row.response, row.where) for row in of("demonstrations") if row.response is not None
+        Demonstration(row.problem, row.response, row.where)
+        for row in rows["demonstrations"]
+        if row.response is not None
     ]
-    problems: Any = ([row.problem for row in of(role)] for role in ("problems", "validation", "heldout"))
-    return Rows(demonstrations, *problems)
+    problems, validation, heldout = map(_problems, (rows["problems"], rows["validation"], rows["heldout"]))
+    return Rows(demonstrations, problems, validation, heldout)
+
+
+def _problems(rows: Sequence[Row]) -> list[Problem]:
+    return [row.problem for row in rows]
