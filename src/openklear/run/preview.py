@@ -40,6 +40,7 @@ class Preview:
     """What was found, and all that would end the run."""
 
     model: ModelFacts | None = None
+    notes: list[str] = field(default_factory=list)
     counted: str = ""
     """What tokens were counted with."""
     sources: list[SourceFacts] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Preview:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        shown = [f"model: {self.model.line()}"] if self.model is not None else []
+        shown = [f"model: {self.model.line()}"] if self.model is not None else list(self.notes)
         shown += [f"data: {source.line()}" for source in self.sources]
         shown += [f"tokens are counted {self.counted}"] if self.counted else []
         return [*shown, *self.stages, *self.memory]
@@ -80,6 +81,10 @@ def preview(recipe: Recipe) -> Preview:
     if recipe.model is not None and "model.gguf_file" not in missing:
         try:
             found.model = model_facts(recipe)
+            if found.model is None:
+                found.notes.append(
+                    f"model: {getattr(recipe.model, 'path', '')} is not fetched yet, so its size is not known"
+                )
         except UsageError as error:
             found.faults.append(str(error))
     counter = TokenCounter.of(recipe)
@@ -105,9 +110,7 @@ def _missing(recipe: Recipe) -> Iterator[tuple[str, str]]:
         needed["py3langid"] = "data.languages"
     if isinstance(recipe.data.engine, RayCluster):
         needed["ray"] = "data.engine"
-    track = getattr(recipe, "track", None)
-    if (kind := getattr(track, "type", None)) in EXTRAS:
-        needed[str(kind)] = "track"
+    needed |= dict.fromkeys(getattr(getattr(recipe, "track", None), "to", ()), "track.to")
     lacking: dict[str, list[str]] = {}
     for name, key in needed.items():
         if find_spec(EXTRAS[name][0]) is None:
