@@ -45,4 +45,10 @@ def _model_of(recipe: Recipe) -> LoadedModel:
     if isinstance(model, TinyModel):
         return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
     template = None if model.chat_template is None else Path(model.chat_template)
-    return load_model(Path(model.path), dtype=model.dtype, gguf_file=model.gguf_file, chat_template=template)
+    return load_model(
+        Path(model.path),
+        dtype=model.dtype,
+        gguf_file=model.gguf_file,
+        chat_template=template,
+        template_args=model.template_args,
+    )
