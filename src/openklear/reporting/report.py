@@ -14,7 +14,7 @@ from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, stage_record
 from openklear.evaluation.gains import gains
 from openklear.evaluation.results import RESULTS, ProblemResult, read_results
-from openklear.evaluation.scores import Row, labels
+from openklear.evaluation.scores import Row, Series, labels
 from openklear.progress import duration
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
@@ -86,13 +86,14 @@ def _benchmarks(
     """The panels of each benchmark. A gain over random weights would hide the others: it is not drawn beside them."""
     told = [row for row in gained if not (scratch and row["from"] == "base")] or list(gained)
     found = []
-    for (benchmark, domain), name in labels(scores).items():
-        mine = [
-            [row for row in rows if (row["benchmark"], row["domain"]) == (benchmark, domain)]
-            for rows in (scores, told, asked)
-        ]
+    for series, name in labels(scores).items():
+        mine = (_of(series, scores), _of(series, told), _of(series, asked))
         found.append({"name": name, "panels": standings.panels(*mine)})
     return found
+
+
+def _of(series: Series, rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if (row["benchmark"], row["domain"]) == series]
 
 
 def _seconds(root: Path, recipe: Recipe) -> list[dict[str, Any]]:

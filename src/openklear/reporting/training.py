@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def _phase(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem
 def _section(stage: Path, text: str, rows: Sequence[Row], panels: Panels, unit: str) -> dict[str, Any]:
     every = [*rows, *machine(stage / "timings.jsonl")]
     told = [(title, keys, curves.lines(title, every, keys, unit, form)) for title, keys, form in panels]
-    moved = {title for title, keys, _ in told if any(row.get(key) for key in keys for row in every)}
+    moved = {title for title, keys, _ in told if _moves(every, keys)}
     return {
         "name": stage.name,
         "text": text,
@@ -120,6 +120,14 @@ def _section(stage: Path, text: str, rows: Sequence[Row], panels: Panels, unit: 
         "zero": [title for title, _, panel in told if panel is not None and title not in moved],
         "alarms": alarms(rows, unit),
     }
+
+
+def _moves(rows: Sequence[Row], keys: Iterable[str]) -> bool:
+    """Whether any of the metrics is ever anything but zero."""
+    values: set[Any] = set()
+    for key in keys:
+        values |= {row.get(key) for row in rows}
+    return any(values)
 
 
 def machine(path: Path) -> list[dict[str, Any]]:
