@@ -17,7 +17,7 @@ from openklear.cli import main
 from openklear.errors import UsageError
 from openklear.models.tiny import make_tiny, make_tokenizer
 from openklear.recipe.load import load_recipe
-from openklear.recipe.schema import Recipe
+from openklear.recipe.schema import PretrainedModel, Recipe
 from openklear.run.memory import memory_lines
 from openklear.run.model_facts import TINY_VOCABULARY, ModelFacts, model_facts
 from openklear.run.preview import Preview, preview
@@ -202,6 +202,36 @@ def test_nothing_of_the_hub_is_fetched(place: Path, monkeypatch: pytest.MonkeyPa
     assert (
         found.sources[1].line() == "asked (problems); hub:nobody/nothing-of-the-kind is not fetched yet; 2 files there"
     )
+
+
+def test_a_model_of_the_hub_that_is_not_fetched_is_no_fault(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PretrainedModel(path="hub:nobody/nothing-of-the-kind@v1")
+    found = preview(load_recipe(place / "recipe.toml").model_copy(update={"model": model}))
+    assert (found.faults, found.model, found.memory) == ([], None, [])
+    assert "model: hub:nobody/nothing-of-the-kind@v1 is not fetched yet, so its size is not known" in found.lines()
+    assert found.counted == "as 3.5 characters each, on the first rows"
+
+
+def test_a_run_through_prepare_needs_no_model(place: Path) -> None:
+    (place / "model" / "config.json").unlink()
+    recipe = load_recipe(place / "recipe.toml")
+    assert len(preview(recipe).faults) == 1
+    found = preview(recipe, "prepare")
+    assert (found.faults, found.model, found.memory, found.stages) == ([], None, [], [])
+    assert len(found.sources) == 3
+
+
+def test_odd_rows_among_the_first_are_counted(place: Path) -> None:
+    rows = [
+        {"prompt": "a", "response": "b"},
+        {"prompt": "a", "response": ""},
+        {"prompt": 3},
+        {"prompt": "c", "response": "d"},
+    ]
+    write(place / "shown.jsonl", rows)
+    line = looked(place).sources[0].line()
+    assert "about 2 rows" in line
+    assert f"2 rows of the first 4 dropped (no response: 1, malformed row: 1; {place}/shown.jsonl:2)" in line
 
 
 def test_what_a_fork_would_take_over(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -251,7 +251,7 @@ def _print_plan(recipe: Recipe, root: Path, through: Through | None, fork: Path 
     from openklear.run.preview import fork_states, preview
 
     with json_only(as_json):
-        found = preview(recipe)
+        found = preview(recipe, through)
         states = [asdict(stage) for stage in plan(recipe, root, through=through)]
         if fork is not None:
             fork_states(states, recipe, root, fork, found.faults)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -12,8 +13,8 @@ import pyarrow.parquet as pq
 
 from openklear.data import hub
 from openklear.data.formats import json_lines, read_rows
+from openklear.data.reading import FIRST, parsed
 from openklear.data.rows import Dropped, Row, prompt_text
-from openklear.data.shapes import parse_rows
 from openklear.data.sources import choose
 from openklear.errors import DataError
 from openklear.recipe.curation import Source
@@ -80,10 +81,13 @@ def look(source: Source, counter: TokenCounter) -> SourceFacts:
     raws = list(islice(chain.from_iterable(read_rows(file, may_be_empty=len(files) > 1) for file in files), SAMPLE))
     if not raws:
         raise DataError(f"{source.path}: none of its files holds rows; add rows or remove the source from the recipe")
-    parsed = list(chain.from_iterable(_parsed(raw, source) for raw in raws))
-    kept = [item for item in parsed if isinstance(item, Row)]
-    if isinstance(parsed[0], Dropped):
-        notes.append(f"its first row is dropped: {parsed[0].reason}")
+    items = list(chain.from_iterable(_parsed(raws, source)))
+    kept = [item for item in items if isinstance(item, Row)]
+    lost = [item for item in items if isinstance(item, Dropped)]
+    if lost:
+        reasons = Counter(one.reason for one in lost)
+        why = ", ".join(f"{reason}: {number:,}" for reason, number in reasons.items())
+        notes.append(f"{count(len(lost), 'row')} of the first {len(raws):,} dropped ({why}; {lost[0].row.where})")
     rows, exact = _rows(files, [raw for _, raw in raws])
     if source.limit is not None and source.role != "heldout":
         rows = min(rows, source.limit)
@@ -93,7 +97,7 @@ def look(source: Source, counter: TokenCounter) -> SourceFacts:
         round(rows * len(kept) / len(raws)),
         exact and len(kept) == len(raws),
         tuple(map(str, raws[0][1])),
-        (kept or [item.row for item in parsed if isinstance(item, Dropped)])[0].problem.domain,
+        (kept or [item.row for item in lost])[0].problem.domain,
         counter.mean([prompt_text(row.problem) for row in kept]),
         counter.mean([row.response for row in kept if row.response is not None]),
         tuple(notes),
@@ -101,19 +105,18 @@ def look(source: Source, counter: TokenCounter) -> SourceFacts:
 
 
 def _faults(source: Source, files: Sequence[Path]) -> Iterator[str]:
-    """What is wrong with the first row of each file."""
+    """What is wrong with files: the first rows are read up to one that is kept, by the rule of the run."""
     for file in files[:FILES]:
         try:
-            first = next(iter(read_rows(file, may_be_empty=len(files) > 1)), None)
-            if first is not None:
-                _parsed(first, source)
+            for items in _parsed(islice(read_rows(file, may_be_empty=len(files) > 1), FIRST), source):
+                if any(isinstance(item, Row) for item in items):
+                    break
         except DataError as error:
             yield str(error)
 
 
-def _parsed(raw: tuple[str, dict[str, Any]], source: Source) -> Sequence[Row | Dropped]:
-    where, row = raw
-    return parse_rows(row, where, role=source.role, source=source.name, domain=source.domain, mapping=source.columns)
+def _parsed(rows: Iterable[tuple[str, dict[str, Any]]], source: Source) -> Iterator[list[Row | Dropped]]:
+    return parsed(rows, role=source.role, source=source.name, domain=source.domain, mapping=source.columns)
 
 
 def _rows(files: Sequence[Path], sample: Sequence[dict[str, Any]]) -> tuple[int, bool]:

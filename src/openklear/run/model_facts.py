@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from openklear.data.hub import PREFIX as HUB
 from openklear.errors import ModelError
 from openklear.recipe.lengths import longest_row, max_positions
 from openklear.recipe.schema import PretrainedModel, Recipe, TinyModel
@@ -55,13 +56,33 @@ class ModelFacts:
         return "; ".join(parts)
 
 
-def model_facts(recipe: Recipe) -> ModelFacts:
-    """ModelError where there is no model at the path, or its configuration cannot be read."""
+def model_directory(model: PretrainedModel) -> Path | None:
+    """Where its files are; None for a model of the hub that is not fetched yet."""
+    if not model.path.startswith(HUB):
+        return Path(model.path)
+    name, _, revision = model.path.removeprefix(HUB).partition("@")
+    from huggingface_hub import snapshot_download
+
+    try:
+        place = Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+    except Exception:  # the client's own, of several kinds: nothing is there
+        return None
+    weights = ("*.safetensors", "*.bin") if model.gguf_file is None else (model.gguf_file,)
+    return place if any(next(place.glob(one), None) for one in weights) else None
+
+
+def model_facts(recipe: Recipe) -> ModelFacts | None:
+    """None for a model of the hub that is not fetched yet.
+
+    ModelError where there is no model at the path, or its configuration cannot be read.
+    """
     model = recipe.model
     assert model is not None, "asked where there is a model"
     if isinstance(model, TinyModel):
         return _tiny(model, recipe)
-    place = Path(model.path)
+    place = model_directory(model)
+    if place is None:
+        return None
     if not place.is_dir():
         raise ModelError(f"model.path: {place} is no directory; name the one that holds config.json and the weights")
     own = Path(model.chat_template) if model.chat_template is not None else None
@@ -205,8 +226,9 @@ class TokenCounter:
         model = recipe.model
         if isinstance(model, TinyModel):
             return cls(len, "as characters, of which the tiny model's tokens mostly are")
-        file = Path(model.path) / "tokenizer.json" if model is not None else Path()
-        if model is not None and file.is_file():
+        place = model_directory(model) if model is not None else None
+        file = place / "tokenizer.json" if place is not None else Path()
+        if place is not None and file.is_file():
             from tokenizers import Tokenizer
 
             try:

@@ -21,7 +21,7 @@ from openklear.run.fork import would_take_over
 from openklear.run.memory import memory_lines
 from openklear.run.model_facts import ModelFacts, TokenCounter, model_facts
 from openklear.run.pipeline import plan_parts
-from openklear.run.plan import stages
+from openklear.run.plan import Through, stages
 
 EXTRAS = {
     "gguf": ("gguf", "openklear[gguf]"),
@@ -40,6 +40,7 @@ class Preview:
     """What was found, and all that would end the run."""
 
     model: ModelFacts | None = None
+    notes: list[str] = field(default_factory=list)
     counted: str = ""
     """What tokens were counted with."""
     sources: list[SourceFacts] = field(default_factory=list)
@@ -49,7 +50,7 @@ class Preview:
 
     def lines(self) -> list[str]:
         """For the terminal."""
-        shown = [f"model: {self.model.line()}"] if self.model is not None else []
+        shown = [f"model: {self.model.line()}"] if self.model is not None else list(self.notes)
         shown += [f"data: {source.line()}" for source in self.sources]
         shown += [f"tokens are counted {self.counted}"] if self.counted else []
         return [*shown, *self.stages, *self.memory]
@@ -72,14 +73,23 @@ class Preview:
             raise UsageError("\n  ".join([f"the run would end with {number}:", *self.faults]))
 
 
-def preview(recipe: Recipe) -> Preview:
-    """Look at the model, the sources and the extras of a recipe; what is wrong stands in `faults`."""
+def preview(recipe: Recipe, through: Through | None = None) -> Preview:
+    """Look at the model, the sources and the extras of a recipe; what is wrong stands in `faults`.
+
+    A run through `prepare` needs no model, so none is looked at.
+    """
+    if through == "prepare":
+        recipe = recipe.model_copy(update={"model": None, "sft": None, "rl": None})
     found = Preview()
     missing = dict(_missing(recipe))
     found.faults += missing.values()
     if recipe.model is not None and "model.gguf_file" not in missing:
         try:
             found.model = model_facts(recipe)
+            if found.model is None:
+                found.notes.append(
+                    f"model: {getattr(recipe.model, 'path', '')} is not fetched yet, so its size is not known"
+                )
         except UsageError as error:
             found.faults.append(str(error))
     counter = TokenCounter.of(recipe)
@@ -105,9 +115,7 @@ def _missing(recipe: Recipe) -> Iterator[tuple[str, str]]:
         needed["py3langid"] = "data.languages"
     if isinstance(recipe.data.engine, RayCluster):
         needed["ray"] = "data.engine"
-    track = getattr(recipe, "track", None)
-    if (kind := getattr(track, "type", None)) in EXTRAS:
-        needed[str(kind)] = "track"
+    needed |= dict.fromkeys(getattr(getattr(recipe, "track", None), "to", ()), "track.to")
     lacking: dict[str, list[str]] = {}
     for name, key in needed.items():
         if find_spec(EXTRAS[name][0]) is None:
