@@ -150,7 +150,9 @@ for _name, _text in STAGE_COMMANDS.items():
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)
 def generate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory, such as DIR/rl-math/model.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model directory, such as DIR/rl-math/model, or OWNER/NAME.")
+    ],
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,

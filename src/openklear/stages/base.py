@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from openklear import progress
-from openklear.durable.files import require_space, whole_directory
+from openklear.durable.files import read_json, require_space, whole_directory, write_json
+from openklear.models.hub import fetch
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
+from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions
-from openklear.recipe.schema import Recipe, TinyModel
+from openklear.recipe.schema import PretrainedModel, TinyModel
 from openklear.rollout.open import open_sampler
 from openklear.run.context import StageContext
 
@@ -19,7 +21,7 @@ def run(context: StageContext) -> None:
     target = context.directory / "model"
     if target.exists():
         return
-    loaded = _model_of(context.recipe)
+    loaded = _model_of(context)
     open_sampler(context.recipe.engine, loaded)  # an architecture that cannot be sampled from is refused here
     _say_limits(context, loaded)
     size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
@@ -39,10 +41,22 @@ def _say_limits(context: StageContext, loaded: LoadedModel) -> None:
         )
 
 
-def _model_of(recipe: Recipe) -> LoadedModel:
-    model = recipe.model
+def _model_of(context: StageContext) -> LoadedModel:
+    recipe, model = context.recipe, context.recipe.model
     assert model is not None, "a recipe without a model has no stage base"
     if isinstance(model, TinyModel):
         return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
     template = None if model.chat_template is None else Path(model.chat_template)
-    return load_model(Path(model.path), dtype=model.dtype, gguf_file=model.gguf_file, chat_template=template)
+    path = _fetched(context, model) if model.path.startswith(HUB) else Path(model.path)
+    return load_model(path, dtype=model.dtype, gguf_file=model.gguf_file, chat_template=template)
+
+
+def _fetched(context: StageContext, model: PretrainedModel) -> Path:
+    """The hub's model at the commit that manifest.json names, where an earlier attempt of this run wrote one there."""
+    path = context.root / "manifest.json"
+    facts = read_json(path) if path.is_file() else {}
+    pinned = facts.get("models", {})
+    directory, commit = fetch(model.path, commit=pinned.get(model.path), gguf_file=model.gguf_file)
+    write_json(path, {**facts, "models": {**pinned, model.path: commit}})
+    progress.say(f"{context.name}: {model.path} at commit {commit}")
+    return directory
