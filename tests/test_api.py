@@ -43,7 +43,7 @@ NAMES = {
     "rollout.open": "COMPLETIONS TRAINING VALIDATION open_sampler require",
     "rollout.local": "LocalSampler",
     "rollout.protocol": "Progress OnCompletion Supports Sampler",
-    "rollout.seeds": "rollout_key uniforms",
+    "rollout.seeds": "rollout_key copies uniforms",
     "training.optimizer": "ADAM_BETAS Optimizer build_optimizer clip_gradients warmup_constant warmup_cosine",
     "recipe.load": "load_recipe",
     "run.pipeline": "plan run_pipeline",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import chain
+from functools import partial
 
 from openklear import progress
 from openklear.data.store import prepared, read_demonstrations, read_problems
@@ -25,7 +25,7 @@ from openklear.training.demonstrations import encode_rows
 from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.optimizer import build_optimizer, warmup_cosine
-from openklear.training.schedule import token_batches
+from openklear.training.schedule import Place, batches_ahead, rows_hash
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
 
@@ -35,11 +35,18 @@ def run(context: StageContext) -> None:
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
-    batches = _batches(context, loaded, settings)
+    rows = _rows(context, loaded, settings)
+    lengths = [len(row.ids) for row in rows]
+    ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
+    whole = len(ahead(Place()))
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, recipe.microbatch_tokens)
-    loop = Loop(context.name, context.directory, "step", len(batches), loaded, optimizer, recipe.checkpoints)
-    loop.resume()
+    loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints)
+    resumed = loop.resume(rows_hash(recipe.seed, (row.ids.tobytes() for row in rows)))
+    batches = ahead(loop.position.place)
+    loop.total, started = loop.position.at + len(batches), loop.position.at
+    if resumed:
+        loop.say_place()
     with ExitStack() as stack:
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
         problems, lost = encode_problems(loaded, validation, settings.max_tokens)
@@ -54,9 +61,10 @@ def run(context: StageContext) -> None:
         advance(loop.position.at)
         for number in loop.ahead():
             clock = Clock()
-            row = _step(loop, learner, batches[number - 1])
+            batch = _chosen(rows, batches[number - 1 - started])
+            row = _step(loop, learner, batch, whole)
             clock.lap("seconds")
-            loop.advance(updates=1)
+            loop.advance(1, {"": loop.position.place.after(len(batch), len(rows))})
             due = number % settings.save_every == 0 or number == loop.total
             if due:
                 row |= loop.validate(collector, problems, recipe.evaluation)
@@ -68,25 +76,27 @@ def run(context: StageContext) -> None:
     loop.hand_on()
 
 
-def _batches(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[list[EncodedDemonstration]]:
-    """The rows of every step of every epoch, in order; what is dropped is written down."""
+def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[EncodedDemonstration]:
+    """The rows that are trained on; what is dropped is written down."""
     demonstrations = read_demonstrations(prepared(context.inputs["prepare"]).demonstrations)
     rows, dropped, counts = encode_rows(loaded, demonstrations, settings)
     write_json(context.directory / "tokens.json", counts)
     write_jsonl_atomic(context.directory / "dropped.jsonl", dropped)
-    lengths, seed = [len(r.ids) for r in rows], context.recipe.seed
-    epochs = [token_batches(lengths, settings.batch_tokens, seed, epoch) for epoch in range(settings.epochs)]
-    return [_chosen(rows, indices) for indices in chain.from_iterable(epochs)]
+    return rows
 
 
 def _chosen(rows: Sequence[EncodedDemonstration], indices: Sequence[int]) -> list[EncodedDemonstration]:
     return [rows[i] for i in indices]
 
 
-def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonstration]) -> Figures:
-    """Loss, gradient, optimizer step on one batch."""
+def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonstration], whole: int) -> Figures:
+    """Loss, gradient, optimizer step on one batch.
+
+    The learning rate goes by the share of the schedule that is left: `whole` is its steps from the beginning. In a run
+    that had batches of another size before, that is not the number of its steps.
+    """
     s, at = learner.settings, loop.position.at
-    rate = warmup_cosine(at, loop.total, s.warmup_steps, s.learning_rate, s.min_learning_rate)
+    rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
     try:
         return {"step": at + 1, **learner.update(batch, rate)}
     except NonFinite as error:
