@@ -57,7 +57,7 @@ def test_only_what_a_model_is_loaded_from_is_fetched(server):
     assert commit == server.commit("main")
     names = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "chat_template.jinja"} <= names
-    assert not names & {"onnx/model.safetensors", "original/x.json", "consolidated.safetensors", "a.py", "README.md"}
+    assert not names & {"onnx/model.safetensors", "original/x.json", "consolidated.safetensors", "a.py"}
     assert not any(name.endswith(".bin") for name in names)
     assert load_model(directory).model.config.num_hidden_layers == 3
 
@@ -112,6 +112,10 @@ path = "o/n"
 name = "rows"
 path = "rows.jsonl"
 role = "demonstrations"
+[[data.source]]
+name = "asked"
+path = "asked.jsonl"
+role = "heldout"
 [evaluation]
 max_completion_tokens = 64
 """

@@ -14,7 +14,7 @@ from openklear.recipe.hub import FORM, HUB, hub_fault, model_place
 
 __all__ = ["fetch", "local_directory"]
 
-SETTINGS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "merges.txt", "vocab.*")
+SETTINGS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "merges.txt", "vocab.*", "README.md")
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 OLDER_WEIGHTS = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 LEFT_OUT = ("*/*", "consolidated*")

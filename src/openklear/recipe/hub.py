@@ -7,6 +7,8 @@ from pathlib import Path
 
 HUB = "hub:"
 FORM = re.compile(r"hub:(?P<name>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+DIRECTORIES = ("models", "model", "checkpoints", "runs", "outputs", "weights", "data")
+"""What people call the directory that their models lie in: never taken for an owner."""
 _BARE = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -19,7 +21,7 @@ def model_place(written: str, base: Path) -> str:
     if written.startswith(HUB) or not _BARE.fullmatch(written):
         return written
     owner = base / written.partition("/")[0]
-    return written if owner.is_dir() or (base / written).exists() else HUB + written
+    return written if owner.name in DIRECTORIES or owner.is_dir() or (base / written).exists() else HUB + written
 
 
 def hub_fault(path: str) -> str | None:
