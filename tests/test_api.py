@@ -37,7 +37,7 @@ NAMES = {
     "evaluation.statistics": "Estimate avg_at_k correctness mean_interval paired_difference pass_at_k",
     "models.loading": "LoadedModel load_model save_model",
     "models.tiny": "make_tiny make_tokenizer",
-    "models.chat": "EncodedDemonstration encode_prompt prompt_tail decode_completion turn_end_id encode_demonstration",
+    "models.chat": "EncodedDemonstration decode_completion encode_demonstration encode_prompt prompt_tail turn_end_id",
     "models.batching": "plan_microbatches pad_right",
     "models.logprobs": "sequence_logprobs",
     "rollout.open": "COMPLETIONS TRAINING VALIDATION open_sampler require",

@@ -270,6 +270,17 @@ def model_chat_template(workshop, tmp_path):
     assert plain["model/chat_template.jinja"] != other["model/chat_template.jinja"]
 
 
+def model_template_args(workshop, tmp_path):
+    directory = saved(tmp_path, "m", 1)
+    own = tmp_path / "own.jinja"
+    own.write_text("{{ mood }}{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}")
+    plain, other = (
+        pretrained(directory, workshop, f'chat_template = "{own}"', *more)
+        for more in ((), ("template_args = {mood='kind'}",))
+    )
+    assert plain["model/chat_template.jinja"] != other["model/chat_template.jinja"]
+
+
 def model_gguf_file(workshop, tmp_path):
     """Without the packages that read such files: the directory is looked into for this file, which is not there."""
     directory = saved(tmp_path, "m", 1)
@@ -536,6 +547,7 @@ PROOFS: dict[str, Proof] = {
     "model.path [pretrained]": model_path,
     "model.gguf_file [pretrained]": model_gguf_file,
     "model.chat_template [pretrained]": model_chat_template,
+    "model.template_args [pretrained]": model_template_args,
     "model.dtype [pretrained]": model_dtype,
     "data.source.NAME.name": source_name,
     "data.source.NAME.path": differs(
@@ -652,6 +664,8 @@ PROOFS: dict[str, Proof] = {
         "data.source.math-heldout.limit_by=seed",
         base=("data.source.math-heldout.limit=1", "seed=1"),
     ),
+    "data.source.NAME.system_prompt": differs(EVALUATE, ANSWERED, 'data.source.math-heldout.system_prompt="m"'),
+    "data.source.NAME.prompt_suffix": differs("sft", WEIGHTS, 'data.source.careful.prompt_suffix="m"'),
     "data.source.NAME.prompt_template": differs(
         EVALUATE, ANSWERED, 'data.source.math-heldout.prompt_template="{problem} m"'
     ),

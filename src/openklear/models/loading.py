@@ -10,7 +10,7 @@ import copy
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from transformers.utils import logging
 
 from openklear.errors import ModelError
 from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
+from openklear.models.chat.arguments import Value
 from openklear.models.limits import Longest, longest
 from openklear.models.numerics import device
 from openklear.models.spelling import spell_for_readers
@@ -58,18 +59,21 @@ def load_model(
     dtype: str = "float32",
     gguf_file: str | None = None,
     chat_template: Path | str | None = None,
+    template_args: Mapping[str, Value] | None = None,
 ) -> LoadedModel:
     """Load weights (as `dtype`, on the GPU where there is one) and tokenizer; nothing is fetched from a network.
 
     `gguf_file` names a GGUF file inside the directory, dequantised here. `chat_template` is a Jinja file that replaces
-    the tokenizer's. Raises ModelError where the directory, its configuration, tokenizer or chat template, one of the
-    weights, or an end token is missing or damaged.
+    the tokenizer's; `template_args` become part of it. Raises ModelError where the directory, its configuration,
+    tokenizer or chat template, one of the weights, or an end token is missing or damaged, or the template cannot be
+    trained with.
     """
     directory = Path(directory)
     _require_files(directory, gguf_file)
     if gguf_file is None:
         refuse_directory(directory)
-    tokenizer = load_tokenizer(directory, gguf_file, None if chat_template is None else Path(chat_template))
+    template = None if chat_template is None else Path(chat_template)
+    tokenizer = load_tokenizer(directory, gguf_file, template, template_args or {})
     model = _load_weights(directory, dtype, gguf_file)
     rows = model.get_input_embeddings().weight.shape[0]
     if (largest := max(tokenizer.get_vocab().values())) >= rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
+from openklear.models.chat.arguments import Value, with_arguments
+from openklear.models.chat.check import check_template
 from openklear.models.gguf import restore_split
 from openklear.models.limits import ANY_LENGTH, Longest, longest
 
@@ -45,13 +47,17 @@ class LoadedTokenizer:
 
 
 def load_speaker(
-    directory: Path, *, gguf_file: str | None = None, chat_template: Path | None = None
+    directory: Path,
+    *,
+    gguf_file: str | None = None,
+    chat_template: Path | None = None,
+    template_args: Mapping[str, Value] | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer of a model directory and its end tokens, as `load_model` finds them, but in a moment.
 
     Raises ModelError where tokenizer, configuration, chat template or an end token is missing or damaged.
     """
-    tokenizer = load_tokenizer(directory, gguf_file, chat_template)
+    tokenizer = load_tokenizer(directory, gguf_file, chat_template, template_args or {})
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         config = _read(AutoConfig, directory, **extra)
@@ -66,8 +72,13 @@ def load_speaker(
     return LoadedTokenizer(tokenizer, end_ids(tokenizer, said, directory), longest(config))
 
 
-def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path | None) -> Any:
-    """The tokenizer with the chat template that is asked for. ModelError where there is none, or it is damaged."""
+def load_tokenizer(
+    directory: Path, gguf_file: str | None, chat_template: Path | None, template_args: Mapping[str, Value]
+) -> Any:
+    """The tokenizer with the chat template that is asked for, its arguments set in it.
+
+    ModelError where there is none, it is damaged, or the template cannot be trained with (`models.chat.check`).
+    """
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
         tokenizer = _read(AutoTokenizer, directory, **extra)
@@ -88,6 +99,12 @@ def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path |
             f"{directory}: the tokenizer has no chat template, so messages cannot become a prompt. "
             "Name a Jinja file with one: model.chat_template."
         )
+    try:
+        if template_args:
+            tokenizer.chat_template = with_arguments(tokenizer.get_chat_template(), template_args)
+        check_template(tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{chat_template or directory}: {error}") from error
     return tokenizer
 
 

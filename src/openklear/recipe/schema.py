@@ -68,6 +68,9 @@ class PretrainedModel(Section):
     )
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
     chat_template: str | None = Field(None, description="a Jinja file to use in place of the tokenizer's chat template")
+    template_args: dict[str, bool | int | float | str] = Field(
+        {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
 
     def broken_rules(self) -> Iterator[Broken]:

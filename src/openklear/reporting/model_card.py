@@ -48,7 +48,7 @@ def leave_cards(root: Path, summary: Summary) -> None:
 def licence_of(root: Path, summary: Summary) -> str | None:
     """The licence that the README beside the base model states; None where it is not known."""
     path = (summary["recipe"].get("model") or {}).get("path")
-    place = root / "base" / "base-model.md" if path is None or path.startswith(HUB) else Path(path) / NAME
+    place = root / "base" / "base-model.txt" if path is None or path.startswith(HUB) else Path(path) / NAME
     try:
         text = place.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

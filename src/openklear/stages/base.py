@@ -35,8 +35,13 @@ def _model_of(context: StageContext) -> LoadedModel:
     if isinstance(model, TinyModel):
         return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
     template = None if model.chat_template is None else Path(model.chat_template)
-    path = _fetched(context, model) if model.path.startswith(HUB) else Path(model.path)
-    return load_model(path, dtype=model.dtype, gguf_file=model.gguf_file, chat_template=template)
+    return load_model(
+        _fetched(context, model) if model.path.startswith(HUB) else Path(model.path),
+        dtype=model.dtype,
+        gguf_file=model.gguf_file,
+        chat_template=template,
+        template_args=model.template_args,
+    )
 
 
 def _fetched(context: StageContext, model: PretrainedModel) -> Path:
@@ -48,6 +53,6 @@ def _fetched(context: StageContext, model: PretrainedModel) -> Path:
     write_json(path, {**facts, "models": {**pinned, model.path: commit}})
     card = directory / "README.md"
     if card.is_file():  # for the licence that it states, in the cards of the models trained from this one
-        write_atomic(context.directory / "base-model.md", card.read_text(encoding="utf-8", errors="replace"))
+        write_atomic(context.directory / "base-model.txt", card.read_text(encoding="utf-8", errors="replace"))
     progress.say(f"{context.name}: {model.path} at commit {commit}")
     return directory
