@@ -25,7 +25,7 @@ def summary():
     }  # fmt: skip
     sources = [
         {"name": "gsm8k", "role": "problems", "path": "hub:openai/gsm8k@main:train/*", "licence": "MIT"},
-        {"name": "mine", "role": "demonstrations", "path": "/home/someone/rows.jsonl", "licence": None},
+        {"name": "mine", "role": "demonstrations", "path": "/elsewhere/someone/rows.jsonl", "licence": None},
     ]
     return {
         "scores": [row("base", "aime", 0.1), row("sft", "aime", 0.3), row("sft", "one", 1.0, low=None, high=None)],
@@ -57,7 +57,7 @@ def test_what_it_was_made_of(summary):
     assert "RL phase" not in model_card(summary, "sft")
     assert "| gsm8k | problems | hub:openai/gsm8k@main:train/* | MIT |" in card
     assert "| mine | demonstrations | rows.jsonl | not stated |" in card
-    assert "/home/someone" not in card
+    assert "/elsewhere/someone" not in card
     assert "enable_thinking=False" in card
 
 
