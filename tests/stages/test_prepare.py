@@ -220,6 +220,8 @@ class StrictJudge:
     def undecidable(self, problems: Sequence[Problem]) -> list[tuple[str, str] | None]:
         return [("a reference beyond the limits", "") if "^" in str(p.answer) else None for p in problems]
 
+    def trial(self, problems: Sequence[Problem]) -> None: ...
+
     def judge(self, attempts: Sequence[Attempt]) -> list[Verdict]:
         StrictJudge.asked += [a.problem.id for a in attempts]
         return [Verdict(Outcome.INCORRECT, "strict") for _ in attempts]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openklear import progress
 from openklear.errors import DataError
 from openklear.evaluation.statistics import avg_at_k, correctness
 from openklear.recipe.reward import ReportReward
@@ -27,13 +26,14 @@ def for_domains(problems: Sequence[Problem], domains: Sequence[str]) -> list[Pro
 
 
 def require_choice(keep_best: bool, kept: Sequence[EncodedProblem], lost: Lost, stage: str) -> None:
-    """Says which validation problems are lost. DataError where the best checkpoint is asked for and none is left."""
-    if lost:
-        reason = f"the first, {lost[0][0].id}: {lost[0][1]}"
-        progress.say(f"{stage}: {len(lost)} of {len(kept) + len(lost)} validation problems are left out; {reason}")
+    """DataError where the best checkpoint is asked for and no validation problem is left to choose it by.
+
+    The stage `encode` says so before any training; this holds where a stage runs without it.
+    """
     if not keep_best or kept:
         return
-    why = f"all {len(lost)} are left out; {reason}" if lost else "there are none in its domains"
+    first = f"the first, {lost[0][0].id}: {lost[0][1]}" if lost else ""
+    why = f"all {len(lost)} are left out; {first}" if lost else "there are none in its domains"
     raise DataError(
         f"{stage}: checkpoints.keep_best chooses by validation, but no validation problem can be asked: {why}. Add "
         "shorter ones, raise the limit, or set keep_best to false"
