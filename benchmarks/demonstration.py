@@ -116,22 +116,30 @@ def level(root: Path, stage: str, domain: str) -> str:
     return f"{100 * np.nanmean(table(root, stage, domain)):.1f}"
 
 
-def rows(seed: int, main: Path, longer: Path | None, noise: Path | None) -> list[str]:
-    cells = {d: [level(main, s, d) for s in ("base", "sft", "rl-math", "rl-code")] for d in ("math", "code")}
-    lines = [
-        f"| {seed} | {domain} | " + " | ".join(cells[domain]) + f" | {points(gain)} |"
-        for domain, before, after in (("math", "sft", "rl-math"), ("code", "rl-math", "rl-code"))
-        for gain in [paired_difference(table(main, before, domain), table(main, after, domain))]
-    ]
-    for name, root, stages in (("more SFT", longer, ("sft", "sft")), ("shuffled", noise, ("rl-math", "rl-code"))):
-        if root is None:
-            continue
-        for domain, stage in zip(("math", "code"), stages, strict=True):
-            gain = paired_difference(table(main, "sft", domain), table(root, stage, domain))
-            lines.append(
-                f"| {seed} | {domain}, {name} | | | | {level(root, stage, domain)} | from sft {points(gain)} |"
-            )
+def change(root: Path, before: str, after: str, domain: str) -> str:
+    return points(paired_difference(table(root, before, domain), table(root, after, domain)))
+
+
+STAGES = ("base", "sft", "rl-math", "rl-code")
+OWN = {"math": ("sft", "rl-math"), "code": ("rl-math", "rl-code")}
+"""Domain -> the stages before and after its own phase; the other's phase is that of the other domain."""
+OTHERS = {"math": OWN["code"], "code": OWN["math"]}
+HEAD = ["seed", "domain", "base", "SFT", "math RL", "code RL", "gain", "in the other phase", "more SFT instead of RL"]
+
+
+def rows(seed: int, main: Path, longer: Path | None) -> list[str]:
+    lines = []
+    for domain in OWN:
+        cells = [str(seed), domain, *(level(main, stage, domain) for stage in STAGES)]
+        cells += [change(main, *OWN[domain], domain), change(main, *OTHERS[domain], domain)]
+        cells.append("" if longer is None else level(longer, "sft", domain))
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def noise_line(seed: int, noise: Path) -> str:
+    ends = ", ".join(f"{domain} {level(noise, stages[1], domain)}" for domain, stages in OWN.items())
+    return f"seed {seed}, verdicts permuted, after the domain's own phase: {ends}"
 
 
 def main() -> None:
@@ -140,13 +148,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/demonstration"))
     parser.add_argument("--controls", nargs="*", default=["more-sft", "shuffled"], choices=["more-sft", "shuffled"])
     arguments = parser.parse_args()
-    lines = ["| seed | held-out avg@8 | base | sft | rl-math | rl-code | gain of its RL phase |", "|" + "---|" * 7]
+    lines = [f"| {' | '.join(HEAD)} |", "|" + "---|" * len(HEAD)]
+    told = []
     for seed in arguments.seeds:
         root = main_run(arguments.output, seed)
         longer = more_sft(arguments.output, seed, root) if "more-sft" in arguments.controls else None
-        noise = shuffled(arguments.output, seed, root) if "shuffled" in arguments.controls else None
-        lines += rows(seed, root, longer, noise)
-    print("\n".join(lines))
+        lines += rows(seed, root, longer)
+        if "shuffled" in arguments.controls:
+            told.append(noise_line(seed, shuffled(arguments.output, seed, root)))
+    print("\n".join([*lines, "", *told]))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def slow_contaminated(prompt: str, evaluation: list[str], n: int) -> bool:
         if normalise(prompt) == normalise(other) or (n and len(theirs) < n and mine == theirs):
             return True
         for i in range(len(mine) - n + 1 if n else 0):
-            if any(mine[i : i + n] == theirs[j : j + n] for j in range(len(theirs) - n + 1)):
+            spoken = any(character.isalnum() for character in "".join(mine[i : i + n]))
+            if spoken and any(mine[i : i + n] == theirs[j : j + n] for j in range(len(theirs) - n + 1)):
                 return True
     return False
 
@@ -80,6 +81,39 @@ def test_short_items_compare_whole() -> None:
 def test_no_ngrams_still_finds_equal_prompts() -> None:
     rule = NgramRule.build([BenchmarkItem("e/1", NINE)], 0)
     assert kinds(rule, [NINE.upper(), f"{NINE} ten"]) == [EQUAL, None]
+
+
+RULED = "| --- | --- | ---- | ____ | … … … … … … … … …"
+
+
+def test_punctuation_alone_is_no_ngram() -> None:
+    """A rule of a table, a line of dashes, a blank to fill in: rows of unrelated problems share them."""
+    item = f"How many apples does Ann hold in her two hands?\n{RULED}\n===================="
+    strangers = [
+        f"Which of the cities is larger?\n{RULED}\nParis",
+        "====================",
+        "… … … … … … … … … …",
+        "_" * 40,
+    ]
+    for rule in (NgramRule.build([BenchmarkItem("e/1", item)]), WeightedRule.build([BenchmarkItem("e/1", item)])):
+        assert rule.match(strangers) == [None] * len(strangers)
+        assert rule.match([item, item.replace("----", "-----")]) != [None, None]
+        assert None not in rule.match([f"{item} Say it."])
+
+
+def test_signs_alone_are_no_run_of_the_weighted_rule() -> None:
+    """`>>>` and `+` are words of this rule, since x + 5 is not x - 5; alone they say nothing."""
+    items = [
+        BenchmarkItem("long", "Write a function that reverses a list in place.\n>>>> >>>> ++++ ++++"),
+        BenchmarkItem("short", ">>> +++"),
+    ]
+    rule = WeightedRule.build(items)
+    strangers = [
+        "Name the capital of France.\n>>>> >>>> ++++ ++++\nThink.",
+        "Why? >>> +++. Say it, in a long sentence now.",
+    ]
+    assert rule.match(strangers) == [None, None]
+    assert kinds(rule, [items[0].text, ">>> +++"]) == [EQUAL, EQUAL]
 
 
 def test_an_impossible_n_is_told() -> None:

@@ -140,11 +140,14 @@ def test_alpaca() -> None:
     assert asked(one({**raw, "input": ""}, "demonstrations")) == "Add."
 
 
-def test_openthoughts_keeps_its_delimiters_and_not_its_system_prompt() -> None:
+def test_openthoughts_keeps_its_delimiters_and_its_system_prompt() -> None:
     text = "<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>2<|end_of_solution|>"
     turns = [{"from": "user", "value": "1+1?"}, {"from": "assistant", "value": text}]
-    row = one({"system": "Think in tags.", "conversations": turns}, "demonstrations")
-    assert (asked(row), row.response) == ("1+1?", text)
+    raw = {"system": "Think in tags.", "conversations": turns}
+    row = one(raw, "demonstrations")
+    system = {"role": "system", "content": "Think in tags."}
+    assert (row.problem.prompt, row.response) == ((system, {"role": "user", "content": "1+1?"}), text)
+    assert asked(one(raw, "demonstrations", system="")) == "1+1?"  # the recipe takes it away
 
 
 @pytest.mark.parametrize(

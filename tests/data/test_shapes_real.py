@@ -132,7 +132,14 @@ def test_reference_solutions_pass_the_tests_as_they_were_read() -> None:
 def test_a_file_of_no_known_shape_says_so() -> None:
     with pytest.raises(DataError, match="the columns solution, question"):
         load("formats/s1k_5.parquet", "problems", "math")
-    assert len(load("formats/s1k_5.parquet", "problems", "math", {"answer": "solution"})) == 5
+    mapping = {"answer": "solution"}
+    with pytest.raises(AssertionError, match="a row was dropped"):  # a proof is no reference
+        load("formats/s1k_5.parquet", "problems", "math", mapping)
+    raw = read_rows(shared("formats/s1k_5.parquet"), "s1k")
+    found = [parse_rows(row, at, role="problems", source="set", domain="math", mapping=mapping)[0] for at, row in raw]
+    kept = [one.problem.answer for one in found if isinstance(one, Row)]
+    assert kept == [r"a^2 + b^2 \leq 2", "128", "109", r"\frac{1}{n}"]
+    assert [one.reason for one in found if isinstance(one, Dropped)] == ["no final answer"]
 
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: bool(text.strip()))

@@ -102,12 +102,25 @@ def server() -> Iterator[HubServer]:
     thread.join()
 
 
-def ask(endpoint: str, cache: Path, *sources: str, **more: str) -> list[object]:
+CHOOSING = """
+import json, sys
+from openklear.data.sources import choose
+from openklear.errors import DataError
+for asked in sys.argv[1:]:
+    role, _, source = asked.partition(" ")
+    try:
+        print(json.dumps(choose(source, role).said()))
+    except DataError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def ask(endpoint: str, cache: Path, *sources: str, script: str = SCRIPT, **more: str) -> list[object]:
     """`resolve` in a process of its own: the client reads its environment once."""
     own = {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "*", **more}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *sources], env={**plain, **own}, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, *sources], env={**plain, **own}, capture_output=True, text=True, timeout=120
     )
     assert ran.returncode == 0, ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
@@ -136,3 +149,32 @@ def test_a_data_set_of_the_hub(server: HubServer, tmp_path: Path) -> None:
     assert not any(path.endswith("README.md") for path in server.asked)
     (again,) = ask(server.endpoint, tmp_path, "hub:o/n", HF_HUB_OFFLINE="1")
     assert again == every
+
+
+CARD = b"""---
+configs:
+- config_name: main
+  data_files: [{split: train, path: main/train-*}, {split: test, path: main/test-*}]
+- config_name: socratic
+  data_files: [{split: train, path: socratic/train-*}, {split: test, path: socratic/test-*}]
+---
+"""
+
+
+def test_a_data_set_of_the_hub_with_configurations_and_splits(tmp_path: Path) -> None:
+    """Laid out as openai/gsm8k; its README is fetched, since it names them."""
+    place = "{}/{}-00000-of-00001.jsonl"
+    files = {place.format(config, split): ROWS for config in ("main", "socratic") for split in ("train", "test")}
+    with HubServer("openai/gsm8k", {"main": {**files, "README.md": CARD, "dataset_infos.json": b"{}"}}) as running:
+        Thread(target=running.serve_forever, daemon=True).start()
+        asked = ("problems hub:openai/gsm8k", "problems hub:openai/gsm8k:main/*", "heldout hub:openai/gsm8k:main/*")
+        more = ("demonstrations hub:openai/gsm8k:main/test*", "problems hub:openai/gsm8k:*")
+        found = ask(running.endpoint, tmp_path, *asked, *more, script=CHOOSING)
+        running.shutdown()
+    several = "holds 2 configurations, main, socratic; name the files of one, as in path = "
+    assert several + '"hub:openai/gsm8k:main/*"' in str(found[0])
+    train, test = place.format("main", "train"), place.format("main", "test")
+    assert found[1] == f"reads {train} (split train); leaves {test} (split test)"
+    assert found[2] == f"reads {test} (split test); leaves {train} (split train)"
+    assert found[3] == f"reads {test} (split test)"
+    assert several + '"hub:openai/gsm8k:main/*"' in str(found[4])

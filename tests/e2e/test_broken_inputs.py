@@ -113,6 +113,11 @@ class Desk:
         lines[number - 1] = text
         self.source(name).write_text("\n".join(lines) + "\n")
 
+    def each(self, name: str, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
+        """Change every row of a source."""
+        rows = [change(json.loads(line)) for line in self.source(name).read_text().splitlines()]
+        self.source(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
     def arguments(self, command: str = "run", output: Path | None = None) -> list[str]:
         return [command, str(self.recipe), "--output", str(output or self.output), *self.sets]
 
@@ -232,7 +237,7 @@ def malformed_row(desk):
 
 
 def wrong_column(desk):
-    desk.line("math", 2, '{"promt": "m1", "answer": "1", "domain": "math"}')
+    desk.each("math", lambda row: {"promt": row.pop("prompt"), **row})
 
 
 def row_of_wrong_type(desk):
@@ -240,7 +245,7 @@ def row_of_wrong_type(desk):
 
 
 def column_of_wrong_type(desk):
-    desk.line("demonstrations", 5, '{"prompt": "m1", "response": 12, "domain": "math"}')
+    desk.each("demonstrations", lambda row: {**row, "response": 12})
 
 
 def no_rows(desk):
@@ -349,9 +354,9 @@ CASES = [
     case(validation_too_long, 2, "rl-math", "1 of 1 validation", "max_prompt_tokens is 128", "Raise rl.max_prompt"),
     case(no_source, 2, "sources/math.jsonl", "no such file", "the nearest name there is"),
     case(malformed_row, 2, "demonstrations.jsonl:3", "not valid JSON", "correct or remove the line"),
-    case(wrong_column, 2, "math.jsonl:2", 'is it "promt"?', "rename the columns"),
+    case(wrong_column, 2, "math.jsonl:1", "as in all of the first", 'is it "promt"?', "rename the columns"),
     case(row_of_wrong_type, 2, "math.jsonl:4", "found an array where a row", "one object per row"),
-    case(column_of_wrong_type, 2, "demonstrations.jsonl:5", "response is 12", "a string is expected", "correct"),
+    case(column_of_wrong_type, 2, "demonstrations.jsonl:1", "response is 12", "a string is expected", "correct"),
     case(no_rows, 2, "math-heldout.jsonl", "holds no rows", "add rows or remove the source"),
     case(emptied_by_curation, 2, "no demonstrations left", "require_format: read 48, kept 0", "loosen this step"),
     case(not_parquet, 2, "math.parquet", "cannot be read as Parquet", "write or download it again"),

@@ -94,6 +94,9 @@ def write(directory: Path) -> Path:
     directory.mkdir(parents=True)
     for name, some in rows.items():
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    (directory / "set").mkdir()
+    for split, name in (("train", "good"), ("test", "more")):
+        (directory / "set" / f"{split}.jsonl").write_bytes((directory / f"{name}.jsonl").read_bytes())
     said = [
         {
             "prompt": [{"role": "user", "content": prompt}],

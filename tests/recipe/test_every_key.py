@@ -644,6 +644,7 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.reward.code [report]": rl("reward.code=hard", phase="code"),
     "rl.phase.NAME.reward.function [custom]": reward_function,
     "data.source.NAME.samples": differs(EVALUATE, ANSWERED, "data.source.math-heldout.samples=3"),
+    "data.source.NAME.split": curation_keys.curates("data.source.good.split=test", base=("data.source.good.path=set",)),
     "data.source.NAME.limit": differs(EVALUATE, ANSWERED, "data.source.math-heldout.limit=1"),
     "data.source.NAME.limit_by": differs(
         EVALUATE,

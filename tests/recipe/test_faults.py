@@ -246,8 +246,9 @@ RULES = [
     ("decontaminate.length = 9", "decontaminate.length = 1", ["data.decontaminate.length: 1 words in a row are shared by unrelated prompts; write 4 or more, or 0"]),
     ("decontaminate.length = 9", "decontaminate.length = 3", ["data.decontaminate.length: 3 words"]),
     ('role = "problems"', 'role = "problems"\nsamples = 2', ['data.source.easy.samples: says how held-out problems are asked, but the role is "problems"; leave samples out']),
-    ('role = "problems"', 'role = "problems"\nlimit = 2', ["data.source.easy.limit: says how held-out"]),
-    ('role = "problems"', 'role = "problems"\nlimit = 2\nlimit_by = "seed"', ["data.source.easy.limit_by: says how held-out"]),
+    ('role = "problems"', 'role = "problems"\nlimit_by = "seed"', ["data.source.easy.limit_by: there is no limit to draw by the seed; add limit, or leave"]),
+    ('role = "demonstrations"', 'role = "demonstrations"\nsplit = "train"', ["data.source.careful.split: world:demonstrations/careful.jsonl is one file, which has no splits; leave split out"]),
+    ('correct_only = ["1"]', 'correct_only = ["1", "easy", "simple"]\ndifficulty.responses = "said"', ["data.correct_only: simple is no level that [data.difficulty] gives; they are easy, medium, hard"]),
     ('role = "problems"', 'role = "problems"\nprompt_template = "{problem}!"', ["data.source.easy.prompt_template: says how held-out"]),
     ('role = "heldout"', 'role = "heldout"\nlimit_by = "seed"', ["data.source.heldout.limit_by: there is no limit to draw by the seed; add limit, or leave"]),
     ('role = "heldout"', 'role = "heldout"\nprompt_template = "Solve it."', ["data.source.heldout.prompt_template: must hold {problem} exactly once"]),
@@ -475,3 +476,32 @@ def test_a_phase_tells_its_own_reward(tmp_path):
     text = GOOD.replace("reward.format_penalty = 0.5\n", "")
     text = text.replace('objective.type = "reinforce"', 'reward = {type = "custom", function = "json:nothing"}')
     assert "rl.phase.math.reward.function: json has no nothing" in faults(tmp_path, text)
+
+
+VARIABLES = {
+    "data.source.easy.path": "{}/x.jsonl",
+    "data.source.heldout.path": "hub:owner/{}",
+    "data.difficulty.responses": "{}",
+    "data.selection.embedding": "/models/{}",
+    "model.path": "{}/model",
+    "model.chat_template": "a/{}.jinja",
+}
+
+
+@pytest.mark.parametrize("key", VARIABLES)
+@pytest.mark.parametrize("spelling", ["$OPENKLEAR_NOWHERE", "${OPENKLEAR_NOWHERE}"])
+def test_a_variable_that_is_empty_or_not_set_is_no_path(tmp_path, monkeypatch, key, spelling):
+    """Expanded, "$DATA/x.jsonl" would be a file of the root directory."""
+    more = ["model={ type = 'pretrained', path = 'm' }"] if key.startswith("model") else []
+    more += ["data.selection.budget=3"] if key.startswith("data.selection") else []
+    more = [*more, f"{key}={VARIABLES[key].format(spelling)}"]
+    monkeypatch.delenv("OPENKLEAR_NOWHERE", raising=False)
+    for value, word in ((None, "not set"), ("", "empty"), ("  ", "empty")):
+        if value is not None:
+            monkeypatch.setenv("OPENKLEAR_NOWHERE", value)
+        said = faults(tmp_path, GOOD, *more)
+        assert key in said
+        assert f"the environment variable OPENKLEAR_NOWHERE is {word}; set it, or write the path without it" in said
+    monkeypatch.setenv("OPENKLEAR_NOWHERE", "there")
+    (tmp_path / "recipe.toml").write_text(GOOD)
+    assert "there" in str(load_recipe(tmp_path / "recipe.toml", more))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -291,10 +292,27 @@ def test_a_needed_set_without_rows(
         run(recipe, tmp_path)
 
 
-def test_a_bad_row_is_named(tmp_path: Path) -> None:
-    files = {**FILES, "val": ("validation", "math", [*VALIDATION, {"problem": "x", "answer": ["y"]}])}
-    with pytest.raises(DataError, match=r"val\.jsonl:3: answer is \['y'\]"):
-        run(recipe_of(tmp_path, files), tmp_path)
+def test_a_bad_row_is_dropped_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = {"id": "v3", "problem": "x", "answer": ["y"]}
+    files = {**FILES, "val": ("validation", "math", [*VALIDATION, bad])}
+    paths = run(recipe_of(tmp_path, files, correct_only=()), tmp_path)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "prepare: validation / val: 1 of 3 rows (33.3 %) cannot be used (malformed row: 1)" in said
+    assert re.search(r"the first is \S*val\.jsonl:3: answer is \['y'\], but a string or a number is expected", said)
+    (gone,) = [row for row in pq.read_table(paths.dropped).to_pylist() if row["reason"] == "malformed row"]
+    assert (gone["dataset"], gone["source"], gone["id"], gone["step"]) == ("validation", "val", "val/v3", "read")
+    assert gone["where"].endswith("val.jsonl:3")
+    assert gone["detail"].startswith("answer is ['y']")
+    assert json.loads(gone["text"]) == bad
+    (line,) = [one for one in read_json(paths.funnel) if (one["source"], one["step"]) == ("val", "read")]
+    assert (line["read"], line["kept"], line["reasons"]) == (3, 2, {"malformed row": 1})
+
+
+def test_a_file_of_bad_rows_alone_is_refused(tmp_path: Path) -> None:
+    rows = [{"problem": "x", "answer": ["y"]}, {"problem": "z", "answer": ["y"]}]
+    words = r"val\.jsonl:1: answer is \['y'\].*\(as in all of the first 2 rows\)"
+    with pytest.raises(DataError, match=words):
+        run(recipe_of(tmp_path, {**FILES, "val": ("validation", "math", rows)}), tmp_path)
 
 
 def test_the_demo_world(tmp_path: Path, strict: type[StrictJudge]) -> None:

@@ -8,7 +8,7 @@ changed resumes at the first step that changed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,21 @@ from openklear import progress
 from openklear.curation import engine, intake
 from openklear.curation.finished import StepResult, Workspace
 from openklear.curation.funnel import Funnel
+from openklear.curation.levels import require_levels
 from openklear.curation.steps import ROLES, Step, StepContext, steps
 from openklear.curation.table import RowTable
 from openklear.data import store
 from openklear.data.rows import Dropped, Row
 from openklear.durable.files import write_json
 from openklear.errors import DataError
-from openklear.recipe.curation import HELDOUT_KEYS, RayCluster, Role, Source
+from openklear.recipe.curation import RayCluster, Role, Source, asking_keys
 from openklear.recipe.schema import Recipe
 from openklear.verifiers.domains import DOMAINS
 
 MANY_ROWS = 50_000
 """From here on steps are announced."""
 
+NO_NOTES: Mapping[str, str] = {}
 Files = list[tuple[Source, list[Path]]]
 
 
@@ -49,9 +51,12 @@ class Curated:
     """Steps that an earlier run finished."""
 
 
-def curate(recipe: Recipe, journal: Path, files: Files, workspace: Workspace) -> Curated:
+def curate(
+    recipe: Recipe, journal: Path, files: Files, workspace: Workspace, notes: Mapping[str, str] = NO_NOTES
+) -> Curated:
     """Take every data set through its steps; the evaluation sets first, since the others are held against them.
 
+    `notes` (source -> what to say of its files) go to the facts of the step `read`.
     Raises DataError for a bad file or row, or where a set that the recipe needs ends empty.
     """
     curated = Curated()
@@ -61,6 +66,9 @@ def curate(recipe: Recipe, journal: Path, files: Files, workspace: Workspace) ->
         mine = [(source, paths) for source, paths in files if source.role == role]
         if mine:
             keys[role] = _curate_one(role, mine, known, workspace, curated)
+            told = {source.name: notes[source.name] for source, _ in mine if source.name in notes}
+            first = next(one for one in curated.parameters if one["dataset"] == role)
+            first["facts"] |= {"files": told} if told else {}
     _require_rows(recipe, curated)
     return curated
 
@@ -68,11 +76,16 @@ def curate(recipe: Recipe, journal: Path, files: Files, workspace: Workspace) ->
 def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspace, curated: Curated) -> str:
     """One data set into `curated`; the key of its last step."""
     names = [source.name for source, _ in files]
-    sources = [source.model_dump(exclude={"weight", "licence", *HELDOUT_KEYS}) for source, _ in files]
-    normalise = known.recipe.data.normalise
-    here = workspace.after("read", {"role": role, "sources": sources, "normalise": normalise})
+    sources = [source.model_dump(exclude={"weight", "licence", *asking_keys(role)}) for source, _ in files]
+    seed, normalise = known.recipe.seed, known.recipe.data.normalise
+    reading: dict[str, Any] = {"role": role, "sources": sources, "normalise": normalise}
+    if any(source.drawn for source, _ in files):
+        reading["seed"] = seed
+    here = workspace.after("read", reading)
     ray = isinstance(known.recipe.data.engine, RayCluster)
-    table = intake.read(role, files, here.place(f"{role}-rows"), normalise=normalise, ray=ray)
+    table = intake.read(role, files, here.place(f"{role}-rows"), normalise=normalise, ray=ray, seed=seed)
+    if role == "demonstrations":
+        require_levels(table, known.recipe.data)
     unique = role not in ("demonstrations", "benchmark")
     todo = [Step("read", lambda table: intake.read_result(table, unique=unique)), *steps(role, known, names)]
     for number, step in enumerate(todo):
@@ -82,6 +95,8 @@ def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspa
             curated.taken_over.append(f"{role} / {step.name}")
         found = here.result(f"{role}-{step.name}", lambda step=step: work(role, step, table))  # type: ignore[misc]
         curated.funnel.pour(role, step.name, names, table, found.marks, found.changed)
+        if step.name == "read":
+            intake.say_lost(role, curated.funnel.lines[-len(names) :], table, found.marks)
         for column, patch in found.patches.items():
             table.patches[column] = {**table.patches.get(column, {}), **patch}
         if found.audit is not None:

@@ -8,18 +8,22 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from openklear import progress
 from openklear.curation import engine
+from openklear.curation.cuts import Cut, cuts
 from openklear.curation.finished import StepResult
+from openklear.curation.funnel import Line
 from openklear.curation.table import PART_BITS, PartWriter, RowPart, RowTable, row_columns, row_of
 from openklear.data.formats import read_rows
+from openklear.data.reading import parsed
 from openklear.data.reasoning import to_one_form
 from openklear.data.rows import Dropped, Row
-from openklear.data.shapes import parse_rows
 from openklear.durable.files import read_json, whole_directory, write_json
 from openklear.errors import DataError
 from openklear.recipe.curation import Role, Source
@@ -42,17 +46,27 @@ class Unit:
     normalise: bool
     index: int
     part: Path
+    alone: bool
+    """Whether its source has no other file; one of many may hold no rows."""
+    cut: Cut | None = None
+    """The rows that a limit leaves."""
 
 
 def read(
-    role: Role, files: Sequence[tuple[Source, Sequence[Path]]], place: Path, *, normalise: bool, ray: bool
+    role: Role,
+    files: Sequence[tuple[Source, Sequence[Path]]],
+    place: Path,
+    *,
+    normalise: bool,
+    ray: bool,
+    seed: int = 0,
 ) -> RowTable:
     """Read all files into parts in `place`; those that a killed run finished are not read again. See `Unit`.
 
     Raises DataError, with file and line, for the first file in order that cannot be read.
     """
     place.mkdir(parents=True, exist_ok=True)
-    units = _units(files, place, normalise)
+    units = _units(files, place, normalise, seed)
     waiting = [unit for unit in units if not unit.part.is_dir()]
     size = sum(unit.path.stat().st_size for unit in waiting)
     if ray or (size > READ_IN_PROCESSES and len(waiting) > 1):
@@ -65,6 +79,7 @@ def read(
             with progress.task(f"prepare: {unit.source.name}", None, "rows") as advance:
                 for count in _read_file(unit):
                     advance(count)
+    _require_rows(units)
     counts = [tuple(read_json(unit.part / REPORT)["files"]) for unit in units]
     return RowTable([RowPart(unit.part, rows, unit.source.name) for unit, rows in zip(units, counts, strict=True)])
 
@@ -74,6 +89,18 @@ def reports(table: RowTable) -> list[dict[str, Any]]:
     return [read_json(part.directory / REPORT) for part in table.parts]
 
 
+def _require_rows(units: Sequence[Unit]) -> None:
+    """Say which files hold no rows; DataError where a source has no others."""
+    filled = {unit.source.name for unit in units if not read_json(unit.part / REPORT)["empty"]}
+    for source in dict.fromkeys(unit.source.name for unit in units):
+        mine = [unit for unit in units if unit.source.name == source]
+        empty = [unit.path.name for unit in mine if read_json(unit.part / REPORT)["empty"]]
+        if source not in filled:
+            raise DataError(f"{mine[0].source.path}: none of its {len(mine)} files holds rows; add rows or remove it")
+        if empty:
+            progress.say(f"prepare: {source}: no rows in {', '.join(empty[:6])}{' ...' if empty[6:] else ''}; skipped")
+
+
 def read_result(table: RowTable, *, unique: bool) -> StepResult:
     """The step `read`: rows that say nothing go; with `unique`, the second row with an id gets `id#2`."""
     found: list[tuple[int, str, str]] = []
@@ -81,6 +108,23 @@ def read_result(table: RowTable, *, unique: bool) -> StepResult:
         found += [((index << PART_BITS) + place, reason, detail) for place, reason, detail in report["dropped"]]
     rows, reasons, details = zip(*found, strict=True) if found else ((), (), ())
     return StepResult(engine.marks(rows, reasons, details), {"id": _unique_ids(table)} if unique else {})
+
+
+def say_lost(role: str, lines: Sequence[Line], table: RowTable, marks: pa.Table) -> None:
+    """Say of each source, on the terminal, how many of its rows cannot be used, why, and which is the first."""
+    rows = marks["row"].to_numpy()
+    of = table.sources(rows)
+    for line in lines:
+        if not line.dropped:
+            continue
+        first = int(np.flatnonzero(of == line.source)[0])
+        where = table.lookup(rows[first : first + 1], "where")["where"][0]
+        why = marks["detail"][first].as_py() or marks["reason"][first].as_py()
+        share = f"{line.dropped:,} of {line.read:,} rows ({100 * line.dropped / line.read:.1f} %)"
+        progress.say(
+            f"prepare: {role} / {line.source}: {share} cannot be used ({line.why()}); the first is {where}: {why}; "
+            "all of them will be in data/dropped.parquet"
+        )
 
 
 def changed(table: RowTable, name: str) -> StepResult:
@@ -103,13 +147,20 @@ def read_unit(unit: Unit) -> str:
 
 def _read_file(unit: Unit) -> Iterator[int]:
     """Write the part and its report; yields after every row of the file, for those who show progress."""
-    report: dict[str, Any] = {"dropped": [], "normalised": 0, "reformed": 0}
+    report: dict[str, Any] = {
+        "dropped": [],
+        "normalised": 0,
+        "reformed": 0,
+        "empty": unit.cut is None or len(unit.cut.places) > 0,
+    }
     source = unit.source
-    parse = partial(parse_rows, role=source.role, source=source.name, domain=source.domain, mapping=source.columns)
     with whole_directory(unit.part) as directory:
         writer = PartWriter(directory, unit.index)
-        for where, raw in read_rows(unit.path, unit.shown):
-            for item in parse(raw, where):
+        rows = read_rows(unit.path, unit.shown, may_be_empty=not unit.alone)
+        chosen = rows if unit.cut is None else unit.cut.of(rows)
+        for items in parsed(chosen, source.role, source.name, source.domain, source.columns):
+            report["empty"] = False
+            for item in items:
                 _write(item, unit, writer, report)
             yield 1
         writer.close()
@@ -147,13 +198,14 @@ def _storable(row: Row) -> Row:
     return row_of(json.loads(columns))
 
 
-def _units(files: Sequence[tuple[Source, Sequence[Path]]], place: Path, normalise: bool) -> list[Unit]:
+def _units(files: Sequence[tuple[Source, Sequence[Path]]], place: Path, normalise: bool, seed: int) -> list[Unit]:
     found: list[Unit] = []
     for source, paths in files:
-        for path in paths:
+        alone = len(paths) == 1
+        for path, cut in zip(paths, cuts(source, paths, seed), strict=True):
             index = len(found)
-            shown = source.path if len(paths) == 1 else f"{source.name}/{path.name}"
-            found.append(Unit(source, path, shown, normalise, index, place / f"part-{index:06d}"))
+            shown = source.path if alone else f"{source.name}/{path.name}"
+            found.append(Unit(source, path, shown, normalise, index, place / f"part-{index:06d}", alone, cut))
     return found
 
 

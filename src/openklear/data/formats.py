@@ -1,4 +1,4 @@
-"""Files of rows: JSON lines, a JSON array or CSV, each also compressed (.gz, .bz2, .xz, .zst), and Parquet.
+"""Files of rows: JSON lines, a JSON array or CSV, each also compressed (.gz, .bz2, .xz, .zst), Parquet, and Arrow.
 
 `read_rows` yields the rows of a file, in bounded memory; `openklear.data.shapes` says what they mean.
 """
@@ -23,15 +23,20 @@ from openklear.errors import DataError
 _BATCH_ROWS = 1024
 BATCH_BYTES = 64 << 20
 """Read of a Parquet file at once: rows with the tests of a program hold megabytes."""
+_POINTER = b"version https://git-lfs"
+"""How a file begins that a clone without Git LFS holds in place of a large one."""
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 """What a blank line may hold: a file's first may begin with a byte order mark."""
 
 
-def read_rows(path: Path, name: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_rows(
+    path: Path, name: str | None = None, *, may_be_empty: bool = False
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (`name:number`, row) of every row; the number counts lines (JSON lines, CSV) or rows (the others) from 1.
 
     `name` replaces the path in `where`, so that stored rows hold no paths of one machine. A CSV file's first line names
-    its columns, and its cells are text. Raises DataError for a missing, empty or malformed file, with the line.
+    its columns, and its cells are text. Raises DataError for a missing or malformed file, with the line, and for one
+    without rows unless it `may_be_empty`: one of many shards.
     """
     kind = kind_of(path)
     if kind is None:
@@ -39,13 +44,13 @@ def read_rows(path: Path, name: str | None = None) -> Iterator[tuple[str, dict[s
     _require_file(path)
     shown = name or str(path)
     found = False
-    for number, row in _READERS[kind](path):
+    for number, row in _READERS[kind](path) if path.stat().st_size or not may_be_empty else ():
         found = True
         if not isinstance(row, dict):
             what = f"found {_type_name(row)} where a row (a JSON object) is expected"
             raise DataError(f"{path}:{number}: {what}; write one object per row")
         yield f"{shown}:{number}", row
-    if not found:
+    if not found and not may_be_empty:
         raise DataError(f"{path}: the file holds no rows; add rows or remove the source from the recipe")
 
 
@@ -84,6 +89,17 @@ def _require_file(path: Path) -> None:
     if not path.is_file():
         hint = nearest_name(path)
         raise DataError(f"{path}: no such file{', and ' if hint.startswith('no ') else '; '}{hint}")
+    if _start(path).startswith(_POINTER):
+        raise DataError(f"{path}: is a pointer of Git LFS, not the file itself; run git lfs pull where it was cloned")
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes; none where it cannot be opened, which its reader says in its own words."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_POINTER))
+    except OSError:
+        return b""
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -141,6 +157,33 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave out its column") from error
 
 
+def _arrow(path: Path) -> Iterator[tuple[int, Any]]:
+    """Arrow's stream format, which `datasets.save_to_disk` and its cache write, or its file format (Feather)."""
+    number = 0
+    try:
+        with pa.memory_map(str(path)) as file:
+            for batch in _arrow_batches(file):
+                for start in range(0, batch.num_rows, _BATCH_ROWS):
+                    for row in batch.slice(start, _BATCH_ROWS).to_pylist():
+                        number += 1
+                        yield number, row
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: a text after row {number} is not UTF-8; write the file again") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: cannot be read as Arrow: {error}; write or download it again") from error
+    except (ValueError, OverflowError) as error:  # a date that Python does not have
+        raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave out its column") from error
+
+
+def _arrow_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    if file.read(6) == b"ARROW1":
+        reader = pa.ipc.open_file(file)
+        yield from (reader.get_batch(index) for index in range(reader.num_record_batches))
+        return
+    file.seek(0)
+    yield from pa.ipc.open_stream(file)
+
+
 def _batch_rows(metadata: pq.FileMetaData) -> int:
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
     widest = max((group.total_byte_size // max(group.num_rows, 1) for group in groups), default=0)
@@ -153,6 +196,6 @@ def _type_name(value: Any) -> str:
 
 
 _TEXT_READERS = {".jsonl": _json_lines, ".json": lambda path: enumerate(json_array(path), start=1), ".csv": _csv}
-_READERS = {**_TEXT_READERS, ".parquet": _parquet}
+_READERS = {**_TEXT_READERS, ".parquet": _parquet, ".arrow": _arrow}
 KINDS = (*_READERS, *map("".join, product(_TEXT_READERS, CODECS)))
 """Endings of files that can be read."""

@@ -10,6 +10,7 @@ import re
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from openklear.data.configs import README
 from openklear.data.formats import KINDS
 from openklear.errors import DataError
 
@@ -17,10 +18,11 @@ PREFIX = "hub:"
 _NAME = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
 
 
-def fetch(source: str) -> tuple[Path, str | None]:
+def fetch(source: str, *, describe: bool = False) -> tuple[Path, str | None]:
     """The directory of the data set's files of the kinds that can be read, and the source's glob.
 
-    Only files that match the glob are fetched. DataError for a malformed name, and where the client fails.
+    Only files that match the glob are fetched, with `describe` the README too. DataError for a malformed name, and
+    where the client fails.
     """
     found = _NAME.fullmatch(source)
     if found is None:
@@ -32,7 +34,8 @@ def fetch(source: str) -> tuple[Path, str | None]:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise DataError(f"{source}: needs huggingface_hub; run pip install huggingface_hub") from error
-    wanted = found["pattern"] or [f"*{kind}" for kind in KINDS]
+    wanted = [found["pattern"]] if found["pattern"] else [f"*{kind}" for kind in KINDS]
+    wanted += [README] if describe else []
     try:
         directory = snapshot_download(
             found["name"], repo_type="dataset", revision=found["revision"], allow_patterns=wanted

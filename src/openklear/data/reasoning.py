@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from openklear.data.finals import CALCULATION, last_result
 from openklear.think import CLOSE, FormatFault, join_thought, split_thought
 from openklear.verifiers.answers import extract_answer, extract_boxed
 
@@ -24,8 +25,6 @@ _BLANK_LINES = re.compile(r"(?:[^\S\n]*\n)+")
 _THOUGHT = "<|begin_of_thought|>", "<|end_of_thought|>"
 _SOLUTION = "<|begin_of_solution|>", "<|end_of_solution|>"
 _TURN = "<|im_start|>"
-_CALCULATION = re.compile(r"<<[^\s<>=][^<>=\n]*=[^<>\n]*>>")
-_STATED = "####"
 _HEADING = re.compile(r"(?:#+ .*|\*\*.*\*\*:?|.*:)\Z")
 """A paragraph that is one line and announces the next: in bold, as Markdown's heading, or with a colon."""
 _FINAL = re.compile(r"^[#*\s]*final answer\b", re.IGNORECASE)
@@ -98,10 +97,8 @@ def _closing(response: str) -> Parts | None:
 
 def _gsm8k(response: str) -> Parts | None:
     """GSM8K (Cobbe et al. 2021, arXiv 2110.14168): the result on a last line after ####; <<48/2=24>> is taken out."""
-    steps, _, last = response.rstrip().rpartition("\n")
-    if not last.startswith(_STATED):
-        return None
-    return _with_result(_CALCULATION.sub("", steps), last.removeprefix(_STATED).strip())
+    found = last_result(response)
+    return None if found is None else _with_result(CALCULATION.sub("", found[0]), found[1])
 
 
 def _plain(response: str) -> Parts | None:

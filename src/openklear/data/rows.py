@@ -5,7 +5,17 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
+from openklear.errors import DataError
 from openklear.types import Demonstration, Problem
+
+
+class RowFault(DataError):
+    """A row that is understood and still cannot be used. It goes with `reason`, whatever the file's other rows hold."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+        """Counted in the funnel: one of few."""
 
 
 @dataclass(frozen=True, slots=True)

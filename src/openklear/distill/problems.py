@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,9 @@ import pyarrow.parquet as pq
 from openklear import progress
 from openklear.data import store
 from openklear.data.formats import read_rows
+from openklear.data.reading import parsed
 from openklear.data.rows import Dropped, Row
-from openklear.data.shapes import parse_rows
-from openklear.data.sources import resolve
+from openklear.data.sources import choose
 from openklear.errors import DataError
 from openklear.types import Problem
 
@@ -25,10 +26,10 @@ def read_problems(path: str, domain: str | None, limit: int | None) -> list[Prob
     Raises DataError for a file that cannot be read and where there is no problem; says what is left out.
     """
     found: dict[tuple[str, str], Problem] = {}
-    repeated = empty = 0
+    repeated, lost = 0, list[Dropped]()
     for item in _items(path, domain):
         if isinstance(item, Dropped):
-            empty += 1
+            lost.append(item)
             continue
         problem = item.problem
         name = problem.id, problem.content_hash
@@ -38,8 +39,12 @@ def read_problems(path: str, domain: str | None, limit: int | None) -> list[Prob
             break
         else:
             found[name] = problem
-    if empty:
-        progress.say(f"{path}: {empty:,} rows say nothing and are left out")
+    if lost:
+        reasons = Counter(item.reason for item in lost)
+        why = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))
+        progress.say(
+            f"{path}: {len(lost):,} rows cannot be used and are left out ({why}); the first is {lost[0].row.where}"
+        )
     if repeated:
         progress.say(f"{path}: {repeated:,} rows repeat an earlier id and prompt and are left out")
     if not found:
@@ -48,15 +53,19 @@ def read_problems(path: str, domain: str | None, limit: int | None) -> list[Prob
 
 
 def _items(path: str, domain: str | None) -> Iterator[Row | Dropped]:
-    files = resolve(path)
+    chosen = choose(path, "problems")
+    if note := chosen.said():
+        progress.say(f"{path}: {note}")
+    files = chosen.files
     many = re.sub(r"[^\w-]+", "-", path.removeprefix("hub:")).strip("-")
     for file in files:
         if _is_prepared(file):
             yield from (Row(problem, f"{file}") for problem in store.read_problems(file))
             continue
         source = many if len(files) > 1 else file.name.partition(".")[0]
-        for where, raw in read_rows(file):
-            yield from parse_rows(raw, where, role="problems", source=source, domain=domain)
+        rows = read_rows(file, may_be_empty=len(files) > 1)
+        for items in parsed(rows, role="problems", source=source, domain=domain):
+            yield from items
 
 
 def _is_prepared(path: Path) -> bool:

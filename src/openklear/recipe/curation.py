@@ -14,9 +14,13 @@ from openklear.recipe.section import Above, Broken, DomainName, Positive, Sectio
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 
 SOURCE_NAME = re.compile(r"[\w-]+")
-VARIABLE = re.compile(r"\$\{?(\w+)\}?")
-HELDOUT_KEYS = ("samples", "limit", "limit_by", "prompt_template")
-"""Keys of a source that say how its problems are asked in the evaluation: they change no curated row."""
+HELDOUT_KEYS = ("samples", "prompt_template")
+"""Keys of a source that only say how held-out problems are asked in the evaluation."""
+LIMIT_KEYS = ("limit", "limit_by")
+"""Keys that cut a source when it is read; a held-out one when its problems are asked."""
+DEFAULT_LEVELS = ("1",)
+LABELS = ("easy", "medium", "hard")
+"""Levels that [data.difficulty] gives."""
 FEWEST_NGRAMS = 4
 """Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
 
@@ -24,6 +28,7 @@ FEWEST_NGRAMS = 4
 class Source(Section):
     """A file of rows; its columns tell its shape (messages, ShareGPT, prompt + answer or tests)."""
 
+    paths = ("path",)
     name: str = Field(description="name in the funnel and the reports")
     path: str = Field(
         description="file, directory or glob of JSONL, JSON, CSV or Parquet; hub:OWNER/NAME is a data set of the hub, "
@@ -45,15 +50,32 @@ class Source(Section):
     samples: Positive | None = Field(
         None, description="held-out sources: completions per problem, k of avg@k; if not set, evaluation.samples"
     )
+    split: str | None = Field(
+        None,
+        description='split of a directory or a data set of the hub, or "all" for every file; if not set, train for '
+        "demonstrations and problems, validation for validation, test for held-out sources and benchmarks",
+    )
     limit: Positive | None = Field(
-        None, description="held-out sources: ask at most this many problems; all of them clean the training rows"
+        None,
+        description="read at most this many rows of the files; held-out sources: ask at most this many problems, while "
+        "all of them clean the training rows",
     )
     limit_by: Literal["first", "seed"] = Field(
-        "first", description="held-out sources: the first problems of the file, or a draw by the recipe's seed"
+        "first", description="the first rows of the files, or a draw by the recipe's seed"
     )
     prompt_template: str | None = Field(
         None, description="held-out sources: the question, with {problem} in place of the problem's text"
     )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the seed chooses the rows that are read."""
+        return self.limit is not None and self.limit_by == "seed" and self.role != "heldout"
+
+
+def asking_keys(role: str) -> tuple[str, ...]:
+    """The keys of a source of this role that change no curated row: they say how its problems are asked."""
+    return (*HELDOUT_KEYS, *LIMIT_KEYS) if role == "heldout" else HELDOUT_KEYS
 
 
 class NearDuplicates(Section):
@@ -91,6 +113,7 @@ class Difficulty(Section):
     """Labels from the pass rate of a reference model, in place of the sources' levels."""
 
     at_most = ("hard", "easy")
+    paths = ("responses",)
     responses: str = Field(description="output of `openklear distill`: the model's graded responses")
     easy: Share = Field(0.75, description="problems with at least this pass rate are easy")
     hard: Share = Field(0.25, description="problems below this pass rate are hard; those between are medium")
@@ -100,6 +123,7 @@ class Vetting(Section):
     """What an RL problem must pass (report, section 2.2)."""
 
     below = ("policy_low", "policy_high")
+    paths = ("responses", "policy_responses")
     min_tests: Annotated[int, Field(ge=0)] = Field(16, description="a code problem needs at least this many tests")
     check_solutions: bool = Field(
         True, description="run the sources' own solutions, and drop tests or problems that they fail"
@@ -114,6 +138,7 @@ class Vetting(Section):
 class Selection(Section):
     """K-Center Greedy (Sener and Savarese 2018): the prompts that cover the set best."""
 
+    paths = ("embedding",)
     budget: Positive = Field(description="rows to keep (report: 31,600 in the top-K study)")
     embedding: str = Field("tfidf", description="tfidf, or the directory of a sentence-embedding model")
 
@@ -154,7 +179,8 @@ class Data(Section):
     )
     difficulty: Difficulty | None = Field(None, description="label problems easy, medium or hard")
     correct_only: tuple[str, ...] = Field(
-        ("1",), description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all'
+        DEFAULT_LEVELS,
+        description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all',
     )
     vetting: Vetting | None = Field(None, description="what an RL problem must pass")
     selection: Selection | None = Field(None, description="keep a subset of demonstrations that covers the whole")
@@ -173,10 +199,7 @@ class Data(Section):
             if not SOURCE_NAME.fullmatch(source.name):
                 text = f'"{source.name}" cannot name a source; use letters, digits, - and _ only'
                 yield Broken(("source", index, "name"), text)
-            if variable := VARIABLE.search(source.path):
-                text = f"the environment variable {variable[1]} is not set; set it, or write the path without it"
-                yield Broken(("source", index, "path"), text)
-            for key, message in _asked(source):
+            for key, message in _source_faults(source):
                 yield Broken(("source", index, key), message)
         length = getattr(self.decontaminate, "length", 0)
         if 0 < length < FEWEST_NGRAMS:
@@ -184,14 +207,19 @@ class Data(Section):
             yield Broken(("decontaminate", "length"), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
         if "*" in self.correct_only and len(self.correct_only) > 1:
             yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
+        if self.difficulty is not None and (odd := set(self.correct_only) - {*LABELS, "*", *DEFAULT_LEVELS}):
+            text = f"{', '.join(sorted(odd))} is no level that [data.difficulty] gives; they are {', '.join(LABELS)}"
+            yield Broken(("correct_only",), text)
 
 
-def _asked(source: Source) -> Iterator[tuple[str, str]]:
+def _source_faults(source: Source) -> Iterator[tuple[str, str]]:
     """How problems are asked is for held-out sources to say, and a template holds the problem once."""
     for key in HELDOUT_KEYS:
         if source.role != "heldout" and getattr(source, key) != type(source).model_fields[key].default:
             yield key, f'says how held-out problems are asked, but the role is "{source.role}"; leave {key} out'
     if source.limit_by != "first" and source.limit is None:
         yield "limit_by", "there is no limit to draw by the seed; add limit, or leave limit_by out"
+    if source.split is not None and source.path.startswith("world:"):
+        yield "split", f"{source.path} is one file, which has no splits; leave split out"
     if source.prompt_template is not None and source.prompt_template.count("{problem}") != 1:
         yield "prompt_template", "must hold {problem} exactly once, where the problem's text goes; correct the template"

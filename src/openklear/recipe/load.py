@@ -20,6 +20,7 @@ from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign, parse_override
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, Recipe
+from openklear.recipe.section import expanded
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
 
@@ -216,8 +217,10 @@ def _resolve_paths(raw: Table, base: Path) -> None:
         ]
     for table, key in tables:
         value = table.get(key)
-        if isinstance(value, str) and value and not value.startswith(NO_PATHS) and value != EMBEDDED:
-            table[key] = os.path.normpath(base / Path(os.path.expandvars(value)).expanduser())
+        if isinstance(value, str) and value:
+            value = expanded(value)
+            is_path = not value.startswith(NO_PATHS) and value != EMBEDDED
+            table[key] = os.path.normpath(base / Path(value).expanduser()) if is_path else value
 
 
 def dotted(path: explain.Path, raw: Table) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
@@ -58,6 +59,7 @@ class TinyModel(Section):
 class PretrainedModel(Section):
     """A model directory in the Hugging Face layout."""
 
+    paths = ("path", "chat_template")
     type: Literal["pretrained"] = Field("pretrained", description="start from a model on disk")
     path: str = Field(description="directory that holds the model and its tokenizer")
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
@@ -157,7 +159,8 @@ class Phase(Section):
             yield Broken(("domains",), f"the phase trains on nothing; write one or more of {', '.join(DOMAINS)}")
         for _, name in repeated(list(self.domains)):
             yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
-        yield from self._broken_mix()
+        if fault := mix.fault(self.mix, self.domains, self.problems_per_iteration):
+            yield Broken(("mix",), fault)
         if getattr(self.objective, "sequence", False) and self.aggregation != "sequence_mean":
             text = f'{self.objective.type} has one ratio per rollout, which "{self.aggregation}" would weigh by its '
             yield Broken(
@@ -166,38 +169,12 @@ class Phase(Section):
 
     @property
     def counts(self) -> dict[str, int]:
-        """With a mix, the problems of each domain in every iteration: the shares, rounded by the largest remainders.
-
-        In the order of `domains`, which also decides between equal remainders; {} without a mix.
-        """
-        total, whole = sum(self.mix.values()), self.problems_per_iteration
-        exact = {name: self.mix[name] / total * whole for name in self.domains if name in self.mix}
-        counts = {name: int(number) for name, number in exact.items()}
-        by_remainder = sorted(counts, key=lambda name: counts[name] - exact[name])
-        for name in by_remainder[: whole - sum(counts.values())]:
-            counts[name] += 1
-        return counts
+        """With a mix, the problems of each domain in every iteration; {} without one."""
+        return mix.counts(self.mix, self.domains, self.problems_per_iteration)
 
     def lacking(self, have: Mapping[str, int]) -> str | None:
         """What one iteration takes and `have`, the problems of each domain, does not hold; None if it suffices."""
-        for name, count in self.counts.items():
-            if have.get(name, 0) < count:
-                return f"mix takes {count} {name} problems at a time, but {have.get(name, 0)} are left"
-        whole = sum(have.get(name, 0) for name in self.domains)
-        if whole < self.problems_per_iteration:
-            return f"problems_per_iteration = {self.problems_per_iteration}, but {whole} are left"
-        return None
-
-    def _broken_mix(self) -> Iterator[Broken]:
-        """A mix names the phase's domains, and leaves each at least one problem."""
-        if not self.mix:
-            return
-        if set(self.mix) != set(self.domains):
-            listed = ", ".join(self.domains)
-            yield Broken(("mix",), f"must give each of the phase's domains its share, and no other: {listed}")
-        elif nothing := [name for name, count in self.counts.items() if not count]:
-            text = f"leaves no {nothing[0]} problem among problems_per_iteration = {self.problems_per_iteration}; "
-            yield Broken(("mix",), text + "raise its share, or take it out of domains and mix")
+        return mix.lacking(self.counts, self.domains, self.problems_per_iteration, have)
 
 
 class Rl(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from operator import le, lt
 from typing import Annotated, ClassVar, NamedTuple, Self
@@ -35,12 +37,37 @@ class Broken(NamedTuple):
     message: str
 
 
+VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|(\w+))", re.ASCII)
+
+
+def expanded(text: str) -> str:
+    """The text with the environment's variables in it; one that is not set, or empty, stays, for `variable_fault`."""
+
+    def value(found: re.Match[str]) -> str:
+        known = os.environ.get(found[1] or found[2], "")
+        return known if known.strip() else found[0]
+
+    return VARIABLE.sub(value, text)
+
+
+def variable_fault(path: str | None) -> str | None:
+    """What is wrong with a path in which a variable is left: it names another place than was meant, or none."""
+    found = VARIABLE.search(path or "")
+    if found is None:
+        return None
+    name = found[1] or found[2]
+    what = "empty" if name in os.environ else "not set"
+    return f"the environment variable {name} is {what}; set it, or write the path without it"
+
+
 class Section(BaseModel):
     """A table of the recipe: frozen, no unknown keys, no silent conversion of strings to numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     at_most: ClassVar[tuple[str, str] | None] = None
     """Two keys of which the first may not be above the second."""
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Keys that hold paths, in which no variable may be left."""
     below: ClassVar[tuple[str, str] | None] = None
     """Two keys of which the first must be below the second."""
 
@@ -50,11 +77,16 @@ class Section(BaseModel):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        broken = [*self._out_of_order(), *self.broken_rules()]
+        broken = [*self._out_of_order(), *self._variables(), *self.broken_rules()]
         if broken:
             text = "; ".join(f"{'.'.join(map(str, path)) or 'recipe'}: {message}" for path, message in broken)
             raise PydanticCustomError("rules", "{text}", {"text": text, "broken": broken})
         return self
+
+    def _variables(self) -> Iterator[Broken]:
+        for key in self.paths:
+            if fault := variable_fault(getattr(self, key)):
+                yield Broken((key,), fault)
 
     def _out_of_order(self) -> Iterator[Broken]:
         rules = ((self.at_most, le, "above", ""), (self.below, lt, "not below", ", so nothing would be left"))

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from openklear.errors import UsageError
 from openklear.evaluation.benchmarks import benchmarks
-from openklear.recipe.curation import HELDOUT_KEYS
+from openklear.recipe.curation import asking_keys
 from openklear.recipe.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
@@ -121,7 +121,8 @@ def _stage(kind: Kind, settings: Mapping[str, Any], name: str | None = None, **m
 def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     """Files from outside count by content; a source's path only names a file of the world or a data set of the hub."""
     settings = pick(table, "data", *_GRADING)
-    if recipe.data.selection is not None or recipe.data.mixture_rows is not None:
+    drawn = any(source.drawn for source in recipe.data.source)
+    if drawn or recipe.data.selection is not None or recipe.data.mixture_rows is not None:
         settings |= pick(table, "seed")
     outside = {f"data {s.name}": Path(s.path) for s in recipe.data.source if not s.path.startswith(NO_PATHS)}
     data = _without(table["data"], "engine")
@@ -143,7 +144,13 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
 
 
 def expanded(label: str, path: Path) -> dict[str, Path]:
-    """The files that a source's glob stands for, each with its label; any other path as it is."""
+    """The files that a source's glob or directory stands for, each with its label; any other path as it is.
+
+    Hidden ones count for nothing: a clone holds its whole history in them.
+    """
+    if path.is_dir():
+        below = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+        return {f"{label}/{name}": file for name, file in below.items() if "/." not in f"/{name}"}
     if not has_magic(str(path)):
         return {label: path}
     return {f"{label}/{found}": Path(found) for found in sorted(glob(str(path), recursive=True))}
@@ -151,7 +158,7 @@ def expanded(label: str, path: Path) -> dict[str, Path]:
 
 def _row_keys(source: Mapping[str, Any], by_content: bool) -> dict[str, Any]:
     """The keys of a source that act on its rows; the path of a file that counts by its content is none."""
-    return _without(source, "licence", *HELDOUT_KEYS, *(["path"] if by_content else []))
+    return _without(source, "licence", *asking_keys(source["role"]), *(["path"] if by_content else []))
 
 
 def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
@@ -159,7 +166,8 @@ def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _card(table: Mapping[str, Any]) -> Stage:
-    data = {**table["data"], "source": [_without(source, *HELDOUT_KEYS) for source in table["data"]["source"]]}
+    sources = [_without(source, *asking_keys(source["role"])) for source in table["data"]["source"]]
+    data = {**table["data"], "source": sources}
     return _stage("card", {"data": data, **pick(table, "seed")}, inputs={"prepare": "prepare"})
 
 

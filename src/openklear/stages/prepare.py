@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 
 from openklear import progress
 from openklear.cluster import join
+from openklear.curation import cuts
 from openklear.curation.curate import curate, write
 from openklear.curation.finished import Workspace
-from openklear.data.sources import resolve
+from openklear.data.sources import Chosen, choose
 from openklear.durable.files import require_space, stage_record, whole_directory
 from openklear.errors import DataError
 from openklear.recipe.curation import RayCluster, Source
@@ -33,13 +33,17 @@ def run(context: StageContext) -> None:
     recipe = context.recipe
     if isinstance(recipe.data.engine, RayCluster):
         join.use_ray(recipe.data.engine.address)
-    files = [(source, _paths(source, context)) for source in recipe.data.source]
+    chosen = [(source, _paths(source, context)) for source in recipe.data.source]
+    notes = {source.name: note for source, found in chosen if (note := _note(source, found))}
+    for name, note in notes.items():
+        progress.say(f"prepare: {name}: {note}")
+    files = [(source, list(found.files)) for source, found in chosen]
     size = 0
     for _, paths in files:
         size += sum(path.stat().st_size for path in paths)
     require_space(context.directory, 3 * size, "the stage prepare")
     workspace = Workspace(context.root / "prepare.work", _first_key(context))
-    curated = curate(recipe, context.directory / "verdicts.jsonl", files, workspace)
+    curated = curate(recipe, context.directory / "verdicts.jsonl", files, workspace, notes)
     if curated.taken_over:
         count, last = len(curated.taken_over), curated.taken_over[-1]
         progress.say(f"prepare: {count} steps were finished by an earlier run, the last of them {last}")
@@ -58,13 +62,18 @@ def run(context: StageContext) -> None:
     progress.say(curated.funnel.shown())
 
 
-def _paths(source: Source, context: StageContext) -> list[Path]:
+def _note(source: Source, found: Chosen) -> str:
+    """What to say of the files that are read and of a limit; empty where a source is simply read."""
+    return "; ".join(filter(None, (found.said(), cuts.said(source))))
+
+
+def _paths(source: Source, context: StageContext) -> Chosen:
     """Where the source's files are; `world:NAME` is a file of the stage `world`."""
     if not source.path.startswith(_WORLD):
-        return resolve(source.path)
+        return choose(source.path, source.role, source.split)
     if "world" not in context.inputs:
         raise DataError(f"{source.name}: {source.path} is a file of the demo world; add [world] to the recipe")
-    return [context.inputs["world"] / "files" / source.path.removeprefix(_WORLD)]
+    return Chosen((context.inputs["world"] / "files" / source.path.removeprefix(_WORLD),))
 
 
 def _first_key(context: StageContext) -> str:

@@ -1,7 +1,8 @@
 """The report's rule (section 2.1): a row goes if it shares n = 9 tokens in a row with an evaluation prompt.
 
 Tokens are lower-cased words (letters, digits, `_`) and single punctuation marks. A prompt of fewer than n tokens has
-no n-gram; it is compared whole, with rows of fewer than n. Equal normalised prompts are caught whatever n is, 0 (no
+no n-gram; it is compared whole, with rows of fewer than n. Punctuation alone (a line of dashes, the edge of a table) is
+no n-gram either: it says nothing of a problem. Equal normalised prompts are caught whatever n is, 0 (no
 n-grams) too. Tokens and their n-grams are compared as 64-bit codes: with 10^9 n-grams against 10^5, one is taken for
 another in about one of 10^5 runs.
 """
@@ -28,6 +29,11 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 def tokens(text: str) -> list[str]:
     """Lower-cased words and single punctuation marks, in order."""
     return _TOKEN.findall(normalise(text))
+
+
+def is_word(token: str) -> bool:
+    """Whether a token holds a letter or a digit; a line of dashes or underscores is none, however long."""
+    return any(map(str.isalnum, token))
 
 
 # White space separates, and what is neither blank nor part of a word is a token of its own.
@@ -67,10 +73,14 @@ class NgramRule:
         unique, first = np.unique(here[inside], return_index=True)  # (n-grams,) the first place of each
         at = np.flatnonzero(inside)[first]
         split = [tokens(item.text) for item in items]
-        shown = []
-        for start, number in zip((at - cut.rows[row[at]]).tolist(), row[at].tolist(), strict=True):
-            shown.append((items[number].id, " ".join(split[number][start : start + n])))
-        return cls(n, CodeSet.build(unique), tuple(shown), WholePrompts.build(items, cut, np.diff(cut.rows) < n))
+        shown, counts = [], np.zeros(len(unique), np.bool_)  # (n-grams,) those that hold a word
+        for place, (start, number) in enumerate(zip((at - cut.rows[row[at]]).tolist(), row[at].tolist(), strict=True)):
+            gram = split[number][start : start + n]
+            if any(map(is_word, gram)):
+                counts[place] = True
+                shown.append((items[number].id, " ".join(gram)))
+        whole = WholePrompts.build(items, cut, np.diff(cut.rows) < n)
+        return cls(n, CodeSet.build(unique[counts]), tuple(shown), whole)
 
     def match(self, texts: Sequence[str]) -> list[Match | None]:
         """For each text the item that it equals, or the first that it shares n tokens in a row with."""

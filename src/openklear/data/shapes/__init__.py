@@ -3,14 +3,17 @@
 Demonstrations have one of these shapes; the first that fits is taken.
 
     OpenR1-Math     problem, generations [text], correctness_math_verify [truth value]: a row for each generation
-    messages        messages [{role, content, reasoning_content}], ending with the assistant's turn
-    ShareGPT        conversations [{from, value}]: human or user, gpt or assistant, system; OpenThoughts too
-    plain           prompt | problem | question (text or messages) with response (text) or completion (text, messages)
-    OpenAI API      the same with choices [{message: {content, reasoning_content}}], also inside response
+    messages        messages [{role, content, reasoning_content | reasoning | thinking}], ending with the assistant's
+                    turn; or with the user's, beside one of the columns that hold an answer below
+    ShareGPT        conversations [{from, value}] (`shapes.turns` has the roles); OpenThoughts too
+    plain           prompt | problem | question (text or messages) with response or completion (text or messages, of
+                    which the last answers and the others stand in the prompt)
+    OpenAI API      the same with choices [{message: {content, reasoning_content | reasoning}}], also inside response
     R1 API          the same with message_thinking and message_content
     s1K             question, {gemini, deepseek}_thinking_trajectory and _attempt, or thinking_trajectories and attempt
     AceCoder        question, inferences [{completion, model_name, pass_rate}]: a row for each
     Alpaca          instruction, input, output
+    Nemotron        input (text or messages), output
 
 Problems, and the sets that training is measured by, have a prompt
 
@@ -27,90 +30,49 @@ and with it what answers are compared with (benchmarks that are only kept out of
                     public_test_cases and private_test_cases (LiveCodeBench) | test_list (MBPP) | test (HumanEval,
                     SandboxFusion) | ground_truth, where it holds tests (verl, open-instruct)
 
-Besides, in every shape: solution | solutions | reference_solution | canonical_solution | code, level | difficulty,
+Of a text that is more than an answer (GSM8K's solution with its ####, MATH's with its box) the final answer is taken
+(openklear.data.finals); a row whose text has none is dropped.
+
+Besides, in every shape: system | system_prompt (the first turn), history (pairs or messages, before the question),
+solution | solutions | reference_solution | canonical_solution | code, level | difficulty,
 id | task_id | question_id | problem_id | uuid | unique_id | extra_info.id, teacher | model | model_name | generator,
-claimed | correct | is_correct | math_verify, thinking | reasoning_content | message_thinking (reasoning that is kept
-apart: it is put before the answer, between <think> and </think>), domain (or verl's ability), checker
-(openklear.verifiers.checkers), starter_code (put after the prompt). Other columns are left alone.
+claimed | correct | is_correct | math_verify, thinking | reasoning_content | message_thinking | reasoning (reasoning
+that is kept apart: it is put before the answer, between <think> and </think>), domain (or verl's ability), checker
+(openklear.verifiers.checkers), starter_code (put after the prompt). A row is dropped that says more than a prompt can
+carry: tools | functions, image(s) | video(s) | audio(s), chat_template_kwargs. Other columns are left alone.
 
 Where no shape fits, or another is meant, the recipe maps our column to the file's: columns = { response = "solution",
-answer = "meta.gold" }.
+answer = "meta.gold" }. An empty name takes a column away: columns = { tools = "" }.
+
+`openklear.data.reading` says which faults are of a row, which goes, and which of a file, which is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
+from openklear.data.finals import NO_ANSWER
 from openklear.data.rows import Dropped, Row
-from openklear.data.shapes import prompts, replies
-from openklear.data.shapes.columns import (
-    ASKING,
-    IDS,
-    LEVELS,
-    OURS,
-    PROMPTS,
-    RESPONSES,
-    Columns,
-    lenient,
-    renamed,
-    scalar,
-    table,
-)
+from openklear.data.shapes.columns import IDS, LEVELS, Columns, lenient, renamed, scalar, table
+from openklear.data.shapes.known import Role, find_shape
+from openklear.data.shapes.prompts import TALKS, asked, not_carried
 from openklear.data.shapes.references import answer_of, solution_of, tests_of
-from openklear.data.shapes.replies import Reply
+from openklear.data.shapes.replies import Reply, from_turns
+from openklear.data.shapes.turns import NO_RESPONSE, Turns
 from openklear.data.test_cases import texts as test_texts
 from openklear.data.test_cases import wrong
 from openklear.errors import DataError, UsageError
+from openklear.think import OPEN
 from openklear.types import Problem
 from openklear.verifiers.checkers import checker
 from openklear.verifiers.domains import DOMAINS
 
-Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
-REFERENCES = (
-    *("answer", "ground_truth", "tests", "reward_model", "gtruth_answer"),
-    *("test_cases", "input_output", "inputs", "test_list", "test"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Groups of columns, of which a row needs one each; the first holds the turns."""
-
-    columns: tuple[tuple[str, ...], ...]
-    replies: Callable[[Columns], list[Reply]] | None = None
-    """How the responses are read; None where the assistant's last turn is it."""
-
-    def missing(self, row: Mapping[str, Any]) -> list[tuple[str, ...]]:
-        """The groups of which the row has no column."""
-        return [group for group in self.columns if row.keys().isdisjoint(group)]
-
-    def __str__(self) -> str:
-        return "{" + ", ".join(map(" | ".join, self.columns)) + "}"
-
-
-_PROMPTS = (PROMPTS, *((name,) for name in ASKING if name not in PROMPTS))
-_PLAIN = Shape((PROMPTS, RESPONSES), replies.from_response)
-DEMONSTRATION_SHAPES = (
-    Shape((PROMPTS, ("generations",)), replies.from_generations),
-    Shape((("messages",),)),
-    Shape((("conversations",),)),
-    _PLAIN,
-    Shape((PROMPTS, ("choices",)), replies.from_choices),
-    Shape((PROMPTS, ("message_content",)), replies.from_r1),
-    Shape((PROMPTS, ("gemini_attempt", "deepseek_attempt")), replies.from_attempts),
-    Shape((PROMPTS, ("thinking_trajectories",), ("attempt",)), replies.from_attempts),
-    Shape((PROMPTS, ("inferences",)), replies.from_inferences),
-    Shape((("instruction",), ("output",)), replies.from_output),
-)
-BENCHMARK_SHAPES = tuple(Shape((names,)) for names in _PROMPTS)
-PROBLEM_SHAPES = (
-    *(Shape((names, REFERENCES)) for names in _PROMPTS if names != ("question_content",)),
-    Shape((("question_content",), ("public_test_cases", "private_test_cases"))),
-)
+__all__ = ["Role", "find_shape", "parse_rows"]
+PREFILLED = "a prompt that ends with the assistant's turn"
+"""Reason."""
 
 
 def parse_rows(
@@ -122,82 +84,81 @@ def parse_rows(
     domain: str | None,
     mapping: Mapping[str, str] | None = None,
 ) -> list[Row | Dropped]:
-    """Make rows of a row of the file, one for each response; those that say nothing are dropped.
+    """Make rows of a row of the file, one for each response; those that cannot be used are dropped with a reason.
 
     `mapping` leads from our columns to the file's. Raises DataError, with `where` and the column, for an unknown shape
-    or a column of a wrong type.
+    or a column of a wrong type; RowFault where the row is understood and holds what no prompt can carry.
     """
     columns = renamed(raw, mapping, where)
     shape = find_shape(columns.row, role, where)
-    turns = prompts.asked(columns, shape.columns[0])
-    last = turns[-1]["content"] if turns and turns[-1]["role"] == "assistant" else None
-    answers: list[Reply] = []
+    turns = asked(columns, shape.columns[0])
+    found: list[Reply] = []
     if role == "demonstrations":
-        answers = shape.replies(columns) if shape.replies else replies.from_turns(columns, last)
+        found = shape.replies(columns) if shape.replies else from_turns(columns, turns)
+        found = found or [Reply(None, reason=NO_RESPONSE)]
+    talk = not TALKS.isdisjoint(shape.columns[0])
+    if turns and turns[-1]["role"] == "assistant":
+        if not talk:
+            found = [_continued(turns[-1]["content"], reply) for reply in found or [Reply(None)]]
+        turns = turns[:-1]
+    problem, fault = _problem(columns, turns, role, source, domain)
+    solution = None if role == "benchmark" else solution_of(columns)
+    return [_row(problem, reply, columns, solution, role, fault) for reply in found or [Reply(None)]]
+
+
+def _problem(
+    columns: Columns, turns: Turns, role: Role, source: str, domain: str | None
+) -> tuple[Problem, tuple[str, str] | None]:
+    """The problem without its id, and why it cannot be used."""
     found_domain = _domain(columns, domain)
     plain = role == "benchmark"
+    answer, missing = (None, "") if plain else answer_of(columns, found_domain)
     problem = Problem(
         id="",
-        prompt=turns if last is None else turns[:-1],
+        prompt=turns,
         domain=found_domain,
-        answer=None if plain else answer_of(columns, found_domain),
+        answer=answer,
         tests=() if plain else tests_of(columns, found_domain),
         checker=None if plain else _checker(columns),
         level=_level(columns),
         source=source,
     )
-    problem = DOMAINS[found_domain].complete(problem)
-    solution = None if plain else solution_of(columns)
-    return [_row(problem, reply, columns, solution, role) for reply in answers or [Reply(None)]]
+    fault = None if plain else not_carried(columns)
+    if fault is None and missing and role != "demonstrations":
+        fault = NO_ANSWER, missing
+    return DOMAINS[found_domain].complete(problem), fault
 
 
-def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
-    """The shape of the row: the first that fits, for the role; DataError shows the columns and the nearest shape."""
-    shapes = {"demonstrations": DEMONSTRATION_SHAPES, "benchmark": BENCHMARK_SHAPES}.get(role, PROBLEM_SHAPES)
-    for shape in shapes:
-        if not shape.missing(raw):
-            return shape
-
-    def distance(shape: Shape) -> tuple[float, bool, bool]:
-        lacks = shape.missing(raw)
-        return len(lacks) / len(shape.columns), not _near(lacks, raw), shape is not _PLAIN
-
-    nearest = min(shapes, key=distance)
-    lacks = nearest.missing(raw)
-    hints = [f'; is it "{name}"?' for name in _near(lacks, raw)]
-    shown = ", ".join(map(str, raw))
-    raise DataError(
-        f"{where}: no known shape of {role} has the columns {shown[:500] or '(none)'}; the nearest is "
-        f"{nearest}, which lacks {', '.join(map(' | '.join, lacks))}{hints[0] if hints else ''}; "
-        f"rename the columns, or say in the recipe which they are, as in columns = {_example(lacks)}"
-    )
+def _continued(begun: str, reply: Reply) -> Reply:
+    """The answer to a prompt that ends with the assistant's own turn: it goes on where that is an opened thought."""
+    if begun.strip() in (OPEN, (reply.text or "").strip()):
+        text = reply.text
+        goes_on = text is not None and begun.strip() == OPEN and not text.lstrip().startswith(OPEN)
+        return replace(reply, text=f"{begun}{text}") if goes_on else reply
+    return replace(reply, reason=PREFILLED, detail="it is not known whether the answer goes on or begins anew")
 
 
-def _example(lacks: list[tuple[str, ...]]) -> str:
-    """A mapping of what a row lacks, as a recipe would spell it."""
-    ours = dict.fromkeys(_our_name(group[0]) for group in lacks)
-    return "{ " + ", ".join(f'{name} = "their_column"' for name in ours) + " }"
-
-
-def _our_name(column: str) -> str:
-    """What a recipe calls this column of a shape."""
-    return column if column in OURS else next((name for name in OURS if column in OURS[name]), "response")
-
-
-def _near(groups: list[tuple[str, ...]], raw: Mapping[str, Any]) -> list[str]:
-    names, near = list(map(str, raw)), list[str]()
-    for wanted in chain.from_iterable(groups):
-        near += get_close_matches(wanted, names, n=1)
-    return near
-
-
-def _row(problem: Problem, reply: Reply, columns: Columns, solution: str | None, role: Role) -> Row | Dropped:
+def _row(
+    problem: Problem,
+    reply: Reply,
+    columns: Columns,
+    solution: str | None,
+    role: Role,
+    fault: tuple[str, str] | None,
+) -> Row | Dropped:
+    if reply.before:
+        whole = reply.before[: len(problem.prompt)] == problem.prompt  # it repeats the prompt
+        problem = replace(problem, prompt=reply.before if whole else problem.prompt + reply.before)
     own = "/".join(filter(None, (_own_id(columns, problem), reply.name)))
     prefix = f"{problem.source}/"  # it keeps the ids of two files apart
     named = replace(problem, id=own if own.startswith(prefix) else prefix + own)
     row = Row(named, columns.where, reply.text, solution, reply.teacher, reply.claimed)
-    reason = _says_nothing(row, role)
-    return Dropped(row, reason) if reason else row
+    reason, detail = _says_nothing(row, role) or "", ""
+    if reason in ("", NO_RESPONSE) and reply.reason:
+        reason, detail = reply.reason, reply.detail
+    elif not reason and fault:
+        reason, detail = fault
+    return Dropped(row, reason, detail.removeprefix(f"{columns.where}: ")) if reason else row
 
 
 def _own_id(columns: Columns, problem: Problem) -> str:
@@ -262,7 +223,7 @@ def _says_nothing(row: Row, role: Role) -> str | None:
     if not any(m["content"].strip() for m in problem.prompt if m["role"] == "user"):
         return "empty prompt"
     if role == "demonstrations" and not (row.response or "").strip():
-        return "no response"
+        return NO_RESPONSE
     texts = [m["content"] for m in problem.prompt]
     texts += [problem.id, problem.answer or "", problem.level or ""]
     texts += [row.response or "", row.solution or "", row.teacher or ""]

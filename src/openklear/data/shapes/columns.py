@@ -9,10 +9,7 @@ from typing import Any
 
 from openklear.data.test_cases import as_json, from_json, wrong
 from openklear.errors import DataError
-from openklear.think import CLOSE, join_thought
-from openklear.types import Message
 
-SPEAKERS = {"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
 PROMPTS = ("prompt", "problem", "question")
 RESPONSES = ("response", "completion")
 ANSWERS = ("answer", "ground_truth", "gtruth_answer")
@@ -21,7 +18,10 @@ IDS = ("id", "task_id", "question_id", "problem_id", "uuid", "unique_id")
 TEACHERS = ("teacher", "model", "model_name", "generator")
 CLAIMS = ("claimed", "correct", "is_correct", "math_verify")
 SOLUTIONS = ("solution", "solutions", "reference_solution", "canonical_solution", "code")
-THOUGHTS = ("thinking", "reasoning_content", "message_thinking")
+THOUGHTS = ("thinking", "reasoning_content", "message_thinking", "reasoning")
+SYSTEMS = ("system", "system_prompt")
+TOOLS = ("tools", "functions")
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
 ASKING = ("messages", "conversations", *PROMPTS, "instruction", "question_content", "text", "content")
 OURS: dict[str, tuple[str, ...]] = {
     "prompt": ASKING,
@@ -29,6 +29,10 @@ OURS: dict[str, tuple[str, ...]] = {
     "conversations": ASKING,
     "response": (*RESPONSES, "generations", "choices", "inferences", "message_content"),
     "thinking": THOUGHTS,
+    "system": SYSTEMS,
+    "history": ("history",),
+    "tools": TOOLS,
+    "images": MEDIA,
     "answer": (*ANSWERS, "reward_model"),
     "tests": ("tests", "test_cases", "input_output", "public_test_cases", "private_test_cases", "test_list", "test"),
     "solution": SOLUTIONS,
@@ -39,9 +43,8 @@ OURS: dict[str, tuple[str, ...]] = {
     "domain": ("domain", "ability"),
     "checker": ("checker",),
 }
-"""What a recipe may map, and the columns that the mapped one replaces: they are ignored beside it."""
-
-Turns = tuple[Message, ...]
+"""What a recipe may map, and the columns that the mapped one replaces: they are ignored beside it. Mapped to an empty
+name, they are ignored alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class Columns:
 def renamed(raw: Mapping[str, Any], mapping: Mapping[str, str] | None, where: str) -> Columns:
     """The row under our names: `mapping` leads from ours to the file's, of which a dotted one goes into objects.
 
+    What is mapped to an empty name is left out.
+
     DataError for a name that is not ours, and for a column that is not there.
     """
     if not mapping:
@@ -84,8 +89,9 @@ def renamed(raw: Mapping[str, Any], mapping: Mapping[str, str] | None, where: st
         for name in OURS[ours]:
             row.pop(name, None)
     for ours, theirs in mapping.items():
-        row[ours] = _found(raw, ours, theirs, where)
-    return Columns(row, where, frozenset(mapping))
+        if theirs:
+            row[ours] = _found(raw, ours, theirs, where)
+    return Columns(row, where, frozenset(ours for ours, theirs in mapping.items() if theirs))
 
 
 def _found(raw: Mapping[str, Any], ours: str, theirs: str, where: str) -> Any:
@@ -157,41 +163,3 @@ def table(columns: Columns, name: str) -> Mapping[str, Any]:
     """An object, or its JSON text; empty where the column is neither."""
     value = as_json(columns.row.get(name))
     return value if isinstance(value, Mapping) else {}
-
-
-def turns(value: Any, column: str, where: str) -> Turns:
-    """The turns of a conversation, or of its JSON text. DataError, with the place inside, for anything else.
-
-    They are {role, content}; in a column `conversations` {from, value}, though some sets write the others there too.
-    An assistant's reasoning in a field beside what it said (`reasoning_content`) is put before it.
-    """
-    theirs = column == "conversations"
-    if theirs and isinstance(value, list) and value and isinstance(value[0], dict):
-        theirs = "role" not in value[0]
-    speaker, said = ("from", "value") if theirs else ("role", "content")
-    if isinstance(value, str):
-        value = from_json(value, column, f"a list of {{{speaker}, {said}}}", where)
-    if not isinstance(value, list):
-        raise wrong(column, value, f"a list of {{{speaker}, {said}}}", where)
-    found: list[Message] = []
-    for index, turn in enumerate(value):
-        here = f"{column}[{index}]"
-        if not isinstance(turn, dict) or not {speaker, said} <= turn.keys():
-            raise wrong(here, turn, f"an object with {speaker} and {said}", where)
-        who, text = turn[speaker], turn[said]
-        if not isinstance(who, str) or who not in SPEAKERS:
-            known = ", ".join(SPEAKERS)
-            raise DataError(f"{where}: {here}.{speaker} is {who!r:.60}, not one of {known}; rename or remove it")
-        if not isinstance(text, str):
-            raise wrong(f"{here}.{said}", text, "a string", where)
-        if SPEAKERS[who] == "assistant":
-            text = with_thought(turn.get("reasoning_content"), text)
-        found.append(Message(role=SPEAKERS[who], content=text))
-    return tuple(found)
-
-
-def with_thought(thought: Any, text: str) -> str:
-    """The reasoning, where there is one that the text does not hold already, and what was said after it."""
-    if not isinstance(thought, str) or not thought.strip() or CLOSE in text:
-        return text
-    return join_thought(thought, text)

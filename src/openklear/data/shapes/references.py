@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from openklear.data.finals import final_answer
 from openklear.data.private_tests import read_private
 from openklear.data.shapes.columns import ANSWERS, SOLUTIONS, Columns, scalar, table
 from openklear.data.shapes.replies import inferences
@@ -19,13 +20,27 @@ from openklear.data.test_cases import (
     wrong,
 )
 from openklear.types import AnyTest, AssertTest
+from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.domains import DOMAINS
 
 Tests = tuple[AnyTest, ...]
+_SHOWN = 60
 
 
-def answer_of(columns: Columns, domain: str) -> str | None:
-    """The reference answer; a structure that is neither text nor number nor tests becomes JSON with sorted keys."""
+def answer_of(columns: Columns, domain: str) -> tuple[str | None, str]:
+    """The reference answer, and why there is none though the row has a text: it holds no final answer.
+
+    Where attempts answer with an expression, it is the final answer of what the row holds (`data.finals`).
+    """
+    given = _given(columns, domain)
+    if given is None or DOMAINS[domain].extract is not extract_answer:
+        return given, ""
+    found = final_answer(given)
+    return (found, "") if found is not None else (None, f"the reference ends with {given[-_SHOWN:].strip()!r}")
+
+
+def _given(columns: Columns, domain: str) -> str | None:
+    """The reference as the row has it; a structure that is no text, number or tests becomes JSON with sorted keys."""
     name = columns.first(ANSWERS)
     if name in ("answer", "gtruth_answer"):
         return scalar(columns.row[name], name, columns.where)

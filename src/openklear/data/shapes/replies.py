@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from openklear.data.rows import RowFault
 from openklear.data.shapes.columns import (
     CLAIMS,
     RESPONSES,
@@ -15,41 +16,83 @@ from openklear.data.shapes.columns import (
     flag,
     lenient,
     string,
-    turns,
-    with_thought,
 )
+from openklear.data.shapes.turns import NO_RESPONSE, Turns, message_text, turns, with_thought
 from openklear.data.test_cases import from_cell, listed, wrong
 
 WRITERS = ("deepseek", "gemini")
 """Whose attempts s1K holds."""
 
 
+_SWITCHES = frozenset(
+    (
+        "on",
+        "off",
+        "true",
+        "false",
+        "yes",
+        "no",
+        "none",
+        "auto",
+        "enabled",
+        "disabled",
+        "minimal",
+        "low",
+        "medium",
+        "high",
+    )
+)
+"""What a column `reasoning` also holds: whether, or how much, a model was asked to think."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer."""
+    """One answer, or why there is none."""
 
     text: str | None
     name: str = ""
     """Follows the problem's id, where the row holds several; else empty."""
     teacher: str | None = None
     claimed: bool | None = None
+    before: Turns = ()
+    """Turns between the prompt and the answer."""
+    reason: str = ""
+    """Why this answer cannot be used."""
+    detail: str = ""
 
 
-def from_turns(columns: Columns, last: str | None) -> list[Reply]:
-    """The assistant's last turn; a column `response` beside the turns beats it."""
-    return [_reply(columns, last)] if columns.row.get("response") is None else from_response(columns)
+def from_turns(columns: Columns, asked: Turns) -> list[Reply]:
+    """The assistant's last turn; a column `response` beside the turns beats it, others stand in for one."""
+    if columns.row.get("response") is not None:
+        return from_response(columns)
+    if asked and asked[-1]["role"] == "assistant":
+        return [_reply(columns, _thoughtful(columns, asked[-1]["content"]))]
+    for name, read in (("completion", from_response), ("choices", from_choices), ("message_content", from_r1)):
+        if columns.row.get(name) is not None:
+            return read(columns)
+    return [_ended(asked)]
 
 
 def from_response(columns: Columns) -> list[Reply]:
-    """response | completion: text, the last of its messages, or an answer of the OpenAI API."""
-    name = next((name for name in RESPONSES if name in columns.row), RESPONSES[0])
+    """response | completion: text, a message, several of which the last answers, or an answer of the OpenAI API."""
+    name = columns.first(RESPONSES) or next((name for name in RESPONSES if name in columns.row), RESPONSES[0])
     value = columns.row.get(name)
     if isinstance(value, Mapping):
-        return _of_choices(value, name, columns)
-    if name == "completion" and isinstance(value, list):
+        if "choices" in value or "content" not in value:
+            return _of_choices(value, name, columns)
+        value = [{"role": "assistant", **value}]
+    if isinstance(value, list) and (name == "completion" or (value and isinstance(value[0], Mapping))):
         said = turns(value, name, columns.where)
-        value = said[-1]["content"] if said else None
+        if not said or said[-1]["role"] != "assistant":
+            return [_ended(said)]
+        last = _reply(columns, _thoughtful(columns, said[-1]["content"]))
+        return [replace(last, before=said[:-1])]
     return [_reply(columns, _thoughtful(columns, string(value, name, columns.where)))]
+
+
+def _ended(said: Turns) -> Reply:
+    """No answer: the turns end with somebody else's."""
+    return Reply(None, reason=NO_RESPONSE, detail=f"the last turn is of the {said[-1]['role']}" if said else "")
 
 
 def from_choices(columns: Columns) -> list[Reply]:
@@ -64,7 +107,7 @@ def from_r1(columns: Columns) -> list[Reply]:
 
 def from_output(columns: Columns) -> list[Reply]:
     """output (Alpaca)."""
-    return [_reply(columns, columns.text("output"))]
+    return [_reply(columns, _thoughtful(columns, columns.text("output")))]
 
 
 def from_generations(columns: Columns) -> list[Reply]:
@@ -124,15 +167,19 @@ def _of_choices(answer: Mapping[str, Any], column: str, columns: Columns) -> lis
     if not isinstance(choices, list):
         raise wrong(place, choices, "a list of {message}", columns.where)
     teacher = answer.get("model")
+    teacher = teacher if isinstance(teacher, str) else _teacher(columns)
     found: list[Reply] = []
     for index, choice in enumerate(choices):
         message = choice.get("message") if isinstance(choice, Mapping) else None
         if not isinstance(message, Mapping):
             raise wrong(f"{place}[{index}]", choice, "an object with message", columns.where)
-        text = string(message.get("content"), f"{place}[{index}].message.content", columns.where)
-        text = None if text is None else with_thought(message.get("reasoning_content"), text)
         name = str(index) if len(choices) > 1 else ""
-        found.append(Reply(text, name, teacher if isinstance(teacher, str) else _teacher(columns), _claimed(columns)))
+        try:
+            text = message_text({"content": None, **message}, "assistant", f"{place}[{index}].message", columns.where)
+        except RowFault as fault:
+            found.append(Reply(None, name, reason=fault.reason, detail=str(fault)))
+        else:
+            found.append(Reply(_thoughtful(columns, text), name, teacher, _claimed(columns)))
     return found
 
 
@@ -142,12 +189,15 @@ def _reply(columns: Columns, text: str | None) -> Reply:
 
 
 def _thoughtful(columns: Columns, text: str | None) -> str | None:
-    name = columns.first(THOUGHTS)
-    if name is None or text is None:
+    """The answer after the thought that a column beside it holds."""
+    if text is None or columns.row.keys().isdisjoint(THOUGHTS):
         return text
-    if name in columns.asked:
-        columns.text(name)
-    return with_thought(columns.row[name], text)
+    for name in THOUGHTS:
+        if columns.has(name):
+            thought = columns.text(name) if name in columns.asked else columns.row[name]
+            if isinstance(thought, str) and thought.strip().lower() not in _SWITCHES:
+                return with_thought(thought, text)
+    return text
 
 
 def _claims(columns: Columns, count: int) -> list[bool | None]:

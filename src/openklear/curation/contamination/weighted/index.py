@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import BenchmarkItem
-from openklear.curation.contamination.weighted.words import exact
+from openklear.curation.contamination.weighted.words import SIGNS, exact
 from openklear.curation.text.cut import Codes, Places, Words
 from openklear.curation.text.grams import CodeSet, grams, within_texts
 
@@ -153,10 +153,17 @@ def worth_of(frequency: Places, texts: int) -> Floats:
 
 
 def _fours(words: Words) -> tuple[Places, Codes]:
-    """Words at which runs of SEED words begin, and the runs' codes."""
+    """Words at which runs of SEED words begin, and the runs' codes; signs alone (`>>>>`) are no run."""
     codes = grams(words.codes, SEED)
-    at = np.flatnonzero(within_texts(np.arange(len(codes)), SEED, words.rows)[0])
+    inside = within_texts(np.arange(len(codes)), SEED, words.rows)[0]
+    at = np.flatnonzero(inside & _says_something(words, SEED))
     return at, codes[at]
+
+
+def _says_something(words: Words, size: int) -> NDArray[np.bool_]:
+    """(W - size + 1,) whether the run of `size` words from each word on holds one that is no sign."""
+    spoken = np.concatenate(([0], np.cumsum(words.kinds != SIGNS)))
+    return np.asarray(spoken[size:] > spoken[: max(len(spoken) - size, 0)], np.bool_)
 
 
 def _rare_pairs(words: Words) -> tuple[Places, Codes]:
@@ -166,5 +173,5 @@ def _rare_pairs(words: Words) -> tuple[Places, Codes]:
     pair, rank = np.unique(codes, return_inverse=True)
     often = holders(rank[inside], item[inside], len(pair))[rank]  # (W - 1,)
     sizes = np.diff(words.rows)[item]
-    at = np.flatnonzero(inside & (sizes >= SHORTEST) & (sizes < FEW) & (often <= MOST_PAIR))
+    at = np.flatnonzero(inside & (sizes >= SHORTEST) & (sizes < FEW) & (often <= MOST_PAIR) & _says_something(words, 2))
     return at, codes[at]

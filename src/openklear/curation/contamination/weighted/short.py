@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from openklear.curation.contamination.items import NEAR, SAME_WORDS, WHOLE
 from openklear.curation.contamination.weighted.index import SHORTEST
-from openklear.curation.contamination.weighted.words import exact
+from openklear.curation.contamination.weighted.words import SIGNS, exact
 from openklear.curation.text.cut import Words
-from openklear.curation.text.grams import CodeSet, grams, within_texts
+from openklear.curation.text.grams import CodeSet, grams, sums, within_texts
 
 LEAST = 3
 """Words that an item has at least to be found as a sentence, or with another word in it."""
@@ -73,7 +73,8 @@ def build(words: Words) -> ShortItems:
     """The short ones of the items that have these words."""
     sizes = np.diff(words.rows)
     plain = _plain(words)
-    items = [_read(words, plain, number) for number in np.flatnonzero((sizes < SHORTEST) & (sizes > 0)).tolist()]
+    said = sums((words.kinds != SIGNS).astype(np.uint64), words.rows) > 0  # (items,) not signs alone
+    items = [_read(words, plain, number) for number in np.flatnonzero((sizes < SHORTEST) & said).tolist()]
     similar: dict[tuple[int, ...], list[ShortItem]] = {}
     whole: dict[int, list[ShortItem]] = {}
     for item in items:
