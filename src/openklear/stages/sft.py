@@ -22,8 +22,10 @@ from openklear.rollout.collect import Collector, encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.run.context import StageContext
 from openklear.training.demonstrations import encode_rows
+from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
+from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.schedule import token_batches
 from openklear.training.validation import require_choice
@@ -38,7 +40,9 @@ def run(context: StageContext) -> None:
     batches = _batches(context, loaded, settings)
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, recipe.microbatch_tokens)
-    loop = Loop(context.name, context.directory, "step", len(batches), loaded, optimizer, recipe.checkpoints)
+    loop = Loop(
+        context.name, context.directory, "step", len(batches), loaded, optimizer, recipe.checkpoints, recipe.track
+    )
     loop.resume()
     with ExitStack() as stack:
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
@@ -50,22 +54,28 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
-        advance = stack.enter_context(progress.task(context.name, loop.total, "steps"))
-        advance(loop.position.at)
+        advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
+        tokens = [sum(len(row.ids) for row in batch) for batch in batches]
+        forecast = Forecast(tokens, {n for n in range(1, loop.total + 1) if _validated(settings, loop, n)}, 200)
         for number in loop.ahead():
             clock = Clock()
             row = _step(loop, learner, batches[number - 1])
             clock.lap("seconds")
+            timings = {"tokens_per_second": tokens[number - 1] / clock.laps["seconds"]}
             loop.advance(updates=1)
-            due = number % settings.save_every == 0 or number == loop.total
-            if due:
+            if _validated(settings, loop, number):
                 row |= loop.validate(collector, problems, recipe.evaluation)
                 clock.lap("validation")
-            loop.log(row, clock.laps)
-            if due:
+            loop.log(row, {**clock.laps, **timings, "peak_memory_bytes": peak_memory_bytes()})
+            if _validated(settings, loop, number):
                 loop.save()
-            advance(1, loss=row["loss"])
+            advance(1, loop.seconds_left(forecast), loss=row["loss"])
     loop.hand_on()
+
+
+def _validated(settings: Sft, loop: Loop, number: int) -> bool:
+    """Whether a step is followed by a validation and a checkpoint."""
+    return number % settings.save_every == 0 or number == loop.total
 
 
 def _batches(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[list[EncodedDemonstration]]:

@@ -13,11 +13,14 @@ from openklear.durable.files import append_jsonl, read_whole_jsonl, sync, write_
 from openklear.errors import NonFinite
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
+from openklear.recipe.track import Track
 from openklear.rollout.collect import Collector, EncodedProblem
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position
+from openklear.training.forecast import Forecast
 from openklear.training.optimizer import Optimizer
-from openklear.training.validation import validate
+from openklear.training.samples import one_of, told
+from openklear.training.validation import asked, scores_of
 
 Figures = dict[str, Any]
 """What was measured, as a line of a .jsonl file holds it."""
@@ -35,6 +38,7 @@ class Loop:
     loaded: LoadedModel
     optimizer: Optimizer
     checkpoints: Checkpoints
+    track: Track = field(default_factory=Track)
     position: Position = field(default_factory=Position)
     metrics: list[Figures] = field(default_factory=list)
     timings: list[Figures] = field(default_factory=list)
@@ -61,6 +65,10 @@ class Loop:
                 return
             yield self.position.at + 1
 
+    def seconds_left(self, forecast: Forecast) -> float | None:
+        """To the end of the schedule, from where it is."""
+        return forecast.left(self.unit, self.position.at, self.timings)
+
     def advance(self, updates: int) -> None:
         """One more step or iteration is done, by this many updates of the weights."""
         self.position = replace(self.position, at=self.position.at + 1, updates=self.position.updates + updates)
@@ -71,7 +79,10 @@ class Loop:
         """Scores of the present weights, which patience and the best checkpoint go by."""
         at = self.position.at
         collector.sampler.publish(self.loaded.model, at)
-        scores = validate(collector, problems, evaluation, stage=self.stage, at=at)
+        groups = asked(collector, problems, evaluation, stage=self.stage, at=at)
+        scores = scores_of(groups)
+        if groups and self.track.sample_every:
+            progress.say(told(one_of(groups, at), f"{self.stage}: validation at {at}"))
         if scores:
             self.position = self.position.after_validation(at, scores["validation_score"])
         return scores

@@ -40,21 +40,16 @@ def require_choice(keep_best: bool, kept: Sequence[EncodedProblem], lost: Lost, 
     )
 
 
-def validate(
-    collector: Collector,
-    problems: Sequence[EncodedProblem],
-    evaluation: Evaluation,
-    *,
-    stage: str,
-    at: int,
-) -> dict[str, float]:
-    """avg@k by domain, and their plain mean as `validation_score`; {} where there are no validation problems.
+def asked(
+    collector: Collector, problems: Sequence[EncodedProblem], evaluation: Evaluation, *, stage: str, at: int
+) -> list[RolloutGroup]:
+    """The validation problems, asked of the present weights; [] where there are none.
 
     The draws depend on the stage but not on `at`: checkpoints are compared under common random numbers.
     """
     if not problems:
-        return {}
-    groups = collector.collect(
+        return []
+    return collector.collect(
         problems,
         Sampling(
             evaluation.validation_samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens
@@ -63,11 +58,13 @@ def validate(
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",
     )
-    return scores_of(groups)
 
 
 def scores_of(groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """See `validate`. A domain of which nothing could be scored has no score and is in no mean."""
+    """avg@k by domain, and their plain mean as `validation_score`; {} where there is nothing to score.
+
+    A domain of which nothing could be scored has no score and is in no mean.
+    """
     scores: dict[str, float] = {}
     for domain in DOMAINS:
         found = avg_at_k(correctness([g for g in groups if g.problem.domain == domain]))
