@@ -87,7 +87,7 @@ class _Work:
         return (self.total - self.done) / self.speed
 
 
-class Pace:
+class Stopwatch:
     """The time that work takes, from the work that is done: both in one unit, such as tokens."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openklear import progress
-from openklear.rollout.ahead import Ahead
+from openklear.rollout.ahead import TokensAhead
 from openklear.types import Completion, StopReason
 
 LIMIT = 2000
@@ -39,7 +39,7 @@ def errors(lengths, slots, costs, earlier=None):
     moments = played(lengths, slots, *costs)
     total = moments[-1][0]
     seconds, ended, drawn = next(moment for moment in moments if moment[0] >= total / 10)
-    ahead = Ahead(len(lengths), slots, LIMIT, earlier)
+    ahead = TokensAhead(len(lengths), slots, LIMIT, earlier)
     for length in ended:
         ahead.add(completion(length))
     counted = seconds * (len(lengths) - len(ended)) / len(ended) if ended else math.inf
@@ -83,14 +83,14 @@ def test_counting_rollouts_is_far_off_where_all_begin_together():
 
 def test_a_geometric_length_has_a_mean_in_closed_form():
     """1,000 tokens and 10 ended by themselves: a chance of 1 % a token, and a mean of (1 - e^-20) / 0.01 tokens."""
-    ahead = Ahead(total=10_010, width=1, limit=2000, ended=10, stopped=10)
+    ahead = TokensAhead(total=10_010, width=1, limit=2000, ended=10, stopped=10)
     assert ahead.rate(1000) == 0.01
     assert ahead.tokens(1000) == pytest.approx(10_000 * 100, rel=1e-3)
-    assert Ahead(5, 1, 50).tokens(0) == pytest.approx(250)  # nothing is known: all may run to the limit
+    assert TokensAhead(5, 1, 50).tokens(0) == pytest.approx(250)  # nothing is known: all may run to the limit
 
 
 def test_the_end_is_the_end():
-    ahead = Ahead(2, 2, 50)
+    ahead = TokensAhead(2, 2, 50)
     for length in (10, 20):
         ahead.add(completion(length))
     assert ahead.tokens(30) == 0.0
@@ -99,7 +99,7 @@ def test_the_end_is_the_end():
 def test_pace(monkeypatch):
     now = [5.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    pace = progress.Pace()
+    pace = progress.Stopwatch()
     assert pace.left(0, 10) is None
     now[0] += 4
     assert (pace.left(2, 10), pace.speed(8)) == (20.0, 2.0)

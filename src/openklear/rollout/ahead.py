@@ -18,7 +18,7 @@ _STEPS = 200
 
 
 @dataclass(slots=True)
-class Ahead:
+class TokensAhead:
     """A sampling of `total` rollouts, at most `width` of them at once and none longer than `limit` tokens."""
 
     total: int

@@ -19,7 +19,7 @@ from openklear.models.loading import LoadedModel
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
-from openklear.rollout.ahead import Ahead
+from openklear.rollout.ahead import TokensAhead
 from openklear.rollout.protocol import Sampler
 from openklear.rollout.seeds import rollout_key
 from openklear.think import FormatFault, split_thought
@@ -159,18 +159,18 @@ class Collector:
             top_p=sampling.top_p,
         )
 
-    def _ahead(self, requests: Sequence[SampleRequest], purpose: str) -> Ahead:
+    def _ahead(self, requests: Sequence[SampleRequest], purpose: str) -> TokensAhead:
         width = min(getattr(self.sampler, "slots", len(requests)), len(requests))
         longest = max((request.max_new_tokens for request in requests), default=0)
-        return Ahead(len(requests), width, longest, self.lengths.get(purpose))
+        return TokensAhead(len(requests), width, longest, self.lengths.get(purpose))
 
     def _sample(
-        self, requests: Sequence[SampleRequest], work: _Graded, label: str | None, ahead: Ahead
+        self, requests: Sequence[SampleRequest], work: _Graded, label: str | None, ahead: TokensAhead
     ) -> list[Completion]:
         """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
         if label is None:
             return self.sampler.sample(requests, lambda done, tokens: work.watch.check(), work.add)
-        pace, drawn = progress.Pace(), 0
+        pace, drawn = progress.Stopwatch(), 0
         with progress.task(f"{label}: sampling", len(requests), "rollouts", brief=True) as advance:
 
             def report(done: int, tokens: int) -> None:

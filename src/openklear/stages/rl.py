@@ -27,6 +27,7 @@ from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encod
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.run.context import StageContext
+from openklear.tracking import run_tracker
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop
@@ -54,6 +55,7 @@ def run(context: StageContext) -> None:
     keep, track = recipe.checkpoints, recipe.track
     loop = Loop(context.name, context.directory, "iteration", phase.iterations, loaded, optimizer, keep, track)
     with ExitStack() as stack:
+        loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
@@ -151,14 +153,18 @@ def _show(box: _Box, number: int, groups: Sequence[RolloutGroup]) -> None:
 
 def _updated(box: _Box, updates: Sequence[Update], number: int) -> list[Metrics]:
     """Every update in turn."""
-    tokens = [sum(len(sequence.ids) for sequence in update) for update in updates]
+    tokens = list(map(_tokens, updates))
     steps: list[Metrics] = []
-    pace, label = progress.Pace(), f"{box.loop.stage}, iteration {number}: updates"
+    pace, label = progress.Stopwatch(), f"{box.loop.stage}, iteration {number}: updates"
     with progress.task(label, len(updates), "updates", brief=True) as advance:
         for index, update in enumerate(updates):
             steps.append(_update(box, update, index))
             advance(1, pace.left(sum(tokens[: index + 1]), sum(tokens[index + 1 :])))
     return steps
+
+
+def _tokens(update: Update) -> int:
+    return sum(len(sequence.ids) for sequence in update)
 
 
 def _sampled(box: _Box, number: int) -> tuple[list[RolloutGroup], list[Update]]:

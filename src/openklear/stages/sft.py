@@ -21,6 +21,7 @@ from openklear.recipe.schema import Sft
 from openklear.rollout.collect import Collector, encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.run.context import StageContext
+from openklear.tracking import run_tracker
 from openklear.training.demonstrations import encode_rows
 from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
@@ -45,6 +46,7 @@ def run(context: StageContext) -> None:
     )
     loop.resume()
     with ExitStack() as stack:
+        loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
         problems, lost = encode_problems(loaded, validation, settings.max_tokens)
         require_choice(recipe.checkpoints.keep_best, problems, lost, context.name)

@@ -26,10 +26,14 @@ class Forecast:
         done = sum(self.work[row[unit] - 1] for row in timed)
         if not done:
             return None
-        spent = sum(sum(row.get(lap, 0.0) for lap in WORKED) for row in timed)
+        spent = sum(map(_worked, timed))
         return float(spent / done * sum(self.work[at:]) + self._validations(at, timings))
 
     def _validations(self, at: int, timings: Sequence[Mapping[str, Any]]) -> float:
         known = [float(row["validation"]) for row in timings if "validation" in row]
         ahead = sum(number > at for number in self.validated)
         return ahead * sum(known) / len(known) if known else 0.0
+
+
+def _worked(row: Mapping[str, Any]) -> float:
+    return float(sum(row.get(lap, 0.0) for lap in WORKED))

@@ -15,6 +15,7 @@ from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
 from openklear.recipe.track import Track
 from openklear.rollout.collect import Collector, EncodedProblem
+from openklear.tracking import Tracker
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position
 from openklear.training.forecast import Forecast
@@ -39,6 +40,7 @@ class Loop:
     optimizer: Optimizer
     checkpoints: Checkpoints
     track: Track = field(default_factory=Track)
+    tracker: Tracker | None = None
     position: Position = field(default_factory=Position)
     metrics: list[Figures] = field(default_factory=list)
     timings: list[Figures] = field(default_factory=list)
@@ -93,6 +95,8 @@ class Loop:
         self.timings.append({self.unit: self.position.at, **timings})
         for name, rows in self._files().items():
             append_jsonl(self.directory / name, rows[-1])
+        if self.tracker is not None:
+            self.tracker.log(metrics, self.position.at)
 
     def _files(self) -> dict[str, list[Figures]]:
         return {"metrics.jsonl": self.metrics, "timings.jsonl": self.timings}
