@@ -3,13 +3,14 @@
 #   make quickstart   raw data to a better reasoner, on a CPU; the result lies in runs/quickstart
 #   make test         all tests but those that need a browser or a cluster, or kill whole runs (.ci/run runs them too)
 #   make test-verl    the tests of the plug-in for verl, in .venv-verl with verl in it (Python 3.11 or 3.12)
+#   make test-readers saved models, read by transformers 4 in .venv-readers (which borrows torch from .venv)
 #   make check        format, lint, types, architecture, the public interface and documentation
-#   make clean        remove caches and build leftovers;  make distclean: .venv and .venv-verl too. Runs are never removed.
+#   make clean        remove caches and build leftovers;  make distclean: the environments too. Runs are never removed.
 #
 # PYTHON=... chooses the interpreter, TORCH_ARGS="..." is handed to pip when it installs torch.
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-verl check clean distclean
+.PHONY: help install quickstart test test-verl test-readers check clean distclean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -22,6 +23,10 @@ VENV_VERL := .venv-verl
 BIN_VERL := $(VENV_VERL)/bin
 INSTALLED_VERL := $(VENV_VERL)/installed
 PIP_VERL := $(BIN_VERL)/python -m pip --disable-pip-version-check --no-input
+
+VENV_READERS := .venv-readers
+BIN_READERS := $(VENV_READERS)/bin
+INSTALLED_READERS := $(VENV_READERS)/installed
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,7 +46,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/openklear run recipes/quickstart.toml --output runs/quickstart
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not long and not browser and not chaos and not cluster and not verl'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not long and not browser and not chaos and not cluster and not verl and not readers'
 
 # verl pins another transformers and wants Python < 3.13, so it has an environment of its own, with openklear's core only.
 $(INSTALLED_VERL): pyproject.toml constraints-verl.txt
@@ -58,6 +63,17 @@ $(INSTALLED_VERL): pyproject.toml constraints-verl.txt
 test-verl: $(INSTALLED_VERL)
 	OMP_NUM_THREADS=1 $(BIN_VERL)/python -m pytest -q -m verl tests/integrations
 
+# What differs from .venv alone; torch and the rest stand there, behind it on the path.
+$(INSTALLED_READERS): $(INSTALLED) constraints-readers.txt
+	@[ -x $(BIN_READERS)/python ] || $(BIN)/python -m venv $(VENV_READERS)
+	@$(BIN_READERS)/python -m pip --disable-pip-version-check --no-input install --quiet --no-deps -r constraints-readers.txt
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  >"$$($(BIN_READERS)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz-torch.pth"
+	@touch $@
+
+test-readers: $(INSTALLED_READERS)
+	OMP_NUM_THREADS=1 OPENKLEAR_READER=$(BIN_READERS)/python $(BIN)/python -m pytest -q -m readers tests/models
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -69,4 +85,4 @@ clean:
 	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(VENV_VERL)
+	rm -rf $(VENV) $(VENV_VERL) $(VENV_READERS)

@@ -7,13 +7,13 @@ no row twice; a stage that runs anew gets a run of its own.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -125,9 +125,21 @@ def _opened(recipe: Recipe, root: Path, stage: str, directory: Path) -> Tracker:
     return Tracker(windows, notes, known["id"], known["sent"])
 
 
+def track_scores(recipe: Recipe, root: Path, directory: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The scores of summary.json as a run of their own: a step for every model that was evaluated."""
+    with run_tracker(recipe, root, "scores", directory) as tracker:
+        for step, stage in enumerate(dict.fromkeys(row["stage"] for row in rows), start=1):
+            mine = [row for row in rows if row["stage"] == stage]
+            tracker.log({f"{row['benchmark']}/{row['domain']}/avg@{row['k']}": row["value"] for row in mine}, step)
+
+
 def numbers_of(row: Mapping[str, Any]) -> Numbers:
-    """The row's figures; no histograms, no texts."""
-    return {key: float(value) for key, value in row.items() if isinstance(value, int | float)}
+    """The row's figures; no histograms, no texts, and not its own number, which is the step."""
+    return {
+        key: float(value)
+        for key, value in row.items()
+        if isinstance(value, int | float) and key not in ("step", "iteration")
+    }
 
 
 def _say_lost(name: str, error: Exception) -> None:
@@ -135,7 +147,7 @@ def _say_lost(name: str, error: Exception) -> None:
 
 
 @dataclass(slots=True)
-class _Call:
+class _Outcome:
     """What became of a call on another thread."""
 
     result: Any = None
@@ -144,11 +156,12 @@ class _Call:
 
 def bounded(call: Callable[[], Any], seconds: float | None = None) -> Any:
     """The call's result; TimeoutError where it takes longer: it is then left alone."""
-    made = _Call()
+    made = _Outcome()
 
     def work() -> None:
         try:
-            made.result = call()
+            with redirect_stdout(sys.stderr):  # what a tracker prints is no result of a command
+                made.result = call()
         except BaseException as error:  # handed to the caller, whatever it is
             made.error = error
 
@@ -170,7 +183,9 @@ class TensorBoard:
         place = opening.root / "tensorboard" / opening.stage
         if opening.fresh:
             remove(place)  # of an attempt that a changed recipe replaced
-        self._writer = importlib.import_module("torch.utils.tensorboard").SummaryWriter(log_dir=str(place))
+        from torch.utils.tensorboard import SummaryWriter  # here, since it is an extra
+
+        self._writer: Any = SummaryWriter(log_dir=str(place))
         if opening.fresh:
             self._writer.add_text("recipe", "\n".join(f"    {line}" for line in _listed(opening.config)))
 
@@ -189,7 +204,8 @@ class Wandb:
     """A run of Weights & Biases; WANDB_MODE=offline keeps it in DIR/wandb."""
 
     def __init__(self, opening: Opening):
-        wandb = importlib.import_module("wandb")
+        import wandb  # here, since it is an extra
+
         online = os.environ.get("WANDB_MODE", "online") == "online"
         if online and not wandb.api.api_key:  # it would ask on the terminal, and wait
             raise UsageError("nobody is logged in; run wandb login, or set WANDB_MODE=offline")
@@ -220,7 +236,9 @@ class Trackio:
     """A run of Trackio, on this machine or in a Space (TRACKIO_SPACE_ID); `trackio show` shows it."""
 
     def __init__(self, opening: Opening):
-        self._run = importlib.import_module("trackio").init(
+        import trackio  # here, since it is an extra
+
+        self._run = trackio.init(
             project=opening.project,
             name=f"{opening.run}/{opening.stage}-{opening.identity}",
             group=opening.run,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -99,10 +101,10 @@ def test_trl_and_sharegpt(tmp_path: Path) -> None:
     problem = Problem("set/a", (system, ASK), "math", "2", source="set")  # type: ignore[arg-type]
     known = {
         "answer": "2",
-        "tests": None,
-        "checker": None,
+        "tests": "",
+        "checker": "",
         "domain": "math",
-        "level": None,
+        "level": "",
         "source": "set",
         "id": "set/a",
     }
@@ -117,6 +119,44 @@ def test_trl_and_sharegpt(tmp_path: Path) -> None:
     ]
     (cell,) = (raw["tests"] for raw in written("trl-grpo", [program(Test("1", "2"))], tmp_path / "d.jsonl"))
     assert cell == '[{"stdin": "1", "stdout": "2"}]'
+
+
+MANY = 16_000
+"""Rows of a kind before the first of another: more than `datasets` looks at (10 MiB) to tell a column's type."""
+
+
+def in_turn(form: str, first: Problem, then: Problem, many: int) -> list[Any]:
+    """Many rows of a kind, then some of another, whose columns are filled where the others' are not."""
+    response = "<think>\nCount.\n</think>\n\n" + "2" * 700
+    rows = [first] * many + [then] * 10
+    return rows if FORMS[form].kind is Problem else [Demonstration(problem, response) for problem in rows]
+
+
+@pytest.mark.parametrize("form", ["trl-sft", "sharegpt", "trl-grpo"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_tables_are_read_whatever_the_order_of_the_rows(tmp_path: Path, form: str, turned: bool) -> None:
+    code = program(Test("1 2\n", "3\n"), checker="tokens")
+    pair = (code, MATH) if turned else (MATH, code)
+    path = tmp_path / "a.jsonl"
+    assert export(form, in_turn(form, *pair, many=2000), path) == 2010
+    blocks = pyarrow.json.open_json(path, pyarrow.json.ReadOptions(use_threads=False, block_size=1 << 16))
+    kinds = {name: blocks.schema.field(name).type for name in ("answer", "tests", "checker", "domain", "level")}
+    assert set(kinds.values()) == {pa.string()}  # the first block tells the type
+    assert sum(batch.num_rows for batch in blocks) == 2010
+
+
+def test_datasets_reads_what_is_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    path = tmp_path / "a.jsonl"
+    code = program(Test("1 2\n", "3\n"), checker="tokens")
+    export("trl-sft", in_turn("trl-sft", MATH, code, MANY), path)
+    read = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(read) == MANY + 10
+    assert (read[0]["answer"], read[0]["tests"], read[0]["level"]) == ("2", "", "3")
+    assert (read[-1]["answer"], read[-1]["tests"]) == ("", '[{"stdin": "1 2\\n", "stdout": "3\\n"}]')
+    assert read[-1]["completion"][0]["role"] == "assistant"
 
 
 def test_unknown_forms_and_other_rows(tmp_path: Path) -> None:

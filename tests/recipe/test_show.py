@@ -63,7 +63,7 @@ VARIANTS = {
     "no sft, no world": {"sft": None, "world": None},
     "no rl": {"rl": None},
     "pretrained": {"model": PretrainedModel(path="/models/m", chat_template="/t.jinja", dtype="bfloat16")},
-    "best": {"checkpoints": Checkpoints(keep_best=True, patience=3, keep_rollouts=2), "seed": -5},
+    "best": {"checkpoints": Checkpoints(keep_best=True, patience=3, keep_rollouts=2), "seed": 2**63 - 1},
     "own": {
         "verifiers": Verifiers(graders={"math": "json:loads", "code": "http://host:1"}),
         "rl": Rl(
@@ -91,7 +91,7 @@ def test_round_trip(tmp_path, changed):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    name=st.text(min_size=1, max_size=30), levels=st.lists(st.text(max_size=5), max_size=3), number=st.floats(0, 1e300)
+    name=st.text(min_size=1, max_size=30), levels=st.lists(st.text(max_size=5), max_size=3), number=st.floats(0, 1e9)
 )
 def test_any_value_survives(tmp_path_factory, name, levels, number):
     levels = tuple(level for level in levels if level != "*")
@@ -179,8 +179,8 @@ def test_few_keys():
     held = {"", "tiny", "ngrams", "gppo", "grpo", "none", "adamw", "report", "local"}
     simple = [key for key in everything if key.only in held]
     training = [[key for key in some if not key.path.startswith("data.")] for some in (simple, everything)]
-    assert len(training[0]) <= 81
-    assert len(training[1]) <= 133
+    assert len(training[0]) <= 85
+    assert len(training[1]) <= 138
     assert len(everything) - len(training[1]) <= 41  # curation: every step's table may be left out
     assert len(simple) < len(everything)
 

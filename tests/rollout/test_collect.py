@@ -80,6 +80,20 @@ def test_groups_keep_the_order_of_the_problems(loaded):
     assert {r.policy_version for g in groups for r in g.rollouts} == {4}
 
 
+def test_problems_with_the_same_prompt_are_drawn_for_apart(loaded):
+    """The first copy keeps the draws that the prompt has alone; `copy_numbers` counts over more than one call."""
+    twice = [problem("a", "1+2=?"), problem("b", "2+1=?"), problem("c", "1+2=?")]
+
+    def ids(groups):
+        return [[r.completion.token_ids.tolist() for r in group.rollouts] for group in groups]
+
+    alone = ids(collect(loaded, FakeJudge(), SAMPLING))
+    first, other, second = ids(collect(loaded, FakeJudge(), SAMPLING, twice))
+    assert [first, other] == alone
+    assert second != first
+    assert ids(collect(loaded, FakeJudge(), SAMPLING, twice[2:], copy_numbers=[1])) == [second]
+
+
 def test_rollouts_stopped_by_length_are_wrong_without_being_graded(loaded):
     judge = FakeJudge()
     rollouts = [r for g in collect(loaded, judge, SAMPLING) for r in g.rollouts]

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from openklear.rollout.seeds import rollout_key, uniforms
+from openklear.rollout.seeds import copies, rollout_key, uniforms
 
 WORD = 2**64
 
@@ -64,6 +64,19 @@ def test_every_part_of_the_name_changes_the_key():
         (7, "train", 3, "00ff", 6),
     ]
     assert len({rollout_key(*name) for name in (base, *others)}) == 6
+
+
+def test_a_copy_is_written_into_the_name_and_the_first_has_the_name_it_always_had():
+    name = b'[7,"train",3,"00ff",5,2]'
+    assert rollout_key(7, "train", 3, "00ff", 5, 2) == int.from_bytes(
+        hashlib.blake2b(name, digest_size=8).digest(), "little"
+    )
+    assert rollout_key(7, "train", 3, "00ff", 5, 0) == rollout_key(7, "train", 3, "00ff", 5)
+
+
+def test_copies_are_counted_by_prompt():
+    assert copies("abacab") == [0, 0, 1, 0, 2, 1]
+    assert copies([]) == []
 
 
 def test_order_and_batch_change_nothing():

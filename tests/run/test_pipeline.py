@@ -140,9 +140,13 @@ ALL = {s.name for s in stages(small_recipe())}
         ("evaluation.temperature", 0.5, EVALUATIONS | AFTER_SFT | {"sft"}),
         ("evaluation.validation_samples", 3, AFTER_SFT | {"sft"}),
         ("evaluation.max_completion_tokens", 65, ALL - {"world", "prepare", "card"}),
-        ("microbatch_tokens", 4096, AFTER_SFT | {"sft"}),
-        ("engine.slots", 8, EVALUATIONS | AFTER_SFT | {"sft"}),
-        ("threads", 2, EVALUATIONS | AFTER_SFT | {"sft"}),
+        ("microbatch_tokens", 4096, {"report"}),
+        ("engine.slots", 8, {"report"}),
+        ("threads", 2, {"report"}),
+        ("sft.save_every", 7, {"report"}),
+        ("rl.phase.math.save_every", 7, {"report"}),
+        ("rl.phase.math.validate_every", 7, AFTER_SFT - {"evaluate-sft"}),
+        ("rl.phase.math.iterations", 7, AFTER_SFT - {"evaluate-sft"}),
         ("seed", 1, ALL - {"world", "prepare"}),
         ("world.seed", 1, ALL - {"base"}),
         ("model.layers", 2, ALL - {"world", "prepare", "card"}),
@@ -224,7 +228,7 @@ COMPUTED = {
 def test_a_stage_reads_no_section_of_the_recipe_that_it_does_not_depend_on(name):
     of = small_recipe().model_copy(update={"model": PretrainedModel(path="model")})  # it has a dtype
     stage = next(s for s in stages(of) if s.name == name)
-    declared = {key.split(".")[0] for key in stage.settings} | COMPUTED.get(name, set())
+    declared = {key.split(".")[0] for key in (*stage.settings, *stage.pace)} | COMPUTED.get(name, set())
     spec = importlib.util.find_spec(stage.module)
     assert spec is not None
     assert spec.origin is not None

@@ -11,7 +11,7 @@ verl's scorers (verl 0.9.1, utils/reward_score) take a text as ground truth. For
 which only the sandbox scorer knows. verl chooses a scorer by data_source, which is our source's name: name a source as
 verl does (taco, apps, codeforces, codecontests for programs), or score by a function of your own. Its scorers compare
 outputs by equality and know no checker, so extra_info holds the checker's name. TRL hands every column beside prompt to
-reward functions (its documentation, "Dataset formats").
+reward functions (its documentation, "Dataset formats"). In JSON lines no text is null: what is missing is "".
 
 `shapes.parse_rows` reads all of them back.
 """
@@ -138,14 +138,18 @@ def _sharegpt(row: Demonstration, index: int) -> dict[str, Any]:
 
 
 def _known(problem: Problem) -> dict[str, Any]:
-    """Every row has every key, and tests are JSON text, so that readers of tables see one type a column."""
+    """Every row has every key, tests are JSON text, and what is missing is empty.
+
+    Readers that take a column's type from the first rows (`datasets`) would find a type of its own in a null there, and
+    refuse the first text after it.
+    """
     tests = list(map(asdict, problem.tests))
     return {
-        "answer": problem.answer,
-        "tests": _json(tests) if tests else None,
-        "checker": problem.checker,
+        "answer": problem.answer or "",
+        "tests": _json(tests) if tests else "",
+        "checker": problem.checker or "",
         "domain": problem.domain,
-        "level": problem.level,
+        "level": problem.level or "",
         "source": problem.source,
         "id": problem.id,
     }

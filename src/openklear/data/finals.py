@@ -36,10 +36,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[\u3002\uff01\uff1f])")
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _TAGGED = re.compile(r"<\s?(?:final[ _-]?)?answer", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\b")
-_LEAD = 20
-"""Characters before the first box from which on it is the end of a solution, not of "The answer is"."""
 _OPENS = 30
-"""Characters in which a text that begins with its answer says so: **Final answer:** 72."""
+"""Characters in which a text that begins with its answer says so, in a line not twice as long: **Answer:** 72."""
 _GOES_ON = re.compile(r"[.!?]\s+[A-Z]")
 _GIVES_REASONS = re.compile(
     r"\b(?:since|because|hence|therefore|thus|let|note|suppose|assume|deduce|consider)\b", re.IGNORECASE
@@ -93,7 +91,8 @@ def _found(text: str) -> str | None:
         return extract_answer(last)
     first = text.partition("\n")[0]
     opens = first[: said_from(first)]
-    return extract_answer(first) if len(opens) < min(len(first), _OPENS) and "$" not in opens else None
+    says = len(opens) < min(len(first), _OPENS) and len(first) < 2 * _OPENS and "$" not in opens
+    return extract_answer(first) if says else None
 
 
 def _written_out(result: str) -> str | None:
@@ -107,10 +106,10 @@ def _is_more(text: str) -> bool:
     """Whether a text is more than an answer."""
     if OPEN in text or CLOSE in text or STATED in text.rpartition("\n")[2] or CALCULATION.search(text):
         return True
+    if (box := _BOX.search(text)) and _letters(_NO_PROSE.sub(" ", text[: box.start()])) and extract_boxed(text):
+        return True
     if len(text) < _SHORT:
         return False
-    if (box := _BOX.search(text)) and box.start() > _LEAD and extract_boxed(text):
-        return True
     prose = _NO_PROSE.sub(" ", text)
     paragraphs = _PARAGRAPH.split(prose)
     if sum(_letters(paragraph) >= _LETTERS for paragraph in paragraphs) and len(paragraphs) > 1:

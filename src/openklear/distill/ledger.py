@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from openklear.distill.answers import Answer
 from openklear.distill.pace import estimated_tokens
 from openklear.durable.journal import KeyedJournal
-from openklear.rollout.seeds import rollout_key
+from openklear.rollout.seeds import copies, rollout_key
 from openklear.types import Problem
 
 
@@ -30,6 +30,8 @@ class Wanted:
 
     problem: Problem
     sample: int
+    copy: int = 0
+    """Number of the problem among those asked that have its prompt."""
 
     @property
     def key(self) -> ResponseKey:
@@ -37,8 +39,8 @@ class Wanted:
         return ResponseKey(self.problem.id, self.problem.content_hash, self.sample)
 
     def random_key(self, seed: int) -> int:
-        """64 bits that depend on the run's seed, the problem's text and the sample alone (house rule 9)."""
-        return rollout_key(seed, "distill", 0, self.problem.content_hash, self.sample)
+        """64 bits that depend on the run's seed, the problem's text, its copy and the sample alone (house rule 9)."""
+        return rollout_key(seed, "distill", 0, self.problem.content_hash, self.sample, self.copy)
 
 
 Keep = Callable[[Wanted, dict[str, Any]], None]
@@ -97,8 +99,9 @@ class Ledger:
     def open_tasks(self, problems: Sequence[Problem], samples: int, *, retry_failed: bool) -> list[Wanted]:
         """What is not there yet, problem by problem."""
         wanted = []
-        for problem, sample in product(problems, range(samples)):
-            task = Wanted(problem, sample)
+        numbers = copies(problem.content_hash for problem in problems)
+        for (problem, copy), sample in product(zip(problems, numbers, strict=True), range(samples)):
+            task = Wanted(problem, sample, copy)
             if task.key not in self.lines or (retry_failed and task.key in self.failed):
                 wanted.append(task)
         return wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -143,12 +144,24 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def hash_file(path: Path) -> str:
+    """32 hexadecimal digits of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
 def stage_record(directory: Path) -> dict[str, Any] | None:
-    """stage.json of a stage's directory; None where the stage has not begun."""
+    """stage.json of a stage's directory; None where the stage has not begun. DataError where it is damaged."""
     path = directory / "stage.json"
     if not path.is_file():
         return None
-    record: dict[str, Any] = read_json(path)
+    remedy = f"restore it from a copy of the run, or move {directory} away to run the stage again"
+    try:
+        record: dict[str, Any] = read_json(path)
+    except DataError as error:
+        raise DataError(f"{error}; {remedy}") from error
+    if not isinstance(record, dict) or not {"state", "fingerprint", "parts"} <= record.keys():
+        raise DataError(f"{path}: not a stage's record; {remedy}")
     return record
 
 

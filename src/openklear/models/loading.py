@@ -10,7 +10,7 @@ import copy
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,13 @@ from transformers import AutoModelForCausalLM, GenerationConfig, GgufConfig
 from transformers.utils import logging
 
 from openklear.errors import ModelError
+from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
+from openklear.models.chat.arguments import Value
+from openklear.models.limits import Longest, longest
 from openklear.models.numerics import device
+from openklear.models.spelling import spell_for_readers
 from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
+from openklear.models.vocabulary import remember_tokenizer
 
 __all__ = ["LoadedModel", "load_model", "save_model"]
 
@@ -42,6 +47,11 @@ class LoadedModel:
     """A transformers tokenizer with a chat template."""
     end_ids: frozenset[int]
 
+    @property
+    def longest(self) -> Longest:
+        """How many tokens a row may have."""
+        return longest(self.model.config)
+
 
 def load_model(
     directory: Path | str,
@@ -49,16 +59,21 @@ def load_model(
     dtype: str = "float32",
     gguf_file: str | None = None,
     chat_template: Path | str | None = None,
+    template_args: Mapping[str, Value] | None = None,
 ) -> LoadedModel:
     """Load weights (as `dtype`, on the GPU where there is one) and tokenizer; nothing is fetched from a network.
 
     `gguf_file` names a GGUF file inside the directory, dequantised here. `chat_template` is a Jinja file that replaces
-    the tokenizer's. Raises ModelError where the directory, its configuration, tokenizer or chat template, one of the
-    weights, or an end token is missing or damaged.
+    the tokenizer's; `template_args` become part of it. Raises ModelError where the directory, its configuration,
+    tokenizer or chat template, one of the weights, or an end token is missing or damaged, or the template cannot be
+    trained with.
     """
     directory = Path(directory)
     _require_files(directory, gguf_file)
-    tokenizer = load_tokenizer(directory, gguf_file, None if chat_template is None else Path(chat_template))
+    if gguf_file is None:
+        refuse_directory(directory)
+    template = None if chat_template is None else Path(chat_template)
+    tokenizer = load_tokenizer(directory, gguf_file, template, template_args or {})
     model = _load_weights(directory, dtype, gguf_file)
     rows = model.get_input_embeddings().weight.shape[0]
     if (largest := max(tokenizer.get_vocab().values())) >= rows:
@@ -70,6 +85,7 @@ def load_model(
         getattr(model.generation_config, "eos_token_id", None),
         getattr(model.config.get_text_config(), "eos_token_id", None),
     )
+    remember_tokenizer(model, tokenizer)
     return LoadedModel(model.eval().to(device()), tokenizer, end_ids(tokenizer, said, directory))
 
 
@@ -84,6 +100,7 @@ def save_model(loaded: LoadedModel, directory: Path | str) -> None:
     with _quiet():
         model.save_pretrained(directory)
         loaded.tokenizer.save_pretrained(directory)
+    spell_for_readers(Path(directory))
 
 
 def weights_hash(directory: Path | str) -> str:
@@ -144,18 +161,23 @@ def _load_weights(directory: Path, dtype: str, gguf_file: str | None) -> Any:
     try:
         with _quiet():
             model, info = load(
-                directory, dtype=getattr(torch, dtype), local_files_only=True, output_loading_info=True, **extra
+                directory,
+                dtype=getattr(torch, dtype),
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **extra,
             )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # trust boundary: configurations and files of others, read by the library's many readers
+        line = first_line(error)
+        if "ignore_mismatched_sizes" in line:
+            line = "tensors in the files have other shapes than config.json says"
         raise ModelError(
-            f"{directory}: the model cannot be loaded ({first_line(error)}). "
+            f"{directory}: the model cannot be loaded ({line}). "
             "Copy the directory again, or use a model that this version of transformers knows."
         ) from error
-    if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            f"{directory}: the files lack {len(missing)} of the model's tensors ({', '.join(missing[:3])}...), which "
-            "would be random numbers. Copy the directory again."
-        )
+    refuse_weights(directory, model, info)
+    settle_tying(directory, model)
     if gguf_file is not None:
         _forget_quantisation(model)
     return model
@@ -185,12 +207,14 @@ def _generation_config(loaded: LoadedModel) -> GenerationConfig:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's progress bars: `progress` draws ours."""
-    bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
-    bars.disable_progress_bar()
+    """Without the library's progress bars (`progress` draws ours) and its reports of what `refuse_weights` says."""
+    library: Any = logging
+    shown, level = library.is_progress_bar_enabled(), library.get_verbosity()
+    library.disable_progress_bar()
+    library.set_verbosity_error()
     try:
         yield
     finally:
+        library.set_verbosity(level)
         if shown:
-            bars.enable_progress_bar()
+            library.enable_progress_bar()

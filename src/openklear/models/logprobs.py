@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from openklear.errors import ModelError
 from openklear.models.head import Finish, head_logits, head_logprobs
+from openklear.models.vocabulary import known_ids, within
 
 __all__ = ["sequence_logprobs"]
 
@@ -65,12 +66,14 @@ def sequence_logprobs(
     # The state at t - 1 predicts token t: states lose the last column, targets the first; both are (B, T - 1).
     predicted = loss_mask[:, 1:]
     states = _hidden_states(model, input_ids[:, :-1], None if position_ids is None else position_ids[:, :-1])
-    head = _head(model)
+    head, known = _head(model), known_ids(model)
+    weight = within(head.weight, known)
+    assert weight is not None
     logprobs, entropies = head_logprobs(
         states[predicted],  # (N, H): the state before each masked token
-        head.weight,
+        weight,
         input_ids[:, 1:][predicted],
-        bias=head.bias,
+        bias=within(head.bias, known),
         temperature=temperature,
         finish=_finish(model),
         entropy=entropy,

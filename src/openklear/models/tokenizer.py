@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
 
 from openklear.errors import ModelError
 from openklear.models.chat import turn_end_id
+from openklear.models.chat.arguments import Value, with_arguments
+from openklear.models.chat.check import check_template
+from openklear.models.gguf import restore_split
+from openklear.models.limits import ANY_LENGTH, Longest, longest
 
 
 class Speaker(Protocol):
@@ -26,6 +31,11 @@ class Speaker(Protocol):
         """Every token that ends a completion."""
         ...
 
+    @property
+    def longest(self) -> Longest:
+        """How many tokens a row may have."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedTokenizer:
@@ -33,19 +43,24 @@ class LoadedTokenizer:
 
     tokenizer: Any
     end_ids: frozenset[int]
+    longest: Longest = ANY_LENGTH
 
 
 def load_speaker(
-    directory: Path, *, gguf_file: str | None = None, chat_template: Path | None = None
+    directory: Path,
+    *,
+    gguf_file: str | None = None,
+    chat_template: Path | None = None,
+    template_args: Mapping[str, Value] | None = None,
 ) -> LoadedTokenizer:
     """The tokenizer of a model directory and its end tokens, as `load_model` finds them, but in a moment.
 
     Raises ModelError where tokenizer, configuration, chat template or an end token is missing or damaged.
     """
-    tokenizer = load_tokenizer(directory, gguf_file, chat_template)
+    tokenizer = load_tokenizer(directory, gguf_file, chat_template, template_args or {})
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, **extra)
+        config = _read(AutoConfig, directory, **extra)
         said = [getattr(config.get_text_config(), "eos_token_id", None)]
         if (directory / "generation_config.json").is_file():
             load: Any = GenerationConfig.from_pretrained
@@ -54,15 +69,23 @@ def load_speaker(
         raise ModelError(
             f"{directory}: the model's configuration cannot be read ({first_line(error)}). Copy the directory again."
         ) from error
-    return LoadedTokenizer(tokenizer, end_ids(tokenizer, said, directory))
+    return LoadedTokenizer(tokenizer, end_ids(tokenizer, said, directory), longest(config))
 
 
-def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path | None) -> Any:
-    """The tokenizer with the chat template that is asked for. ModelError where there is none, or it is damaged."""
-    load: Any = AutoTokenizer.from_pretrained
+def load_tokenizer(
+    directory: Path, gguf_file: str | None, chat_template: Path | None, template_args: Mapping[str, Value]
+) -> Any:
+    """The tokenizer with the chat template that is asked for, its arguments set in it.
+
+    ModelError where there is none, it is damaged, or the template cannot be trained with (`models.chat.check`).
+    """
     extra = {} if gguf_file is None else {"gguf_file": gguf_file}
     try:
-        tokenizer = load(directory, local_files_only=True, **extra)
+        tokenizer = _read(AutoTokenizer, directory, **extra)
+        if gguf_file is not None:
+            restore_split(tokenizer, directory / gguf_file)
+        elif not _is_as_written(tokenizer, directory / "tokenizer.json"):
+            tokenizer = _read(PreTrainedTokenizerFast, directory)
     except Exception as error:  # trust boundary: the library's readers raise anything, pyo3's bare Exception included
         raise ModelError(
             f"{directory}: the tokenizer cannot be read ({first_line(error)}). Copy its files again."
@@ -76,7 +99,28 @@ def load_tokenizer(directory: Path, gguf_file: str | None, chat_template: Path |
             f"{directory}: the tokenizer has no chat template, so messages cannot become a prompt. "
             "Name a Jinja file with one: model.chat_template."
         )
+    try:
+        if template_args:
+            tokenizer.chat_template = with_arguments(tokenizer.get_chat_template(), template_args)
+        check_template(tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{chat_template or directory}: {error}") from error
     return tokenizer
+
+
+def _read(reader: Any, directory: Path, **extra: Any) -> Any:
+    return reader.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **extra)
+
+
+def _is_as_written(tokenizer: Any, file: Path) -> bool:
+    """Whether the tokenizer is the one in tokenizer.json, where there is such a file.
+
+    Some classes of the library build it anew from its vocabulary, and then digits, spaces or whole scripts may be split
+    in another way than when the model was trained. The file is right: other readers take it as it stands.
+    """
+    if not file.is_file() or not hasattr(tokenizer, "backend_tokenizer"):
+        return True
+    return bool(tokenizer.backend_tokenizer.to_str() == Tokenizer.from_file(str(file)).to_str())
 
 
 def end_ids(tokenizer: Any, configured: Iterable[int | list[int] | None], directory: Path) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from openklear.recipe.numbers import Count, Rows
 from openklear.recipe.section import Above, Broken, DomainName, Positive, Section, Share, repeated
 
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
@@ -55,7 +56,7 @@ class Source(Section):
         description='split of a directory or a data set of the hub, or "all" for every file; if not set, train for '
         "demonstrations and problems, validation for validation, test for held-out sources and benchmarks",
     )
-    limit: Positive | None = Field(
+    limit: Rows | None = Field(
         None,
         description="read at most this many rows of the files; held-out sources: ask at most this many problems, while "
         "all of them clean the training rows",
@@ -90,7 +91,7 @@ class Ngrams(Section):
     """The report's rule: a number of words in a row."""
 
     type: Literal["ngrams"] = Field("ngrams", description="words in a row, as published")
-    length: Annotated[int, Field(ge=0)] = Field(
+    length: Annotated[int, Field(ge=0, le=1000)] = Field(
         9, description="drop a training prompt that shares this many words in a row; 0 drops only equal prompts"
     )
 
@@ -104,9 +105,9 @@ class Weighted(Section):
 class Lengths(Section):
     """Limits in characters; what is not set is not limited."""
 
-    min_prompt: Positive | None = Field(None, description="shortest prompt in characters")
-    max_prompt: Positive | None = Field(None, description="longest prompt in characters")
-    max_response: Positive | None = Field(None, description="longest response in characters")
+    min_prompt: Rows | None = Field(None, description="shortest prompt in characters")
+    max_prompt: Rows | None = Field(None, description="longest prompt in characters")
+    max_response: Rows | None = Field(None, description="longest response in characters")
 
 
 class Difficulty(Section):
@@ -124,7 +125,7 @@ class Vetting(Section):
 
     below = ("policy_low", "policy_high")
     paths = ("responses", "policy_responses")
-    min_tests: Annotated[int, Field(ge=0)] = Field(16, description="a code problem needs at least this many tests")
+    min_tests: Count = Field(16, description="a code problem needs at least this many tests")
     check_solutions: bool = Field(
         True, description="run the sources' own solutions, and drop tests or problems that they fail"
     )
@@ -139,7 +140,7 @@ class Selection(Section):
     """K-Center Greedy (Sener and Savarese 2018): the prompts that cover the set best."""
 
     paths = ("embedding",)
-    budget: Positive = Field(description="rows to keep (report: 31,600 in the top-K study)")
+    budget: Rows = Field(description="rows to keep (report: 31,600 in the top-K study)")
     embedding: str = Field("tfidf", description="tfidf, or the directory of a sentence-embedding model")
 
 
@@ -184,7 +185,7 @@ class Data(Section):
     )
     vetting: Vetting | None = Field(None, description="what an RL problem must pass")
     selection: Selection | None = Field(None, description="keep a subset of demonstrations that covers the whole")
-    mixture_rows: Positive | None = Field(
+    mixture_rows: Rows | None = Field(
         None, description="mix the sources' demonstrations by their weights to this many rows, drawn by the seed"
     )
     engine: Annotated[Local | RayCluster, Field(discriminator="type")] = Field(

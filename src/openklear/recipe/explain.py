@@ -99,6 +99,8 @@ def _wrong_value(detail: ErrorDetails, field: FieldInfo, given: Any, *, is_item:
     if is_item and keys.is_list(annotation):
         annotation, metadata = get_args(annotation)[0], []
     words = keys.in_words(annotation, metadata)
+    if detail["type"] == "less_than_equal" and (most := keys.bounds(annotation, metadata)["le"]) > 1:
+        words += f", at most {most:_}"
     article = "a " if words.startswith(("whole", "number", "list", "table")) else ""
     remedy = _remedy(detail["type"], given) or _example(field, annotation, given)
     return f"must be {article}{words}, not {shown(given)}; {remedy}"

@@ -115,6 +115,24 @@ def default_tag(field: FieldInfo) -> str | None:
     return getattr(field.default, "type", None)
 
 
+def _is_wide(mark: Any) -> bool:
+    return (isinstance(mark, Le) and mark.le > 1) or (isinstance(mark, Ge) and mark.ge < 0)  # type: ignore[operator]
+
+
+def bounds(annotation: Any, metadata: Sequence[Any] = ()) -> dict[str, Any]:
+    """`ge`, `gt`, `le`, `lt` of a number's leaf, wherever in the annotation they stand."""
+    found: dict[str, Any] = {}
+    for mark in metadata:
+        for inner in mark.metadata if isinstance(mark, FieldInfo) else (mark,):
+            found |= {sign: getattr(inner, sign) for sign in ("ge", "gt", "le", "lt") if hasattr(inner, sign)}
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return found | bounds(parts[0], parts[1:])
+    for part in parts:
+        found |= bounds(part)
+    return found
+
+
 def _default(field: FieldInfo) -> str:
     """As TOML; of a tagged union's table the `type`."""
     if field.is_required() or (field.default is None and tables(field.annotation)):
@@ -127,8 +145,11 @@ def _either(words: Sequence[str]) -> str:
 
 
 def _range(metadata: Sequence[Any]) -> str:
-    """The bounds of a number in words; a share reads better as a span."""
-    marks = {type(mark): mark for mark in metadata}
+    """The bounds of a number in words; a share reads better as a span.
+
+    An upper bound above 1 and a lower one below 0 only keep nonsense out: the message for a broken one names it.
+    """
+    marks = {type(mark): mark for mark in metadata if not _is_wide(mark)}
     if Ge in marks and Le in marks:
         return f" from {marks[Ge].ge:g} to {marks[Le].le:g}"
     signs = ((Gt, "gt", " > "), (Ge, "ge", " >= "), (Le, "le", " and <= "))

@@ -13,12 +13,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, Field
 
 from openklear.recipe.keys import tables, tag
-from openklear.recipe.section import Above, NotNegative, Section, Share
+from openklear.recipe.numbers import AboveOne, Band
+from openklear.recipe.section import LARGEST, Above, NotNegative, Section, Share
 
 ClipLow = Annotated[Share, Field(description="the band starts at 1 - clip_low")]
-ClipHigh = Annotated[NotNegative, Field(description="the band ends at 1 + clip_high")]
+ClipHigh = Annotated[Band, Field(description="the band ends at 1 + clip_high")]
 DualClip = Annotated[
-    Annotated[float, Field(gt=1.0)] | None,
+    AboveOne | None,
     Field(description="no gradient for A < 0 above this ratio; the released code uses 3 or 10"),
 ]
 
@@ -59,7 +60,7 @@ class TwoSided(Section):
     type: Literal["two_sided"] = Field("two_sided", description="PPO's clip, bounded for A < 0 too")
     clip_low: ClipLow = 0.2
     clip_high: ClipHigh = 0.2
-    delta: Annotated[float, Field(gt=1.0)] = Field(4.0, description="no gradient for A < 0 above this ratio")
+    delta: AboveOne = Field(4.0, description="no gradient for A < 0 above this ratio")
 
 
 class Cispo(Section):
@@ -67,14 +68,14 @@ class Cispo(Section):
 
     type: Literal["cispo"] = Field("cispo", description="clipped importance weights on REINFORCE, as in the report")
     clip_low: Annotated[Share, Field(description="weights start at 1 - clip_low")] = 0.2
-    clip_high: Annotated[NotNegative, Field(description="weights end at 1 + clip_high")] = 0.28
+    clip_high: Annotated[Band, Field(description="weights end at 1 + clip_high")] = 0.28
 
 
 class CispoMinimax(Section):
     """CISPO as MiniMax-M1 runs it (arXiv 2506.13585)."""
 
     type: Literal["cispo_minimax"] = Field("cispo_minimax", description="CISPO without a lower bound")
-    clip_high: Annotated[NotNegative, Field(description="weights end at 1 + clip_high")] = 0.28
+    clip_high: Annotated[Band, Field(description="weights end at 1 + clip_high")] = 0.28
 
 
 class CispoVerl(Section):
@@ -82,7 +83,7 @@ class CispoVerl(Section):
 
     type: Literal["cispo_verl"] = Field("cispo_verl", description="CISPO with verl's numbers")
     clip_low: Annotated[Share, Field(description="weights start at 1 - clip_low")] = 0.2
-    clip_high: Annotated[NotNegative, Field(description="weights end at 1 + clip_high")] = 0.2
+    clip_high: Annotated[Band, Field(description="weights end at 1 + clip_high")] = 0.2
 
 
 class CispoTrl(Section):
@@ -116,7 +117,7 @@ class Dgpo(Section):
     clip_low: ClipLow = 0.2
     clip_high: ClipHigh = 0.28
     n: NotNegative = Field(1.0, description="exponent of the decay below the band")
-    m: Annotated[float, Field(ge=1.0)] = Field(2.0, description="root of the decay above the band")
+    m: Annotated[float, Field(ge=1.0, le=LARGEST)] = Field(2.0, description="root of the decay above the band")
 
 
 class Topr(Section):
@@ -148,7 +149,7 @@ class Gmpo(Section):
     sequence: ClassVar[bool] = True
     type: Literal["gmpo"] = Field("gmpo", description="geometric mean of clipped ratios")
     clip_low: Annotated[NotNegative, Field(description="for A < 0, log r goes no lower than -clip_low")] = 0.4
-    clip_high: Annotated[NotNegative, Field(description="for A > 0, log r goes no higher than clip_high")] = 0.4
+    clip_high: Annotated[Band, Field(description="for A > 0, log r goes no higher than clip_high")] = 0.4
 
 
 class Reinforce(Section):
@@ -162,7 +163,9 @@ class CustomObjective(Section):
 
     type: Literal["custom"] = Field("custom", description="a function of your own")
     function: str = Field(description="module:function of (logprobs, old_logprobs, advantages, *, loss_mask, ...)")
-    arguments: dict[str, float] = Field({}, description="its keyword arguments: { cap = 2.0 }")
+    arguments: dict[str, Annotated[float, Field(ge=-LARGEST, le=LARGEST)]] = Field(
+        {}, description="its keyword arguments: { cap = 2.0 }"
+    )
 
 
 Objective = Annotated[

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
+from openklear.recipe.numbers import Count, Rate, Seconds, Seed, Temperature, Tokens
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
@@ -30,7 +31,7 @@ PHASE_NAME = re.compile(r"[a-z0-9-]+")
 class World(Section):
     """The demo world: problems and demonstrations written from a seed, as ordinary files, with no download."""
 
-    seed: int = Field(0, description="seed of the world's texts (the run's seed is the top-level key)")
+    seed: Seed = Field(0, description="seed of the world's texts (the run's seed is the top-level key)")
     demonstrations: Positive = Field(2000, description="clean demonstrations per domain, over all teachers")
     problems: Positive = Field(2000, description="RL problems per domain")
     validation: Positive = Field(64, description="validation problems per domain")
@@ -41,9 +42,9 @@ class TinyModel(Section):
     """A Qwen3-architecture model made from scratch with a character tokenizer."""
 
     type: Literal["tiny"] = Field("tiny", description="make a small model from scratch")
-    hidden_size: Positive = Field(64, description="width of the residual stream")
-    layers: Positive = Field(4, description="transformer blocks")
-    heads: Positive = Field(4, description="attention heads; must divide hidden_size")
+    hidden_size: Annotated[int, Field(gt=0, le=65_536)] = Field(64, description="width of the residual stream")
+    layers: Annotated[int, Field(gt=0, le=1000)] = Field(4, description="transformer blocks")
+    heads: Annotated[int, Field(gt=0, le=65_536)] = Field(4, description="attention heads; must divide hidden_size")
 
     def broken_rules(self) -> Iterator[Broken]:
         """Heads divide the width, and a head's size is even (rotary embeddings turn pairs of numbers)."""
@@ -65,6 +66,9 @@ class PretrainedModel(Section):
     path: str = Field(description="directory that holds the model and its tokenizer")
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
     chat_template: str | None = Field(None, description="a Jinja file to use in place of the tokenizer's chat template")
+    template_args: dict[str, bool | int | float | str] = Field(
+        {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
+    )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
 
 
@@ -97,14 +101,14 @@ class Sft(Section):
 
     at_most = ("min_learning_rate", "learning_rate")
     epochs: Positive = Field(4, description="passes over the demonstrations")
-    batch_tokens: Positive = Field(
+    batch_tokens: Tokens = Field(
         131072, description="most tokens per optimizer step, prompt and response; a longer row is a step of its own"
     )
-    max_tokens: Positive = Field(32768, description="longest demonstration in tokens")
+    max_tokens: Tokens = Field(32768, description="longest demonstration in tokens")
     overlong: Literal["drop", "cut"] = Field("drop", description="what happens to longer ones; both are counted")
-    learning_rate: Above = Field(8e-5, description="peak learning rate")
-    min_learning_rate: NotNegative = Field(4e-5, description="learning rate at the end")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
+    learning_rate: Rate = Field(8e-5, description="peak learning rate")
+    min_learning_rate: Annotated[float, Field(ge=0.0, le=10.0)] = Field(4e-5, description="learning rate at the end")
+    warmup_steps: Count = Field(10, description="steps of linear warm-up")
     max_grad_norm: Above = Field(1.0, description="gradient norm is clipped to this")
     save_every: Positive = Field(
         100, description="steps between checkpoints, each after a validation (sampled accuracy)"
@@ -125,14 +129,14 @@ class Phase(Section):
     )
     iterations: Positive = Field(100, description="rollout batches (the report's steps)")
     problems_per_iteration: Positive = Field(128, description="problems sampled per iteration")
-    group_size: Annotated[int, Field(ge=2)] = Field(8, description="rollouts per problem")
+    group_size: Annotated[int, Field(ge=2, le=100_000)] = Field(8, description="rollouts per problem")
     problems_per_update: Positive = Field(16, description="problems per optimizer step (the mini-batch)")
-    learning_rate: Above = Field(1e-6, description="learning rate, constant after warm-up")
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(10, description="steps of linear warm-up")
+    learning_rate: Rate = Field(1e-6, description="learning rate, constant after warm-up")
+    warmup_steps: Count = Field(10, description="steps of linear warm-up")
     max_grad_norm: Above = Field(1.0, description="gradient norm is clipped to this")
-    temperature: Above = Field(1.0, description="sampling temperature of rollouts")
-    max_prompt_tokens: Positive = Field(4096, description="longer prompts are dropped, never cut")
-    max_completion_tokens: Positive = Field(28672, description="a rollout is cut off after this many tokens")
+    temperature: Temperature = Field(1.0, description="sampling temperature of rollouts")
+    max_prompt_tokens: Tokens = Field(4096, description="longer prompts are dropped, never cut")
+    max_completion_tokens: Tokens = Field(28672, description="a rollout is cut off after this many tokens")
     overlong: Literal["incorrect", "mask", "soft"] = Field(
         "incorrect", description="a rollout that was cut off is incorrect, left out of loss and group mean, or graded"
     )
@@ -195,13 +199,13 @@ class Evaluation(Section):
     """Sampled evaluation on the held-out problems (report: temperature 0.6, top-p 0.95, avg@64 and avg@8)."""
 
     samples: Positive = Field(8, description="completions per problem: k of avg@k and pass@k")
-    temperature: NotNegative = Field(
+    temperature: Annotated[float, Field(ge=0.0, le=100.0)] = Field(
         0.6, description="sampling temperature; 0 always takes the likeliest token (greedy), which leaves one sample"
     )
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.95, description="nucleus sampling: share of the probability that is kept"
     )
-    max_completion_tokens: Positive = Field(32768, description="a completion is cut off after this many tokens")
+    max_completion_tokens: Tokens = Field(32768, description="a completion is cut off after this many tokens")
     validation_samples: Positive = Field(4, description="completions per problem in validations while training")
 
     def broken_rules(self) -> Iterator[Broken]:
@@ -217,10 +221,10 @@ _GREEDY = "evaluation.temperature = 0 is greedy: all completions of a problem wo
 class Verifiers(Section):
     """Who grades, and within which limits."""
 
-    workers: Positive = Field(2, description="grader processes")
-    math_seconds: Above = Field(5.0, description="CPU seconds to compare two answers")
-    code_seconds: Above = Field(2.0, description="CPU seconds per test of a program")
-    code_memory_mb: Positive = Field(256, description="memory of a program in MiB")
+    workers: Annotated[int, Field(gt=0, le=4096)] = Field(2, description="grader processes")
+    math_seconds: Seconds = Field(5.0, description="CPU seconds to compare two answers")
+    code_seconds: Seconds = Field(2.0, description="CPU seconds per test of a program")
+    code_memory_mb: Annotated[int, Field(gt=0, le=16 * 2**20)] = Field(256, description="memory of a program in MiB")
     minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
         "bubblewrap", description="refuse to run programs if less isolation than this is available"
     )
@@ -255,7 +259,7 @@ class LocalEngine(Section):
     """The sampler in this process, on the very weights that are trained."""
 
     type: Literal["local"] = Field("local", description="sample in this process")
-    slots: Positive = Field(64, description="sequences decoded at once")
+    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="sequences decoded at once")
 
 
 class Checkpoints(Section):
@@ -270,9 +274,11 @@ class Checkpoints(Section):
 class Recipe(Section):
     """A whole run."""
 
-    seed: int = Field(0, description="seed of initial weights, data order and every rollout")
-    threads: Positive = Field(1, description="CPU threads of torch; changing it may change the last bits")
-    microbatch_tokens: Positive = Field(32768, description="most padded tokens in memory at once while training")
+    seed: Seed = Field(0, description="seed of initial weights, data order and every rollout")
+    threads: Annotated[int, Field(gt=0, le=1024)] = Field(
+        1, description="CPU threads of torch; changing it may change the last bits"
+    )
+    microbatch_tokens: Tokens = Field(32768, description="most padded tokens in memory at once while training")
     world: World | None = Field(None, description="write the demo world first")
     model: Model | None = Field(None, description="the model to train; without it the recipe only curates data")
     data: Data = Field(description="sources and curation")

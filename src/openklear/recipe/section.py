@@ -13,11 +13,16 @@ from pydantic_core import PydanticCustomError
 
 from openklear.verifiers.domains import DOMAINS
 
-Positive = Annotated[int, Field(gt=0)]
+MOST = 1_000_000
+"""Bound of counts that have none by their nature: above any use, and below where arithmetic or file names break."""
+LARGEST = 1e9
+"""The same for numbers that are no counts."""
+
+Positive = Annotated[int, Field(gt=0, le=MOST)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Above = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0, le=LARGEST)]
+Above = Annotated[float, Field(gt=0.0, le=LARGEST)]
 
 
 def _known(name: str) -> str:

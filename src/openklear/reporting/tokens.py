@@ -80,12 +80,15 @@ def _logprobs(
 def choose(
     ratios: dict[Key, NDArray[np.float32]], advantages: dict[Key, float], band: tuple[float, float]
 ) -> list[Key]:
-    """For each sign of the advantage the rollouts with most clipped tokens; ties go to the earlier one."""
+    """For each sign of the advantage the rollouts with most clipped tokens, one of a group; ties go to the earlier."""
     chosen: list[Key] = []
     for sign in (1.0, -1.0):
         mine = [k for k in ratios if advantages[k] * sign > 0]
         mine.sort(key=lambda k: (-_clipped(ratios[k], advantages[k], band), k))
-        chosen += mine[: SHOWN // 2]
+        of_groups: dict[int, Key] = {}
+        for key in mine:
+            of_groups.setdefault(key[0], key)
+        chosen += list(of_groups.values())[: SHOWN // 2]
     return chosen
 
 

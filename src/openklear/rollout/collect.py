@@ -15,13 +15,14 @@ import numpy as np
 from openklear import progress
 from openklear.errors import RowRefused
 from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
+from openklear.models.limits import OVER_POSITIONS
 from openklear.models.loading import LoadedModel
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.ahead import TokensAhead
 from openklear.rollout.protocol import Sampler
-from openklear.rollout.seeds import rollout_key
+from openklear.rollout.seeds import copies, rollout_key
 from openklear.think import FormatFault, split_thought
 from openklear.types import (
     Attempt,
@@ -67,6 +68,8 @@ def encode_problem(speaker: Speaker, problem: Problem, max_prompt_tokens: int) -
     if len(ids) > max_prompt_tokens:
         text = f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"
         raise RowRefused(text, f"prompt over max_prompt_tokens = {max_prompt_tokens}")
+    if (fault := speaker.longest.prompt_fault(len(ids))) is not None:
+        raise RowRefused(fault, OVER_POSITIONS)
     return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, problem.prompt))
 
 
@@ -106,17 +109,24 @@ class Collector:
         purpose: str,
         iteration: int = 0,
         label: str | None = None,
+        copy_numbers: Sequence[int] | None = None,
     ) -> list[RolloutGroup]:
         """Sample `sampling.samples` completions of every problem, and judge each as soon as it has ended.
 
-        `purpose` and `iteration` enter the seed of every draw (house rule 9). With `label`, progress is shown.
-        RunError where the unscorable prevail (house rule 5), as early as that is certain.
+        `purpose` and `iteration` enter the seed of every draw (house rule 9), and so does the number of a problem among
+        those with its prompt: `copy_numbers` where they are counted over more than these problems. With `label`,
+        progress is shown. RunError where the unscorable prevail (house rule 5), as early as that is certain.
         """
         self.judge.trial([encoded.problem for encoded in problems])
         drawn = list(
             product(problems, range(sampling.samples))
         )  # (problem, sample) of each rollout, problem by problem
-        requests = [self._request(problem, sample, sampling, purpose, iteration) for problem, sample in drawn]
+        if copy_numbers is None:
+            copy_numbers = copies(encoded.problem.content_hash for encoded in problems)
+        requests = [
+            self._request(encoded, sample, copy, sampling, purpose, iteration)
+            for (encoded, copy), sample in product(zip(problems, copy_numbers, strict=True), range(sampling.samples))
+        ]
         version = self.sampler.version
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
             owners = [problem for problem, _ in drawn]
@@ -149,11 +159,11 @@ class Collector:
         return groups
 
     def _request(
-        self, encoded: EncodedProblem, sample: int, sampling: Sampling, purpose: str, iteration: int
+        self, encoded: EncodedProblem, sample: int, copy: int, sampling: Sampling, purpose: str, iteration: int
     ) -> SampleRequest:
         return SampleRequest(
             prompt_ids=encoded.prompt_ids,
-            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample),
+            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample, copy),
             max_new_tokens=sampling.max_completion_tokens,
             temperature=sampling.temperature,
             top_p=sampling.top_p,

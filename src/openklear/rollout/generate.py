@@ -10,7 +10,7 @@ from openklear.models.chat import decode_completion, encode_prompt
 from openklear.models.loading import load_model
 from openklear.recipe.schema import LocalEngine
 from openklear.rollout.open import open_sampler
-from openklear.rollout.seeds import rollout_key
+from openklear.rollout.seeds import copies, rollout_key
 from openklear.types import Message, SampleRequest, StopReason, content_hash
 
 
@@ -41,12 +41,12 @@ def generate(
     """
     loaded = load_model(model_dir)
     requests = []
-    for prompt in prompts:
-        messages: tuple[Message, ...] = ({"role": "user", "content": prompt},)
-        hashed = content_hash(messages)
+    asked: list[tuple[Message, ...]] = [({"role": "user", "content": prompt},) for prompt in prompts]
+    hashes = [content_hash(messages) for messages in asked]
+    for messages, hashed, copy in zip(asked, hashes, copies(hashes), strict=True):
         ids = encode_prompt(loaded.tokenizer, messages)
         for sample in range(count):
-            key = rollout_key(seed, "generate", 0, hashed, sample)
+            key = rollout_key(seed, "generate", 0, hashed, sample, copy)
             requests.append(SampleRequest(ids, key, max_tokens, temperature, top_p))
     completions = open_sampler(LocalEngine(), loaded).sample(requests)
     generated = [

@@ -20,6 +20,8 @@ from transformers.cache_utils import DynamicCache
 
 from openklear.errors import EngineError, ModelError
 from openklear.models.batching import pad_right
+from openklear.models.limits import longest
+from openklear.models.vocabulary import known_ids
 from openklear.rollout.cache import SlotCache
 from openklear.rollout.protocol import OnCompletion, Progress, Supports
 from openklear.rollout.sampling import draw, likeliest, next_token_logprobs
@@ -31,6 +33,8 @@ from openklear.types import Completion, SampleRequest, StopReason
 _PREFILL_TOKENS = 16384
 # A prefill costs about as much as a decoding step, however few prompts it has: wait until this share of slots is free.
 _REFILL_SHARE = 8
+# How configurations without a list of layer types name a window of attention.
+_WINDOWS = ("sliding_window", "window_size", "attention_window_size", "local_window_size")
 # Steps between two reports of progress.
 _REPORT_EVERY = 16
 
@@ -74,7 +78,7 @@ class LocalSampler:
         Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
         logits are not finite.
         """
-        positions = getattr(self.model.config, "max_position_embeddings", None)
+        positions = longest(self.model.config).sampled
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         limits = [_checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
         if not requests:
@@ -101,6 +105,7 @@ class _Call:
     ) -> None:
         self.on_completion = on_completion
         self.decoder, self.head = engine.model.base_model, engine.model.get_output_embeddings()
+        self.known = known_ids(engine.model)  # no other token is drawn
         self.device: torch.device = self.head.weight.device
         self.requests, self.limits = requests, limits
         self.prompts, self.prompt_of = distinct_prompts(requests)
@@ -235,8 +240,8 @@ class _Call:
     def _sample(self) -> tuple[int, int]:
         """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
         slots, rows = self.slots, np.flatnonzero(self.slots.active)
-        logits = self.head(self.hidden)
-        logprobs = next_token_logprobs(logits, self.temperature, self.top_p)  # (N, V)
+        logits = self.head(self.hidden)[:, : self.known]  # (N, V)
+        logprobs = next_token_logprobs(logits, self.temperature, self.top_p)
         uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
         tokens = draw(logprobs, uniform)
         if self.greedy is not None:
@@ -306,7 +311,7 @@ def _check_architecture(model: Any) -> None:
     if layer_types is not None:
         windowed = any(kind != "full_attention" for kind in layer_types)
     else:
-        windowed = getattr(config, "sliding_window", None) is not None
+        windowed = any(getattr(config, name, None) is not None for name in _WINDOWS)
     changed = [
         name
         for name, neutral in (("final_logit_softcapping", None), ("logits_scaling", 1.0), ("logit_scale", 1.0))

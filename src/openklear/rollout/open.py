@@ -8,6 +8,7 @@ from openklear.errors import EngineError
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import LocalEngine
 from openklear.rollout.local import LocalSampler
+from openklear.rollout.probe import probe
 from openklear.rollout.protocol import Sampler, Supports
 
 COMPLETIONS = Supports()
@@ -23,6 +24,7 @@ def open_sampler(engine: LocalEngine, loaded: LoadedModel, needs: Supports = COM
     """
     sampler = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=engine.slots)
     require(sampler.supports, needs, engine.type)
+    probe(sampler)
     return sampler
 
 

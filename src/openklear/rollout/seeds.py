@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +23,27 @@ _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 _UNIT = 2.0**-53
 
 
-def rollout_key(run_seed: int, purpose: str, iteration: int, content_hash: str, sample_index: int) -> int:
+def rollout_key(
+    run_seed: int, purpose: str, iteration: int, content_hash: str, sample_index: int, copy: int = 0
+) -> int:
     """The 64-bit key of one rollout: blake2b of the canonical JSON of what names it.
 
-    `purpose` separates uses with the same numbers ("train", "validation", ...); `content_hash` is the problem's.
+    `purpose` separates uses with the same numbers ("train", "validation", ...); `content_hash` is the problem's; `copy`
+    tells problems with the same prompt apart that are drawn for together (`copies`), and is written where it is not 0.
     """
-    name = json.dumps([run_seed, purpose, iteration, content_hash, sample_index], separators=(",", ":"))
+    numbers = [sample_index, copy] if copy else [sample_index]
+    name = json.dumps([run_seed, purpose, iteration, content_hash, *numbers], separators=(",", ":"))
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def copies(content_hashes: Iterable[str]) -> list[int]:
+    """How often each hash stood there before: 0 for the first problem of a prompt, 1 for the next one, and so on."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in content_hashes:
+        found.append(seen[name])
+        seen[name] += 1
+    return found
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

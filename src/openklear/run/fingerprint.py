@@ -28,6 +28,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from openklear.durable.files import hash_file
+
 Parts = dict[str, dict[str, Any]]
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
@@ -98,8 +100,8 @@ def hash_files(label: str, path: Path) -> dict[str, str]:
     """`label` (a file) or `label/NAME` (each file of a directory) -> hash of the content; "missing" if not there."""
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file())
-        return {f"{label}/{p.relative_to(path).as_posix()}": _hash_file(p) for p in files}
-    return {label: _hash_file(path) if path.is_file() else "missing"}
+        return {f"{label}/{p.relative_to(path).as_posix()}": hash_file(p) for p in files}
+    return {label: hash_file(path) if path.is_file() else "missing"}
 
 
 def closure(module: str, *also: str) -> tuple[dict[str, dict[str, str]], set[str]]:
@@ -184,7 +186,7 @@ def _resources(path: Path, name: str) -> dict[str, str]:
             if entry.is_dir() and entry.name != "__pycache__" and not (entry / "__init__.py").exists():
                 waiting.append(entry)
             elif entry.is_file() and entry.suffix not in (".py", ".pyc"):
-                found[f"{name}/{entry.relative_to(path.parent).as_posix()}"] = _hash_file(entry)
+                found[f"{name}/{entry.relative_to(path.parent).as_posix()}"] = hash_file(entry)
     return found
 
 
@@ -210,11 +212,6 @@ def _shown(value: Any) -> str:
     if value is None:
         return "not set"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
-
-
-def _hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _hash(data: bytes) -> str:

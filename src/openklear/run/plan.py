@@ -1,6 +1,7 @@
 """The stages of a recipe, in order, and what each depends on.
 
-A key that only limits or stores (workers, kept checkpoints) is in no stage's list: changing it repeats nothing.
+A key that only limits, stores or speeds up (workers, kept checkpoints, threads, slots) is in no stage's settings:
+changing it repeats nothing. Those that may move the last bits of a sum are recorded beside each attempt (`Stage.pace`).
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ _GRADING = (
     *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders"),
     "verifiers.packages",
 )
-_SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine")
+_SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine.type")
 _TRAINING = (
-    *("seed", "threads", "microbatch_tokens", "model.dtype", "evaluation.validation_samples"),
+    *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
+_PACE = ("threads", "engine.slots", "stop.unscorable_share")
+_PACE_OF_TRAINING = (*_PACE, "microbatch_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,16 @@ class Stage:
     """Whether it leaves model/."""
     also: tuple[str, ...] = ()
     """Modules that this recipe makes it import by name: their code counts too."""
+    pace: Mapping[str, Any] = field(default_factory=dict)
+    """Dotted key -> value of what changes only speed, memory, what is kept meanwhile, when to give up: recorded, never
+    compared."""
+    length: str | None = None
+    """The setting that may be raised to prolong the finished stage: its beginning does not depend on it."""
+
+    @property
+    def trains(self) -> bool:
+        """Whether it goes on from checkpoints."""
+        return self.kind in ("sft", "rl")
 
 
 def stages(recipe: Recipe) -> list[Stage]:
@@ -70,16 +83,13 @@ def stages(recipe: Recipe) -> list[Stage]:
     found += [_base(recipe, table), _encode(recipe, table), _evaluate(recipe, table, "base")]
     model = "base"
     if recipe.sft is not None:
-        settings = pick(table, *_TRAINING, "sft")
-        found.append(_trained("sft", "sft", settings, model, _graders(recipe)))
+        found.append(_sft(recipe, table, model))
         found.append(_evaluate(recipe, table, "sft"))
         model = "sft"
     for phase in recipe.rl.phase if recipe.rl is not None else ():
-        name = f"rl-{phase.name}"
-        settings = pick(table, *_TRAINING) | {f"rl.phase.{phase.name}": phase.model_dump(mode="json")}
-        found.append(_trained("rl", name, settings, model, _graders(recipe) | _functions(phase)))
-        found.append(_evaluate(recipe, table, name))
-        model = name
+        found.append(_phase(recipe, table, phase, model))
+        model = found[-1].name
+        found.append(_evaluate(recipe, table, model))
     inputs = {stage.name: stage.name for stage in found}
     found.append(_stage("report", table, inputs=inputs, torch=True))
     return found
@@ -193,10 +203,31 @@ def _encode(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     return _stage("encode", settings, inputs={"prepare": "prepare", "model": "base"})
 
 
-def _trained(kind: Kind, name: str, settings: Mapping[str, Any], model: str, files: Mapping[str, Path]) -> Stage:
+def _sft(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
+    """Steps between checkpoints are those between validations too, so they count where a validation chooses."""
+    settings = pick(table, *_TRAINING) | {"sft": _without(table["sft"], "save_every")}
+    pace = pick(table, *_PACE_OF_TRAINING, "sft.save_every")
+    if recipe.checkpoints.keep_best:
+        settings |= {"sft.save_every": pace.pop("sft.save_every")}
+    return _trained("sft", "sft", model, settings=settings, pace=pace, files=_graders(recipe))
+
+
+def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -> Stage:
+    """A validated iteration is saved whatever save_every says; one aggregation is defined by micro-batches."""
+    key, values = f"rl.phase.{phase.name}", phase.model_dump(mode="json")
+    pace = pick(table, *_PACE_OF_TRAINING) | {f"{key}.save_every": values["save_every"]}
+    settings = pick(table, *_TRAINING) | {key: _without(values, "iterations", "save_every")}
+    settings[f"{key}.iterations"] = values["iterations"]
+    if phase.aggregation == "klear_released":
+        settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
+    files = _graders(recipe) | _functions(phase)
+    more = {"settings": settings, "pace": pace, "files": files, "length": f"{key}.iterations"}
+    return _trained("rl", f"rl-{phase.name}", model, **more)
+
+
+def _trained(kind: Kind, name: str, model: str, **more: Any) -> Stage:
     """A stage that goes on from the model that the stage `model` left."""
-    inputs = {"prepare": "prepare", "model": model}
-    return _stage(kind, settings, name=name, inputs=inputs, files=files, torch=True, model=True)
+    return _stage(kind, name=name, inputs={"prepare": "prepare", "model": model}, torch=True, model=True, **more)
 
 
 def _graders(recipe: Recipe) -> dict[str, Path]:
@@ -217,8 +248,9 @@ def _functions(phase: Phase) -> dict[str, Path]:
 
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
-    settings = pick(table, "seed", "threads", "model.dtype", *_SAMPLING, *_GRADING)
+    settings = pick(table, "seed", "model.dtype", *_SAMPLING, *_GRADING)
     settings["longest prompt"] = max_prompt_tokens(recipe)
     settings["benchmarks"] = [asdict(benchmark) for benchmark in benchmarks(recipe)]
     inputs, files = {"prepare": "prepare", "model": model}, _graders(recipe)
-    return _stage("evaluate", settings, name=f"evaluate-{model}", inputs=inputs, files=files, torch=True)
+    more: dict[str, Any] = {"inputs": inputs, "files": files, "torch": True, "pace": pick(table, *_PACE)}
+    return _stage("evaluate", settings, name=f"evaluate-{model}", **more)

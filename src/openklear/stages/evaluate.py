@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
@@ -28,6 +28,7 @@ from openklear.recipe.reward import ReportReward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
+from openklear.rollout.seeds import copies
 from openklear.run.context import StageContext
 from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.judge import open_judge
@@ -104,11 +105,16 @@ def _rollouts(context: StageContext, collector: Collector, asked: Asked) -> list
     """All groups, in the order of the benchmarks; parts that an earlier attempt finished are read back."""
     groups: list[RolloutGroup] = []
     every = parts(asked)
+    in_order = chain.from_iterable(problems for _, problems in every)
+    numbers = iter(
+        copies(encoded.problem.content_hash for encoded in in_order)
+    )  # over all parts: a prompt that stands there twice is drawn for twice
     for number, (samples, problems) in enumerate(every, 1):
+        copy_numbers = list(islice(numbers, len(problems)))
         target = context.directory / "parts" / f"{number:05d}"
         if not target.is_dir():
             label = f"{context.name}, part {number} of {len(every)}"
-            found = _sampled(context, collector, samples, problems, label)
+            found = _sampled(context, collector, samples, problems, label, copy_numbers)
             with whole_directory(target) as partial:
                 write_rollouts(partial / "rollouts.parquet", found)
         by_id = {encoded.problem.id: encoded.problem for encoded in problems}
@@ -117,9 +123,16 @@ def _rollouts(context: StageContext, collector: Collector, asked: Asked) -> list
 
 
 def _sampled(
-    context: StageContext, collector: Collector, samples: int, problems: Sequence[EncodedProblem], label: str
+    context: StageContext,
+    collector: Collector,
+    samples: int,
+    problems: Sequence[EncodedProblem],
+    label: str,
+    copy_numbers: Sequence[int],
 ) -> list[RolloutGroup]:
     evaluation = context.recipe.evaluation
     sampling = Sampling(samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens)
     # Scores need correctness alone, but every test runs: the rollouts are kept, to be read and scored again.
-    return collector.collect(problems, sampling, ReportReward(), purpose="evaluation", label=label)
+    return collector.collect(
+        problems, sampling, ReportReward(), purpose="evaluation", label=label, copy_numbers=copy_numbers
+    )

@@ -30,12 +30,12 @@ from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
-from openklear.training.loop import Clock, Figures, Loop
+from openklear.training.loop import Clock, Figures, Loop, without_validation
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics, throughput
 from openklear.training.optimizer import build_optimizer, warmup_constant
 from openklear.training.samples import one_of, told
-from openklear.training.schedule import mixed_batch, problem_batch
+from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
@@ -62,7 +62,11 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed, share)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
-        if not loop.resume():
+        hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
+        if loop.resume(rows_hash(recipe.seed, hashes)):
+            loop.say_place()
+            _prolong(loop)
+        else:
             progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
         box = _Box(recipe, phase, loop, collector, learner, problems, validation)
         validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
@@ -117,18 +121,20 @@ def _iterate(box: _Box, number: int) -> Figures:
     """One rollout batch and its updates: the report's step."""
     clock, loop, phase = Clock(), box.loop, box.phase
     record = _record(loop, number)
-    replayed = record.is_dir()
-    groups, updates = _replayed(box, record) if replayed else _sampled(box, number)
-    clock.lap("replaying" if replayed else "sampling")
+    chosen, places = _chosen(box, number)
+    known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
+    groups, updates = _replayed(box, record) if known else _sampled(box, number, chosen)
+    clock.lap("replaying" if known else "sampling")
     _show(box, number, groups)
     row: Figures = {"iteration": number, **rollout_metrics(groups), **gap_metrics(updates)}
     refuse_gap(row)
     steps = _updated(box, updates, number)
     row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
-    loop.advance(len(steps))
+    loop.advance(len(steps), places)
     if _validated(phase, number):
-        row |= loop.validate(box.collector, box.validation, box.recipe.evaluation)
+        scheduled = number % phase.validate_every == 0
+        row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
     ringing = alarms(row, loop.metrics)
     if ringing:
@@ -167,11 +173,11 @@ def _tokens(update: Update) -> int:
     return sum(len(sequence.ids) for sequence in update)
 
 
-def _sampled(box: _Box, number: int) -> tuple[list[RolloutGroup], list[Update]]:
+def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[list[RolloutGroup], list[Update]]:
     """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
     phase, stage = box.phase, box.loop.stage
     box.collector.sampler.publish(box.loop.loaded.model, number - 1)
-    problems = [box.problems[i] for i in _chosen(box, number)]
+    problems = [box.problems[i] for i in chosen]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     label = f"{stage}, iteration {number}"
     groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number, label=label)
@@ -184,13 +190,15 @@ def _sampled(box: _Box, number: int) -> tuple[list[RolloutGroup], list[Update]]:
     return groups, old
 
 
-def _chosen(box: _Box, number: int) -> list[int]:
-    """The places of an iteration's problems."""
-    phase, seed, stage = box.phase, box.recipe.seed, box.loop.stage
+def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:
+    """An iteration's problems, and how far in their orders it leads."""
+    phase, seed, stage, places = box.phase, box.recipe.seed, box.loop.stage, box.loop.position.places
     if phase.mix:
         domains = [encoded.problem.domain for encoded in box.problems]
-        return mixed_batch(domains, phase.counts, seed, stage, number - 1)
-    return problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, number - 1)
+        return mixed_batch(domains, phase.counts, seed, stage, number - 1, places)
+    place = box.loop.position.place
+    chosen, place = problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, place)
+    return chosen, {"": place}
 
 
 def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]]:
@@ -228,15 +236,28 @@ def _make_durable(
         with whole_directory(record) as partial:
             write_rollouts(partial / "rollouts.parquet", groups, recorded(updates))
             write_json(partial / "metrics.json", row)
-    elif read_json(record / "metrics.json") != row:
-        progress.say(
-            f"{loop.stage}: replaying iteration {at} did not give the recorded metrics; "
-            "this device does not repeat its own arithmetic, so the run goes on without the promise of equal bits"
-        )
-    validated = "validation_score" in row  # keep_best may hand on any validated iteration, so each is saved
-    if validated or at % phase.save_every == 0 or at == phase.iterations:
-        loop.save()
+    elif (known := read_json(record / "metrics.json")) != row:
+        if without_validation(known) == without_validation(row):  # the last of a prolonged phase had a validation more
+            write_json(record / "metrics.json", row)
+        else:
+            progress.say(
+                f"{loop.stage}: replaying iteration {at} did not give the recorded metrics; this device, or another "
+                "number of threads or micro-batch, does not repeat its arithmetic, so the run goes on without the "
+                "promise of equal bits"
+            )
+    # keep_best may hand on any validated iteration, so each is saved
+    scheduled = ("validation_score" in row and at % phase.validate_every == 0) or at % phase.save_every == 0
+    if scheduled or "validation_score" in row or at == phase.iterations:
+        loop.save(ended=not scheduled)
         _forget_rollouts(loop)
+
+
+def _prolong(loop: Loop) -> None:
+    """Take back what only the end of a shorter phase caused, in the record of its last iteration too."""
+    loop.prolong()
+    record = _record(loop, loop.position.at) / "metrics.json"
+    if record.is_file() and read_json(record) != loop.metrics[-1]:
+        write_json(record, loop.metrics[-1])
 
 
 def _forget_rollouts(loop: Loop) -> None:

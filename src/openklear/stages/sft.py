@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import chain
+from functools import partial
 
 from openklear import progress
 from openklear.data.store import prepared, read_demonstrations, read_problems
@@ -28,7 +28,7 @@ from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
-from openklear.training.schedule import token_batches
+from openklear.training.schedule import Place, batches_ahead, rows_hash
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
 
@@ -38,13 +38,18 @@ def run(context: StageContext) -> None:
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
-    batches = _batches(context, loaded, settings)
+    rows = _rows(context, loaded, settings)
+    lengths = [len(row.ids) for row in rows]
+    ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
+    whole = len(ahead(Place()))
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, recipe.microbatch_tokens)
-    loop = Loop(
-        context.name, context.directory, "step", len(batches), loaded, optimizer, recipe.checkpoints, recipe.track
-    )
-    loop.resume()
+    loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints, recipe.track)
+    resumed = loop.resume(rows_hash(recipe.seed, (row.ids.tobytes() for row in rows)))
+    batches = ahead(loop.position.place)
+    loop.total, started = loop.position.at + len(batches), loop.position.at
+    if resumed:
+        loop.say_place()
     with ExitStack() as stack:
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
@@ -57,18 +62,19 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
-        tokens = [sum(len(row.ids) for row in batch) for batch in batches]
-        forecast = Forecast(tokens, {n for n in range(1, loop.total + 1) if _validated(settings, loop, n)}, 200)
+        forecast = _forecast(loop, settings, [sum(map(lengths.__getitem__, batch)) for batch in batches])
         for number in loop.ahead():
             clock = Clock()
-            row = _step(loop, learner, batches[number - 1])
+            batch = _chosen(rows, batches[number - 1 - started])
+            row = _step(loop, learner, batch, whole)
             clock.lap("seconds")
-            timings = {"tokens_per_second": tokens[number - 1] / clock.laps["seconds"]}
-            loop.advance(updates=1)
+            spent = clock.laps["seconds"]
+            loop.advance(1, {"": loop.position.place.after(len(batch), len(rows))})
             if _validated(settings, loop, number):
                 row |= loop.validate(collector, problems, recipe.evaluation)
                 clock.lap("validation")
-            loop.log(row, {**clock.laps, **timings, "peak_memory_bytes": peak_memory_bytes()})
+            speed = sum(len(one.ids) for one in batch) / spent
+            loop.log(row, {**clock.laps, "tokens_per_second": speed, "peak_memory_bytes": peak_memory_bytes()})
             if _validated(settings, loop, number):
                 loop.save()
             advance(1, loop.seconds_left(forecast), loss=row["loss"])
@@ -80,25 +86,34 @@ def _validated(settings: Sft, loop: Loop, number: int) -> bool:
     return number % settings.save_every == 0 or number == loop.total
 
 
-def _batches(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[list[EncodedDemonstration]]:
-    """The rows of every step of every epoch, in order; what is dropped is written down."""
+def _forecast(loop: Loop, settings: Sft, tokens: Sequence[int]) -> Forecast:
+    """By the tokens of the steps ahead; those behind are taken to have been as long."""
+    behind = [sum(tokens) / max(1, len(tokens))] * loop.position.at
+    validated = {number for number in range(1, loop.total + 1) if _validated(settings, loop, number)}
+    return Forecast([*behind, *tokens], validated, 200)
+
+
+def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[EncodedDemonstration]:
+    """The rows that are trained on; what is dropped is written down."""
     demonstrations = read_demonstrations(prepared(context.inputs["prepare"]).demonstrations)
     rows, dropped, counts = encode_rows(loaded, demonstrations, settings)
     write_json(context.directory / "tokens.json", counts)
     write_jsonl_atomic(context.directory / "dropped.jsonl", dropped)
-    lengths, seed = [len(r.ids) for r in rows], context.recipe.seed
-    epochs = [token_batches(lengths, settings.batch_tokens, seed, epoch) for epoch in range(settings.epochs)]
-    return [_chosen(rows, indices) for indices in chain.from_iterable(epochs)]
+    return rows
 
 
 def _chosen(rows: Sequence[EncodedDemonstration], indices: Sequence[int]) -> list[EncodedDemonstration]:
     return [rows[i] for i in indices]
 
 
-def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonstration]) -> Figures:
-    """Loss, gradient, optimizer step on one batch."""
+def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonstration], whole: int) -> Figures:
+    """Loss, gradient, optimizer step on one batch.
+
+    The learning rate goes by the share of the schedule that is left: `whole` is its steps from the beginning. In a run
+    that had batches of another size before, that is not the number of its steps.
+    """
     s, at = learner.settings, loop.position.at
-    rate = warmup_cosine(at, loop.total, s.warmup_steps, s.learning_rate, s.min_learning_rate)
+    rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
     try:
         return {"step": at + 1, **learner.update(batch, rate)}
     except NonFinite as error:

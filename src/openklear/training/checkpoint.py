@@ -1,28 +1,40 @@
 """Checkpoints: a directory that plain transformers can load, with the optimizer and the position in the schedule.
 
-A checkpoint is written whole or not at all (temporary directory, fsync, rename), so the newest one there is good.
+A checkpoint is written whole or not at all (temporary directory, fsync, rename). Its place.json holds the hashes of its
+files, so that one that was damaged since is found and the one before it used.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from openklear.durable.files import read_json, require_space, whole_directory, write_json
+from openklear import progress
+from openklear.durable.files import hash_file, json_text, read_json, remove, require_space, whole_directory, write_json
+from openklear.errors import DataError, RunError
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.recipe.schema import Checkpoints
 from openklear.training.optimizer import Optimizer
+from openklear.training.schedule import Place
+
+PLACE = "place.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where in its schedule a stage is.
 
-    `at` counts optimizer steps in SFT and iterations in RL; `updates` optimizer steps in either.
+    `at` counts optimizer steps in SFT and iterations in RL; `updates` optimizer steps in either; `places` what of the
+    rows was seen, which holds whatever the size of the batches was (by domain where a phase mixes them, else under ""),
+    and `rows` a hash of those rows in their order.
+    `ended`: saved only because the schedule ended here; `before`: best_at, best_score and validations_since_best before
+    a validation that only the end caused. A schedule that is prolonged goes on as if neither had been.
     """
 
     at: int = 0
@@ -30,12 +42,30 @@ class Position:
     best_at: int | None = None
     best_score: float | None = None
     validations_since_best: int = 0
+    places: dict[str, Place] = field(default_factory=dict)
+    rows: str = ""
+    ended: bool = False
+    before: tuple[int | None, float | None, int] | None = None
+
+    @property
+    def place(self) -> Place:
+        """The place where there is one alone."""
+        return self.places.get("", Place())
 
     def after_validation(self, at: int, score: float) -> Position:
         """The position with a validation score taken in; the earlier of two equal scores stays the best."""
         if self.best_score is None or score > self.best_score:
-            return Position(at, self.updates, at, score, 0)
-        return Position(at, self.updates, self.best_at, self.best_score, self.validations_since_best + 1)
+            return replace(self, at=at, best_at=at, best_score=score, validations_since_best=0)
+        return replace(self, at=at, validations_since_best=self.validations_since_best + 1)
+
+    def after_last(self, at: int, score: float) -> Position:
+        """The same for a validation that only the end of the schedule caused."""
+        before = self.best_at, self.best_score, self.validations_since_best
+        return replace(self.after_validation(at, score), before=before)
+
+    def with_best(self, at: int | None, score: float | None, validations_since: int) -> Position:
+        """The position as if these were what validations have found."""
+        return replace(self, best_at=at, best_score=score, validations_since_best=validations_since, before=None)
 
 
 def checkpoint_directory(stage: Path, at: int) -> Path:
@@ -43,10 +73,45 @@ def checkpoint_directory(stage: Path, at: int) -> Path:
     return stage / "checkpoints" / f"{at:06d}"
 
 
+def every(stage: Path) -> list[Path]:
+    """The checkpoints of a stage, oldest first, sound or not."""
+    found = [path for path in (stage / "checkpoints").glob("[0-9]*") if path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def fault(directory: Path) -> str | None:
+    """What is wrong with a checkpoint; None where it is as it was written. Reads all of it."""
+    try:
+        known = read_json(directory / PLACE)
+    except DataError as error:
+        return str(error)
+    if not isinstance(known, dict) or not isinstance(known.get("files"), dict) or known.get("hash") != _hash(known):
+        return f"{directory / PLACE} is not what was written"
+    for name, hashed in known["files"].items():
+        if not (directory / name).is_file():
+            return f"{directory / name} is missing"
+        if hash_file(directory / name) != hashed:
+            return f"{directory / name} is not what was written"
+    return None
+
+
 def latest(stage: Path) -> Path | None:
-    """The newest whole checkpoint of a stage."""
-    found = sorted(p for p in (stage / "checkpoints").glob("[0-9]*") if (p / "place.json").is_file())
-    return found[-1] if found else None
+    """The newest sound checkpoint of a stage."""
+    return next((path for path in reversed(every(stage)) if fault(path) is None), None)
+
+
+def newest_sound(stage: Path) -> tuple[Path | None, list[str]]:
+    """The same, and what is wrong with each that is newer; those are renamed, and so in nobody's way."""
+    faults: list[str] = []
+    for path in reversed(every(stage)):
+        wrong = fault(path)
+        if wrong is None:
+            return path, faults
+        away = path.with_name(f"damaged-{path.name}")
+        remove(away)
+        path.rename(away)
+        faults.append(f"{wrong}; this checkpoint is kept as {away.name}")
+    return None, faults
 
 
 def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimizer, keep: Checkpoints) -> None:
@@ -56,32 +121,53 @@ def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimi
     with whole_directory(target) as partial:
         save_model(loaded, partial)
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-        write_json(partial / "place.json", asdict(position))
+        written = [path for path in sorted(partial.rglob("*")) if path.is_file()]
+        hashes = {path.relative_to(partial).as_posix(): hash_file(path) for path in written}
+        known = {**asdict(position), "files": hashes}
+        write_json(partial / PLACE, {**known, "hash": _hash(known)})
     _prune(stage, position, keep)
 
 
+def read_position(directory: Path) -> Position:
+    """The position of a sound checkpoint."""
+    known = read_json(directory / PLACE)
+    found = {one.name: known[one.name] for one in fields(Position)}
+    before = found["before"] and tuple(found["before"])
+    places = {name: Place(**place) for name, place in found["places"].items()}
+    return Position(**{**found, "places": places, "before": before})
+
+
 def restore(directory: Path, loaded: LoadedModel, optimizer: Optimizer) -> Position:
-    """Put weights and optimizer back in the model that is trained; returns the position."""
+    """Put weights and optimizer back in the model that is trained; returns the position.
+
+    Where the optimizer that was saved is another one, the moments begin anew, which is said.
+    """
     saved = load_model(directory, dtype=str(next(loaded.model.parameters()).dtype).removeprefix("torch."))
     loaded.model.load_state_dict(saved.model.state_dict())
     state: dict[str, Any] = torch.load(directory / "optimizer.pt", map_location=loaded.model.device, weights_only=True)
-    optimizer.load_state_dict(state)
-    return Position(**read_json(directory / "place.json"))
+    if (anew := optimizer.take_over(state)) is not None:
+        progress.say(f"{directory.parents[1].name}: the optimizer's moments begin anew: {anew}")
+    return read_position(directory)
 
 
 def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoints) -> int:
     """Write `stage/model`, which the next stage starts from: the best checkpoint if asked for, else the last weights.
 
-    Returns the step or iteration that the handed-on weights come from.
+    Returns the step or iteration that the handed-on weights come from. RunError where the best is damaged.
     """
     at = position.best_at if keep.keep_best and position.best_at is not None else position.at
+    source = checkpoint_directory(stage, at)
+    if at != position.at and (wrong := fault(source)) is not None:
+        raise RunError(
+            f"{wrong}: this is the best checkpoint, which would be handed on. Set checkpoints.keep_best = false to "
+            f"hand on the last, or remove {stage} to train the stage again"
+        )
     with whole_directory(stage / "model") as partial:
         if at == position.at:
             save_model(loaded, partial)
         else:
-            source = checkpoint_directory(stage, at)
             for file in source.iterdir():
-                if file.name not in ("optimizer.pt", "place.json"):
+                if file.name not in ("optimizer.pt", PLACE):
                     shutil.copy2(file, partial / file.name)
     return at
 
@@ -92,11 +178,26 @@ def needed_bytes(loaded: LoadedModel) -> int:
     return int(sum(of_each)) + 1_000_000
 
 
+def _hash(known: Mapping[str, Any]) -> str:
+    """Of a place.json without its own hash."""
+    text = json_text({key: value for key, value in known.items() if key != "hash"})
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 def _prune(stage: Path, position: Position, keep: Checkpoints) -> None:
-    found = sorted(p for p in (stage / "checkpoints").glob("[0-9]*") if p.is_dir())
-    wanted = {p.name for p in found[-keep.keep_last :]}
-    if keep.keep_best and position.best_at is not None:
-        wanted.add(f"{position.best_at:06d}")
-    for path in found:
+    """Leave what `keep` wants. One that the end of a shorter schedule left goes, now that there is a newer one."""
+    found = [path for path in every(stage) if int(path.name) == position.at or not _ended(path)]
+    wanted = {path.name for path in found[-keep.keep_last :]}
+    if keep.keep_best:
+        best = (position.best_at, position.before and position.before[0])
+        wanted |= {f"{at:06d}" for at in best if at is not None}
+    for path in every(stage):
         if path.name not in wanted:
             shutil.rmtree(path)
+
+
+def _ended(directory: Path) -> bool:
+    try:
+        return bool(read_json(directory / PLACE)["ended"])
+    except (DataError, KeyError, TypeError):  # damaged: it is counted like any other
+        return False

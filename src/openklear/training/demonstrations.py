@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from openklear import progress
 from openklear.errors import DataError, RowRefused
 from openklear.models.chat import EncodedDemonstration, encode_demonstration
+from openklear.models.limits import OVER_POSITIONS, Longest
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.schema import Sft
 from openklear.types import Demonstration, Message
@@ -18,14 +20,17 @@ def encode_row(speaker: Speaker, demo: Demonstration) -> EncodedDemonstration:
     return encode_demonstration(speaker.tokenizer, messages, end_ids=speaker.end_ids, where=demo.where)
 
 
-def within(encoded: EncodedDemonstration, settings: Sft) -> EncodedDemonstration:
+def within(encoded: EncodedDemonstration, settings: Sft, longest: Longest) -> EncodedDemonstration:
     """The row as it is trained. RowRefused where it is too long, or where cutting it would leave no response."""
     limit = settings.max_tokens
+    fault = text = f"over sft.max_tokens = {limit}"
+    if longest.computed is not None and longest.computed < limit:
+        limit, text = longest.computed, OVER_POSITIONS
+        fault = longest.row_fault(len(encoded.ids)) or text
     if len(encoded.ids) <= limit:
         return encoded
     if settings.overlong == "drop" or not encoded.loss_mask[:limit].any():
-        text = f"over sft.max_tokens = {limit}"
-        raise RowRefused(text, text)
+        raise RowRefused(fault, text)
     return replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])
 
 
@@ -43,13 +48,18 @@ def encode_rows(
         try:
             encoded = encode_row(speaker, demo)
             overlong += len(encoded.ids) > settings.max_tokens
-            rows.append(within(encoded, settings))
+            rows.append(within(encoded, settings, speaker.longest))
         except RowRefused as error:  # a row the template cannot hold is one row less, not the end of the run
             dropped.append({"where": demo.where, "reason": str(error)})
     if not rows:
         raise DataError(
             f"none of {len(demonstrations)} demonstrations can be trained; the first: {dropped[0]['reason']} "
             f"({dropped[0]['where']}). Raise sft.max_tokens, or fix the rows"
+        )
+    if beyond := sum(speaker.longest.is_beyond_training(len(row.ids)) for row in rows):
+        progress.say(
+            f"{beyond} of {len(rows)} demonstrations are longer than the {speaker.longest.trained} positions that the "
+            "model was trained on: they are trained, but sampling ends there"
         )
     return (
         rows,

@@ -93,7 +93,7 @@ def trained(speaker: Speaker, settings: Sft) -> Taken[Demonstration]:
 
     def encode(demo: Demonstration, shown: bool) -> tuple[list[Segment], bool]:
         whole = encode_row(speaker, demo)
-        row = within(whole, settings)
+        row = within(whole, settings, speaker.longest)
         return (segments(speaker, row) if shown else []), len(row.ids) < len(whole.ids)
 
     return Taken("demonstrations", "sft", encode, lambda demo: demo.where)

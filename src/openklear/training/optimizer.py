@@ -58,15 +58,57 @@ class Optimizer:
         return {
             "parts": [part.state_dict() for part, _ in self._parts],
             "masters": [master for _, master in self._masters],
+            "form": self._form(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken: with the weights of then, further steps have the same bits."""
+        """Continue where `state_dict` was taken: with the weights of then, further steps have the same bits.
+
+        What was set since (betas, decay) stands: only what the steps have gathered is taken over.
+        """
         for (part, _), saved in zip(self._parts, state["parts"], strict=True):
+            settings = [dict(group) for group in part.param_groups]
             part.load_state_dict(saved)
-        with torch.no_grad():
-            for (_, master), saved in zip(self._masters, state["masters"], strict=True):
-                master.copy_(saved)
+            for group, mine in zip(part.param_groups, settings, strict=True):
+                group.update(mine)
+        self._take_masters(state["masters"])
+
+    def take_over(self, state: dict[str, Any]) -> str | None:
+        """`load_state_dict` if the state is of such an optimizer; else its moments stay at zero.
+
+        Returns the reason in the second case. The weights must be those of then.
+        """
+        saved, form = state.get("form"), self._form()
+        if saved == form:
+            self.load_state_dict(state)
+            return None
+        self._take_masters(state["masters"])
+        then, now = _kinds(saved), _kinds(form)
+        if then != now:
+            return f"those saved are of {then}, and this is {now}"
+        return "those saved are of other groups of parameters"
+
+    def _form(self) -> list[Any]:
+        """Kind of each part, and the shapes in each of its groups: what two states must share to be exchanged."""
+        form: list[Any] = []
+        for part, _ in self._parts:
+            form.append([type(part).__name__, [_shapes(group["params"]) for group in part.param_groups]])
+        return form
+
+    @torch.no_grad()
+    def _take_masters(self, saved: Sequence[Tensor]) -> None:
+        """The fp32 masters of then, whatever the optimizer; of the weights as they are, if there were none."""
+        known = _shapes(saved) == _shapes([master for _, master in self._masters])
+        for number, (parameter, master) in enumerate(self._masters):
+            master.copy_(saved[number] if known else parameter)
+
+
+def _shapes(tensors: Sequence[Tensor]) -> list[list[int]]:
+    return [list(tensor.shape) for tensor in tensors]
+
+
+def _kinds(form: Sequence[Any] | None) -> str:
+    return " and ".join(kind for kind, _ in form) if form else "another version"
 
 
 def build_optimizer(model: nn.Module, settings: AdamW | Muon) -> Optimizer:

@@ -1,11 +1,28 @@
-"""Which rows come when: pure functions of (seed, epoch), so that a resumed run sees the same order."""
+"""Which rows come when: pure functions of (seed, epoch), so that a resumed run sees the same order.
+
+A place in it is told in rows seen, not in batches: with batches of another size the rows to come are the same.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whole epochs done, and how many rows of the present one's order were seen."""
+
+    epoch: int = 0
+    offset: int = 0
+
+    def after(self, rows: int, size: int) -> Place:
+        """The place when that many rows more were seen, of `size` in an epoch."""
+        seen = self.offset + rows
+        return Place(self.epoch, seen) if seen < size else Place(self.epoch + 1)
 
 
 def permutation(size: int, seed: int, purpose: str, epoch: int) -> list[int]:
@@ -15,14 +32,23 @@ def permutation(size: int, seed: int, purpose: str, epoch: int) -> list[int]:
     return [int(i) for i in order]
 
 
-def token_batches(lengths: Sequence[int], batch_tokens: int, seed: int, epoch: int) -> list[list[int]]:
+def rows_hash(seed: int, rows: Iterable[bytes]) -> str:
+    """What an order is over: a place in it means nothing over other rows, or with another seed."""
+    digest = hashlib.blake2b(f"{seed}".encode(), digest_size=16)
+    for row in rows:
+        digest.update(len(row).to_bytes(8, "big") + row)
+    return digest.hexdigest()
+
+
+def token_batches(lengths: Sequence[int], batch_tokens: int, seed: int, epoch: int, offset: int = 0) -> list[list[int]]:
     """One epoch of SFT: every row once in a seeded order, cut into steps of at most `batch_tokens` tokens.
 
-    A row longer than `batch_tokens` is a step of its own; the last step of an epoch may be smaller.
+    A row longer than `batch_tokens` is a step of its own; the last step of an epoch may be smaller. The first `offset`
+    rows of the order are left out, as they were seen; if they were whole steps of this size, the others stay the same.
     """
     batches: list[list[int]] = []
     filled = batch_tokens + 1
-    for index in permutation(len(lengths), seed, "sft", epoch):
+    for index in permutation(len(lengths), seed, "sft", epoch)[offset:]:
         if filled + lengths[index] > batch_tokens:
             batches.append([])
             filled = 0
@@ -31,26 +57,44 @@ def token_batches(lengths: Sequence[int], batch_tokens: int, seed: int, epoch: i
     return batches
 
 
-def problem_batch(size: int, batch: int, seed: int, purpose: str, iteration: int) -> list[int]:
-    """The problems of one RL iteration: seeded epochs without replacement.
+def batches_ahead(lengths: Sequence[int], batch_tokens: int, seed: int, epochs: int, place: Place) -> list[list[int]]:
+    """The steps from `place` to the end of the last of `epochs`: what was not seen in this epoch, then the others."""
+    found: list[list[int]] = []
+    for epoch in range(place.epoch, epochs):
+        found += token_batches(lengths, batch_tokens, seed, epoch, place.offset if epoch == place.epoch else 0)
+    return found
+
+
+def problem_batch(size: int, batch: int, seed: int, purpose: str, place: Place) -> tuple[list[int], Place]:
+    """The problems of the RL iteration at `place`, and the place after it: seeded epochs without replacement.
 
     An epoch has `size // batch` iterations, so that no iteration holds a problem twice; the few that are left over
     are others in every epoch. `size` must be at least `batch`.
     """
-    epoch, position = divmod(iteration, size // batch)
-    return permutation(size, seed, purpose, epoch)[position * batch : (position + 1) * batch]
+    if place.offset + batch > size:
+        place = Place(place.epoch + 1)
+    chosen = permutation(size, seed, purpose, place.epoch)[place.offset : place.offset + batch]
+    return chosen, place.after(batch, size)
 
 
 def mixed_batch(
-    domains: Sequence[str], counts: Mapping[str, int], seed: int, purpose: str, iteration: int
-) -> list[int]:
+    domains: Sequence[str],
+    counts: Mapping[str, int],
+    seed: int,
+    purpose: str,
+    iteration: int,
+    places: Mapping[str, Place],
+) -> tuple[list[int], dict[str, Place]]:
     """The same where each domain has a fixed number of problems in every iteration; `domains` are the problems'.
 
-    Each domain has epochs of its own, which depend on no other domain's problems. The order is drawn, so that
-    mini-batches, which are cut from it, are mixed too.
+    Each domain has epochs and a place of its own, which depend on no other domain's problems. The order is drawn, so
+    that mini-batches, which are cut from it, are mixed too.
     """
     drawn: list[int] = []
+    after = dict(places)
     for domain, count in counts.items():
-        places = [place for place, one in enumerate(domains) if one == domain]
-        drawn += [places[i] for i in problem_batch(len(places), count, seed, f"{purpose}/{domain}", iteration)]
-    return [drawn[i] for i in permutation(len(drawn), seed, f"{purpose}/order", iteration)]
+        own = [index for index, one in enumerate(domains) if one == domain]
+        key = f"{purpose}/{domain}"
+        chosen, after[domain] = problem_batch(len(own), count, seed, key, places.get(domain, Place()))
+        drawn += [own[i] for i in chosen]
+    return [drawn[i] for i in permutation(len(drawn), seed, f"{purpose}/order", iteration)], after
