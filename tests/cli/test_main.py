@@ -250,6 +250,9 @@ def test_json_is_one_document(pipeline, recipe_file, tmp_path, capsys):
 
 
 def test_dry_run(pipeline, recipe_file, tmp_path, capsys):
+    row = '{"prompt": "1+1?", "answer": "2", "response": "<think>a</think>2", "domain": "math"}\n'
+    for name in ("careful", "heldout", "easy"):
+        (Path(recipe_file).parent / f"{name}.jsonl").write_text(row)
     words = ["run", recipe_file, "-o", str(tmp_path / "run"), "--dry-run"]
     assert main.main(words) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -34,7 +35,14 @@ Set = Annotated[
         help="Override a key of the recipe: sft.epochs=2, rl.phase.math.learning_rate=1e-6. Repeatable.",
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check the recipe, print its arithmetic and stages, and stop.")]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Look at the model's configuration, every file's first row and the packages needed; print problems, "
+        "tokens, memory and stages, with --fork what would be taken over; write nothing, and stop.",
+    ),
+]
 Fork = Annotated[
     Path | None,
     typer.Option("--fork", metavar="OLD", help="Start from those finished stages of another run that fit this recipe."),
@@ -127,7 +135,7 @@ def _add_stage_command(name: str, text: str) -> None:
 
         loaded = load_recipe(recipe, overrides or ())
         if dry_run:
-            _print_plan(loaded, output, through, as_json)
+            _print_plan(loaded, output, through, fork, as_json)
             return
         exits.write_crashes_to(output)
         progress.quiet(as_json)
@@ -224,8 +232,6 @@ def show_keys(as_json: AsJson = False) -> None:
 
     Example: openklear recipe keys | grep learning_rate
     """
-    from dataclasses import asdict
-
     from openklear.recipe.keys import keys
     from openklear.recipe.schema import Recipe
     from openklear.recipe.show import key_lines
@@ -233,15 +239,24 @@ def show_keys(as_json: AsJson = False) -> None:
     tell([asdict(key) for key in keys(Recipe)], key_lines(), as_json=as_json)
 
 
-def _print_plan(recipe: Recipe, root: Path, through: Through | None, as_json: bool) -> None:
+def _print_plan(recipe: Recipe, root: Path, through: Through | None, fork: Path | None, as_json: bool) -> None:
+    """What the run would meet and do; ends with every fault that would end it."""
     from openklear.recipe.show import arithmetic
     from openklear.run.pipeline import plan
+    from openklear.run.preview import fork_states, preview
 
-    lines, stages = arithmetic(recipe), plan(recipe, root, through=through)
-    states = [{"name": stage.name, "state": stage.state, "why": list(stage.why)} for stage in stages]
-    width = max((len(stage.name) for stage in stages), default=0)
-    told = ["\n    ".join((f"{stage.name:{width}}  {stage.state}", *stage.why)) for stage in stages]
-    tell({"arithmetic": lines, "stages": states}, [*lines, "", *told], as_json=as_json)
+    with json_only(as_json):
+        found = preview(recipe)
+        states = [asdict(stage) for stage in plan(recipe, root, through=through)]
+        if fork is not None:
+            fork_states(states, recipe, root, fork, found.faults)
+    width = max((len(stage["name"]) for stage in states), default=0)
+    told = ["\n    ".join((f"{stage['name']:{width}}  {stage['state']}", *stage["why"])) for stage in states]
+    lines = arithmetic(recipe)
+    if not (as_json and found.faults):
+        document = {"arithmetic": lines, **found.document(), "stages": states}
+        tell(document, [*lines, "", *found.lines(), "", *told], as_json=as_json)
+    found.require()
 
 
 def _as_document(asked: str, found: Sequence[Generated]) -> dict[str, Any]:

@@ -18,11 +18,11 @@ PREFIX = "hub:"
 _NAME = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
 
 
-def fetch(source: str, *, describe: bool = False) -> tuple[Path, str | None]:
+def fetch(source: str, *, describe: bool = False, local: bool = False) -> tuple[Path, str | None]:
     """The directory of the data set's files of the kinds that can be read, and the source's glob.
 
     Only files that match the glob are fetched, with `describe` the README too. DataError for a malformed name, and
-    where the client fails.
+    where the client fails. With `local` nothing is fetched: what an earlier run did is there.
     """
     found = _NAME.fullmatch(source)
     if found is None:
@@ -38,12 +38,30 @@ def fetch(source: str, *, describe: bool = False) -> tuple[Path, str | None]:
     wanted += [README] if describe else []
     try:
         directory = snapshot_download(
-            found["name"], repo_type="dataset", revision=found["revision"], allow_patterns=wanted
+            found["name"],
+            repo_type="dataset",
+            revision=found["revision"],
+            allow_patterns=wanted,
+            local_files_only=local,
         )
     except Exception as error:  # the client's own, its HTTP library's, the disk's: all mean that the files are not here
         first = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DataError(f"{source}: cannot be fetched: {first}; correct the name or the connection") from error
     return Path(directory), found["pattern"]
+
+
+def is_cached(source: str) -> bool:
+    """Whether the client holds files of it already, so that reading it fetches nothing."""
+    from huggingface_hub import snapshot_download
+
+    found = _NAME.fullmatch(source)
+    if found is None:
+        return True  # `fetch` says what is wrong with the name
+    try:
+        snapshot_download(found["name"], repo_type="dataset", revision=found["revision"], local_files_only=True)
+    except Exception:  # the client's own, of several kinds: nothing is there
+        return False
+    return True
 
 
 def names(source: str) -> list[str]:

@@ -68,17 +68,17 @@ def resolve(path: str) -> list[Path]:
     return _found(path).files
 
 
-def choose(path: str, role: str, split: str | None = None) -> Chosen:
+def choose(path: str, role: str, split: str | None = None, *, fetch: bool = True) -> Chosen:
     """The files of a source that its role reads; `split` names another split than the role's own.
 
-    A file that is named itself is read whatever its name. DataError where there is nothing, or where the path or
-    `split` must say what is meant.
+    A file that is named itself is read whatever its name. Without `fetch` the hub is not asked. DataError where there
+    is nothing, or where the path or `split` must say what is meant.
     """
     if not path.startswith(hub.PREFIX) and Path(path).is_file():
         if split is not None:
             raise DataError(f"{path}: is one file, which has no splits; leave split out")
         return Chosen((Path(path),))
-    found = _found(path, describe=True)
+    found = _found(path, describe=True, local=not fetch)
     names = {file: file.relative_to(found.root).as_posix() for file in found.files}
     left = {name: why for file, name in names.items() if (why := why_no_rows(file, name))}
     kept = [file for file in found.files if names[file] not in left]
@@ -131,10 +131,10 @@ def _split(file: Path, name: str, root: Path, known: Sequence[Config]) -> str | 
     return split_of(name) or (noted if isinstance(noted, str) else None)
 
 
-def _found(path: str, *, describe: bool = False) -> _Place:
+def _found(path: str, *, describe: bool = False, local: bool = False) -> _Place:
     """With `describe` the README of a data set of the hub is fetched too."""
     if path.startswith(hub.PREFIX):
-        return _of_hub(path, describe)
+        return _of_hub(path, describe, local)
     place = Path(path)
     if place.is_file():
         return _Place(place.parent, [place])
@@ -146,8 +146,8 @@ def _found(path: str, *, describe: bool = False) -> _Place:
     raise DataError(f"{path}: no such file or directory{', and ' if hint.startswith('no ') else '; '}{hint}")
 
 
-def _of_hub(source: str, describe: bool) -> _Place:
-    directory, pattern = hub.fetch(source, describe=describe)
+def _of_hub(source: str, describe: bool, local: bool) -> _Place:
+    directory, pattern = hub.fetch(source, describe=describe, local=local)
     found = _below(directory)
     if pattern is not None:
         found = [file for file in found if hub.matches(file.relative_to(directory).as_posix(), pattern)]

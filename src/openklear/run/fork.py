@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +45,39 @@ def take_over(source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[
     if not _may_begin(source, root, stages):
         return
     files.write_json(root / _MARK, {"from": str(source), "whole": False})
-    anew: set[str] = set()
     taken: dict[str, str] = {}
     with files.reading(source):
-        for stage in stages:
-            record = files.stage_record(source / stage.name)
-            if record is None or not _usable(stage, record, parts[stage.name], source / stage.name, anew):
-                anew.add(stage.name)
-                continue
+        for stage, record in _holding(source, stages, parts):
             taken[stage.name] = record["state"]
             lines = difference(record["parts"], parts[stage.name])
             if not (root / stage.name).exists():
                 _copy(source / stage.name, root / stage.name, record, parts[stage.name])
             progress.say("\n  ".join([f"{stage.name}: taken over, {record['state']}, from {source}", *lines]))
     files.write_json(root / _MARK, {"from": str(source), "whole": True, "stages": taken})
+
+
+def would_take_over(
+    source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]
+) -> dict[str, tuple[str, list[str]]]:
+    """Stage -> (its state in `source`, what differs) of those that `take_over` would bring; nothing is written."""
+    source = source.absolute()
+    if not _may_begin(source, root, stages):
+        return {}
+    found = _holding(source, stages, parts)
+    return {stage.name: (record["state"], difference(record["parts"], parts[stage.name])) for stage, record in found}
+
+
+def _holding(
+    source: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]
+) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
+    """The stages of `source` that still hold, in order, each with its record."""
+    anew: set[str] = set()
+    for stage in stages:
+        record = files.stage_record(source / stage.name)
+        if record is None or not _usable(stage, record, parts[stage.name], source / stage.name, anew):
+            anew.add(stage.name)
+        else:
+            yield stage, record
 
 
 def _may_begin(source: Path, root: Path, stages: Sequence[Stage]) -> bool:

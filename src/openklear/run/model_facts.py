@@ -1,0 +1,245 @@
+"""A model's configuration as its files tell it, and a counter of tokens: without torch, and without loading weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from openklear.data.hub import PREFIX as HUB
+from openklear.errors import ModelError
+from openklear.recipe.lengths import longest_row, max_positions
+from openklear.recipe.schema import PretrainedModel, Recipe, TinyModel
+from openklear.recipe.show import count
+
+CHARACTERS = 3.5
+"""Of a token, where no tokenizer can be asked: English, LaTeX and programs under vocabularies of today."""
+TINY_VOCABULARY = 278
+"""The tiny model's characters, bytes, marks and words (`models.tiny`, which needs torch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """Sizes of a decoder. `parameters` are those in its files; the tiny model's follow from its keys."""
+
+    name: str
+    architecture: str
+    parameters: int
+    vocabulary: int
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    inner: int
+    positions: int | None
+    tied: bool
+    template: str | None
+    """Where its chat template comes from; None: there is none."""
+    longest: int
+    """Tokens of the longest row that the recipe allows."""
+
+    def line(self) -> str:
+        """For the terminal."""
+        parts = [
+            f"{self.name}: {self.architecture}, {self.parameters / 1e6:,.1f} million parameters",
+            f"{count(self.layers, 'layer')} of width {self.hidden:,}",
+            f"vocabulary {self.vocabulary:,}",
+        ]
+        if self.positions is not None:
+            over = "" if self.longest <= self.positions else ", fewer than the recipe's longest row: such rows go"
+            parts.append(f"{self.positions:,} positions (the recipe's longest row has {self.longest:,}{over})")
+        parts.append(f"chat template from {self.template}" if self.template else "NO chat template")
+        return "; ".join(parts)
+
+
+def model_directory(model: PretrainedModel) -> Path | None:
+    """Where its files are; None for a model of the hub that is not fetched yet."""
+    if not model.path.startswith(HUB):
+        return Path(model.path)
+    name, _, revision = model.path.removeprefix(HUB).partition("@")
+    from huggingface_hub import snapshot_download
+
+    try:
+        place = Path(snapshot_download(name, revision=revision or None, local_files_only=True))
+    except Exception:  # the client's own, of several kinds: nothing is there
+        return None
+    weights = ("*.safetensors", "*.bin") if model.gguf_file is None else (model.gguf_file,)
+    return place if any(next(place.glob(one), None) for one in weights) else None
+
+
+def model_facts(recipe: Recipe) -> ModelFacts | None:
+    """None for a model of the hub that is not fetched yet.
+
+    ModelError where there is no model at the path, or its configuration cannot be read.
+    """
+    model = recipe.model
+    assert model is not None, "asked where there is a model"
+    if isinstance(model, TinyModel):
+        return _tiny(model, recipe)
+    place = model_directory(model)
+    if place is None:
+        return None
+    if not place.is_dir():
+        raise ModelError(f"model.path: {place} is no directory; name the one that holds config.json and the weights")
+    own = Path(model.chat_template) if model.chat_template is not None else None
+    if own is not None and not own.is_file():
+        raise ModelError(f"model.chat_template: {own}: no such file; correct the path")
+    facts = _gguf(place, model, recipe) if model.gguf_file is not None else _pretrained(place, recipe)
+    if own is None and facts.template is None:
+        raise ModelError(f"{place}: there is no chat template; give one as model.chat_template")
+    return facts
+
+
+def _tiny(model: TinyModel, recipe: Recipe) -> ModelFacts:
+    width, size = model.hidden_size, model.hidden_size // model.heads
+    kv = model.heads // 2 if model.heads % 2 == 0 else model.heads
+    block = 2 * width * width + 2 * width * kv * size + 9 * width * width
+    norms = model.layers * (2 * width + 2 * size) + width
+    parameters = model.layers * block + TINY_VOCABULARY * width + norms
+    return ModelFacts(
+        *("tiny", "Qwen3", parameters, TINY_VOCABULARY, model.layers, width, model.heads, kv, size, 3 * width),
+        *(max_positions(recipe), True, "the tiny model", longest_row(recipe)),
+    )
+
+
+def _pretrained(place: Path, recipe: Recipe) -> ModelFacts:
+    whole = _object(place / "config.json", ModelError)
+    config = {**whole, **(whole.get("text_config") or {})}
+    try:
+        heads, hidden = _first(config, "num_attention_heads", "n_head"), _first(config, "hidden_size", "n_embd")
+        layers = _first(config, "num_hidden_layers", "n_layer")
+        vocabulary = _first(config, "vocab_size")
+    except KeyError as error:
+        raise ModelError(f"{place / 'config.json'}: has no {error}; it is no configuration of a decoder") from error
+    tied = bool(config.get("tie_word_embeddings", False))
+    inner = config.get("intermediate_size") or config.get("n_inner") or 4 * hidden
+    return ModelFacts(
+        place.name,
+        str((whole.get("architectures") or [whole.get("model_type", "unknown")])[0]),
+        sum(_sizes(place)),
+        vocabulary,
+        layers,
+        hidden,
+        heads,
+        config.get("num_key_value_heads") or heads,
+        config.get("head_dim") or hidden // heads,
+        inner,
+        config.get("max_position_embeddings") or config.get("n_positions"),
+        tied,
+        _template(place, recipe),
+        longest_row(recipe),
+    )
+
+
+def _sizes(place: Path) -> Iterator[int]:
+    """Elements of every tensor, from the heads of the files; of other files about what their bytes hold."""
+    files = sorted(place.glob("*.safetensors"))
+    if not files:
+        weights = sorted(place.glob("*.bin"))
+        if not weights:
+            raise ModelError(f"{place}: holds no weights (*.safetensors); copy the directory again")
+        yield sum(file.stat().st_size for file in weights) // 2
+    for file in files:
+        try:
+            with file.open("rb") as stream:
+                size = int.from_bytes(stream.read(8), "little")
+                head = json.loads(stream.read(size)) if size < file.stat().st_size else None
+            assert isinstance(head, dict)
+        except (OSError, ValueError, AssertionError) as error:
+            raise ModelError(f"{file}: its head cannot be read; copy the directory again") from error
+        yield sum(prod(one["shape"]) for name, one in head.items() if name != "__metadata__")
+
+
+def _template(place: Path, recipe: Recipe) -> str | None:
+    if isinstance(recipe.model, PretrainedModel) and recipe.model.chat_template is not None:
+        return recipe.model.chat_template
+    if (place / "chat_template.jinja").is_file():
+        return "chat_template.jinja"
+    known = _object(place / "tokenizer_config.json").get("chat_template")
+    return "tokenizer_config.json" if known else None
+
+
+def _gguf(place: Path, model: PretrainedModel, recipe: Recipe) -> ModelFacts:
+    file = place / str(model.gguf_file)
+    if not file.is_file():
+        raise ModelError(f"model.gguf_file: {file}: no such file; correct the name")
+    try:
+        from gguf import GGUFReader
+    except ImportError as error:
+        raise ModelError(f"{file}: cannot be looked at without the package gguf") from error
+    try:
+        reader = GGUFReader(str(file))
+    except (ValueError, OSError, IndexError, KeyError) as error:
+        raise ModelError(f"{file}: cannot be read as GGUF ({error}); download it again") from error
+
+    def value(name: str, default: Any = None) -> Any:
+        field = reader.get_field(name)
+        return default if field is None else field.contents()
+
+    kind = str(value("general.architecture", "unknown"))
+    heads, hidden = value(f"{kind}.attention.head_count", 1), value(f"{kind}.embedding_length", 0)
+    own = "the GGUF file" if value("tokenizer.chat_template") else None
+    return ModelFacts(
+        *(file.name, kind, sum(int(one.n_elements) for one in reader.tensors)),
+        len(value("tokenizer.ggml.tokens", ())),
+        *(value(f"{kind}.block_count", 0), hidden, heads, value(f"{kind}.attention.head_count_kv", heads)),
+        *(value(f"{kind}.attention.key_length", hidden // heads), value(f"{kind}.feed_forward_length", 4 * hidden)),
+        value(f"{kind}.context_length"),
+        not any(one.name == "output.weight" for one in reader.tensors),
+        _template(place, recipe) or own,
+        longest_row(recipe),
+    )
+
+
+def _first(config: dict[str, Any], *names: str) -> int:
+    for name in names:
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    raise KeyError(names[0])
+
+
+def _object(path: Path, needed: type[ModelError] | None = None) -> dict[str, Any]:
+    """A JSON object; empty where there is none, or the error where it is needed."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        if needed is not None:
+            raise needed(f"{path}: cannot be read ({error}); name a directory with a whole model") from error
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounter:
+    """How many tokens texts have: counted with the model's tokenizer where its file can be read, else estimated."""
+
+    count: Callable[[str], float]
+    how: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> TokenCounter:
+        """The recipe's."""
+        model = recipe.model
+        if isinstance(model, TinyModel):
+            return cls(len, "as characters, of which the tiny model's tokens mostly are")
+        place = model_directory(model) if model is not None else None
+        file = place / "tokenizer.json" if place is not None else Path()
+        if place is not None and file.is_file():
+            from tokenizers import Tokenizer
+
+            try:
+                tokenizer = Tokenizer.from_file(str(file))
+            except Exception:  # the library raises its own; the run says what is wrong with the file
+                pass
+            else:
+                how = "with the model's tokenizer, on the first rows of each source"
+                return cls(lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids), how)
+        return cls(lambda text: len(text) / CHARACTERS, f"as {CHARACTERS} characters each, on the first rows")
+
+    def mean(self, texts: Sequence[str]) -> float:
+        """Of a text; 0 without texts."""
+        return sum(map(self.count, texts)) / max(len(texts), 1)
