@@ -151,6 +151,9 @@ def test_wandb_takes_it_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     sent(tmp_path, [1, 2], recipe(to="wandb"))
     (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    until = time.monotonic() + 20  # its own process writes the file
+    while b"loss" not in file.read_bytes() and time.monotonic() < until:
+        time.sleep(0.05)
     assert b"loss" in file.read_bytes()
 
 
