@@ -44,7 +44,7 @@ ODD: tuple[tuple[Any, str, str], ...] = (
     ({"messages": [ASK, {"role": "tool", "content": "7"}, SAY]}, "tool turns", "messages[1].role is 'tool'"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}]}, SAY]}, "content that is not text", "messages[0]"),
     ({"messages": [ASK, SAY], "tools": ["add"]}, "tools", "the column tools"),
-    ({"messages": [ASK, SAY, ASK]}, "no response", "the last turn is of the user"),
+    ({"messages": [ASK, SAY, ASK]}, "no response", "the last turn is the user's"),
     ({"messages": []}, "empty prompt", ""),
 )  # fmt: skip
 

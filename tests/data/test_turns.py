@@ -111,6 +111,18 @@ def test_two_turns_of_the_assistant_stay_two() -> None:
     assert said({"messages": [ASK, BARE, SAY]}) == ([ASK, BARE], THOUGHT)
 
 
+def test_columns_of_other_sets_that_are_null_do_not_tell_the_shape() -> None:
+    whole = {"messages": [ASK, SAY], "prompt": None, "problem": None, "response": None, "choices": None}
+    assert said(whole) == ([ASK], THOUGHT)
+    assert said({**whole, "messages": None, "problem": QUESTION, "response": THOUGHT}) == ([ASK], THOUGHT)
+    assert said({**whole, "messages": None, "prompt": QUESTION, "choices": [{"message": SAY}]}) == ([ASK], THOUGHT)
+    assert said({**whole, "problem": QUESTION, "generations": None}) == ([ASK], THOUGHT)
+    row = one({**whole, "messages": None, "problem": QUESTION, "answer": "7"}, "problems")
+    assert isinstance(row, Row)
+    assert row.problem.prompt == (ASK,)
+    assert lost({"prompt": None, "response": THOUGHT}) == "empty prompt"
+
+
 # -- what stands beside the turns
 
 

@@ -111,6 +111,8 @@ def test_what_was_asked_and_the_form_of_what_came_back():
         "limit": 3,
         "limit_by": "seed",
         "prompt_template": "{problem}!",
+        "system_prompt": None,
+        "prompt_suffix": None,
         "problems": 3,
         "of": 3,
         "dropped": {},

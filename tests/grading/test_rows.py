@@ -16,6 +16,15 @@ def test_mathematics():
     assert to_attempt({"reference": " 1/2 ", "completion": ""}, "math").problem.answer == "1/2"
 
 
+def test_of_a_solution_as_reference_the_final_answer_is_taken():
+    solution = "48/2 = <<48/2=24>>24\n48+24 = <<48+24=72>>72\n#### 1,072"
+    assert to_attempt({"reference": solution, "completion": "c"}, "math").problem.answer == "1072"
+    boxed = "We add both of them. So there are $\\boxed{72}$ clips."
+    assert to_attempt({"reference": boxed, "completion": "c"}, "math").problem.answer == "72"
+    with pytest.raises(DataError, match=r"reference is a text with no final answer: .*give the row the answer itself"):
+        to_attempt({"reference": solution.rpartition(" ")[0], "completion": "c"}, "math")
+
+
 @pytest.mark.parametrize(
     ("tests", "expected"),
     [

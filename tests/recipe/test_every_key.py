@@ -699,6 +699,8 @@ PROOFS: dict[str, Proof] = {
         "data.source.math-heldout.limit_by=seed",
         base=("data.source.math-heldout.limit=1", "seed=1"),
     ),
+    "data.source.NAME.system_prompt": differs(EVALUATE, ANSWERED, 'data.source.math-heldout.system_prompt="m"'),
+    "data.source.NAME.prompt_suffix": differs("sft", WEIGHTS, 'data.source.careful.prompt_suffix="m"'),
     "data.source.NAME.prompt_template": differs(
         EVALUATE, ANSWERED, 'data.source.math-heldout.prompt_template="{problem} m"'
     ),

@@ -108,13 +108,11 @@ def test_parameters_are_counted_from_the_heads_of_the_files(tmp_path):
     save_file({"c": torch.zeros(2, 2, 2)}, model / "model-00002.safetensors")
     assert overview.parameters(model) == 15 + 7 + 8
     tiny = overview.model_text(recipe(TinyModel(hidden_size=64, layers=3)), tmp_path / "base")
-    assert tiny == "tiny, made from scratch (hidden size 64, 3 layers, 30 parameters)"
-    path = overview.model_text(
-        recipe(PretrainedModel(type="pretrained", path="/models/SmolLM2-135M")), tmp_path / "base"
-    )
-    assert path == "SmolLM2-135M (/models/SmolLM2-135M, 30 parameters)"
-    hub = overview.model_text(recipe(PretrainedModel(type="pretrained", path="hub:org/name")), tmp_path)
-    assert hub == "hub:org/name"
+    assert tiny == ("tiny, 30 parameters", "made from scratch, hidden size 64, 3 layers")
+    path = recipe(PretrainedModel(type="pretrained", path="/models/SmolLM2-135M"))
+    assert overview.model_text(path, tmp_path / "base") == ("SmolLM2-135M, 30 parameters", "/models/SmolLM2-135M")
+    hub = recipe(PretrainedModel(type="pretrained", path="hub:org/name"))
+    assert overview.model_text(hub, tmp_path) == ("name", "hub:org/name")
 
 
 def test_sources_are_named_with_the_rows_that_were_used():

@@ -136,6 +136,17 @@ def test_a_run_that_ended_after_its_base_model(tmp_path):
     assert "before and after" not in page
 
 
+def test_a_phase_that_has_begun_but_not_measured_anything_has_no_section(tmp_path):
+    begun(tmp_path, problems())
+    (tmp_path / "rl-math").mkdir()
+    torn = json.dumps(iteration(1))[:20]
+    for text in ("", torn):
+        (tmp_path / "rl-math" / "metrics.jsonl").write_text(text)
+        assert "<h2>rl-math</h2>" not in whole(render(tmp_path, recipe(phases=(PHASE,))))
+    (tmp_path / "rl-math" / "metrics.jsonl").write_text(f"{json.dumps(iteration(1))}\n{torn}")
+    assert ": 1 iterations of" in whole(render(tmp_path, recipe(phases=(PHASE,)))), "a line that a kill cut is no row"
+
+
 def test_a_run_that_has_not_evaluated_anything(tmp_path):
     begun(tmp_path, problems())
     page = whole(render(tmp_path, recipe()))

@@ -179,6 +179,23 @@ def test_how_a_benchmark_is_asked_repeats_its_evaluation_alone(change):
     assert {name for name in ALL if before[name] != after[name]} == EVALUATIONS | {"report"} | encoded
 
 
+@pytest.mark.parametrize(
+    ("role", "repeated"),
+    [
+        ("demonstrations", AFTER_SFT | {"sft", "encode"}),
+        ("problems", AFTER_SFT - {"evaluate-sft"} | {"encode"}),
+        ("validation", AFTER_SFT | {"sft", "encode"}),
+        ("heldout", EVALUATIONS | {"encode", "report"}),
+    ],
+)
+@pytest.mark.parametrize("key", ["system_prompt", "prompt_suffix"])
+def test_how_a_source_is_worded_repeats_what_asks_or_trains_it(role, repeated, key):
+    of = small_recipe()
+    worded = tuple(s.model_copy(update={key: "Now."}) if s.role == role else s for s in of.data.source)
+    before, after = (plan_parts(stages(r)) for r in (of, of.model_copy(update={"data": Data(source=worded)})))
+    assert {name for name in ALL if before[name] != after[name]} == repeated
+
+
 def test_samples_of_its_own_stand_above_those_of_the_recipe():
     of = small_recipe()
     first, *rest = of.data.source

@@ -212,6 +212,15 @@ def test_a_model_of_the_hub_that_is_not_fetched_is_no_fault(place: Path, monkeyp
     assert found.counted == "as 3.5 characters each, on the first rows"
 
 
+def test_a_run_through_prepare_needs_no_model(place: Path) -> None:
+    (place / "model" / "config.json").unlink()
+    recipe = load_recipe(place / "recipe.toml")
+    assert len(preview(recipe).faults) == 1
+    found = preview(recipe, "prepare")
+    assert (found.faults, found.model, found.memory, found.stages) == ([], None, [], [])
+    assert len(found.sources) == 3
+
+
 def test_odd_rows_among_the_first_are_counted(place: Path) -> None:
     rows = [
         {"prompt": "a", "response": "b"},

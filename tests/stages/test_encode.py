@@ -89,13 +89,14 @@ def said(monkeypatch):
 def test_rows_that_fit_are_counted_and_nothing_is_said_of_them(desk, said):
     rows = desk.run()
     assert [tuple(row.values()) for row in rows.values()] == [
-        ("demonstrations", "lessons", "sft", 2, 2, 0, {}),
-        ("validation", "checks", "sft", 1, 1, 0, {}),
-        ("problems", "sums", "rl-sums", 2, 2, 0, {}),
-        ("validation", "checks", "rl-sums", 1, 1, 0, {}),
-        ("heldout", "exam", "evaluation", 2, 2, 0, {}),
+        ("demonstrations", "lessons", "sft", 2, 2, 0, 18, 10, {}),  # 4 of a prompt, 5 of a response
+        ("validation", "checks", "sft", 1, 1, 0, 4, 0, {}),
+        ("problems", "sums", "rl-sums", 2, 2, 0, 8, 0, {}),
+        ("validation", "checks", "rl-sums", 1, 1, 0, 4, 0, {}),
+        ("heldout", "exam", "evaluation", 2, 2, 0, 8, 0, {}),
     ]
-    assert list(next(iter(rows.values()))) == ["role", "source", "consumer", "read", "kept", "cut", "dropped"]
+    keys = ["role", "source", "consumer", "read", "kept", "cut", "tokens", "trained", "dropped"]
+    assert list(next(iter(rows.values()))) == keys
     assert read_jsonl(desk.out / "dropped.jsonl") == []
     assert not [line for line in said if "loses" in line]
 
@@ -169,6 +170,14 @@ def test_rows_that_are_cut_are_said(desk, said):
 
 def test_without_sft_no_demonstration_is_tried(desk):
     assert ("lessons", "sft") not in desk.run(sft=False)
+
+
+def test_sources_word_their_problems_and_a_row_with_a_system_turn_of_its_own_is_dropped(desk):
+    desk.heldout.append(problem("h9", source="exam", system=True))
+    rows = desk.run(exam={"system_prompt": "Be kind.", "prompt_suffix": "Now."})
+    assert rows["exam", "evaluation"]["dropped"] == {"system turn beside the source's system_prompt": 1}
+    asked = next(one for one in desk.read("examples.json") if one["source"] == "exam")
+    assert asked["segments"] == [["<|system|>Be kind.<|user|>xy\nNow.<|assistant|>", False]]
 
 
 def test_only_the_problems_that_are_asked_are_tried(desk):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import distill, doctor, exits, export, grade, objectives
+from openklear.cli import check, distill, doctor, exits, export, grade, objectives
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -57,7 +57,9 @@ app = typer.Typer(
     "Example: openklear run recipes/quickstart.toml --output runs/quickstart",
     epilog=EXIT_CODES,
 )
-recipe_app = typer.Typer(no_args_is_help=True, help="Look at recipes: what a file resolves to, and which keys exist.")
+recipe_app = typer.Typer(
+    no_args_is_help=True, help="Look at recipes: what is trained, what a file resolves to, which keys exist."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -223,6 +225,9 @@ def show_recipe(recipe: RecipeFile, overrides: Set = None, as_json: AsJson = Fal
     tell(loaded.model_dump(mode="json"), [resolved_toml(loaded).rstrip("\n")], as_json=as_json)
 
 
+recipe_app.command("check", epilog=EXIT_CODES)(check.check)
+
+
 @recipe_app.command("keys", epilog=EXIT_CODES)
 def show_keys(as_json: AsJson = False) -> None:
     """List every key a recipe may have: its path, type, default and meaning.
@@ -246,7 +251,7 @@ def _print_plan(recipe: Recipe, root: Path, through: Through | None, fork: Path 
     from openklear.run.preview import fork_states, preview
 
     with json_only(as_json):
-        found = preview(recipe)
+        found = preview(recipe, through)
         states = [asdict(stage) for stage in plan(recipe, root, through=through)]
         if fork is not None:
             fork_states(states, recipe, root, fork, found.faults)

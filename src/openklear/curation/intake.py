@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +174,25 @@ def _write(item: Row | Dropped, unit: Unit, writer: PartWriter, report: dict[str
         return
     row = normalised(item) if unit.normalise else item
     report["normalised"] += row is not item
-    if row.response is not None:  # only demonstrations have one
-        response = to_one_form(row.response, unit.source.reasoning)
-        if response != row.response:
-            report["reformed"] += 1
-            row = replace(row, response=response)
-    writer.write(row)
+    formed = reformed(row, unit.source)
+    report["reformed"] += formed is not row
+    writer.write(formed)
+
+
+def first_rows(source: Source, path: Path, count: int, *, normalise: bool) -> Iterator[Row | Dropped]:
+    """The first rows of a file in the form in which curation begins with them. DataError as `read` raises it."""
+    raw = islice(read_rows(path), count)
+    for item in chain.from_iterable(parsed(raw, source.role, source.name, source.domain, source.columns)):
+        if isinstance(item, Dropped):
+            yield item
+        else:
+            yield reformed(normalised(item) if normalise else item, source)
+
+
+def reformed(row: Row, source: Source) -> Row:
+    """The row with its reasoning in the one form; only demonstrations have a response."""
+    response = None if row.response is None else to_one_form(row.response, source.reasoning)
+    return row if response == row.response else replace(row, response=response)
 
 
 def normalised(row: Row) -> Row:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from openklear.recipe.schema import Recipe
 from openklear.rollout.seeds import rollout_key
-from openklear.types import Message, Problem
+from openklear.rollout.wording import PLAIN, Wording
+from openklear.types import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Benchmark:
     limit_by: Literal["first", "seed"] = "first"
     prompt_template: str | None = None
     """Holds {problem} where the problem's text goes; None: the problem's text alone."""
+    system_prompt: str | None = None
+    prompt_suffix: str | None = None
 
     def problems(self, heldout: Sequence[Problem], seed: int) -> list[Problem]:
         """Those of the benchmark's problems that are asked, in the order of the file.
@@ -42,11 +45,12 @@ class Benchmark:
 
     def ask(self, problem: Problem) -> Problem:
         """The problem with the prompt that the model is given."""
-        if self.prompt_template is None:
-            return problem
-        *before, last = problem.prompt
-        text = self.prompt_template.replace("{problem}", last["content"])
-        return replace(problem, prompt=(*before, Message(role=last["role"], content=text)))
+        return problem if self.wording == PLAIN else replace(problem, prompt=self.wording.of(problem.prompt))
+
+    @property
+    def wording(self) -> Wording:
+        """In which words."""
+        return Wording(self.system_prompt, self.prompt_suffix, self.prompt_template)
 
 
 def benchmarks(recipe: Recipe) -> Iterator[Benchmark]:
@@ -54,7 +58,8 @@ def benchmarks(recipe: Recipe) -> Iterator[Benchmark]:
     for source in recipe.data.source:
         if source.role == "heldout":
             samples = source.samples or recipe.evaluation.samples
-            yield Benchmark(source.name, samples, source.limit, source.limit_by, source.prompt_template)
+            words = source.prompt_template, source.system_prompt, source.prompt_suffix
+            yield Benchmark(source.name, samples, source.limit, source.limit_by, *words)
 
 
 def _draw(problem: Problem, seed: int) -> int:

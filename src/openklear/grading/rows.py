@@ -1,6 +1,7 @@
 """Rows of stored generations: what a row asks of the judge, and the row with its verdict.
 
-    math   {"id", "reference", "completion"}            and, if wanted, "prompt_tail"
+    math   {"id", "reference", "completion"}            and, if wanted, "prompt_tail"; of a reference that is a whole
+                                                        solution the final answer is taken (`openklear.data.finals`)
     code   {"id", "program" | "completion", "tests"}    and, if wanted, "checker", "prompt_tail", "problem" | "prompt",
                                                         "fn_name" | "func_name" | "metadata" (of functional tests)
 
@@ -17,9 +18,11 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from openklear.data.finals import NO_ANSWER, final_answer
 from openklear.data.test_cases import function_named, parse_tests
 from openklear.errors import DataError, UsageError
 from openklear.types import AnyTest, Attempt, Message, Outcome, Problem, Verdict
+from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.checkers import checker
 from openklear.verifiers.domains import domain_named
 
@@ -55,7 +58,7 @@ def to_attempt(row: Mapping[str, Any], kind: str, checkers: Collection[str] = ()
     if program is not None and row.get("completion") is not None:
         raise DataError("the row has both program and completion; take one of them out, or rename it")
     asked: dict[str, Any]
-    asked = {"tests": _tests(row), "checker": _checker(row, checkers)} if tested else {"answer": _reference(row)}
+    asked = {"tests": _tests(row), "checker": _checker(row, checkers)} if tested else {"answer": _reference(row, kind)}
     problem = Problem(str(row.get("id", "")), _prompt(row), kind, **asked)
     if program is not None:
         return Attempt(problem, program, exact=True)
@@ -65,7 +68,8 @@ def to_attempt(row: Mapping[str, Any], kind: str, checkers: Collection[str] = ()
     return Attempt(problem, completion, _text(row, "prompt_tail") or "")
 
 
-def _reference(row: Mapping[str, Any]) -> str:
+def _reference(row: Mapping[str, Any], kind: str) -> str:
+    """The reference; of a text that is more than an answer (GSM8K's solutions) its final answer."""
     reference = row.get("reference")
     if isinstance(reference, float) and reference.is_integer():
         reference = int(reference)  # whole numbers with a gap come out of data frames as 5.0
@@ -73,7 +77,15 @@ def _reference(row: Mapping[str, Any]) -> str:
         raise _missing(row, "reference")
     if isinstance(reference, bool) or not isinstance(reference, str | int | float):
         raise _wrong("reference", reference, "a string or a number")
-    return str(reference).strip()
+    text = str(reference).strip()
+    if domain_named(kind).extract is not extract_answer:
+        return text
+    found = final_answer(text)
+    if found is None:
+        raise DataError(
+            f"reference is a text with {NO_ANSWER}: {text[-_MOST_SHOWN:]!r}; give the row the answer itself"
+        )
+    return found
 
 
 def _tests(row: Mapping[str, Any]) -> tuple[AnyTest, ...]:

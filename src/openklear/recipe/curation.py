@@ -15,6 +15,8 @@ from openklear.recipe.section import Above, Broken, DomainName, Positive, Sectio
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
 
 SOURCE_NAME = re.compile(r"[\w-]+")
+WORDING_KEYS = ("system_prompt", "prompt_suffix")
+"""Keys of a source that say in which words its problems are put to the model."""
 HELDOUT_KEYS = ("samples", "prompt_template")
 """Keys of a source that only say how held-out problems are asked in the evaluation."""
 LIMIT_KEYS = ("limit", "limit_by")
@@ -64,6 +66,12 @@ class Source(Section):
     limit_by: Literal["first", "seed"] = Field(
         "first", description="the first rows of the files, or a draw by the recipe's seed"
     )
+    system_prompt: str | None = Field(
+        None, description="a system turn before the prompt where a problem is asked or a demonstration trained"
+    )
+    prompt_suffix: str | None = Field(
+        None, description='a line after the prompt there: "Put the answer in \\\\boxed{}."; curation does not see it'
+    )
     prompt_template: str | None = Field(
         None, description="held-out sources: the question, with {problem} in place of the problem's text"
     )
@@ -76,7 +84,7 @@ class Source(Section):
 
 def asking_keys(role: str) -> tuple[str, ...]:
     """The keys of a source of this role that change no curated row: they say how its problems are asked."""
-    return (*HELDOUT_KEYS, *LIMIT_KEYS) if role == "heldout" else HELDOUT_KEYS
+    return (*WORDING_KEYS, *HELDOUT_KEYS, *(LIMIT_KEYS if role == "heldout" else ()))
 
 
 class NearDuplicates(Section):
@@ -218,6 +226,14 @@ def _source_faults(source: Source) -> Iterator[tuple[str, str]]:
     for key in HELDOUT_KEYS:
         if source.role != "heldout" and getattr(source, key) != type(source).model_fields[key].default:
             yield key, f'says how held-out problems are asked, but the role is "{source.role}"; leave {key} out'
+    for key in WORDING_KEYS:
+        text = getattr(source, key)
+        if text is not None and source.role == "benchmark":
+            yield key, f"a benchmark is never asked; leave {key} out"
+        elif text is not None and not text.strip():
+            yield key, f"says nothing; write a text, or leave {key} out"
+    if source.prompt_suffix is not None and source.prompt_template is not None:
+        yield "prompt_suffix", "prompt_template already says how the question is worded; put the text there"
     if source.limit_by != "first" and source.limit is None:
         yield "limit_by", "there is no limit to draw by the seed; add limit, or leave limit_by out"
     if source.split is not None and source.path.startswith("world:"):

@@ -18,20 +18,15 @@ ROLES = {"demonstrations": "demonstrations", "problems": "problems", "heldout": 
 """Data sets that are named at the head of the page."""
 
 
-def model_text(recipe: Recipe, base: Path) -> str:
-    """Which model the run began with."""
+def model_text(recipe: Recipe, base: Path) -> tuple[str, str]:
+    """Which model the run began with, and where it came from."""
     size = parameters(base / "model")
     count = f", {amount(size)} parameters" if size else ""
-    if isinstance(recipe.model, TinyModel):
-        shape = f"hidden size {recipe.model.hidden_size}, {recipe.model.layers} layers"
-        return f"tiny, made from scratch ({shape}{count})"
-    path = recipe.model.path if isinstance(recipe.model, PretrainedModel) else ""
-    name = path if _is_hub(path) else Path(path).name or path
-    return f"{name} ({path}{count})" if name != path else f"{path}{count}"
-
-
-def _is_hub(path: str) -> bool:
-    return not Path(path).is_absolute()
+    if isinstance(recipe.model, PretrainedModel):
+        path = recipe.model.path
+        return (Path(path).name or path) + count, path
+    shape = f"hidden size {recipe.model.hidden_size}, {recipe.model.layers} layers" if recipe.model else ""
+    return f"tiny{count}", f"made from scratch, {shape}"
 
 
 def from_scratch(recipe: Recipe) -> bool:

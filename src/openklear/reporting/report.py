@@ -33,11 +33,13 @@ def render(root: Path, recipe: Recipe) -> str:
     funnel = read_json(data.funnel) if data.funnel.is_file() else []
     problems = {one.id: one for one in read_problems(data.heldout)} if data.heldout.is_file() else {}
     lost = lost_rows(root / "encode")
+    model, origin = overview.model_text(recipe, root / "base")
     return page(
         "report.html",
         version=__version__,
         recipe=recipe,
-        model=overview.model_text(recipe, root / "base"),
+        model=model,
+        origin=origin,
         data=overview.data_lines(funnel, lost),
         cards=overview.cards(scores, found, asked, scratch=scratch),
         scores=[row for row in scores if row["level"] is None],

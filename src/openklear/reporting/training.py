@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from openklear.data.store import prepared, read_problems
-from openklear.durable.files import read_json, read_jsonl
+from openklear.durable.files import read_json, read_whole_jsonl
 from openklear.evaluation.scores import Row
 from openklear.objectives.diagnostics import RATIO_EDGES
 from openklear.recipe.schema import Phase, Recipe, Sft
@@ -73,17 +73,17 @@ def _validation() -> dict[str, str]:
 
 def sections(root: Path, recipe: Recipe) -> Iterator[dict[str, Any]]:
     """One for each training stage that has measured anything."""
-    if recipe.sft is not None and (root / "sft" / "metrics.jsonl").is_file():
-        yield _sft(root / "sft", recipe.sft)
+    if recipe.sft is not None and (rows := read_whole_jsonl(root / "sft" / "metrics.jsonl")):
+        yield _sft(root / "sft", rows, recipe.sft)
     problems: Sequence[Problem] | None = None
     for phase in recipe.rl.phase if recipe.rl else ():
-        if (root / f"rl-{phase.name}" / "metrics.jsonl").is_file():
+        if rows := read_whole_jsonl(root / f"rl-{phase.name}" / "metrics.jsonl"):
             problems = problems or read_problems(prepared(root / "prepare").problems)
-            yield _phase(root / f"rl-{phase.name}", recipe, phase, problems)
+            yield _phase(root / f"rl-{phase.name}", rows, recipe, phase, problems)
 
 
-def _sft(stage: Path, settings: Sft) -> dict[str, Any]:
-    rows, counts = read_jsonl(stage / "metrics.jsonl"), stage / "tokens.json"
+def _sft(stage: Path, rows: Sequence[Row], settings: Sft) -> dict[str, Any]:
+    counts = stage / "tokens.json"
     text = f"{len(rows):,} steps in {settings.epochs} epochs."
     if counts.is_file():
         found = read_json(counts)
@@ -95,8 +95,9 @@ def _sft(stage: Path, settings: Sft) -> dict[str, Any]:
     return _section(stage, text, rows, sft_panels(), "step")
 
 
-def _phase(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> dict[str, Any]:
-    rows = read_jsonl(stage / "metrics.jsonl")
+def _phase(
+    stage: Path, rows: Sequence[Row], recipe: Recipe, phase: Phase, problems: Sequence[Problem]
+) -> dict[str, Any]:
     updates = int(sum(row["updates"] for row in rows))
     mixed = ", ".join(f"{count} of {name}" for name, count in phase.counts.items())
     text = (
@@ -132,7 +133,7 @@ def _moves(rows: Sequence[Row], keys: Iterable[str]) -> bool:
 
 def machine(path: Path) -> list[dict[str, Any]]:
     """The rows of timings.jsonl, with memory in GiB; [] where there is no such file."""
-    rows = read_jsonl(path) if path.is_file() else []
+    rows = read_whole_jsonl(path)
     for row in rows:
         if row.get("peak_memory_bytes"):
             row["peak_memory_gib"] = row["peak_memory_bytes"] / 2**30

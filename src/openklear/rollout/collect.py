@@ -5,7 +5,7 @@ A Sampler makes completions, the Judge judges them, and the reward is computed f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
@@ -23,6 +23,7 @@ from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.ahead import TokensAhead
 from openklear.rollout.protocol import Sampler
 from openklear.rollout.seeds import copies, rollout_key
+from openklear.rollout.wording import PLAIN, Wording
 from openklear.think import FormatFault, split_thought
 from openklear.types import (
     Attempt,
@@ -62,26 +63,33 @@ class Sampling:
     overlong: Literal["incorrect", "mask", "soft"] = "incorrect"
 
 
-def encode_problem(speaker: Speaker, problem: Problem, max_prompt_tokens: int) -> EncodedProblem:
+def encode_problem(
+    speaker: Speaker, problem: Problem, max_prompt_tokens: int, wording: Wording = PLAIN
+) -> EncodedProblem:
     """The problem as the model sees it. RowRefused where the template does not take it or the prompt is too long."""
-    ids = encode_prompt(speaker.tokenizer, problem.prompt)
+    prompt = wording.of(problem.prompt)
+    ids = encode_prompt(speaker.tokenizer, prompt)
     if len(ids) > max_prompt_tokens:
         text = f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"
         raise RowRefused(text, f"prompt over max_prompt_tokens = {max_prompt_tokens}")
     if (fault := speaker.longest.prompt_fault(len(ids))) is not None:
         raise RowRefused(fault, OVER_POSITIONS)
-    return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, problem.prompt))
+    return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, prompt))
 
 
 def encode_problems(
-    speaker: Speaker, problems: Sequence[Problem], max_prompt_tokens: int
+    speaker: Speaker,
+    problems: Sequence[Problem],
+    max_prompt_tokens: int,
+    wordings: Mapping[str, Wording] | None = None,
 ) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
     """Encode prompts; those that cannot be asked are returned apart with their reason, never cut."""
     kept: list[EncodedProblem] = []
     dropped: list[tuple[Problem, str]] = []
     for problem in problems:
         try:
-            kept.append(encode_problem(speaker, problem, max_prompt_tokens))
+            wording = (wordings or {}).get(problem.source, PLAIN)
+            kept.append(encode_problem(speaker, problem, max_prompt_tokens, wording))
         except RowRefused as error:
             dropped.append((problem, str(error)))
     return kept, dropped

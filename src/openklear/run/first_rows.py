@@ -85,7 +85,8 @@ def look(source: Source, counter: TokenCounter) -> SourceFacts:
     kept = [item for item in items if isinstance(item, Row)]
     lost = [item for item in items if isinstance(item, Dropped)]
     if lost:
-        why = ", ".join(f"{reason}: {number:,}" for reason, number in Counter(one.reason for one in lost).items())
+        reasons = Counter(one.reason for one in lost)
+        why = ", ".join(f"{reason}: {number:,}" for reason, number in reasons.items())
         notes.append(f"{count(len(lost), 'row')} of the first {len(raws):,} dropped ({why}; {lost[0].row.where})")
     rows, exact = _rows(files, [raw for _, raw in raws])
     if source.limit is not None and source.role != "heldout":

@@ -20,6 +20,7 @@ from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
+from openklear.rollout.wording import wordings
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.packages import versions
@@ -200,12 +201,21 @@ def _encode(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     settings["phases"] = [[p.name, list(p.domains), p.max_prompt_tokens] for p in recipe.rl.phase] if recipe.rl else []
     settings["longest prompt"] = max_prompt_tokens(recipe)
     settings["benchmarks"] = [_without(asdict(benchmark), "samples") for benchmark in benchmarks(recipe)]
+    settings |= _wordings(recipe, "demonstrations", "problems", "validation")
     return _stage("encode", settings, inputs={"prepare": "prepare", "model": "base"})
+
+
+def _wordings(recipe: Recipe, *roles: str) -> dict[str, Any]:
+    """In which words the problems of these roles are put, where a source says so."""
+    named = wordings(recipe)
+    mine = {s.name: asdict(named[s.name]) for s in recipe.data.source if s.role in roles and s.name in named}
+    return {"wordings": mine} if mine else {}
 
 
 def _sft(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
     """Steps between checkpoints are those between validations too, so they count where a validation chooses."""
     settings = pick(table, *_TRAINING) | {"sft": _without(table["sft"], "save_every")}
+    settings |= _wordings(recipe, "demonstrations", "validation")
     pace = pick(table, *_PACE_OF_TRAINING, "sft.save_every")
     if recipe.checkpoints.keep_best:
         settings |= {"sft.save_every": pace.pop("sft.save_every")}
@@ -217,7 +227,7 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     key, values = f"rl.phase.{phase.name}", phase.model_dump(mode="json")
     pace = pick(table, *_PACE_OF_TRAINING) | {f"{key}.save_every": values["save_every"]}
     settings = pick(table, *_TRAINING) | {key: _without(values, "iterations", "save_every")}
-    settings[f"{key}.iterations"] = values["iterations"]
+    settings |= {f"{key}.iterations": values["iterations"], **_wordings(recipe, "problems", "validation")}
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
     files = _graders(recipe) | _functions(phase)

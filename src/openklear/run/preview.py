@@ -21,7 +21,7 @@ from openklear.run.fork import would_take_over
 from openklear.run.memory import memory_lines
 from openklear.run.model_facts import ModelFacts, TokenCounter, model_facts
 from openklear.run.pipeline import plan_parts
-from openklear.run.plan import stages
+from openklear.run.plan import Through, stages
 
 EXTRAS = {
     "gguf": ("gguf", "openklear[gguf]"),
@@ -73,8 +73,13 @@ class Preview:
             raise UsageError("\n  ".join([f"the run would end with {number}:", *self.faults]))
 
 
-def preview(recipe: Recipe) -> Preview:
-    """Look at the model, the sources and the extras of a recipe; what is wrong stands in `faults`."""
+def preview(recipe: Recipe, through: Through | None = None) -> Preview:
+    """Look at the model, the sources and the extras of a recipe; what is wrong stands in `faults`.
+
+    A run through `prepare` needs no model, so none is looked at.
+    """
+    if through == "prepare":
+        recipe = recipe.model_copy(update={"model": None, "sft": None, "rl": None})
     found = Preview()
     missing = dict(_missing(recipe))
     found.faults += missing.values()

@@ -8,19 +8,17 @@ source as text, the trained part marked). What is lost is said; above `stop.drop
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from openklear import progress
 from openklear.data.store import prepared, read_demonstrations, read_problems
 from openklear.durable.files import write_json, write_jsonl_atomic
 from openklear.errors import DataError
-from openklear.evaluation.benchmarks import benchmarks
-from openklear.models.tokenizer import Speaker, load_speaker
-from openklear.recipe.lengths import max_prompt_tokens
+from openklear.models.tokenizer import load_speaker
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
-from openklear.training.fitting import Fit, asked, trained
-from openklear.training.validation import for_domains
-from openklear.types import Problem
+from openklear.training.fitting import Fit, Rows
+from openklear.training.fitting import fits as try_rows
 
 
 def run(context: StageContext) -> None:
@@ -28,7 +26,7 @@ def run(context: StageContext) -> None:
     speaker = load_speaker(context.inputs["model"] / "model")
     fits: list[Fit] = []
     with progress.task(context.name, None, "rows") as advance:
-        for fit in _fits(context, speaker):
+        for fit in try_rows(context.recipe, speaker, prepared_rows(context.inputs["prepare"])):
             fits.append(fit)
             advance(fit.read)
     write_json(context.directory / "rows.json", {"roles": [fit.row() for fit in fits]})
@@ -37,35 +35,15 @@ def run(context: StageContext) -> None:
     for fit in fits:
         for line in told(fit):
             progress.say(f"{context.name}: {line}")
-    refuse(fits, context.recipe)
+    for fault in faults(fits, context.recipe):
+        raise DataError(fault)
 
 
-def _fits(context: StageContext, speaker: Speaker) -> Iterator[Fit]:
-    """Every source's rows, for every stage that takes them."""
-    recipe, paths = context.recipe, prepared(context.inputs["prepare"])
-    if recipe.sft is not None:
-        demonstrations = read_demonstrations(paths.demonstrations)
-        taken = trained(speaker, recipe.sft)
-        for source in dict.fromkeys(demo.problem.source for demo in demonstrations):
-            yield taken.fit(source, (demo for demo in demonstrations if demo.problem.source == source))
-    validation = read_problems(paths.validation)
-    if recipe.sft is not None:
-        yield from _asked(speaker, "validation", "sft", validation, recipe.sft.max_tokens)
-    problems = read_problems(paths.problems)
-    for phase in recipe.rl.phase if recipe.rl is not None else ():
-        for role, rows in (("problems", problems), ("validation", validation)):
-            mine = for_domains(rows, phase.domains)
-            yield from _asked(speaker, role, f"rl-{phase.name}", mine, phase.max_prompt_tokens)
-    heldout = read_problems(paths.heldout)
-    for benchmark in benchmarks(recipe):
-        chosen = [benchmark.ask(problem) for problem in benchmark.problems(heldout, recipe.seed)]
-        yield from _asked(speaker, "heldout", "evaluation", chosen, max_prompt_tokens(recipe))
-
-
-def _asked(speaker: Speaker, role: str, consumer: str, problems: Sequence[Problem], longest: int) -> Iterator[Fit]:
-    taken = asked(speaker, role, consumer, longest)
-    for source in dict.fromkeys(problem.source for problem in problems):
-        yield taken.fit(source, (problem for problem in problems if problem.source == source))
+def prepared_rows(directory: Path) -> Rows:
+    """What the stage `prepare` left in its directory."""
+    paths = prepared(directory)
+    problems = (read_problems(path) for path in (paths.problems, paths.validation, paths.heldout))
+    return Rows(read_demonstrations(paths.demonstrations), *problems)
 
 
 def _losses(fits: Sequence[Fit]) -> Iterator[dict[str, str]]:
@@ -82,35 +60,34 @@ def _examples(fits: Sequence[Fit]) -> list[dict[str, object]]:
     return [{"source": fit.source, "role": fit.role, "segments": fit.example} for fit in shown]
 
 
-def told(fit: Fit) -> Iterator[str]:
+def told(fit: Fit, rest: str = "all of them are in dropped.jsonl") -> Iterator[str]:
     """What was lost, in a line for each source and stage; nothing where nothing was."""
     what = f"{fit.read} {fit.role if fit.role != 'heldout' else 'held-out problems'}"
     if fit.losses:
         kinds = ", ".join(f"{count} {kind}" for kind, count in fit.kinds.items())
         yield (
             f"{fit.consumer} loses {len(fit.losses)} of {what} of {fit.source}: {kinds}; "
-            f"the first: {_first(fit)} (all in dropped.jsonl)"
+            f"the first: {_first(fit)} ({rest})"
         )
     if fit.cut:
         yield f'{fit.consumer} trains {fit.cut} of {what} of {fit.source} without their end (sft.overlong = "cut")'
 
 
-def refuse(fits: Sequence[Fit], recipe: Recipe) -> None:
-    """DataError where a source loses more than stop.dropped_share, or nothing is left to choose checkpoints by."""
+def faults(fits: Sequence[Fit], recipe: Recipe) -> Iterator[str]:
+    """Sources that lose more than stop.dropped_share, and stages without a problem to choose their checkpoint by."""
     limit = recipe.stop.dropped_share
     for fit in fits:
         if fit.share_lost > limit:
-            raise DataError(
+            yield (
                 f"{fit.consumer} would lose {len(fit.losses)} of {fit.read} {fit.role} of {fit.source}, which is more "
                 f"than stop.dropped_share = {limit:g}; the first: {_first(fit)}. {_remedy(fit, recipe)}, or raise "
                 "stop.dropped_share (1.0 never stops)"
             )
-    if not recipe.checkpoints.keep_best:
-        return
-    for consumer in dict.fromkeys(fit.consumer for fit in fits if fit.role == "validation"):
-        mine = [fit for fit in fits if fit.role == "validation" and fit.consumer == consumer]
-        if all(fit.share_lost == 1.0 for fit in mine):
-            raise DataError(
+    validations = [fit for fit in fits if fit.role == "validation" and recipe.checkpoints.keep_best]
+    for consumer in dict.fromkeys(fit.consumer for fit in validations):
+        mine = [fit for fit in validations if fit.consumer == consumer]
+        if not any(fit.kept for fit in mine):
+            yield (
                 f"{consumer} has no validation problem left to choose its best checkpoint by (checkpoints.keep_best); "
                 f"the first lost: {_first(mine[0])}. {_remedy(mine[0], recipe)}, or set checkpoints.keep_best = false"
             )

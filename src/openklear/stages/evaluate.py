@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import chain, groupby, islice
 
 from openklear import progress
@@ -86,10 +85,8 @@ def _asked(context: StageContext, loaded: LoadedModel) -> tuple[Asked, list[Drop
 def encoded(
     loaded: LoadedModel, benchmark: Benchmark, problems: Sequence[Problem], longest: int
 ) -> tuple[list[EncodedProblem], list[Dropped]]:
-    """The template changes the prompt's ids alone: draws, records and verdicts are those of the problem itself."""
-    by_id = {problem.id: problem for problem in problems}
-    kept, dropped = encode_problems(loaded, [benchmark.ask(problem) for problem in problems], longest)
-    return [replace(encoded, problem=by_id[encoded.problem.id]) for encoded in kept], dropped
+    """The wording changes the prompt's ids alone: draws, records and verdicts are those of the problem itself."""
+    return encode_problems(loaded, problems, longest, {benchmark.name: benchmark.wording})
 
 
 def parts(asked: Asked) -> list[tuple[int, list[EncodedProblem]]]:

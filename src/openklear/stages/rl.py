@@ -26,6 +26,7 @@ from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
+from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
 from openklear.training.forecast import Forecast
@@ -89,9 +90,9 @@ def _problems(
     context: StageContext, phase: Phase, loaded: LoadedModel
 ) -> tuple[list[EncodedProblem], list[EncodedProblem]]:
     """The phase's training and validation problems; those with too long a prompt are written to dropped.jsonl."""
-    paths = prepared(context.inputs["prepare"])
+    paths, words = prepared(context.inputs["prepare"]), wordings(context.recipe)
     chosen = for_domains(read_problems(paths.problems), phase.domains)
-    kept, dropped = encode_problems(loaded, chosen, phase.max_prompt_tokens)
+    kept, dropped = encode_problems(loaded, chosen, phase.max_prompt_tokens, words)
     write_jsonl_atomic(context.directory / "dropped.jsonl", [{"id": p.id, "reason": why} for p, why in dropped])
     if lacking := phase.lacking(Counter(encoded.problem.domain for encoded in kept)):
         raise DataError(
@@ -99,7 +100,7 @@ def _problems(
             f"{phase.max_prompt_tokens}; lower problems_per_iteration, raise max_prompt_tokens, or add problems"
         )
     validation = for_domains(read_problems(paths.validation), phase.domains)
-    asked, lost = encode_problems(loaded, validation, phase.max_prompt_tokens)
+    asked, lost = encode_problems(loaded, validation, phase.max_prompt_tokens, words)
     require_choice(context.recipe.checkpoints.keep_best, asked, lost, context.name)
     return kept, asked
 

@@ -20,6 +20,7 @@ from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Sft
 from openklear.rollout.collect import Collector, encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
+from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
 from openklear.training.demonstrations import encode_rows
@@ -53,7 +54,7 @@ def run(context: StageContext) -> None:
     with ExitStack() as stack:
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
-        problems, lost = encode_problems(loaded, validation, settings.max_tokens)
+        problems, lost = encode_problems(loaded, validation, settings.max_tokens, wordings(recipe))
         require_choice(recipe.checkpoints.keep_best, problems, lost, context.name)
         domains = {encoded.problem.domain for encoded in problems}
         verdicts = context.directory / "verdicts.jsonl"
@@ -96,7 +97,7 @@ def _forecast(loop: Loop, settings: Sft, tokens: Sequence[int]) -> Forecast:
 def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[EncodedDemonstration]:
     """The rows that are trained on; what is dropped is written down."""
     demonstrations = read_demonstrations(prepared(context.inputs["prepare"]).demonstrations)
-    rows, dropped, counts = encode_rows(loaded, demonstrations, settings)
+    rows, dropped, counts = encode_rows(loaded, demonstrations, settings, wordings(context.recipe))
     write_json(context.directory / "tokens.json", counts)
     write_jsonl_atomic(context.directory / "dropped.jsonl", dropped)
     return rows

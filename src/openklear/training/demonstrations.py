@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from openklear import progress
@@ -11,12 +11,13 @@ from openklear.models.chat import EncodedDemonstration, encode_demonstration
 from openklear.models.limits import OVER_POSITIONS, Longest
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.schema import Sft
+from openklear.rollout.wording import PLAIN, Wording
 from openklear.types import Demonstration, Message
 
 
-def encode_row(speaker: Speaker, demo: Demonstration) -> EncodedDemonstration:
+def encode_row(speaker: Speaker, demo: Demonstration, wording: Wording = PLAIN) -> EncodedDemonstration:
     """Token ids and loss mask of one row, whatever their number. RowRefused where it cannot be trained."""
-    messages = [*demo.problem.prompt, Message(role="assistant", content=demo.response)]
+    messages = [*wording.of(demo.problem.prompt), Message(role="assistant", content=demo.response)]
     return encode_demonstration(speaker.tokenizer, messages, end_ids=speaker.end_ids, where=demo.where)
 
 
@@ -35,7 +36,10 @@ def within(encoded: EncodedDemonstration, settings: Sft, longest: Longest) -> En
 
 
 def encode_rows(
-    speaker: Speaker, demonstrations: Sequence[Demonstration], settings: Sft
+    speaker: Speaker,
+    demonstrations: Sequence[Demonstration],
+    settings: Sft,
+    wordings: Mapping[str, Wording] | None = None,
 ) -> tuple[list[EncodedDemonstration], list[dict[str, str]], dict[str, int]]:
     """Token ids and loss masks; the rows that cannot be trained, each with its reason; and counts.
 
@@ -46,7 +50,7 @@ def encode_rows(
     overlong = 0
     for demo in demonstrations:
         try:
-            encoded = encode_row(speaker, demo)
+            encoded = encode_row(speaker, demo, (wordings or {}).get(demo.problem.source, PLAIN))
             overlong += len(encoded.ids) > settings.max_tokens
             rows.append(within(encoded, settings, speaker.longest))
         except RowRefused as error:  # a row the template cannot hold is one row less, not the end of the run

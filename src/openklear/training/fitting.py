@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
@@ -11,16 +11,30 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from openklear.errors import RowRefused
+from openklear.evaluation.benchmarks import benchmarks
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.tokenizer import Speaker
-from openklear.recipe.schema import Sft
+from openklear.recipe.lengths import max_prompt_tokens
+from openklear.recipe.schema import Recipe, Sft
 from openklear.rollout.collect import encode_problem
+from openklear.rollout.wording import PLAIN, Wording, wordings
 from openklear.training.demonstrations import encode_row, within
+from openklear.training.validation import for_domains
 from openklear.types import Demonstration, Problem
 
 Segment = tuple[str, bool]
 """A stretch of text, and whether its tokens are trained."""
-Row = TypeVar("Row")
+Row = TypeVar("Row", Demonstration, Problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What curation hands on, by role."""
+
+    demonstrations: Sequence[Demonstration] = ()
+    problems: Sequence[Problem] = ()
+    validation: Sequence[Problem] = ()
+    heldout: Sequence[Problem] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +57,18 @@ class Fit:
     read: int = 0
     cut: int = 0
     """Demonstrations that are trained without their end."""
+    tokens: int = 0
+    """Of the rows kept; of problems their prompts'."""
+    trained: int = 0
+    """Those of them that are trained."""
     losses: list[Loss] = field(default_factory=list)
     example: list[Segment] = field(default_factory=list)
     """The first row that is kept, as the model sees it."""
+
+    @property
+    def kept(self) -> int:
+        """Rows that the consumer can use."""
+        return self.read - len(self.losses)
 
     @property
     def share_lost(self) -> float:
@@ -60,53 +83,91 @@ class Fit:
     def row(self) -> dict[str, Any]:
         """As rows.json holds it."""
         place = {"role": self.role, "source": self.source, "consumer": self.consumer}
-        counts = {"read": self.read, "kept": self.read - len(self.losses), "cut": self.cut}
+        counts = {"read": self.read, "kept": self.kept, "cut": self.cut, "tokens": self.tokens, "trained": self.trained}
         return {**place, **counts, "dropped": self.kinds}
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A row that can be used."""
+
+    tokens: int
+    trained: int
+    cut: bool
+    text: Callable[[], list[Segment]]
+
+
+@dataclass(frozen=True, slots=True)
 class Taken(Generic[Row]):
-    """How a consumer takes rows: `encode` gives the row's text in segments and whether it was cut, or RowRefused."""
+    """How a consumer takes the rows of a role; `encode` raises RowRefused for a row that it cannot use."""
 
     role: str
     consumer: str
-    encode: Callable[[Row, bool], tuple[list[Segment], bool]]
-    where: Callable[[Row], str]
+    encode: Callable[[Row, Wording], Tried]
 
-    def fit(self, source: str, rows: Iterable[Row]) -> Fit:
-        """Try every row."""
+    def fits(self, rows: Sequence[Row], words: dict[str, Wording]) -> Iterator[Fit]:
+        """Try every row, source by source."""
+        for source in dict.fromkeys(_problem(row).source for row in rows):
+            mine = (row for row in rows if _problem(row).source == source)
+            yield self.fit(source, mine, words.get(source, PLAIN))
+
+    def fit(self, source: str, rows: Iterable[Row], wording: Wording) -> Fit:
+        """Try every row of one source."""
         fit = Fit(self.role, source, self.consumer)
         for row in rows:
             fit.read += 1
             try:
-                segments, cut = self.encode(row, not fit.example)
+                tried = self.encode(row, wording)
             except RowRefused as error:
-                fit.losses.append(Loss(self.where(row), error.kind, str(error)))
+                where = row.where if isinstance(row, Demonstration) else row.id
+                fit.losses.append(Loss(where, error.kind, str(error)))
             else:
-                fit.cut += cut
-                fit.example = fit.example or segments
+                fit.cut += tried.cut
+                fit.tokens += tried.tokens
+                fit.trained += tried.trained
+                fit.example = fit.example or tried.text()
         return fit
 
 
-def trained(speaker: Speaker, settings: Sft) -> Taken[Demonstration]:
+def fits(recipe: Recipe, speaker: Speaker, rows: Rows) -> Iterator[Fit]:
+    """Every source's rows, for every stage of the recipe that takes them."""
+    words = wordings(recipe)
+    if recipe.sft is not None:
+        yield from _trained(speaker, recipe.sft).fits(rows.demonstrations, words)
+        yield from _asked(speaker, "validation", "sft", recipe.sft.max_tokens).fits(rows.validation, words)
+    for phase in recipe.rl.phase if recipe.rl is not None else ():
+        for role, problems in (("problems", rows.problems), ("validation", rows.validation)):
+            taken = _asked(speaker, role, f"rl-{phase.name}", phase.max_prompt_tokens)
+            yield from taken.fits(for_domains(problems, phase.domains), words)
+    for benchmark in benchmarks(recipe):
+        chosen = benchmark.problems(rows.heldout, recipe.seed)
+        yield from _asked(speaker, "heldout", "evaluation", max_prompt_tokens(recipe)).fits(chosen, words)
+
+
+def _trained(speaker: Speaker, settings: Sft) -> Taken[Demonstration]:
     """Demonstrations as SFT takes them."""
 
-    def encode(demo: Demonstration, shown: bool) -> tuple[list[Segment], bool]:
-        whole = encode_row(speaker, demo)
+    def encode(demo: Demonstration, wording: Wording) -> Tried:
+        whole = encode_row(speaker, demo, wording)
         row = within(whole, settings, speaker.longest)
-        return (segments(speaker, row) if shown else []), len(row.ids) < len(whole.ids)
+        size, trained = len(row.ids), int(row.loss_mask.sum())
+        return Tried(size, trained, size < len(whole.ids), lambda: segments(speaker, row))
 
-    return Taken("demonstrations", "sft", encode, lambda demo: demo.where)
+    return Taken("demonstrations", "sft", encode)
 
 
-def asked(speaker: Speaker, role: str, consumer: str, longest: int) -> Taken[Problem]:
+def _asked(speaker: Speaker, role: str, consumer: str, longest: int) -> Taken[Problem]:
     """Problems as a stage asks them."""
 
-    def encode(problem: Problem, shown: bool) -> tuple[list[Segment], bool]:
-        encoded = encode_problem(speaker, problem, longest)
-        return ([(_text(speaker, encoded.prompt_ids), False)] if shown else []), False
+    def encode(problem: Problem, wording: Wording) -> Tried:
+        ids = encode_problem(speaker, problem, longest, wording).prompt_ids
+        return Tried(len(ids), 0, False, lambda: [(_text(speaker, ids), False)])
 
-    return Taken(role, consumer, encode, lambda problem: problem.id)
+    return Taken(role, consumer, encode)
+
+
+def _problem(row: Demonstration | Problem) -> Problem:
+    return row.problem if isinstance(row, Demonstration) else row
 
 
 def segments(speaker: Speaker, row: EncodedDemonstration) -> list[Segment]:

@@ -61,9 +61,12 @@ PROBLEM_SHAPES = (
 def find_shape(raw: Mapping[str, Any], role: Role, where: str) -> Shape:
     """The shape of the row: the first that fits, for the role; DataError shows the columns and the nearest shape."""
     shapes = {"demonstrations": DEMONSTRATION_SHAPES, "benchmark": BENCHMARK_SHAPES}.get(role, PROBLEM_SHAPES)
-    for shape in shapes:
-        if not shape.missing(raw):
-            return shape
+    found = next((shape for shape in shapes if not shape.missing(raw)), None)
+    if found is not None and None in raw.values():  # sets that were put together have columns of one another
+        filled = {name: value for name, value in raw.items() if value is not None}
+        return next((shape for shape in shapes if not shape.missing(filled)), found)
+    if found is not None:
+        return found
 
     def distance(shape: Shape) -> tuple[float, bool, bool]:
         lacks = shape.missing(raw)

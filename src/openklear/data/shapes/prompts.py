@@ -20,7 +20,10 @@ _PAIR = "a list of [question, answer] or of messages"
 
 def asked(columns: Columns, names: Sequence[str]) -> Turns:
     """The turns of the first of these columns, after the system prompt and the history that stand beside it."""
-    found = _turns(columns, next(name for name in names if name in columns.row))
+    name = next(name for name in names if name in columns.row)
+    if columns.row[name] is None:
+        name = next((name for name in names if columns.row.get(name) is not None), name)
+    found = _turns(columns, name)
     if columns.row.keys().isdisjoint(_BEFORE):
         return found
     earlier = _history(columns)

@@ -92,7 +92,7 @@ def from_response(columns: Columns) -> list[Reply]:
 
 def _ended(said: Turns) -> Reply:
     """No answer: the turns end with somebody else's."""
-    return Reply(None, reason=NO_RESPONSE, detail=f"the last turn is of the {said[-1]['role']}" if said else "")
+    return Reply(None, reason=NO_RESPONSE, detail=f"the last turn is the {said[-1]['role']}'s" if said else "")
 
 
 def from_choices(columns: Columns) -> list[Reply]:

@@ -76,7 +76,7 @@ def fates(lines: Sequence[Line], *, share: bool = True) -> Figure:
     if share:
         x = alt.X("rows:Q", stack="normalize", title="share of the rows read", axis=alt.Axis(format="%"))
     else:
-        x = alt.X("rows:Q", title="rows read")
+        x = alt.X("rows:Q", title="rows read", axis=alt.Axis(tickCount=8, tickMinStep=1))
     chart = (
         alt.Chart(alt.InlineData(values=values))
         .mark_bar()
