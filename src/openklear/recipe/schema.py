@@ -21,6 +21,7 @@ from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo,
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
+from openklear.recipe.track import Track
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
@@ -296,6 +297,7 @@ class Recipe(Section):
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
+    track: Track = Field(Track(), description="where a run can be watched")
 
     @property
     def dtype(self) -> str:
