@@ -71,8 +71,7 @@ def model_card(summary: Summary, stage: str, licence: str | None = None) -> str:
         *_data(summary),
         "## Loading",
         LOADING.format(place=".", arguments=_arguments(summary)),
-        "vLLM (`vllm serve .`) and llama.cpp's `convert_hf_to_gguf.py` read the directory too. A completion ends at "
-        "any of the tokens in generation_config.json.",
+        "A completion ends at any of the tokens in generation_config.json.",
     ]
     return "\n\n".join(parts) + "\n"
 
