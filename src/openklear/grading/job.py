@@ -137,7 +137,8 @@ def _begun(job: Job, work: Path, parts: dict[str, Any], restart: bool) -> int:
         changed = [name for name in parts if known["parts"].get(name) != parts[name]]
         if not changed:
             return int(known["rows"])
-        if not restart:
+        verdicts = work / "verdicts.jsonl"
+        if not restart and verdicts.is_file() and verdicts.stat().st_size:  # else nothing is lost
             raise _other_work(work, known["parts"], parts, changed)
     try:
         rows = _check_rows(job)
