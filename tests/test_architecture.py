@@ -26,7 +26,7 @@ LAYERS = (
     ("recipe",),
     ("models",),
     ("conformance",),
-    ("rewards",),
+    ("rewards", "tracking"),
     ("rollout", "grading"),
     ("evaluation",),
     ("training", "distill", "curation"),

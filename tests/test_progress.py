@@ -148,3 +148,48 @@ def test_the_end_is_told_once(clock, capsys):
         clock(11)
         advance()
     assert [line for line in capsys.readouterr().err.splitlines() if "1/1" in line] == ["sft: 1/1 steps in 11 s"]
+
+
+def test_seconds_left_as_the_caller_knows_them(clock, capsys):
+    with progress.task("rl-math", 10, "iterations") as outer:
+        outer(1, 600.0)
+        with progress.task("rl-math, iteration 2: sampling", 64, "rollouts", brief=True) as inner:
+            for _ in range(2):
+                clock(10)
+                inner(1, 50.0)
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "rl-math, iteration 2: sampling: 1/64 rollouts, 0.1 rollouts/s, 50 s left, 9 min 50 s left of rl-math",
+        "rl-math, iteration 2: sampling: 2/64 rollouts, 0.1 rollouts/s, 50 s left, 9 min 40 s left of rl-math",
+    ]
+
+
+def test_a_brief_task_that_is_over_soon_says_nothing(clock, capsys):
+    with progress.task("a", 2, "updates", brief=True) as advance:
+        advance(2)
+    with pytest.raises(ValueError, match="x"), progress.task("b", 2, "updates", brief=True):
+        raise ValueError("x")
+    with progress.task("c", 2, "updates", brief=True) as advance:
+        clock(11)
+        advance()
+        advance()
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == ["b", "c", "c"]
+
+
+def test_what_was_done_before_says_nothing_of_the_speed(clock, capsys):
+    with progress.task("sft", 1000, "steps", done=900) as advance:
+        clock(10)
+        advance(5)
+    assert capsys.readouterr().err.splitlines()[0] == "sft: 905/1,000 steps, 0.5 steps/s, 3 min 10 s left"
+
+
+def test_bars_count_down_by_what_the_caller_knows(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(progress, "CONSOLE", Console(stderr=True))
+    with progress.task("sft", 1000, "steps", done=900) as advance:
+        advance(5, 7384.0)
+    assert "905/1,000 steps" in screen.getvalue()
+    assert "2 h 3 min left" in screen.getvalue()

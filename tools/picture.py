@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1280, 1000
+WIDTH, HEIGHT = 1280, 1022
 LARGEST = 250_000
 """Bytes that a picture in the repository may have."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -8,13 +8,14 @@ with progress.task("sft", total=steps, unit="steps") as advance:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -25,17 +26,81 @@ CONSOLE = Console(stderr=True)
 class Advance(Protocol):
     """`advance(3, loss=0.5)`: three more units are done, and these are the latest figures."""
 
-    def __call__(self, n: int = 1, **figures: float | str) -> None:
-        """Count `n` more units; `figures` replace those shown so far, name by name."""
+    def __call__(self, n: int = 1, left: float | None = None, /, **figures: float | str) -> None:
+        """Count `n` more units; `figures` replace those shown so far, name by name.
+
+        `left`: seconds to the end, where the caller knows better than the units done so far tell.
+        """
         ...
 
 
 @contextmanager
-def task(description: str, total: int | None, unit: str) -> Iterator[Advance]:
-    """Show the progress of one piece of work of `total` units (None: unknown). Tasks may be nested."""
+def task(description: str, total: int | None, unit: str, *, done: int = 0, brief: bool = False) -> Iterator[Advance]:
+    """Show the progress of one piece of work of `total` units (None: unknown). Tasks may be nested.
+
+    `done` units were there before, and say nothing of the speed. Without a terminal a `brief` task that ends before
+    its first line is due says nothing at all.
+    """
     shows = _bar if CONSOLE.is_terminal and not CONSOLE.quiet else _lines
-    with shows(description, total, unit) as advance:
+    with shows(_Work(description, total, unit, done, brief)) as advance:
         yield advance
+
+
+@dataclass(slots=True)
+class _Work:
+    """A piece of work, and how far it is."""
+
+    description: str
+    total: int | None
+    unit: str
+    done: int
+    brief: bool
+    figures: dict[str, float | str] = field(default_factory=dict)
+    ends: float | None = None
+    """When it will end, on the monotonic clock, as far as the caller has said."""
+    started: float = field(default_factory=lambda: time.monotonic())
+    before: int = 0
+
+    def __post_init__(self) -> None:
+        self.before = self.done
+
+    def advance(self, n: int, left: float | None, figures: Mapping[str, float | str]) -> None:
+        """Take in what is new."""
+        self.done += n
+        self.figures.update(figures)
+        if left is not None:
+            self.ends = time.monotonic() + left
+
+    @property
+    def speed(self) -> float:
+        """Units per second of this attempt."""
+        now = time.monotonic()
+        return (self.done - self.before) / (now - self.started) if now > self.started else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds to the end; None where nothing tells."""
+        if self.ends is not None:
+            return max(0.0, self.ends - time.monotonic())
+        if self.total is None or not self.speed:
+            return None
+        return (self.total - self.done) / self.speed
+
+
+class Stopwatch:
+    """The time that work takes, from the work that is done: both in one unit, such as tokens."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+
+    def left(self, done: float, ahead: float) -> float | None:
+        """Seconds that `ahead` will take at the speed of what is done; None before anything is."""
+        return (time.monotonic() - self._started) * ahead / done if done else None
+
+    def speed(self, done: float) -> float:
+        """What is done, per second."""
+        seconds = time.monotonic() - self._started
+        return done / seconds if seconds > 0.0 else 0.0
 
 
 def say(text: str) -> None:
@@ -59,18 +124,17 @@ shared_bars: Progress | None = None
 
 
 @contextmanager
-def _bar(description: str, total: int | None, unit: str) -> Iterator[Advance]:
+def _bar(work: _Work) -> Iterator[Advance]:
     global shared_bars
     bars, outermost = shared_bars or _new_bars(), shared_bars is None
     if outermost:
         shared_bars = bars
         bars.start()
-    shown: dict[str, float | str] = {}
-    identity: TaskID = bars.add_task(description, total=total, unit=unit, figures="")
+    identity: TaskID = bars.add_task(work.description, total=work.total, completed=work.done, figures="", work=work)
 
-    def advance(n: int = 1, **figures: float | str) -> None:
-        shown.update(figures)
-        bars.update(identity, advance=n, figures=figures_text(shown))
+    def advance(n: int = 1, left: float | None = None, /, **figures: float | str) -> None:
+        work.advance(n, left, figures)
+        bars.update(identity, advance=n, figures=figures_text(work.figures))
 
     try:
         yield advance
@@ -89,7 +153,7 @@ def _new_bars() -> Progress:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         _Count(),
-        TimeRemainingColumn(compact=True),
+        _Left(),
         TextColumn("{task.fields[figures]}", style="dim", markup=False),
         console=CONSOLE,
     )
@@ -99,34 +163,58 @@ class _Count(ProgressColumn):
     """`40/100 steps, 3.9 steps/s`."""
 
     def render(self, task: Task) -> Text:
-        total = None if task.total is None else int(task.total)
-        return Text(_count(int(task.completed), total, task.fields["unit"], task.finished_speed or task.speed))
+        work: _Work = task.fields["work"]
+        speed = task.finished_speed or task.speed or work.speed
+        return Text(_count(work.done, work.total, work.unit, speed))
+
+
+class _Left(ProgressColumn):
+    """`2 min 5 s left`."""
+
+    def render(self, task: Task) -> Text:
+        work: _Work = task.fields["work"]
+        left = None if work.done == work.total else work.left
+        return Text("" if left is None else f"{duration(left)} left", style="progress.remaining")
+
+
+_open: list[_Work] = []
+"""Tasks that are shown as lines, the outermost first."""
 
 
 @contextmanager
-def _lines(description: str, total: int | None, unit: str) -> Iterator[Advance]:
-    done, shown = 0, dict[str, float | str]()
-    started = last = time.monotonic()
+def _lines(work: _Work) -> Iterator[Advance]:
+    last, spoken = work.started, False
 
-    def advance(n: int = 1, **figures: float | str) -> None:
-        nonlocal done, last
-        done += n
-        shown.update(figures)
+    def advance(n: int = 1, left: float | None = None, /, **figures: float | str) -> None:
+        nonlocal last, spoken
+        work.advance(n, left, figures)
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES and done != total:
-            last = now
-            speed = done / (now - started)
-            left = f"{duration((total - done) / speed)} left" if total is not None and done else ""
-            parts = (_count(done, total, unit, speed), left, figures_text(shown))
-            say(f"{description}: {', '.join(part for part in parts if part)}")
+        if now - last >= SECONDS_BETWEEN_LINES and work.done != work.total:
+            last, spoken = now, True
+            say(f"{work.description}: {_line(work)}")
 
+    _open.append(work)
     ended = "stopped at "
     try:
         yield advance
         ended = ""
     finally:
-        took = f"{_count(done, total, unit, None)} in {duration(time.monotonic() - started)}"
-        say(f"{description}: {ended}{', '.join(part for part in (took, figures_text(shown)) if part)}")
+        _open.remove(work)
+        took = f"{_count(work.done, work.total, work.unit, None)} in {duration(time.monotonic() - work.started)}"
+        if spoken or ended or not work.brief:
+            shown = (took, figures_text(work.figures))
+            say(f"{work.description}: {ended}{', '.join(part for part in shown if part)}")
+
+
+def _line(work: _Work) -> str:
+    left = work.left
+    parts = [_count(work.done, work.total, work.unit, work.speed)]
+    if left is not None and work.total is not None:
+        parts.append(f"{duration(left)} left")
+    outer = _open[0]
+    if outer is not work and outer.ends is not None and outer.left is not None:
+        parts.append(f"{duration(outer.left)} left of {outer.description}")
+    return ", ".join(part for part in (*parts, figures_text(work.figures)) if part)
 
 
 def _count(done: int, total: int | None, unit: str, speed: float | None) -> str:

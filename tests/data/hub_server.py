@@ -1,4 +1,4 @@
-"""As much of the hub as its client asks for when it fetches a data set: names, commits, a tree, files."""
+"""As much of the hub as its client asks for when it fetches a data set or a model: names, commits, a tree, files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from urllib.parse import unquote
 
 
 class HubServer(ThreadingHTTPServer):
-    """Serves `files` (revision -> name -> bytes) of one data set; `asked` lists the paths it was asked for."""
+    """Serves `files` (revision -> name -> bytes) of one data set or, by its `kind`, model; `asked` lists the paths."""
 
     daemon_threads = True
 
-    def __init__(self, name: str, files: Mapping[str, Mapping[str, bytes]]):
+    def __init__(self, name: str, files: Mapping[str, Mapping[str, bytes]], kind: str = "datasets"):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.name, self.files = name, files
+        self.name, self.files, self.kind = name, files, kind
         self.asked: list[str] = []
 
     @property
@@ -46,7 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         path = unquote(self.path.partition("?")[0])
         self.server.asked.append(path)
-        api, files = f"/api/datasets/{self.server.name}", f"/datasets/{self.server.name}/resolve/"
+        name, kind = self.server.name, self.server.kind
+        api, files = f"/api/{kind}/{name}", f"{'' if kind == 'models' else f'/{kind}'}/{name}/resolve/"
         if path == api:
             self._json(self._about("main"), body)
         elif path.startswith(f"{api}/revision/"):

@@ -351,7 +351,7 @@ CASES = [
     case(verifier_raises, 1, "builtins:len", "it raised TypeError", "finished is kept"),
     case(reward_raises, 2, "rl.reward.function", "tried on a verdict in math: it raised TypeError", "fix the function"),
     case(nothing_to_choose_by, 2, "RL phase math", "no validation problem in math", "set keep_best to false"),
-    case(validation_too_long, 2, "rl-math", "all 1 are left out", "max_prompt_tokens is 128", "raise the limit"),
+    case(validation_too_long, 2, "rl-math", "1 of 1 validation", "max_prompt_tokens is 128", "Raise rl.max_prompt"),
     case(no_source, 2, "sources/math.jsonl", "no such file", "the nearest name there is"),
     case(malformed_row, 2, "demonstrations.jsonl:3", "not valid JSON", "correct or remove the line"),
     case(wrong_column, 2, "math.jsonl:1", "as in all of the first", 'is it "promt"?', "rename the columns"),

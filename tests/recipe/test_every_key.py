@@ -8,6 +8,7 @@ asserted for every base, or a difference would say nothing.
 import hashlib
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from tests.easy_sources import write_easy_sources
 from tests.recipe import curation_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
-from openklear import progress
+from openklear import progress, tracking
 from openklear.durable.files import read_jsonl
 from openklear.errors import DataError, ModelError, RecipeError, RunError, VerifierError
 from openklear.models.loading import save_model
@@ -475,6 +476,40 @@ def graders(workshop, tmp_path, own):
     assert workshop.files("rl-math", (f"verifiers.graders.math={own}:grade",))[SAMPLED] != ours[SAMPLED]
 
 
+def tracked(workshop, monkeypatch):
+    """What a tracker is told of an SFT stage; its rows come in order."""
+    told, rows = [], []
+
+    class Window:
+        def __init__(self, opening):
+            told.append((opening.project, opening.run))
+
+        def log(self, numbers, step):
+            rows.append(step)
+
+        def close(self, summary):
+            pass
+
+    monkeypatch.setitem(tracking.KINDS, "trackio", Window)
+    workshop.make("sft", ('track.to=["trackio"]', "track.project=mine", "track.name=first"))
+    assert told == [("mine", "first")]
+    assert rows == list(range(1, len(rows) + 1))
+    workshop.make("sft")
+    assert len(told) == 1
+
+
+def sample_every(workshop, capsys):
+    progress.quiet(False)
+    try:
+        for every, shown in ((1, {"1", "2"}), (0, set())):
+            workshop.make("rl-math", (f"track.sample_every={every}",))
+            said = capsys.readouterr().err
+            assert set(re.findall(r"rl-math, iteration (\d+), a sample", said)) == shown
+            assert ("validation at 2, a sample" in said) is bool(every)
+    finally:
+        progress.quiet(True)
+
+
 def unscorable_share(workshop, own):
     """A verifier that fails at one of two problems: above the share the evaluation stops, below it is scored."""
     keys = (f"verifiers.graders.math={own}:odd", "evaluation.samples=4")
@@ -688,6 +723,10 @@ PROOFS: dict[str, Proof] = {
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),
     "checkpoints.keep_rollouts": differs("rl-math", NAMES, "checkpoints.keep_rollouts=1"),
     "stop.unscorable_share": unscorable_share,
+    "track.to": tracked,
+    "track.project": tracked,
+    "track.name": tracked,
+    "track.sample_every": sample_every,
     **curation_keys.PROOFS,
 }
 

@@ -244,7 +244,8 @@ def test_a_phase_shows_all_kinds_of_equal_groups_its_alarms_and_its_machine(tmp_
     rows = [iteration(n, **alike, alarms=[f"{70 + n}% groups without advantage (alarm above 60%)"]) for n in (1, 2)]
     write_jsonl_atomic(stage / "metrics.jsonl", [*rows, iteration(3, **alike, alarms=["entropy is 0.2"])])
     times = [
-        {"iteration": n, "sampling": 1.5, "tokens_per_second": 900.0, "peak_memory_bytes": 3 * 2**30} for n in (1, 2, 3)
+        {"iteration": n, "sampling": 1.5, "sampled_tokens_per_second": 900.0, "peak_memory_bytes": 3 * 2**30}
+        for n in (1, 2, 3)
     ]
     write_jsonl_atomic(stage / "timings.jsonl", times)
     page = whole(render(tmp_path, recipe(phases=(PHASE,))))

@@ -18,11 +18,9 @@ def test_the_best_of_nothing_is_refused():
         require_choice(True, [], LONG, "sft")
 
 
-def test_what_is_lost_is_said_and_the_rest_chooses(capsys):
+def test_what_is_left_chooses():
     require_choice(True, KEPT, LONG, "sft")
-    assert "sft: 1 of 2 validation problems are left out; the first, p: prompt of 99" in capsys.readouterr().err
-    require_choice(False, [], [], "sft")
-    assert capsys.readouterr().err == ""
+    require_choice(False, [], LONG, "sft")
 
 
 def test_no_score_stands_for_what_could_not_be_scored():

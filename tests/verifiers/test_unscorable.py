@@ -10,7 +10,8 @@ from openklear.errors import RunError, VerifierError
 from openklear.types import Message, Outcome, Problem, Test, Verdict
 from openklear.verifiers.domains import DOMAINS, Domain, register
 from openklear.verifiers.judge import Judge, Limits
-from openklear.verifiers.unscorable import refuse_unscorable, refuse_verdicts, shown
+from openklear.verifiers.printable import shown
+from openklear.verifiers.unscorable import refuse_unscorable, refuse_verdicts
 
 MODULE = "failing_verifiers_of_a_test"
 SOURCE = r"""

@@ -19,7 +19,7 @@ from openklear.cli.limits import (
     Workers,
     limits_of,
 )
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, fail_where_unscorable, json_only, not_negative, tell
 from openklear.errors import UsageError
 from openklear.verifiers.printable import printable
 
@@ -129,6 +129,9 @@ def _run(grade: bool, extra: str | None, as_json: bool, **given: Any) -> None:
     with json_only(as_json):
         summary = run(settings)
     tell(summary, summary_lines(summary), as_json=as_json)
+    for name, one in summary["domains"].items():
+        graded = one["correct"] + one["incorrect"] + one["unscorable"]
+        fail_where_unscorable(name, one["unscorable"], graded, one["first_failure"])
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

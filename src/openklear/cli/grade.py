@@ -22,7 +22,7 @@ from openklear.cli.limits import (
     Workers,
     limits_of,
 )
-from openklear.cli.options import EXIT_CODES, AsJson, above_zero, tell
+from openklear.cli.options import EXIT_CODES, AsJson, above_zero, fail_where_unscorable, tell
 from openklear.errors import UsageError
 from openklear.verifiers.printable import printable
 
@@ -222,6 +222,7 @@ def _grade(
                 shutil.copyfileobj(made, sys.stdout.buffer)
     lines = summary_lines(summary) if piped_out else [*summary_lines(summary), f"{job.output}"]
     tell(summary, lines, as_json=as_json, err=piped_out)
+    fail_where_unscorable(kind, summary["verifier_failed"], summary["rows"], summary["first_failure"])
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import check, distill, doctor, exits, export, grade, objectives
+from openklear.cli import check, distill, doctor, exits, export, grade, objectives, push
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -160,7 +160,9 @@ for _name, _text in STAGE_COMMANDS.items():
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)
 def generate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model directory, such as DIR/rl-math/model.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model directory, such as DIR/rl-math/model, or OWNER/NAME.")
+    ],
     prompt: Annotated[
         list[str] | None, typer.Option("--prompt", "-p", help="What to ask. Repeatable; without it, stdin is read.")
     ] = None,
@@ -298,7 +300,7 @@ def dimmed(text: str) -> str:
     return (typer.style(thought, dim=True) if thought else "") + answer
 
 
-for _command in (distill.distill, export.export, objectives.conformance):
+for _command in (distill.distill, export.export, push.push, objectives.conformance):
     app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)(_command)
 for _name, _group in {
     "recipe": recipe_app,

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from openklear.verifiers.printable import shown
+
 EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
 
 
@@ -50,3 +52,15 @@ def tell(document: Any, lines: Iterable[str], *, as_json: bool, err: bool = Fals
         return
     for line in lines:
         typer.echo(line, err=err)
+
+
+def fail_where_unscorable(what: str, lost: int, total: int, first: str | None) -> None:
+    """Exit code 1 where verifiers failed at more than half: the rows are written, but no share of them means much."""
+    if first is not None and lost > total / 2:
+        typer.secho(
+            f"{what}: {lost:,} of {total:,} are unscorable: the verifier failed there, or the row, and not the answer. "
+            f"The first reason: {shown(first)}. Mend it and grade again; shares over the rest say little",
+            fg="red",
+            err=True,
+        )
+        raise typer.Exit(1)

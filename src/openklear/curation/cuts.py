@@ -56,9 +56,9 @@ def said(source: Source) -> str | None:
     """The limit in words, with what follows from it."""
     if source.limit is None or source.role == "heldout":
         return None
-    how = "the first rows" if source.limit_by == "first" else "rows drawn by the seed"
+    how = "the first rows of its files" if source.limit_by == "first" else "rows of its files drawn by the seed"
     only = "; only these clean the training rows" if source.role == "benchmark" else ""
-    return f"limit = {source.limit:,}, {how} of its files{only}"
+    return f"limit = {source.limit:,}, {how}{only}"
 
 
 def _first(files: Sequence[Path], limit: int) -> Iterator[Cut]:

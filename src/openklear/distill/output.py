@@ -117,6 +117,8 @@ class _Counts:
     reasons: Counter[str] = field(default_factory=Counter)
     correct: defaultdict[tuple[str, str], list[bool]] = field(default_factory=lambda: defaultdict(list))
     """Of each problem: whether its scored responses are."""
+    failures: list[str] = field(default_factory=list)
+    """Of each unscorable response, why."""
 
 
 class Tally:
@@ -139,6 +141,8 @@ class Tally:
         counts.finish[row["finish_reason"] or "not said"] += 1
         if outcome in ("incorrect", "unscorable"):
             counts.reasons[f"{outcome}: {short(row['reason'])}"] += 1
+        if outcome == "unscorable":
+            counts.failures.append(row["reason"] if not counts.failures else "")
         if outcome in ("correct", "incorrect"):
             counts.correct[row["id"], row["content_hash"]].append(outcome == "correct")
         return row
@@ -157,6 +161,7 @@ class Tally:
         names = ("responses", "failed", "correct", "incorrect", "unscorable", "not_graded")
         return {
             **{name: rows[name] for name in names},
+            "first_failure": counts.failures[0] if counts.failures else None,
             "share_correct": rows["correct"] / scored if scored else None,
             "problems_graded": len(rates),
             "mean_pass_rate": sum(rates) / len(rates) if rates else None,

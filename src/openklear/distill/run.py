@@ -50,6 +50,7 @@ def distill(settings: Settings) -> dict[str, Any]:
             if settings.judging is not None:
                 domains, journal = {problem.domain for problem in problems}, output / VERDICTS
                 judge = stack.enter_context(open_judge(settings.judging, domains, progress.say, journal=journal))
+                judge.trial(problems)  # before a teacher is paid
             tasks = ledger.open_tasks(problems, settings.samples, retry_failed=settings.retry_failed)
             _say_what_is_there(ledger, problems, tasks, settings)
             complete = _sample(tasks, settings, ledger, None if judge is None else Ahead(judge))

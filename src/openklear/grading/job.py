@@ -23,7 +23,7 @@ from openklear.durable.journal import Journal
 from openklear.errors import DataError, StageChanged, UsageError
 from openklear.grading.files import file_kind, read, write
 from openklear.grading.grader import Grader, Row
-from openklear.grading.rows import malformed, to_attempt, verdict_fields
+from openklear.grading.rows import MALFORMED, malformed, to_attempt, verdict_fields
 from openklear.types import Attempt, Verdict
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
@@ -31,6 +31,7 @@ from openklear.verifiers.judge import GRADER_VERSION
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import versions
 from openklear.verifiers.stream import judged
+from openklear.verifiers.unscorable import TRIED
 
 _SHOWN_FAULTS = 20
 _SHOWN_REASONS = 8
@@ -136,7 +137,8 @@ def _begun(job: Job, work: Path, parts: dict[str, Any], restart: bool) -> int:
         changed = [name for name in parts if known["parts"].get(name) != parts[name]]
         if not changed:
             return int(known["rows"])
-        if not restart:
+        verdicts = work / "verdicts.jsonl"
+        if not restart and verdicts.is_file() and verdicts.stat().st_size:  # else nothing is lost
             raise _other_work(work, known["parts"], parts, changed)
     try:
         rows = _check_rows(job)
@@ -193,6 +195,8 @@ def _grade(job: Job, journal: Journal, rows: int) -> str:
             grader.judge.announce({job.kind}, progress.say)
             isolation = grader.isolation() if DOMAINS[job.kind].runs_programs else None
             level = "" if isolation is None else isolation.level
+            first = (asked.problem for _, asked in _asked(job, grader, done) if isinstance(asked, Attempt))
+            grader.judge.trial(list(islice(first, TRIED)))
         if done:
             progress.say(f"{done:,} of {rows:,} rows have their verdicts already")
         with progress.task("grading", rows - done, "rows") as advance:
@@ -208,10 +212,13 @@ def _asked(job: Job, grader: Grader, skip: int) -> Iterator[tuple[Row, Attempt |
 
 def _summary(job: Job, journal: Journal) -> dict[str, Any]:
     counts, reasons = Counter[str](), Counter[tuple[str, str]]()
+    failed: list[str] = []
     for one in journal:
         counts[one["verdict"]] += 1
         if one["reason"]:
             reasons[one["verdict"], short_reason(one["reason"])] += 1
+        if one["verdict"] == "unscorable" and not one["reason"].startswith(MALFORMED):
+            failed.append(one["reason"] if not failed else "")
     scorable = counts["correct"] + counts["incorrect"]
     most_first = sorted((-count, verdict, reason) for (verdict, reason), count in reasons.items())[:_SHOWN_REASONS]
     return {
@@ -220,6 +227,8 @@ def _summary(job: Job, journal: Journal) -> dict[str, Any]:
         "kind": job.kind,
         "rows": sum(counts.values()),
         **{name: counts[name] for name in ("correct", "incorrect", "unscorable")},
+        "verifier_failed": len(failed),
+        "first_failure": failed[0] if failed else None,
         "share_correct": counts["correct"] / scorable if scorable else None,
         "reasons": [{"verdict": verdict, "reason": reason, "rows": -count} for count, verdict, reason in most_first],
     }

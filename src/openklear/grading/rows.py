@@ -42,6 +42,9 @@ _OTHER_NAMES = {
 _MOST_SHOWN = 60
 _MOST_NAMES = 12
 
+MALFORMED = "malformed row"
+"""How the reason of a row begins that asks nothing which could be judged."""
+
 
 def to_attempt(row: Mapping[str, Any], kind: str, checkers: Collection[str] = ()) -> Attempt:
     """What the row asks of the judge. DataError (without the row's place) says which field is wrong and what to do.
@@ -170,4 +173,4 @@ def dumps(row: Mapping[str, Any]) -> bytes:
 
 def malformed(error: DataError) -> Verdict:
     """The verdict of a row that asks nothing that could be judged."""
-    return Verdict(Outcome.UNSCORABLE, f"malformed row: {error}")
+    return Verdict(Outcome.UNSCORABLE, f"{MALFORMED}: {error}")

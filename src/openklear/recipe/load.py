@@ -16,6 +16,7 @@ from openklear.errors import RecipeError, UsageError
 from openklear.recipe import explain, keys
 from openklear.recipe.curation import Selection
 from openklear.recipe.explain import Fault
+from openklear.recipe.hub import model_place
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.overrides import NAMED_LISTS, CannotSet, Override, assign, parse_override
 from openklear.recipe.reward import CustomReward
@@ -218,7 +219,7 @@ def _resolve_paths(raw: Table, base: Path) -> None:
     for table, key in tables:
         value = table.get(key)
         if isinstance(value, str) and value:
-            value = expanded(value)
+            value = model_place(expanded(value), base) if (table, key) == (model, "path") else expanded(value)
             is_path = not value.startswith(NO_PATHS) and value != EMBEDDED
             table[key] = os.path.normpath(base / Path(value).expanduser()) if is_path else value
 

@@ -15,11 +15,13 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
+from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Rate, Seconds, Seed, Temperature, Tokens
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
+from openklear.recipe.track import Track
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
@@ -58,17 +60,24 @@ class TinyModel(Section):
 
 
 class PretrainedModel(Section):
-    """A model directory in the Hugging Face layout."""
+    """A model in the Hugging Face layout: a directory, or a model of the hub."""
 
     paths = ("path", "chat_template")
-    type: Literal["pretrained"] = Field("pretrained", description="start from a model on disk")
-    path: str = Field(description="directory that holds the model and its tokenizer")
+    type: Literal["pretrained"] = Field("pretrained", description="start from a model that there is")
+    path: str = Field(
+        description="directory that holds the model and its tokenizer, or OWNER/NAME or hub:OWNER/NAME@REVISION"
+    )
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
     chat_template: str | None = Field(None, description="a Jinja file to use in place of the tokenizer's chat template")
     template_args: dict[str, bool | int | float | str] = Field(
         {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """A name on the hub has its form."""
+        if fault := hub_fault(self.path):
+            yield Broken(("path",), fault)
 
 
 Model = Annotated[TinyModel | PretrainedModel, Field(discriminator="type")]
@@ -288,6 +297,7 @@ class Recipe(Section):
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
+    track: Track = Field(Track(), description="where a run can be watched")
 
     @property
     def dtype(self) -> str:

@@ -44,6 +44,8 @@ def rl_panels() -> Panels:
         "zero_advantage_all_alike": "alike otherwise",
     }
     acts = {"clip_fraction_high_positive": "A > 0, above", "clip_fraction_low_negative": "A < 0, below"}
+    speeds = {"sampled_tokens_per_second": "sampled", "trained_tokens_per_second": "trained"}
+    laps = {name: name for name in ("sampling", "replaying", "training", "validation")}
     others = {"clip_fraction_low_positive": "A > 0, below", "clip_fraction_high_negative": "A < 0, above"}
     return (
         ("Reward and accuracy of rollouts", {"reward": "reward", "accuracy": "accuracy"}, curves.NUMBER),
@@ -61,8 +63,8 @@ def rl_panels() -> Panels:
         _NORM,
         ("Sampler-trainer gap, k3", {"gap_k3": "k3"}, ".1e"),
         ("Tokens left out", {"gate_closed": "by the gate", "correction_dropped": "by the correction"}, ".2~%"),
-        ("Seconds", {"sampling": "sampling", "training": "training", "validation": "validation"}, curves.NUMBER),
-        ("Tokens per second", {"tokens_per_second": "tokens"}, curves.NUMBER),
+        ("Seconds", laps, curves.NUMBER),
+        ("Tokens per second", speeds, curves.NUMBER),
         ("Peak memory, GiB", {"peak_memory_gib": "memory"}, curves.NUMBER),
     )
 

@@ -6,7 +6,7 @@ A Sampler makes completions, the Judge judges them, and the reward is computed f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal
 
@@ -20,6 +20,7 @@ from openklear.models.loading import LoadedModel
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
+from openklear.rollout.ahead import TokensAhead
 from openklear.rollout.protocol import Sampler
 from openklear.rollout.seeds import copies, rollout_key
 from openklear.rollout.wording import PLAIN, Wording
@@ -104,6 +105,8 @@ class Collector:
     seed: int
     unscorable_share: float = UNSCORABLE_SHARE
     """Largest share of a domain's verdicts in one collection that may be unscorable."""
+    lengths: dict[str, float] = field(default_factory=dict)
+    """Purpose -> tokens drawn per rollout that ended by itself, in its latest collection."""
 
     def collect(
         self,
@@ -138,7 +141,7 @@ class Collector:
             where = label or f"{purpose}, iteration {iteration}"
             watch = _Watch(batch, len(drawn), self.unscorable_share, where)
             work = _Graded(self.loaded, owners, watch, graded_when_cut=sampling.overlong == "soft")
-            completions = self._sample(requests, work, label)
+            completions = self._sample(requests, work, label, self._ahead(requests, purpose))
             verdicts = work.finish(label)
         rollouts = [
             Rollout(
@@ -159,6 +162,8 @@ class Collector:
             for i, encoded in enumerate(problems)
         ]
         refuse_unscorable(groups, self.unscorable_share, where)
+        stopped = sum(completion.stop_reason is not StopReason.LENGTH for completion in completions)
+        self.lengths[purpose] = sum(len(one.token_ids) for one in completions) / max(1, stopped)
         return groups
 
     def _request(
@@ -172,17 +177,32 @@ class Collector:
             top_p=sampling.top_p,
         )
 
-    def _sample(self, requests: Sequence[SampleRequest], work: _Graded, label: str | None) -> list[Completion]:
+    def _ahead(self, requests: Sequence[SampleRequest], purpose: str) -> TokensAhead:
+        width = min(getattr(self.sampler, "slots", len(requests)), len(requests))
+        longest = max((request.max_new_tokens for request in requests), default=0)
+        return TokensAhead(len(requests), width, longest, self.lengths.get(purpose))
+
+    def _sample(
+        self, requests: Sequence[SampleRequest], work: _Graded, label: str | None, ahead: TokensAhead
+    ) -> list[Completion]:
         """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
         if label is None:
             return self.sampler.sample(requests, lambda done, tokens: work.watch.check(), work.add)
-        with progress.task(f"{label}: sampling", len(requests), "rollouts") as advance:
+        pace, drawn = progress.Stopwatch(), 0
+        with progress.task(f"{label}: sampling", len(requests), "rollouts", brief=True) as advance:
 
             def report(done: int, tokens: int) -> None:
+                nonlocal drawn
+                drawn += tokens
                 work.watch.check()
-                advance(done)
+                figures = {"tokens": f"{drawn:,}", "tokens/s": f"{pace.speed(drawn):,.0f}"}
+                advance(done, pace.left(drawn, ahead.tokens(drawn)), **figures)
 
-            return self.sampler.sample(requests, report, work.add)
+            def ended(index: int, completion: Completion) -> None:
+                ahead.add(completion)
+                work.add(index, completion)
+
+            return self.sampler.sample(requests, report, ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +248,7 @@ class _Graded:
         if label is None:
             found = self._batch.finish(lambda judged: self.watch.check())
         else:
-            with progress.task(f"{label}: grading", len(self._added), "rollouts") as advance:
+            with progress.task(f"{label}: grading", len(self._added), "rollouts", brief=True) as advance:
 
                 def report(judged: int) -> None:
                     self.watch.check()

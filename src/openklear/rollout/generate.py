@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openklear.models.chat import decode_completion, encode_prompt
+from openklear.models.hub import local_directory
 from openklear.models.loading import load_model
 from openklear.recipe.schema import LocalEngine
 from openklear.rollout.open import open_sampler
@@ -25,7 +26,7 @@ class Generated:
 
 
 def generate(
-    model_dir: Path,
+    model_dir: Path | str,
     prompts: Sequence[str],
     *,
     count: int,
@@ -36,10 +37,10 @@ def generate(
 ) -> list[list[Generated]]:
     """`count` completions of each prompt, in the order of the prompts; the same seed gives the same completions.
 
-    Each prompt is one user message in the model's chat template. Raises ModelError where the directory cannot be
-    used, EngineError where a prompt is too long for the model.
+    `model_dir` may be a hub's name (`models.hub`). Each prompt is one user message in the model's chat template. Raises
+    ModelError where the directory cannot be used, EngineError where a prompt is too long for the model.
     """
-    loaded = load_model(model_dir)
+    loaded = load_model(local_directory(model_dir))
     requests = []
     asked: list[tuple[Message, ...]] = [({"role": "user", "content": prompt},) for prompt in prompts]
     hashes = [content_hash(messages) for messages in asked]

@@ -17,6 +17,7 @@ from openklear.data.rows import Dropped, Row
 from openklear.data.sources import choose
 from openklear.demo.world import write_world
 from openklear.errors import UsageError
+from openklear.models.hub import local_directory
 from openklear.models.tiny import make_tokenizer
 from openklear.models.tokenizer import LoadedTokenizer, Speaker, load_speaker
 from openklear.recipe.curation import Role, Source
@@ -98,7 +99,7 @@ def _speaker(recipe: Recipe, found: RecipeCheck) -> Speaker | None:
         return None if model is None else LoadedTokenizer(tokenizer, frozenset((tokenizer.eos_token_id,)))
     try:
         return load_speaker(
-            Path(model.path),
+            local_directory(model.path, gguf_file=model.gguf_file),
             gguf_file=model.gguf_file,
             chat_template=None if model.chat_template is None else Path(model.chat_template),
             template_args=model.template_args,

@@ -40,8 +40,9 @@ def manifest(root: Path, *, seed: int, threads: int, data: Mapping[str, str]) ->
         "gpu": gpu_names(),
     }
     start = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "command": sys.argv, "pid": os.getpid()}
-    starts = [*_starts(root / "manifest.json"), {**start, **facts}]
-    return {**facts, "seed": seed, "threads": threads, "data": dict(data), "starts": starts}
+    starts = [*_earlier(root / "manifest.json", "starts", []), {**start, **facts}]
+    models = _earlier(root / "manifest.json", "models", {})  # the stage base names them
+    return {**facts, "seed": seed, "threads": threads, "data": dict(data), "models": models, "starts": starts}
 
 
 def git_revision(directory: Path) -> dict[str, Any] | None:
@@ -92,11 +93,12 @@ def gpu_names() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
-def _starts(path: Path) -> list[Any]:
+def _earlier(path: Path, key: str, first: Any) -> Any:
+    """What an earlier start wrote under the key; `first` at the first start."""
     try:
-        return list(read_json(path)["starts"])
-    except DataError:  # the first start
-        return []
+        return read_json(path).get(key, first)
+    except DataError:
+        return first
 
 
 def _git(directory: Path, *arguments: str) -> str:

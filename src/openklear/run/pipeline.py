@@ -26,6 +26,7 @@ from openklear.run.record import recorded, settle
 from openklear.run.state import PlannedStage, hold_against_hashes, planned_stages, refuse, state_of
 from openklear.run.summary import write_summary
 from openklear.run.superseded import keep_copy, listed, set_aside
+from openklear.tracking import require_trackers
 
 __all__ = ["plan", "run_pipeline"]
 
@@ -48,6 +49,7 @@ def run_pipeline(
     """
     every = list(stages(recipe)) if stage_list is None else list(stage_list)
     chosen = select(every, through)
+    require_trackers(recipe.track.to)
     with files.lock(root), files.disk_errors(root):
         settle(root / stage.name for stage in every)
         files.remove_partials(root)

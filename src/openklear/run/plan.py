@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from openklear.errors import UsageError
 from openklear.evaluation.benchmarks import benchmarks
 from openklear.recipe.curation import asking_keys
+from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions, max_prompt_tokens
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
@@ -186,8 +187,10 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     settings = pick(table, "seed", "model")
     files: dict[str, Path] = {}
     if isinstance(recipe.model, PretrainedModel):
-        settings["model"] = _without(table["model"], "path", "chat_template")
-        files["model"] = Path(recipe.model.path)
+        of_hub = recipe.model.path.startswith(HUB)  # counts by its name: a run keeps the commit that it began with
+        settings["model"] = _without(table["model"], "chat_template", *([] if of_hub else ["path"]))
+        if not of_hub:
+            files["model"] = Path(recipe.model.path)
         if recipe.model.chat_template is not None:
             files["chat template"] = Path(recipe.model.chat_template)
     else:

@@ -12,11 +12,12 @@ from openklear.durable.files import read_json, write_json
 from openklear.evaluation.gains import gains
 from openklear.evaluation.results import RESULTS, read_results
 from openklear.recipe.schema import Recipe
+from openklear.reporting.model_card import leave_cards
 from openklear.run.plan import Stage
 
 
 def write_summary(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str, Any]:
-    """What the finished stages `done` found, also written to `root`/summary.json.
+    """What the finished stages `done` found, also written to `root`/summary.json, and into the cards of the models.
 
     scores: the rows of all evaluations in order {stage, benchmark, domain, level, metric, k, value, low, high,
     problems, of, stopped_by_length, unscorable}, where stage is the one that made the model (base, sft, rl-NAME);
@@ -41,6 +42,7 @@ def write_summary(root: Path, recipe: Recipe, done: Sequence[Stage]) -> dict[str
         "version": __version__,
     }
     write_json(root / "summary.json", found)
+    leave_cards(root, found)
     return found
 
 

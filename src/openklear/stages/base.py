@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from openklear import progress
-from openklear.durable.files import require_space, whole_directory
+from openklear.durable.files import read_json, require_space, whole_directory, write_atomic, write_json
+from openklear.models.hub import fetch
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
+from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions
-from openklear.recipe.schema import Recipe, TinyModel
+from openklear.recipe.schema import LocalEngine, PretrainedModel, TinyModel
 from openklear.rollout.open import open_sampler
 from openklear.run.context import StageContext
 
@@ -19,36 +21,38 @@ def run(context: StageContext) -> None:
     target = context.directory / "model"
     if target.exists():
         return
-    loaded = _model_of(context.recipe)
-    open_sampler(context.recipe.engine, loaded)  # an architecture that cannot be sampled from is refused here
-    _say_limits(context, loaded)
+    loaded = _model_of(context)
+    open_sampler(LocalEngine(), loaded)  # an architecture that cannot be sampled from is refused here
     size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
     require_space(target, size, "the base model")
     with whole_directory(target) as partial:
         save_model(loaded, partial)
 
 
-def _say_limits(context: StageContext, loaded: LoadedModel) -> None:
-    """The recipe's lengths against the model's positions, before anything is trained."""
-    room, wanted = loaded.longest.sampled, max_positions(context.recipe)
-    if room is not None and room < wanted:
-        why = f" ({loaded.longest.why})" if loaded.longest.computed == room else ""
-        progress.say(
-            f"{context.name}: the model has {room} positions{why}, and the recipe's rows or prompts with completions "
-            f"may have up to {wanted} tokens: sampling is cut off at {room}"
-        )
-
-
-def _model_of(recipe: Recipe) -> LoadedModel:
-    model = recipe.model
+def _model_of(context: StageContext) -> LoadedModel:
+    recipe, model = context.recipe, context.recipe.model
     assert model is not None, "a recipe without a model has no stage base"
     if isinstance(model, TinyModel):
         return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
     template = None if model.chat_template is None else Path(model.chat_template)
     return load_model(
-        Path(model.path),
+        _fetched(context, model) if model.path.startswith(HUB) else Path(model.path),
         dtype=model.dtype,
         gguf_file=model.gguf_file,
         chat_template=template,
         template_args=model.template_args,
     )
+
+
+def _fetched(context: StageContext, model: PretrainedModel) -> Path:
+    """The hub's model at the commit that manifest.json names, where an earlier attempt of this run wrote one there."""
+    path = context.root / "manifest.json"
+    facts = read_json(path) if path.is_file() else {}
+    pinned = facts.get("models", {})
+    directory, commit = fetch(model.path, commit=pinned.get(model.path), gguf_file=model.gguf_file)
+    write_json(path, {**facts, "models": {**pinned, model.path: commit}})
+    card = directory / "README.md"
+    if card.is_file():  # for the licence that it states, in the cards of the models trained from this one
+        write_atomic(context.directory / "base-model.txt", card.read_text(encoding="utf-8", errors="replace"))
+    progress.say(f"{context.name}: {model.path} at commit {commit}")
+    return directory

@@ -95,7 +95,8 @@ def faults(fits: Sequence[Fit], recipe: Recipe) -> Iterator[str]:
 
 def _first(fit: Fit) -> str:
     loss = fit.losses[0]
-    return loss.reason if loss.where and loss.reason.startswith(loss.where) else f"{loss.where}: {loss.reason}"
+    reason = loss.reason.rstrip(".")
+    return reason if loss.where and reason.startswith(loss.where) else f"{loss.where}: {reason}"
 
 
 def _remedy(fit: Fit, recipe: Recipe) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from openklear import progress
-from openklear.durable.files import write_atomic
+from openklear.durable.files import read_json, write_atomic
 from openklear.reporting.report import render
 from openklear.run.context import StageContext
+from openklear.tracking import track_scores
 
 
 def run(context: StageContext) -> None:
@@ -14,3 +17,6 @@ def run(context: StageContext) -> None:
         page = render(context.root, context.recipe)
     write_atomic(context.directory / "report.html", page)
     write_atomic(context.root / "report.html", page)
+    files = sorted(context.root.glob("evaluate-*/scores.json"), key=lambda path: path.stat().st_mtime)
+    scores = chain.from_iterable(read_json(path)["scores"] for path in files)
+    track_scores(context.recipe, context.root, context.directory, list(scores))

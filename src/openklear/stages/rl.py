@@ -28,10 +28,14 @@ from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
+from openklear.tracking import run_tracker
+from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop, without_validation
-from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
+from openklear.training.memory import peak_memory_bytes
+from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics, throughput
 from openklear.training.optimizer import build_optimizer, warmup_constant
+from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
@@ -49,8 +53,10 @@ def run(context: StageContext) -> None:
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
-    loop = Loop(context.name, context.directory, "iteration", phase.iterations, loaded, optimizer, recipe.checkpoints)
+    keep, track = recipe.checkpoints, recipe.track
+    loop = Loop(context.name, context.directory, "iteration", phase.iterations, loaded, optimizer, keep, track)
     with ExitStack() as stack:
+        loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         verdicts = context.directory / "verdicts.jsonl"
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
@@ -64,11 +70,19 @@ def run(context: StageContext) -> None:
         else:
             progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
         box = _Box(recipe, phase, loop, collector, learner, problems, validation)
-        with progress.task(context.name, loop.total, "iterations") as advance:
-            advance(loop.position.at)
+        validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
+        forecast = Forecast([1.0] * loop.total, validated, 5)
+        with progress.task(context.name, loop.total, "iterations", done=loop.position.at) as advance:
+            advance(0, loop.seconds_left(forecast))
             for number in loop.ahead():
                 row = _iterate(box, number)
-                advance(1, reward=row["reward"], accuracy=row["accuracy"], length=row["length_mean"])
+                advance(
+                    1,
+                    loop.seconds_left(forecast),
+                    reward=row["reward"],
+                    accuracy=row["accuracy"],
+                    length=row["length_mean"],
+                )
     loop.hand_on()
 
 
@@ -111,15 +125,16 @@ def _iterate(box: _Box, number: int) -> Figures:
     chosen, places = _chosen(box, number)
     known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
     groups, updates = _replayed(box, record) if known else _sampled(box, number, chosen)
-    clock.lap("sampling")
+    clock.lap("replaying" if known else "sampling")
+    _show(box, number, groups)
     row: Figures = {"iteration": number, **rollout_metrics(groups), **gap_metrics(updates)}
     refuse_gap(row)
-    steps = [_update(box, update, k) for k, update in enumerate(updates)]
+    steps = _updated(box, updates, number)
     row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
     loop.advance(len(steps), places)
-    scheduled = number % phase.validate_every == 0
-    if scheduled or number == phase.iterations:
+    if _validated(phase, number):
+        scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
     ringing = alarms(row, loop.metrics)
@@ -127,9 +142,36 @@ def _iterate(box: _Box, number: int) -> Figures:
         row["alarms"] = ringing
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
-    loop.log(row, clock.laps)
+    loop.log(row, {**clock.laps, **throughput(groups, updates, clock.laps), "peak_memory_bytes": peak_memory_bytes()})
     _make_durable(box, record, groups, updates, row)
     return row
+
+
+def _validated(phase: Phase, number: int) -> bool:
+    """Whether a validation follows an iteration."""
+    return number % phase.validate_every == 0 or number == phase.iterations
+
+
+def _show(box: _Box, number: int, groups: Sequence[RolloutGroup]) -> None:
+    every = box.loop.track.sample_every
+    if every and (number == 1 or number % every == 0):
+        progress.say(told(one_of(groups, number), f"{box.loop.stage}, iteration {number}"))
+
+
+def _updated(box: _Box, updates: Sequence[Update], number: int) -> list[Metrics]:
+    """Every update in turn."""
+    tokens = list(map(_tokens, updates))
+    steps: list[Metrics] = []
+    pace, label = progress.Stopwatch(), f"{box.loop.stage}, iteration {number}: updates"
+    with progress.task(label, len(updates), "updates", brief=True) as advance:
+        for index, update in enumerate(updates):
+            steps.append(_update(box, update, index))
+            advance(1, pace.left(sum(tokens[: index + 1]), sum(tokens[index + 1 :])))
+    return steps
+
+
+def _tokens(update: Update) -> int:
+    return sum(len(sequence.ids) for sequence in update)
 
 
 def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[list[RolloutGroup], list[Update]]:
@@ -138,8 +180,15 @@ def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[list[Rollou
     box.collector.sampler.publish(box.loop.loaded.model, number - 1)
     problems = [box.problems[i] for i in chosen]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
-    groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number)
-    return groups, [box.learner.with_old(update) for update in updates_of(groups, phase)]
+    label = f"{stage}, iteration {number}"
+    groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number, label=label)
+    updates = updates_of(groups, phase)
+    old: list[Update] = []
+    with progress.task(f"{label}: old log-probabilities", len(updates), "updates", brief=True) as advance:
+        for update in updates:
+            old.append(box.learner.with_old(update))
+            advance()
+    return groups, old
 
 
 def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:

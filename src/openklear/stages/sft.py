@@ -22,9 +22,12 @@ from openklear.rollout.collect import Collector, encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
+from openklear.tracking import run_tracker
 from openklear.training.demonstrations import encode_rows
+from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
+from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.schedule import Place, batches_ahead, rows_hash
 from openklear.training.validation import require_choice
@@ -42,13 +45,14 @@ def run(context: StageContext) -> None:
     whole = len(ahead(Place()))
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, recipe.microbatch_tokens)
-    loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints)
+    loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints, recipe.track)
     resumed = loop.resume(rows_hash(recipe.seed, (row.ids.tobytes() for row in rows)))
     batches = ahead(loop.position.place)
     loop.total, started = loop.position.at + len(batches), loop.position.at
     if resumed:
         loop.say_place()
     with ExitStack() as stack:
+        loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
         problems, lost = encode_problems(loaded, validation, settings.max_tokens, wordings(recipe))
         require_choice(recipe.checkpoints.keep_best, problems, lost, context.name)
@@ -58,23 +62,36 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
-        advance = stack.enter_context(progress.task(context.name, loop.total, "steps"))
-        advance(loop.position.at)
+        advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
+        forecast = _forecast(loop, settings, [sum(map(lengths.__getitem__, batch)) for batch in batches])
         for number in loop.ahead():
             clock = Clock()
             batch = _chosen(rows, batches[number - 1 - started])
             row = _step(loop, learner, batch, whole)
             clock.lap("seconds")
+            spent = clock.laps["seconds"]
             loop.advance(1, {"": loop.position.place.after(len(batch), len(rows))})
-            due = number % settings.save_every == 0 or number == loop.total
-            if due:
+            if _validated(settings, loop, number):
                 row |= loop.validate(collector, problems, recipe.evaluation)
                 clock.lap("validation")
-            loop.log(row, clock.laps)
-            if due:
+            speed = sum(len(one.ids) for one in batch) / spent
+            loop.log(row, {**clock.laps, "tokens_per_second": speed, "peak_memory_bytes": peak_memory_bytes()})
+            if _validated(settings, loop, number):
                 loop.save()
-            advance(1, loss=row["loss"])
+            advance(1, loop.seconds_left(forecast), loss=row["loss"])
     loop.hand_on()
+
+
+def _validated(settings: Sft, loop: Loop, number: int) -> bool:
+    """Whether a step is followed by a validation and a checkpoint."""
+    return number % settings.save_every == 0 or number == loop.total
+
+
+def _forecast(loop: Loop, settings: Sft, tokens: Sequence[int]) -> Forecast:
+    """By the tokens of the steps ahead; those behind are taken to have been as long."""
+    behind = [sum(tokens) / max(1, len(tokens))] * loop.position.at
+    validated = {number for number in range(1, loop.total + 1) if _validated(settings, loop, number)}
+    return Forecast([*behind, *tokens], validated, 200)
 
 
 def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[EncodedDemonstration]:

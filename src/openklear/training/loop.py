@@ -13,12 +13,16 @@ from openklear.durable.files import append_jsonl, read_whole_jsonl, stage_record
 from openklear.errors import NonFinite, RunError
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
+from openklear.recipe.track import Track
 from openklear.rollout.collect import Collector, EncodedProblem
+from openklear.tracking import Tracker
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position
+from openklear.training.forecast import Forecast
 from openklear.training.optimizer import Optimizer
+from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place
-from openklear.training.validation import validate
+from openklear.training.validation import asked, scores_of
 
 Figures = dict[str, Any]
 """What was measured, as a line of a .jsonl file holds it."""
@@ -36,6 +40,8 @@ class Loop:
     loaded: LoadedModel
     optimizer: Optimizer
     checkpoints: Checkpoints
+    track: Track = field(default_factory=Track)
+    tracker: Tracker | None = None
     position: Position = field(default_factory=Position)
     metrics: list[Figures] = field(default_factory=list)
     timings: list[Figures] = field(default_factory=list)
@@ -114,6 +120,10 @@ class Loop:
                 return
             yield self.position.at + 1
 
+    def seconds_left(self, forecast: Forecast) -> float | None:
+        """To the end of the schedule, from where it is."""
+        return forecast.left(self.unit, self.position.at, self.timings)
+
     def advance(self, updates: int, places: dict[str, Place] | None = None) -> None:
         """One more step or iteration is done, by this many updates of the weights; `places`: how far in the rows."""
         at, updates, places = self.position.at + 1, self.position.updates + updates, places or self.position.places
@@ -133,7 +143,10 @@ class Loop:
         """
         at = self.position.at
         collector.sampler.publish(self.loaded.model, at)
-        scores = validate(collector, problems, evaluation, stage=self.stage, at=at)
+        groups = asked(collector, problems, evaluation, stage=self.stage, at=at)
+        scores = scores_of(groups)
+        if groups and self.track.sample_every:
+            progress.say(told(one_of(groups, at), f"{self.stage}: validation at {at}"))
         if scores:
             taken = self.position.after_validation if scheduled else self.position.after_last
             self.position = taken(at, scores["validation_score"])
@@ -145,6 +158,8 @@ class Loop:
         self.timings.append({self.unit: self.position.at, **timings})
         for name, rows in self._files().items():
             append_jsonl(self.directory / name, rows[-1])
+        if self.tracker is not None:
+            self.tracker.log(metrics, self.position.at)
 
     def _files(self) -> dict[str, list[Figures]]:
         return {"metrics.jsonl": self.metrics, "timings.jsonl": self.timings}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openklear import progress
 from openklear.errors import DataError
 from openklear.evaluation.statistics import avg_at_k, correctness
 from openklear.recipe.reward import ReportReward
@@ -27,34 +26,30 @@ def for_domains(problems: Sequence[Problem], domains: Sequence[str]) -> list[Pro
 
 
 def require_choice(keep_best: bool, kept: Sequence[EncodedProblem], lost: Lost, stage: str) -> None:
-    """Says which validation problems are lost. DataError where the best checkpoint is asked for and none is left."""
-    if lost:
-        reason = f"the first, {lost[0][0].id}: {lost[0][1]}"
-        progress.say(f"{stage}: {len(lost)} of {len(kept) + len(lost)} validation problems are left out; {reason}")
+    """DataError where the best checkpoint is asked for and no validation problem is left to choose it by.
+
+    The stage `encode` says so before any training; this holds where a stage runs without it.
+    """
     if not keep_best or kept:
         return
-    why = f"all {len(lost)} are left out; {reason}" if lost else "there are none in its domains"
+    first = f"the first, {lost[0][0].id}: {lost[0][1]}" if lost else ""
+    why = f"all {len(lost)} are left out; {first}" if lost else "there are none in its domains"
     raise DataError(
         f"{stage}: checkpoints.keep_best chooses by validation, but no validation problem can be asked: {why}. Add "
         "shorter ones, raise the limit, or set keep_best to false"
     )
 
 
-def validate(
-    collector: Collector,
-    problems: Sequence[EncodedProblem],
-    evaluation: Evaluation,
-    *,
-    stage: str,
-    at: int,
-) -> dict[str, float]:
-    """avg@k by domain, and their plain mean as `validation_score`; {} where there are no validation problems.
+def asked(
+    collector: Collector, problems: Sequence[EncodedProblem], evaluation: Evaluation, *, stage: str, at: int
+) -> list[RolloutGroup]:
+    """The validation problems, asked of the present weights; [] where there are none.
 
     The draws depend on the stage but not on `at`: checkpoints are compared under common random numbers.
     """
     if not problems:
-        return {}
-    groups = collector.collect(
+        return []
+    return collector.collect(
         problems,
         Sampling(
             evaluation.validation_samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens
@@ -63,11 +58,13 @@ def validate(
         purpose=f"validation/{stage}",
         label=f"{stage}: validation at {at}",
     )
-    return scores_of(groups)
 
 
 def scores_of(groups: Sequence[RolloutGroup]) -> dict[str, float]:
-    """See `validate`. A domain of which nothing could be scored has no score and is in no mean."""
+    """avg@k by domain, and their plain mean as `validation_score`; {} where there is nothing to score.
+
+    A domain of which nothing could be scored has no score and is in no mean.
+    """
     scores: dict[str, float] = {}
     for domain in DOMAINS:
         found = avg_at_k(correctness([g for g in groups if g.problem.domain == domain]))

@@ -12,14 +12,12 @@ from itertools import chain
 
 from openklear.errors import RunError, VerifierError
 from openklear.types import Attempt, Outcome, Problem, RolloutGroup, Verdict
-from openklear.verifiers.printable import printable
+from openklear.verifiers.printable import shown
 
 UNSCORABLE_SHARE = 0.5
 """The share that stops a run where nothing else is said."""
 TRIED = 4
 """Problems of a domain that a verifier from outside is asked about before anything is sampled for it."""
-_LONGEST = 400
-"""Characters of a reason that are shown."""
 
 
 def refuse_unscorable(groups: Sequence[RolloutGroup], share: float, where: str) -> None:
@@ -68,9 +66,3 @@ def reference_attempt(problem: Problem) -> Attempt:
     """An attempt that every verifier of the problem's domain can score: its answer, or a program that does nothing."""
     text = f"\\boxed{{{problem.answer}}}" if problem.answer is not None else "```python\npass\n```"
     return Attempt(problem, f"<think>\n\n</think>\n\n{text}")
-
-
-def shown(reason: str) -> str:
-    """A reason on one line, without what would command a terminal."""
-    text = printable(" ".join(reason.split()))
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."

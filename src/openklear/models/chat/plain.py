@@ -4,8 +4,8 @@ Each such text is replaced by one character before the template renders the conv
 and split as it likes, and the character gives way to the plain tokens of the text afterwards. A conversation without
 such text takes the ordinary way, and has the ids that it always had.
 
-Control tokens are the tokenizer's special tokens, and added tokens that stand in the template, but not the marks of a
-thought. What an assistant says may hold those of the second kind: it calls tools with them.
+Control tokens are the tokenizer's special tokens, and added tokens in brackets that stand in the template, but not the
+marks of a thought. What an assistant says may hold those of the second kind: it calls tools with them.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from openklear.types import Message
 _PLACE = "\U0010fffd"
 """Stands for a text that is encoded apart: a private character that the tokenizer's copy has as a token."""
 _FIRST_STAND_IN = 0xF0000
+_MARK = re.compile(r"[<\[{|]\S*[>\]}|]")
+"""An added token that is no word: words stand in templates too."""
 _KIND = "text that looks like a control token"
 
 
@@ -147,7 +149,8 @@ def _controls(tokenizer: Any) -> _Controls:
     if kept is None or kept[0] != template:
         added = tokenizer.added_tokens_decoder.values()
         special = {token.content for token in added if token.special} | set(tokenizer.all_special_tokens)
-        written = {token.content for token in added if token.content in template} - {OPEN, CLOSE}
+        marks = {token.content for token in added if _MARK.fullmatch(token.content)} - {OPEN, CLOSE}
+        written = {mark for mark in marks if mark in template}
         kept = template, _Controls(_any_of(special | written), _any_of(special - {OPEN, CLOSE}))
         _known[tokenizer] = kept
     return kept[1]
