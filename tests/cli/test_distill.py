@@ -18,7 +18,7 @@ SERVER = ("--endpoint", "http://127.0.0.1:9/v1", "--model", "m")
         ((*SERVER, "--samples", "0"), "greater than or equal to 1"),
         ((*SERVER, "--top-p", "0"), "must be above 0"),
         ((*SERVER, "--requests-per-minute", "0"), "must be above 0"),
-        ((*SERVER, "--temperature", "-1"), "greater than or equal to 0"),
+        ((*SERVER, "--temperature", "-1"), "must be 0 or above"),
         ((*SERVER, "--extra", "{"), "--extra is not valid JSON"),
         ((*SERVER, "--extra", "[1]"), "--extra must be one JSON object"),
         ((*SERVER, "--extra", '{"seed": 1}'), "--extra holds seed, which this command sets itself"),

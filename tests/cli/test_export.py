@@ -70,5 +70,7 @@ def test_a_recipe_of_curation_alone_plans_prepare_and_card(
 ) -> None:
     monkeypatch.setenv("OPENKLEAR_DATA", str(tmp_path))
     recipe = Path(__file__).parents[2] / "recipes" / "curation.toml"
-    assert main(["prepare", str(recipe), "--output", str(tmp_path / "run"), "--dry-run"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if line] == ["prepare", "card"]
+    assert main(["prepare", str(recipe), "--output", str(tmp_path / "run"), "--dry-run"]) == 2  # no file is there
+    said = capsys.readouterr()
+    assert "data.source.gsm8k: " in said.err
+    assert [line.split()[0] for line in said.out.splitlines()[-2:]] == ["prepare", "card"]

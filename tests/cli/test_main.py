@@ -143,6 +143,7 @@ def test_help_lists_the_run_first_and_then_the_tools(capsys):
         "generate",
         "distill",
         "export",
+        "push",
         "conformance",
         "recipe",
         "objectives",
@@ -217,6 +218,8 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
         "value": 0.5,
         "low": 0.25,
         "high": 0.75,
+        "problems": 24,
+        "of": 30,
     }
     others = [
         {**score, "stage": "rl-math", "low": None, "high": None},
@@ -224,15 +227,16 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
         {**score, "benchmark": "mixed", "domain": "code", "k": 2},
         {**score, "level": "1"},
         {**score, "metric": "pass"},
-        {**score, "value": None},
+        {**score, "benchmark": "hard", "value": None, "problems": 0},
     ]
     pipeline.then = lambda: {"scores": [score, *others]}
     assert main.main(["run", recipe_file, "-o", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "base     aime24        avg@8 0.500 (0.250 to 0.750)",
-        "rl-math  aime24        avg@8 0.500",
-        "base     mixed (math)  avg@2 0.500 (0.250 to 0.750)",
-        "base     mixed (code)  avg@2 0.500 (0.250 to 0.750)",
+        "base     aime24        avg@8 0.500 (0.250 to 0.750), 24 of 30 problems",
+        "rl-math  aime24        avg@8 0.500, 24 of 30 problems",
+        "base     mixed (math)  avg@2 0.500 (0.250 to 0.750), 24 of 30 problems",
+        "base     mixed (code)  avg@2 0.500 (0.250 to 0.750), 24 of 30 problems",
+        "base     hard          avg@8 none, 0 of 30 problems",
     ]
 
 

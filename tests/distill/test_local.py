@@ -133,7 +133,9 @@ def test_the_summary_is_on_disk(tmp_path, model):
 
 def test_a_thought_that_the_template_opens_is_a_thought(tmp_path):
     loaded = make_tiny(32, 1, 2, 96, 0)
-    loaded.tokenizer.chat_template = "{{ messages[0].content }}{% if add_generation_prompt %}<think>\n{% endif %}"
+    loaded.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
+    )
     (tmp_path / "opened").mkdir()
     save_model(loaded, tmp_path / "opened")
     put_problems(tmp_path / "problems.jsonl", 2)

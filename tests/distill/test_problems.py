@@ -29,7 +29,7 @@ def test_a_problem_that_stands_twice_is_asked_once(tmp_path, capsys):
     assert [(p.id, p.prompt[0]["content"]) for p in found] == [("a/7", "a"), ("a/7", "b"), ("a/8", "a")]
     said = capsys.readouterr().err
     assert "1 rows repeat an earlier id and prompt" in said
-    assert "1 rows say nothing" in said
+    assert "1 rows cannot be used and are left out (empty prompt" in said
 
 
 def test_a_directory_is_one_source(tmp_path):

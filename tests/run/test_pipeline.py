@@ -238,6 +238,8 @@ COMPUTED = {
     "evaluate-base": {"rl", "sft"},  # through "longest prompt"
     "encode": {"rl", "sft", "stop"},  # through "phases", and the keys of the other two by name
     "prepare": {"rl", "sft"},  # only to refuse an empty data set
+    "sft": {"track"},  # what is shown changes nothing
+    "rl-math": {"track"},
 }
 
 

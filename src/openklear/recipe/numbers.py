@@ -16,6 +16,8 @@ Rate = Annotated[float, Field(gt=0.0, le=10.0)]
 """A learning rate."""
 Temperature = Annotated[float, Field(gt=0.0, le=100.0)]
 Seconds = Annotated[float, Field(gt=0.0, le=86_400.0)]
+Whole = Annotated[int, Field(ge=-MOST, le=MOST)]
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 AboveOne = Annotated[float, Field(gt=1.0, le=LARGEST)]
 Band = Annotated[float, Field(ge=0.0, le=1e30)]
 """An upper end of a band; one that is out of reach means none, and fp32 can still hold it."""

@@ -16,7 +16,7 @@ from pydantic import Field
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.hub import hub_fault
-from openklear.recipe.numbers import Count, Rate, Seconds, Seed, Temperature, Tokens
+from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
@@ -69,7 +69,7 @@ class PretrainedModel(Section):
     )
     gguf_file: str | None = Field(None, description="a GGUF file in that directory, dequantised when loaded")
     chat_template: str | None = Field(None, description="a Jinja file to use in place of the tokenizer's chat template")
-    template_args: dict[str, bool | int | float | str] = Field(
+    template_args: dict[str, bool | Whole | Number | str] = Field(
         {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from openklear.recipe.numbers import Count
 from openklear.recipe.section import Broken, Section, repeated
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -18,7 +19,7 @@ class Track(Section):
     to: tuple[TrackerName, ...] = Field((), description="trackers that get every row of metrics: extras of their names")
     project: str = Field("openklear", description="project in W&B and Trackio")
     name: str | None = Field(None, description="name of the run there; by default that of its directory")
-    sample_every: Annotated[int, Field(ge=0)] = Field(
+    sample_every: Count = Field(
         10, description="iterations between rollouts printed in RL, besides one with every validation; 0 prints none"
     )
 

@@ -11,6 +11,7 @@ from openklear.evaluation.lines import points
 from openklear.evaluation.scores import Row
 from openklear.reporting.charts import BETTER, INK, MUTED, PALETTE, WORSE, Panel, fitted, shades, table
 from openklear.reporting.texts import short, sorted_values
+from openklear.think import OPEN
 
 MOST_LEVELS = 8
 _SHARE = alt.Axis(format="%", tickCount=5, title=None)
@@ -134,7 +135,7 @@ def stopped(asked: Sequence[Row]) -> Panel | None:
         color=alt.Color("what:N", scale=alt.Scale(domain=kinds, range=colours), legend=None),
     )
     text = chart.mark_text(dy=-6, fontSize=9.5, color=INK).encode(text=alt.Text("share:Q", format=".0%"))
-    note = "Well formed: reasoning inside one <think>, an answer after it."
+    note = f"Well formed: reasoning inside one {OPEN}, an answer after it."
     legend = tuple(zip(kinds, colours, strict=True))
     return Panel("Form of the completions", fitted(chart.mark_bar() + text), legend, note)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from openklear.errors import RunError, VerifierError
+from openklear.think import join_thought
 from openklear.types import Attempt, Outcome, Problem, RolloutGroup, Verdict
 from openklear.verifiers.printable import shown
 
@@ -65,4 +66,4 @@ def refuse_trial(grader: str, problems: Sequence[Problem], verdicts: Sequence[Ve
 def reference_attempt(problem: Problem) -> Attempt:
     """An attempt that every verifier of the problem's domain can score: its answer, or a program that does nothing."""
     text = f"\\boxed{{{problem.answer}}}" if problem.answer is not None else "```python\npass\n```"
-    return Attempt(problem, f"<think>\n\n</think>\n\n{text}")
+    return Attempt(problem, join_thought("", text))
