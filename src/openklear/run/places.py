@@ -47,7 +47,7 @@ def require_place(stage: Stage, checkpoint: Path, old: Mapping[str, Any], new: M
     if done >= wanted:
         unit = key.rpartition(".")[2]
         raise UsageError(
-            f"{stage.name}: {done} {unit} are done in {checkpoint}, so {key} = {wanted} (it was {before}) leaves "
+            f"{stage.name}: {unit} done in {checkpoint}: {done}, so {key} = {wanted} (it was {before}) leaves "
             f"nothing to train, with a model from the middle of a schedule of {before}. Write more than {done}, or "
             "train the stage anew in a run directory of its own, without --fork"
         )

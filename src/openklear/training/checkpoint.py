@@ -16,6 +16,7 @@ import torch
 from openklear import progress
 from openklear.durable.files import read_json, remove, require_space, whole_directory
 from openklear.durable.sealed import PLACE, checkpoints, fault, seal
+from openklear.durable.sealed import latest as latest
 from openklear.errors import DataError, RunError
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.recipe.schema import Checkpoints
