@@ -31,15 +31,15 @@ def run(context):
     write_json(context.directory / "rows.json", [context.recipe.seed] * 3)
 """,
     "sft": """
-import json
-
 from openklear.durable.files import read_json, whole_directory, write_atomic
+from openklear.durable.sealed import latest, seal
 
 
 def run(context):
     checkpoints = context.directory / "checkpoints"
-    done = sorted(checkpoints.glob("0*/place.json"))
-    at, value = read_json(done[-1]).values() if done else (0, read_json(context.inputs["prepare"] / "rows.json")[0])
+    newest = latest(context.directory)
+    place = {} if newest is None else read_json(newest / "place.json")
+    at, value = place.get("at", 0), place.get("value", read_json(context.inputs["prepare"] / "rows.json")[0])
     while at < context.recipe.sft.epochs:
         at, value = at + 1, (31 * value + at + context.recipe.sft.warmup_steps) % 1009
         with open(context.directory / "journal.log", "a") as journal:
@@ -47,7 +47,7 @@ def run(context):
         with whole_directory(context.directory / "iterations" / f"{at:06d}") as partial:
             (partial / "rollouts").write_text(f"{value}")
         with whole_directory(checkpoints / f"{at:06d}") as partial:
-            (partial / "place.json").write_text(json.dumps({"at": at, "value": value}))
+            seal(partial, {"at": at, "value": value, "places": {"": {"epoch": at, "offset": 0}}})
         stop = context.root.parent / "stop"
         if stop.exists() and at == int(stop.read_text()):
             raise KeyboardInterrupt

@@ -3,9 +3,11 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +17,14 @@ from tests import fake_run
 from tests.fake_run import digest, go, recipe
 
 from openklear.durable import files as rundir
-from openklear.errors import NoSpace, RunError, RunLocked, StageChanged, UsageError
+from openklear.errors import DataError, NoSpace, RunError, RunLocked, StageChanged, UsageError
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Evaluation, Phase, PretrainedModel, Recipe, Rl, Sft, TinyModel, World
 from openklear.run import manifest as manifests
 from openklear.run.fingerprint import closure, fingerprint
 from openklear.run.pipeline import plan, plan_parts, run_pipeline
 from openklear.run.plan import Stage, select, stages
+from openklear.run.record import settled
 
 TESTS = Path(__file__).parents[1]
 
@@ -473,6 +476,61 @@ def test_weights_are_hashed_where_a_model_is_left(root, tmp_path, package):
     assert weights(0, root) == {"base": weights_hash(tmp_path / "expected")}
     assert weights(0, root) == {"base": weights_hash(tmp_path / "expected")}
     assert weights(1, tmp_path / "b")["base"] != weights_hash(tmp_path / "expected")
+
+
+# ---- records, damage, seconds
+
+
+def test_the_seconds_of_a_killed_attempt_count_up_to_its_last_file(root, package):
+    half(root, package)
+    known = record(root, "sft")
+    killed = {**known["attempts"][0], "ended": None, "seconds": 0.0}
+    started = datetime.fromisoformat(killed["started"]).timestamp()
+    rundir.write_json(root / "sft" / "stage.json", {**known, "seconds": 0.0, "attempts": [killed]})
+    for path in (root / "sft").rglob("*"):
+        os.utime(path, (started, started))
+    os.utime(root / "sft" / "journal.log", (started + 90, started + 90))
+    go(root, package)
+    first, last = record(root, "sft")["attempts"]
+    assert (first["ended"], last["ended"]) == ("killed", "finished")
+    assert first["seconds"] == pytest.approx(90, abs=0.01)
+    assert record(root, "sft")["seconds"] == pytest.approx(first["seconds"] + last["seconds"])
+    rundir.write_json(root / "sft" / "stage.json", {**known, "seconds": 0.0, "attempts": [{**killed, "place": -1}]})
+    assert settled(root / "sft", record(root, "sft"))["seconds"] == 0.0, "a copy's files have times of their own"
+
+
+def test_a_changed_byte_in_a_finished_stage_is_found_before_the_next_stage_reads_it(root, package, capsys):
+    go(root, package, through="sft")
+    (root / "sft" / "result.txt").write_text("883")
+    with pytest.raises(RunError, match=r"finished, but damaged:\n  result\.txt is not what the stage wrote"):
+        go(root, package)
+    (root / "sft" / "result.txt").write_text("882")
+    (root / "prepare" / "rows.json").write_text("[1, 1, 1]")
+    assert go(root, package)["scores"][0]["value"] == 882, "nothing that runs reads the rows"
+    shutil.rmtree(root / "sft")
+    assert go(root, package)["scores"][0]["value"] == 882
+    assert "rows.json is not what the stage wrote" in capsys.readouterr().err
+    assert (root / "prepare" / "rows.json").read_text().split() == ["[", "0,", "0,", "0", "]"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"state": "finished"}'])
+def test_a_damaged_record_is_named_with_a_remedy(text, root, package):
+    go(root, package)
+    (root / "sft" / "stage.json").write_text(text)
+    with pytest.raises(DataError, match=r"sft/stage\.json.*move .*sft away to run the stage again"):
+        go(root, package)
+
+
+def test_a_summary_of_another_recipe_does_not_stay_when_a_stage_fails(root, tmp_path, package):
+    go(root, package)
+    source = tmp_path / "modules" / package / "sft.py"
+    source.write_text("def run(context):\n    raise ValueError('bad')\n")
+    sys.modules.pop(f"{package}.sft")
+    with pytest.raises(ValueError, match="bad"):
+        go(root, package, recipe(warmup_steps=4))
+    summary = json.loads((root / "summary.json").read_text())
+    assert summary["scores"] == []
+    assert summary["recipe"]["sft"]["warmup_steps"] == 4
 
 
 # ---- forks

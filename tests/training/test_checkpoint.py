@@ -1,6 +1,7 @@
 """Checkpoints: what stays, what is handed on, and that training goes on with the same bits."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,93 @@ def test_patience_counts_validations_without_a_better_one():
 def test_a_checkpoint_names_its_place(loaded, tmp_path):
     checkpoint.save(tmp_path, Position(at=3, updates=7), loaded, build_optimizer(loaded.model, AdamW()), Checkpoints())
     assert json.loads((checkpoint.latest(tmp_path) / "place.json").read_text())["updates"] == 7
+
+
+# ---- damage
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flipped(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+
+
+def other_number(path):
+    path.write_text(path.read_text().replace('"updates": 2', '"updates": 3'))
+
+
+DAMAGE = {
+    "weights cut": ("model.safetensors", cut),
+    "weights flipped": ("model.safetensors", flipped),
+    "no optimizer": ("optimizer.pt", lambda path: path.unlink()),
+    "optimizer flipped": ("optimizer.pt", flipped),
+    "config gone": ("config.json", lambda path: path.unlink()),
+    "no place": ("place.json", lambda path: path.unlink()),
+    "place is no JSON": ("place.json", lambda path: path.write_text("{")),
+    "place is a list": ("place.json", lambda path: path.write_text("[1]")),
+    "place is binary": ("place.json", lambda path: path.write_bytes(b"\xff\x00")),
+    "place says another number": ("place.json", other_number),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(name, damage, loaded, tmp_path):
+    optimizer = build_optimizer(loaded.model, AdamW())
+    for at in (1, 2):
+        checkpoint.save(tmp_path, Position(at=at, updates=at), loaded, optimizer, Checkpoints(keep_last=2))
+    assert checkpoint.newest_sound(tmp_path)[1] == []
+    damage(tmp_path / "checkpoints" / "000002" / name)
+    assert checkpoint.latest(tmp_path).name == "000001"
+    found, (wrong,) = checkpoint.newest_sound(tmp_path)
+    assert found.name == "000001"
+    assert f"000002/{name}" in wrong
+    assert "kept as damaged-000002" in wrong
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["000001", "damaged-000002"]
+    checkpoint.save(tmp_path, Position(at=2, updates=2), loaded, optimizer, Checkpoints(keep_last=1))
+    assert checkpoint.latest(tmp_path).name == "000002"
+
+
+def test_new_betas_and_decay_hold_after_a_resume_and_moments_stay(loaded, tmp_path):
+    optimizer = build_optimizer(loaded.model, AdamW())
+    step(loaded, optimizer, 20)
+    checkpoint.save(tmp_path, Position(at=1), loaded, optimizer, Checkpoints())
+    other = build_optimizer(loaded.model, AdamW(beta1=0.5, weight_decay=0.25))
+    checkpoint.restore(checkpoint.latest(tmp_path), loaded, other)
+    (saved,), (now,) = optimizer.state_dict()["parts"], other.state_dict()["parts"]
+    assert now["param_groups"][0]["betas"] == (0.5, 0.95)
+    assert now["param_groups"][0]["weight_decay"] == 0.25
+    for key, moments in saved["state"].items():
+        assert torch.equal(moments["exp_avg"], now["state"][key]["exp_avg"])
+
+
+@pytest.mark.parametrize(("old", "new"), [(AdamW(), Muon()), (Muon(), AdamW())])
+def test_another_optimizer_begins_its_moments_anew_and_says_so(old, new, loaded, tmp_path, capsys):
+    optimizer = build_optimizer(loaded.model, old)
+    step(loaded, optimizer, 20)
+    checkpoint.save(tmp_path, Position(at=1), loaded, optimizer, Checkpoints())
+    other = build_optimizer(loaded.model, new)
+    checkpoint.restore(checkpoint.latest(tmp_path), loaded, other)
+    assert "moments begin anew" in capsys.readouterr().err
+    assert not any(part["state"] for part in other.state_dict()["parts"])
+    step(loaded, other, 30)
+
+
+def test_the_end_of_a_shorter_schedule_leaves_no_trace_in_a_longer_one(loaded, tmp_path):
+    """The checkpoint that only the end asked for goes with the next; the best of before its validation stays."""
+    optimizer = build_optimizer(loaded.model, AdamW())
+    keep = Checkpoints(keep_last=2, keep_best=True)
+    position = Position(at=2).after_validation(2, 0.5)
+    checkpoint.save(tmp_path, position, loaded, optimizer, keep)
+    checkpoint.save(tmp_path, replace(position, at=3).after_validation(3, 0.1), loaded, optimizer, keep)
+    last = replace(position, at=5, ended=True).after_last(5, 0.9)
+    assert (last.best_at, last.before) == (5, (2, 0.5, 0))
+    checkpoint.save(tmp_path, last, loaded, optimizer, keep)
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["000002", "000003", "000005"]
+    position = last.with_best(*last.before)
+    assert (position.best_at, position.before) == (2, None)
+    checkpoint.save(tmp_path, replace(position, at=6, ended=False), loaded, optimizer, keep)
+    assert [p.name for p in sorted((tmp_path / "checkpoints").iterdir())] == ["000002", "000003", "000006"]

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openklear.durable.sealed import latest
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.records import Key, read_rollouts
-from openklear.training import checkpoint
 from openklear.training.step import PolicySequence, reference_logprobs
 from openklear.types import Problem, Rollout
 
@@ -37,7 +37,7 @@ def kind_of(ratio: float, advantage: float, low: float, high: float) -> str:
 
 def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> list[dict[str, Any]]:
     """The rollouts of the newest checkpointed iteration that moved most; [] where the objective has no band."""
-    newest = checkpoint.latest(stage)
+    newest = latest(stage)
     band = _band(phase)
     if newest is None or band is None:
         return []

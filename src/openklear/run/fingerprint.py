@@ -85,7 +85,7 @@ def package_versions(imported: set[str]) -> dict[str, str]:
 
 def difference(old: Parts, new: Parts) -> list[str]:
     """Readable lines, one per change: `recipe rl.phase.math.learning_rate: 1e-06 -> 2e-06`, `code a.b changed`."""
-    before, after = _flat(old.get("recipe", {})), _flat(new.get("recipe", {}))
+    before, after = flat(old.get("recipe", {})), flat(new.get("recipe", {}))
     lines = [f"recipe {key}: {_shown(a)} -> {_shown(b)}" for key, a, b in _changes(before, after)]
     if not lines and old.get("recipe", {}) != new.get("recipe", {}):
         lines.append("recipe: the order of a list changed")
@@ -190,17 +190,17 @@ def _resources(path: Path, name: str) -> dict[str, str]:
     return found
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted key -> leaf; items of a list of tables go by their name."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, item in value.items():
         if isinstance(item, Mapping):
-            flat |= _flat(item, f"{prefix}{key}.")
+            found |= flat(item, f"{prefix}{key}.")
         elif isinstance(item, list) and item and all(isinstance(i, Mapping) and "name" in i for i in item):
-            flat |= _flat({i["name"]: i for i in item}, f"{prefix}{key}.")
+            found |= flat({i["name"]: i for i in item}, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = item
-    return flat
+            found[f"{prefix}{key}"] = item
+    return found
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -3,7 +3,9 @@
 What is taken over, stage by stage in order:
 
     finished    if its recipe, its data files and its inputs are unchanged (changed code alone does not undo it)
-    unfinished  training with a checkpoint, if its inputs were taken over; it continues from that checkpoint
+    unfinished  training with a sound checkpoint, if its inputs were taken over and its place means something under the
+                new recipe (`openklear.run.places`); it continues from that checkpoint. A finished phase whose
+                iterations were raised is such a one
     the rest    runs again
 
 Each copy records in its stage.json where it came from and what differed.
@@ -13,17 +15,39 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openklear import progress
 from openklear.durable import files
+from openklear.durable.sealed import checkpoints, latest
 from openklear.errors import UsageError
 from openklear.run.fingerprint import Parts, difference, fingerprint
+from openklear.run.places import require_place, why_no_place
 from openklear.run.plan import Stage
+from openklear.run.record import settled
+from openklear.run.state import is_longer
 
 _MARK = "fork.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a fork does with a stage of the other run."""
+
+    name: str
+    state: str
+    """finished, unfinished (it goes on) or anew."""
+    lines: tuple[str, ...] = ()
+    """What differs; for a stage that is not taken over, why."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        begun = "runs anew, since" if self.state == "anew" else f"taken over, {self.state}"
+        return "\n  ".join((f"{self.name}: {begun}", *self.lines))
 
 
 def pending_fork(root: Path) -> Path | None:
@@ -35,6 +59,24 @@ def pending_fork(root: Path) -> Path | None:
     return None if found["whole"] else Path(found["from"])
 
 
+def decide(source: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]) -> list[Decision]:
+    """What a fork of `source` would take over of each stage that is there; only reads.
+
+    UsageError where going on would leave rows unseen that the recipe asks for, or undo some.
+    """
+    found: list[Decision] = []
+    anew: set[str] = set()
+    for stage in stages:
+        record = files.stage_record(source / stage.name)
+        if record is None:
+            anew.add(stage.name)
+            continue
+        one = _decided(stage, record, parts[stage.name], source / stage.name, anew)
+        anew |= {stage.name} if one.state == "anew" else set()
+        found.append(one)
+    return found
+
+
 def take_over(source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]) -> None:
     """Bring what still holds of `source` to `root` (once; called again after a kill, it continues).
 
@@ -44,40 +86,21 @@ def take_over(source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[
     source = source.absolute()
     if not _may_begin(source, root, stages):
         return
-    files.write_json(root / _MARK, {"from": str(source), "whole": False})
-    taken: dict[str, str] = {}
     with files.reading(source):
-        for stage, record in _holding(source, stages, parts):
-            taken[stage.name] = record["state"]
-            lines = difference(record["parts"], parts[stage.name])
-            if not (root / stage.name).exists():
-                _copy(source / stage.name, root / stage.name, record, parts[stage.name])
-            progress.say("\n  ".join([f"{stage.name}: taken over, {record['state']}, from {source}", *lines]))
+        decisions = decide(source, stages, parts)
+        files.write_json(root / _MARK, {"from": str(source), "whole": False})
+        for one in decisions:
+            if one.state != "anew" and not (root / one.name).exists():
+                _copy(source / one.name, root / one.name, one, parts[one.name])
+            progress.say(f"{one.text}\n  (from {source})")
+    taken = {one.name: one.state for one in decisions if one.state != "anew"}
     files.write_json(root / _MARK, {"from": str(source), "whole": True, "stages": taken})
 
 
-def would_take_over(
-    source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]
-) -> dict[str, tuple[str, list[str]]]:
-    """Stage -> (its state in `source`, what differs) of those that `take_over` would bring; nothing is written."""
+def would_take_over(source: Path, root: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]) -> list[Decision]:
+    """What `take_over` would decide; nothing is written."""
     source = source.absolute()
-    if not _may_begin(source, root, stages):
-        return {}
-    found = _holding(source, stages, parts)
-    return {stage.name: (record["state"], difference(record["parts"], parts[stage.name])) for stage, record in found}
-
-
-def _holding(
-    source: Path, stages: Sequence[Stage], parts: Mapping[str, Parts]
-) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
-    """The stages of `source` that still hold, in order, each with its record."""
-    anew: set[str] = set()
-    for stage in stages:
-        record = files.stage_record(source / stage.name)
-        if record is None or not _usable(stage, record, parts[stage.name], source / stage.name, anew):
-            anew.add(stage.name)
-        else:
-            yield stage, record
+    return decide(source, stages, parts) if _may_begin(source, root, stages) else []
 
 
 def _may_begin(source: Path, root: Path, stages: Sequence[Stage]) -> bool:
@@ -97,50 +120,63 @@ def _may_begin(source: Path, root: Path, stages: Sequence[Stage]) -> bool:
     return True
 
 
-def _usable(stage: Stage, record: Mapping[str, Any], parts: Parts, directory: Path, anew: set[str]) -> bool:
-    if anew.intersection(stage.inputs.values()):
-        return False
-    if record["state"] == "unfinished":
-        return _newest_checkpoint(directory) is not None
+def _decided(stage: Stage, record: Mapping[str, Any], parts: Parts, directory: Path, anew: set[str]) -> Decision:
+    """A stage that was begun in the other run."""
     old = record["parts"]
-    return bool(old["recipe"] == parts["recipe"] and _files(stage, old) == _files(stage, parts))
+    lines = difference(old, parts)
+    if again := anew.intersection(stage.inputs.values()):
+        return Decision(stage.name, "anew", (f"{' and '.join(sorted(again))} is made anew",))
+    same_files = _files(stage, old) == _files(stage, parts)
+    if record["state"] == "finished" and old["recipe"] == parts["recipe"] and same_files:
+        return Decision(stage.name, "finished", tuple(lines))
+    longer = is_longer(stage, {**old, "recipe": old["recipe"]}, {**old, "recipe": parts["recipe"]}) and same_files
+    if record["state"] == "finished" and not longer:
+        return Decision(stage.name, "anew", tuple(lines))
+    newest = latest(directory) if stage.trains else None
+    if newest is None:
+        what = "no sound checkpoint" if stage.trains and checkpoints(directory) else "no checkpoint"
+        return Decision(stage.name, "anew", (f"it is unfinished and has {what}",))
+    why = why_no_place(stage, newest, old["recipe"], parts["recipe"])
+    if why is not None:
+        return Decision(stage.name, "anew", (f"its place means nothing here: {why}", *lines))
+    require_place(stage, newest, old["recipe"], parts["recipe"])
+    return Decision(stage.name, "unfinished", tuple(lines))
 
 
 def _files(stage: Stage, parts: Parts) -> dict[str, str]:
     return {label: hashed for label, hashed in parts["inputs"].items() if label not in stage.inputs}
 
 
-def _copy(source: Path, target: Path, record: Mapping[str, Any], parts: Parts) -> None:
-    finished = record["state"] == "finished"
+def _copy(source: Path, target: Path, one: Decision, parts: Parts) -> None:
+    finished = one.state == "finished"
     ignore = shutil.ignore_patterns("stage.json", ".partial-*") if finished else _unsettled(source)
     copy = _link if finished else shutil.copy2
+    record = settled(source, files.read_json(source / "stage.json"))
     with files.whole_directory(target) as partial:
         shutil.copytree(source, partial, ignore=ignore, copy_function=copy, dirs_exist_ok=True)
-        lines = difference(record["parts"], parts)
-        origin = {"from": str(source), "fingerprint": record["fingerprint"], "difference": lines}
-        mine = {**record, "fingerprint": fingerprint(parts), "parts": parts, "forked": origin}
+        origin = {"from": str(source), "state": one.state, "fingerprint": record["fingerprint"]}
+        changes = {"state": one.state, "fingerprint": fingerprint(parts), "parts": parts}
+        mine = {**record, **changes, "forked": {**origin, "difference": list(one.lines)}}
         files.write_json(partial / "stage.json", mine)
 
 
 def _unsettled(source: Path) -> Any:
-    """What of an unfinished training stage belongs to the old recipe alone: verdicts, iterations after the checkpoint.
+    """What of a training stage belongs to the old recipe alone: verdicts, its model, all after its sound checkpoint.
 
-    Replaying those iterations would train on rollouts of a policy that the new recipe never reaches.
+    Replaying iterations after it would train on rollouts of a policy that the new recipe never reaches.
     """
-    newest = _newest_checkpoint(source)
+    newest = latest(source)
+    last = int(newest.name) if newest is not None else 0
 
     def ignore(directory: str, names: list[str]) -> set[str]:
         out = {n for n in names if n in ("stage.json", "verdicts.jsonl") or n.startswith(".partial-")}
-        if Path(directory) == source / "iterations":
-            out |= {n for n in names if not n.isdigit() or newest is None or int(n) > newest}
+        if Path(directory) == source:
+            out |= {"model"}
+        if Path(directory) in (source / "iterations", source / "checkpoints"):
+            out |= {n for n in names if not n.isdigit() or int(n) > last}
         return out
 
     return ignore
-
-
-def _newest_checkpoint(directory: Path) -> int | None:
-    places = (directory / "checkpoints").glob("[0-9]*/place.json")
-    return max((int(p.parent.name) for p in places), default=None)
 
 
 def _link(source: str, target: str) -> None:

@@ -180,6 +180,9 @@ def _weighted(sources: Sequence[SourceFacts], *, responses: bool = False) -> tup
     return rows, tokens / max(rows, 1)
 
 
+_FORKED = {"finished": "take over", "unfinished": "take over, unfinished, and continue", "anew": "run anew"}
+
+
 def fork_states(states: list[dict[str, Any]], recipe: Recipe, root: Path, fork: Path, faults: list[str]) -> None:
     """Write into the planned stages what a fork would take over; why it cannot be forked goes to `faults`."""
     every = stages(recipe)
@@ -188,8 +191,7 @@ def fork_states(states: list[dict[str, Any]], recipe: Recipe, root: Path, fork: 
     except UsageError as error:
         faults.append(str(error))
         return
+    decided = {one.name: one for one in found}
     for stage in states:
-        if stage["name"] in found:
-            state, differences = found[stage["name"]]
-            stage["state"] = "take over" if state == "finished" else "take over, unfinished, and continue"
-            stage["why"] = differences
+        if one := decided.get(stage["name"]):
+            stage["state"], stage["why"] = _FORKED[one.state], list(one.lines)

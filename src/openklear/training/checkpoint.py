@@ -7,23 +7,21 @@ files, so that one that was damaged since is found and the one before it used.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from openklear import progress
-from openklear.durable.files import hash_file, json_text, read_json, remove, require_space, whole_directory, write_json
+from openklear.durable.files import read_json, remove, require_space, whole_directory
+from openklear.durable.sealed import PLACE, checkpoints, fault, seal
+from openklear.durable.sealed import latest as latest
 from openklear.errors import DataError, RunError
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.recipe.schema import Checkpoints
 from openklear.training.optimizer import Optimizer
 from openklear.training.schedule import Place
-
-PLACE = "place.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,37 +71,10 @@ def checkpoint_directory(stage: Path, at: int) -> Path:
     return stage / "checkpoints" / f"{at:06d}"
 
 
-def every(stage: Path) -> list[Path]:
-    """The checkpoints of a stage, oldest first, sound or not."""
-    found = [path for path in (stage / "checkpoints").glob("[0-9]*") if path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name))
-
-
-def fault(directory: Path) -> str | None:
-    """What is wrong with a checkpoint; None where it is as it was written. Reads all of it."""
-    try:
-        known = read_json(directory / PLACE)
-    except DataError as error:
-        return str(error)
-    if not isinstance(known, dict) or not isinstance(known.get("files"), dict) or known.get("hash") != _hash(known):
-        return f"{directory / PLACE} is not what was written"
-    for name, hashed in known["files"].items():
-        if not (directory / name).is_file():
-            return f"{directory / name} is missing"
-        if hash_file(directory / name) != hashed:
-            return f"{directory / name} is not what was written"
-    return None
-
-
-def latest(stage: Path) -> Path | None:
-    """The newest sound checkpoint of a stage."""
-    return next((path for path in reversed(every(stage)) if fault(path) is None), None)
-
-
 def newest_sound(stage: Path) -> tuple[Path | None, list[str]]:
-    """The same, and what is wrong with each that is newer; those are renamed, and so in nobody's way."""
+    """The newest sound checkpoint, and what is wrong with each newer one; those are renamed, and in nobody's way."""
     faults: list[str] = []
-    for path in reversed(every(stage)):
+    for path in reversed(checkpoints(stage)):
         wrong = fault(path)
         if wrong is None:
             return path, faults
@@ -121,10 +92,7 @@ def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimi
     with whole_directory(target) as partial:
         save_model(loaded, partial)
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-        written = [path for path in sorted(partial.rglob("*")) if path.is_file()]
-        hashes = {path.relative_to(partial).as_posix(): hash_file(path) for path in written}
-        known = {**asdict(position), "files": hashes}
-        write_json(partial / PLACE, {**known, "hash": _hash(known)})
+        seal(partial, asdict(position))
     _prune(stage, position, keep)
 
 
@@ -178,20 +146,14 @@ def needed_bytes(loaded: LoadedModel) -> int:
     return int(sum(of_each)) + 1_000_000
 
 
-def _hash(known: Mapping[str, Any]) -> str:
-    """Of a place.json without its own hash."""
-    text = json_text({key: value for key, value in known.items() if key != "hash"})
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def _prune(stage: Path, position: Position, keep: Checkpoints) -> None:
     """Leave what `keep` wants. One that the end of a shorter schedule left goes, now that there is a newer one."""
-    found = [path for path in every(stage) if int(path.name) == position.at or not _ended(path)]
+    found = [path for path in checkpoints(stage) if int(path.name) == position.at or not _ended(path)]
     wanted = {path.name for path in found[-keep.keep_last :]}
     if keep.keep_best:
         best = (position.best_at, position.before and position.before[0])
         wanted |= {f"{at:06d}" for at in best if at is not None}
-    for path in every(stage):
+    for path in checkpoints(stage):
         if path.name not in wanted:
             shutil.rmtree(path)
 
