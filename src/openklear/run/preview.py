@@ -180,7 +180,7 @@ def _weighted(sources: Sequence[SourceFacts], *, responses: bool = False) -> tup
     return rows, tokens / max(rows, 1)
 
 
-_FORKED = {"finished": "take over", "unfinished": "take over, unfinished, and continue", "anew": "run anew"}
+_FORKED = {"finished": "take over", "unfinished": "take over, unfinished, and continue", "anew": "run"}
 
 
 def fork_states(states: list[dict[str, Any]], recipe: Recipe, root: Path, fork: Path, faults: list[str]) -> None:
