@@ -235,3 +235,6 @@ def test_gguf(tmp_path):
         logits = loaded.model(input_ids=ids).logits
         assert torch.equal(again.model(input_ids=ids).logits, logits)
     assert "Paris" in loaded.tokenizer.decode(logits[0, -1].topk(5).indices)
+    lone = loaded.tokenizer("\n\n128", add_special_tokens=False).tokens()
+    assert lone[-3:] == ["1", "2", "8"], "the model was trained on digits that stand alone"
+    assert again.tokenizer("a 128\n\n9")["input_ids"] == loaded.tokenizer("a 128\n\n9")["input_ids"]
