@@ -93,7 +93,7 @@ def test_fewer_epochs_than_were_done_are_refused_and_fewer_that_remain_are_not(h
         run_pipeline(load_recipe(MINI, (*BASE, "sft.epochs=1")), tmp_path / "late", through="sft", fork=root)
 
 
-@pytest.mark.parametrize("change", ["sft.max_tokens=150", "sft.overlong=cut"])
+@pytest.mark.parametrize("change", ["sft.max_tokens=195", "sft.overlong=cut"])
 def test_other_rows_begin_the_stage_anew(change, half, tmp_path, capsys):
     watch = fork(half, tmp_path / "new", change)
     assert (

@@ -23,3 +23,9 @@ def many_lines(problem, completion):
     """Programs by their length, whatever their tests say."""
     lines = len(completion.splitlines())
     return {"outcome": "correct" if lines > 1 else "incorrect", "passed": min(lines, 2), "total": 2}
+
+
+def picky(problem, completion):
+    if "<think>" not in completion:
+        raise KeyError("no such unit")
+    return True

@@ -65,7 +65,8 @@ def test_grade_asks_the_function_instead_of_ours(own, tmp_path, capsys):
         ("incorrect", "no metres"),
         ("correct", ""),
     ]
-    assert sorted(asked.read_text().split()) == ["1", "2", "3"]
+    # once about the reference of each row, before anything is graded, and once about the row
+    assert sorted(asked.read_text().split()) == ["1", "1", "2", "2", "3", "3"]
     # Ours says otherwise of the same rows, and the command knows that it is another grader.
     code, _, err = run(capsys, "grade", "math", source, "-o", output)
     assert code == 2
@@ -108,13 +109,25 @@ def test_programs_too_and_no_box_is_started(own, tmp_path, capsys):
         ("nonsense", "asked twice: it raised ValueError: a result of type str; return True, False or a mapping"),
     ],
 )
-def test_what_the_function_cannot_say_is_unscorable(own, tmp_path, capsys, grader, words):
+def test_a_function_that_scores_no_reference_grades_nothing(own, tmp_path, capsys, grader, words):
     name, _ = own
     source, output = put(tmp_path / "a.jsonl", ROWS), tmp_path / "b.jsonl"
-    code, out, _ = run(capsys, "grade", "math", source, "-o", output, "--grader", f"math={name}:{grader}")
-    assert code == 0
+    code, out, err = run(capsys, "grade", "math", source, "-o", output, "--grader", f"math={name}:{grader}")
+    assert (code, out) == (1, "")
+    assert "could score none" in err
+    assert f"{name}:{grader}, {words}" in err
+    assert not output.exists()
+
+
+def test_what_the_function_cannot_say_is_unscorable(own, tmp_path, capsys):
+    """It can of references, which are asked about first; of no row it can."""
+    name, _ = own
+    source, output = put(tmp_path / "a.jsonl", ROWS), tmp_path / "b.jsonl"
+    code, out, _ = run(capsys, "grade", "math", source, "-o", output, "--grader", f"math={name}:picky")
+    assert code == 1  # the file is there, and nothing in it is an answer
     assert "0 correct, 0 incorrect, 3 unscorable; none scorable" in out
-    assert all(row["reason"].startswith(f"{name}:{grader}, {words}") for row in graded(output))
+    words = "asked twice: it raised KeyError: 'no such unit'"
+    assert all(row["reason"].startswith(f"{name}:picky, {words}") for row in graded(output))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +177,7 @@ def test_distill_asks_the_function_and_keeps_its_verdicts_by_its_version(own, tm
         rows = pq.read_table(output / "responses.parquet").to_pylist()
         assert [(row["outcome"], row["reason"]) for row in rows] == [("incorrect", "no metres")] * 6
         known = len(asked.read_text().split())
-        assert 3 <= known <= 6  # equal responses to one problem are one work
+        assert 3 + 3 <= known <= 3 + 6  # the references first; equal responses to one problem are one work
         # The same command asks for nothing again; another version of the function is asked for all.
         assert run(capsys, *words)[0] == 0
         assert len(asked.read_text().split()) == known
@@ -173,6 +186,6 @@ def test_distill_asks_the_function_and_keeps_its_verdicts_by_its_version(own, tm
         assert run(capsys, *words)[0] == 0
         assert len(asked.read_text().split()) > known
         # A function that cannot say is our failure, not the teacher's.
-        code, out, _ = run(capsys, *words[:-1], f"math={name}:raising")
-    assert code == 0
-    assert "none scorable (n = 0), 6 unscorable" in out
+        code, _, err = run(capsys, *words[:-1], f"math={name}:raising")
+    assert code == 1
+    assert "could score none" in err

@@ -29,6 +29,7 @@ from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop, without_validation
@@ -254,11 +255,15 @@ def _make_durable(
 
 
 def _prolong(loop: Loop) -> None:
-    """Take back what only the end of a shorter phase caused, in the record of its last iteration too."""
+    """Take back what only the end of a shorter phase caused: in the record of its last iteration, then its checkpoint.
+
+    In this order, so that a kill between the two finds the checkpoint as it was and takes back the same again.
+    """
     loop.prolong()
     record = _record(loop, loop.position.at) / "metrics.json"
     if record.is_file() and read_json(record) != loop.metrics[-1]:
         write_json(record, loop.metrics[-1])
+    amend(loop.directory, loop.position)
 
 
 def _forget_rollouts(loop: Loop) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from openklear import progress
 from openklear.durable.files import read_json, remove, require_space, whole_directory
-from openklear.durable.sealed import PLACE, checkpoints, fault, seal
+from openklear.durable.sealed import PLACE, checkpoints, fault, seal, seal_again
 from openklear.durable.sealed import latest as latest
 from openklear.errors import DataError, RunError
 from openklear.models.loading import LoadedModel, load_model, save_model
@@ -94,6 +94,13 @@ def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimi
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
         seal(partial, asdict(position))
     _prune(stage, position, keep)
+
+
+def amend(stage: Path, position: Position) -> None:
+    """Write another position into the checkpoint at its place: what only the end of a schedule caused is taken back."""
+    directory = checkpoint_directory(stage, position.at)
+    if read_position(directory) != position:
+        seal_again(directory, asdict(position))
 
 
 def read_position(directory: Path) -> Position:
