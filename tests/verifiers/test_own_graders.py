@@ -171,7 +171,7 @@ def test_distill_asks_the_function_and_keeps_its_verdicts_by_its_version(own, tm
     with rough_server(tmp_path / "log") as endpoint:
         words = ("distill", source, "--output", output, "--endpoint", endpoint, "--model", "adder", "--samples", 2)
         words += ("--workers", 1, "--grader", f"math={name}:in_metres")
-        code, out, err = run(capsys, *words)
+        code, _, err = run(capsys, *words)
         assert code == 0, err
         assert f"math is graded by {name}:in_metres, in worker processes without walls" in err
         rows = pq.read_table(output / "responses.parquet").to_pylist()
