@@ -27,6 +27,7 @@ def test_it_can_be_read_in_one_sitting():
     assert len(FILE.read_text().splitlines()) <= 250
 
 
+@pytest.mark.long
 def test_it_runs_as_a_command():
     done = subprocess.run(
         [sys.executable, FILE, "--sft-steps", "2", "--iterations", "1"],

@@ -12,7 +12,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.pipeline import run_pipeline
 from openklear.training.learner import SupervisedLearner
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 STOP = 8
 BASE = ("sft.batch_tokens=500", "sft.save_every=4")
 ADAMW = ("sft.optimizer.type=adamw", "sft.learning_rate=0.003", "sft.min_learning_rate=0.001")

@@ -49,9 +49,10 @@ def killed_behind(step: str, recipe: Path, root: Path) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "step",
-    ["decontaminate", *(pytest.param(step, marks=pytest.mark.long) for step in ("read", "deduplicate", "selection"))],
+    ["decontaminate", "read", "deduplicate", "selection"],
 )
 def test_a_killed_run_goes_on_after_the_step(step: str, recipe: Path, undisturbed: Path, tmp_path: Path) -> None:
     killed_behind(step, recipe, tmp_path)

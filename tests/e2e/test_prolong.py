@@ -12,7 +12,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.context import StageContext
 from openklear.stages import rl
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 CLOCKS = {"timings.jsonl", "verdicts.jsonl", "stage.json"}
 QUICK = ("rl.group_size=2", "rl.problems_per_iteration=2", "rl.max_completion_tokens=12", "engine.slots=8")
 

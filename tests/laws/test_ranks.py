@@ -9,6 +9,7 @@ import torch
 from tests.laws.ranks import CLIP, SFT, SHARES, alone, cases, name_of, supervised_cases
 from tests.training.step_cases import distance, tiny_model
 
+pytestmark = pytest.mark.long
 TOLERANCES = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 

@@ -739,6 +739,7 @@ def test_every_key_has_a_proof():
 BASES = sorted({(proof.stage, proof.base) for proof in PROOFS.values() if isinstance(proof, Differs)})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("stage", "base"), BASES, ids=[" ".join((stage, *base)) for stage, base in BASES])
 def test_the_same_recipe_gives_the_same_files(stage, base, workshop):
     assert digests(workshop.make(stage, base)) == workshop.files(stage, base)
