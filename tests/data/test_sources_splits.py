@@ -197,6 +197,8 @@ def test_the_readme_names_configurations_and_splits(tmp_path: Path) -> None:
 )
 def test_every_form_of_data_files(tmp_path: Path, files: str, expected: dict[str, str | None]) -> None:
     laid(tmp_path, "a.jsonl", "b/c.jsonl", README__md=f"---\nconfigs:\n- config_name: default\n{files}\n---\n")
+    broken = files.endswith("[")
+    assert ("README.md" in left(choose(str(tmp_path), "problems"))) is broken, "what is passed over is said"
     for split in {*expected.values()}:
         found = choose(str(tmp_path), "problems" if split != "test" else "heldout")
         assert list(found.read) == [name for name, one in expected.items() if one == split]

@@ -15,10 +15,11 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from openklear.cli import main
 from openklear.errors import UsageError
+from openklear.models.head import CHUNK_BYTES
 from openklear.models.tiny import make_tiny, make_tokenizer
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import PretrainedModel, Recipe
-from openklear.run.memory import memory_lines
+from openklear.run.memory import HEAD_BYTES, memory_lines
 from openklear.run.model_facts import TINY_VOCABULARY, ModelFacts, model_facts
 from openklear.run.preview import Preview, preview
 
@@ -258,6 +259,7 @@ def test_the_tiny_models_sizes_are_those_it_gets(place: Path) -> None:
     made = make_tiny(16, 3, 2, 256, 0).model
     assert facts.parameters == sum(parameter.numel() for parameter in made.parameters())
     assert len(make_tokenizer()) == TINY_VOCABULARY
+    assert HEAD_BYTES == CHUNK_BYTES
     assert facts.positions == 192  # 164 rounded up to a multiple of 64
 
 

@@ -39,17 +39,17 @@ class Config:
         return False, None
 
 
-def configs(root: Path) -> list[Config]:
-    """What the README names; nothing where there is none, or where its YAML cannot be read."""
+def configs(root: Path, left: dict[str, str]) -> list[Config]:
+    """What the README names; nothing where there is none. One whose YAML cannot be read goes to `left`, with why."""
     if not (root / README).is_file():
         return []
+    import yaml  # huggingface-hub reads with it
     from huggingface_hub import metadata_load
 
     try:
         found = (metadata_load(root / README) or {}).get("configs")
-    except (ValueError, OSError, AttributeError):
-        return []
-    except Exception:  # the YAML library's own errors: a README with a broken head is a README without one
+    except (ValueError, OSError, yaml.YAMLError):
+        left[README] = "its YAML cannot be read, so files go by their names alone"
         return []
     named = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     read = [_config(one) for one in named]

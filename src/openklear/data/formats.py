@@ -8,6 +8,8 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
@@ -141,38 +143,45 @@ def _header(cells: list[str], path: Path, number: int) -> list[str]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    number = 0
-    try:
-        # With pre_buffer, which is the default, all that was read stays in memory until the file is closed.
-        with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: a text after row {number} is not UTF-8; write the file again") from error
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}; write or download it again") from error
-    except (ValueError, OverflowError) as error:  # a date that Python does not have
-        raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave out its column") from error
+    # With pre_buffer, which is the default, all that was read stays in memory until the file is closed.
+    with _told(path, "Parquet") as rows, pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=_batch_rows(file.metadata)):
+            yield from rows.of(batch)
 
 
 def _arrow(path: Path) -> Iterator[tuple[int, Any]]:
     """Arrow's stream format, which `datasets.save_to_disk` and its cache write, or its file format (Feather)."""
-    number = 0
+    with _told(path, "Arrow") as rows, pa.memory_map(str(path)) as file:
+        for batch in _arrow_batches(file):
+            for start in range(0, batch.num_rows, _BATCH_ROWS):
+                yield from rows.of(batch.slice(start, _BATCH_ROWS))
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of a file of columns, counted from 1."""
+
+    number: int = 0
+
+    def of(self, batch: pa.RecordBatch) -> Iterator[tuple[int, Any]]:
+        for row in batch.to_pylist():
+            self.number += 1
+            yield self.number, row
+
+
+@contextmanager
+def _told(path: Path, kind: str) -> Iterator[_Rows]:
+    """What is wrong with a file of columns, after which of its rows."""
+    rows = _Rows()
     try:
-        with pa.memory_map(str(path)) as file:
-            for batch in _arrow_batches(file):
-                for start in range(0, batch.num_rows, _BATCH_ROWS):
-                    for row in batch.slice(start, _BATCH_ROWS).to_pylist():
-                        number += 1
-                        yield number, row
+        yield rows
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: a text after row {number} is not UTF-8; write the file again") from error
+        raise DataError(f"{path}: a text after row {rows.number} is not UTF-8; write the file again") from error
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Arrow: {error}; write or download it again") from error
+        raise DataError(f"{path}: cannot be read as {kind}: {error}; write or download it again") from error
     except (ValueError, OverflowError) as error:  # a date that Python does not have
-        raise DataError(f"{path}: a value after row {number} cannot be read: {error}; leave out its column") from error
+        what = f"a value after row {rows.number} cannot be read: {error}"
+        raise DataError(f"{path}: {what}; leave out its column") from error
 
 
 def _arrow_batches(file: pa.NativeFile) -> Iterator[pa.RecordBatch]:

@@ -99,7 +99,7 @@ def _by_split(
     found: _Place, names: dict[Path, str], asked: Asked, left: dict[str, str]
 ) -> dict[str | None, list[Path]]:
     """The files of one configuration by their splits; those of the others go to `left`."""
-    known = configs(found.root)
+    known = configs(found.root, left)
     config = None
     if asked.split != EVERY:
         config = one_config(known, asked) if found.pattern is None else None
