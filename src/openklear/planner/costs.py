@@ -44,7 +44,9 @@ class Efficiency:
 
 EFFICIENCY = {
     "cpu": Efficiency(0.85, 0.6, 1.0, 2.5e-4, "measured on 2 cores of an AMD EPYC (Zen 4), torch 2.13, fp32"),
-    "gpu": Efficiency(0.55, 0.6, 0.6, 3.0e-4, "taken from published runs of other projects: not measured with this code"),
+    "gpu": Efficiency(
+        0.55, 0.6, 0.6, 3.0e-4, "taken from published runs of other projects: not measured with this code"
+    ),
 }
 """Kind of machine -> what to expect of it."""
 ELEMENT_PASSES = 2.0
@@ -54,7 +56,7 @@ LOGIT_PASSES = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Load:
     """What a phase computes and moves."""
 
     tokens: float
@@ -70,19 +72,19 @@ class Work:
     layers: float
     """Passes through one layer."""
 
-    def __add__(self, other: Work) -> Work:
-        return Work(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+    def __add__(self, other: Load) -> Load:
+        return Load(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
-    def times(self, factor: float) -> Work:
+    def times(self, factor: float) -> Load:
         """So many of it."""
-        return Work(*(getattr(self, name) * factor for name in self.__slots__))
+        return Load(*(getattr(self, name) * factor for name in self.__slots__))
 
 
-NOTHING = Work(0, 0, 0, 0, 0, 0)
+NOTHING = Load(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class Expected:
     """Seconds of a phase."""
 
     floor: float
@@ -120,7 +122,7 @@ def training_work(
     width: int,
     checkpointing: bool = False,
     adapters: int | None = None,
-) -> Work:
+) -> Load:
     """Forward, backward and optimizer steps. The head's logits are always computed twice."""
     flops = training_flops(shape, tokens, head_tokens, pairs, adapters=adapters)
     again = forward_flops(shape, tokens if checkpointing else 0, head_tokens, pairs if checkpointing else 0)
@@ -129,7 +131,7 @@ def training_work(
     moved = 28 * (shape.parameters if adapters is None else adapters)  # weights, gradients, moments: read and written
     elements = tokens * token_bytes(shape, width) * ELEMENT_PASSES * passes / 2 * 1.5
     logits = head_tokens * shape.vocabulary * 4 * LOGIT_PASSES
-    return Work(
+    return Load(
         tokens,
         flops,
         flops + again,
@@ -141,18 +143,16 @@ def training_work(
 
 def forward_work(
     shape: ModelShape, tokens: float, head_tokens: float, pairs: float, *, microbatches: float, width: int
-) -> Work:
+) -> Load:
     """A pass without gradients: old log-probabilities, prefills."""
     flops = forward_flops(shape, tokens, head_tokens, pairs)
     elements = tokens * token_bytes(shape, width) * ELEMENT_PASSES / 2 + head_tokens * shape.vocabulary * 4 * 2
-    return Work(
-        tokens, flops, flops, microbatches * shape.parameters * width, elements, shape.layers * microbatches
-    )
+    return Load(tokens, flops, flops, microbatches * shape.parameters * width, elements, shape.layers * microbatches)
 
 
 def decoding_work(
     shape: ModelShape, requests: float, prompt: float, completion: float, steps: float, *, width: int
-) -> Work:
+) -> Load:
     """Tokens one after the other: `requests` completions of so many tokens on average, in `steps` steps."""
     tokens = requests * completion
     held = prompt + completion / 2  # tokens behind each new one, on average
@@ -160,10 +160,10 @@ def decoding_work(
     cache = tokens * held * 2 * shape.key * shape.layers * width
     elements = tokens * (token_bytes(shape, width) * ELEMENT_PASSES / 2 + shape.vocabulary * 4 * LOGIT_PASSES)
     read = steps * shape.multiplied * width + cache
-    return Work(tokens, flops, flops, read, elements, steps * shape.layers)
+    return Load(tokens, flops, flops, read, elements, steps * shape.layers)
 
 
-def estimate(work: Work, machine: Machine, dtype: str, threads: int) -> Estimate:
+def estimate(work: Load, machine: Machine, dtype: str, threads: int) -> Expected:
     """Seconds of the work on a machine."""
     share = EFFICIENCY[machine.kind]
     peak = machine.flops_of(dtype, threads)
@@ -175,7 +175,7 @@ def estimate(work: Work, machine: Machine, dtype: str, threads: int) -> Estimate
     }
     matrices = max(parts["compute"], parts["memory bandwidth"])
     expected = matrices + parts["element-wise passes"] + parts["latency"]
-    return Estimate(
+    return Expected(
         floor_seconds(work, machine, dtype, threads),
         expected,
         max(parts, key=lambda name: parts[name]),
@@ -183,6 +183,6 @@ def estimate(work: Work, machine: Machine, dtype: str, threads: int) -> Estimate
     )
 
 
-def floor_seconds(work: Work, machine: Machine, dtype: str, threads: int) -> float:
+def floor_seconds(work: Load, machine: Machine, dtype: str, threads: int) -> float:
     """No program that does this work can be faster: peak and bandwidth as the maker says."""
     return max(work.flops / machine.flops_of(dtype, threads), work.read / machine.bandwidth)
