@@ -151,7 +151,9 @@ def test_rows_of_other_settings_are_not_believed(desk, monkeypatch):
     interrupted(desk, "other", 5, monkeypatch)
     with pytest.raises(RunError, match="other rows"):
         desk.run("other", SETTINGS.model_copy(update={"max_tokens": 12}))
-    write_json(desk.root / "other/stage.json", {"state": "unfinished", "fingerprint": "", "parts": {"code": {"a": "b"}}})
+    write_json(
+        desk.root / "other/stage.json", {"state": "unfinished", "fingerprint": "", "parts": {"code": {"a": "b"}}}
+    )
     said = []
     monkeypatch.setattr(progress, "say", said.append)
     desk.run("other")

@@ -76,7 +76,7 @@ def test_what_fails_on_the_way_leaves_nothing(tmp_path):
         yield ROWS[0]
         raise DataError("no")
 
-    with pytest.raises(DataError, match="^no$"):
+    with pytest.raises(DataError, match=r"^no$"):
         write_rows(tmp_path / "rows", failing(), key="k", seed=0, counts=dict)
     assert list(tmp_path.iterdir()) == []
 
