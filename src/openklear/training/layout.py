@@ -54,20 +54,19 @@ class Layout:
     @staticmethod
     def of(rows: Sequence[TokenRow], microbatch: Microbatch, device: torch.device) -> Layout:
         """The micro-batch of `rows` whose indices it holds."""
-        sequences = [rows[i] for i in members(microbatch)]
-        numbers = range(len(sequences))
         pack = any(isinstance(row, tuple) for row in microbatch)
-        together = [tuple(numbers)] if pack else [(number,) for number in numbers]
-        ids = [np.concatenate([sequences[n].ids for n in row]) for row in together]  # one array a row, padded below
-        masks = [np.concatenate([sequences[n].loss_mask for n in row]) for row in together]
-        lengths = tuple(tuple(len(sequences[n].ids) for n in row) for row in together)
-        segments = [np.repeat(row, tokens) for row, tokens in zip(together, lengths, strict=True)]  # 0 0 0 1 1
+        chosen = [rows[i] for i in members(microbatch)]
+        ids, masks = [s.ids for s in chosen], [s.loss_mask for s in chosen]
+        lengths = tuple(map(len, ids))
+        segments = [np.full(tokens, number) for number, tokens in enumerate(lengths)]
+        if pack:
+            ids, masks, segments = ([np.concatenate(arrays)] for arrays in (ids, masks, segments))
         return Layout(
             ids=pad_right(ids, 0, torch.int64).to(device),
             loss_mask=pad_right(masks, False, torch.bool).to(device),
             segments=pad_right(segments, 0, torch.int64).to(device),
-            packed=Segments(lengths[0], device) if pack else None,
-            lengths=lengths,
+            packed=Segments(lengths, device) if pack else None,
+            lengths=(lengths,) if pack else tuple((tokens,) for tokens in lengths),
         )
 
     def spread(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
