@@ -41,7 +41,7 @@ max_completion_tokens = 64
 name = "math"
 domains = ["math"]
 """
-COMMANDS = ["run", "prepare", "sft", "rl", "evaluate", "report", "generate", "recipe show", "recipe keys"]
+COMMANDS = ["run", "prepare", "sft", "rl", "evaluate", "report", "plan", "generate", "recipe show", "recipe keys"]
 STAGE_COMMANDS = COMMANDS[:6]
 SRC = str(Path(main.__file__).parents[2])
 
