@@ -25,7 +25,7 @@ EIGHT_BITS = 2.25
 """Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
 small tensors that it leaves in fp32."""
 WIDTH = {"float32": 4, "bfloat16": 2}
-LIBRARIES = {"cpu": 750 * 10**6, "gpu": 600 * 10**6}
+LIBRARIES = {"cpu": 600 * 10**6, "gpu": 600 * 10**6}
 """Bytes of Python, torch, transformers and the rest; on a GPU of context and kernels, which torch does not count."""
 
 
