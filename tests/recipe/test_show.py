@@ -13,10 +13,9 @@ from openklear.recipe.keys import in_words, keys, toml_value
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, CustomObjective, Gppo, Reinforce
 from openklear.recipe.reward import CustomReward
+from openklear.recipe.optimizers import AdamW, AdamW8bit, Lora, Muon
 from openklear.recipe.schema import (
-    AdamW,
     Checkpoints,
-    Muon,
     Phase,
     PretrainedModel,
     Recipe,
@@ -70,6 +69,7 @@ VARIANTS = {
             phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps"), objective=OWN),)
         ),
     },
+    "lora": {"lora": Lora(rank=4, alpha=0.5, targets=("q_proj", "v_proj")), "sft": Sft(optimizer=AdamW8bit(), max_tokens=64)},
     "unions": {
         "sft": Sft(optimizer=Muon(momentum=0.5), max_tokens=64),
         "rl": Rl(
@@ -126,7 +126,7 @@ def test_toml_value(value):
     assert isinstance(again, list) or type(again) is type(value)
 
 
-TABLES = ["sft", "rl", "world", "near_duplicates", "lengths", "difficulty", "vetting", "selection"]
+TABLES = ["sft", "rl", "lora", "world", "near_duplicates", "lengths", "difficulty", "vetting", "selection"]
 """Those that a recipe may leave out."""
 
 

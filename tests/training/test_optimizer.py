@@ -10,10 +10,10 @@ from tests.training.step_cases import tiny_model
 from torch import nn
 
 from openklear.errors import NonFinite
-from openklear.recipe.schema import AdamW, Muon
+from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
 from openklear.training.optimizer import build_optimizer, clip_gradients, warmup_constant, warmup_cosine
 
-SETTINGS = [AdamW(), Muon()]
+SETTINGS = [AdamW(), AdamW8bit(), Muon()]
 
 
 def fill_gradients(model, seed):

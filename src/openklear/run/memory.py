@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openklear.recipe.lengths import max_prompt_tokens
-from openklear.recipe.schema import AdamW, Muon, Recipe
+from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
+from openklear.recipe.schema import Recipe
 from openklear.run.model_facts import ModelFacts
 
 HEAD_BYTES = 512 << 20
