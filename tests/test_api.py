@@ -42,7 +42,7 @@ NAMES = {
     "models.logprobs": "sequence_logprobs",
     "rollout.open": "COMPLETIONS TRAINING VALIDATION open_sampler require",
     "rollout.local": "LocalSampler",
-    "rollout.protocol": "Progress OnCompletion Supports Sampler",
+    "rollout.protocol": "Progress OnCompletion Until Supports Sampler",
     "rollout.seeds": "rollout_key copies uniforms",
     "training.optimizer": "ADAM_BETAS Optimizer build_optimizer clip_gradients warmup_constant warmup_cosine",
     "recipe.load": "load_recipe",

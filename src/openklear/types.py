@@ -102,13 +102,16 @@ class StopReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     ERROR = "error"
+    PARTIAL = "partial"
+    """Broken off by the caller's `until`, to be gone on with."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleRequest:
     """What the sampler is asked for. `key` (64 bits) and the position decide every draw (house rule 9).
 
-    Temperature 0 is greedy decoding: always the likeliest token, of equals the smallest id; key and top_p are unused.
+    Temperature 0 is greedy decoding: always the likeliest token, of equals the smallest id; the key and what cuts the
+    distribution (top_p, top_k, min_p) are unused.
     """
 
     prompt_ids: tuple[int, ...]
@@ -116,6 +119,13 @@ class SampleRequest:
     max_new_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    """The likeliest tokens are kept until their share of what top_k and min_p leave reaches this; 1: all."""
+    top_k: int = 0
+    """So many of the likeliest tokens are kept; 0: all."""
+    min_p: float = 0.0
+    """Tokens of less than this share of the likeliest one's probability are dropped; 0: none."""
+    sampled: int = 0
+    """So many of the last prompt_ids were sampled for this request before: draws go on at that position."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,6 +137,8 @@ class Completion:
     """(T,) of each token under the distribution it was sampled from; of greedy ones under the model's own, that is at
     temperature 1 and whole."""
     stop_reason: StopReason
+    versions: NDArray[np.int32] | None = None
+    """(T,) version of the policy that each token was drawn from; None where the sampler does not say."""
 
 
 @dataclass(frozen=True, slots=True)

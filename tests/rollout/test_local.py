@@ -255,6 +255,11 @@ def test_completions_end_at_the_models_last_position(model):
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": float("nan")}, "temperature"),
         ({"top_p": 0.0}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"min_p": float("nan")}, "min_p"),
+        ({"sampled": 1}, "sampled"),
+        ({"sampled": -1}, "sampled"),
         ({"prompt_ids": (5, 10**6)}, "vocabulary"),
     ],
 )
@@ -368,3 +373,67 @@ def test_dropout_of_a_training_learner_does_not_reach_the_sampler():
             module.attention_dropout = 0.5
     model.train()
     assert_same(before, engine.sample(asked))
+
+
+def test_what_is_broken_off_goes_on_with_the_draws_it_would_have_had(model):
+    asked = requests(20, seed=14, temperature=0.8)
+    engine = LocalSampler(model, end_ids=frozenset({9, 10}), slots=6)
+    whole, told, calls = engine.sample(asked), [], []
+    steps = iter(range(1000))
+    parts = engine.sample(
+        asked, lambda *counts: calls.append(counts), lambda index, _: told.append(index), lambda: next(steps) >= 9
+    )
+    assert sum(tokens for _, tokens in calls) == sum(len(part.token_ids) for part in parts)
+    broken = [index for index, part in enumerate(parts) if part.stop_reason is StopReason.PARTIAL]
+    assert sorted([*told, *broken]) == list(range(20))
+    assert {len(parts[index].token_ids) for index in broken} >= {0, 9}, "waiting ones are empty, running ones are not"
+    rest = engine.sample([resumed(asked[index], parts[index]) for index in broken])
+    for index, more in zip(broken, rest, strict=True):
+        both = np.concatenate((parts[index].token_ids, more.token_ids))
+        assert both.tolist() == whole[index].token_ids.tolist()
+        assert more.stop_reason is whole[index].stop_reason
+        logprobs = np.concatenate((parts[index].logprobs, more.logprobs))
+        np.testing.assert_allclose(logprobs, whole[index].logprobs, atol=1e-4)
+
+
+def resumed(request: SampleRequest, part: Completion) -> SampleRequest:
+    made = tuple(part.token_ids.tolist())
+    return replace(
+        request,
+        prompt_ids=request.prompt_ids + made,
+        sampled=request.sampled + len(made),
+        max_new_tokens=request.max_new_tokens - len(made),
+    )
+
+
+def test_each_token_says_the_version_it_was_drawn_from(model):
+    engine = LocalSampler(model, end_ids=NO_END, slots=6)
+    engine.publish(model, 7)
+    for completion in engine.sample(requests(5)):
+        assert completion.versions.dtype == np.int32
+        assert completion.versions.tolist() == [7] * len(completion.token_ids)
+
+
+def test_cut_distributions_record_the_logprobs_of_what_was_drawn(model):
+    """Requests with other cuts side by side, each against a distribution cut here by hand."""
+    changes = [{"top_k": 3}, {"min_p": 0.2}, {"top_k": 8, "top_p": 0.7}, {"min_p": 0.05, "top_p": 0.9}, {}]
+    asked = [replace(one, temperature=0.7, **changes[i % 5]) for i, one in enumerate(requests(20, seed=15))]
+    for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=7).sample(asked), strict=True):
+        ids = [*request.prompt_ids, *completion.token_ids.tolist()]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].double() / request.temperature
+        for place, found in enumerate(completion.logprobs.tolist(), len(request.prompt_ids)):
+            kept = cut_by_hand(torch.softmax(logits[place - 1], 0).tolist(), request)
+            assert found == pytest.approx(float(np.log(kept[ids[place]] / sum(kept.values()))), abs=1e-4)
+
+
+def cut_by_hand(probabilities: list[float], request: SampleRequest) -> dict[int, float]:
+    ordered = sorted(enumerate(probabilities), key=lambda one: -one[1])
+    ordered = [one for one in ordered if one[1] >= request.min_p * ordered[0][1]]
+    ordered = ordered[: request.top_k or None]
+    total, reached, kept = sum(share for _, share in ordered), 0.0, {}
+    for token, share in ordered:
+        if reached < request.top_p * total or request.top_p == 1.0:
+            kept[token] = share
+        reached += share
+    return kept

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from openklear.rollout.sampling import draw, likeliest, next_token_logprobs
+from openklear.rollout.sampling import Cuts, draw, likeliest, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 
 
@@ -25,7 +25,7 @@ def test_temperature_divides_the_logits():
 
 def test_each_row_has_its_own_temperature_and_nucleus():
     logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]] * 3))
-    got = next_token_logprobs(logits, torch.tensor([1.0, 1.0, 1e9]), torch.tensor([0.6, 1.0, 1.0])).exp()
+    got = next_token_logprobs(logits, torch.tensor([1.0, 1.0, 1e9]), Cuts(torch.tensor([0.6, 1.0, 1.0]))).exp()
     assert got[0].tolist() == pytest.approx([0.625, 0.375, 0.0], abs=1e-6)
     assert got[1].tolist() == pytest.approx([0.5, 0.3, 0.2], abs=1e-6)
     assert got[2].tolist() == pytest.approx([1 / 3] * 3, abs=1e-6)
@@ -44,7 +44,7 @@ def test_tiny_and_huge_numbers_do_not_overflow():
 )
 def test_nucleus_is_the_smallest_set_that_reaches_top_p(top_p: float, kept: list[int]):
     probabilities = torch.tensor([[0.125, 0.5, 0.125, 0.25]])  # the tie goes to the smaller id
-    got = next_token_logprobs(probabilities.log(), ones(1), torch.tensor([top_p], dtype=torch.float64)).exp()[0]
+    got = next_token_logprobs(probabilities.log(), ones(1), Cuts(torch.tensor([top_p], dtype=torch.float64))).exp()[0]
     expected = [float(probabilities[0, i]) if i in kept else 0.0 for i in range(4)]
     assert got.tolist() == pytest.approx([p / sum(expected) for p in expected], abs=1e-6)
 

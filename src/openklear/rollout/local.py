@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
@@ -23,8 +24,8 @@ from openklear.models.batching import pad_right
 from openklear.models.limits import longest
 from openklear.models.vocabulary import known_ids
 from openklear.rollout.cache import SlotCache
-from openklear.rollout.protocol import OnCompletion, Progress, Supports
-from openklear.rollout.sampling import draw, likeliest, next_token_logprobs
+from openklear.rollout.protocol import OnCompletion, Progress, Supports, Until
+from openklear.rollout.sampling import Cuts, draw, likeliest, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 from openklear.rollout.slots import Slots, distinct_prompts
 from openklear.types import Completion, SampleRequest, StopReason
@@ -57,7 +58,7 @@ class LocalSampler:
     @property
     def supports(self) -> Supports:
         """Everything."""
-        return Supports(logprobs=True, publish=True)
+        return Supports(logprobs=True, publish=True, partial=True)
 
     def publish(self, model: Any, version: int) -> None:
         """The model that it shares with a learner is current as it is; the weights of another one are copied."""
@@ -70,10 +71,12 @@ class LocalSampler:
         requests: Sequence[SampleRequest],
         on_progress: Progress | None = None,
         on_completion: OnCompletion | None = None,
+        until: Until | None = None,
     ) -> list[Completion]:
         """One completion per request, in their order. on_progress gets (requests finished, tokens) since its last call.
 
-        on_completion gets (index of the request, its completion) between two decoding steps.
+        on_completion gets (index of the request, its completion) between two decoding steps; `until` is asked there
+        too, and what it breaks off is PARTIAL.
 
         Raises EngineError: before anything is sampled where a request cannot be served; when memory runs out; when
         logits are not finite.
@@ -85,7 +88,7 @@ class LocalSampler:
             return []
         with _evaluating(self.model), torch.inference_mode():
             try:
-                return _Call(self, requests, limits, on_completion).finish(on_progress)
+                return _Call(self, requests, limits, on_completion).finish(on_progress, until)
             except torch.OutOfMemoryError as error:
                 raise EngineError(
                     f"the sampler ran out of device memory with {self.slots} slots: "
@@ -103,7 +106,7 @@ class _Call:
         limits: Sequence[int],
         on_completion: OnCompletion | None,
     ) -> None:
-        self.on_completion = on_completion
+        self.on_completion, self.version = on_completion, engine.version
         self.decoder, self.head = engine.model.base_model, engine.model.get_output_embeddings()
         self.known = known_ids(engine.model)  # no other token is drawn
         self.device: torch.device = self.head.weight.device
@@ -120,10 +123,15 @@ class _Call:
         self.cache: SlotCache | None = None
         self.hidden = torch.zeros(0)  # (N, H) last hidden state of each slot
 
-    def finish(self, on_progress: Progress | None) -> list[Completion]:
-        """Run until every request is served."""
+    def finish(self, on_progress: Progress | None, until: Until | None) -> list[Completion]:
+        """Run until every request is served, or `until` breaks it off."""
         finished = tokens = steps = 0
         while True:
+            if until is not None and until():
+                self._break_off()
+                if on_progress is not None:
+                    on_progress(finished, tokens)
+                return [completion for completion in self.completions if completion is not None]
             self._refill()
             finished_now, tokens_now = self._sample()
             finished, tokens, steps = finished + finished_now, tokens + tokens_now, steps + 1
@@ -136,6 +144,16 @@ class _Call:
             if self.slots.active.any():
                 self._compact()
                 self._decode()
+
+    def _break_off(self) -> None:
+        """What runs ends with what it has, what waits is empty."""
+        for row in np.flatnonzero(self.slots.active).tolist():
+            index, completion = self.slots.release(row, StopReason.PARTIAL, self.version)
+            self.completions[index] = completion
+        for index in range(self.queue, len(self.requests)):
+            self.completions[index] = Completion(
+                np.zeros(0, np.int32), np.zeros(0, np.float32), StopReason.PARTIAL, np.zeros(0, np.int32)
+            )
 
     # -- giving slots to requests
 
@@ -228,12 +246,19 @@ class _Call:
         self.prompt_hidden.update(zip(chunk, last.unbind(), strict=True))
 
     def _upload_settings(self) -> None:
-        """Per-slot temperature, top_p and greediness on the device; the latter two only where some row uses them."""
-        self.temperature = torch.from_numpy(self.slots.temperature.copy()).to(self.device)
-        top_p = self.slots.top_p
-        self.top_p = torch.from_numpy(top_p.copy()).to(self.device) if (top_p < 1.0).any() else None
-        greedy = self.slots.greedy
-        self.greedy = torch.from_numpy(greedy.copy()).to(self.device) if greedy.any() else None
+        """Per-slot temperature, cuts and greediness on the device; all but the first only where some row uses them."""
+
+        def uploaded(column: NDArray[Any], used: NDArray[np.bool_]) -> Tensor | None:
+            return torch.from_numpy(column.copy()).to(self.device) if used.any() else None
+
+        slots = self.slots
+        self.temperature = torch.from_numpy(slots.temperature.copy()).to(self.device)
+        self.greedy = uploaded(slots.greedy, slots.greedy)
+        self.cuts = Cuts(
+            uploaded(slots.top_p, slots.top_p < 1.0),
+            uploaded(slots.top_k, slots.top_k > 0),
+            uploaded(slots.min_p, slots.min_p > 0.0),
+        )
 
     # -- one step
 
@@ -241,8 +266,8 @@ class _Call:
         """Draw the next token of every active slot; returns (requests finished, tokens drawn)."""
         slots, rows = self.slots, np.flatnonzero(self.slots.active)
         logits = self.head(self.hidden)[:, : self.known]  # (N, V)
-        logprobs = next_token_logprobs(logits, self.temperature, self.top_p)
-        uniform = torch.from_numpy(uniforms(slots.key, slots.count)).to(self.device)
+        logprobs = next_token_logprobs(logits, self.temperature, self.cuts)
+        uniform = torch.from_numpy(uniforms(slots.key, slots.before + slots.count)).to(self.device)
         tokens = draw(logprobs, uniform)
         if self.greedy is not None:
             tokens = torch.where(self.greedy, likeliest(logits), tokens)
@@ -257,7 +282,7 @@ class _Call:
         stopped = self.is_end[ids]
         ended = stopped | (slots.count[rows] >= slots.limit[rows])
         for row, stop in zip(rows[ended].tolist(), stopped[ended].tolist(), strict=True):
-            index, completion = slots.release(row, StopReason.STOP if stop else StopReason.LENGTH)
+            index, completion = slots.release(row, StopReason.STOP if stop else StopReason.LENGTH, self.version)
             self.completions[index] = completion
             if self.on_completion is not None:
                 self.on_completion(index, completion)
@@ -343,6 +368,12 @@ def _checked_limit(index: int, request: SampleRequest, positions: int | None, vo
         problem = f"temperature is {request.temperature}: it must be 0 (greedy) or positive"
     elif not (0.0 < request.top_p <= 1.0):
         problem = f"top_p is {request.top_p}: it must be in (0, 1]"
+    elif request.top_k < 0:
+        problem = f"top_k is {request.top_k}: it must be 0 (all tokens) or positive"
+    elif not (0.0 <= request.min_p <= 1.0):
+        problem = f"min_p is {request.min_p}: it must be in [0, 1]"
+    elif not (0 <= request.sampled < length):
+        problem = f"sampled is {request.sampled}, of a prompt of {length} tokens: it counts the last of these"
     if problem:
         raise EngineError(f"request {index} cannot be sampled: {problem}")
     return room

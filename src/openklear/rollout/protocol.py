@@ -14,6 +14,9 @@ Progress = Callable[[int, int], None]
 OnCompletion = Callable[[int, Completion], None]
 """Called with (index of the request, its completion) as soon as it has ended, on the thread that asked."""
 
+Until = Callable[[], bool]
+"""Asked between decoding steps: once it says True, sampling is broken off."""
+
 
 @dataclass(frozen=True, slots=True)
 class Supports:
@@ -23,6 +26,8 @@ class Supports:
     """Completions carry the log-probabilities of their tokens."""
     publish: bool = False
     """It can be given new weights while it is open."""
+    partial: bool = False
+    """It can be broken off (`until`) and go on with what it had sampled (`SampleRequest.sampled`)."""
 
 
 class Sampler(Protocol):
@@ -47,8 +52,13 @@ class Sampler(Protocol):
         requests: Sequence[SampleRequest],
         on_progress: Progress | None = None,
         on_completion: OnCompletion | None = None,
+        until: Until | None = None,
     ) -> list[Completion]:
         """One completion per request, in the order of the requests; `on_completion` gets each when it ends.
+
+        Once `until` says True, what is running ends with PARTIAL and the tokens it has, and what still waits comes back
+        PARTIAL and empty; `on_completion` gets none of these. To go on with one, ask for prompt_ids + token_ids with
+        `sampled` raised by their number.
 
         Draws depend on each request's key and on positions only (house rule 9). Raises EngineError where a request
         cannot be served (before anything is sampled) or where the engine failed. What a callback raises ends the call.

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 
-def next_token_logprobs(logits: Tensor, temperature: Tensor, top_p: Tensor | None = None) -> Tensor:
-    """Log-probabilities (N, V) in fp32 of softmax(logits / temperature), cut to the nucleus where top_p < 1.
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """What is left of each row's distribution, N rows; None where no row is cut so.
 
-    logits (N, V); temperature (N,) > 0; top_p (N,) in (0, 1], None where all rows are whole. The row's largest logit
-    is subtracted before the division: a tiny temperature then sends the others to -inf and overflows nothing.
+    min_p and top_k act on the distribution at its temperature, top_p on the renormalised rest of these: vLLM's order.
+    """
+
+    top_p: Tensor | None = None
+    """(N,) in (0, 1]; 1: whole."""
+    top_k: Tensor | None = None
+    """(N,) int64; 0: whole."""
+    min_p: Tensor | None = None
+    """(N,) in [0, 1]; 0: whole."""
+
+
+WHOLE = Cuts()
+
+
+def next_token_logprobs(logits: Tensor, temperature: Tensor, cuts: Cuts = WHOLE) -> Tensor:
+    """Log-probabilities (N, V) in fp32 of softmax(logits / temperature), cut and renormalised; -inf for what is cut.
+
+    logits (N, V); temperature (N,) > 0. The row's largest logit is subtracted before the division: a tiny temperature
+    then sends the others to -inf and overflows nothing.
     """
     if temperature.shape != logits.shape[:1]:
         raise ValueError(f"there must be one temperature per row: {temperature.shape} for logits {logits.shape}")
     scaled = logits.float()
     scaled = (scaled - scaled.amax(dim=1, keepdim=True)) / temperature[:, None]
     logprobs = torch.log_softmax(scaled, dim=1)
-    return logprobs if top_p is None else _nucleus(logprobs, top_p)
+    return logprobs if cuts == WHOLE else _cut(logprobs, cuts)
 
 
 def likeliest(logits: Tensor) -> Tensor:
@@ -25,21 +45,31 @@ def likeliest(logits: Tensor) -> Tensor:
     return logits.argmax(dim=1)  # which is documented to return the first of equals
 
 
-def _nucleus(logprobs: Tensor, top_p: Tensor) -> Tensor:
-    """Keep the fewest most likely tokens whose probabilities reach top_p, renormalised; -inf for the rest.
+def _cut(logprobs: Tensor, cuts: Cuts) -> Tensor:
+    """Keep the likeliest tokens that the cuts leave, renormalised; rows that are whole are returned as they are.
 
-    Holtzman et al., "The curious case of neural text degeneration" (arXiv 1904.09751), eq. 2. The first token is
-    always kept; rows with top_p >= 1 are returned as they are. Ties go to the smaller id (stable sort).
+    Top-p is Holtzman et al., "The curious case of neural text degeneration" (arXiv 1904.09751), eq. 2: the fewest most
+    likely tokens whose probabilities reach top_p. Min-p is Nguyen et al. (arXiv 2407.01082). The first token is always
+    kept. Of equals the smaller id comes first (stable sort).
     """
     ordered, order = logprobs.sort(dim=1, descending=True, stable=True)
-    probabilities = ordered.double().exp()
-    before = probabilities.cumsum(dim=1) - probabilities  # mass of the likelier tokens
-    dropped = before >= top_p.double()[:, None]
+    dropped = torch.zeros_like(ordered, dtype=torch.bool)
+    if cuts.min_p is not None:
+        dropped |= (ordered - ordered[:, :1]).exp() < cuts.min_p[:, None]
+    if cuts.top_k is not None:
+        rank = torch.arange(ordered.shape[1], device=ordered.device)
+        dropped |= (rank >= cuts.top_k[:, None]) & (cuts.top_k > 0)[:, None]
+    if cuts.top_p is not None:
+        probabilities = ordered.double().exp().masked_fill_(dropped, 0.0)
+        before = probabilities.cumsum(dim=1) - probabilities  # mass of the likelier tokens
+        reached = before >= (cuts.top_p.double() * probabilities.sum(dim=1))[:, None]
+        dropped |= reached & (cuts.top_p < 1.0)[:, None]
     dropped[:, 0] = False
+    cut_rows = dropped.any(dim=1, keepdim=True)
     dropped = torch.zeros_like(dropped).scatter_(1, order, dropped)  # from sorted order back to token ids
     kept = logprobs.masked_fill(dropped, float("-inf"))
     renormalised = kept - kept.logsumexp(dim=1, keepdim=True)
-    return torch.where((top_p < 1.0)[:, None], renormalised, logprobs)
+    return torch.where(cut_rows, renormalised, logprobs)
 
 
 def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:

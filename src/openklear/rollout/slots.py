@@ -27,13 +27,17 @@ class Slots:
         self.position = np.zeros(slots, np.int64)
         """Cache column that the next decoded token is written to; idle rows write behind their prompt, unread."""
         self.count = np.zeros(slots, np.int64)
-        """Tokens sampled for the request."""
+        """Tokens sampled for the request in this call."""
+        self.before = np.zeros(slots, np.int64)
+        """Tokens sampled for it in earlier calls, the end of its prompt."""
         self.limit = np.zeros(slots, np.int64)
         self.key = np.zeros(slots, np.uint64)
         self.greedy = np.zeros(slots, np.bool_)
-        """Whether the likeliest token is taken; temperature and top_p are then 1, the model's own distribution."""
+        """Whether the likeliest token is taken; the distribution is then the model's own: temperature 1, whole."""
         self.temperature = np.ones(slots, np.float32)
         self.top_p = np.ones(slots, np.float32)
+        self.top_k = np.zeros(slots, np.int64)
+        self.min_p = np.zeros(slots, np.float32)
         self._tokens = np.zeros((slots, 64), np.int32)
         self._logprobs = np.zeros((slots, 64), np.float32)
 
@@ -50,11 +54,13 @@ class Slots:
         self.request[slot], self.prompt[slot] = index, prompt
         self.prompt_length[slot] = self.position[slot] = len(request.prompt_ids)
         self.count[slot], self.limit[slot], self.key[slot] = 0, limit, request.key
+        self.before[slot] = request.sampled
         # fp32 has no positive number below this one; what is meant by less is the same greedy choice.
         greedy = request.temperature == 0.0
         self.greedy[slot] = greedy
         self.temperature[slot] = 1.0 if greedy else max(request.temperature, float(np.finfo(np.float32).tiny))
-        self.top_p[slot] = 1.0 if greedy else request.top_p
+        whole = SampleRequest((), 0, 0) if greedy else request
+        self.top_p[slot], self.top_k[slot], self.min_p[slot] = whole.top_p, whole.top_k, whole.min_p
 
     def record(self, rows: NDArray[np.int64], tokens: NDArray[np.int32], logprobs: NDArray[np.float32]) -> None:
         """Append one token to each of the active `rows` (K,)."""
@@ -66,10 +72,11 @@ class Slots:
         self._logprobs[rows, columns] = logprobs
         self.count[rows] += 1
 
-    def release(self, slot: int, reason: StopReason) -> tuple[int, Completion]:
+    def release(self, slot: int, reason: StopReason, version: int) -> tuple[int, Completion]:
         """The finished request's index and completion; the slot is idle after."""
         length, index = int(self.count[slot]), int(self.request[slot])
-        completion = Completion(self._tokens[slot, :length].copy(), self._logprobs[slot, :length].copy(), reason)
+        tokens, logprobs = self._tokens[slot, :length].copy(), self._logprobs[slot, :length].copy()
+        completion = Completion(tokens, logprobs, reason, np.full(length, version, np.int32))
         self.request[slot] = IDLE
         self.position[slot] = self.prompt_length[slot]
         return index, completion
