@@ -12,8 +12,8 @@ from openklear.recipe.curation import Data, Source
 from openklear.recipe.keys import in_words, keys, toml_value
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, CustomObjective, Gppo, Reinforce
-from openklear.recipe.reward import CustomReward
 from openklear.recipe.optimizers import AdamW, AdamW8bit, Lora, Muon
+from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import (
     Checkpoints,
     Phase,
@@ -69,7 +69,10 @@ VARIANTS = {
             phase=(Phase(name="a", domains=("math",), reward=CustomReward(function="json:dumps"), objective=OWN),)
         ),
     },
-    "lora": {"lora": Lora(rank=4, alpha=0.5, targets=("q_proj", "v_proj")), "sft": Sft(optimizer=AdamW8bit(), max_tokens=64)},
+    "lora": {
+        "lora": Lora(rank=4, alpha=0.5, targets=("q_proj", "v_proj")),
+        "sft": Sft(optimizer=AdamW8bit(), max_tokens=64),
+    },
     "unions": {
         "sft": Sft(optimizer=Muon(momentum=0.5), max_tokens=64),
         "rl": Rl(

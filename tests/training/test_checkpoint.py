@@ -10,7 +10,7 @@ import torch
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.loading import weights_hash
 from openklear.models.tiny import make_tiny
-from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
+from openklear.recipe.optimizers import AdamW, Muon
 from openklear.recipe.schema import Checkpoints
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position

@@ -94,7 +94,8 @@ def save_model(loaded: LoadedModel, directory: Path | str) -> None:
     """Write the Hugging Face layout: weights (tied ones once), configurations, tokenizer, chat template.
 
     The generation configuration names every end token, so plain transformers and vLLM stop where OpenKlear does. The
-    same model gives the same bytes. Adapters are merged: what is saved is a whole model. The caller makes the directory whole (`durable.files.whole_directory`).
+    same model gives the same bytes. Adapters are merged: what is saved is a whole, plain model. The caller makes the
+    directory whole (`durable.files.whole_directory`).
     """
     model = loaded.model
     model.generation_config = _generation_config(loaded)

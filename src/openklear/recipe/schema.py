@@ -285,6 +285,12 @@ class Recipe(Section):
         """The type the weights are trained in."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Those of the stages that train, by the key of their table."""
+        found = {} if self.sft is None else {"sft": self.sft.optimizer}
+        return found | {f"rl.phase.{phase.name}": phase.optimizer for phase in (self.rl.phase if self.rl else ())}
+
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""
         yield from _training(self)

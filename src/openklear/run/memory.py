@@ -48,10 +48,12 @@ def _stages(recipe: Recipe, model: ModelFacts, completions: int) -> Iterator[str
     yield _shown("evaluate", weights, 0, 0, asked)
 
 
-def _optimizer(model: ModelFacts, optimizer: AdamW | Muon, width: int) -> int:
+def _optimizer(model: ModelFacts, optimizer: AdamW | AdamW8bit | Muon, width: int) -> int:
     ends = model.vocabulary * model.hidden * (1 if model.tied else 2)
     blocks = max(model.parameters - ends, 0)
     moments = 4 * blocks + 8 * ends if isinstance(optimizer, Muon) else 8 * model.parameters
+    if isinstance(optimizer, AdamW8bit):
+        moments = 2 * model.parameters + model.parameters // 32
     return moments + (8 * model.parameters if width < 4 else 0)
 
 

@@ -15,6 +15,6 @@ def adapt(loaded: LoadedModel, recipe: Recipe, stage: str) -> None:
     whole = sum(p.numel() for p in loaded.model.parameters())
     layers = add_adapters(loaded.model, recipe.lora, recipe.seed, stage)
     progress.say(
-        f"{stage}: adapters of rank {recipe.lora.rank} in {layers} layers; {trained_parameters(loaded.model):,} numbers "
-        f"are trained, and the model's {whole:,} stay until the adapters are merged at the end"
+        f"{stage}: adapters of rank {recipe.lora.rank} in {layers} layers; {trained_parameters(loaded.model):,} "
+        f"numbers are trained, and the model's {whole:,} stay until the adapters are merged at the end"
     )

@@ -150,21 +150,15 @@ def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoi
             f"hand on the last, or remove {stage} to train the stage again"
         )
     with whole_directory(stage / "model") as partial:
-        if has_adapters(loaded.model):
-            _save_merged(source, loaded, partial)
-        elif at == position.at:
+        if at != position.at and has_adapters(loaded.model):
+            load_adapters(source, loaded.model)  # nothing is trained any more
+        if at == position.at or has_adapters(loaded.model):
             save_model(loaded, partial)
         else:
             for file in source.iterdir():
                 if file.name not in ("optimizer.pt", PLACE):
                     shutil.copy2(file, partial / file.name)
     return at
-
-
-def _save_merged(source: Path, loaded: LoadedModel, directory: Path) -> None:
-    """The whole model with the adapters of a checkpoint, which it has from then on."""
-    load_adapters(source, loaded.model)
-    save_model(loaded, directory)
 
 
 def needed_bytes(loaded: LoadedModel) -> int:

@@ -34,7 +34,7 @@ def stepping(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     if devices != {"cpu"} or type(optimizer).__module__.partition(".")[0] != "torchao":
         yield
         return
-    with torch.compiler.set_stance("force_eager"):  # type: ignore[no-untyped-call]
+    with torch.compiler.set_stance("force_eager"):
         yield
 
 
