@@ -14,7 +14,9 @@ def adapt(loaded: LoadedModel, recipe: Recipe, stage: str) -> None:
         return
     whole = sum(p.numel() for p in loaded.model.parameters())
     layers = add_adapters(loaded.model, recipe.lora, recipe.seed, stage)
+    experts = sum(p.numel() for p in loaded.model.parameters() if p.ndim > 2)
+    frozen = f"; {experts:,} of those, of stacked experts, get no adapters" if experts else ""
     progress.say(
         f"{stage}: adapters of rank {recipe.lora.rank} in {layers} layers; {trained_parameters(loaded.model):,} "
-        f"numbers are trained, and the model's {whole:,} stay until the adapters are merged at the end"
+        f"numbers are trained, and the model's {whole:,} stay until the adapters are merged at the end{frozen}"
     )
