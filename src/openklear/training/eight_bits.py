@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -30,8 +31,9 @@ def adamw8bit(groups: Sequence[dict[str, Any]], betas: tuple[float, float]) -> t
 @contextmanager
 def stepping(optimizer: torch.optim.Optimizer) -> Iterator[None]:
     """On a CPU without torch.compile, which would take half a minute for every shape of a tensor."""
-    devices = {p.device.type for group in optimizer.param_groups for p in group["params"]}
-    if devices != {"cpu"} or type(optimizer).__module__.partition(".")[0] != "torchao":
+    every = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    on_cpu = {p.device.type for p in every} == {"cpu"}
+    if not on_cpu or type(optimizer).__module__.partition(".")[0] != "torchao":
         yield
         return
     with torch.compiler.set_stance("force_eager"):

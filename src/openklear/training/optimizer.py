@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -149,7 +150,8 @@ def build_optimizer(model: nn.Module, settings: AdamW | AdamW8bit | Muon) -> Opt
 
 def _adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.Optimizer:
     """torch's AdamW in one pass over memory for each tensor (3 to 8 times as fast on a CPU as its loop)."""
-    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
+    every = chain.from_iterable(group["params"] for group in groups)
+    fused = all(p.device.type in ("cpu", "cuda") for p in every)
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=fused)
 
 
