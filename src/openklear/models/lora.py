@@ -196,17 +196,17 @@ def _chosen(model: Any, targets: Sequence[str]) -> list[str]:
     every = [name for name in every if model.get_submodule(name) is not head]
     kinds = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in every))
     for target in targets:
-        if not any(_ends(name, target) for name in every):
+        if not any(_named(name, [target]) for name in every):
             raise ModelError(
                 f'lora.targets: no linear layer of this {type(model).__name__} is called "{target}"; there are {kinds}'
             )
     if not every:
         raise ModelError(f"{type(model).__name__} has no linear layers that [lora] could adapt; remove [lora]")
-    return [name for name in every if not targets or any(_ends(name, target) for target in targets)]
+    return [name for name in every if not targets or _named(name, targets)]
 
 
-def _ends(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
+def _named(name: str, targets: Sequence[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for target in targets)
 
 
 @torch.no_grad()
