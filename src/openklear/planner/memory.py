@@ -3,8 +3,8 @@
 With layers L of width H, inner width I, query width Q and key width K, vocabulary V, P parameters of w bytes:
 
     gradients    P w
-    optimizer    AdamW 8 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for masters, and 4 P of
-                 fp32 gradients while the weights move
+    optimizer    AdamW 8 P, of 8 bits 2.03 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for
+                 masters, and 4 P of fp32 gradients while the weights move
     activations  what autograd keeps of a token, L (6 H + 2 Q + 2 K + 4 I) w (2 Q + 2 K more with norms of queries and
                  keys); with checkpointing L H w of every token, and one layer's of a micro-batch while it is done again
     head         two buffers of logits in fp32, at most 512 MiB together, and the head's gradient in fp32
@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openklear.planner.shape import ModelShape
-from openklear.recipe.schema import Optimizer, Recipe
+from openklear.recipe.optimizers import Optimizer
+from openklear.recipe.schema import Recipe
 
 HEAD_BYTES = 512 << 20
 """`models.head.CHUNK_BYTES`, which needs torch."""
