@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from openklear.cli import main
+from openklear.errors import UsageError
 from openklear.planner import machines
 from openklear.recipe.load import load_recipe
 from openklear.run import room
@@ -35,9 +37,12 @@ def test_nothing_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.usefixtures("small")
 def test_the_change_that_is_said_makes_it_fit() -> None:
-    recipe = load_recipe(QUICKSTART, [*WIDE, "sft.optimizer.type=adamw", "sft.optimizer.weight_decay=0.1"])
-    with pytest.raises(room.UsageError, match="nearest change that fits"):
-        room.require_room(recipe)
+    changes = [*WIDE, "sft.optimizer={ type = 'adamw' }"]
+    with pytest.raises(UsageError, match="nearest change that fits") as refused:
+        room.require_room(load_recipe(QUICKSTART, changes))
+    keys = re.findall(r"--set (\S+)", str(refused.value))
+    assert keys
+    room.require_room(load_recipe(QUICKSTART, [*changes, *keys]))
 
 
 @pytest.mark.usefixtures("small")
