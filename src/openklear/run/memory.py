@@ -30,6 +30,7 @@ def memory_lines(recipe: Recipe, model: ModelFacts, completions: int) -> list[st
 
 def _stages(recipe: Recipe, model: ModelFacts, completions: int) -> Iterator[str]:
     width = 2 if recipe.dtype == "bfloat16" else 4
+    slots = recipe.engine.slots if isinstance(recipe.engine, LocalEngine) else 0
     weights = model.parameters * width
     most = max_prompt_tokens(recipe) + recipe.evaluation.max_completion_tokens
     if recipe.sft is not None:
@@ -41,9 +42,9 @@ def _stages(recipe: Recipe, model: ModelFacts, completions: int) -> Iterator[str
         row = phase.max_prompt_tokens + phase.max_completion_tokens
         rollouts = phase.problems_per_iteration * phase.group_size
         longest = min(recipe.microbatch_tokens, row * phase.problems_per_update * phase.group_size)
-        cache = _sampling(model, min(recipe.engine.slots, rollouts), row, width)
+        cache = _sampling(model, min(slots, rollouts), row, width)
         yield _shown(f"rl-{phase.name}", weights, kept, _training(model, longest, width), cache)
-    asked = _sampling(model, min(recipe.engine.slots, completions or recipe.engine.slots), most, width)
+    asked = _sampling(model, min(slots, completions or slots), most, width)
     yield _shown("evaluate", weights, 0, 0, asked)
 
 

@@ -11,7 +11,8 @@ from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
 from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions
-from openklear.recipe.schema import LocalEngine, PretrainedModel, TinyModel
+from openklear.recipe.engine import LocalEngine
+from openklear.recipe.schema import PretrainedModel, TinyModel
 from openklear.rollout.open import open_sampler
 from openklear.run.context import StageContext
 
@@ -22,7 +23,8 @@ def run(context: StageContext) -> None:
     if target.exists():
         return
     loaded = _model_of(context)
-    open_sampler(LocalEngine(), loaded)  # an architecture that cannot be sampled from is refused here
+    if isinstance(context.recipe.engine, LocalEngine):  # an architecture that cannot be sampled from is refused here
+        open_sampler(LocalEngine(), loaded)
     size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
     require_space(target, size, "the base model")
     with whole_directory(target) as partial:

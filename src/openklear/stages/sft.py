@@ -8,7 +8,7 @@ reason) and checkpoints/.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 
 from openklear import progress
@@ -61,7 +61,8 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, [sum(map(lengths.__getitem__, batch)) for batch in batches])
         for number in loop.ahead():
