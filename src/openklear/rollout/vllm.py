@@ -127,7 +127,7 @@ class VllmSampler:
         on_completion: OnCompletion | None = None,
         until: Until | None = None,
     ) -> list[Completion]:
-        """One completion per request, in their order. After a death of vLLM only what had not ended is sampled again."""
+        """One completion per request, in their order. After a death of vLLM, what had not ended is sampled again."""
         limits = [self._limit(index, request) for index, request in enumerate(requests)]
         if not requests:
             return []

@@ -53,7 +53,7 @@ class VllmProcess:
         """Start it. `seconds`: the longest it may give no sign of life. EngineError: the interpreter is none."""
         self.seconds = seconds
         self.memory = _unnamed_file()
-        self._printed = tempfile.TemporaryFile()
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115  it is open as long as the process is
         self._buffer = b""
         script = worker or Path(vllm_worker.__file__)
         command = [python, "-u", str(script), str(os.getpid()), str(self.memory)]
@@ -170,9 +170,7 @@ class VllmProcess:
             os.close(self.memory)
 
 
-ADVICE = (
-    "name the interpreter of the environment that holds vLLM (make .venv-vllm/installed builds one; see docs/engines.md)"
-)
+ADVICE = "name the interpreter of an environment that holds vLLM (docs/engines.md says how to make one)"
 
 
 def found_python(named: str | None) -> str:
@@ -199,5 +197,3 @@ def _environment(threads: int) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     count = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     return {**_QUIET, **own, **count, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
-
-

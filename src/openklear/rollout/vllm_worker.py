@@ -1,4 +1,4 @@
-"""What runs in vLLM's own environment: one engine, driven over two pipes. It needs only vLLM, torch and what they bring.
+"""What runs in vLLM's own environment: one engine, driven over two pipes. It needs vLLM alone, and what that brings.
 
 A message is a line of JSON. Commands come in on standard input and are answered on what was standard output; what vLLM
 prints goes to standard error. Every command ends with one line that holds "end" or "error". New weights lie in memory
@@ -70,7 +70,7 @@ def _die_with(parent: int) -> None:
 
 
 def _register() -> None:
-    """Make vLLM know a way to take weights that works on every device: read them from memory shared by two processes."""
+    """Make vLLM know a way to take weights on every device: from memory that two processes share."""
     from dataclasses import dataclass
 
     import torch
@@ -83,15 +83,15 @@ def _register() -> None:
     from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
     @dataclass
-    class Nothing(WeightTransferInitInfo):
+    class Nothing(WeightTransferInitInfo):  # type: ignore[misc]  # vLLM is not here where types are checked
         pass
 
     @dataclass
-    class Update(WeightTransferUpdateInfo):
+    class Update(WeightTransferUpdateInfo):  # type: ignore[misc]
         memory: Any = None
         tensors: Any = ()
 
-    class SharedMemory(WeightTransferEngine[Nothing, Update]):
+    class SharedMemory(WeightTransferEngine[Nothing, Update]):  # type: ignore[misc]
         init_info_cls = Nothing
         update_info_cls = Update
 
@@ -161,7 +161,9 @@ def rebuild_head(model: Any) -> None:
         found, wanted = head.quant_method.apply(head, vector), vector @ rows.T
         apart = float((found - wanted).abs().max()) / max(float(wanted.abs().max()), 1e-30)
     if rows.dtype == torch.float32 and not apart <= _HEAD_TOLERANCE:
-        raise ValueError(f"the head does not compute with the embeddings that it is tied to (they differ by {apart:.2g})")
+        raise ValueError(
+            f"the head does not compute with the embeddings that it is tied to (they differ by {apart:.2g})"
+        )
 
 
 def _part(model: Any, name: str) -> Any:
@@ -225,7 +227,9 @@ class Engine:
             rpc("finish_weight_update")
         self.engine.set_weight_version(str(version))
         if not self.engine.reset_prefix_cache():
-            raise ValueError("the prefix cache could not be emptied, so it would serve the old weights' keys and values")
+            raise ValueError(
+                "the prefix cache could not be emptied, so it would serve the old weights' keys and values"
+            )
         self.version = version
         return {"version": int(self.engine.get_weight_version()), "hash": found}
 
@@ -234,10 +238,9 @@ class Engine:
 
         The message "abort" ends what runs with what it has, and what waits with nothing.
         """
-        running = {}
-        for index, row in enumerate(requests):
-            self.engine.add_request(str(index), {"prompt_token_ids": row[0]}, self._parameters(row))
-            running[str(index)] = _Row(index)
+        running = {str(index): _Row(index) for index in range(len(requests))}
+        for name, asked in zip(running, requests, strict=True):
+            self.engine.add_request(name, {"prompt_token_ids": asked[0]}, self._parameters(asked))
         drawn, told = 0, time.monotonic()
         while running:
             for output in self.engine.step():

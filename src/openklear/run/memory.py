@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from openklear.recipe.engine import LocalEngine
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.schema import AdamW, Muon, Recipe
 from openklear.run.model_facts import ModelFacts

@@ -9,9 +9,9 @@ from openklear.durable.files import read_json, require_space, whole_directory, w
 from openklear.models.hub import fetch
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
+from openklear.recipe.engine import LocalEngine
 from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions
-from openklear.recipe.engine import LocalEngine
 from openklear.recipe.schema import PretrainedModel, TinyModel
 from openklear.rollout.open import open_sampler
 from openklear.run.context import StageContext
@@ -23,8 +23,7 @@ def run(context: StageContext) -> None:
     if target.exists():
         return
     loaded = _model_of(context)
-    if isinstance(context.recipe.engine, LocalEngine):  # an architecture that cannot be sampled from is refused here
-        open_sampler(LocalEngine(), loaded)
+    open_sampler(LocalEngine(), loaded)  # an architecture that cannot be sampled from is refused here
     size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
     require_space(target, size, "the base model")
     with whole_directory(target) as partial:

@@ -139,7 +139,7 @@ def _iterate(box: _Box, number: int) -> Figures:
         scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
-    ringing = alarms(row, loop.metrics)
+    ringing = alarms(row, loop.metrics, float32=str(loop.loaded.model.dtype) == "torch.float32")
     if ringing:
         row["alarms"] = ringing
     for text in ringing:
