@@ -16,8 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 sys.path[:] = [path for path in sys.path if Path(path) != Path(__file__).parent]
 
-from openklear.rollout import vllm_worker
-from openklear.rollout.vllm_worker import Channel
+from openklear.rollout import vllm_worker  # noqa: E402
+from openklear.rollout.vllm_worker import Channel  # noqa: E402
 
 FAULT = os.environ.get("STAND_IN", "")
 FIRST = Path(os.environ["STAND_IN_LOG"] + ".started")
@@ -58,7 +58,7 @@ class Engine:
             self.log(do="weights", version=version, right=found == hash)
             if FAULT != "old weights" or version == 0:
                 own = dict(self.sampler.model.named_parameters())
-                for name, tensor in vllm_worker._tensors(content, tensors):
+                for name, tensor in vllm_worker.tensors_in(content, tensors):
                     with torch.no_grad():
                         own[name].copy_(tensor)
                     del tensor
@@ -98,7 +98,7 @@ class Engine:
 
 
 def main():
-    vllm_worker._die_with(int(sys.argv[1]))
+    vllm_worker.die_with(int(sys.argv[1]))
     writing = os.dup(1)
     os.dup2(2, 1)
     channel = Channel(0, writing)

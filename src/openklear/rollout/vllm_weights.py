@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from openklear.models.lora import plain_weights
 from openklear.rollout.vllm_worker import digest
 
 ALIGNED = 64
@@ -27,18 +30,23 @@ class Written:
 
 
 def write_weights(model: Any, memory: int) -> Written:
-    """Write the parameters as they are now into the open file `memory`, whose old content goes."""
+    """Write the weights as they are now into the open file `memory`, whose old content goes; adapters are merged."""
     rows, place = [], 0
-    parameters = [(name, one.detach()) for name, one in model.named_parameters()]
-    for name, one in parameters:
+    for name, one in _weights(model):
         rows.append((name, str(one.dtype).removeprefix("torch."), tuple(one.shape), place))
         place += -(-one.nbytes // ALIGNED) * ALIGNED
     os.ftruncate(memory, 0)
     os.ftruncate(memory, place)
     with mmap.mmap(memory, place) as content:
-        for (_, one), (_, _, shape, offset) in zip(parameters, rows, strict=True):
+        for (_, one), (_, _, shape, offset) in zip(_weights(model), rows, strict=True):
             view = torch.frombuffer(content, dtype=one.dtype, count=one.numel(), offset=offset)
             view.view(shape).copy_(one)
             del view  # the memory can only be closed once nothing points into it
         found = digest(content)
     return Written(place, found, tuple(rows))
+
+
+def _weights(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Of a plain model; a tensor that is tied to another stands there once, and buffers are the architecture's own."""
+    own = {name.replace(".base_layer.", ".") for name, _ in model.named_parameters()}
+    return ((name, one.detach()) for name, one in plain_weights(model) if name in own)

@@ -61,7 +61,7 @@ def digest(content: Any) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """No engine outlives who started it: on Linux the kernel sees to it, elsewhere the end of standard input does."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -106,7 +106,7 @@ def _register() -> None:
 
         def receive_weights(self, update_info: Update) -> None:
             wanted = {name for name, _ in self.model.named_parameters()}
-            loaded = self.model.load_weights(_tensors(update_info.memory, update_info.tensors))
+            loaded = self.model.load_weights(tensors_in(update_info.memory, update_info.tensors))
             if loaded is not None and (lacking := sorted(wanted - set(loaded) - _tied(self.model))):
                 raise ValueError(f"the trainer sent no weights for {', '.join(lacking[:3])} ({len(lacking)} in all)")
 
@@ -122,7 +122,7 @@ def _register() -> None:
     WeightTransferEngineFactory.register_engine(BACKEND, SharedMemory)
 
 
-def _tensors(memory: Any, tensors: Any) -> Any:
+def tensors_in(memory: Any, tensors: Any) -> Any:
     """(name, tensor) of each row (name, dtype, shape, offset); views of the shared memory."""
     import torch
 
@@ -330,7 +330,7 @@ def serve(channel: Channel, engine: Engine) -> None:
 
 def main(parent: int, memory: int) -> None:
     """Run by the process `parent`, whose shared memory is the open file `memory`."""
-    _die_with(parent)
+    die_with(parent)
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [path for path in sys.path if os.path.abspath(path or ".") != here]  # our files are none of its
     writing = os.dup(1)
