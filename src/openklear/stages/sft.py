@@ -26,6 +26,7 @@ from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+from openklear.training.adapting import adapt
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
@@ -43,6 +44,7 @@ def run(context: StageContext) -> None:
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    adapt(loaded, recipe, context.name)
     rows = _rows(context, loaded, settings)
     lengths = rows.lengths
     ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
