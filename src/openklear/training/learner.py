@@ -136,7 +136,7 @@ def _microbatches(loaded: LoadedModel, rows: Sequence[TokenRow], tokens: int) ->
 
 
 def _renumbered(microbatch: Microbatch, numbers: Sequence[int]) -> Microbatch:
-    return [numbers[row] if isinstance(row, int) else tuple(numbers[i] for i in row) for row in microbatch]
+    return [numbers[row] if isinstance(row, int) else tuple(map(numbers.__getitem__, row)) for row in microbatch]
 
 
 def _step(loaded: LoadedModel, optimizer: Optimizer, max_grad_norm: float, learning_rate: float) -> Metrics:
