@@ -62,6 +62,18 @@ def test_twice_the_iterations_take_twice_the_time_and_the_same_memory() -> None:
         assert a.time.floor <= a.time.expected
 
 
+def test_old_log_probabilities_cost_a_pass_only_where_they_are_computed() -> None:
+    def tokens(machine: Machine, *changes: str) -> float:
+        found = plan(machine, "rl.phase.gsm8k.problems_per_update=1", *changes).times
+        return sum(one.part.load.tokens for one in found if one.part.name == "old log-probabilities")
+
+    trained = 5 * 4 * 8 * (80 + 20 + 160)  # iterations x problems x rollouts x (prompt, template, completion)
+    assert tokens(LAPTOP) == 0  # the sampler's serve
+    assert tokens(LAPTOP, "rl.old_logprobs=trainer") == pytest.approx(trained * 3 / 4)  # all but the first update's
+    assert tokens(LAPTOP, "rl.entropy_gate.type=ratio") == pytest.approx(trained * 3 / 4)
+    assert tokens(LAPTOP, "rl.phase.gsm8k.problems_per_update=4", "rl.old_logprobs=trainer") == 0
+
+
 def test_a_machine_twice_as_fast_halves_the_floor() -> None:
     card = GPUS["a100"]
     fast = replace(card, bandwidth=2 * card.bandwidth, flops={name: 2 * each for name, each in card.flops.items()})

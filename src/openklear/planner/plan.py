@@ -139,9 +139,9 @@ class Plan:
     def _times(self) -> Iterator[str]:
         yield f"{'time':34}{'tokens':>12}{'floor':>10}{'expected':>10}{'tokens/s':>10}{'MFU':>7}  bound by"
         for one in self.times:
-            if not one.part.work.tokens:
+            if not one.part.load.tokens:
                 continue
-            name, tokens, found = f"{one.part.stage}: {one.part.name}", one.part.work.tokens, one.time
+            name, tokens, found = f"{one.part.stage}: {one.part.name}", one.part.load.tokens, one.time
             rate = f"{tokens / one.seconds:,.0f}" if one.seconds else ""
             shown = f"{short(tokens):>12}{duration(found.floor):>10}{duration(one.seconds):>10}{rate:>10}"
             yield f"{name:34}{shown}{found.mfu:>7.1%}  {one.bound}"
@@ -161,7 +161,7 @@ def make_plan(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amou
     sizes = chosen(recipe, shape, machine, longest=longest(recipe, amounts))
     timed = []
     for part in parts(recipe, shape, sizes, amounts):
-        timed.append(Timed(part, estimate(part.work, machine, sizes.dtype, recipe.threads)))
+        timed.append(Timed(part, estimate(part.load, machine, sizes.dtype, recipe.threads)))
     whole = fits(recipe, shape, machine, amounts)
     return Plan(
         recipe,
@@ -207,8 +207,8 @@ def _document(one: Timed) -> dict[str, Any]:
     return {
         "stage": one.part.stage,
         "part": one.part.name,
-        "tokens": one.part.work.tokens,
-        "flops": one.part.work.flops,
+        "tokens": one.part.load.tokens,
+        "flops": one.part.load.flops,
         "floor_seconds": one.time.floor,
         "expected_seconds": one.seconds,
         "grading_seconds": one.part.graders,
