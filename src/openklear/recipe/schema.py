@@ -16,7 +16,7 @@ from pydantic import Field
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.hub import hub_fault
-from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
+from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
@@ -27,6 +27,7 @@ from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
+DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
 
 
 class World(Section):
@@ -72,7 +73,9 @@ class PretrainedModel(Section):
     template_args: dict[str, bool | Whole | Number | str] = Field(
         {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="type of the weights; auto: float32 on the CPU, on a GPU bfloat16 with float32 masters"
+    )
 
     def broken_rules(self) -> Iterator[Broken]:
         """A name on the hub has its form."""
@@ -286,7 +289,13 @@ class Recipe(Section):
     threads: Annotated[int, Field(gt=0, le=1024)] = Field(
         1, description="CPU threads of torch; changing it may change the last bits"
     )
-    microbatch_tokens: Tokens = Field(32768, description="most padded tokens in memory at once while training")
+    device: str = Field("auto", description="what computes: auto (a GPU where there is one), cpu, cuda or cuda:N")
+    microbatch_tokens: Auto | Tokens = Field(
+        "auto", description="most padded tokens in memory at once while training; auto: what fits and runs fast"
+    )
+    activation_checkpointing: Auto | bool = Field(
+        "auto", description="compute activations twice to keep fewer; auto: where memory would not suffice without"
+    )
     world: World | None = Field(None, description="write the demo world first")
     model: Model | None = Field(None, description="the model to train; without it the recipe only curates data")
     data: Data = Field(description="sources and curation")
@@ -301,11 +310,14 @@ class Recipe(Section):
 
     @property
     def dtype(self) -> str:
-        """The type the weights are trained in."""
+        """The type the weights are trained in, or auto."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""
+        if not DEVICE.fullmatch(self.device):
+            text = f'must be "auto", "cpu", "cuda" or "cuda:N", not "{self.device}"; write, for example, "auto"'
+            yield Broken(("device",), text)
         yield from _training(self)
         yield from _sources(self)
         yield from _checkpoints(self)
@@ -368,6 +380,9 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
 
 
 def _microbatch(whole: Recipe) -> Iterator[Broken]:
+    if isinstance(whole.microbatch_tokens, str):
+        yield from _defined_by_microbatches(whole)
+        return
     longest = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
     for item in whole.rl.phase if whole.rl else ():
         key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
@@ -378,6 +393,13 @@ def _microbatch(whole: Recipe) -> Iterator[Broken]:
         text = f"{whole.microbatch_tokens} tokens cannot hold the longest sequence the recipe allows, {listed}; "
         text += f"raise microbatch_tokens to {max(too_long.values())} or more, or lower those keys"
         yield Broken(("microbatch_tokens",), text)
+
+
+def _defined_by_microbatches(whole: Recipe) -> Iterator[Broken]:
+    for item in whole.rl.phase if whole.rl else ():
+        if item.aggregation == "klear_released":
+            text = f'the aggregation "klear_released" of rl.phase.{item.name} depends on the micro-batches, so what '
+            yield Broken(("microbatch_tokens",), text + '"auto" finds would change the result; write a number')
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:

@@ -19,6 +19,7 @@ from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.records import Key, read_rollouts
+from openklear.training.sizes import resolved
 from openklear.training.step import PolicySequence, reference_logprobs
 from openklear.types import Problem, Rollout
 
@@ -52,7 +53,7 @@ def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence
     if not keys:
         return []
     loaded = load_model(newest)
-    new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
+    new = _logprobs(loaded, [rollouts[k] for k in keys], phase, resolved(recipe, loaded).microbatch_tokens)
     ratios = {k: np.exp(np.clip(n - trained[k].old_logprobs, -20, 20)) for k, n in zip(keys, new, strict=True)}
     chosen = choose(ratios, {k: trained[k].advantage for k in keys}, band)
     return [_shown(loaded, rollouts[k], ratios[k], trained[k].advantage, band) for k in chosen]

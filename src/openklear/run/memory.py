@@ -34,17 +34,21 @@ def _stages(recipe: Recipe, model: ModelFacts, completions: int) -> Iterator[str
     most = max_prompt_tokens(recipe) + recipe.evaluation.max_completion_tokens
     if recipe.sft is not None:
         kept = _optimizer(model, recipe.sft.optimizer, width)
-        longest = min(recipe.microbatch_tokens, max(recipe.sft.max_tokens, recipe.sft.batch_tokens))
+        longest = min(_budget(recipe), max(recipe.sft.max_tokens, recipe.sft.batch_tokens))
         yield _shown("sft", weights, kept, _training(model, longest, width), 0)
     for phase in recipe.rl.phase if recipe.rl else ():
         kept = _optimizer(model, phase.optimizer, width)
         row = phase.max_prompt_tokens + phase.max_completion_tokens
         rollouts = phase.problems_per_iteration * phase.group_size
-        longest = min(recipe.microbatch_tokens, row * phase.problems_per_update * phase.group_size)
+        longest = min(_budget(recipe), row * phase.problems_per_update * phase.group_size)
         cache = _sampling(model, min(recipe.engine.slots, rollouts), row, width)
         yield _shown(f"rl-{phase.name}", weights, kept, _training(model, longest, width), cache)
     asked = _sampling(model, min(recipe.engine.slots, completions or recipe.engine.slots), most, width)
     yield _shown("evaluate", weights, 0, 0, asked)
+
+
+def _budget(recipe: Recipe) -> int:
+    return recipe.microbatch_tokens if isinstance(recipe.microbatch_tokens, int) else 8192
 
 
 def _optimizer(model: ModelFacts, optimizer: AdamW | Muon, width: int) -> int:

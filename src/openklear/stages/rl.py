@@ -21,6 +21,7 @@ from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
+from openklear.models.recompute import recompute_layers
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
@@ -38,6 +39,7 @@ from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, r
 from openklear.training.optimizer import build_optimizer, warmup_constant
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
+from openklear.training.sizes import by_key, resolved, stage_dtype
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
@@ -51,7 +53,11 @@ def run(context: StageContext) -> None:
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
     try_reward(phase.reward, phase.domains)
-    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
+    sizes = resolved(recipe, loaded)
+    context.tell(by_key(sizes))
+    if sizes.activation_checkpointing:
+        recompute_layers(loaded.model)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     keep, track = recipe.checkpoints, recipe.track
@@ -63,7 +69,7 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed, share)
-        learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
+        learner = LocalLearner(loaded, optimizer, phase, sizes.microbatch_tokens)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
             loop.say_place()
