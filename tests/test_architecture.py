@@ -24,6 +24,7 @@ LAYERS = (
     ("data", "demo"),
     ("curation.text", "curation.rules", "curation.near", "curation.contamination", "curation.profile"),
     ("recipe",),
+    ("planner",),
     ("models",),
     ("conformance",),
     ("rewards", "tracking"),
@@ -43,7 +44,7 @@ TORCH_ALONE = ("objectives", "integrations")
 PEERS = {"integrations.trl": {"trl", "transformers", "accelerate"}, "integrations.verl": {"verl", "omegaconf"}}
 LIGHT = (
     "cli.main recipe.load recipe.show recipe.lengths run.pipeline run.plan run.fork run.summary run.manifest "
-    "run.fingerprint run.context durable.files progress"
+    "run.fingerprint run.context durable.files progress planner.auto planner.machines"
 )
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60

@@ -7,7 +7,7 @@ from openklear.models.tiny import make_tiny
 from openklear.recipe.schema import Sft
 from openklear.rollout.collect import encode_problem, encode_problems
 from openklear.rollout.wording import PLAIN, Wording
-from openklear.training.demonstrations import encode_rows
+from openklear.training.demonstrations import RowEncoder
 from openklear.types import Demonstration, Problem
 
 USER = {"role": "user", "content": "1+1?"}
@@ -58,7 +58,7 @@ def test_each_source_has_its_own_words_and_a_row_that_does_not_fit_is_dropped(lo
 
 def test_what_is_trained_follows_the_words_that_are_asked(loaded):
     demonstrations = [Demonstration(problem(source), "<think>a</think>2", source) for source in ("sums", "others")]
-    rows, _, _ = encode_rows(loaded, demonstrations, Sft(), {"sums": BOTH})
+    rows = list(RowEncoder(loaded, Sft(), {"sums": BOTH}).rows(demonstrations, pytest.fail))
     asked = [encode_problem(loaded, problem(), 256, wording).prompt_ids for wording in (BOTH, PLAIN)]
     for row, ids in zip(rows, asked, strict=True):
         assert tuple(row.ids[~row.loss_mask].tolist()) == ids

@@ -182,3 +182,18 @@ def test_sources_word_their_problems_and_a_row_with_a_system_turn_of_its_own_is_
 
 def test_only_the_problems_that_are_asked_are_tried(desk):
     assert desk.run(exam={"limit": 1})["exam", "evaluation"]["read"] == 1
+
+
+def test_sources_that_take_turns_are_counted_apart_and_losses_stand_in_the_order_of_the_rows(desk):
+    names = ("lessons", "other", "lessons", "other", "lessons")
+    texts = ("<think>a</think>1", "z" * 40, "z" * 40, "<think>a</think>1", "z" * 40)
+    desk.demonstrations = [
+        demonstration(str(n), text, source=name) for n, (name, text) in enumerate(zip(names, texts, strict=True))
+    ]
+    rows = desk.run(tokens=30, share=1.0)
+    assert {name: (rows[name, "sft"]["read"], rows[name, "sft"]["kept"]) for name in names} == {
+        "lessons": (3, 1),
+        "other": (2, 1),
+    }
+    lost = [row for row in read_jsonl(desk.out / "dropped.jsonl") if row["role"] == "demonstrations"]
+    assert [row["where"] for row in lost] == ["d.jsonl:1", "d.jsonl:2", "d.jsonl:4"]

@@ -5,13 +5,19 @@ import pytest
 from openklear.errors import DataError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.schema import Sft
-from openklear.training.demonstrations import encode_rows
+from openklear.training.demonstrations import RowEncoder
 from openklear.types import Demonstration, Problem
 
 
 @pytest.fixture(scope="module")
 def loaded():
     return make_tiny(16, 1, 2, 128, seed=0)
+
+
+def encode_rows(loaded, demonstrations, settings):
+    dropped = []
+    encoder = RowEncoder(loaded, settings, {})
+    return list(encoder.rows(iter(demonstrations), dropped.append)), dropped, encoder.counts
 
 
 def demonstration(response, where="a.jsonl:1"):

@@ -112,15 +112,15 @@ def test_left_over_problems_differ_between_epochs():
 @given(LENGTHS, st.integers(1, 200), st.integers(1, 200), st.integers(1, 3), st.data())
 def test_with_another_batch_size_the_rows_to_come_are_those_not_seen(lengths, old, new, epochs, data):
     """Steps of one size to some place, then of another: every row of every epoch exactly once, in its order."""
-    first = batches_ahead(lengths, old, 3, epochs, Place())
+    first = list(batches_ahead(lengths, old, 3, epochs))
     done = data.draw(st.integers(0, len(first)))
     place = Place()
     for batch in first[:done]:
         place = place.after(len(batch), len(lengths))
-    rest = batches_ahead(lengths, new, 3, epochs, place)
+    rest = list(batches_ahead(lengths, new, 3, epochs, place))
     rows = [i for b in first[:done] + rest for i in b]
     assert rows == [i for epoch in range(epochs) for i in permutation(len(lengths), 3, "sft", epoch)]
-    assert batches_ahead(lengths, old, 3, epochs, place) == first[done:], "a resumed run has the steps it had"
+    assert list(batches_ahead(lengths, old, 3, epochs, place)) == first[done:], "a resumed run has the steps it had"
     for batch in rest:
         assert len(batch) == 1 or sum(lengths[i] for i in batch) <= new
 

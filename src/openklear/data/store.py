@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,8 +69,33 @@ AUDIT_SCHEMA = pa.schema(
     ]
 )
 _GROUP_ROWS, _GROUP_BYTES = 4096, 64 << 20
+_BATCH_ROWS = 256
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows(Generic[T]):
+    """The rows of a file, read again whenever they are gone through: `_BATCH_ROWS` of one row group are in memory.
+
+    Going through them raises DataError where the file is missing or has another schema.
+    """
+
+    path: Path
+    schema: pa.Schema
+    make: Callable[[dict[str, Any]], T]
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+                lacking = [name for name in self.schema.names if name not in file.schema_arrow.names]
+                if lacking:
+                    raise DataError(f"{self.path}: has no column {', '.join(lacking)}; run the stage prepare again")
+                for group in range(file.num_row_groups):
+                    for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group]):
+                        yield from map(self.make, batch.to_pylist())
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{self.path}: cannot be read as Parquet: {error}; run the stage prepare again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +135,12 @@ def write_problems(path: Path, problems: Iterable[Problem]) -> None:
 
 def read_problems(path: Path) -> list[Problem]:
     """Read problems; DataError for a file that is missing or has another schema."""
-    return _read(path, PROBLEM_SCHEMA, problem_of)
+    return list(stored_problems(path))
+
+
+def stored_problems(path: Path) -> StoredRows[Problem]:
+    """The same without having all in memory."""
+    return StoredRows(path, PROBLEM_SCHEMA, problem_of)
 
 
 def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) -> None:
@@ -120,7 +150,12 @@ def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) ->
 
 def read_demonstrations(path: Path) -> list[Demonstration]:
     """Read demonstrations; DataError for a file that is missing or has another schema."""
-    return _read(path, DEMONSTRATION_SCHEMA, _demonstration_of)
+    return list(stored_demonstrations(path))
+
+
+def stored_demonstrations(path: Path) -> StoredRows[Demonstration]:
+    """The same without having all in memory."""
+    return StoredRows(path, DEMONSTRATION_SCHEMA, _demonstration_of)
 
 
 def write_dropped(path: Path, dropped: Iterable[tuple[str, str, Dropped]]) -> None:
@@ -228,17 +263,3 @@ def _groups(rows: Iterable[dict[str, Any]], size_of: Callable[[dict[str, Any]], 
             group, size = [], 0
     if group:
         yield group
-
-
-def _read(path: Path, schema: pa.Schema, make: Callable[[dict[str, Any]], T]) -> list[T]:
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            lacking = [name for name in schema.names if name not in file.schema_arrow.names]
-            if lacking:
-                raise DataError(f"{path}: has no column {', '.join(lacking)}; run the stage prepare again")
-            found: list[T] = []
-            for batch in file.iter_batches(batch_size=_GROUP_ROWS):
-                found += map(make, batch.to_pylist())
-            return found
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}; run the stage prepare again") from error

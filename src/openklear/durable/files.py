@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from openklear.errors import DataError, NoSpace, OpenKlearError, RunLocked, UsageError
 
@@ -31,12 +31,22 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Missing parent directories are made. Raises NoSpace where the disk is full.
     """
     payload = data.encode() if isinstance(data, str) else data
+    with writing(path) as file:
+        file.write(payload)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Write the yielded file bit by bit; at the end it stands at `path`, whole and on the disk.
+
+    On an error the old bytes stay. Missing parent directories are made. Raises NoSpace where the disk is full.
+    """
     partial = _partial(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(partial, "wb") as file:
-                file.write(payload)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -86,8 +96,15 @@ def read_json(path: Path) -> Any:
 
 
 def write_jsonl_atomic(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, atomically."""
-    write_atomic(path, "".join(json_text(row) + "\n" for row in rows))
+    """Write rows as JSON lines, atomically; one row is in memory at a time."""
+    with writing(path) as file:
+        for row in rows:
+            file.write(json_line(row))
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of a .jsonl file."""
+    return f"{json_text(row)}\n".encode()
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
@@ -96,7 +113,7 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
     What outlives a loss of power is what `sync` brought to the disk. NoSpace where the disk is full; the row is then
     not there at all.
     """
-    line = f"{json_text(row)}\n".encode()
+    line = json_line(row)
     with disk_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:

@@ -59,12 +59,11 @@ def _one_each(error: ValidationError) -> Iterator[ErrorDetails]:
     """Of a key with choices of several kinds one error: that it is none of the words says less than the others do."""
     said: dict[Path, ErrorDetails] = {}
     for detail in error.errors(include_url=False):
-        loc = detail["loc"]
-        known = said.get(loc[:-1])
-        if str(loc[-1:]).startswith("('literal[") or (known is not None and known["type"] == "literal_error"):
-            loc = loc[:-1]
-        detail["loc"] = loc
-        said[loc] = detail
+        *stem, last = detail["loc"] or ("",)
+        known = said.get(tuple(stem))
+        of_choice = str(last).startswith("literal[") or (known is not None and known["type"] == "literal_error")
+        loc = tuple(stem) if of_choice else detail["loc"]
+        said[loc] = {**detail, "loc": loc}
     yield from said.values()
 
 

@@ -16,6 +16,7 @@ from pydantic import Field
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.hub import hub_fault
+from openklear.recipe.machine import machine_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.reward import ReportReward, RewardScheme
@@ -27,7 +28,6 @@ from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
-DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?", re.ASCII)
 
 
 class World(Section):
@@ -315,13 +315,10 @@ class Recipe(Section):
 
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""
-        if not DEVICE.fullmatch(self.device):
-            text = f'must be "auto", "cpu", "cuda" or "cuda:N", not "{self.device}"; write, for example, "auto"'
-            yield Broken(("device",), text)
         yield from _training(self)
         yield from _sources(self)
         yield from _checkpoints(self)
-        yield from _microbatch(self)
+        yield from machine_rules(self)
 
 
 def _training(whole: Recipe) -> Iterator[Broken]:
@@ -377,29 +374,6 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
             text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
             text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
             yield Broken(("rl", "phase", index, "domains"), text)
-
-
-def _microbatch(whole: Recipe) -> Iterator[Broken]:
-    if isinstance(whole.microbatch_tokens, str):
-        yield from _defined_by_microbatches(whole)
-        return
-    longest = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
-    for item in whole.rl.phase if whole.rl else ():
-        key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
-        longest[key] = item.max_prompt_tokens + item.max_completion_tokens
-    too_long = {key: tokens for key, tokens in longest.items() if tokens > whole.microbatch_tokens}
-    if too_long:
-        listed = ", ".join(f"{tokens} ({key})" for key, tokens in too_long.items())
-        text = f"{whole.microbatch_tokens} tokens cannot hold the longest sequence the recipe allows, {listed}; "
-        text += f"raise microbatch_tokens to {max(too_long.values())} or more, or lower those keys"
-        yield Broken(("microbatch_tokens",), text)
-
-
-def _defined_by_microbatches(whole: Recipe) -> Iterator[Broken]:
-    for item in whole.rl.phase if whole.rl else ():
-        if item.aggregation == "klear_released":
-            text = f'the aggregation "klear_released" of rl.phase.{item.name} depends on the micro-batches, so what '
-            yield Broken(("microbatch_tokens",), text + '"auto" finds would change the result; write a number')
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:

@@ -11,26 +11,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from openklear import progress
-from openklear.data.store import prepared, read_demonstrations, read_problems
-from openklear.durable.files import write_json, write_jsonl_atomic
+from openklear.data.store import prepared, read_problems, stored_demonstrations, stored_problems
+from openklear.durable.files import json_line, write_json, writing
 from openklear.errors import DataError
 from openklear.models.tokenizer import load_speaker
 from openklear.recipe.schema import Recipe
 from openklear.run.context import StageContext
-from openklear.training.fitting import Fit, Rows
+from openklear.training.fitting import Fit, Loss, Rows
 from openklear.training.fitting import fits as try_rows
 
 
 def run(context: StageContext) -> None:
     """Try every row. DataError where more than the recipe allows of a source is lost to a stage."""
     speaker = load_speaker(context.inputs["model"] / "model")
-    fits: list[Fit] = []
-    with progress.task(context.name, None, "rows") as advance:
-        for fit in try_rows(context.recipe, speaker, prepared_rows(context.inputs["prepare"])):
-            fits.append(fit)
-            advance(fit.read)
+    with (
+        writing(context.directory / "dropped.jsonl") as dropped,
+        progress.task(context.name, None, "rows") as advance,
+    ):
+
+        def note(fit: Fit, loss: Loss | None) -> None:
+            advance()
+            if loss is not None:
+                place = {"role": fit.role, "source": fit.source, "consumer": fit.consumer}
+                dropped.write(json_line({**place, "where": loss.where, "reason": loss.reason}))
+
+        fits = list(try_rows(context.recipe, speaker, prepared_rows(context.inputs["prepare"]), note))
     write_json(context.directory / "rows.json", {"roles": [fit.row() for fit in fits]})
-    write_jsonl_atomic(context.directory / "dropped.jsonl", _losses(fits))
     write_json(context.directory / "examples.json", _examples(fits))
     for fit in fits:
         for line in told(fit):
@@ -40,17 +46,14 @@ def run(context: StageContext) -> None:
 
 
 def prepared_rows(directory: Path) -> Rows:
-    """What the stage `prepare` left in its directory."""
+    """What the stage `prepare` left in its directory; only the held-out problems are in memory."""
     paths = prepared(directory)
-    problems = (read_problems(path) for path in (paths.problems, paths.validation, paths.heldout))
-    return Rows(read_demonstrations(paths.demonstrations), *problems)
-
-
-def _losses(fits: Sequence[Fit]) -> Iterator[dict[str, str]]:
-    for fit in fits:
-        place = {"role": fit.role, "source": fit.source, "consumer": fit.consumer}
-        for loss in fit.losses:
-            yield {**place, "where": loss.where, "reason": loss.reason}
+    return Rows(
+        stored_demonstrations(paths.demonstrations),
+        stored_problems(paths.problems),
+        stored_problems(paths.validation),
+        read_problems(paths.heldout),
+    )
 
 
 def _examples(fits: Sequence[Fit]) -> list[dict[str, object]]:
@@ -63,12 +66,9 @@ def _examples(fits: Sequence[Fit]) -> list[dict[str, object]]:
 def told(fit: Fit, rest: str = "all of them are in dropped.jsonl") -> Iterator[str]:
     """What was lost, in a line for each source and stage; nothing where nothing was."""
     what = f"{fit.read} {fit.role if fit.role != 'heldout' else 'held-out problems'}"
-    if fit.losses:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in fit.kinds.items())
-        yield (
-            f"{fit.consumer} loses {len(fit.losses)} of {what} of {fit.source}: {kinds}; "
-            f"the first: {_first(fit)} ({rest})"
-        )
+    if fit.first is not None:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in fit.kinds.most_common())
+        yield (f"{fit.consumer} loses {fit.lost} of {what} of {fit.source}: {kinds}; the first: {_first(fit)} ({rest})")
     if fit.cut:
         yield f'{fit.consumer} trains {fit.cut} of {what} of {fit.source} without their end (sft.overlong = "cut")'
 
@@ -79,7 +79,7 @@ def faults(fits: Sequence[Fit], recipe: Recipe) -> Iterator[str]:
     for fit in fits:
         if fit.share_lost > limit:
             yield (
-                f"{fit.consumer} would lose {len(fit.losses)} of {fit.read} {fit.role} of {fit.source}, which is more "
+                f"{fit.consumer} would lose {fit.lost} of {fit.read} {fit.role} of {fit.source}, which is more "
                 f"than stop.dropped_share = {limit:g}; the first: {_first(fit)}. {_remedy(fit, recipe)}, or raise "
                 "stop.dropped_share (1.0 never stops)"
             )
@@ -94,13 +94,14 @@ def faults(fits: Sequence[Fit], recipe: Recipe) -> Iterator[str]:
 
 
 def _first(fit: Fit) -> str:
-    loss = fit.losses[0]
+    loss = fit.first
+    assert loss is not None, "asked for only where rows are lost"
     reason = loss.reason.rstrip(".")
     return reason if loss.where and reason.startswith(loss.where) else f"{loss.where}: {reason}"
 
 
 def _remedy(fit: Fit, recipe: Recipe) -> str:
-    if "max_" not in fit.losses[0].kind:
+    if fit.first is None or "max_" not in fit.first.kind:
         return "Correct the rows, or give a chat template that takes them (model.chat_template)"
     key = "sft.max_tokens" if fit.consumer == "sft" or recipe.rl is None else "rl.max_prompt_tokens"
     return f"Raise {key} or prepare shorter rows"

@@ -2,18 +2,21 @@
 
 It reads the prepared demonstrations and the model before it, and leaves model/, metrics.jsonl (no clocks: the same run
 gives the same bytes), timings.jsonl (clocks alone), tokens.json, dropped.jsonl (rows that cannot be trained, with their
-reason) and checkpoints/.
+reason) and checkpoints/. While it trains, the encoded rows lie in rows/ (`training.token_file`): memory holds those of
+a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import partial
+from hashlib import blake2b
 
 from openklear import progress
-from openklear.data.store import prepared, read_demonstrations, read_problems
-from openklear.durable.files import write_json, write_jsonl_atomic
+from openklear.data.store import prepared, read_problems, stored_demonstrations
+from openklear.durable.files import json_line, json_text, remove, stage_record, write_json, writing
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.loading import LoadedModel, load_model
@@ -24,14 +27,15 @@ from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
-from openklear.training.demonstrations import encode_rows
+from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
-from openklear.training.schedule import Place, batches_ahead, rows_hash
+from openklear.training.schedule import batches_ahead
 from openklear.training.sizes import by_key, resolved, stage_dtype
+from openklear.training.token_file import TokenFile, write_rows, written_rows
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
 
@@ -46,15 +50,15 @@ def run(context: StageContext) -> None:
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
     rows = _rows(context, loaded, settings)
-    lengths = [len(row.ids) for row in rows]
+    lengths = rows.lengths
     ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
-    whole = len(ahead(Place()))
+    whole = sum(1 for _ in ahead())
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, sizes.microbatch_tokens)
     loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints, recipe.track)
-    resumed = loop.resume(rows_hash(recipe.seed, (row.ids.tobytes() for row in rows)))
-    batches = ahead(loop.position.place)
-    loop.total, started = loop.position.at + len(batches), loop.position.at
+    resumed = loop.resume(rows.rows)
+    tokens = [int(lengths[batch].sum()) for batch in ahead(loop.position.place)]
+    batches, loop.total = ahead(loop.position.place), loop.position.at + len(tokens)
     if resumed:
         loop.say_place()
     with ExitStack() as stack:
@@ -69,10 +73,10 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
-        forecast = _forecast(loop, settings, [sum(map(lengths.__getitem__, batch)) for batch in batches])
+        forecast = _forecast(loop, settings, tokens)
         for number in loop.ahead():
             clock = Clock()
-            batch = _chosen(rows, batches[number - 1 - started])
+            batch = rows.read(next(batches))
             row = _step(loop, learner, batch, whole)
             clock.lap("seconds")
             spent = clock.laps["seconds"]
@@ -86,6 +90,7 @@ def run(context: StageContext) -> None:
                 loop.save()
             advance(1, loop.seconds_left(forecast), loss=row["loss"])
     loop.hand_on()
+    remove(rows.directory)
 
 
 def _validated(settings: Sft, loop: Loop, number: int) -> bool:
@@ -100,17 +105,40 @@ def _forecast(loop: Loop, settings: Sft, tokens: Sequence[int]) -> Forecast:
     return Forecast([*behind, *tokens], validated, 200)
 
 
-def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> list[EncodedDemonstration]:
-    """The rows that are trained on; what is dropped is written down."""
-    demonstrations = read_demonstrations(prepared(context.inputs["prepare"]).demonstrations)
-    rows, dropped, counts = encode_rows(loaded, demonstrations, settings, wordings(context.recipe))
-    write_json(context.directory / "tokens.json", counts)
-    write_jsonl_atomic(context.directory / "dropped.jsonl", dropped)
+def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> TokenFile:
+    """The rows that are trained on: those of an earlier attempt, where they are sound, else made now."""
+    directory, key = context.directory / "rows", _key(context, settings)
+    rows = written_rows(directory, key)
+    if not isinstance(rows, TokenFile):
+        if rows is not None:
+            progress.say(f"{context.name}: {rows}; the rows are encoded again")
+        encoder = RowEncoder(loaded, settings, wordings(context.recipe))
+        encoded, seed = _encoded(context, encoder), context.recipe.seed
+        rows = write_rows(directory, encoded, key=key, seed=seed, counts=lambda: encoder.counts)
+    write_json(context.directory / "tokens.json", rows.counts)
+    say_beyond(loaded, rows.lengths)
     return rows
 
 
-def _chosen(rows: Sequence[EncodedDemonstration], indices: Sequence[int]) -> list[EncodedDemonstration]:
-    return [rows[i] for i in indices]
+def _encoded(context: StageContext, encoder: RowEncoder) -> Iterator[EncodedDemonstration]:
+    """The demonstrations as rows; dropped.jsonl, with those that cannot be trained, is whole once the last came."""
+    demonstrations = stored_demonstrations(prepared(context.inputs["prepare"]).demonstrations)
+    with (
+        writing(context.directory / "dropped.jsonl") as dropped,
+        progress.task(f"{context.name}: encoding", None, "rows", brief=True) as advance,
+    ):
+        for row in encoder.rows(demonstrations, lambda loss: dropped.write(json_line(loss))):
+            advance()
+            yield row
+
+
+def _key(context: StageContext, settings: Sft) -> str:
+    """What the encoded rows depend on: code, model and data as the pipeline recorded them, and keys of the recipe."""
+    parts = (stage_record(context.directory) or {}).get("parts", {})
+    beside = {name: part for name, part in parts.items() if name != "recipe"}
+    words = {name: asdict(wording) for name, wording in wordings(context.recipe).items()}
+    known = [beside, context.recipe.seed, settings.max_tokens, settings.overlong, words]
+    return blake2b(json_text(known).encode(), digest_size=16).hexdigest()
 
 
 def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonstration], whole: int) -> Figures:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from openklear import progress
 from openklear.errors import DataError, RowRefused
@@ -35,45 +38,59 @@ def within(encoded: EncodedDemonstration, settings: Sft, longest: Longest) -> En
     return replace(encoded, ids=encoded.ids[:limit], loss_mask=encoded.loss_mask[:limit])
 
 
-def encode_rows(
-    speaker: Speaker,
-    demonstrations: Sequence[Demonstration],
-    settings: Sft,
-    wordings: Mapping[str, Wording] | None = None,
-) -> tuple[list[EncodedDemonstration], list[dict[str, str]], dict[str, int]]:
-    """Token ids and loss masks; the rows that cannot be trained, each with its reason; and counts.
+Loss = dict[str, str]
+"""{where, reason} of a row that cannot be trained."""
 
-    Rows over max_tokens are dropped or cut, as the recipe says, and counted. DataError where nothing is left.
+
+class RowEncoder:
+    """Demonstrations on their way to rows, one at a time; what became of them is counted.
+
+    Rows over max_tokens are dropped or cut, as the recipe says, and counted.
     """
-    rows: list[EncodedDemonstration] = []
-    dropped: list[dict[str, str]] = []
-    overlong = 0
-    for demo in demonstrations:
-        try:
-            encoded = encode_row(speaker, demo, (wordings or {}).get(demo.problem.source, PLAIN))
-            overlong += len(encoded.ids) > settings.max_tokens
-            rows.append(within(encoded, settings, speaker.longest))
-        except RowRefused as error:  # a row the template cannot hold is one row less, not the end of the run
-            dropped.append({"where": demo.where, "reason": str(error)})
-    if not rows:
-        raise DataError(
-            f"none of {len(demonstrations)} demonstrations can be trained; the first: {dropped[0]['reason']} "
-            f"({dropped[0]['where']}). Raise sft.max_tokens, or fix the rows"
+
+    def __init__(self, speaker: Speaker, settings: Sft, wordings: Mapping[str, Wording]) -> None:
+        self._speaker, self._settings, self._wordings = speaker, settings, wordings
+        self._first: Loss = {}
+        self.counts = dict.fromkeys(
+            ("demonstrations", "trained", "dropped", "overlong", "tokens", "response_tokens"), 0
         )
-    if beyond := sum(speaker.longest.is_beyond_training(len(row.ids)) for row in rows):
+
+    def rows(
+        self, demonstrations: Iterable[Demonstration], on_drop: Callable[[Loss], object]
+    ) -> Iterator[EncodedDemonstration]:
+        """The rows that can be trained, in order; the others go to `on_drop`. DataError at the end if there is none."""
+        for demo in demonstrations:
+            self.counts["demonstrations"] += 1
+            try:
+                row = self._row(demo)
+            except RowRefused as error:  # a row the template cannot hold is one row less, not the end of the run
+                loss = {"where": demo.where, "reason": str(error)}
+                self._first = self._first or loss
+                self.counts["dropped"] += 1
+                on_drop(loss)
+                continue
+            self.counts["trained"] += 1
+            self.counts["tokens"] += len(row.ids)
+            self.counts["response_tokens"] += int(row.loss_mask.sum())
+            yield row
+        if not self.counts["trained"]:
+            first = f"; the first: {self._first['reason']} ({self._first['where']})" if self._first else ""
+            raise DataError(
+                f"none of {self.counts['demonstrations']} demonstrations can be trained{first}. Raise sft.max_tokens, "
+                "or fix the rows"
+            )
+
+    def _row(self, demo: Demonstration) -> EncodedDemonstration:
+        whole = encode_row(self._speaker, demo, self._wordings.get(demo.problem.source, PLAIN))
+        self.counts["overlong"] += len(whole.ids) > self._settings.max_tokens
+        return within(whole, self._settings, self._speaker.longest)
+
+
+def say_beyond(speaker: Speaker, lengths: NDArray[np.int64]) -> None:
+    """How many rows go further than the model was trained, where some do; `lengths` (rows,) in tokens."""
+    trained = speaker.longest.trained
+    if trained is not None and (beyond := int((lengths > trained).sum())):
         progress.say(
-            f"{beyond} of {len(rows)} demonstrations are longer than the {speaker.longest.trained} positions that the "
+            f"{beyond} of {len(lengths)} demonstrations are longer than the {trained} positions that the "
             "model was trained on: they are trained, but sampling ends there"
         )
-    return (
-        rows,
-        dropped,
-        {
-            "demonstrations": len(demonstrations),
-            "trained": len(rows),
-            "dropped": len(dropped),
-            "overlong": overlong,
-            "tokens": sum(len(r.ids) for r in rows),
-            "response_tokens": sum(int(r.loss_mask.sum()) for r in rows),
-        },
-    )

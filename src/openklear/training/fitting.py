@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,6 @@ from openklear.recipe.schema import Recipe, Sft
 from openklear.rollout.collect import encode_problem
 from openklear.rollout.wording import PLAIN, Wording, wordings
 from openklear.training.demonstrations import encode_row, within
-from openklear.training.validation import for_domains
 from openklear.types import Demonstration, Problem
 
 Segment = tuple[str, bool]
@@ -29,11 +28,11 @@ Row = TypeVar("Row", Demonstration, Problem)
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What curation hands on, by role."""
+    """What curation hands on, by role. All but the held-out problems may come from a file, once for each stage."""
 
-    demonstrations: Sequence[Demonstration] = ()
-    problems: Sequence[Problem] = ()
-    validation: Sequence[Problem] = ()
+    demonstrations: Iterable[Demonstration] = ()
+    problems: Iterable[Problem] = ()
+    validation: Iterable[Problem] = ()
     heldout: Sequence[Problem] = ()
 
 
@@ -61,30 +60,33 @@ class Fit:
     """Of the rows kept; of problems their prompts'."""
     trained: int = 0
     """Those of them that are trained."""
-    losses: list[Loss] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    """Losses by kind."""
+    first: Loss | None = None
+    """The first row that was lost."""
     example: list[Segment] = field(default_factory=list)
     """The first row that is kept, as the model sees it."""
 
     @property
     def kept(self) -> int:
         """Rows that the consumer can use."""
-        return self.read - len(self.losses)
+        return self.read - self.lost
+
+    @property
+    def lost(self) -> int:
+        """Rows that the consumer cannot use."""
+        return self.kinds.total()
 
     @property
     def share_lost(self) -> float:
         """Of the rows read."""
-        return len(self.losses) / self.read if self.read else 0.0
-
-    @property
-    def kinds(self) -> dict[str, int]:
-        """Losses by kind, the most frequent first."""
-        return dict(Counter(loss.kind for loss in self.losses).most_common())
+        return self.lost / self.read if self.read else 0.0
 
     def row(self) -> dict[str, Any]:
         """As rows.json holds it."""
         place = {"role": self.role, "source": self.source, "consumer": self.consumer}
         counts = {"read": self.read, "kept": self.kept, "cut": self.cut, "tokens": self.tokens, "trained": self.trained}
-        return {**place, **counts, "dropped": self.kinds}
+        return {**place, **counts, "dropped": dict(self.kinds.most_common())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,43 +107,50 @@ class Taken(Generic[Row]):
     consumer: str
     encode: Callable[[Row, Wording], Tried]
 
-    def fits(self, rows: Sequence[Row], words: dict[str, Wording]) -> Iterator[Fit]:
-        """Try every row, source by source."""
-        for source in dict.fromkeys(_problem(row).source for row in rows):
-            mine = (row for row in rows if _problem(row).source == source)
-            yield self.fit(source, mine, words.get(source, PLAIN))
-
-    def fit(self, source: str, rows: Iterable[Row], wording: Wording) -> Fit:
-        """Try every row of one source."""
-        fit = Fit(self.role, source, self.consumer)
+    def fits(self, rows: Iterable[Row], words: dict[str, Wording], on_row: OnRow) -> Iterator[Fit]:
+        """Try every row, once and in order; the sources in the order of their first rows."""
+        found: dict[str, Fit] = {}
         for row in rows:
-            fit.read += 1
-            try:
-                tried = self.encode(row, wording)
-            except RowRefused as error:
-                where = row.where if isinstance(row, Demonstration) else row.id
-                fit.losses.append(Loss(where, error.kind, str(error)))
-            else:
-                fit.cut += tried.cut
-                fit.tokens += tried.tokens
-                fit.trained += tried.trained
-                fit.example = fit.example or tried.text()
-        return fit
+            source = _problem(row).source
+            fit = found.setdefault(source, Fit(self.role, source, self.consumer))
+            on_row(fit, self.tried(fit, row, words.get(source, PLAIN)))
+        yield from found.values()
+
+    def tried(self, fit: Fit, row: Row, wording: Wording) -> Loss | None:
+        """Try one row of a source; what is lost by it."""
+        fit.read += 1
+        try:
+            tried = self.encode(row, wording)
+        except RowRefused as error:
+            where = row.where if isinstance(row, Demonstration) else row.id
+            loss = Loss(where, error.kind, str(error))
+            fit.kinds[loss.kind] += 1
+            fit.first = fit.first or loss
+            return loss
+        fit.cut += tried.cut
+        fit.tokens += tried.tokens
+        fit.trained += tried.trained
+        fit.example = fit.example or tried.text()
+        return None
 
 
-def fits(recipe: Recipe, speaker: Speaker, rows: Rows) -> Iterator[Fit]:
+OnRow = Callable[[Fit, Loss | None], object]
+"""Called after every row with the counts of its source, and with the row's loss if it is lost."""
+
+
+def fits(recipe: Recipe, speaker: Speaker, rows: Rows, on_row: OnRow = lambda fit, loss: None) -> Iterator[Fit]:
     """Every source's rows, for every stage of the recipe that takes them."""
     words = wordings(recipe)
     if recipe.sft is not None:
-        yield from _trained(speaker, recipe.sft).fits(rows.demonstrations, words)
-        yield from _asked(speaker, "validation", "sft", recipe.sft.max_tokens).fits(rows.validation, words)
+        yield from _trained(speaker, recipe.sft).fits(rows.demonstrations, words, on_row)
+        yield from _asked(speaker, "validation", "sft", recipe.sft.max_tokens).fits(rows.validation, words, on_row)
     for phase in recipe.rl.phase if recipe.rl is not None else ():
         for role, problems in (("problems", rows.problems), ("validation", rows.validation)):
             taken = _asked(speaker, role, f"rl-{phase.name}", phase.max_prompt_tokens)
-            yield from taken.fits(for_domains(problems, phase.domains), words)
+            yield from taken.fits(_of_domains(problems, phase.domains), words, on_row)
     for benchmark in benchmarks(recipe):
         chosen = benchmark.problems(rows.heldout, recipe.seed)
-        yield from _asked(speaker, "heldout", "evaluation", max_prompt_tokens(recipe)).fits(chosen, words)
+        yield from _asked(speaker, "heldout", "evaluation", max_prompt_tokens(recipe)).fits(chosen, words, on_row)
 
 
 def _trained(speaker: Speaker, settings: Sft) -> Taken[Demonstration]:
@@ -164,6 +173,10 @@ def _asked(speaker: Speaker, role: str, consumer: str, longest: int) -> Taken[Pr
         return Tried(len(ids), 0, False, lambda: [(_text(speaker, ids), False)])
 
     return Taken(role, consumer, encode)
+
+
+def _of_domains(problems: Iterable[Problem], domains: Collection[str]) -> Iterator[Problem]:
+    return (problem for problem in problems if problem.domain in domains)
 
 
 def _problem(row: Demonstration | Problem) -> Problem:

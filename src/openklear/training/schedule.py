@@ -6,10 +6,14 @@ A place in it is told in rows seen, not in batches: with batches of another size
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+Lengths = Sequence[int] | NDArray[np.int64]
+"""Tokens of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,9 @@ class Place:
         """The place when that many rows more were seen, of `size` in an epoch."""
         seen = self.offset + rows
         return Place(self.epoch, seen) if seen < size else Place(self.epoch + 1)
+
+
+_BEGINNING = Place()
 
 
 def permutation(size: int, seed: int, purpose: str, epoch: int) -> list[int]:
@@ -40,29 +47,32 @@ def rows_hash(seed: int, rows: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def token_batches(lengths: Sequence[int], batch_tokens: int, seed: int, epoch: int, offset: int = 0) -> list[list[int]]:
+def token_batches(lengths: Lengths, batch_tokens: int, seed: int, epoch: int, offset: int = 0) -> list[list[int]]:
     """One epoch of SFT: every row once in a seeded order, cut into steps of at most `batch_tokens` tokens.
 
     A row longer than `batch_tokens` is a step of its own; the last step of an epoch may be smaller. The first `offset`
     rows of the order are left out, as they were seen; if they were whole steps of this size, the others stay the same.
     """
+    order = permutation(len(lengths), seed, "sft", epoch)[offset:]
+    ends = np.cumsum(np.asarray(lengths, np.int64)[order])  # (rows left,) tokens up to and with each
     batches: list[list[int]] = []
-    filled = batch_tokens + 1
-    for index in permutation(len(lengths), seed, "sft", epoch)[offset:]:
-        if filled + lengths[index] > batch_tokens:
-            batches.append([])
-            filled = 0
-        batches[-1].append(index)
-        filled += lengths[index]
+    start = before = 0
+    while start < len(order):
+        stop = max(start + 1, int(np.searchsorted(ends, before + batch_tokens, side="right")))
+        batches.append(order[start:stop])
+        start, before = stop, int(ends[stop - 1])
     return batches
 
 
-def batches_ahead(lengths: Sequence[int], batch_tokens: int, seed: int, epochs: int, place: Place) -> list[list[int]]:
-    """The steps from `place` to the end of the last of `epochs`: what was not seen in this epoch, then the others."""
-    found: list[list[int]] = []
+def batches_ahead(
+    lengths: Lengths, batch_tokens: int, seed: int, epochs: int, place: Place = _BEGINNING
+) -> Iterator[list[int]]:
+    """The steps from `place` to the end of the last of `epochs`: what was not seen in this epoch, then the others.
+
+    The order of one epoch is in memory at a time.
+    """
     for epoch in range(place.epoch, epochs):
-        found += token_batches(lengths, batch_tokens, seed, epoch, place.offset if epoch == place.epoch else 0)
-    return found
+        yield from token_batches(lengths, batch_tokens, seed, epoch, place.offset if epoch == place.epoch else 0)
 
 
 def problem_batch(size: int, batch: int, seed: int, purpose: str, place: Place) -> tuple[list[int], Place]:

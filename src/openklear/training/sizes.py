@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from openklear.durable.files import stage_record
 from openklear.models.loading import LoadedModel
-from openklear.models.numerics import weights_type
+from openklear.models.numerics import device, weights_type
+from openklear.models.recompute import layers
+from openklear.planner.auto import Sizes, chosen
+from openklear.planner.machines import Machine, gpu_called, this_cpu
+from openklear.planner.shape import ModelShape, shape_of
 from openklear.recipe.schema import Recipe
 
 KEYS = {
@@ -18,36 +24,43 @@ KEYS = {
     "cache_tokens": "engine.cache_tokens",
     "dtype": "model.dtype",
 }
-"""Field of `FixedSizes` -> the recipe's key."""
+"""Field of `Sizes` -> the recipe's key."""
 
 
-@dataclass(frozen=True, slots=True)
-class FixedSizes:
-    """What changes speed and memory alone."""
+def resolved(recipe: Recipe, loaded: LoadedModel) -> Sizes:
+    """The recipe's own sizes, and for each that is "auto" the one found for this model on this machine.
 
-    microbatch_tokens: int = 8192
-    activation_checkpointing: bool = False
-    slots: int = 64
-    cache_tokens: int | None = None
-    dtype: str = "float32"
+    The same every time on the same machine: it goes by the whole memory, never by what is free. The type is that of the
+    weights as they are loaded (`stage_dtype`).
+    """
+    found = chosen(recipe, shape_of_loaded(loaded), machine())
+    return replace(found, dtype=str(loaded.model.dtype).removeprefix("torch."))
 
 
-def resolved(recipe: Recipe, loaded: LoadedModel) -> FixedSizes:
-    """The recipe's own sizes, and for each that is "auto" the one found for this model on this machine."""
-    dtype = str(loaded.model.dtype).removeprefix("torch.")
-    found = asdict(FixedSizes(dtype=dtype))
-    engine = recipe.engine
-    written = {
-        "microbatch_tokens": recipe.microbatch_tokens,
-        "activation_checkpointing": recipe.activation_checkpointing,
-        "slots": getattr(engine, "slots", "auto"),
-        "cache_tokens": getattr(engine, "cache_tokens", "auto"),
+def shape_of_loaded(loaded: LoadedModel) -> ModelShape:
+    """The sizes that the plan goes by; those that a configuration does not name as others do are read off the model."""
+    model = loaded.model
+    rows, width = model.get_input_embeddings().weight.shape
+    known = {
+        "num_attention_heads": 1,
+        "hidden_size": width,
+        "vocab_size": rows,
+        "num_hidden_layers": len(layers(model)),
     }
-    found |= {name: value for name, value in written.items() if value != "auto"}
-    return FixedSizes(**found)
+    config = model.config.get_text_config().to_dict()
+    said = {name: value for name, value in config.items() if name not in known or isinstance(value, int)}
+    return shape_of({**known, **said}, sum(parameter.numel() for parameter in model.parameters()))
 
 
-def by_key(sizes: FixedSizes) -> dict[str, Any]:
+def machine() -> Machine:
+    """What the process computes on."""
+    here = device()
+    if here.type != "cuda":
+        return this_cpu()
+    return gpu_called(torch.cuda.get_device_name(here), torch.cuda.get_device_properties(here).total_memory)
+
+
+def by_key(sizes: Sizes) -> dict[str, Any]:
     """Dotted key of the recipe -> value: what is recorded with a stage's attempt."""
     return {KEYS[name]: value for name, value in asdict(sizes).items()}
 
