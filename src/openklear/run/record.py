@@ -65,11 +65,10 @@ def recorded(directory: Path, parts: Parts, pace: Mapping[str, Any]) -> Iterator
 def tell_found(directory: Path, record: dict[str, Any], found: Mapping[str, Any]) -> None:
     """Write beside the present attempt what "auto" stands for in it, and say it."""
     settings = record["attempts"][-1]["settings"]
-    new = {key: value for key, value in found.items() if settings.get(key, "auto") == "auto" and value is not None}
-    settings.update(new)
+    settings.update(found)
     files.write_json(directory / "stage.json", record)
-    if new:
-        listed = ", ".join(f"{key} = {_shown(value)}" for key, value in new.items())
+    if found:
+        listed = ", ".join(f"{key} = {_shown(value)}" for key, value in found.items())
         progress.say(f"{directory.name}: auto stands for {listed}")
 
 

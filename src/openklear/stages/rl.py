@@ -39,7 +39,7 @@ from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, r
 from openklear.training.optimizer import build_optimizer, warmup_constant
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
-from openklear.training.sizes import by_key, resolved, stage_dtype
+from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
@@ -55,7 +55,7 @@ def run(context: StageContext) -> None:
     try_reward(phase.reward, phase.domains)
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
     sizes = resolved(recipe, loaded)
-    context.tell(by_key(sizes))
+    context.tell(found(recipe, sizes))
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
     problems, validation = _problems(context, phase, loaded)

@@ -34,7 +34,7 @@ from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.schedule import batches_ahead
-from openklear.training.sizes import by_key, resolved, stage_dtype
+from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.token_file import TokenFile, write_rows, written_rows
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
@@ -46,7 +46,7 @@ def run(context: StageContext) -> None:
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
     sizes = resolved(recipe, loaded)
-    context.tell(by_key(sizes))
+    context.tell(found(recipe, sizes))
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
     rows = _rows(context, loaded, settings)

@@ -33,8 +33,8 @@ def resolved(recipe: Recipe, loaded: LoadedModel) -> Sizes:
     The same every time on the same machine: it goes by the whole memory, never by what is free. The type is that of the
     weights as they are loaded (`stage_dtype`).
     """
-    found = chosen(recipe, shape_of_loaded(loaded), machine())
-    return replace(found, dtype=str(loaded.model.dtype).removeprefix("torch."))
+    sizes = chosen(recipe, shape_of_loaded(loaded), machine())
+    return replace(sizes, dtype=str(loaded.model.dtype).removeprefix("torch."))
 
 
 def shape_of_loaded(loaded: LoadedModel) -> ModelShape:
@@ -60,9 +60,18 @@ def machine() -> Machine:
     return gpu_called(torch.cuda.get_device_name(here), torch.cuda.get_device_properties(here).total_memory)
 
 
-def by_key(sizes: Sizes) -> dict[str, Any]:
-    """Dotted key of the recipe -> value: what is recorded with a stage's attempt."""
-    return {KEYS[name]: value for name, value in asdict(sizes).items()}
+def found(recipe: Recipe, sizes: Sizes) -> dict[str, Any]:
+    """What the recipe's "auto" stands for: dotted key -> value, to be said and recorded with the attempt."""
+    every = {KEYS[name]: value for name, value in asdict(sizes).items()} | {"device": str(device())}
+    return {key: value for key, value in every.items() if _written(recipe, key) == "auto"}
+
+
+def _written(recipe: Recipe, key: str) -> Any:
+    """The recipe's value; None where it has no such key."""
+    value: Any = recipe
+    for word in key.split("."):
+        value = getattr(value, word, None)
+    return value
 
 
 def stage_dtype(recipe: Recipe, directory: Path) -> str:
