@@ -19,8 +19,9 @@ from openklear.recipe.hub import hub_fault
 from openklear.recipe.machine import machine_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
+from openklear.recipe.optimizers import AdamW, Lora, Optimizer
 from openklear.recipe.reward import ReportReward, RewardScheme
-from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
+from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
 from openklear.verifiers.domains import DOMAINS, grader_faults
@@ -84,27 +85,6 @@ class PretrainedModel(Section):
 
 
 Model = Annotated[TinyModel | PretrainedModel, Field(discriminator="type")]
-
-
-class AdamW(Section):
-    """AdamW with fp32 state; no weight decay on norms and embeddings."""
-
-    type: Literal["adamw"] = Field("adamw", description="AdamW on every parameter")
-    beta1: Decay = Field(0.9, description="decay of the first moment")
-    beta2: Decay = Field(0.95, description="decay of the second moment")
-    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay")
-
-
-class Muon(Section):
-    """Muon on the 2-D matrices of the blocks, AdamW (betas 0.9, 0.95) on the rest."""
-
-    type: Literal["muon"] = Field("muon", description="Muon on matrices, AdamW on norms and embeddings")
-    momentum: Decay = Field(0.95, description="Nesterov momentum of Muon")
-    adam_ratio: Above = Field(0.15, description="learning rate of the AdamW part over Muon's")
-    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay of the matrices")
-
-
-Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
 
 
 class Sft(Section):
@@ -301,6 +281,7 @@ class Recipe(Section):
     data: Data = Field(description="sources and curation")
     sft: Sft | None = Field(None, description="supervised fine-tuning; without it RL starts from the base model")
     rl: Rl | None = Field(None, description="reinforcement learning")
+    lora: Lora | None = Field(None, description="train adapters of low rank; without it all weights are trained")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: LocalEngine = Field(LocalEngine(), description="the sampler")
@@ -313,6 +294,12 @@ class Recipe(Section):
         """The type the weights are trained in, or auto."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Those of the stages that train, by the key of their table."""
+        found = {} if self.sft is None else {"sft": self.sft.optimizer}
+        return found | {f"rl.phase.{phase.name}": phase.optimizer for phase in (self.rl.phase if self.rl else ())}
+
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""
         yield from _training(self)
@@ -323,7 +310,7 @@ class Recipe(Section):
 
 def _training(whole: Recipe) -> Iterator[Broken]:
     if whole.model is None:
-        for name in ("sft", "rl"):
+        for name in ("sft", "rl", "lora"):
             if getattr(whole, name) is not None:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
     elif whole.sft is None and whole.rl is None:

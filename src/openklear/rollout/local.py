@@ -22,6 +22,7 @@ from transformers.cache_utils import DynamicCache
 from openklear.errors import EngineError, ModelError
 from openklear.models.batching import pad_right
 from openklear.models.limits import longest
+from openklear.models.lora import as_sampled, plain_weights
 from openklear.models.vocabulary import known_ids
 from openklear.rollout.cache import SlotCache
 from openklear.rollout.protocol import OnCompletion, Progress, Supports, Until
@@ -63,7 +64,7 @@ class LocalSampler:
     def publish(self, model: Any, version: int) -> None:
         """The model that it shares with a learner is current as it is; the weights of another one are copied."""
         if model is not self.model:
-            self.model.load_state_dict(model.state_dict())
+            self.model.load_state_dict(dict(plain_weights(model)))
         self.version = version
 
     def sample(
@@ -86,7 +87,7 @@ class LocalSampler:
         limits = [_checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
         if not requests:
             return []
-        with _evaluating(self.model), torch.inference_mode():
+        with as_sampled(self.model), _evaluating(self.model), torch.inference_mode():
             try:
                 return _Call(self, requests, limits, on_completion).finish(on_progress, until)
             except torch.OutOfMemoryError as error:

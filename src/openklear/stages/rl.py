@@ -30,6 +30,7 @@ from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+from openklear.training.adapting import adapt
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
@@ -56,6 +57,7 @@ def run(context: StageContext) -> None:
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
     sizes = resolved(recipe, loaded)
     context.tell(found(recipe, sizes))
+    adapt(loaded, recipe, context.name)
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
     problems, validation = _problems(context, phase, loaded)

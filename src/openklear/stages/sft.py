@@ -27,6 +27,7 @@ from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+from openklear.training.adapting import adapt
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
@@ -47,6 +48,7 @@ def run(context: StageContext) -> None:
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
     sizes = resolved(recipe, loaded)
     context.tell(found(recipe, sizes))
+    adapt(loaded, recipe, context.name)
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
     rows = _rows(context, loaded, settings)
