@@ -16,7 +16,7 @@ from pydantic import Field
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.hub import hub_fault
-from openklear.recipe.machine import machine_rules
+from openklear.recipe.machine import device_rules, microbatch_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.optimizers import AdamW, Lora, Optimizer
@@ -305,7 +305,8 @@ class Recipe(Section):
         yield from _training(self)
         yield from _sources(self)
         yield from _checkpoints(self)
-        yield from machine_rules(self)
+        yield from device_rules(self.device)
+        yield from _microbatch(self)
 
 
 def _training(whole: Recipe) -> Iterator[Broken]:
@@ -361,6 +362,16 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
             text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
             text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
             yield Broken(("rl", "phase", index, "domains"), text)
+
+
+def _microbatch(whole: Recipe) -> Iterator[Broken]:
+    rows = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
+    phases = whole.rl.phase if whole.rl else ()
+    for item in phases:
+        key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
+        rows[key] = item.max_prompt_tokens + item.max_completion_tokens
+    released = [item.name for item in phases if item.aggregation == "klear_released"]
+    yield from microbatch_rules(whole.microbatch_tokens, rows, released)
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:
