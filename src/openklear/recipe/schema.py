@@ -15,6 +15,7 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
+from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.machine import device_rules, microbatch_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
@@ -246,13 +247,6 @@ class Verifiers(Section):
 _NO_BOX = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
 
 
-class LocalEngine(Section):
-    """The sampler in this process, on the very weights that are trained."""
-
-    type: Literal["local"] = Field("local", description="sample in this process")
-    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="sequences decoded at once")
-
-
 class Checkpoints(Section):
     """What stays on disk."""
 
@@ -284,7 +278,7 @@ class Recipe(Section):
     lora: Lora | None = Field(None, description="train adapters of low rank; without it all weights are trained")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
-    engine: LocalEngine = Field(LocalEngine(), description="the sampler")
+    engine: Engine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
     track: Track = Field(Track(), description="where a run can be watched")
