@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from openklear.planner.amounts import Amounts
@@ -32,16 +32,16 @@ class Part:
     """Seconds of graders, which no machine's speed changes."""
 
 
-def parts(recipe: Recipe, shape: ModelShape, sizes: Sizes, amounts: Amounts) -> Iterator[Part]:
-    """Every part of every stage, in their order."""
-    maker = _Maker(recipe, shape, sizes, amounts)
-    yield maker.evaluation("evaluate-base")
+def parts(recipe: Recipe, shape: ModelShape, by_stage: Mapping[str, Sizes], amounts: Amounts) -> Iterator[Part]:
+    """Every part of every stage, in their order; the sizes of the evaluations are those of "evaluate"."""
+    makers = {name: _Maker(recipe, shape, sizes, amounts) for name, sizes in by_stage.items()}
+    yield makers["evaluate"].evaluation("evaluate-base")
     if recipe.sft is not None:
-        yield from maker.sft(recipe.sft)
-        yield maker.evaluation("evaluate-sft")
+        yield from makers["sft"].sft(recipe.sft)
+        yield makers["evaluate"].evaluation("evaluate-sft")
     for phase in recipe.rl.phase if recipe.rl is not None else ():
-        yield from maker.phase(phase)
-        yield maker.evaluation(f"evaluate-rl-{phase.name}")
+        yield from makers[f"rl-{phase.name}"].phase(phase)
+        yield makers["evaluate"].evaluation(f"evaluate-rl-{phase.name}")
 
 
 @dataclass(frozen=True, slots=True)
