@@ -31,10 +31,20 @@ def fault(mix: Mapping[str, float], domains: Sequence[str], whole: int) -> str |
     return None
 
 
-def lacking(mixed: Mapping[str, int], domains: Sequence[str], whole: int, have: Mapping[str, int]) -> str | None:
-    """What one iteration takes (`counts`, else `whole` of any domain) and `have` does not hold; None if it suffices."""
+def lacking(
+    mixed: Mapping[str, int], domains: Sequence[str], whole: int, have: Mapping[str, int], *, extra: bool = False
+) -> str | None:
+    """What one iteration takes (`counts`, else `whole` of any domain) and `have` does not hold; None if it suffices.
+
+    `extra`: whether some of them are for carrying over.
+    """
     for name, count in mixed.items():
         if have.get(name, 0) < count:
-            return f"mix takes {count} {name} problems at a time, but {have.get(name, 0)} are left"
+            what = "mix and partial_rollouts take" if extra else "mix takes"
+            return f"{what} {count} {name} problems at a time, but {have.get(name, 0)} are left"
     left = sum(have.get(name, 0) for name in domains)
-    return f"problems_per_iteration = {whole}, but {left} are left" if left < whole else None
+    if left >= whole:
+        return None
+    if extra:
+        return f"problems_per_iteration and partial_rollouts.extra take {whole} problems at a time, but {left} are left"
+    return f"problems_per_iteration = {whole}, but {left} are left"

@@ -18,6 +18,7 @@ from openklear.recipe.curation import Data
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
+from openklear.recipe.partial import CarryOver, NoCarryOver, PartialRollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
@@ -161,6 +162,7 @@ class Phase(Section):
     entropy_gate: Gate = Field(NoGate(), description="leave out tokens whose entropy changed too much")
     advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
+    partial_rollouts: PartialRollouts = Field(NoCarryOver(), description="whether rollouts outlast their iteration")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; each phase starts with fresh moments")
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
@@ -179,6 +181,14 @@ class Phase(Section):
             yield Broken(
                 ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
             )
+        if self.carries_over and isinstance(self.correction, NoCorrection):
+            text = "rollouts that are carried over are partly drawn from older weights, which the loss must be told; "
+            yield Broken(("correction",), text + 'write correction = { type = "truncate" }, or "mask"')
+
+    @property
+    def carries_over(self) -> bool:
+        """Whether rollouts may go on in the next iteration."""
+        return isinstance(self.partial_rollouts, CarryOver)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -187,7 +197,19 @@ class Phase(Section):
 
     def lacking(self, have: Mapping[str, int]) -> str | None:
         """What one iteration takes and `have`, the problems of each domain, does not hold; None if it suffices."""
-        return mix.lacking(self.counts, self.domains, self.problems_per_iteration, have)
+        sampled = self.sampled_at_once
+        counts = sampled if self.mix else {}
+        return mix.lacking(counts, self.domains, sum(sampled.values()), have, extra=self.carries_over)
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """Problems that every iteration trains on: of each domain with a mix, else of all together, under ""."""
+        return self.counts or {"": self.problems_per_iteration}
+
+    @property
+    def sampled_at_once(self) -> dict[str, int]:
+        """Problems that are under way in every iteration, in the same way."""
+        return under_way(self.partial_rollouts, self.quotas)
 
 
 class Rl(Section):
