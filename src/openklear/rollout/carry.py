@@ -56,11 +56,6 @@ class BegunGroup:
     """The iteration that they were begun in."""
     rollouts: tuple[Begun, ...]
 
-    @property
-    def whole(self) -> bool:
-        """Whether all have ended."""
-        return all(rollout.ended for rollout in self.rollouts)
-
 
 def joined(first: Completion, rest: Completion, version: int) -> Completion:
     """Two stretches of one rollout; `version` of the policy counts where the sampler does not say any."""
@@ -96,14 +91,19 @@ class Quotas:
         return domain if domain in self.groups else ""
 
 
+def all_of(groups: Sequence[BegunGroup]) -> Quotas:
+    """Every group is trained on, whatever its domain."""
+    return Quotas({"": len(groups)}, -1)
+
+
 @dataclass(slots=True)
 class Tally:
     """The groups under way in an iteration, as their rollouts end."""
 
     groups: Sequence[BegunGroup]
-    quotas: Quotas
-    left: list[int] = field(init=False)
+    left: list[int]
     """Rollouts of each group that have not ended."""
+    quotas: Quotas
     whole: list[int] = field(default_factory=list)
     """Groups, in the order in which they became whole."""
     waited: set[int] = field(init=False)
@@ -111,7 +111,6 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.left = [sum(not rollout.ended for rollout in group.rollouts) for group in self.groups]
         self.waited = {n for n, group in enumerate(self.groups) if group.since <= self.quotas.overdue}
         for number, left in enumerate(self.left):
             if not left:

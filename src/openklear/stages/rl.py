@@ -23,7 +23,8 @@ from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
-from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
+from openklear.rollout.collect import Collector, Sampling
+from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings

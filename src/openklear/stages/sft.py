@@ -21,7 +21,8 @@ from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Sft
-from openklear.rollout.collect import Collector, encode_problems
+from openklear.rollout.collect import Collector
+from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
