@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import check, distill, doctor, exits, export, grade, objectives, push
+from openklear.cli import check, distill, doctor, exits, export, grade, objectives, plan, push
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -156,6 +156,7 @@ def _add_stage_command(name: str, text: str) -> None:
 
 for _name, _text in STAGE_COMMANDS.items():
     _add_stage_command(_name, _text)
+app.command(epilog=f"{EXIT_CODES} 3: does not fit.", rich_help_panel="Run a recipe")(plan.plan)
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)

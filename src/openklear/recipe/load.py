@@ -55,6 +55,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe | None:
+    """The recipe with keys changed as by --set; None where it would be no recipe then. Raises CannotSet."""
+    raw = _as_lists(recipe.model_dump(exclude_none=True))
+    for text in overrides:
+        assign(raw, parse_override(text))
+    try:
+        return Recipe.model_validate(_as_tuples(merge_phases(raw)))
+    except ValidationError:
+        return None
+
+
 def read_toml(path: Path) -> Table:
     """The raw tables of a TOML file. Raises RecipeError that names the file, and the line of malformed TOML."""
     try:
@@ -198,6 +209,13 @@ def _as_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _as_tuples(item) for key, item in value.items()}
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _as_lists(value: Any) -> Any:
+    """The way back."""
+    if isinstance(value, dict):
+        return {key: _as_lists(item) for key, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 NO_PATHS = ("world:", "hub:")

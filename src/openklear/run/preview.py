@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from openklear.errors import DataError, UsageError
+from openklear.planner.machines import machine_named
+from openklear.planner.plan import Plan, make_plan
 from openklear.recipe.curation import RayCluster
 from openklear.recipe.schema import PretrainedModel, Recipe
 from openklear.recipe.show import count
+from openklear.run.amounts import amounts_of
 from openklear.run.first_rows import SourceFacts, look, of_world
 from openklear.run.fork import would_take_over
-from openklear.run.memory import memory_lines
 from openklear.run.model_facts import ModelFacts, TokenCounter, model_facts
 from openklear.run.pipeline import plan_parts
 from openklear.run.plan import Through, stages
@@ -45,7 +47,8 @@ class Preview:
     """What tokens were counted with."""
     sources: list[SourceFacts] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
-    memory: list[str] = field(default_factory=list)
+    plan: Plan | None = None
+    """What memory and time it takes on the machine at hand."""
     faults: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -53,17 +56,17 @@ class Preview:
         shown = [f"model: {self.model.line()}"] if self.model is not None else list(self.notes)
         shown += [f"data: {source.line()}" for source in self.sources]
         shown += [f"tokens are counted {self.counted}"] if self.counted else []
-        return [*shown, *self.stages, *self.memory]
+        return [*shown, *self.stages, *(self.plan.short() if self.plan is not None else ())]
 
     def document(self) -> dict[str, Any]:
         """For --json."""
-        model = asdict(self.model) if self.model is not None else None
+        model = self.model.document() if self.model is not None else None
         return {
             "model": model,
             "sources": [asdict(source) for source in self.sources],
             "tokens_counted": self.counted,
             "stage_sizes": self.stages,
-            "memory": self.memory,
+            "plan": self.plan.document() if self.plan is not None else None,
         }
 
     def require(self) -> None:
@@ -102,7 +105,12 @@ def preview(recipe: Recipe, through: Through | None = None) -> Preview:
             found.faults.append(f"data.source.{source.name}: {error}")
     found.stages = list(_stage_lines(recipe, found.sources))
     if found.model is not None:
-        found.memory = memory_lines(recipe, found.model, _asked(recipe, found.sources)[1])
+        try:
+            machine = machine_named(getattr(recipe, "device", "auto"), "device =")
+        except UsageError as error:
+            found.faults.append(str(error))
+        else:
+            found.plan = make_plan(recipe, found.model.shape, machine, amounts_of(recipe, found.sources))
     return found
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from openklear.models.batching import plan_microbatches
+from openklear.models.attention import can_pack
+from openklear.models.batching import plan_microbatches, plan_packs
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import EntropyGate
 from openklear.recipe.schema import Phase, Sft
 from openklear.training import parallel
-from openklear.training.layout import TokenRow
+from openklear.training.layout import Microbatch, TokenRow
 from openklear.training.optimizer import Optimizer, clip_gradients
 from openklear.training.step import (
     Metrics,
@@ -44,7 +45,7 @@ class LocalLearner:
         logprobs, entropies = reference_logprobs(
             self.loaded.model,
             sequences,
-            _microbatches(sequences, self.microbatch_tokens),
+            _microbatches(self.loaded, sequences, self.microbatch_tokens),
             self.phase.temperature,
             entropy=gated,
         )
@@ -56,7 +57,7 @@ class LocalLearner:
     def update(self, sequences: Sequence[PolicySequence], learning_rate: float) -> Metrics:
         """One optimizer step on one mini-batch; returns its metrics. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
-        microbatches = _microbatches(sequences, self.microbatch_tokens)
+        microbatches = _microbatches(self.loaded, sequences, self.microbatch_tokens)
         metrics = policy_gradient(self.loaded.model, sequences, microbatches, self.phase, group=self.group)
         return metrics | _step(self.loaded, self.optimizer, self.phase.max_grad_norm, learning_rate)
 
@@ -74,13 +75,17 @@ class SupervisedLearner:
     def update(self, rows: Sequence[TokenRow], learning_rate: float) -> Metrics:
         """One optimizer step on one batch; returns its metrics. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
-        microbatches = _microbatches(rows, self.microbatch_tokens)
+        microbatches = _microbatches(self.loaded, rows, self.microbatch_tokens)
         metrics = supervised_gradient(self.loaded.model, rows, microbatches, group=self.group)
         return metrics | _step(self.loaded, self.optimizer, self.settings.max_grad_norm, learning_rate)
 
 
-def _microbatches(rows: Sequence[TokenRow], tokens: int) -> list[list[int]]:
-    return plan_microbatches([len(row.ids) for row in rows], tokens)
+def _microbatches(loaded: LoadedModel, rows: Sequence[TokenRow], tokens: int) -> list[Microbatch]:
+    """Packs where the model can be packed, else padded rows."""
+    lengths = [len(row.ids) for row in rows]
+    if can_pack(loaded.model):
+        return [[pack] for pack in plan_packs(lengths, tokens)]
+    return [*plan_microbatches(lengths, tokens)]
 
 
 def _step(loaded: LoadedModel, optimizer: Optimizer, max_grad_norm: float, learning_rate: float) -> Metrics:

@@ -182,7 +182,7 @@ def _logprobs(
         layout.loss_mask,
         temperature=temperature,
         entropy=entropy,
-        position_ids=layout.position_ids,
+        segments=layout.packed,
     )
 
 
