@@ -14,7 +14,7 @@ from openklear.errors import DataError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.reward import ReportReward
 from openklear.rollout.carried import read_carried, write_carried
-from openklear.rollout.carry import Begun, BegunGroup, Quotas, Tally, all_of
+from openklear.rollout.carry import Begun, BegunGroup, Quotas, WholeGroups, all_of
 from openklear.rollout.collect import Collector, Sampling
 from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.local import LocalSampler
@@ -43,7 +43,7 @@ def group(number, since=1, domain="math", ended=0, size=2):
 
 
 def tally(groups, quotas):
-    return Tally(groups, [sum(not r.ended for r in one.rollouts) for one in groups], quotas)
+    return WholeGroups(groups, [sum(not r.ended for r in one.rollouts) for one in groups], quotas)
 
 
 def test_an_iteration_ends_with_its_groups_and_takes_those_that_were_whole_first():

@@ -183,8 +183,7 @@ CALLS = [(LocalSampler, "sample", n) for n in (2, 3, 4, 5)] + [  # the first is 
     "call",
     [
         CALLS[2],
-        CALLS[8],
-        *(pytest.param(one, marks=pytest.mark.long) for n, one in enumerate(CALLS) if n not in (2, 8)),
+        *(pytest.param(one, marks=pytest.mark.long) for n, one in enumerate(CALLS) if n != 2),
     ],
     ids=lambda call: f"{call[1]}-{call[2]}",
 )
@@ -197,6 +196,7 @@ def test_killed_anywhere_it_ends_with_the_bits_of_an_undisturbed_phase(desk, und
     assert digest(desk.run(name)) == undisturbed
 
 
+@pytest.mark.long
 def test_prolonged_it_ends_with_the_bits_of_a_phase_that_long(desk, undisturbed):
     desk.run("prolonged", iterations=2)
     found = digest(desk.run("prolonged"))

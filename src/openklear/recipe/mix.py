@@ -32,17 +32,17 @@ def fault(mix: Mapping[str, float], domains: Sequence[str], whole: int) -> str |
 
 
 def lacking(
-    mixed: Mapping[str, int], domains: Sequence[str], whole: int, have: Mapping[str, int], *, extra: bool = False
+    counts: Mapping[str, int], domains: Sequence[str], have: Mapping[str, int], *, mixed: bool, extra: bool
 ) -> str | None:
-    """What one iteration takes (`counts`, else `whole` of any domain) and `have` does not hold; None if it suffices.
+    """What one iteration takes and `have` does not hold; None if it suffices.
 
-    `extra`: whether some of them are for carrying over.
+    `counts` are by domain where they are `mixed`, else under "" alone; `extra`: some of them are for carrying over.
     """
-    for name, count in mixed.items():
+    for name, count in counts.items() if mixed else ():
         if have.get(name, 0) < count:
             what = "mix and partial_rollouts take" if extra else "mix takes"
             return f"{what} {count} {name} problems at a time, but {have.get(name, 0)} are left"
-    left = sum(have.get(name, 0) for name in domains)
+    whole, left = sum(counts.values()), sum(have.get(name, 0) for name in domains)
     if left >= whole:
         return None
     if extra:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,7 @@ from openklear.recipe.section import Positive, Section
 class NoCarryOver(Section):
     """Every rollout of an iteration ends in it, so all of its tokens are drawn from the same weights."""
 
+    carries: ClassVar[bool] = False
     type: Literal["none"] = Field("none", description="an iteration waits for all of its rollouts")
 
 
@@ -24,6 +25,7 @@ class CarryOver(Section):
     2509.18521); Kimi k1.5 (arXiv 2501.12599) carries rollouts over by a budget of tokens.
     """
 
+    carries: ClassVar[bool] = True
     type: Literal["carry_over"] = Field("carry_over", description="rollouts go on in the next iteration")
     extra: Annotated[float, Field(gt=0.0, le=100.0)] = Field(
         0.25, description="problems under way beyond those an iteration trains on, as a share of these"
@@ -31,6 +33,10 @@ class CarryOver(Section):
     oldest: Positive = Field(4, description="iterations that a problem may be carried over; then it is waited for")
 
 
+UNCORRECTED = (
+    "rollouts that are carried over are partly drawn from older weights, which the loss must be told; write "
+    'correction = { type = "truncate" }, or "mask"'
+)
 PartialRollouts = Annotated[NoCarryOver | CarryOver, Field(discriminator="type")]
 
 

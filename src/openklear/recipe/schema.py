@@ -18,7 +18,7 @@ from openklear.recipe.curation import Data
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
-from openklear.recipe.partial import CarryOver, NoCarryOver, PartialRollouts, under_way
+from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
@@ -181,14 +181,8 @@ class Phase(Section):
             yield Broken(
                 ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
             )
-        if self.carries_over and isinstance(self.correction, NoCorrection):
-            text = "rollouts that are carried over are partly drawn from older weights, which the loss must be told; "
-            yield Broken(("correction",), text + 'write correction = { type = "truncate" }, or "mask"')
-
-    @property
-    def carries_over(self) -> bool:
-        """Whether rollouts may go on in the next iteration."""
-        return isinstance(self.partial_rollouts, CarryOver)
+        if self.partial_rollouts.carries and isinstance(self.correction, NoCorrection):
+            yield Broken(("correction",), UNCORRECTED)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -198,8 +192,7 @@ class Phase(Section):
     def lacking(self, have: Mapping[str, int]) -> str | None:
         """What one iteration takes and `have`, the problems of each domain, does not hold; None if it suffices."""
         sampled = self.sampled_at_once
-        counts = sampled if self.mix else {}
-        return mix.lacking(counts, self.domains, sum(sampled.values()), have, extra=self.carries_over)
+        return mix.lacking(sampled, self.domains, have, mixed=bool(self.mix), extra=self.partial_rollouts.carries)
 
     @property
     def quotas(self) -> dict[str, int]:

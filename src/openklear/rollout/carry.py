@@ -97,7 +97,7 @@ def all_of(groups: Sequence[BegunGroup]) -> Quotas:
 
 
 @dataclass(slots=True)
-class Tally:
+class WholeGroups:
     """The groups under way in an iteration, as their rollouts end."""
 
     groups: Sequence[BegunGroup]

@@ -18,9 +18,9 @@ from openklear.models.loading import LoadedModel
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.ahead import TokensAhead
-from openklear.rollout.carry import Begun, BegunGroup, Quotas, Tally, all_of, joined, versions
+from openklear.rollout.carry import Begun, BegunGroup, Quotas, WholeGroups, all_of, joined, versions
 from openklear.rollout.encoding import EncodedProblem
-from openklear.rollout.graded import Graded, Watch
+from openklear.rollout.graded import Graded, GradingWatch
 from openklear.rollout.protocol import Progress, Sampler
 from openklear.rollout.seeds import copies, rollout_key
 from openklear.types import (
@@ -50,7 +50,7 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class Gathered:
     """What a collection has made."""
 
     groups: list[RolloutGroup]
@@ -124,15 +124,15 @@ class Collector:
         where: str,
         shown: bool = True,
         quotas: Quotas | None = None,
-    ) -> Collected:
+    ) -> Gathered:
         """Sample groups that were begun, the first ones first: all to their end, or until `quotas` are met.
 
         `where` names the collection in errors, and with `shown` its progress.
         """
         self.judge.trial([group.owner.problem for group in begun])
-        call = _Call(begun, sampling.max_completion_tokens, quotas, self.sampler.version)
+        call = _Collection(begun, sampling.max_completion_tokens, quotas, self.sampler.version)
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
-            watch = Watch(batch, len(call.flat), self.unscorable_share, where)
+            watch = GradingWatch(batch, len(call.flat), self.unscorable_share, where)
             graded = Graded(self.loaded, call.owners, watch, graded_when_cut=sampling.overlong == "soft")
             for index in call.ended:
                 graded.add(index, call.flat[index].drawn)
@@ -140,7 +140,7 @@ class Collector:
             self._sample(call, sampling, graded, label, purpose)
             verdicts = graded.finish(label)
         groups, carried = [], []
-        chosen = set(call.tally.chosen())
+        chosen = set(call.whole.chosen())
         for number, group in enumerate(call.begun):
             span = call.span(number)
             if number not in chosen:
@@ -149,9 +149,9 @@ class Collector:
             rollouts = [_rollout(call, index, graded.texts[index], verdicts[index], scheme) for index in span]
             groups.append(RolloutGroup(group.owner.problem, tuple(rollouts)))
         refuse_unscorable(groups, self.unscorable_share, where)
-        return Collected(groups, carried, call.tokens)
+        return Gathered(groups, carried, call.tokens)
 
-    def _sample(self, call: _Call, sampling: Sampling, graded: Graded, label: str | None, purpose: str) -> None:
+    def _sample(self, call: _Collection, sampling: Sampling, graded: Graded, label: str | None, purpose: str) -> None:
         """Draw what is left of the call's rollouts; each goes to the judge when it has ended.
 
         Sampling stops where grading has failed: at the next completion, or the next report of progress.
@@ -175,7 +175,7 @@ class Collector:
             self.lengths[purpose] = call.tokens / max(1, ahead.stopped)
 
     @contextmanager
-    def _report(self, watch: Watch, ahead: TokensAhead, total: int, label: str | None) -> Iterator[Progress]:
+    def _report(self, watch: GradingWatch, ahead: TokensAhead, total: int, label: str | None) -> Iterator[Progress]:
         """The sampler's `on_progress`; with a label it is shown."""
         if label is None:
             yield lambda done, tokens: watch.check()
@@ -198,7 +198,7 @@ class Collector:
         return TokensAhead(len(requests), width, longest, self.lengths.get(purpose))
 
 
-class _Call:
+class _Collection:
     """One call of `go_on`: its rollouts by index, group by group, as they grow."""
 
     def __init__(self, begun: Sequence[BegunGroup], limit: int, quotas: Quotas | None, version: int) -> None:
@@ -215,8 +215,8 @@ class _Call:
         self.ended = [index for index, rollout in enumerate(self.flat) if rollout.ended]
         self.running = [index for index, rollout in enumerate(self.flat) if not rollout.ended]
         left = Counter(map(self._group.__getitem__, self.running))
-        self.tally = Tally(begun, [left[number] for number in range(len(begun))], quotas or all_of(begun))
-        self.until = None if quotas is None else self.tally.enough
+        self.whole = WholeGroups(begun, [left[number] for number in range(len(begun))], quotas or all_of(begun))
+        self.until = None if quotas is None else self.whole.enough
         self.tokens = 0
         """Drawn in this call."""
 
@@ -225,7 +225,7 @@ class _Call:
         before = self.flat[index]
         self.flat[index] = replace(before, drawn=joined(before.drawn, completion, self.version))
         if self.flat[index].ended:
-            self.tally.ended(self._group[index])
+            self.whole.ended(self._group[index])
 
     def span(self, group: int) -> range:
         """The indices of a group's rollouts."""
@@ -245,7 +245,7 @@ def _request(owner: EncodedProblem, rollout: Begun, sampling: Sampling) -> Sampl
     )
 
 
-def _rollout(call: _Call, index: int, text: str, verdict: Verdict, scheme: RewardScheme) -> Rollout:
+def _rollout(call: _Collection, index: int, text: str, verdict: Verdict, scheme: RewardScheme) -> Rollout:
     begun, owner = call.flat[index], call.owners[index]
     drawn_from = versions(begun.drawn, call.version)
     return Rollout(

@@ -17,7 +17,7 @@ from openklear.verifiers.unscorable import refuse_verdicts
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class GradingWatch:
     """Ends a collection that cannot end well: nobody samples on for verdicts that will not come."""
 
     batch: AttemptBatch
@@ -35,7 +35,7 @@ class Graded:
     """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
 
     def __init__(
-        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], watch: Watch, *, graded_when_cut: bool
+        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], watch: GradingWatch, *, graded_when_cut: bool
     ) -> None:
         self.watch, self._batch = watch, watch.batch
         self.texts = [""] * len(owners)

@@ -234,7 +234,7 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     settings |= {f"{key}.iterations": values["iterations"], **_wordings(recipe, "problems", "validation")}
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
-    if phase.carries_over:  # what serves the requests decides where rollouts are broken off
+    if phase.partial_rollouts.carries:  # what serves the requests decides where rollouts are broken off
         settings |= {name: pace.pop(name) for name in list(pace) if name.startswith("engine.")}
     files = _graders(recipe) | _functions(phase)
     more = {"settings": settings, "pace": pace, "files": files, "length": f"{key}.iterations"}

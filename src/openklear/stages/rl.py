@@ -25,7 +25,7 @@ from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
-from openklear.rollout.collect import Collected, Collector, Sampling
+from openklear.rollout.collect import Gathered, Collector, Sampling
 from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
@@ -66,7 +66,7 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        needs = replace(TRAINING, partial=phase.carries_over)
+        needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, needs), judge, recipe.seed, share)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
@@ -186,7 +186,7 @@ def _tokens(update: Update) -> int:
     return sum(len(sequence.ids) for sequence in update)
 
 
-def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Collected, list[Update]]:
+def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, list[Update]]:
     """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
     phase, stage = box.phase, box.loop.stage
     box.collector.sampler.publish(box.loop.loaded.model, number - 1)
@@ -216,12 +216,12 @@ def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:
     return chosen, {"": place}
 
 
-def _replayed(box: _Box, number: int) -> tuple[Collected, list[Update]]:
+def _replayed(box: _Box, number: int) -> tuple[Gathered, list[Update]]:
     """The same from the files of an iteration that was sampled before the run was killed."""
     problems, record = {e.problem.id: e.problem for e in box.problems}, _record(box.loop, number)
     groups, trained = read_rollouts(record / "rollouts.parquet", problems)
     updates = [restored(update, trained) for update in updates_of(groups, box.phase)]
-    return Collected(groups, box.carrying.read(record), 0), updates
+    return Gathered(groups, box.carrying.read(record), 0), updates
 
 
 def _update(box: _Box, update: Update, index: int) -> Metrics:
@@ -243,7 +243,7 @@ def _update(box: _Box, update: Update, index: int) -> Metrics:
         raise box.loop.nonfinite(error, batch, f", update {index + 1}") from error
 
 
-def _make_durable(box: _Box, record: Path, collected: Collected, updates: Sequence[Update], row: Figures) -> None:
+def _make_durable(box: _Box, record: Path, collected: Gathered, updates: Sequence[Update], row: Figures) -> None:
     """The iteration directory first, then the checkpoint: what a checkpoint has seen is always on disk."""
     loop, phase, at = box.loop, box.phase, box.loop.position.at
     if not record.is_dir():

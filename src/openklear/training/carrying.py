@@ -15,7 +15,7 @@ from openklear.recipe.partial import CarryOver
 from openklear.recipe.schema import Phase
 from openklear.rollout.carried import read_carried, write_carried
 from openklear.rollout.carry import BegunGroup, Quotas
-from openklear.rollout.collect import Collected
+from openklear.rollout.collect import Gathered
 from openklear.rollout.encoding import EncodedProblem
 from openklear.training.metrics import gap_metrics
 from openklear.training.staleness import carried_metrics, fresh, staleness
@@ -47,12 +47,12 @@ class Carrying:
             counts[group.owner.problem.domain if self.phase.mix else ""] -= 1
         return {name: max(0, counts[name]) for name in self.phase.quotas}
 
-    def metrics(self, number: int, collected: Collected, updates: Sequence[Update]) -> dict[str, float]:
+    def metrics(self, number: int, collected: Gathered, updates: Sequence[Update]) -> dict[str, float]:
         """Sampler against trainer over tokens of the iteration's own weights; how many are of older ones, and how old.
 
         Iteration `number` begins with weights of the version before it.
         """
-        if not self.phase.carries_over:
+        if not self.phase.partial_rollouts.carries:
             return gap_metrics(updates)
         stale = staleness(collected.groups, number - 1)
         carried: dict[str, float] = {"carried_problems": len(collected.carried)}
@@ -60,7 +60,7 @@ class Carrying:
 
     def write(self, record: Path, number: int, groups: Sequence[BegunGroup]) -> None:
         """Into the record of iteration `number`."""
-        if self.phase.carries_over:
+        if self.phase.partial_rollouts.carries:
             write_carried(record / CARRIED, groups, number - 1)
 
     def read(self, record: Path) -> list[BegunGroup]:
@@ -69,7 +69,7 @@ class Carrying:
         count = known.get("carried_problems", 0)
         if not count:
             return []
-        if not self.phase.carries_over:  # a fork that changed it
+        if not self.phase.partial_rollouts.carries:  # a fork that changed it
             text = f"{count} problems that were under way are left aside, as nothing is carried over any more"
             progress.say(f"{self.stage}: {text}")
             return []
