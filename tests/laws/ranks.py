@@ -13,7 +13,8 @@ from tests.training.step_cases import PAIRS, flat_gradient, gradient, rollouts, 
 from openklear.errors import NonFinite
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import Gppo
-from openklear.recipe.schema import AdamW, Phase, Sft
+from openklear.recipe.optimizers import AdamW
+from openklear.recipe.schema import Phase, Sft
 from openklear.training.learner import LocalLearner, SupervisedLearner
 from openklear.training.optimizer import build_optimizer
 from openklear.training.step import policy_gradient, supervised_gradient

@@ -162,7 +162,7 @@ def test_every_file_of_a_source_is_opened(place: Path) -> None:
 
 
 def test_missing_extras_are_named_with_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openklear.run.preview.find_spec", lambda name: None)
+    monkeypatch.setattr("openklear.run.extras.find_spec", lambda name: None)
     found = looked(place, 'data.languages=["en"]', "data.engine.type=ray", "model.gguf_file=m.gguf")
     assert found.faults == [
         "model.gguf_file: needs the packages gguf, accelerate; run pip install 'openklear[gguf]'",

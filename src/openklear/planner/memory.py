@@ -3,8 +3,8 @@
 With layers L of width H, inner width I, query width Q and key width K, vocabulary V, P parameters of w bytes:
 
     gradients    P w
-    optimizer    AdamW 8 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for masters, and 4 P of
-                 fp32 gradients while the weights move
+    optimizer    AdamW 8 P, of 8 bits 2.03 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for
+                 masters, and 4 P of fp32 gradients while the weights move
     activations  what autograd keeps of a token, L (6 H + 2 Q + 2 K + 4 I) w (2 Q + 2 K more with norms of queries and
                  keys); with checkpointing L H w of every token, and one layer's of a micro-batch while it is done again
     head         two buffers of logits in fp32, at most 512 MiB together, and the head's gradient in fp32
@@ -17,15 +17,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openklear.planner.shape import ModelShape
-from openklear.recipe.schema import Optimizer, Recipe
+from openklear.recipe.optimizers import Optimizer
+from openklear.recipe.schema import Recipe
 
 HEAD_BYTES = 512 << 20
 """`models.head.CHUNK_BYTES`, which needs torch."""
-EIGHT_BITS = 2.25
+EIGHT_BITS = 2.05
 """Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
 small tensors that it leaves in fp32."""
 WIDTH = {"float32": 4, "bfloat16": 2}
-LIBRARIES = {"cpu": 750 * 10**6, "gpu": 600 * 10**6}
+LIBRARIES = {"cpu": 600 * 10**6, "gpu": 600 * 10**6}
 """Bytes of Python, torch, transformers and the rest; on a GPU of context and kernels, which torch does not count."""
 
 
@@ -58,7 +59,7 @@ def optimizer_bytes(shape: ModelShape, optimizer: Optimizer, width: int, *, adap
 
 def adapter_parameters(shape: ModelShape, recipe: Recipe) -> int | None:
     """Numbers of LoRA's adapters, on every matrix of a layer or on those that are named; None without [lora]."""
-    lora = getattr(recipe, "lora", None)
+    lora = recipe.lora
     if lora is None:
         return None
     sides = {

@@ -15,12 +15,17 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
+from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
+<<<<<<< HEAD
 from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
+=======
+from openklear.recipe.optimizers import AdamW, Lora, Optimizer
+>>>>>>> main
 from openklear.recipe.reward import ReportReward, RewardScheme
-from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
+from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
 from openklear.verifiers.domains import DOMAINS, grader_faults
@@ -82,27 +87,6 @@ class PretrainedModel(Section):
 
 
 Model = Annotated[TinyModel | PretrainedModel, Field(discriminator="type")]
-
-
-class AdamW(Section):
-    """AdamW with fp32 state; no weight decay on norms and embeddings."""
-
-    type: Literal["adamw"] = Field("adamw", description="AdamW on every parameter")
-    beta1: Decay = Field(0.9, description="decay of the first moment")
-    beta2: Decay = Field(0.95, description="decay of the second moment")
-    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay")
-
-
-class Muon(Section):
-    """Muon on the 2-D matrices of the blocks, AdamW (betas 0.9, 0.95) on the rest."""
-
-    type: Literal["muon"] = Field("muon", description="Muon on matrices, AdamW on norms and embeddings")
-    momentum: Decay = Field(0.95, description="Nesterov momentum of Muon")
-    adam_ratio: Above = Field(0.15, description="learning rate of the AdamW part over Muon's")
-    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay of the matrices")
-
-
-Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
 
 
 class Sft(Section):
@@ -278,13 +262,6 @@ class Verifiers(Section):
 _NO_BOX = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
 
 
-class LocalEngine(Section):
-    """The sampler in this process, on the very weights that are trained."""
-
-    type: Literal["local"] = Field("local", description="sample in this process")
-    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="sequences decoded at once")
-
-
 class Checkpoints(Section):
     """What stays on disk."""
 
@@ -307,9 +284,10 @@ class Recipe(Section):
     data: Data = Field(description="sources and curation")
     sft: Sft | None = Field(None, description="supervised fine-tuning; without it RL starts from the base model")
     rl: Rl | None = Field(None, description="reinforcement learning")
+    lora: Lora | None = Field(None, description="train adapters of low rank; without it all weights are trained")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
-    engine: LocalEngine = Field(LocalEngine(), description="the sampler")
+    engine: Engine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
     track: Track = Field(Track(), description="where a run can be watched")
@@ -318,6 +296,12 @@ class Recipe(Section):
     def dtype(self) -> str:
         """The type the weights are trained in."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
+
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Those of the stages that train, by the key of their table."""
+        found = {} if self.sft is None else {"sft": self.sft.optimizer}
+        return found | {f"rl.phase.{phase.name}": phase.optimizer for phase in (self.rl.phase if self.rl else ())}
 
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""
@@ -329,7 +313,7 @@ class Recipe(Section):
 
 def _training(whole: Recipe) -> Iterator[Broken]:
     if whole.model is None:
-        for name in ("sft", "rl"):
+        for name in ("sft", "rl", "lora"):
             if getattr(whole, name) is not None:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
     elif whole.sft is None and whole.rl is None:

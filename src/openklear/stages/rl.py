@@ -13,8 +13,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+<<<<<<< HEAD
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+=======
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+>>>>>>> main
 from pathlib import Path
 
 from openklear import progress
@@ -32,7 +37,11 @@ from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+<<<<<<< HEAD
 from openklear.training.carrying import CARRIED, Carrying
+=======
+from openklear.training.adapting import adapt
+>>>>>>> main
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
@@ -56,6 +65,7 @@ def run(context: StageContext) -> None:
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
     try_reward(phase.reward, phase.domains)
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    adapt(loaded, recipe, context.name)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     keep, track = recipe.checkpoints, recipe.track
@@ -66,8 +76,13 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
+<<<<<<< HEAD
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
         collector = Collector(loaded, open_sampler(recipe.engine, loaded, needs), judge, recipe.seed, share)
+=======
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, TRAINING)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
+>>>>>>> main
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
@@ -148,7 +163,7 @@ def _iterate(box: _Box, number: int) -> Figures:
         scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
-    ringing = alarms(row, loop.metrics)
+    ringing = alarms(row, loop.metrics, float32=str(loop.loaded.model.dtype) == "torch.float32")
     if ringing:
         row["alarms"] = ringing
     for text in ringing:
