@@ -19,11 +19,8 @@ from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
-<<<<<<< HEAD
-from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
-=======
 from openklear.recipe.optimizers import AdamW, Lora, Optimizer
->>>>>>> main
+from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop

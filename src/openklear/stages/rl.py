@@ -13,13 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-<<<<<<< HEAD
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-=======
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
->>>>>>> main
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openklear import progress
@@ -30,18 +25,15 @@ from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
-from openklear.rollout.collect import Gathered, Collector, Sampling
+from openklear.rollout.collect import Collector, Gathered, Sampling
 from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
-<<<<<<< HEAD
-from openklear.training.carrying import CARRIED, Carrying
-=======
 from openklear.training.adapting import adapt
->>>>>>> main
+from openklear.training.carrying import CARRIED, Carrying
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner
@@ -76,13 +68,9 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-<<<<<<< HEAD
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, needs), judge, recipe.seed, share)
-=======
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, TRAINING)))
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
->>>>>>> main
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
