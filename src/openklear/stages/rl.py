@@ -17,6 +17,8 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from openklear import progress
 from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
@@ -36,13 +38,14 @@ from openklear.training.adapting import adapt
 from openklear.training.carrying import CARRIED, Carrying
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
-from openklear.training.learner import LocalLearner
+from openklear.training.learner import LocalLearner, takes_sampled
 from openklear.training.loop import Clock, Figures, Loop, without_validation
 from openklear.training.memory import peak_memory_bytes
-from openklear.training.metrics import alarms, mean_over_updates, refuse_gap, rollout_metrics, throughput
-from openklear.training.optimizer import build_optimizer, warmup_constant
+from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics, throughput
+from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
+from openklear.training.staleness import Staleness, fresh
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
@@ -71,7 +74,7 @@ def run(context: StageContext) -> None:
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
-        learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
+        learner = _learner(recipe, phase, loaded, optimizer)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
             loop.say_place()
@@ -96,6 +99,16 @@ def run(context: StageContext) -> None:
                 )
         carrying.say_end()
     loop.hand_on()
+
+
+def _learner(recipe: Recipe, phase: Phase, loaded: LoadedModel, optimizer: Optimizer) -> LocalLearner:
+    """Says whose old log-probabilities it takes: the local sampler computes with the trainer's own weights."""
+    exact = recipe.engine.type == "local" and loaded.model.dtype == torch.float32
+    sampled = takes_sampled(phase, exact=exact)
+    if phase.problems_per_update < phase.problems_per_iteration:
+        whose = "the sampler's" if sampled else "the trainer's, from a pass of its own"
+        progress.say(f"rl-{phase.name}: old log-probabilities after the first update of an iteration are {whose}")
+    return LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens, takes_sampled=sampled)
 
 
 def _problems(
@@ -141,9 +154,10 @@ def _iterate(box: _Box, number: int) -> Figures:
     groups = collected.groups
     clock.lap("replaying" if known else "sampling")
     _show(box, number, groups)
-    row: Figures = {"iteration": number, **rollout_metrics(groups), **box.carrying.metrics(number, collected, updates)}
-    refuse_gap(row)
-    steps = _updated(box, updates, number)
+    stale = box.carrying.staleness(number, groups)
+    row: Figures = {"iteration": number, **rollout_metrics(groups)}
+    steps, updates = _updated(box, updates, number, stale)
+    row |= gap_metrics(fresh(_measured(box, updates), stale)) | box.carrying.metrics(collected, updates, stale)
     row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
     loop.advance(len(steps), places)
@@ -173,16 +187,26 @@ def _show(box: _Box, number: int, groups: Sequence[RolloutGroup]) -> None:
         progress.say(told(one_of(groups, number), f"{box.loop.stage}, iteration {number}"))
 
 
-def _updated(box: _Box, updates: Sequence[Update], number: int) -> list[Metrics]:
-    """Every update in turn."""
+def _measured(box: _Box, updates: Sequence[Update]) -> Sequence[Update]:
+    """The updates whose old log-probabilities are the trainer's."""
+    return updates[:1] if box.learner.takes_sampled else updates
+
+
+def _updated(
+    box: _Box, updates: Sequence[Update], number: int, stale: Staleness | None
+) -> tuple[list[Metrics], list[Update]]:
+    """Every update in turn, and with the old log-probabilities that it was made with."""
     tokens = list(map(_tokens, updates))
     steps: list[Metrics] = []
+    done: list[Update] = []
     pace, label = progress.Stopwatch(), f"{box.loop.stage}, iteration {number}: updates"
     with progress.task(label, len(updates), "updates", brief=True) as advance:
         for index, update in enumerate(updates):
-            steps.append(_update(box, update, index))
+            metrics, made = _update(box, update, index, stale)
+            steps.append(metrics)
+            done.append(made)
             advance(1, pace.left(sum(tokens[: index + 1]), sum(tokens[index + 1 :])))
-    return steps
+    return steps, done
 
 
 def _tokens(update: Update) -> int:
@@ -200,9 +224,9 @@ def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, l
     under_way, quotas = [*box.carrying.groups, *begun], box.carrying.quotas(number)
     collected = box.collector.go_on(under_way, sampling, phase.reward, purpose=stage, where=label, quotas=quotas)
     updates = updates_of(collected.groups, phase)
-    old: list[Update] = []
-    with progress.task(f"{label}: old log-probabilities", len(updates), "updates", brief=True) as advance:
-        for update in updates:
+    old, later = updates[:1], updates[1:]  # the first update's own pass has them
+    with progress.task(f"{label}: old log-probabilities", len(later), "updates", brief=True) as advance:
+        for update in later:
             old.append(box.learner.with_old(update))
             advance()
     return collected, old
@@ -227,18 +251,18 @@ def _replayed(box: _Box, number: int) -> tuple[Gathered, list[Update]]:
     return Gathered(groups, box.carrying.read(record), 0), updates
 
 
-def _update(box: _Box, update: Update, index: int) -> Metrics:
+def _update(box: _Box, update: Update, index: int, stale: Staleness | None) -> tuple[Metrics, Update]:
     """Loss and step on one mini-batch."""
     phase, done = box.phase, box.loop.position.updates
     rate = warmup_constant(done + index, phase.warmup_steps, phase.learning_rate)
     try:
-        return box.learner.update(update, rate)
+        return box.learner.update(update, rate, lambda made: refuse_gap(gap_metrics(fresh([made], stale))))
     except NonFinite as error:
         batch = [
             {
                 "ids": s.ids.tolist(),
                 "prompt_tokens": int((~s.loss_mask).sum()),
-                "old_logprobs": s.old_logprobs[s.loss_mask].tolist(),
+                "old_logprobs": None if s.old_logprobs is None else s.old_logprobs[s.loss_mask].tolist(),
                 "advantage": s.advantage,
             }
             for s in update

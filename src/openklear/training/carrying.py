@@ -17,9 +17,9 @@ from openklear.rollout.carried import read_carried, write_carried
 from openklear.rollout.carry import BegunGroup, Quotas
 from openklear.rollout.collect import Gathered
 from openklear.rollout.encoding import EncodedProblem
-from openklear.training.metrics import gap_metrics
-from openklear.training.staleness import carried_metrics, fresh, staleness
+from openklear.training.staleness import Staleness, carried_metrics, staleness
 from openklear.training.updates import Update
+from openklear.types import RolloutGroup
 
 CARRIED = "carried.parquet"
 """In an iteration's record: the groups under way as it ended."""
@@ -47,16 +47,15 @@ class Carrying:
             counts[group.owner.problem.domain if self.phase.mix else ""] -= 1
         return {name: max(0, counts[name]) for name in self.phase.quotas}
 
-    def metrics(self, number: int, collected: Gathered, updates: Sequence[Update]) -> dict[str, float]:
-        """Sampler against trainer over tokens of the iteration's own weights; how many are of older ones, and how old.
+    def staleness(self, number: int, groups: Sequence[RolloutGroup]) -> Staleness | None:
+        """Of the tokens of iteration `number`, whose weights are of the version before it; None: all are fresh."""
+        return staleness(groups, number - 1) if self.phase.partial_rollouts.carries else None
 
-        Iteration `number` begins with weights of the version before it.
-        """
-        if not self.phase.partial_rollouts.carries:
-            return gap_metrics(updates)
-        stale = staleness(collected.groups, number - 1)
-        carried: dict[str, float] = {"carried_problems": len(collected.carried)}
-        return gap_metrics(fresh(updates, stale)) | carried | carried_metrics(updates, stale)
+    def metrics(self, gathered: Gathered, updates: Sequence[Update], stale: Staleness | None) -> dict[str, float]:
+        """How much is carried over, and how old it is; `updates` as they were made."""
+        if stale is None:
+            return {}
+        return {"carried_problems": len(gathered.carried), **carried_metrics(updates, stale)}
 
     def write(self, record: Path, number: int, groups: Sequence[BegunGroup]) -> None:
         """Into the record of iteration `number`."""

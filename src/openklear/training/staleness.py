@@ -31,9 +31,9 @@ def staleness(groups: Sequence[RolloutGroup], version: int) -> Staleness:
     return found
 
 
-def fresh(updates: Sequence[Update], stale: Staleness) -> list[Update]:
+def fresh(updates: Sequence[Update], stale: Staleness | None) -> Sequence[Update]:
     """The updates with the tokens alone that were drawn from the present weights: for comparing, not for training."""
-    return _only(updates, stale, lambda ages: ages == 0)
+    return updates if stale is None else _only(updates, stale, lambda ages: ages == 0)
 
 
 def carried_metrics(updates: Sequence[Update], stale: Staleness) -> dict[str, float]:
