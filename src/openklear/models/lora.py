@@ -30,6 +30,8 @@ from openklear.errors import ModelError
 from openklear.recipe.optimizers import Lora
 
 __all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_WEIGHTS",
     "add_adapters",
     "as_sampled",
     "has_adapters",
@@ -40,7 +42,7 @@ __all__ = [
     "trained_parameters",
 ]
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """The files of an adapter, in peft's layout."""
 MERGED_UP_TO = 16_000_000
 """Parameters of a model that is sampled from with merged weights. On a CPU, 32 rows, rank 16 in every layer: 1.35 times
@@ -155,20 +157,22 @@ def save_adapters(model: Any, directory: Path) -> None:
     """Write the adapters in peft's layout, which its PeftModel.from_pretrained puts on the model they belong to."""
     config = model.peft_config["default"].to_dict()
     table = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    write_json(directory / CONFIG, json.loads(json.dumps(table, default=str)) | {"inference_mode": True})
-    save_file(_tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
+    write_json(directory / ADAPTER_CONFIG, json.loads(json.dumps(table, default=str)) | {"inference_mode": True})
+    save_file(_tensors(model), directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 @torch.no_grad()
 def load_adapters(directory: Path, model: Any) -> None:
     """Put saved adapters in place of the model's. ModelError where they are not there, damaged, or of other layers."""
     try:
-        saved = load_file(directory / WEIGHTS)
+        saved = load_file(directory / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{directory / WEIGHTS}: the adapters cannot be read ({error}).") from error
+        raise ModelError(f"{directory / ADAPTER_WEIGHTS}: the adapters cannot be read ({error}).") from error
     mine = _tensors(model)
     if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in mine.items()}:
-        raise ModelError(f"{directory / WEIGHTS}: these adapters are of other layers, or of another rank, than [lora].")
+        raise ModelError(
+            f"{directory / ADAPTER_WEIGHTS}: these adapters are of other layers, or of another rank, than [lora]."
+        )
     for name, tensor in mine.items():
         tensor.copy_(saved[name])
 
