@@ -7,8 +7,8 @@ rows are short on purpose, so that weights, gradients and moments are what memor
 resident size, libraries and all; `optimizer` the CPU seconds of one step of the weights, `step` of all of it (medians).
 
 Prediction for SmolLM2-135M (P = 134.5 M, fp32; adapters of rank 16 in all layers: 4.9 M): weights 0.54 GB; gradients
-0.54 GB and moments 1.08 GB (8 bits: 0.27 GB) where all is trained, 0.06 GB together for the adapters. So 0.8 GB less with
-8 bits and 1.5 to 1.6 GB less with adapters.
+0.54 GB and moments 1.08 GB (8 bits: 0.27 GB) where all is trained, 0.06 GB together for the adapters. So 0.8 GB less
+with 8 bits and 1.5 to 1.6 GB less with adapters.
 """
 
 from __future__ import annotations

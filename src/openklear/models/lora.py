@@ -167,11 +167,14 @@ def load_adapters(directory: Path, model: Any) -> None:
     try:
         saved = load_file(directory / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{directory / ADAPTER_WEIGHTS}: the adapters cannot be read ({error}).") from error
+        raise ModelError(
+            f"{directory / ADAPTER_WEIGHTS}: the adapters cannot be read ({error}). Copy them again."
+        ) from error
     mine = _tensors(model)
     if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in mine.items()}:
         raise ModelError(
-            f"{directory / ADAPTER_WEIGHTS}: these adapters are of other layers, or of another rank, than [lora]."
+            f"{directory / ADAPTER_WEIGHTS}: these adapters are of other layers, or of another rank, than [lora]'s. "
+            "Restore the recipe they were trained with, or remove the stage to train it again."
         )
     for name, tensor in mine.items():
         tensor.copy_(saved[name])
