@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from openklear.planner.costs import decoding_work, estimate, floor_seconds, forward_flops, training_flops, training_work
+from openklear.planner.costs import decoding_load, estimate, floor_seconds, forward_flops, training_flops, training_load
 from openklear.planner.machines import GPUS
 from openklear.planner.memory import cached_token_bytes
 from openklear.planner.shape import ModelShape
@@ -44,7 +44,7 @@ def test_a_step_of_qwen3_by_hand() -> None:
     assert blocks + head + attention == 14_643_030_392_832
     assert training_flops(QWEN3, 4096, 1000, pairs) == 14_643_030_392_832
     assert forward_flops(QWEN3, 4096, 1000, pairs) * 3 == 14_643_030_392_832
-    step = training_work(QWEN3, 4096, 1000, pairs, microbatches=2, updates=1, width=2, checkpointing=True)
+    step = training_load(QWEN3, 4096, 1000, pairs, microbatches=2, updates=1, width=2, checkpointing=True)
     assert step.executed == pytest.approx(14_643_030_392_832 * 4 / 3)  # head and blocks both once more
     # weights of 1.19 GB through 2 micro-batches, 4 times each, and 28 bytes a parameter for the optimizer
     assert step.read == 596_049_920 * (2 * 2 * 4 + 28)
@@ -57,10 +57,10 @@ def test_keys_and_values_by_hand() -> None:
 
 
 def test_decoding_is_bound_by_reading_and_a_long_prompt_by_compute() -> None:
-    few = decoding_work(QWEN3, requests=8, prompt=100, completion=1000, steps=1000, width=2)
+    few = decoding_load(QWEN3, requests=8, prompt=100, completion=1000, steps=1000, width=2)
     assert few.read == 1000 * 595_984_384 * 2 + 8 * 1000 * 600 * 114_688
     assert floor_seconds(few, H100, "bfloat16", 1) == pytest.approx(few.read / 3.35e12)
-    step = training_work(QWEN3, 65536, 65536, 65536 * 8192, microbatches=4, updates=1, width=2)
+    step = training_load(QWEN3, 65536, 65536, 65536 * 8192, microbatches=4, updates=1, width=2)
     found = estimate(step, H100, "bfloat16", 1)
     assert found.bound == "compute"
     assert found.floor < found.expected < 10 * found.floor

@@ -82,7 +82,7 @@ def test_the_nearest_change_fits_and_is_nearest(gigabytes: int) -> None:
     if fits(asked, QWEN3, machine, AMOUNTS):
         return
     if change is None:
-        assert gigabytes <= 12
+        assert gigabytes == 4
         return
     changed = with_overrides(asked, list(change.keys))
     assert changed is not None

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.easy_sources import write_easy_sources
-from tests.recipe import curation_keys
+from tests.recipe import curation_keys, engine_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress, tracking
 from openklear.durable.files import read_jsonl
-from openklear.errors import DataError, ModelError, RecipeError, RunError, VerifierError
+from openklear.errors import DataError, EngineError, ModelError, RecipeError, RunError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -299,11 +299,13 @@ def threads(workshop, tmp_path):
         set_up(1)
 
 
-def engine_type():
-    """There is one kind today; another name is refused with the kinds there are."""
+def engine_type(workshop):
+    """Another kind is another sampler; a name of none is refused with the kinds there are."""
     assert load_recipe(MINI, ["engine.type=local"]) == load_recipe(MINI)
+    with pytest.raises(EngineError, match=r"engine\.python: /none"):
+        workshop.make("evaluate-sft", ("engine.type=vllm", "engine.python=/none"))
     with pytest.raises(RecipeError, match=r'engine\.type.*"local"'):
-        load_recipe(MINI, ["engine.type=remote"])
+        load_recipe(MINI, ["engine.type=sglang"])
 
 
 def slots(workshop, monkeypatch):
@@ -726,7 +728,8 @@ PROOFS: dict[str, Proof] = {
     "verifiers.packages": packages,
     "verifiers.graders": graders,
     "engine.type": engine_type,
-    "engine.slots": slots,
+    "engine.slots [local]": slots,
+    **engine_keys.PROOFS,
     "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),

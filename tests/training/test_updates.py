@@ -130,11 +130,13 @@ def test_the_gap_is_between_the_trainer_and_the_sampler():
     near = [replace(s, old_logprobs=np.where(s.loss_mask, -0.4, 0).astype(np.float32)) for s in update]
     found = gap_metrics([near])
     assert found == pytest.approx(
-        {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0}, rel=1e-5
+        {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0, "gap_max": 0.1}, rel=1e-5
     )
     assert gap_metrics([]) == {}
     assert [text.split(":")[0] for text in gap_alarms(found)] == ["sampler and trainer differ"] * 2
     assert gap_alarms({"gap_ratio": 1.01, "gap_k3": 1e-4, "gap_ess": 0.9}) == []
+    assert gap_alarms({"gap_max": 2e-4}) == gap_alarms({"gap_max": 9e-5}, float32=True) == []
+    assert "by up to 0.0002 nats" in gap_alarms({"gap_max": 2e-4}, float32=True)[0]
     assert "29%" in gap_alarms({"gap_ess": 0.29})[0]
     refuse_gap(found)
     with pytest.raises(RunError, match="do not compute the same model"):

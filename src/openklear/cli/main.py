@@ -47,6 +47,10 @@ Fork = Annotated[
     Path | None,
     typer.Option("--fork", metavar="OLD", help="Start from those finished stages of another run that fit this recipe."),
 ]
+Anyway = Annotated[
+    bool,
+    typer.Option("--anyway", help="Run even if the plan says that it cannot fit the memory of this machine."),
+]
 
 app = typer.Typer(
     name="openklear",
@@ -130,6 +134,7 @@ def _add_stage_command(name: str, text: str) -> None:
         dry_run: DryRun = False,
         as_json: AsJson = False,
         fork: Fork = None,
+        anyway: Anyway = False,
     ) -> None:
         from openklear import progress
         from openklear.recipe.load import load_recipe
@@ -141,6 +146,10 @@ def _add_stage_command(name: str, text: str) -> None:
             return
         exits.write_crashes_to(output)
         progress.quiet(as_json)
+        if through != "prepare":
+            from openklear.run.room import require_room
+
+            require_room(loaded, anyway=anyway)
         for line in arithmetic(loaded):
             progress.say(line)
         from openklear.run.pipeline import run_pipeline

@@ -36,14 +36,14 @@ class Efficiency:
     reading: float
     """Share of the bandwidth while decoding reads weights and cache."""
     elements: float
-    """Bytes a second of element-wise passes (norms, activations, softmax) over the bandwidth; caches lift it over 1."""
+    """Bytes a second of element-wise passes (norms, softmax) over the bandwidth; on a CPU of each thread."""
     layer: float
     """Seconds that a layer's pass takes however little it computes."""
     where: str
 
 
 EFFICIENCY = {
-    "cpu": Efficiency(0.85, 0.6, 1.0, 2.5e-4, "measured on 2 cores of an AMD EPYC (Zen 4), torch 2.13, fp32"),
+    "cpu": Efficiency(0.85, 0.6, 0.26, 2.5e-4, "measured on an AMD EPYC (Zen 4) with torch 2.13 at 0.2, 0.8 and 135 M"),
     "gpu": Efficiency(
         0.55, 0.6, 0.6, 3.0e-4, "taken from published runs of other projects: not measured with this code"
     ),
@@ -111,7 +111,7 @@ def training_flops(
     return 2 * forward_flops(shape, tokens, head_tokens, 0) + 6 * adapters * tokens + attention
 
 
-def training_work(
+def training_load(
     shape: ModelShape,
     tokens: float,
     head_tokens: float,
@@ -122,6 +122,7 @@ def training_work(
     width: int,
     checkpointing: bool = False,
     adapters: int | None = None,
+    muon: bool = False,
 ) -> Load:
     """Forward, backward and optimizer steps. The head's logits are always computed twice."""
     flops = training_flops(shape, tokens, head_tokens, pairs, adapters=adapters)
@@ -131,17 +132,26 @@ def training_work(
     moved = 28 * (shape.parameters if adapters is None else adapters)  # weights, gradients, moments: read and written
     elements = tokens * token_bytes(shape, width) * ELEMENT_PASSES * passes / 2 * 1.5
     logits = head_tokens * shape.vocabulary * 4 * LOGIT_PASSES
+    steps = updates * muon_flops(shape) if muon else 0.0
     return Load(
         tokens,
         flops,
-        flops + again,
+        flops + again + steps,
         microbatches * weights * passes + updates * moved,
-        elements + logits,
+        elements + logits + updates * moved,
         shape.layers * microbatches * passes,
     )
 
 
-def forward_work(
+def muon_flops(shape: ModelShape) -> float:
+    """Operations of one step of Muon: five rounds of Newton and Schulz, 4 m^2 n + 2 m^3 each, for a matrix m x n."""
+    sides = [(shape.hidden, shape.query)] * 2 + [(shape.hidden, shape.key)] * 2
+    sides += [(shape.hidden, shape.inner)] * shape.inner_matrices * shape.experts
+    rounds = [4 * min(pair) ** 2 * max(pair) + 2 * min(pair) ** 3 for pair in sides]
+    return 5.0 * shape.layers * sum(rounds)
+
+
+def forward_load(
     shape: ModelShape, tokens: float, head_tokens: float, pairs: float, *, microbatches: float, width: int
 ) -> Load:
     """A pass without gradients: old log-probabilities, prefills."""
@@ -150,7 +160,7 @@ def forward_work(
     return Load(tokens, flops, flops, microbatches * shape.parameters * width, elements, shape.layers * microbatches)
 
 
-def decoding_work(
+def decoding_load(
     shape: ModelShape, requests: float, prompt: float, completion: float, steps: float, *, width: int
 ) -> Load:
     """Tokens one after the other: `requests` completions of so many tokens on average, in `steps` steps."""
@@ -163,26 +173,33 @@ def decoding_work(
     return Load(tokens, flops, flops, read, elements, steps * shape.layers)
 
 
-def estimate(work: Load, machine: Machine, dtype: str, threads: int) -> Expected:
-    """Seconds of the work on a machine."""
+def estimate(load: Load, machine: Machine, dtype: str, threads: int) -> Expected:
+    """Seconds of the load on a machine."""
     share = EFFICIENCY[machine.kind]
     peak = machine.flops_of(dtype, threads)
     parts = {
-        "compute": work.executed / peak / share.compute,
-        "memory bandwidth": work.read / machine.bandwidth / share.reading,
-        "element-wise passes": work.elements / machine.bandwidth / share.elements,
-        "latency": work.layers * share.layer,
+        "compute": load.executed / peak / share.compute,
+        "memory bandwidth": load.read / machine.bandwidth / share.reading,
+        "element-wise passes": load.elements / element_rate(machine, threads),
+        "latency": load.layers * share.layer,
     }
     matrices = max(parts["compute"], parts["memory bandwidth"])
     expected = matrices + parts["element-wise passes"] + parts["latency"]
     return Expected(
-        floor_seconds(work, machine, dtype, threads),
+        floor_seconds(load, machine, dtype, threads),
         expected,
         max(parts, key=lambda name: parts[name]),
-        work.flops / peak / expected if expected else 0.0,
+        load.flops / peak / expected if expected else 0.0,
     )
 
 
-def floor_seconds(work: Load, machine: Machine, dtype: str, threads: int) -> float:
+def element_rate(machine: Machine, threads: int) -> float:
+    """Bytes a second of element-wise passes: on a CPU in as many threads as there are, until memory is the limit."""
+    if machine.kind == "gpu":
+        return machine.bandwidth * EFFICIENCY["gpu"].elements
+    return machine.bandwidth * min(EFFICIENCY["cpu"].elements * min(threads, machine.cores), 1.0)
+
+
+def floor_seconds(load: Load, machine: Machine, dtype: str, threads: int) -> float:
     """No program that does this work can be faster: peak and bandwidth as the maker says."""
-    return max(work.flops / machine.flops_of(dtype, threads), work.read / machine.bandwidth)
+    return max(load.flops / machine.flops_of(dtype, threads), load.read / machine.bandwidth)

@@ -88,7 +88,7 @@ def _candidates(recipe: Recipe, machine: Machine) -> Iterator[list[str]]:
     if machine.kind == "gpu" and recipe.dtype == "float32" and getattr(recipe.model, "type", "") == "pretrained":
         yield ["model.dtype=bfloat16"]
     yield [f"{key}.optimizer.type=adamw8bit" for key, stage in _stages(recipe) if stage.optimizer.type == "adamw"]
-    if getattr(recipe, "lora", None) is None:
+    if recipe.lora is None:
         yield ["lora.rank=16"]
     for factor in (2, 4, 8, 16):
         yield list(_shorter(recipe, factor))

@@ -22,11 +22,11 @@ from openklear.recipe.schema import Recipe
 
 HEAD_BYTES = 512 << 20
 """`models.head.CHUNK_BYTES`, which needs torch."""
-EIGHT_BITS = 2.25
+EIGHT_BITS = 2.05
 """Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
 small tensors that it leaves in fp32."""
 WIDTH = {"float32": 4, "bfloat16": 2}
-LIBRARIES = {"cpu": 750 * 10**6, "gpu": 600 * 10**6}
+LIBRARIES = {"cpu": 600 * 10**6, "gpu": 600 * 10**6}
 """Bytes of Python, torch, transformers and the rest; on a GPU of context and kernels, which torch does not count."""
 
 
@@ -59,7 +59,7 @@ def optimizer_bytes(shape: ModelShape, optimizer: Optimizer, width: int, *, adap
 
 def adapter_parameters(shape: ModelShape, recipe: Recipe) -> int | None:
     """Numbers of LoRA's adapters, on every matrix of a layer or on those that are named; None without [lora]."""
-    lora = getattr(recipe, "lora", None)
+    lora = recipe.lora
     if lora is None:
         return None
     sides = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from openklear.planner.amounts import Amounts
 from openklear.planner.auto import Sizes
-from openklear.planner.costs import Load, decoding_work, forward_work, training_work
+from openklear.planner.costs import Load, decoding_load, forward_load, training_load
 from openklear.planner.memory import WIDTH, adapter_parameters
 from openklear.planner.shape import ModelShape
 from openklear.recipe.schema import Phase, Recipe, Sft
@@ -57,7 +57,8 @@ class _Maker:
         row = min(rows.prompt + rows.response + TEMPLATE_TOKENS, settings.max_tokens)
         number = rows.number * settings.epochs
         updates = math.ceil(number * row / settings.batch_tokens)
-        yield Part("sft", "training", self._training(number, row, rows.response, updates))
+        muon = settings.optimizer.type == "muon"
+        yield Part("sft", "training", self._training(number, row, rows.response, updates, muon))
         checkpoints = math.ceil(updates / settings.save_every)
         yield self._validation("sft", None, checkpoints)
 
@@ -76,7 +77,8 @@ class _Maker:
             yield Part(stage, "old log-probabilities", old)
         updates = -(-phase.problems_per_iteration // phase.problems_per_update) * phase.iterations
         number = rollouts * phase.iterations
-        yield Part(stage, "training", self._training(number, prompt + completion, completion, updates))
+        muon = phase.optimizer.type == "muon"
+        yield Part(stage, "training", self._training(number, prompt + completion, completion, updates, muon))
         yield self._validation(stage, phase, math.ceil(phase.iterations / phase.validate_every))
 
     def evaluation(self, stage: str) -> Part:
@@ -98,12 +100,12 @@ class _Maker:
         share = self.amounts.code if phase is None else _share_of_code(phase)
         return Part(stage, "validation", work, times * completions * self._grading(share))
 
-    def _training(self, number: float, row: float, response: float, updates: float) -> Load:
+    def _training(self, number: float, row: float, response: float, updates: float, muon: bool) -> Load:
         """`number` rows in `updates` steps. Lengths are taken to be spread as widely as their mean is long."""
         tokens, each = number * row, self.sizes.microbatch_tokens
         pairs = number * row**2 / 2 * SPREAD
         microbatches = updates * math.ceil(max(tokens / max(updates, 1) / max(each, row), 1))
-        return training_work(
+        return training_load(
             self.shape,
             tokens,
             number * response,
@@ -113,13 +115,14 @@ class _Maker:
             width=WIDTH[self.sizes.dtype],
             checkpointing=self.sizes.activation_checkpointing,
             adapters=adapter_parameters(self.shape, self.recipe),
+            muon=muon,
         )
 
     def _forward(self, number: float, row: float, response: float) -> Load:
         tokens, pairs = number * row, number * row**2 / 2 * SPREAD
         microbatches = tokens / max(self.sizes.microbatch_tokens, row)
         width = WIDTH[self.sizes.dtype]
-        return forward_work(self.shape, tokens, number * response, pairs, microbatches=microbatches, width=width)
+        return forward_load(self.shape, tokens, number * response, pairs, microbatches=microbatches, width=width)
 
     def _sampling(self, requests: float, group: float, prompt: float, completion: float, most: int) -> Load:
         """Prefills, a prompt once for its group, and decoding in as many steps as slots and the longest row need."""
@@ -127,10 +130,10 @@ class _Maker:
         steps = requests * completion / slots + min(most, TAIL * completion) - min(completion, most)
         prompts = requests / max(group, 1)
         width = WIDTH[self.sizes.dtype]
-        prefill = forward_work(
+        prefill = forward_load(
             self.shape, prompts * prompt, prompts, prompts * prompt**2 / 2, microbatches=prompts / slots, width=width
         )
-        decoding = decoding_work(self.shape, requests, prompt, completion, max(steps, 0), width=width)
+        decoding = decoding_load(self.shape, requests, prompt, completion, max(steps, 0), width=width)
         work = decoding + prefill
         return Load(decoding.tokens, work.flops, work.executed, work.read, work.elements, work.layers)
 

@@ -227,6 +227,8 @@ def _resolve_paths(raw: Table, base: Path) -> None:
     data, model = raw.get("data"), raw.get("model")
     sources = data.get("source") if isinstance(data, dict) else None
     tables = [(item, "path") for item in sources if isinstance(item, dict)] if isinstance(sources, list) else []
+    if isinstance(raw.get("engine"), dict):
+        tables += [(raw["engine"], "python")]
     if isinstance(model, dict):
         tables += [(model, "path"), (model, "chat_template")]
     if isinstance(data, dict):

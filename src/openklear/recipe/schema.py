@@ -15,6 +15,7 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
+from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
@@ -243,13 +244,6 @@ class Verifiers(Section):
 _NO_BOX = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
 
 
-class LocalEngine(Section):
-    """The sampler in this process, on the very weights that are trained."""
-
-    type: Literal["local"] = Field("local", description="sample in this process")
-    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="sequences decoded at once")
-
-
 class Checkpoints(Section):
     """What stays on disk."""
 
@@ -275,7 +269,7 @@ class Recipe(Section):
     lora: Lora | None = Field(None, description="train adapters of low rank; without it all weights are trained")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
-    engine: LocalEngine = Field(LocalEngine(), description="the sampler")
+    engine: Engine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
     track: Track = Field(Track(), description="where a run can be watched")

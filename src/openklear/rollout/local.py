@@ -26,6 +26,7 @@ from openklear.models.lora import as_sampled, plain_weights
 from openklear.models.vocabulary import known_ids
 from openklear.rollout.cache import SlotCache
 from openklear.rollout.protocol import OnCompletion, Progress, Supports, Until
+from openklear.rollout.requests import checked_limit
 from openklear.rollout.sampling import Cuts, draw, likeliest, next_token_logprobs
 from openklear.rollout.seeds import uniforms
 from openklear.rollout.slots import Slots, distinct_prompts
@@ -61,6 +62,9 @@ class LocalSampler:
         """Everything."""
         return Supports(logprobs=True, publish=True, partial=True)
 
+    def close(self) -> None:
+        """Nothing is held beyond a call."""
+
     def publish(self, model: Any, version: int) -> None:
         """The model that it shares with a learner is current as it is; the weights of another one are copied."""
         if model is not self.model:
@@ -84,7 +88,7 @@ class LocalSampler:
         """
         positions = longest(self.model.config).sampled
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
-        limits = [_checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
+        limits = [checked_limit(index, request, positions, vocabulary) for index, request in enumerate(requests)]
         if not requests:
             return []
         with as_sampled(self.model), _evaluating(self.model), torch.inference_mode():
@@ -348,33 +352,3 @@ def _check_architecture(model: Any) -> None:
         raise ModelError(
             f"{type(model).__name__}: the local engine does not support {what}; use a Qwen3 or Llama model"
         )
-
-
-def _checked_limit(index: int, request: SampleRequest, positions: int | None, vocabulary: int) -> int:
-    """How many tokens the request may sample from a model of `positions`; EngineError where it cannot be served."""
-    length = len(request.prompt_ids)
-    room = request.max_new_tokens if positions is None else min(request.max_new_tokens, positions - length)
-    problem = None
-    if request.max_new_tokens < 1:
-        problem = f"max_new_tokens is {request.max_new_tokens}: ask for at least one"
-    elif length == 0:
-        problem = "the prompt has no tokens"
-    elif room < 1:
-        problem = f"the prompt has {length} tokens, and the model {positions} positions: drop or shorten the prompt"
-    elif min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocabulary:
-        problem = (
-            f"the prompt has token ids outside the model's vocabulary of {vocabulary}: is it this tokenizer's model?"
-        )
-    elif not (0.0 <= request.temperature < float("inf")):
-        problem = f"temperature is {request.temperature}: it must be 0 (greedy) or positive"
-    elif not (0.0 < request.top_p <= 1.0):
-        problem = f"top_p is {request.top_p}: it must be in (0, 1]"
-    elif request.top_k < 0:
-        problem = f"top_k is {request.top_k}: it must be 0 (all tokens) or positive"
-    elif not (0.0 <= request.min_p <= 1.0):
-        problem = f"min_p is {request.min_p}: it must be in [0, 1]"
-    elif not (0 <= request.sampled < length):
-        problem = f"sampled is {request.sampled}, of a prompt of {length} tokens: it counts the last of these"
-    if problem:
-        raise EngineError(f"request {index} cannot be sampled: {problem}")
-    return room

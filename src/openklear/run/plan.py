@@ -39,7 +39,8 @@ _TRAINING = (
     *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
-_PACE = ("threads", "engine.slots", "stop.unscorable_share")
+_ENGINE = ("engine.slots", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_PACE = ("threads", *_ENGINE, "stop.unscorable_share")
 _PACE_OF_TRAINING = (*_PACE, "microbatch_tokens")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +64,8 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed, share)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, TRAINING)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
         learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
@@ -140,7 +141,7 @@ def _iterate(box: _Box, number: int) -> Figures:
         scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
-    ringing = alarms(row, loop.metrics)
+    ringing = alarms(row, loop.metrics, float32=str(loop.loaded.model.dtype) == "torch.float32")
     if ringing:
         row["alarms"] = ringing
     for text in ringing:

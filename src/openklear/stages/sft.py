@@ -9,7 +9,7 @@ a step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from hashlib import blake2b
@@ -67,7 +67,8 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         for number in loop.ahead():
