@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from openklear.durable.files import write_json
 from openklear.errors import ModelError
+from openklear.models.dropout import Draws, TokenDropout
 from openklear.recipe.optimizers import Lora
 
 __all__ = [
@@ -87,7 +88,12 @@ def add_adapters(model: Any, settings: Lora, seed: int, purpose: str) -> int:
     names = _chosen(model, settings.targets)
     peft = _peft()
     config = peft.LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=names, init_lora_weights=False, task_type="CAUSAL_LM"
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=names,
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), _hushed():  # the library draws weights of its own first
         peft.inject_adapter_in_model(config, model)
@@ -98,6 +104,10 @@ def add_adapters(model: Any, settings: Lora, seed: int, purpose: str) -> int:
         found.append(_Adapted(name, model.get_submodule(parent), last, model.get_submodule(name)))
         _draw(found[-1], f"{seed}/{purpose}/{name}")
     setattr(model, _MARK, tuple(found))
+    if settings.dropout:
+        draws = Draws(model, f"{seed}/{purpose}")
+        for place in found:
+            place.layer.lora_dropout["default"] = TokenDropout(settings.dropout, place.path, draws)
     return len(found)
 
 
