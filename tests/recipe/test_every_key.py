@@ -678,6 +678,7 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.advantage.type": rl("advantage.type=mean_only"),
     "rl.phase.NAME.advantage.std_floor [grpo]": rl("advantage.std_floor=0.9"),
     "rl.phase.NAME.advantage.std_floor [batch_std]": rl("advantage.std_floor=0.9", "advantage.type=batch_std"),
+    "rl.phase.NAME.old_logprobs": rl("old_logprobs=trainer", "phase.math.problems_per_update=2"),
     "rl.phase.NAME.correction.type": rl("correction.type=truncate"),
     "rl.phase.NAME.correction.level [truncate]": corrected("truncate", level="sequence"),
     "rl.phase.NAME.correction.cap [truncate]": corrected("truncate", cap=1.1),

@@ -138,6 +138,11 @@ class Phase(Section):
     )
     validate_every: Positive = Field(10, description="iterations between validations")
     save_every: Positive = Field(1, description="iterations between checkpoints; those between are replayed from disk")
+    old_logprobs: Literal["auto", "trainer", "sampler"] = Field(
+        "auto",
+        description="whose log-probabilities an iteration's updates after the first are measured against: the "
+        "trainer's cost a pass; auto takes the sampler's where it computes with the trainer's own float32 weights",
+    )
     objective: Objective = Field(Gppo(), description="the policy loss")
     entropy_gate: Gate = Field(NoGate(), description="leave out tokens whose entropy changed too much")
     advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
@@ -155,6 +160,10 @@ class Phase(Section):
             yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
         if fault := mix.fault(self.mix, self.domains, self.problems_per_iteration):
             yield Broken(("mix",), fault)
+        plain = isinstance(self.entropy_gate, NoGate) and isinstance(self.correction, NoCorrection)
+        if self.old_logprobs == "sampler" and not plain:
+            text = "an entropy gate and a correction compare the trainer with the sampler, and need the trainer's own; "
+            yield Broken(("old_logprobs",), text + 'write "auto" or "trainer"')
         if getattr(self.objective, "sequence", False) and self.aggregation != "sequence_mean":
             text = f'{self.objective.type} has one ratio per rollout, which "{self.aggregation}" would weigh by its '
             yield Broken(
