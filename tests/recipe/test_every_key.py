@@ -21,10 +21,11 @@ import torch
 from tests.easy_sources import write_easy_sources
 from tests.recipe import curation_keys, engine_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
+from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
 from openklear import progress, tracking
 from openklear.durable.files import read_jsonl
-from openklear.errors import DataError, EngineError, ModelError, RecipeError, RunError, VerifierError
+from openklear.errors import DataError, EngineError, ModelError, RecipeError, RunError, UsageError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -299,6 +300,35 @@ def threads(workshop, tmp_path):
         set_up(1)
 
 
+def device_key(workshop, tmp_path):
+    """Where the weights are: without a GPU, one that is asked for is refused before anything is computed."""
+    name = "cuda:99"  # no machine has so many
+    recipe = load_recipe(MINI, [f"device={name}"])
+    with pytest.raises(UsageError, match=rf'device = "{name}", but'):
+        run_pipeline(recipe, tmp_path / "run", stage_list=[s for s in stages(recipe) if s.name == "base"])
+    assert not (tmp_path / "run" / "base").exists()
+
+
+def activation_checkpointing(workshop, monkeypatch):
+    """How often a layer of the model is gone through in one step of SFT; its weights are the same."""
+
+    def passes(value: str) -> tuple[int, str]:
+        counted = [0]
+        with monkeypatch.context() as patched:
+            forward = Qwen3MLP.forward
+            patched.setattr(
+                Qwen3MLP,
+                "forward",
+                lambda self, x: counted.__setitem__(0, counted[0] + x.requires_grad) or forward(self, x),
+            )
+            directory = workshop.make("sft", (f"activation_checkpointing={value}",))
+        return counted[0], digests(directory)[WEIGHTS]
+
+    (once, plain), (twice, again) = passes("false"), passes("true")
+    assert twice == 2 * once > 0
+    assert plain == again
+
+
 def engine_type(workshop):
     """Another kind is another sampler; a name of none is refused with the kinds there are."""
     assert load_recipe(MINI, ["engine.type=local"]) == load_recipe(MINI)
@@ -571,6 +601,8 @@ PROOFS: dict[str, Proof] = {
     "stop.dropped_share": dropped_share,
     "seed": differs("base", WEIGHTS, "seed=1"),
     "threads": threads,
+    "device": device_key,
+    "activation_checkpointing": activation_checkpointing,
     "microbatch_tokens": differs("sft", WEIGHTS, "microbatch_tokens=210"),
     "world.seed": differs("world", "files/heldout/math.jsonl", "world.seed=1"),
     "world.demonstrations": differs("world", "files/demonstrations/careful.jsonl", "world.demonstrations=50"),

@@ -14,13 +14,14 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from openklear.cli import main
+from openklear.demo.world import WORDS
 from openklear.errors import UsageError
 from openklear.models.head import CHUNK_BYTES
 from openklear.models.tiny import make_tiny, make_tokenizer
 from openklear.planner.memory import HEAD_BYTES
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import PretrainedModel
-from openklear.run.model_facts import TINY_VOCABULARY, model_facts
+from openklear.run.model_facts import TINY_VOCABULARY, TokenCounter, model_facts
 from openklear.run.preview import Preview, preview
 
 RECIPE = """
@@ -265,6 +266,20 @@ def test_the_tiny_models_sizes_are_those_it_gets(place: Path) -> None:
     assert len(make_tokenizer()) == TINY_VOCABULARY
     assert HEAD_BYTES == CHUNK_BYTES
     assert facts.shape.positions == 192  # 164 rounded up to a multiple of 64
+
+
+def test_the_tiny_models_tokens_are_counted_as_it_counts_them(place: Path) -> None:
+    recipe = load_recipe(place / "recipe.toml", ["model={ type = 'tiny', heads = 2, hidden_size = 8 }"])
+    counter, tokenizer = TokenCounter.of(recipe), make_tokenizer()
+    exercises = [
+        *WORDS,
+        "<think>\n3 + 4 * 2 = 11\n</think>\n\\boxed{11}",
+        "def f(x):\n    return x\n",
+        "Größe: π 学",
+        "",
+    ]
+    for text in exercises:
+        assert counter.count(text) == len(tokenizer.encode(text, add_special_tokens=False))
 
 
 def test_the_plan_of_the_machine_at_hand_is_in_the_preview(place: Path) -> None:

@@ -26,7 +26,7 @@ from openklear.models.accepted import refuse_directory, refuse_weights, settle_t
 from openklear.models.chat.arguments import Value
 from openklear.models.limits import Longest, longest
 from openklear.models.lora import ADAPTER_CONFIG, merged
-from openklear.models.numerics import device
+from openklear.models.numerics import device, weights_type
 from openklear.models.spelling import spell_for_readers
 from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
 from openklear.models.vocabulary import remember_tokenizer
@@ -62,10 +62,11 @@ def load_model(
     chat_template: Path | str | None = None,
     template_args: Mapping[str, Value] | None = None,
 ) -> LoadedModel:
-    """Load weights (as `dtype`, on the GPU where there is one) and tokenizer; nothing is fetched from a network.
+    """Load weights (as `dtype`, where `numerics` says) and tokenizer; nothing is fetched from a network.
 
-    `gguf_file` names a GGUF file inside the directory, dequantised here. `chat_template` is a Jinja file that replaces
-    the tokenizer's; `template_args` become part of it. Raises ModelError where the directory, its configuration,
+    `dtype` is float32, bfloat16 or auto (`numerics.weights_type`). `gguf_file` names a GGUF file inside the directory,
+    dequantised here. `chat_template` is a Jinja file that replaces the tokenizer's; `template_args` become part of it.
+    Raises ModelError where the directory, its configuration,
     tokenizer or chat template, one of the weights, or an end token is missing or damaged, or the template cannot be
     trained with.
     """
@@ -75,7 +76,7 @@ def load_model(
         refuse_directory(directory)
     template = None if chat_template is None else Path(chat_template)
     tokenizer = load_tokenizer(directory, gguf_file, template, template_args or {})
-    model = _load_weights(directory, dtype, gguf_file)
+    model = _load_weights(directory, weights_type(dtype), gguf_file)
     rows = model.get_input_embeddings().weight.shape[0]
     if (largest := max(tokenizer.get_vocab().values())) >= rows:
         raise ModelError(

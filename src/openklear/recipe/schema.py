@@ -17,7 +17,8 @@ from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
-from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
+from openklear.recipe.machine import device_rules, microbatch_rules
+from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.optimizers import AdamW, Lora, Optimizer
 from openklear.recipe.reward import ReportReward, RewardScheme
@@ -74,7 +75,9 @@ class PretrainedModel(Section):
     template_args: dict[str, bool | Whole | Number | str] = Field(
         {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="type of the weights; auto: float32 on the CPU, on a GPU bfloat16 with float32 masters"
+    )
 
     def broken_rules(self) -> Iterator[Broken]:
         """A name on the hub has its form."""
@@ -269,7 +272,13 @@ class Recipe(Section):
     threads: Annotated[int, Field(gt=0, le=1024)] = Field(
         1, description="CPU threads of torch; changing it may change the last bits"
     )
-    microbatch_tokens: Tokens = Field(32768, description="most padded tokens in memory at once while training")
+    device: str = Field("auto", description="what computes: auto (a GPU where there is one), cpu, cuda or cuda:N")
+    microbatch_tokens: Auto | Tokens = Field(
+        "auto", description="most padded tokens in memory at once while training; auto: what fits and runs fast"
+    )
+    activation_checkpointing: Auto | bool = Field(
+        "auto", description="compute activations twice to keep fewer; auto: where memory would not suffice without"
+    )
     world: World | None = Field(None, description="write the demo world first")
     model: Model | None = Field(None, description="the model to train; without it the recipe only curates data")
     data: Data = Field(description="sources and curation")
@@ -285,7 +294,7 @@ class Recipe(Section):
 
     @property
     def dtype(self) -> str:
-        """The type the weights are trained in."""
+        """The type the weights are trained in, or auto."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
     @property
@@ -299,6 +308,7 @@ class Recipe(Section):
         yield from _training(self)
         yield from _sources(self)
         yield from _checkpoints(self)
+        yield from device_rules(self.device)
         yield from _microbatch(self)
 
 
@@ -358,16 +368,13 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
 
 
 def _microbatch(whole: Recipe) -> Iterator[Broken]:
-    longest = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
-    for item in whole.rl.phase if whole.rl else ():
+    rows = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
+    phases = whole.rl.phase if whole.rl else ()
+    for item in phases:
         key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
-        longest[key] = item.max_prompt_tokens + item.max_completion_tokens
-    too_long = {key: tokens for key, tokens in longest.items() if tokens > whole.microbatch_tokens}
-    if too_long:
-        listed = ", ".join(f"{tokens} ({key})" for key, tokens in too_long.items())
-        text = f"{whole.microbatch_tokens} tokens cannot hold the longest sequence the recipe allows, {listed}; "
-        text += f"raise microbatch_tokens to {max(too_long.values())} or more, or lower those keys"
-        yield Broken(("microbatch_tokens",), text)
+        rows[key] = item.max_prompt_tokens + item.max_completion_tokens
+    released = [item.name for item in phases if item.aggregation == "klear_released"]
+    yield from microbatch_rules(whole.microbatch_tokens, rows, released)
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:

@@ -40,8 +40,8 @@ _TRAINING = (
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
 _ENGINE = ("engine.slots", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
-_PACE = ("threads", *_ENGINE, "stop.unscorable_share")
-_PACE_OF_TRAINING = (*_PACE, "microbatch_tokens")
+_PACE = ("device", "threads", *_ENGINE, "stop.unscorable_share")
+_PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
             files["chat template"] = Path(recipe.model.chat_template)
     else:
         settings["positions"] = max_positions(recipe)
-    return _stage("base", settings, files=files, torch=True, model=True)
+    return _stage("base", settings, files=files, torch=True, model=True, pace=pick(table, "device"))
 
 
 def _encode(recipe: Recipe, table: Mapping[str, Any]) -> Stage:

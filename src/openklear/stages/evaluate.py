@@ -29,6 +29,7 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.seeds import copies
 from openklear.run.context import StageContext
+from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.judge import open_judge
 
@@ -41,7 +42,8 @@ Asked = list[tuple[Benchmark, list[EncodedProblem]]]
 def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the recipe's benchmarks."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
-    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
+    context.tell(found(recipe, resolved(recipe, loaded)))
     asked, dropped = _asked(context, loaded)
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}

@@ -23,6 +23,8 @@ from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
 from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
+from openklear.models.recompute import recompute_layers
+from openklear.planner.auto import Sizes
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
@@ -41,6 +43,7 @@ from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, r
 from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
+from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
@@ -54,8 +57,12 @@ def run(context: StageContext) -> None:
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
     try_reward(phase.reward, phase.domains)
-    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
+    sizes = resolved(recipe, loaded)
+    context.tell(found(recipe, sizes))
     adapt(loaded, recipe, context.name)
+    if sizes.activation_checkpointing:
+        recompute_layers(loaded.model)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     keep, track = recipe.checkpoints, recipe.track
@@ -68,7 +75,7 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, TRAINING)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
-        learner = _learner(recipe, phase, loaded, optimizer)
+        learner = _learner(recipe, phase, loaded, optimizer, sizes)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
             loop.say_place()
@@ -92,14 +99,14 @@ def run(context: StageContext) -> None:
     loop.hand_on()
 
 
-def _learner(recipe: Recipe, phase: Phase, loaded: LoadedModel, optimizer: Optimizer) -> LocalLearner:
+def _learner(recipe: Recipe, phase: Phase, loaded: LoadedModel, optimizer: Optimizer, sizes: Sizes) -> LocalLearner:
     """Says whose old log-probabilities it takes: the local sampler computes with the trainer's own weights."""
     exact = recipe.engine.type == "local" and loaded.model.dtype == torch.float32
     sampled = takes_sampled(phase, exact=exact)
     if phase.problems_per_update < phase.problems_per_iteration:
         whose = "the sampler's" if sampled else "the trainer's, from a pass of its own"
         progress.say(f"rl-{phase.name}: old log-probabilities after the first update of an iteration are {whose}")
-    return LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens, takes_sampled=sampled)
+    return LocalLearner(loaded, optimizer, phase, sizes.microbatch_tokens, takes_sampled=sampled)
 
 
 def _problems(
