@@ -755,6 +755,7 @@ PROOFS: dict[str, Proof] = {
     ),
     "lora.rank": differs("sft", WEIGHTS, "lora.rank=2", base=("lora.rank=4",)),
     "lora.alpha": differs("sft", WEIGHTS, "lora.alpha=8.0", base=("lora.rank=4",)),
+    "lora.dropout": differs("sft", WEIGHTS, "lora.dropout=0.5", base=("lora.rank=4",)),
     "lora.targets": differs("rl-math", WEIGHTS, 'lora.targets=["v_proj"]', base=("lora.rank=4",)),
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
