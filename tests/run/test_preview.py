@@ -164,11 +164,14 @@ def test_every_file_of_a_source_is_opened(place: Path) -> None:
 
 def test_missing_extras_are_named_with_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openklear.run.extras.find_spec", lambda name: None)
-    found = looked(place, 'data.languages=["en"]', "data.engine.type=ray", "model.gguf_file=m.gguf")
+    asked = ('data.languages=["en"]', "data.engine.type=ray", "model.gguf_file=m.gguf")
+    found = looked(place, *asked, "lora.rank=4", "sft.optimizer.type=adamw8bit")
     assert found.faults == [
         "model.gguf_file: needs the packages gguf, accelerate; run pip install 'openklear[gguf]'",
         "data.languages: needs the package py3langid; run pip install 'openklear[language]'",
         "data.engine: needs the package ray; run pip install 'openklear[cluster]'",
+        "lora: needs the package peft; run pip install 'openklear[lora]'",
+        "sft.optimizer: needs the package torchao; run pip install 'openklear[torchao]'",
     ]
 
 

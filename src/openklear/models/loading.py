@@ -25,7 +25,7 @@ from openklear.errors import ModelError
 from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
 from openklear.models.chat.arguments import Value
 from openklear.models.limits import Longest, longest
-from openklear.models.lora import merged
+from openklear.models.lora import ADAPTER_CONFIG, merged
 from openklear.models.numerics import device, weights_type
 from openklear.models.spelling import spell_for_readers
 from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
@@ -147,6 +147,11 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
             raise ModelError(f"{directory}: reading {gguf_file} needs more packages: pip install {' '.join(missing)}.")
         return
     if not (directory / "config.json").is_file():
+        if (directory / ADAPTER_CONFIG).is_file():
+            raise ModelError(
+                f"{directory}: holds adapters alone ({ADAPTER_CONFIG}), which are no model. Name the model/ of the "
+                "stage that trained them, where they are merged, or merge them first (peft: merge_and_unload)."
+            )
         raise ModelError(
             f"{directory}: no config.json, so this is not a model in the Hugging Face layout. Correct model.path, or "
             "name a GGUF file as model.gguf_file."

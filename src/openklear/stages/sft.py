@@ -19,10 +19,12 @@ from openklear.data.store import prepared, read_problems, stored_demonstrations
 from openklear.durable.files import json_line, json_text, remove, stage_record, write_json, writing
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
+from openklear.models.dropout import next_step
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.recompute import recompute_layers
 from openklear.recipe.schema import Sft
-from openklear.rollout.collect import Collector, encode_problems
+from openklear.rollout.collect import Collector
+from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
@@ -155,6 +157,7 @@ def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonst
     """
     s, at = learner.settings, loop.position.at
     rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
+    next_step(loop.loaded.model, at)
     try:
         return {"step": at + 1, **learner.update(batch, rate)}
     except NonFinite as error:

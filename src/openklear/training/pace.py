@@ -38,7 +38,7 @@ def throughput(
 
     An iteration that was replayed sampled nothing.
     """
-    lengths = [[len(rollout.completion.token_ids) for rollout in group.rollouts] for group in groups]
+    lengths = [_sampled(group) for group in groups]
     rows = [_tokens(row) for row in chain.from_iterable(updates)]
     sampled, trained = sum(map(sum, lengths)), sum(tokens for tokens, _ in rows)
     found: dict[str, float] = {}
@@ -70,6 +70,11 @@ def say_pace(stage: str, timings: Sequence[Mapping[str, Any]]) -> None:
             parts.append(f"{part} {rate:,.0f} tokens/s, MFU {mfu:.2g} %, {floor:.2g} % of the floor's speed")
     if parts:
         progress.say(f"{stage}: {'; '.join(parts)} (medians)")
+
+
+def _sampled(group: RolloutGroup) -> list[int]:
+    """Tokens of each completion."""
+    return [len(rollout.completion.token_ids) for rollout in group.rollouts]
 
 
 def _tokens(row: TokenRow) -> tuple[int, int]:
