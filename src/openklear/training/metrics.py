@@ -128,12 +128,17 @@ def throughput(
 
 
 def gap_metrics(updates: Sequence[Sequence[PolicySequence]]) -> dict[str, float]:
-    """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on."""
-    sequences = list(chain.from_iterable(updates))
-    if not sequences:
+    """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on.
+
+    Of updates that were made, and whose old log-probabilities are the trainer's.
+    """
+    old, sampled = [], []  # (T,) each
+    for s in chain.from_iterable(updates):
+        if s.old_logprobs is not None and s.rollout_logprobs is not None:
+            old.append(s.old_logprobs[s.loss_mask])
+            sampled.append(s.rollout_logprobs[s.loss_mask])
+    if not old:
         return {}
-    old = [s.old_logprobs[s.loss_mask] for s in sequences]  # (T,) each
-    sampled = [s.rollout_logprobs[s.loss_mask] for s in sequences if s.rollout_logprobs is not None]
     return sampler_gap(torch.from_numpy(np.concatenate(old)), torch.from_numpy(np.concatenate(sampled)))
 
 
