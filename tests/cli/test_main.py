@@ -41,7 +41,7 @@ max_completion_tokens = 64
 name = "math"
 domains = ["math"]
 """
-COMMANDS = ["run", "prepare", "sft", "rl", "evaluate", "report", "generate", "recipe show", "recipe keys"]
+COMMANDS = ["run", "prepare", "sft", "rl", "evaluate", "report", "plan", "generate", "recipe show", "recipe keys"]
 STAGE_COMMANDS = COMMANDS[:6]
 SRC = str(Path(main.__file__).parents[2])
 
@@ -139,7 +139,8 @@ def test_help_lists_the_run_first_and_then_the_tools(capsys):
     assert main.main(["--help"]) == 0
     listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
     assert listed[:6] == STAGE_COMMANDS
-    assert set(listed[6:]) == {
+    assert listed[6] == "plan"
+    assert set(listed[7:]) == {
         "generate",
         "distill",
         "export",

@@ -13,7 +13,8 @@ from tests.training.step_cases import PAIRS, flat_gradient, gradient, rollouts, 
 from openklear.errors import NonFinite
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import Gppo
-from openklear.recipe.schema import AdamW, Phase, Sft
+from openklear.recipe.optimizers import AdamW
+from openklear.recipe.schema import Phase, Sft
 from openklear.training.learner import LocalLearner, SupervisedLearner
 from openklear.training.optimizer import build_optimizer
 from openklear.training.step import policy_gradient, supervised_gradient
@@ -55,12 +56,18 @@ def learners(model, group=None):
     }
 
 
+def step(learner, sequences):
+    """The metrics of one step; of RL its sequences come back too."""
+    found = learner.update(sequences, 0.01)
+    return found if isinstance(found, dict) else found[0]
+
+
 def trained(kind, mine, group=None):
     """Weights and the gradient norms of a few steps of a learner on the sequences `mine`, in float64."""
     model = tiny_model(dtype=torch.float64)
     sequences = rollouts(tiny_model(), COUNT)
     learner = learners(model, group)[kind]
-    norms = [learner.update([sequences[i] for i in mine], 0.01)["grad_norm"] for _ in range(STEPS)]
+    norms = [step(learner, [sequences[i] for i in mine])["grad_norm"] for _ in range(STEPS)]
     return torch.cat([p.detach().flatten() for p in model.parameters()]), norms
 
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openklear.models.batching import pad_right, plan_microbatches
+from openklear.models.batching import pad_right, plan_microbatches, plan_packs
 
 
 def test_by_hand():
@@ -25,6 +25,32 @@ def test_every_row_once_within_the_budget(lengths, budget):
     # No two neighbours could have shared a micro-batch.
     for part in plan[:-1]:
         assert (len(part) + 1) * lengths[part[0]] > budget
+
+
+def test_packs_by_hand():
+    # 28 tokens in packs of at most 16: two, of about 14 each. 9 5, then 5 5 2 2.
+    assert plan_packs([5, 2, 9, 5, 5, 2], 16) == [(2, 0), (3, 4, 1, 5)]
+    assert plan_packs([], 8) == []
+    assert plan_packs([100, 1], 8) == [(0,), (1,)]
+    assert plan_packs([4, 4], 8) == [(0, 1)]
+
+
+@given(st.lists(st.integers(1, 40), max_size=40), st.integers(1, 100))
+def test_every_sequence_is_in_one_pack_within_the_budget(lengths, budget):
+    packs = plan_packs(lengths, budget)
+    assert [lengths[i] for pack in packs for i in pack] == sorted(lengths, reverse=True)
+    assert sorted(i for pack in packs for i in pack) == list(range(len(lengths)))
+    sizes = [sum(lengths[i] for i in pack) for pack in packs]
+    assert all(len(pack) == 1 or size <= budget for pack, size in zip(packs, sizes, strict=True))
+    # No more of them than twice what the tokens ask for, and where sequences are short against the budget, near it.
+    assert len(packs) <= 2 * -(-sum(lengths) // budget) + sum(length > budget for length in lengths)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=60), st.integers(16, 100))
+def test_packs_of_short_sequences_are_of_equal_size(lengths, budget):
+    packs = plan_packs(lengths, budget)
+    sizes = [sum(lengths[i] for i in pack) for pack in packs]
+    assert max(sizes) - min(sizes) <= 2 * max(lengths)
 
 
 def test_pad_right():

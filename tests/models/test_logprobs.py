@@ -6,6 +6,7 @@ import torch
 
 from openklear.errors import ModelError
 from openklear.models import logprobs as module
+from openklear.models.attention import Segments
 from openklear.models.logprobs import sequence_logprobs
 from openklear.models.tiny import make_tiny
 
@@ -127,65 +128,64 @@ def test_right_padding_does_not_matter(model, fill):
     torch.testing.assert_close(gradient, model.model.embed_tokens.weight.grad, atol=1e-4, rtol=1e-4)
 
 
-SEGMENTS = [[5, 9, 7], [14, 3], [21]]
-"""Lengths of the sequences packed in each of three rows; the rest of each row is padding."""
+LENGTHS = (9, 7, 7, 5, 14, 3, 21, 2, 1)
+"""Sequences packed in one row: some of like length beside each other, some not, one of a single token."""
 
 
-def pack(width):
-    """The segments, and (ids, positions, mask) of the rows that hold them."""
+def pack():
+    """The sequences, and (ids, segments, mask) of the row that holds them."""
     generator = torch.Generator().manual_seed(4)
-    rows = [[torch.randint(0, 278, (n,), generator=generator) for n in lengths] for lengths in SEGMENTS]
-    ids = torch.stack([torch.cat([*row, torch.full((width - sum(map(len, row)),), 9)]) for row in rows])
-    places = [
-        torch.cat([*(torch.arange(len(s)) for s in row), torch.arange(width - sum(map(len, row)))]) for row in rows
-    ]
-    positions = torch.stack(places)
-    mask = positions > 0
-    for row, lengths in zip(mask, SEGMENTS, strict=True):
-        row[sum(lengths) :] = False
-    return rows, ids, positions, mask
+    parts = [torch.randint(0, 278, (n,), generator=generator) for n in LENGTHS]
+    segments = Segments(LENGTHS, torch.device("cpu"))
+    return parts, torch.cat(parts)[None], segments, segments.positions > 0
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_a_packed_segment_gives_what_it_gives_alone(model, dtype, tolerance):
-    """Rows packed differently in one batch, each value and the summed gradient as if no segment had neighbours."""
+    """Each value and the summed gradient as if no sequence had neighbours."""
     model = copy.deepcopy(model).to(dtype)
-    rows, ids, positions, mask = pack(width=23)
-    packed = sequence_logprobs(model, ids, mask, position_ids=positions, temperature=0.8)
+    parts, ids, segments, mask = pack()
+    packed = sequence_logprobs(model, ids, mask, segments=segments, temperature=0.8)
     assert packed[0].dtype == packed[1].dtype == dtype
     together = torch.autograd.grad(packed[0].mean(), list(model.parameters()))
-    alone_sum = 0
-    for i, row in enumerate(rows):
-        at = 0
-        for segment in row:
-            own_mask = torch.arange(len(segment))[None] > 0
-            alone = sequence_logprobs(model, segment[None], own_mask, temperature=0.8)
-            alone_sum = alone_sum + alone[0].sum()
-            for a, b in zip(packed, alone, strict=True):
-                torch.testing.assert_close(a[i, at : at + len(segment)], b[0], atol=tolerance, rtol=0)
-            at += len(segment)
+    alone_sum, at = 0, 0
+    for part in parts:
+        own_mask = torch.arange(len(part))[None] > 0
+        alone = sequence_logprobs(model, part[None], own_mask, temperature=0.8)
+        alone_sum = alone_sum + alone[0].sum()
+        for a, b in zip(packed, alone, strict=True):
+            torch.testing.assert_close(a[0, at : at + len(part)], b[0], atol=tolerance, rtol=0)
+        at += len(part)
     apart = torch.autograd.grad(alone_sum / mask.numel(), list(model.parameters()))
     for a, b in zip(together, apart, strict=True):
         torch.testing.assert_close(a, b, atol=tolerance, rtol=0)
 
 
-def test_packing_without_positions_lets_segments_see_each_other(model):
-    """The check above can fail: neighbours matter where positions do not part them."""
-    _, ids, positions, mask = pack(width=23)
-    parted, _ = sequence_logprobs(model, ids, mask, position_ids=positions)
+def test_packing_without_segments_lets_sequences_see_each_other(model):
+    """The check above can fail: neighbours matter where nothing parts them."""
+    _, ids, segments, mask = pack()
+    parted, _ = sequence_logprobs(model, ids, mask, segments=segments)
     joined, _ = sequence_logprobs(model, ids, mask)
     differs = (parted - joined).abs() > 1e-3
-    assert not bool(differs[:, :5].any())
-    assert bool(differs[0, 5:21].any())
-    assert not bool(differs[2].any())
+    assert not bool(differs[:, : LENGTHS[0]].any())
+    assert bool(differs[:, LENGTHS[0] :].any())
 
 
-def test_positions_that_only_count_change_no_bit(model, batch):
-    ids, mask = batch
-    positions = torch.arange(ids.shape[1]).expand(ids.shape)
-    assert torch.equal(
-        sequence_logprobs(model, ids, mask, position_ids=positions)[0], sequence_logprobs(model, ids, mask)[0]
-    )
+def test_one_segment_changes_no_bit(model, batch):
+    """The same kernel on the same numbers: a row of one sequence is that sequence."""
+    ids, mask = batch[0][:1], batch[1][:1]
+    alone = Segments((ids.shape[1],), torch.device("cpu"))
+    assert torch.equal(sequence_logprobs(model, ids, mask, segments=alone)[0], sequence_logprobs(model, ids, mask)[0])
+
+
+def test_segments_that_are_not_the_row_are_refused(model):
+    _, ids, segments, mask = pack()
+    with pytest.raises(ValueError, match="are not a row"):
+        sequence_logprobs(model, ids[:, :-1], mask[:, :-1], segments=segments)
+    mask = mask.clone()
+    mask[0, LENGTHS[0]] = True
+    with pytest.raises(ValueError, match="first token of each"):
+        sequence_logprobs(model, ids, mask, segments=segments)
 
 
 def test_float64_model_gives_float64(model, batch):
@@ -242,9 +242,6 @@ def test_first_column_and_shapes_are_refused(model):
         sequence_logprobs(model, torch.ones(1, 3, dtype=torch.long), torch.tensor([[True, True, True]]))
     with pytest.raises(ValueError, match="must both be"):
         sequence_logprobs(model, torch.ones(2, 3, dtype=torch.long), torch.zeros(2, 1, dtype=torch.bool))
-    ids = torch.ones(2, 3, dtype=torch.long)
-    with pytest.raises(ValueError, match="the ids' shape"):
-        sequence_logprobs(model, ids, ids < 0, position_ids=torch.arange(3)[None])
 
 
 @pytest.mark.parametrize(

@@ -152,11 +152,12 @@ def test_sampler_gap_by_hand():
             "gap_ratio": 2.0,
             "gap_k3": ((2 - 1 - math.log(2)) + (0.5 - 1 + math.log(2))) / 2,
             "gap_ess": 2.5**2 / (2 * 4.25),
+            "gap_max": math.log(2),
         },
         rel=1e-6,
     )
     same = old.float()
-    assert sampler_gap(same, same) == {"gap_ratio": 1.0, "gap_k3": 0.0, "gap_ess": 1.0}
+    assert sampler_gap(same, same) == {"gap_ratio": 1.0, "gap_k3": 0.0, "gap_ess": 1.0, "gap_max": 0.0}
     assert sampler_gap(same[:0], same[:0]) == {}
     far = sampler_gap(torch.tensor([-math.inf, 0.0]), torch.tensor([-1.0, -1.0]))
     assert all(math.isfinite(v) for v in far.values())

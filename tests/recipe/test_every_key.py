@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.easy_sources import write_easy_sources
-from tests.recipe import curation_keys
+from tests.recipe import curation_keys, engine_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 
 from openklear import progress, tracking
 from openklear.durable.files import read_jsonl
-from openklear.errors import DataError, ModelError, RecipeError, RunError, VerifierError
+from openklear.errors import DataError, EngineError, ModelError, RecipeError, RunError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -299,11 +299,13 @@ def threads(workshop, tmp_path):
         set_up(1)
 
 
-def engine_type():
-    """There is one kind today; another name is refused with the kinds there are."""
+def engine_type(workshop):
+    """Another kind is another sampler; a name of none is refused with the kinds there are."""
     assert load_recipe(MINI, ["engine.type=local"]) == load_recipe(MINI)
+    with pytest.raises(EngineError, match=r"engine\.python: /none"):
+        workshop.make("evaluate-sft", ("engine.type=vllm", "engine.python=/none"))
     with pytest.raises(RecipeError, match=r'engine\.type.*"local"'):
-        load_recipe(MINI, ["engine.type=remote"])
+        load_recipe(MINI, ["engine.type=sglang"])
 
 
 def slots(workshop, monkeypatch):
@@ -559,7 +561,7 @@ def custom(own: str, name: str, arguments: str = "") -> str:
 
 
 ONCE = ("rl.iterations=1", "rl.validate_every=1")
-ADAMW, MUON = "optimizer.type=adamw", "optimizer.type=muon"
+ADAMW, EIGHT, MUON = (f"optimizer.type={name}" for name in ("adamw", "adamw8bit", "muon"))
 STEEP = ("learning_rate=0.003", "validate_every=1", "iterations=3")
 """Reinforcement that soon does harm, so that the best checkpoint is not the last."""
 BEST = "checkpoints.keep_best=true"
@@ -613,6 +615,9 @@ PROOFS: dict[str, Proof] = {
     "sft.optimizer.beta1 [adamw]": sft("optimizer.beta1=0.5", ADAMW),
     "sft.optimizer.beta2 [adamw]": sft("optimizer.beta2=0.5", ADAMW),
     "sft.optimizer.weight_decay [adamw]": sft("optimizer.weight_decay=0.5", ADAMW),
+    "sft.optimizer.beta1 [adamw8bit]": sft("optimizer.beta1=0.5", EIGHT),
+    "sft.optimizer.beta2 [adamw8bit]": sft("optimizer.beta2=0.5", EIGHT),
+    "sft.optimizer.weight_decay [adamw8bit]": sft("optimizer.weight_decay=0.5", EIGHT),
     "sft.optimizer.momentum [muon]": sft("optimizer.momentum=0.5", MUON),
     "sft.optimizer.adam_ratio [muon]": sft("optimizer.adam_ratio=0.5", MUON),
     "sft.optimizer.weight_decay [muon]": sft("optimizer.weight_decay=0.5", MUON),
@@ -673,6 +678,7 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.advantage.type": rl("advantage.type=mean_only"),
     "rl.phase.NAME.advantage.std_floor [grpo]": rl("advantage.std_floor=0.9"),
     "rl.phase.NAME.advantage.std_floor [batch_std]": rl("advantage.std_floor=0.9", "advantage.type=batch_std"),
+    "rl.phase.NAME.old_logprobs": rl("old_logprobs=trainer", "phase.math.problems_per_update=2"),
     "rl.phase.NAME.correction.type": rl("correction.type=truncate"),
     "rl.phase.NAME.correction.level [truncate]": corrected("truncate", level="sequence"),
     "rl.phase.NAME.correction.cap [truncate]": corrected("truncate", cap=1.1),
@@ -683,6 +689,9 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.optimizer.beta1 [adamw]": rl("optimizer.beta1=0.5"),
     "rl.phase.NAME.optimizer.beta2 [adamw]": rl("optimizer.beta2=0.5"),
     "rl.phase.NAME.optimizer.weight_decay [adamw]": rl("optimizer.weight_decay=0.5"),
+    "rl.phase.NAME.optimizer.beta1 [adamw8bit]": rl("optimizer.beta1=0.5", EIGHT),
+    "rl.phase.NAME.optimizer.beta2 [adamw8bit]": rl("optimizer.beta2=0.5", EIGHT),
+    "rl.phase.NAME.optimizer.weight_decay [adamw8bit]": rl("optimizer.weight_decay=0.5", EIGHT),
     "rl.phase.NAME.optimizer.momentum [muon]": rl("optimizer.momentum=0.5", MUON),
     "rl.phase.NAME.optimizer.adam_ratio [muon]": rl("optimizer.adam_ratio=0.5", MUON),
     "rl.phase.NAME.optimizer.weight_decay [muon]": rl("optimizer.weight_decay=0.5", MUON),
@@ -704,6 +713,9 @@ PROOFS: dict[str, Proof] = {
     "data.source.NAME.prompt_template": differs(
         EVALUATE, ANSWERED, 'data.source.math-heldout.prompt_template="{problem} m"'
     ),
+    "lora.rank": differs("sft", WEIGHTS, "lora.rank=2", base=("lora.rank=4",)),
+    "lora.alpha": differs("sft", WEIGHTS, "lora.alpha=8.0", base=("lora.rank=4",)),
+    "lora.targets": differs("rl-math", WEIGHTS, 'lora.targets=["v_proj"]', base=("lora.rank=4",)),
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
     "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),
@@ -717,7 +729,8 @@ PROOFS: dict[str, Proof] = {
     "verifiers.packages": packages,
     "verifiers.graders": graders,
     "engine.type": engine_type,
-    "engine.slots": slots,
+    "engine.slots [local]": slots,
+    **engine_keys.PROOFS,
     "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),
@@ -783,6 +796,32 @@ def test_patience_stops_early_and_the_best_checkpoint_is_handed_on(workshop):
     assert len(rows) == 2
     files = digests(directory)
     assert files[WEIGHTS] == files["checkpoints/000001/model.safetensors"]
+
+
+@pytest.mark.long
+def test_adapters_go_on_with_the_same_bits_and_leave_a_whole_model(workshop):
+    """A phase that is killed after its first checkpoint, which holds adapters alone, ends with the same weights."""
+    changes = ("lora.rank=4", "rl.phase.math.learning_rate=0.01", "rl.phase.math.iterations=3", "rl.save_every=1")
+    directory = workshop.make("rl-math", changes)
+    whole, before = digests(directory), digests(workshop.able)
+    assert whole[WEIGHTS] != before[WEIGHTS]
+    assert {name: whole[f"model/{name}"] for name in ("config.json", "tokenizer.json")} == {
+        name: before[f"model/{name}"] for name in ("config.json", "tokenizer.json")
+    }
+    kept = directory / "checkpoints" / "000001"
+    assert {path.name for path in kept.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "optimizer.pt",
+        "place.json",
+    }
+    for name in ("000002", "000003"):
+        shutil.rmtree(directory / "checkpoints" / name)
+    shutil.rmtree(directory / "model")
+    shutil.rmtree(directory / "iterations" / "000003")
+    inputs = {"prepare": workshop.prepared, "model": workshop.able}
+    rl_stage.run(StageContext(workshop.recipe("rl-math", changes), workshop.root, "rl-math", directory, inputs))
+    assert digests(directory) == whole
 
 
 def test_replayed_iterations_know_what_gate_and_correction_need(workshop):

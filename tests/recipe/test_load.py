@@ -7,7 +7,8 @@ import pytest
 from openklear.errors import RecipeError
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Cispo, Gppo, PpoClip, Reinforce
-from openklear.recipe.schema import Muon, Phase, PretrainedModel, Recipe
+from openklear.recipe.optimizers import Muon
+from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.run.fingerprint import hash_files
 from openklear.run.plan import stages
 

@@ -17,10 +17,10 @@ from openklear.cli import main
 from openklear.errors import UsageError
 from openklear.models.head import CHUNK_BYTES
 from openklear.models.tiny import make_tiny, make_tokenizer
+from openklear.planner.memory import HEAD_BYTES
 from openklear.recipe.load import load_recipe
-from openklear.recipe.schema import PretrainedModel, Recipe
-from openklear.run.memory import HEAD_BYTES, memory_lines
-from openklear.run.model_facts import TINY_VOCABULARY, ModelFacts, model_facts
+from openklear.recipe.schema import PretrainedModel
+from openklear.run.model_facts import TINY_VOCABULARY, model_facts
 from openklear.run.preview import Preview, preview
 
 RECIPE = """
@@ -111,7 +111,8 @@ def test_what_the_files_say(place: Path) -> None:
     found = looked(place)
     assert found.faults == []
     assert found.model is not None
-    assert (found.model.parameters, found.model.vocabulary, found.model.longest) == (19, 11, 164)
+    shape = found.model.shape
+    assert (shape.parameters, shape.vocabulary, found.model.longest) == (19, 11, 164)
     assert found.model.line() == (
         "model: LlamaForCausalLM, 0.0 million parameters; 2 layers of width 8; vocabulary 11; "
         "512 positions (the recipe's longest row has 164); chat template from tokenizer_config.json"
@@ -161,7 +162,7 @@ def test_every_file_of_a_source_is_opened(place: Path) -> None:
 
 
 def test_missing_extras_are_named_with_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openklear.run.preview.find_spec", lambda name: None)
+    monkeypatch.setattr("openklear.run.extras.find_spec", lambda name: None)
     found = looked(place, 'data.languages=["en"]', "data.engine.type=ray", "model.gguf_file=m.gguf")
     assert found.faults == [
         "model.gguf_file: needs the packages gguf, accelerate; run pip install 'openklear[gguf]'",
@@ -208,7 +209,7 @@ def test_nothing_of_the_hub_is_fetched(place: Path, monkeypatch: pytest.MonkeyPa
 def test_a_model_of_the_hub_that_is_not_fetched_is_no_fault(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = PretrainedModel(path="hub:nobody/nothing-of-the-kind@v1")
     found = preview(load_recipe(place / "recipe.toml").model_copy(update={"model": model}))
-    assert (found.faults, found.model, found.memory) == ([], None, [])
+    assert (found.faults, found.model, found.plan) == ([], None, None)
     assert "model: hub:nobody/nothing-of-the-kind@v1 is not fetched yet, so its size is not known" in found.lines()
     assert found.counted == "as 3.5 characters each, on the first rows"
 
@@ -218,7 +219,7 @@ def test_a_run_through_prepare_needs_no_model(place: Path) -> None:
     recipe = load_recipe(place / "recipe.toml")
     assert len(preview(recipe).faults) == 1
     found = preview(recipe, "prepare")
-    assert (found.faults, found.model, found.memory, found.stages) == ([], None, [], [])
+    assert (found.faults, found.model, found.plan, found.stages) == ([], None, None, [])
     assert len(found.sources) == 3
 
 
@@ -257,29 +258,21 @@ def test_the_tiny_models_sizes_are_those_it_gets(place: Path) -> None:
     model = "model={ type = 'tiny', heads = 2, hidden_size = 16, layers = 3 }"
     facts = model_facts(load_recipe(place / "recipe.toml", [model]))
     made = make_tiny(16, 3, 2, 256, 0).model
-    assert facts.parameters == sum(parameter.numel() for parameter in made.parameters())
+    assert facts.shape.parameters == sum(parameter.numel() for parameter in made.parameters())
     assert len(make_tokenizer()) == TINY_VOCABULARY
     assert HEAD_BYTES == CHUNK_BYTES
-    assert facts.positions == 192  # 164 rounded up to a multiple of 64
+    assert facts.shape.positions == 192  # 164 rounded up to a multiple of 64
 
 
-def test_memory_by_hand(place: Path) -> None:
-    """P = 10^9 parameters in fp32, AdamW: 4 GB of weights, 4 GB of gradients, 8 GB of moments."""
-    recipe: Recipe = load_recipe(place / "recipe.toml")
-    facts = ModelFacts("m", "x", 10**9, 1000, 10, 100, 4, 2, 25, 400, 4096, True, "t", 164)
-    sft, rl, evaluation, note = memory_lines(recipe, facts, 12)
-    # tokens: 128; a token keeps 10 layers x (600 + 300 + 200 + 1600) x 4 = 108 kB; head 128 x 1000 x 8 = 1 MB
-    training = 4e9 + 128 * 108_000 + 1_024_000
-    assert (
-        sft
-        == f"sft: at most about {(12e9 + training) / 1e9:.1f} GB of memory (weights 4.0 GB, optimizer 8.0 GB, training 4.0 GB)"
-    )
-    # cache: 20 rollouts x 164 tokens x 10 layers x 2 x 50 x 4 bytes, and 20 x 1000 x 4 of logits
-    assert "sampling 13.2 MB" in rl
-    assert evaluation.startswith(
-        "evaluate: at most about 4.0 GB of memory (weights 4.0 GB, sampling 5.5 MB"
-    )  # 12 x 114
-    assert note.startswith("memory is estimated")
+def test_the_plan_of_the_machine_at_hand_is_in_the_preview(place: Path) -> None:
+    found = looked(place)
+    assert found.plan is not None
+    assert found.plan.amounts.demonstrations.number == 12
+    assert found.plan.amounts.completions == 12
+    lines = found.plan.short()
+    assert [line.split(":")[0] for line in lines[1:4]] == ["sft", "rl-math", "evaluate"]
+    assert lines[-1].startswith("fits: at most ")
+    assert found.document()["plan"]["fits"] is True
 
 
 def test_no_torch_is_loaded(place: Path) -> None:

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from openklear.models.chat import EncodedDemonstration
-from openklear.models.loading import weights_hash
+from openklear.models.loading import load_model, weights_hash
+from openklear.models.lora import add_adapters, plain_weights, trained_parameters
 from openklear.models.tiny import make_tiny
-from openklear.recipe.schema import AdamW, Checkpoints, Muon
+from openklear.recipe.optimizers import AdamW, AdamW8bit, Lora, Muon
+from openklear.recipe.schema import Checkpoints
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position
 from openklear.training.optimizer import build_optimizer, clip_gradients
@@ -32,8 +34,11 @@ def step(loaded, optimizer, token):
     optimizer.step()
 
 
-@pytest.mark.parametrize("settings", [AdamW(), Muon()])
-def test_training_goes_on_with_the_same_bits(loaded, settings, tmp_path):
+@pytest.mark.parametrize("lora", [None, Lora(rank=4)], ids=["all", "adapters"])
+@pytest.mark.parametrize("settings", [AdamW(), AdamW8bit(), Muon()], ids=lambda s: s.type)
+def test_training_goes_on_with_the_same_bits(loaded, settings, lora, tmp_path):
+    if lora is not None:
+        add_adapters(loaded.model, lora, 0, "sft")
     optimizer = build_optimizer(loaded.model, settings)
     for token in (20, 30):
         step(loaded, optimizer, token)
@@ -41,12 +46,33 @@ def test_training_goes_on_with_the_same_bits(loaded, settings, tmp_path):
     checkpoint.save(tmp_path, position, loaded, optimizer, Checkpoints())
     step(loaded, optimizer, 40)
 
-    other = make_tiny(16, 1, 2, 64, seed=9)
+    other = make_tiny(16, 1, 2, 64, seed=9 if lora is None else 0)  # adapters go on the weights that they are of
+    if lora is not None:
+        add_adapters(other.model, lora, 1, "other")
     optimizer = build_optimizer(other.model, settings)
     assert checkpoint.restore(checkpoint.latest(tmp_path), other, optimizer) == position
     step(other, optimizer, 40)
     for name, tensor in loaded.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+def test_the_best_adapters_are_handed_on_in_a_whole_model(loaded, tmp_path):
+    add_adapters(loaded.model, Lora(rank=4), 0, "sft")
+    optimizer = build_optimizer(loaded.model, AdamW())
+    keep = Checkpoints(keep_best=True)
+    step(loaded, optimizer, 20)
+    best = Position().after_validation(1, 0.9)
+    checkpoint.save(tmp_path, best, loaded, optimizer, keep)
+    wanted = {name: tensor.clone() for name, tensor in plain_weights(loaded.model)}
+    step(loaded, optimizer, 30)
+    last = Position(2, 1, best.best_at, best.best_score).after_validation(2, 0.1)
+    checkpoint.save(tmp_path, last, loaded, optimizer, keep)
+    assert checkpoint.hand_on(tmp_path, last, loaded, keep) == 1
+    saved = load_model(tmp_path / "model").model.state_dict()
+    assert saved.keys() == wanted.keys()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in saved.items())
+    size = sum(path.stat().st_size for path in checkpoint.latest(tmp_path).iterdir())
+    assert size < checkpoint.needed_bytes(loaded) < 1_000_000 + 13 * trained_parameters(loaded.model)
 
 
 def test_which_checkpoints_stay(loaded, tmp_path):

@@ -6,7 +6,8 @@ import pytest
 
 from openklear.errors import NonFinite
 from openklear.models.tiny import make_tiny
-from openklear.recipe.schema import AdamW, Checkpoints
+from openklear.recipe.optimizers import AdamW
+from openklear.recipe.schema import Checkpoints
 from openklear.training.loop import Loop
 from openklear.training.optimizer import build_optimizer
 

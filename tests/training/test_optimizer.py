@@ -10,10 +10,10 @@ from tests.training.step_cases import tiny_model
 from torch import nn
 
 from openklear.errors import NonFinite
-from openklear.recipe.schema import AdamW, Muon
+from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
 from openklear.training.optimizer import build_optimizer, clip_gradients, warmup_constant, warmup_cosine
 
-SETTINGS = [AdamW(), Muon()]
+SETTINGS = [AdamW(), AdamW8bit(), Muon()]
 
 
 def fill_gradients(model, seed):
@@ -76,6 +76,60 @@ def test_adamw_by_hand():
         p -= rate * 0.1 * p
         p -= rate * (m / (1 - 0.8**step)) / (math.sqrt(v / (1 - 0.9**step)) + 1e-8)
         assert model.weight.item() == pytest.approx(p, rel=1e-6)
+
+
+def test_moments_of_8_bits_take_a_quarter_and_steps_stay_close():
+    """Of a matrix of 64 x 256: two bytes a number and two scales for 256; its steps are AdamW's but for the rounding."""
+    found = []
+    for settings in (AdamW(), AdamW8bit()):
+        torch.manual_seed(0)
+        model = nn.Linear(256, 64, bias=False)
+        optimizer = build_optimizer(model, settings)
+        before = model.weight.detach().clone()
+        for seed in range(5):
+            fill_gradients(model, seed)
+            optimizer.set_learning_rate(0.01)
+            optimizer.step()
+        found.append((model.weight.detach() - before, optimizer.state_dict()["parts"][0]["state"][0]))
+    (wide, whole), (narrow, quantised) = found
+    assert torch.linalg.vector_norm(wide - narrow) < 0.05 * torch.linalg.vector_norm(wide)
+    assert not torch.equal(wide, narrow)
+    held = [
+        sum(t.nbytes for n, t in quantised[m].items() if n in ("codes", "scale")) for m in ("exp_avg", "exp_avg_sq")
+    ]
+    assert held == [64 * 256 * (1 + 4 / 256)] * 2
+    assert whole["exp_avg"].nbytes == 64 * 256 * 4
+
+
+def test_quantised_moments_come_back_with_their_bits():
+    """Through a file that torch reads without torchao; another optimizer's moments begin anew."""
+    models = [nn.Sequential(nn.Linear(256, 32), nn.Linear(32, 64)) for _ in range(3)]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    first = build_optimizer(models[0], AdamW8bit())
+
+    def step(model, optimizer, seed):
+        fill_gradients(model, seed)
+        optimizer.set_learning_rate(0.01)
+        optimizer.step()
+
+    step(models[0], first, 0)
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    assert set(saved["parts"][0]["state"][0]["exp_avg"]) == {"codes", "scale", "qmap", "signed"}
+    models[1].load_state_dict(models[0].state_dict())
+    again = build_optimizer(models[1], AdamW8bit(beta1=0.5))
+    assert again.take_over(saved) is None
+    assert equal(again.state_dict()["parts"][0]["state"], first.state_dict()["parts"][0]["state"])
+    again = build_optimizer(models[1], AdamW8bit())
+    again.take_over(saved)
+    for seed in (1, 2):
+        step(models[0], first, seed)
+        step(models[1], again, seed)
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+    assert "AdamW8bit" in build_optimizer(models[2], AdamW()).take_over(saved)
 
 
 def test_muon_moves_matrices_by_orthogonal_steps():

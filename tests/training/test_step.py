@@ -360,3 +360,75 @@ def test_a_microbatch_without_tokens_changes_nothing(model, sequences):
         assert same == metrics
     with pytest.raises(ValueError, match="at least one token"):
         gradient(model, [empty], [[0]])
+
+
+def test_the_first_update_takes_its_own_pass_for_the_old_one(model, sequences):
+    """Without old log-probabilities: the gradient and the figures, bit for bit, of a pass made before; and they are kept."""
+    own, _ = reference_logprobs(model, sequences, THREE, 0.8)
+    given = [replace(s, old_logprobs=row) for s, row in zip(sequences, own, strict=True)]
+    expected, metrics = gradient(model, given, THREE, temperature=0.8)
+    found = {}
+    model.zero_grad()
+    none = [replace(s, old_logprobs=None) for s in sequences]
+    same = policy_gradient(model, none, THREE, settings(temperature=0.8), found=found)
+    assert same == metrics
+    assert same["ratio_mean"] == 1.0
+    assert torch.equal(flat_gradient(model), expected)
+    for number, row in enumerate(own):
+        np.testing.assert_array_equal(found[number][0], row)
+
+
+def test_with_a_gate_the_first_update_closes_nothing(model, sequences):
+    none = [replace(s, old_logprobs=None, old_entropies=None) for s in sequences]
+    _, metrics = gradient(model, none, THREE, entropy_gate=EntropyGate())
+    assert metrics["gate_closed"] == 0.0
+
+
+def test_old_values_of_some_sequences_alone_are_refused(model, sequences):
+    some = [replace(sequences[0], old_logprobs=None), *sequences[1:]]
+    with pytest.raises(ValueError, match="some have old values"):
+        gradient(model, some, THREE)
+
+
+@pytest.mark.parametrize(("objective", "aggregation"), PAIRS, ids=[f"{o.type}-{a}" for o, a in PAIRS])
+def test_without_advantages_there_is_no_gradient(model, sequences, objective, aggregation):
+    """What lets a micro-batch go without its backward pass: each loss is 0 where A is, and so is its slope."""
+    flat = [replace(s, advantage=0.0, correct=False) for s in sequences]
+    one = [replace(flat[0], advantage=1e-30), *flat[1:]]  # keeps the backward pass
+    for some in (flat, one):
+        found, metrics = gradient(model, some, [list(range(12))], objective, aggregation, sft_loss_weight=0.0)
+        assert float(found.abs().max()) <= 1e-24
+        assert metrics["entropy"] > 0
+    assert not gradient(model, flat, THREE, objective, aggregation, sft_loss_weight=0.0)[0].any()
+
+
+@pytest.mark.parametrize("sft_loss_weight", [0.0, 0.1])
+def test_only_micro_batches_with_a_gradient_go_backwards(model, sequences, sft_loss_weight):
+    """Counted at the last norm; the gradient is that of the same step in micro-batches that all have one."""
+    apart = [replace(s, advantage=0.0) if i in THREE[1] else s for i, s in enumerate(sequences)]
+    apart = [replace(s, correct=i == 3) for i, s in enumerate(apart)]
+    mixed = [[i, j] for i, j in zip(THREE[1], (0, 3, 6, 7), strict=True)] + [[8, 9, 10, 11]]
+    went = []
+    handle = model.model.norm.weight.register_hook(lambda _: went.append(1))
+    try:
+        found, metrics = gradient(model, apart, THREE, sft_loss_weight=sft_loss_weight)
+        assert len(went) == 2
+        expected, same = gradient(model, apart, mixed, sft_loss_weight=sft_loss_weight)
+        assert len(went) == 2 + len(mixed)
+        gradient(model, [replace(s, correct=True) for s in apart], THREE, sft_loss_weight=sft_loss_weight)
+        assert len(went) == 2 + len(mixed) + (3 if sft_loss_weight else 2)
+    finally:
+        handle.remove()
+    assert distance(expected, found) <= 1e-6
+    assert metrics.keys() == same.keys()
+    assert metrics["entropy"] == pytest.approx(same["entropy"])
+
+
+def test_a_function_of_the_users_own_may_have_a_gradient_without_advantages(model, sequences):
+    """Its value at A = 0 is not known, so its backward pass is made."""
+    own = CustomObjective(function="openklear.objectives.policy:reinforce")
+    went = []
+    handle = model.model.norm.weight.register_hook(lambda _: went.append(1))
+    gradient(model, [replace(s, advantage=0.0) for s in sequences], THREE, own, sft_loss_weight=0.0)
+    handle.remove()
+    assert len(went) == 3

@@ -5,15 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from openklear.errors import RunError
 from openklear.models.loading import LoadedModel
 from openklear.models.tiny import make_tiny
-from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly, NoGate
-from openklear.recipe.schema import Phase
-from openklear.training.learner import LocalLearner
+from openklear.recipe.objectives import BatchStd, EntropyGate, Grpo, LengthWeighted, MeanOnly, NoGate, Truncate
+from openklear.recipe.schema import AdamW, Phase
+from openklear.training.learner import LocalLearner, takes_sampled
 from openklear.training.metrics import gap_alarms, gap_metrics, refuse_gap
-from openklear.training.step import reference_logprobs
+from openklear.training.optimizer import build_optimizer
+from openklear.training.step import policy_gradient, reference_logprobs
 from openklear.training.updates import recorded, restored, updates_of
 from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
@@ -125,16 +127,94 @@ def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
                 assert one.old_entropies.max() > 1
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_first_update_needs_no_pass_of_its_own(temperature):
+    """The same weights and figures, bit for bit, as with old log-probabilities taken before."""
+    settings = phase(entropy_gate=EntropyGate(), temperature=temperature)
+    (update,) = updates_of([group("p", *short(1.0, 0.0)), group("q", *short(0.0, 1.0, 1.0))], settings)
+    found = []
+    for before in (True, False):
+        tiny = make_tiny(16, 1, 2, 64, seed=1)
+        loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
+        learner = LocalLearner(loaded, build_optimizer(tiny.model, AdamW()), settings, 12)
+        metrics, done = learner.update(learner.with_old(update) if before else update, 0.01)
+        weights = torch.cat([p.detach().ravel() for p in tiny.model.parameters()])
+        found.append((metrics, weights, [(s.old_logprobs, s.old_entropies) for s in done]))
+    (metrics, weights, old), (same, moved, own) = found
+    assert same == metrics
+    assert torch.equal(moved, weights)
+    for one, other in zip(old, own, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_a_check_that_fails_leaves_the_weights():
+    (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())  # sampled at -0.5 a token, which is far off
+    tiny = make_tiny(16, 1, 2, 64, seed=1)
+    before = [p.detach().clone() for p in tiny.model.parameters()]
+    loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
+    learner = LocalLearner(loaded, build_optimizer(tiny.model, AdamW()), phase(), 1000)
+    with pytest.raises(RunError, match="do not compute the same model"):
+        learner.update(update, 0.01, lambda made: refuse_gap(gap_metrics([made])))
+    assert all(torch.equal(a, b) for a, b in zip(before, tiny.model.parameters(), strict=True))
+
+
+def test_the_samplers_logprobs_stand_for_the_old_ones_where_they_serve():
+    (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())
+    learner = LocalLearner(None, None, phase(), 1000, takes_sampled=True)
+    for before, after in zip(update, learner.with_old(update), strict=True):
+        np.testing.assert_array_equal(after.old_logprobs, before.rollout_logprobs)
+
+
+@pytest.mark.parametrize(
+    ("more", "exact", "expected"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"old_logprobs": "trainer"}, True, False),
+        ({"old_logprobs": "sampler"}, False, True),
+        ({"entropy_gate": EntropyGate()}, True, False),
+        ({"correction": Truncate()}, True, False),
+    ],
+)
+def test_whose_old_logprobs(more, exact, expected):
+    assert takes_sampled(phase(**more), exact=exact) is expected
+
+
+def test_groups_without_advantage_come_in_micro_batches_of_their_own():
+    """So that they need no backward pass; and the gradient is the same."""
+    groups = [group("a", *short(1.0, 1.0)), group("b", *short(1.0, 0.0)), group("c", *short(0.0, 0.0))]
+    settings = phase(filter_zero_advantage=False, sft_loss_weight=0.0)
+    (update,) = updates_of(groups, settings)
+    tiny = make_tiny(16, 1, 2, 64, seed=1)
+    learner = LocalLearner(
+        LoadedModel(tiny.model, tiny.tokenizer, frozenset()), build_optimizer(tiny.model, AdamW()), settings, 1000
+    )
+    went = []
+    tiny.model.model.norm.weight.register_hook(lambda _: went.append(1))
+    found, _ = learner.update(update, 0.0)
+    assert len(went) == 1
+    tiny.model.zero_grad()
+    expected = policy_gradient(tiny.model, update, [list(range(6))], settings)
+    assert len(went) == 2
+    assert found["entropy"] == pytest.approx(expected["entropy"])
+    assert found["grad_norm"] == pytest.approx(
+        float(sum(p.grad.square().sum() for p in tiny.model.parameters())) ** 0.5
+    )
+
+
 def test_the_gap_is_between_the_trainer_and_the_sampler():
     (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())  # sampled at -0.5 a token
     near = [replace(s, old_logprobs=np.where(s.loss_mask, -0.4, 0).astype(np.float32)) for s in update]
     found = gap_metrics([near])
     assert found == pytest.approx(
-        {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0}, rel=1e-5
+        {"gap_ratio": math.exp(0.1), "gap_k3": math.expm1(0.1) - 0.1, "gap_ess": 1.0, "gap_max": 0.1}, rel=1e-5
     )
     assert gap_metrics([]) == {}
     assert [text.split(":")[0] for text in gap_alarms(found)] == ["sampler and trainer differ"] * 2
     assert gap_alarms({"gap_ratio": 1.01, "gap_k3": 1e-4, "gap_ess": 0.9}) == []
+    assert gap_alarms({"gap_max": 2e-4}) == gap_alarms({"gap_max": 9e-5}, float32=True) == []
+    assert "by up to 0.0002 nats" in gap_alarms({"gap_max": 2e-4}, float32=True)[0]
     assert "29%" in gap_alarms({"gap_ess": 0.29})[0]
     refuse_gap(found)
     with pytest.raises(RunError, match="do not compute the same model"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import check, distill, doctor, exits, export, grade, objectives, push
+from openklear.cli import check, distill, doctor, exits, export, grade, objectives, plan, push
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -46,6 +46,10 @@ DryRun = Annotated[
 Fork = Annotated[
     Path | None,
     typer.Option("--fork", metavar="OLD", help="Start from those finished stages of another run that fit this recipe."),
+]
+Anyway = Annotated[
+    bool,
+    typer.Option("--anyway", help="Run even if the plan says that it cannot fit the memory of this machine."),
 ]
 
 app = typer.Typer(
@@ -130,6 +134,7 @@ def _add_stage_command(name: str, text: str) -> None:
         dry_run: DryRun = False,
         as_json: AsJson = False,
         fork: Fork = None,
+        anyway: Anyway = False,
     ) -> None:
         from openklear import progress
         from openklear.recipe.load import load_recipe
@@ -141,6 +146,10 @@ def _add_stage_command(name: str, text: str) -> None:
             return
         exits.write_crashes_to(output)
         progress.quiet(as_json)
+        if through != "prepare":
+            from openklear.run.room import require_room
+
+            require_room(loaded, anyway=anyway)
         for line in arithmetic(loaded):
             progress.say(line)
         from openklear.run.pipeline import run_pipeline
@@ -156,6 +165,7 @@ def _add_stage_command(name: str, text: str) -> None:
 
 for _name, _text in STAGE_COMMANDS.items():
     _add_stage_command(_name, _text)
+app.command(epilog=f"{EXIT_CODES} 3: does not fit.", rich_help_panel="Run a recipe")(plan.plan)
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)

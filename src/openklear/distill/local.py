@@ -29,7 +29,7 @@ def sample_locally(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, 
     Raises ModelError where the directory cannot be used, EngineError where the engine fails.
     """
     from openklear.models.loading import load_model
-    from openklear.recipe.schema import LocalEngine
+    from openklear.recipe.engine import LocalEngine
     from openklear.rollout.open import open_sampler
 
     assert settings.local is not None, "asked for only where there is one"

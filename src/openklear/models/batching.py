@@ -1,4 +1,4 @@
-"""Rows of unlike lengths -> micro-batches of a bounded size, and the padded tensors of one."""
+"""Rows of unlike lengths -> micro-batches of a bounded size, packed or padded, and the padded tensors of one."""
 
 from __future__ import annotations
 
@@ -25,6 +25,29 @@ def plan_microbatches(lengths: Sequence[int], budget_tokens: int) -> list[list[i
         else:
             microbatches.append([index])
     return microbatches
+
+
+def plan_packs(lengths: Sequence[int], budget_tokens: int) -> list[tuple[int, ...]]:
+    """Indices of sequences in packs of at most `budget_tokens` tokens, as few and as equal as this order allows.
+
+    Longest first, equal lengths in their own order, so that neighbours in a pack are of like length. A sequence longer
+    than the budget is a pack of its own. Every index occurs once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    left = sum(lengths)
+    packs: list[tuple[int, ...]] = []
+    pack: list[int] = []
+    held = aim = 0
+    for index in order:
+        tokens = lengths[index]
+        if pack and (held + tokens > budget_tokens or held >= aim):
+            packs.append(tuple(pack))
+            pack, held = [], 0
+        if not pack:  # an equal share of what is left, over as few packs as it takes
+            aim = -(-left // -(-left // budget_tokens)) if left else 0
+        pack.append(index)
+        held, left = held + tokens, left - tokens
+    return [*packs, tuple(pack)] if pack else packs
 
 
 def pad_right(rows: Sequence[ArrayLike], fill: float | bool, dtype: torch.dtype) -> Tensor:

@@ -25,6 +25,7 @@ from openklear.errors import ModelError
 from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
 from openklear.models.chat.arguments import Value
 from openklear.models.limits import Longest, longest
+from openklear.models.lora import merged
 from openklear.models.numerics import device
 from openklear.models.spelling import spell_for_readers
 from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
@@ -93,12 +94,14 @@ def save_model(loaded: LoadedModel, directory: Path | str) -> None:
     """Write the Hugging Face layout: weights (tied ones once), configurations, tokenizer, chat template.
 
     The generation configuration names every end token, so plain transformers and vLLM stop where OpenKlear does. The
-    same model gives the same bytes. The caller makes the directory whole (`durable.files.whole_directory`).
+    same model gives the same bytes. Adapters are merged: what is saved is a whole, plain model. The caller makes the
+    directory whole (`durable.files.whole_directory`).
     """
     model = loaded.model
     model.generation_config = _generation_config(loaded)
     with _quiet():
-        model.save_pretrained(directory)
+        with merged(model):
+            model.save_pretrained(directory)
         loaded.tokenizer.save_pretrained(directory)
     spell_for_readers(Path(directory))
 

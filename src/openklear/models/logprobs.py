@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from openklear.errors import ModelError
+from openklear.models.attention import Segments, packed_states
 from openklear.models.head import Finish, head_logits, head_logprobs
 from openklear.models.vocabulary import known_ids, within
 
@@ -33,7 +34,7 @@ def sequence_logprobs(
     input_ids: Tensor,
     loss_mask: Tensor,
     *,
-    position_ids: Tensor | None = None,
+    segments: Segments | None = None,
     temperature: float = 1.0,
     entropy: bool = True,
     chunk_tokens: int | None = None,
@@ -49,23 +50,22 @@ def sequence_logprobs(
     and the second the entropy -sum_v p(v) log p(v) in nats (NaN with `entropy=False`, so that it cannot be mistaken for
     one). Elsewhere both are 0.
 
-    `position_ids` (B, T) int64 packs several sequences in a row: wherever a position is not its left neighbour's plus
-    one, a segment begins, and transformers lets tokens attend within their own segment alone. `loss_mask` must then be
-    False at each segment's first token too, which is not checked: its prediction would come from the segment before.
+    With `segments` the batch is one row (1, T) of sequences end to end, of which none sees another. `loss_mask` must
+    then be False at the first token of each.
 
     Raises ModelError for a head that this module cannot reproduce, ValueError for shapes and masks that do not fit.
     """
     if input_ids.shape != loss_mask.shape or input_ids.ndim != 2:
         raise ValueError(f"ids {tuple(input_ids.shape)} and mask {tuple(loss_mask.shape)} must both be (B, T)")
-    if position_ids is not None and position_ids.shape != input_ids.shape:
-        raise ValueError(f"positions {tuple(position_ids.shape)} must have the ids' shape {tuple(input_ids.shape)}")
     if bool(loss_mask[:, :1].any()):
         raise ValueError("loss_mask[:, 0] must be False: no token precedes the first one")
+    if segments is not None:
+        _require_row(loss_mask, segments)
     if model not in _verified:
         verify_head(model)
     # The state at t - 1 predicts token t: states lose the last column, targets the first; both are (B, T - 1).
     predicted = loss_mask[:, 1:]
-    states = _hidden_states(model, input_ids[:, :-1], None if position_ids is None else position_ids[:, :-1])
+    states = _hidden_states(model, input_ids, segments)[:, :-1]
     head, known = _head(model), known_ids(model)
     weight = within(head.weight, known)
     assert weight is not None
@@ -102,10 +102,18 @@ def verify_head(model: PreTrainedModel) -> None:
     _verified.add(model)
 
 
-def _hidden_states(model: Any, ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
+def _require_row(loss_mask: Tensor, segments: Segments) -> None:
+    if loss_mask.shape != (1, sum(segments.lengths)):
+        raise ValueError(f"sequences of {segments.lengths} tokens are not a row of shape {tuple(loss_mask.shape)}")
+    if bool(loss_mask[0, segments.starts[:-1]].any()):
+        raise ValueError("loss_mask must be False at the first token of each sequence: no token precedes it")
+
+
+def _hidden_states(model: Any, ids: Tensor, segments: Segments | None = None) -> Tensor:
     """States after the last norm, (B, T, H)."""
-    places = {} if position_ids is None else {"position_ids": position_ids}
-    states: Tensor = model.get_decoder()(input_ids=ids, use_cache=False, **places).last_hidden_state
+    if segments is not None:
+        return packed_states(model, ids, segments)
+    states: Tensor = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     return states
 
 

@@ -135,7 +135,8 @@ def sampler_gap(old_logprobs: Tensor, rollout_logprobs: Tensor) -> dict[str, flo
     """How far the trainer's log-probabilities of sampled tokens (N,) are from those the sampler reported (N,).
 
     gap_ratio = mean exp|dlogp| (1 when equal), gap_k3 = k3 of trainer to sampler, gap_ess = effective sample size
-    of the weights trainer / sampler as a share of N. Differences are bounded like log-ratios; {} for no tokens.
+    of the weights trainer / sampler as a share of N, gap_max = max |dlogp| in nats. Differences
+    are bounded like log-ratios; {} for no tokens.
     """
     if old_logprobs.shape != rollout_logprobs.shape or old_logprobs.ndim != 1:
         raise ValueError(f"both must be (N,): {tuple(old_logprobs.shape)} and {tuple(rollout_logprobs.shape)}")
@@ -147,6 +148,7 @@ def sampler_gap(old_logprobs: Tensor, rollout_logprobs: Tensor) -> dict[str, flo
         "gap_ratio": float(difference.abs().exp().mean()),
         "gap_k3": float(k3(difference).mean()),
         "gap_ess": float(weights.sum() ** 2 / (len(weights) * weights.square().sum())),
+        "gap_max": float(difference.abs().max()),
     }
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from openklear.planner.machines import Machine
 from openklear.planner.memory import (
+    LIBRARIES,
     WIDTH,
     activation_bytes,
+    adapter_parameters,
     cached_token_bytes,
     head_bytes,
     optimizer_bytes,
@@ -27,8 +28,6 @@ CPU_SLOTS, CPU_SLOTS_LARGE, LARGE = 256, 64, 50_000_000
 GPU_SLOTS = 512
 USABLE = {"cpu": 0.85, "gpu": 0.9}
 """Share of the memory that is planned with; the rest is for libraries, fragments and other processes."""
-LIBRARIES = 10**9
-"""Bytes that Python, torch and transformers take, on a GPU its context."""
 CACHE_SHARE = 0.25
 """Of a CPU's memory, at most for keys and values."""
 
@@ -56,7 +55,7 @@ def chosen(recipe: Recipe, facts: ModelShape, machine: Machine, *, longest: int 
     dtype = dtype_of(recipe, machine)
     width = WIDTH[dtype]
     rows = longest or longest_trained(recipe)
-    room = int(machine.memory_bytes * USABLE[machine.kind]) - LIBRARIES - static_bytes(recipe, facts, width)
+    room = usable(machine) - LIBRARIES[machine.kind] - static_bytes(recipe, facts, width)
     tokens, checkpointing = _training(recipe, facts, machine, rows, room, width)
     said: int | str = getattr(recipe.engine, "slots", "auto")
     slots = _slots(facts, machine) if said == "auto" else int(said)
@@ -89,13 +88,16 @@ def longest_sampled(recipe: Recipe) -> int:
 
 def static_bytes(recipe: Recipe, facts: ModelShape, width: int) -> int:
     """Weights, gradients and the largest optimizer state of a training stage."""
-    return 2 * facts.parameters * width + max(_optimizers(recipe, facts, width), default=0)
+    adapters = adapter_parameters(facts, recipe)
+    trained = facts.parameters if adapters is None else adapters
+    stages = [stage for stage in (recipe.sft, *(recipe.rl.phase if recipe.rl else ())) if stage is not None]
+    moments = [optimizer_bytes(facts, stage.optimizer, width, adapters=adapters) for stage in stages]
+    return (facts.parameters + trained) * width + max(moments, default=0)
 
 
-def _optimizers(recipe: Recipe, facts: ModelShape, width: int) -> Iterator[int]:
-    for stage in (recipe.sft, *(recipe.rl.phase if recipe.rl else ())):
-        if stage is not None:
-            yield optimizer_bytes(facts, stage.optimizer, width)
+def usable(machine: Machine) -> int:
+    """Bytes of its memory that are planned with."""
+    return int(machine.memory_bytes * USABLE[machine.kind])
 
 
 def _training(

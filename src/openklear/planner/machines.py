@@ -81,19 +81,23 @@ CHANNEL = 20e9
 """Bytes a second of main memory on a machine of few cores: a channel of DDR4-2666 and faster, less what is lost."""
 
 
-def machine_named(name: str) -> Machine:
-    """A machine for --device: one of GPUS, `cpu` for this machine's processor, `auto` for what is at hand."""
-    if name in ("auto", "this"):
+def machine_named(name: str, key: str = "--device") -> Machine:
+    """One of GPUS, `cpu` for this machine's processor, `auto` for what is at hand, `cuda` or `cuda:N` for a GPU of it.
+
+    `key` is where the name was written. UsageError for a machine that is not known, or not here.
+    """
+    if name == "auto":
         return this_machine()
     if name == "cpu":
         return this_cpu()
-    if name.partition(":")[0] == "cuda":
-        found = this_machine()
-        if found.kind != "gpu":
-            raise UsageError(f"--device {name}: there is no GPU here; name one of {', '.join(GPUS)}, or cpu")
-        return found
+    kind, _, number = name.partition(":")
+    if kind == "cuda" and number.isdigit() == bool(number):
+        cards = _driver()
+        if int(number or 0) < len(cards):
+            return gpu_called(*cards[int(number or 0)])
+        raise UsageError(f"{key} {name}: there is no such GPU here; choose one of {', '.join(GPUS)}, or cpu")
     if name not in GPUS:
-        raise UsageError(f"--device {name}: no such machine; choose one of {', '.join(GPUS)}, or cpu (this one's)")
+        raise UsageError(f"{key} {name}: no such machine; choose one of {', '.join(GPUS)}, or cpu (this one's)")
     return GPUS[name]
 
 
@@ -105,7 +109,7 @@ def this_machine() -> Machine:
 
 
 def gpu_called(name: str, memory_bytes: int) -> Machine:
-    """A GPU as its driver calls it, with its own memory; one that is not known gets the smallest card's speeds."""
+    """A GPU as its driver calls it, with its own memory; one that is not known gets the speeds of an RTX 3090."""
     lower = name.lower()
     for word, key in WORDS.items():
         if word in lower:

@@ -3,8 +3,8 @@
 With layers L of width H, inner width I, query width Q and key width K, vocabulary V, P parameters of w bytes:
 
     gradients    P w
-    optimizer    AdamW 8 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for masters, and 4 P of
-                 fp32 gradients while the weights move
+    optimizer    AdamW 8 P, of 8 bits 2.03 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for
+                 masters, and 4 P of fp32 gradients while the weights move
     activations  what autograd keeps of a token, L (6 H + 2 Q + 2 K + 4 I) w (2 Q + 2 K more with norms of queries and
                  keys); with checkpointing L H w of every token, and one layer's of a micro-batch while it is done again
     head         two buffers of logits in fp32, at most 512 MiB together, and the head's gradient in fp32
@@ -17,11 +17,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from openklear.planner.shape import ModelShape
-from openklear.recipe.schema import AdamW, Muon
+from openklear.recipe.optimizers import Optimizer
+from openklear.recipe.schema import Recipe
 
 HEAD_BYTES = 512 << 20
 """`models.head.CHUNK_BYTES`, which needs torch."""
+EIGHT_BITS = 2.05
+"""Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
+small tensors that it leaves in fp32."""
 WIDTH = {"float32": 4, "bfloat16": 2}
+LIBRARIES = {"cpu": 600 * 10**6, "gpu": 600 * 10**6}
+"""Bytes of Python, torch, transformers and the rest; on a GPU of context and kernels, which torch does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +44,37 @@ class Footprint:
         return sum(self.kept.values()) + max(sum(self.training.values()), sum(self.sampling.values()))
 
 
-def optimizer_bytes(shape: ModelShape, optimizer: AdamW | Muon, width: int) -> int:
-    """Moments, and the masters of weights narrower than fp32."""
-    blocks = max(shape.parameters - shape.ends, 0)
-    moments = 4 * blocks + 8 * shape.ends if isinstance(optimizer, Muon) else 8 * shape.parameters
-    return moments + (4 * shape.parameters if width < 4 else 0)
+def optimizer_bytes(shape: ModelShape, optimizer: Optimizer, width: int, *, adapters: int | None = None) -> int:
+    """Moments, and the masters of weights narrower than fp32; of `adapters` parameters, None where all are trained."""
+    trained, ends = (shape.parameters, shape.ends) if adapters is None else (adapters, 0)
+    masters = 4 * trained if width < 4 else 0
+    match optimizer.type:
+        case "muon":
+            return 4 * max(trained - ends, 0) + 8 * ends + masters
+        case "adamw8bit":
+            return int(EIGHT_BITS * trained) + masters
+        case _:
+            return 8 * trained + masters
+
+
+def adapter_parameters(shape: ModelShape, recipe: Recipe) -> int | None:
+    """Numbers of LoRA's adapters, on every matrix of a layer or on those that are named; None without [lora]."""
+    lora = recipe.lora
+    if lora is None:
+        return None
+    sides = {
+        "q_proj": (shape.hidden, shape.query),
+        "k_proj": (shape.hidden, shape.key),
+        "v_proj": (shape.hidden, shape.key),
+        "o_proj": (shape.query, shape.hidden),
+        "gate_proj": (shape.hidden, shape.inner),
+        "up_proj": (shape.hidden, shape.inner),
+        "down_proj": (shape.inner, shape.hidden),
+    }
+    if shape.inner_matrices == 2:
+        del sides["gate_proj"]
+    chosen = [sum(both) for name, both in sides.items() if not lora.targets or name.endswith(tuple(lora.targets))]
+    return int(shape.layers * lora.rank * sum(chosen or map(sum, sides.values())))
 
 
 def token_bytes(shape: ModelShape, width: int) -> int:
@@ -64,9 +96,10 @@ def activation_bytes(shape: ModelShape, tokens: int, width: int, *, checkpointin
     return tokens * (shape.layers * shape.hidden * width + layer_bytes(shape, width))
 
 
-def head_bytes(shape: ModelShape, tokens: int) -> int:
+def head_bytes(shape: ModelShape, tokens: int, *, trained: bool = True) -> int:
     """Buffers of the language-model head, and its gradient before it is added up."""
-    return min(HEAD_BYTES, 8 * tokens * shape.vocabulary) + 4 * shape.vocabulary * shape.hidden
+    gradient = 4 * shape.vocabulary * shape.hidden if trained else 0
+    return min(HEAD_BYTES, 8 * tokens * shape.vocabulary) + gradient
 
 
 def cached_token_bytes(shape: ModelShape, width: int) -> int:

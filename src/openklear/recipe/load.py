@@ -55,6 +55,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe | None:
+    """The recipe with keys changed as by --set; None where it would be no recipe then. Raises CannotSet."""
+    raw = _as_lists(recipe.model_dump(exclude_none=True))
+    for text in overrides:
+        assign(raw, parse_override(text))
+    try:
+        return Recipe.model_validate(_as_tuples(merge_phases(raw)))
+    except ValidationError:
+        return None
+
+
 def read_toml(path: Path) -> Table:
     """The raw tables of a TOML file. Raises RecipeError that names the file, and the line of malformed TOML."""
     try:
@@ -200,6 +211,13 @@ def _as_tuples(value: Any) -> Any:
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
+def _as_lists(value: Any) -> Any:
+    """The way back."""
+    if isinstance(value, dict):
+        return {key: _as_lists(item) for key, item in value.items()}
+    return [_as_lists(item) for item in value] if isinstance(value, tuple | list) else value
+
+
 NO_PATHS = ("world:", "hub:")
 EMBEDDED = Selection.model_fields["embedding"].default
 
@@ -209,6 +227,8 @@ def _resolve_paths(raw: Table, base: Path) -> None:
     data, model = raw.get("data"), raw.get("model")
     sources = data.get("source") if isinstance(data, dict) else None
     tables = [(item, "path") for item in sources if isinstance(item, dict)] if isinstance(sources, list) else []
+    if isinstance(raw.get("engine"), dict):
+        tables += [(raw["engine"], "python")]
     if isinstance(model, dict):
         tables += [(model, "path"), (model, "chat_template")]
     if isinstance(data, dict):

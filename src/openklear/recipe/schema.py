@@ -15,11 +15,13 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
+from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
+from openklear.recipe.optimizers import AdamW, Lora, Optimizer
 from openklear.recipe.reward import ReportReward, RewardScheme
-from openklear.recipe.section import Above, Broken, Decay, DomainName, NotNegative, Positive, Section, repeated
+from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
 from openklear.verifiers.domains import DOMAINS, grader_faults
@@ -83,27 +85,6 @@ class PretrainedModel(Section):
 Model = Annotated[TinyModel | PretrainedModel, Field(discriminator="type")]
 
 
-class AdamW(Section):
-    """AdamW with fp32 state; no weight decay on norms and embeddings."""
-
-    type: Literal["adamw"] = Field("adamw", description="AdamW on every parameter")
-    beta1: Decay = Field(0.9, description="decay of the first moment")
-    beta2: Decay = Field(0.95, description="decay of the second moment")
-    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay")
-
-
-class Muon(Section):
-    """Muon on the 2-D matrices of the blocks, AdamW (betas 0.9, 0.95) on the rest."""
-
-    type: Literal["muon"] = Field("muon", description="Muon on matrices, AdamW on norms and embeddings")
-    momentum: Decay = Field(0.95, description="Nesterov momentum of Muon")
-    adam_ratio: Above = Field(0.15, description="learning rate of the AdamW part over Muon's")
-    weight_decay: NotNegative = Field(0.1, description="decoupled weight decay of the matrices")
-
-
-Optimizer = Annotated[AdamW | Muon, Field(discriminator="type")]
-
-
 class Sft(Section):
     """Supervised fine-tuning: token-mean loss on response tokens, cosine schedule (report: 8e-5 to 4e-5, 4 epochs)."""
 
@@ -157,6 +138,11 @@ class Phase(Section):
     )
     validate_every: Positive = Field(10, description="iterations between validations")
     save_every: Positive = Field(1, description="iterations between checkpoints; those between are replayed from disk")
+    old_logprobs: Literal["auto", "trainer", "sampler"] = Field(
+        "auto",
+        description="whose log-probabilities an iteration's updates after the first are measured against: the "
+        "trainer's cost a pass; auto takes the sampler's where it computes with the trainer's own float32 weights",
+    )
     objective: Objective = Field(Gppo(), description="the policy loss")
     entropy_gate: Gate = Field(NoGate(), description="leave out tokens whose entropy changed too much")
     advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
@@ -174,6 +160,10 @@ class Phase(Section):
             yield Broken(("domains",), f'"{name}" is listed twice; name each domain once')
         if fault := mix.fault(self.mix, self.domains, self.problems_per_iteration):
             yield Broken(("mix",), fault)
+        plain = isinstance(self.entropy_gate, NoGate) and isinstance(self.correction, NoCorrection)
+        if self.old_logprobs == "sampler" and not plain:
+            text = "an entropy gate and a correction compare the trainer with the sampler, and need the trainer's own; "
+            yield Broken(("old_logprobs",), text + 'write "auto" or "trainer"')
         if getattr(self.objective, "sequence", False) and self.aggregation != "sequence_mean":
             text = f'{self.objective.type} has one ratio per rollout, which "{self.aggregation}" would weigh by its '
             yield Broken(
@@ -263,13 +253,6 @@ class Verifiers(Section):
 _NO_BOX = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
 
 
-class LocalEngine(Section):
-    """The sampler in this process, on the very weights that are trained."""
-
-    type: Literal["local"] = Field("local", description="sample in this process")
-    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="sequences decoded at once")
-
-
 class Checkpoints(Section):
     """What stays on disk."""
 
@@ -292,9 +275,10 @@ class Recipe(Section):
     data: Data = Field(description="sources and curation")
     sft: Sft | None = Field(None, description="supervised fine-tuning; without it RL starts from the base model")
     rl: Rl | None = Field(None, description="reinforcement learning")
+    lora: Lora | None = Field(None, description="train adapters of low rank; without it all weights are trained")
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
-    engine: LocalEngine = Field(LocalEngine(), description="the sampler")
+    engine: Engine = Field(LocalEngine(), description="the sampler")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
     track: Track = Field(Track(), description="where a run can be watched")
@@ -303,6 +287,12 @@ class Recipe(Section):
     def dtype(self) -> str:
         """The type the weights are trained in."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
+
+    @property
+    def optimizers(self) -> dict[str, Optimizer]:
+        """Those of the stages that train, by the key of their table."""
+        found = {} if self.sft is None else {"sft": self.sft.optimizer}
+        return found | {f"rl.phase.{phase.name}": phase.optimizer for phase in (self.rl.phase if self.rl else ())}
 
     def broken_rules(self) -> Iterator[Broken]:
         """Rules between tables."""
@@ -314,7 +304,7 @@ class Recipe(Section):
 
 def _training(whole: Recipe) -> Iterator[Broken]:
     if whole.model is None:
-        for name in ("sft", "rl"):
+        for name in ("sft", "rl", "lora"):
             if getattr(whole, name) is not None:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
     elif whole.sft is None and whole.rl is None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from openklear.durable.sealed import latest
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel, load_model
+from openklear.models.lora import add_adapters, load_adapters
 from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.records import Key, read_rollouts
@@ -35,8 +36,13 @@ def kind_of(ratio: float, advantage: float, low: float, high: float) -> str:
     return ""
 
 
-def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem]) -> list[dict[str, Any]]:
-    """The rollouts of the newest checkpointed iteration that moved most; [] where the objective has no band."""
+def shown_rollouts(
+    stage: Path, recipe: Recipe, phase: Phase, problems: Sequence[Problem], start: Path
+) -> list[dict[str, Any]]:
+    """The rollouts of the newest checkpointed iteration that moved most; [] where the objective has no band.
+
+    `start` is the stage whose model the phase began with.
+    """
     newest = latest(stage)
     band = _band(phase)
     if newest is None or band is None:
@@ -51,11 +57,21 @@ def shown_rollouts(stage: Path, recipe: Recipe, phase: Phase, problems: Sequence
     keys = [key for key, one in trained.items() if one.advantage]
     if not keys:
         return []
-    loaded = load_model(newest)
+    loaded = _model(newest, recipe, start)
     new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
     ratios = {k: np.exp(np.clip(n - trained[k].old_logprobs, -20, 20)) for k, n in zip(keys, new, strict=True)}
     chosen = choose(ratios, {k: trained[k].advantage for k in keys}, band)
     return [_shown(loaded, rollouts[k], ratios[k], trained[k].advantage, band) for k in chosen]
+
+
+def _model(checkpoint: Path, recipe: Recipe, start: Path) -> LoadedModel:
+    """The model of a checkpoint, which holds adapters alone where these were trained."""
+    if recipe.lora is None:
+        return load_model(checkpoint)
+    loaded = load_model(start / "model")
+    add_adapters(loaded.model, recipe.lora, recipe.seed, "")
+    load_adapters(checkpoint, loaded.model)
+    return loaded
 
 
 def _band(phase: Phase) -> tuple[float, float] | None:

@@ -78,10 +78,12 @@ def sections(root: Path, recipe: Recipe) -> Iterator[dict[str, Any]]:
     if recipe.sft is not None and (rows := read_whole_jsonl(root / "sft" / "metrics.jsonl")):
         yield _sft(root / "sft", rows, recipe.sft)
     problems: Sequence[Problem] | None = None
+    start = root / ("base" if recipe.sft is None else "sft")
     for phase in recipe.rl.phase if recipe.rl else ():
         if rows := read_whole_jsonl(root / f"rl-{phase.name}" / "metrics.jsonl"):
             problems = problems or read_problems(prepared(root / "prepare").problems)
-            yield _phase(root / f"rl-{phase.name}", rows, recipe, phase, problems)
+            yield _phase(root / f"rl-{phase.name}", rows, recipe, phase, problems, start)
+        start = root / f"rl-{phase.name}"
 
 
 def _sft(stage: Path, rows: Sequence[Row], settings: Sft) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def _sft(stage: Path, rows: Sequence[Row], settings: Sft) -> dict[str, Any]:
 
 
 def _phase(
-    stage: Path, rows: Sequence[Row], recipe: Recipe, phase: Phase, problems: Sequence[Problem]
+    stage: Path, rows: Sequence[Row], recipe: Recipe, phase: Phase, problems: Sequence[Problem], start: Path
 ) -> dict[str, Any]:
     updates = int(sum(row["updates"] for row in rows))
     mixed = ", ".join(f"{count} of {name}" for name, count in phase.counts.items())
@@ -108,7 +110,7 @@ def _phase(
         f"rollouts, {updates:,} updates."
     )
     section = _section(stage, text, rows, rl_panels(), "iteration")
-    rollouts = shown_rollouts(stage, recipe, phase, problems)
+    rollouts = shown_rollouts(stage, recipe, phase, problems, start)
     return {**section, "histogram": ratios(rows), "rollouts": rollouts}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from openklear.models.chat import decode_completion, encode_prompt
 from openklear.models.hub import local_directory
 from openklear.models.loading import load_model
-from openklear.recipe.schema import LocalEngine
+from openklear.recipe.engine import LocalEngine
 from openklear.rollout.open import open_sampler
 from openklear.rollout.seeds import copies, rollout_key
 from openklear.types import Message, SampleRequest, StopReason, content_hash

@@ -26,6 +26,7 @@ __all__ = ["LeanDecoder", "is_lean"]
 _FAMILIES = (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
 _ROPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose angles depend on the position alone."""
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _PACKED_FROM = 1 << 17
 """Entries of a weight from which packing pays on a CPU: below, oneDNN's fixed cost of a call is more than it saves."""
 
@@ -41,10 +42,21 @@ def is_lean(model: Any) -> bool:
         return False
     if (config.rope_parameters or {}).get("rope_type", "default") not in _ROPES:
         return False
-    linears = (type(module) for name, module in model.named_modules() if name.endswith("_proj"))
-    return model.dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64) and all(
-        kind is nn.Linear for kind in linears
-    )
+    linears = (module for name, module in model.named_modules() if name.endswith("_proj"))
+    return model.dtype in _DTYPES and all(_plain(module) is not None for module in linears)
+
+
+def _plain(module: Any) -> nn.Linear | None:
+    """The linear layer that it is, an adapter being merged into it or not there; None for anything else."""
+    if getattr(module, "merged", False):
+        module = module.base_layer
+    return module if type(module) is nn.Linear else None
+
+
+def _linear(module: Any) -> nn.Linear:
+    found = _plain(module)
+    assert found is not None  # `is_lean` has looked
+    return found
 
 
 @dataclass(slots=True)
@@ -82,7 +94,8 @@ class LeanDecoder:
 
     def _layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
-        q, k, v = (getattr(attention, name) for name in ("q_proj", "k_proj", "v_proj"))
+        q, k, v, o = (_linear(getattr(attention, name)) for name in ("q_proj", "k_proj", "v_proj", "o_proj"))
+        down = _linear(mlp.down_proj)
         order = self._neighbours(q.weight.device)
         weight = torch.cat((*(self._reordered(part.weight, order) for part in (q, k)), v.weight))
         bias = None
@@ -96,10 +109,10 @@ class LeanDecoder:
             norm=layer.input_layernorm.weight,
             qkv=_product(weight, bias),
             head_norms=norms,
-            out=_product(attention.o_proj.weight, attention.o_proj.bias),
+            out=_product(o.weight, o.bias),
             mlp_norm=layer.post_attention_layernorm.weight,
             gate_up=_gate_up(mlp),
-            down=_product(mlp.down_proj.weight, mlp.down_proj.bias),
+            down=_product(down.weight, down.bias),
         )
 
     def _neighbours(self, device: torch.device) -> Tensor:
@@ -259,7 +272,7 @@ def _runs(lengths: Sequence[int]) -> list[tuple[int, int]]:
 
 def _gate_up(mlp: Any) -> Product:
     """Gate and up side by side: one product on a CPU; two on a GPU, where a copy of the weights would cost memory."""
-    gate, up = mlp.gate_proj, mlp.up_proj
+    gate, up = _linear(mlp.gate_proj), _linear(mlp.up_proj)
     if gate.weight.device.type != "cpu":
         return lambda states: torch.cat((gate(states), up(states)), dim=-1)
     bias = None if gate.bias is None else torch.cat((gate.bias, up.bias))

@@ -18,9 +18,11 @@ from torch import nn
 
 from openklear.errors import EngineError, ModelError
 from openklear.models.limits import longest
+from openklear.models.lora import as_sampled, plain_weights
 from openklear.models.vocabulary import known_ids
 from openklear.rollout.lean import LeanDecoder, is_lean
 from openklear.rollout.protocol import OnCompletion, Progress, Supports, Until
+from openklear.rollout.requests import checked_limit
 from openklear.rollout.scheduler import Call, Room
 from openklear.rollout.whole import WholeDecoder
 from openklear.types import Completion, SampleRequest
@@ -56,10 +58,13 @@ class LocalSampler:
         """Everything."""
         return Supports(logprobs=True, publish=True, partial=True)
 
+    def close(self) -> None:
+        """Nothing is held beyond a call."""
+
     def publish(self, model: Any, version: int) -> None:
         """The model that it shares with a learner is current as it is; the weights of another one are copied."""
         if model is not self.model:
-            self.model.load_state_dict(model.state_dict())
+            self.model.load_state_dict(dict(plain_weights(model)))
         self.version = version
 
     def sample(
@@ -80,14 +85,14 @@ class LocalSampler:
         positions = longest(self.model.config).sampled
         vocabulary = self.model.get_output_embeddings().weight.shape[0]
         limits = [
-            _checked_limit(index, request, positions, vocabulary, self.cache_tokens)
+            checked_limit(index, request, positions, vocabulary, self.cache_tokens)
             for index, request in enumerate(requests)
         ]
         if not requests:
             return []
         is_end = np.zeros(vocabulary, np.bool_)
         is_end[[i for i in self.end_ids if i < vocabulary]] = True
-        with _evaluating(self.model), torch.inference_mode():
+        with as_sampled(self.model), _evaluating(self.model), torch.inference_mode():
             try:
                 decoder = self._decoder(max(len(r.prompt_ids) + n for r, n in zip(requests, limits, strict=True)))
                 room = Room(self.slots, self.cache_tokens)
@@ -132,40 +137,3 @@ def _check_architecture(model: Any) -> None:
         raise ModelError(
             f"{type(model).__name__}: the local engine does not support {what}; use a Qwen3 or Llama model"
         )
-
-
-def _checked_limit(
-    index: int, request: SampleRequest, positions: int | None, vocabulary: int, cache_tokens: int | None
-) -> int:
-    """How many tokens the request may sample from a model of `positions`; EngineError where it cannot be served."""
-    length = len(request.prompt_ids)
-    room = request.max_new_tokens if positions is None else min(request.max_new_tokens, positions - length)
-    problem = None
-    if request.max_new_tokens < 1:
-        problem = f"max_new_tokens is {request.max_new_tokens}: ask for at least one"
-    elif length == 0:
-        problem = "the prompt has no tokens"
-    elif room < 1:
-        problem = f"the prompt has {length} tokens, and the model {positions} positions: drop or shorten the prompt"
-    elif min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocabulary:
-        problem = (
-            f"the prompt has token ids outside the model's vocabulary of {vocabulary}: is it this tokenizer's model?"
-        )
-    elif not (0.0 <= request.temperature < float("inf")):
-        problem = f"temperature is {request.temperature}: it must be 0 (greedy) or positive"
-    elif not (0.0 < request.top_p <= 1.0):
-        problem = f"top_p is {request.top_p}: it must be in (0, 1]"
-    elif request.top_k < 0:
-        problem = f"top_k is {request.top_k}: it must be 0 (all tokens) or positive"
-    elif not (0.0 <= request.min_p <= 1.0):
-        problem = f"min_p is {request.min_p}: it must be in [0, 1]"
-    elif not (0 <= request.sampled < length):
-        problem = f"sampled is {request.sampled}, of a prompt of {length} tokens: it counts the last of these"
-    elif cache_tokens is not None and length + room > cache_tokens:
-        problem = (
-            f"prompt and completion may have {length + room} tokens, and the cache holds {cache_tokens}: "
-            "raise engine.cache_tokens or lower the longest completion"
-        )
-    if problem:
-        raise EngineError(f"request {index} cannot be sampled: {problem}")
-    return room

@@ -6,10 +6,11 @@ from dataclasses import fields
 
 from openklear.errors import EngineError
 from openklear.models.loading import LoadedModel
-from openklear.recipe.schema import LocalEngine
+from openklear.recipe.engine import Engine, LocalEngine
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.probe import probe
 from openklear.rollout.protocol import Sampler, Supports
+from openklear.rollout.vllm import VllmSampler
 
 COMPLETIONS = Supports()
 TRAINING = Supports(logprobs=True, publish=True)
@@ -17,11 +18,13 @@ TRAINING = Supports(logprobs=True, publish=True)
 VALIDATION = Supports(publish=True)
 
 
-def open_sampler(engine: LocalEngine, loaded: LoadedModel, needs: Supports = COMPLETIONS) -> Sampler:
-    """The sampler that the recipe asks for, over a loaded model.
+def open_sampler(engine: Engine, loaded: LoadedModel, needs: Supports = COMPLETIONS) -> Sampler:
+    """The sampler that the recipe asks for, over a loaded model; `close` it.
 
     Raises EngineError where it cannot do what `needs` says, ModelError where it cannot sample from this architecture.
     """
+    if not isinstance(engine, LocalEngine):
+        return VllmSampler(loaded, engine)
     sampler = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=engine.slots)
     require(sampler.supports, needs, engine.type)
     probe(sampler)

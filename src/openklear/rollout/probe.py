@@ -6,6 +6,7 @@ transformers adds some every month. So this is found out by trying, before anyth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from openklear.models.logprobs import sequence_logprobs
 from openklear.rollout.local import LocalSampler
 from openklear.types import Completion, SampleRequest
 
-__all__ = ["probe"]
+__all__ = ["gap", "probe", "probe_requests"]
 
 PROMPTS = (3, 7)
 """Tokens of the prompts: of two lengths, so that one is padded."""
@@ -28,10 +29,10 @@ TOLERANCE = 2e-3
 def probe(sampler: LocalSampler) -> None:
     """Sample a few tokens; ModelError where that fails, or gives other log-probabilities than the trainer's forward."""
     model = sampler.model
-    requests = _requests(model)
+    requests = probe_requests(model)
     try:
         found = LocalSampler(model, end_ids=frozenset(), slots=len(requests)).sample(requests)
-        difference = _difference(model, requests, found)
+        difference = gap(model, requests, found)
     except EngineError as error:
         raise ModelError(f"{type(model).__name__}: {error}. Check the weights that it was loaded from.") from error
     except ModelError:
@@ -50,16 +51,17 @@ def probe(sampler: LocalSampler) -> None:
         )
 
 
-def _requests(model: Any) -> list[SampleRequest]:
+def probe_requests(model: Any, sizes: Sequence[int] = PROMPTS) -> list[SampleRequest]:
+    """Requests with prompts of so many tokens, always the same for a model."""
     rows = model.get_input_embeddings().weight.shape[0]
     found = []
-    for key, length in enumerate(PROMPTS):
+    for key, length in enumerate(sizes):
         prompt = tuple((5 + 7 * place + length) % rows for place in range(length))
         found.append(SampleRequest(prompt, key, TOKENS))
     return found
 
 
-def _difference(model: Any, requests: list[SampleRequest], found: list[Completion]) -> float:
+def gap(model: Any, requests: list[SampleRequest], found: list[Completion]) -> float:
     """Largest difference between the recorded log-probabilities and those of a forward over each whole sequence."""
     rows, masks = [], []
     for request, completion in zip(requests, found, strict=True):

@@ -43,6 +43,10 @@ class Sampler(Protocol):
         """Of the weights it samples from: the last one published, 0 before."""
         ...
 
+    def close(self) -> None:
+        """Give back what it holds; it cannot sample any more."""
+        ...
+
     def publish(self, model: Any, version: int) -> None:
         """Sample from the weights of `model`, as they are now, until the next call."""
         ...

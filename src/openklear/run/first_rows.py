@@ -42,6 +42,8 @@ class SourceFacts:
     prompt_tokens: float = 0.0
     response_tokens: float = 0.0
     notes: tuple[str, ...] = ()
+    longest: int = 0
+    """Tokens of the longest prompt with its response among the first rows."""
 
     def line(self) -> str:
         """For the terminal."""
@@ -91,6 +93,8 @@ def look(source: Source, counter: TokenCounter) -> SourceFacts:
     rows, exact = _rows(files, [raw for _, raw in raws])
     if source.limit is not None and source.role != "heldout":
         rows = min(rows, source.limit)
+    prompts = [counter.count(prompt_text(row.problem)) for row in kept]
+    responses = [counter.count(row.response or "") for row in kept]
     return SourceFacts(
         source.name,
         source.role,
@@ -98,10 +102,15 @@ def look(source: Source, counter: TokenCounter) -> SourceFacts:
         exact and len(kept) == len(raws),
         tuple(map(str, raws[0][1])),
         (kept or [item.row for item in lost])[0].problem.domain,
-        counter.mean([prompt_text(row.problem) for row in kept]),
-        counter.mean([row.response for row in kept if row.response is not None]),
+        _mean(prompts),
+        _mean([tokens for row, tokens in zip(kept, responses, strict=True) if row.response is not None]),
         tuple(notes),
+        int(max(map(sum, zip(prompts, responses, strict=True)), default=0)),
     )
+
+
+def _mean(numbers: Sequence[float]) -> float:
+    return sum(numbers) / max(len(numbers), 1)
 
 
 def _faults(source: Source, files: Sequence[Path]) -> Iterator[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from openklear.data.hub import PREFIX as HUB
 from openklear.errors import ModelError
+from openklear.planner.shape import QUERY_NORMS, ModelShape, shape_of
 from openklear.recipe.lengths import longest_row, max_positions
 from openklear.recipe.schema import PretrainedModel, Recipe, TinyModel
 from openklear.recipe.show import count
@@ -23,20 +24,11 @@ TINY_VOCABULARY = 278
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """Sizes of a decoder. `parameters` are those in its files; the tiny model's follow from its keys."""
+    """What its files say of a model. Its parameters are those in the files; the tiny model's follow from its keys."""
 
     name: str
     architecture: str
-    parameters: int
-    vocabulary: int
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    inner: int
-    positions: int | None
-    tied: bool
+    shape: ModelShape
     template: str | None
     """Where its chat template comes from; None: there is none."""
     longest: int
@@ -44,16 +36,22 @@ class ModelFacts:
 
     def line(self) -> str:
         """For the terminal."""
+        shape = self.shape
         parts = [
-            f"{self.name}: {self.architecture}, {self.parameters / 1e6:,.1f} million parameters",
-            f"{count(self.layers, 'layer')} of width {self.hidden:,}",
-            f"vocabulary {self.vocabulary:,}",
+            f"{self.name}: {self.architecture}, {shape.parameters / 1e6:,.1f} million parameters",
+            f"{count(shape.layers, 'layer')} of width {shape.hidden:,}",
+            f"vocabulary {shape.vocabulary:,}",
         ]
-        if self.positions is not None:
-            over = "" if self.longest <= self.positions else ", fewer than the recipe's longest row: such rows go"
-            parts.append(f"{self.positions:,} positions (the recipe's longest row has {self.longest:,}{over})")
+        if shape.positions is not None:
+            over = "" if self.longest <= shape.positions else ", fewer than the recipe's longest row: such rows go"
+            parts.append(f"{shape.positions:,} positions (the recipe's longest row has {self.longest:,}{over})")
         parts.append(f"chat template from {self.template}" if self.template else "NO chat template")
         return "; ".join(parts)
+
+    def document(self) -> dict[str, Any]:
+        """For --json."""
+        whole = asdict(self)
+        return {**whole.pop("shape"), **whole}
 
 
 def model_directory(model: PretrainedModel) -> Path | None:
@@ -94,45 +92,51 @@ def model_facts(recipe: Recipe) -> ModelFacts | None:
     return facts
 
 
+def facts_or_fetch(recipe: Recipe) -> ModelFacts:
+    """The same; of a model that is not fetched yet what the hub says of it. ModelError where the hub says nothing."""
+    known = model_facts(recipe)
+    if known is not None:
+        return known
+    model = recipe.model
+    assert isinstance(model, PretrainedModel), "only models of the hub are fetched"
+    name, _, revision = model.path.removeprefix(HUB).partition("@")
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        config = _object(Path(hf_hub_download(name, "config.json", revision=revision or None)), ModelError)
+        counted = HfApi().model_info(name, revision=revision or None, expand=["safetensors"]).safetensors
+    except Exception as error:  # the client's own, of several kinds: no network, no such model, no right to it
+        text = f"{model.path}: is not fetched yet, and the hub did not say how large it is ({type(error).__name__})"
+        raise ModelError(f"{text}; name a directory as model.path, or plan where there is a network") from error
+    if counted is None:
+        raise ModelError(f"{model.path}: the hub does not say how many parameters it has; fetch it first")
+    shape = shape_of(config, counted.total)
+    architecture = str((config.get("architectures") or ["unknown"])[0])
+    return ModelFacts(name, architecture, shape, "the hub's model", longest_row(recipe))
+
+
 def _tiny(model: TinyModel, recipe: Recipe) -> ModelFacts:
     width, size = model.hidden_size, model.hidden_size // model.heads
     kv = model.heads // 2 if model.heads % 2 == 0 else model.heads
     block = 2 * width * width + 2 * width * kv * size + 9 * width * width
     norms = model.layers * (2 * width + 2 * size) + width
     parameters = model.layers * block + TINY_VOCABULARY * width + norms
-    return ModelFacts(
-        *("tiny", "Qwen3", parameters, TINY_VOCABULARY, model.layers, width, model.heads, kv, size, 3 * width),
-        *(max_positions(recipe), True, "the tiny model", longest_row(recipe)),
+    shape = ModelShape(
+        *(parameters, TINY_VOCABULARY, model.layers, width, model.heads, kv, size, 3 * width),
+        *(max_positions(recipe), True),
+        query_norms=True,
     )
+    return ModelFacts("tiny", "Qwen3", shape, "the tiny model", longest_row(recipe))
 
 
 def _pretrained(place: Path, recipe: Recipe) -> ModelFacts:
     whole = _object(place / "config.json", ModelError)
-    config = {**whole, **(whole.get("text_config") or {})}
     try:
-        heads, hidden = _first(config, "num_attention_heads", "n_head"), _first(config, "hidden_size", "n_embd")
-        layers = _first(config, "num_hidden_layers", "n_layer")
-        vocabulary = _first(config, "vocab_size")
+        shape = shape_of(whole, sum(_sizes(place)))
     except KeyError as error:
         raise ModelError(f"{place / 'config.json'}: has no {error}; it is no configuration of a decoder") from error
-    tied = bool(config.get("tie_word_embeddings", False))
-    inner = config.get("intermediate_size") or config.get("n_inner") or 4 * hidden
-    return ModelFacts(
-        place.name,
-        str((whole.get("architectures") or [whole.get("model_type", "unknown")])[0]),
-        sum(_sizes(place)),
-        vocabulary,
-        layers,
-        hidden,
-        heads,
-        config.get("num_key_value_heads") or heads,
-        config.get("head_dim") or hidden // heads,
-        inner,
-        config.get("max_position_embeddings") or config.get("n_positions"),
-        tied,
-        _template(place, recipe),
-        longest_row(recipe),
-    )
+    architecture = str((whole.get("architectures") or [whole.get("model_type", "unknown")])[0])
+    return ModelFacts(place.name, architecture, shape, _template(place, recipe), longest_row(recipe))
 
 
 def _sizes(place: Path) -> Iterator[int]:
@@ -183,23 +187,16 @@ def _gguf(place: Path, model: PretrainedModel, recipe: Recipe) -> ModelFacts:
     kind = str(value("general.architecture", "unknown"))
     heads, hidden = value(f"{kind}.attention.head_count", 1), value(f"{kind}.embedding_length", 0)
     own = "the GGUF file" if value("tokenizer.chat_template") else None
-    return ModelFacts(
-        *(file.name, kind, sum(int(one.n_elements) for one in reader.tensors)),
+    shape = ModelShape(
+        sum(int(one.n_elements) for one in reader.tensors),
         len(value("tokenizer.ggml.tokens", ())),
         *(value(f"{kind}.block_count", 0), hidden, heads, value(f"{kind}.attention.head_count_kv", heads)),
         *(value(f"{kind}.attention.key_length", hidden // heads), value(f"{kind}.feed_forward_length", 4 * hidden)),
         value(f"{kind}.context_length"),
         not any(one.name == "output.weight" for one in reader.tensors),
-        _template(place, recipe) or own,
-        longest_row(recipe),
+        query_norms=kind in QUERY_NORMS,
     )
-
-
-def _first(config: dict[str, Any], *names: str) -> int:
-    for name in names:
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    raise KeyError(names[0])
+    return ModelFacts(file.name, kind, shape, _template(place, recipe) or own, longest_row(recipe))
 
 
 def _object(path: Path, needed: type[ModelError] | None = None) -> dict[str, Any]:
@@ -239,7 +236,3 @@ class TokenCounter:
                 how = "with the model's tokenizer, on the first rows of each source"
                 return cls(lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids), how)
         return cls(lambda text: len(text) / CHARACTERS, f"as {CHARACTERS} characters each, on the first rows")
-
-    def mean(self, texts: Sequence[str]) -> float:
-        """Of a text; 0 without texts."""
-        return sum(map(self.count, texts)) / max(len(texts), 1)

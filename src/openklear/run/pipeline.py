@@ -18,6 +18,7 @@ from openklear.errors import RunError
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.run.context import StageContext
+from openklear.run.extras import require_for_training
 from openklear.run.fingerprint import Parts, fingerprint, hash_files, stage_parts
 from openklear.run.fork import pending_fork, take_over
 from openklear.run.manifest import manifest
@@ -50,6 +51,7 @@ def run_pipeline(
     every = list(stages(recipe)) if stage_list is None else list(stage_list)
     chosen = select(every, through)
     require_trackers(recipe.track.to)
+    require_for_training(recipe)
     with files.lock(root), files.disk_errors(root):
         settle(root / stage.name for stage in every)
         files.remove_partials(root)

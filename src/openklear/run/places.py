@@ -20,6 +20,10 @@ ORDER = {"sft": ("max_tokens", "overlong"), "rl": ("domains", "max_prompt_tokens
 """Kind of stage -> keys of its own that decide which rows there are; the seed decides their order."""
 
 
+ADAPTERS = ("lora.rank", "lora.alpha", "lora.targets")
+"""A checkpoint holds the adapters alone, and all weights where there are none."""
+
+
 def why_no_place(stage: Stage, checkpoint: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """The key by which the rows or their order are others; None where the place holds."""
     facts = read_json(checkpoint / PLACE)
@@ -30,6 +34,8 @@ def why_no_place(stage: Stage, checkpoint: Path, old: Mapping[str, Any], new: Ma
     changed = [key for key in keys if before.get(key) != after.get(key)]
     if changed:
         return f"another {' and '.join(changed)} means other rows, or another order of them"
+    if adapters := [key for key in ADAPTERS if before.get(key) != after.get(key)]:
+        return f"another {' and '.join(adapters)} means that other weights are trained"
     if stage.kind == "rl" and _mixed(stage, before) != _mixed(stage, after):
         return f"{_own(stage)}.mix draws from other domains by themselves"
     return None

@@ -39,7 +39,8 @@ _TRAINING = (
     *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
-_PACE = ("threads", "engine.slots", "stop.unscorable_share")
+_ENGINE = ("engine.slots", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_PACE = ("threads", *_ENGINE, "stop.unscorable_share")
 _PACE_OF_TRAINING = (*_PACE, "microbatch_tokens")
 
 
@@ -217,7 +218,7 @@ def _wordings(recipe: Recipe, *roles: str) -> dict[str, Any]:
 
 def _sft(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
     """Steps between checkpoints are those between validations too, so they count where a validation chooses."""
-    settings = pick(table, *_TRAINING) | {"sft": _without(table["sft"], "save_every")}
+    settings = pick(table, *_TRAINING) | _adapters(table) | {"sft": _without(table["sft"], "save_every")}
     settings |= _wordings(recipe, "demonstrations", "validation")
     pace = pick(table, *_PACE_OF_TRAINING, "sft.save_every")
     if recipe.checkpoints.keep_best:
@@ -229,13 +230,18 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     """A validated iteration is saved whatever save_every says; one aggregation is defined by micro-batches."""
     key, values = f"rl.phase.{phase.name}", phase.model_dump(mode="json")
     pace = pick(table, *_PACE_OF_TRAINING) | {f"{key}.save_every": values["save_every"]}
-    settings = pick(table, *_TRAINING) | {key: _without(values, "iterations", "save_every")}
+    settings = pick(table, *_TRAINING) | _adapters(table) | {key: _without(values, "iterations", "save_every")}
     settings |= {f"{key}.iterations": values["iterations"], **_wordings(recipe, "problems", "validation")}
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
     files = _graders(recipe) | _functions(phase)
     more = {"settings": settings, "pace": pace, "files": files, "length": f"{key}.iterations"}
     return _trained("rl", f"rl-{phase.name}", model, **more)
+
+
+def _adapters(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Nothing where all weights are trained: stages of recipes from before there was a [lora] stay what they are."""
+    return {} if table["lora"] is None else pick(table, "lora")
 
 
 def _trained(kind: Kind, name: str, model: str, **more: Any) -> Stage:

@@ -8,31 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from openklear.errors import DataError, UsageError
-from openklear.recipe.curation import RayCluster
-from openklear.recipe.schema import PretrainedModel, Recipe
+from openklear.planner.machines import machine_named
+from openklear.planner.plan import Plan, make_plan
+from openklear.recipe.schema import Recipe
 from openklear.recipe.show import count
+from openklear.run.amounts import amounts_of
+from openklear.run.extras import missing
 from openklear.run.first_rows import SourceFacts, look, of_world
 from openklear.run.fork import would_take_over
-from openklear.run.memory import memory_lines
 from openklear.run.model_facts import ModelFacts, TokenCounter, model_facts
 from openklear.run.pipeline import plan_parts
 from openklear.run.plan import Through, stages
-
-EXTRAS = {
-    "gguf": ("gguf", "openklear[gguf]"),
-    "accelerate": ("accelerate", "openklear[gguf]"),
-    "py3langid": ("py3langid", "openklear[language]"),
-    "ray": ("ray", "openklear[cluster]"),
-    "tensorboard": ("tensorboard", "openklear[tensorboard]"),
-    "wandb": ("wandb", "openklear[wandb]"),
-    "trackio": ("trackio", "openklear[trackio]"),
-}
-"""What a recipe may need -> the module, and what pip installs for it."""
 
 
 @dataclass(slots=True)
@@ -45,7 +35,8 @@ class Preview:
     """What tokens were counted with."""
     sources: list[SourceFacts] = field(default_factory=list)
     stages: list[str] = field(default_factory=list)
-    memory: list[str] = field(default_factory=list)
+    plan: Plan | None = None
+    """What memory and time it takes on the machine at hand."""
     faults: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -53,17 +44,17 @@ class Preview:
         shown = [f"model: {self.model.line()}"] if self.model is not None else list(self.notes)
         shown += [f"data: {source.line()}" for source in self.sources]
         shown += [f"tokens are counted {self.counted}"] if self.counted else []
-        return [*shown, *self.stages, *self.memory]
+        return [*shown, *self.stages, *(self.plan.short() if self.plan is not None else ())]
 
     def document(self) -> dict[str, Any]:
         """For --json."""
-        model = asdict(self.model) if self.model is not None else None
+        model = self.model.document() if self.model is not None else None
         return {
             "model": model,
             "sources": [asdict(source) for source in self.sources],
             "tokens_counted": self.counted,
             "stage_sizes": self.stages,
-            "memory": self.memory,
+            "plan": self.plan.document() if self.plan is not None else None,
         }
 
     def require(self) -> None:
@@ -81,9 +72,9 @@ def preview(recipe: Recipe, through: Through | None = None) -> Preview:
     if through == "prepare":
         recipe = recipe.model_copy(update={"model": None, "sft": None, "rl": None})
     found = Preview()
-    missing = dict(_missing(recipe))
-    found.faults += missing.values()
-    if recipe.model is not None and "model.gguf_file" not in missing:
+    lacking = dict(missing(recipe))
+    found.faults += lacking.values()
+    if recipe.model is not None and "model.gguf_file" not in lacking:
         try:
             found.model = model_facts(recipe)
             if found.model is None:
@@ -102,27 +93,13 @@ def preview(recipe: Recipe, through: Through | None = None) -> Preview:
             found.faults.append(f"data.source.{source.name}: {error}")
     found.stages = list(_stage_lines(recipe, found.sources))
     if found.model is not None:
-        found.memory = memory_lines(recipe, found.model, _asked(recipe, found.sources)[1])
+        try:
+            machine = machine_named(getattr(recipe, "device", "auto"), "device =")
+        except UsageError as error:
+            found.faults.append(str(error))
+        else:
+            found.plan = make_plan(recipe, found.model.shape, machine, amounts_of(recipe, found.sources))
     return found
-
-
-def _missing(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """(key, fault) of the extras that the recipe needs and this Python lacks."""
-    needed: dict[str, str] = {}
-    if isinstance(recipe.model, PretrainedModel) and recipe.model.gguf_file is not None:
-        needed |= dict.fromkeys(("gguf", "accelerate"), "model.gguf_file")
-    if recipe.data.languages:
-        needed["py3langid"] = "data.languages"
-    if isinstance(recipe.data.engine, RayCluster):
-        needed["ray"] = "data.engine"
-    needed |= dict.fromkeys(getattr(getattr(recipe, "track", None), "to", ()), "track.to")
-    lacking: dict[str, list[str]] = {}
-    for name, key in needed.items():
-        if find_spec(EXTRAS[name][0]) is None:
-            lacking.setdefault(key, []).append(name)
-    for key, names in lacking.items():
-        packages = f"package{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        yield key, f"{key}: needs the {packages}; run pip install '{EXTRAS[names[0]][1]}'"
 
 
 def _stage_lines(recipe: Recipe, sources: Sequence[SourceFacts]) -> Iterator[str]:

@@ -9,9 +9,10 @@ from openklear.durable.files import read_json, require_space, whole_directory, w
 from openklear.models.hub import fetch
 from openklear.models.loading import LoadedModel, load_model, save_model
 from openklear.models.tiny import make_tiny
+from openklear.recipe.engine import LocalEngine
 from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions
-from openklear.recipe.schema import LocalEngine, PretrainedModel, TinyModel
+from openklear.recipe.schema import PretrainedModel, TinyModel
 from openklear.rollout.open import open_sampler
 from openklear.run.context import StageContext
 

@@ -10,7 +10,7 @@ by problem without the rollouts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from itertools import chain, groupby, islice
 
 from openklear import progress
@@ -50,7 +50,8 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded), judge, recipe.seed, share)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
         groups = _rollouts(context, collector, asked)
     named = list(benchmarks(recipe))
     rows, what = score_rows(stage, named, groups, dropped), asked_rows(stage, named, groups, dropped)

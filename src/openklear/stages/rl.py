@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
@@ -29,13 +31,14 @@ from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+from openklear.training.adapting import adapt
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
-from openklear.training.learner import LocalLearner
+from openklear.training.learner import LocalLearner, takes_sampled
 from openklear.training.loop import Clock, Figures, Loop, without_validation
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics, throughput
-from openklear.training.optimizer import build_optimizer, warmup_constant
+from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.step import Metrics
@@ -52,6 +55,7 @@ def run(context: StageContext) -> None:
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
     try_reward(phase.reward, phase.domains)
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    adapt(loaded, recipe, context.name)
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     keep, track = recipe.checkpoints, recipe.track
@@ -62,8 +66,9 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, TRAINING), judge, recipe.seed, share)
-        learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, TRAINING)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
+        learner = _learner(recipe, phase, loaded, optimizer)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed, hashes)):
             loop.say_place()
@@ -85,6 +90,16 @@ def run(context: StageContext) -> None:
                     length=row["length_mean"],
                 )
     loop.hand_on()
+
+
+def _learner(recipe: Recipe, phase: Phase, loaded: LoadedModel, optimizer: Optimizer) -> LocalLearner:
+    """Says whose old log-probabilities it takes: the local sampler computes with the trainer's own weights."""
+    exact = recipe.engine.type == "local" and loaded.model.dtype == torch.float32
+    sampled = takes_sampled(phase, exact=exact)
+    if phase.problems_per_update < phase.problems_per_iteration:
+        whose = "the sampler's" if sampled else "the trainer's, from a pass of its own"
+        progress.say(f"rl-{phase.name}: old log-probabilities after the first update of an iteration are {whose}")
+    return LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens, takes_sampled=sampled)
 
 
 def _problems(
@@ -128,9 +143,9 @@ def _iterate(box: _Box, number: int) -> Figures:
     groups, updates = _replayed(box, record) if known else _sampled(box, number, chosen)
     clock.lap("replaying" if known else "sampling")
     _show(box, number, groups)
-    row: Figures = {"iteration": number, **rollout_metrics(groups), **gap_metrics(updates)}
-    refuse_gap(row)
-    steps = _updated(box, updates, number)
+    row: Figures = {"iteration": number, **rollout_metrics(groups)}
+    steps, updates = _updated(box, updates, number)
+    row |= gap_metrics(_measured(box, updates))
     row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
     loop.advance(len(steps), places)
@@ -138,7 +153,7 @@ def _iterate(box: _Box, number: int) -> Figures:
         scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
-    ringing = alarms(row, loop.metrics)
+    ringing = alarms(row, loop.metrics, float32=str(loop.loaded.model.dtype) == "torch.float32")
     if ringing:
         row["alarms"] = ringing
     for text in ringing:
@@ -159,16 +174,24 @@ def _show(box: _Box, number: int, groups: Sequence[RolloutGroup]) -> None:
         progress.say(told(one_of(groups, number), f"{box.loop.stage}, iteration {number}"))
 
 
-def _updated(box: _Box, updates: Sequence[Update], number: int) -> list[Metrics]:
-    """Every update in turn."""
+def _measured(box: _Box, updates: Sequence[Update]) -> Sequence[Update]:
+    """The updates whose old log-probabilities are the trainer's."""
+    return updates[:1] if box.learner.takes_sampled else updates
+
+
+def _updated(box: _Box, updates: Sequence[Update], number: int) -> tuple[list[Metrics], list[Update]]:
+    """Every update in turn, and with the old log-probabilities that it was made with."""
     tokens = list(map(_tokens, updates))
     steps: list[Metrics] = []
+    done: list[Update] = []
     pace, label = progress.Stopwatch(), f"{box.loop.stage}, iteration {number}: updates"
     with progress.task(label, len(updates), "updates", brief=True) as advance:
         for index, update in enumerate(updates):
-            steps.append(_update(box, update, index))
+            metrics, made = _update(box, update, index)
+            steps.append(metrics)
+            done.append(made)
             advance(1, pace.left(sum(tokens[: index + 1]), sum(tokens[index + 1 :])))
-    return steps
+    return steps, done
 
 
 def _tokens(update: Update) -> int:
@@ -184,9 +207,9 @@ def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[list[Rollou
     label = f"{stage}, iteration {number}"
     groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number, label=label)
     updates = updates_of(groups, phase)
-    old: list[Update] = []
-    with progress.task(f"{label}: old log-probabilities", len(updates), "updates", brief=True) as advance:
-        for update in updates:
+    old, later = updates[:1], updates[1:]  # the first update's own pass has them
+    with progress.task(f"{label}: old log-probabilities", len(later), "updates", brief=True) as advance:
+        for update in later:
             old.append(box.learner.with_old(update))
             advance()
     return groups, old
@@ -210,18 +233,18 @@ def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]
     return groups, [restored(update, trained) for update in updates_of(groups, box.phase)]
 
 
-def _update(box: _Box, update: Update, index: int) -> Metrics:
+def _update(box: _Box, update: Update, index: int) -> tuple[Metrics, Update]:
     """Loss and step on one mini-batch."""
     phase, done = box.phase, box.loop.position.updates
     rate = warmup_constant(done + index, phase.warmup_steps, phase.learning_rate)
     try:
-        return box.learner.update(update, rate)
+        return box.learner.update(update, rate, lambda made: refuse_gap(gap_metrics([made])))
     except NonFinite as error:
         batch = [
             {
                 "ids": s.ids.tolist(),
                 "prompt_tokens": int((~s.loss_mask).sum()),
-                "old_logprobs": s.old_logprobs[s.loss_mask].tolist(),
+                "old_logprobs": None if s.old_logprobs is None else s.old_logprobs[s.loss_mask].tolist(),
                 "advantage": s.advantage,
             }
             for s in update

@@ -9,7 +9,7 @@ a step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from hashlib import blake2b
@@ -26,6 +26,7 @@ from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
+from openklear.training.adapting import adapt
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
@@ -43,6 +44,7 @@ def run(context: StageContext) -> None:
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    adapt(loaded, recipe, context.name)
     rows = _rows(context, loaded, settings)
     lengths = rows.lengths
     ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
@@ -65,7 +67,8 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, open_sampler(recipe.engine, loaded, VALIDATION), judge, recipe.seed, share)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION)))
+        collector = Collector(loaded, sampler, judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         for number in loop.ahead():

@@ -1,5 +1,6 @@
 """Checkpoints: a directory that plain transformers can load, with the optimizer and the position in the schedule.
 
+Where only adapters are trained it holds these alone, in peft's layout; what a stage hands on is whole in any case.
 A checkpoint is written whole or not at all (temporary directory, fsync, rename). Its place.json holds the hashes of its
 files, so that one that was damaged since is found and the one before it used.
 """
@@ -19,6 +20,7 @@ from openklear.durable.sealed import PLACE, checkpoints, fault, seal, seal_again
 from openklear.durable.sealed import latest as latest
 from openklear.errors import DataError, RunError
 from openklear.models.loading import LoadedModel, load_model, save_model
+from openklear.models.lora import has_adapters, load_adapters, save_adapters
 from openklear.recipe.schema import Checkpoints
 from openklear.training.optimizer import Optimizer
 from openklear.training.schedule import Place
@@ -90,7 +92,10 @@ def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimi
     target = checkpoint_directory(stage, position.at)
     require_space(stage, needed_bytes(loaded), f"a checkpoint of {stage.name}")
     with whole_directory(target) as partial:
-        save_model(loaded, partial)
+        if has_adapters(loaded.model):
+            save_adapters(loaded.model, partial)
+        else:
+            save_model(loaded, partial)
         torch.save(optimizer.state_dict(), partial / "optimizer.pt")
         seal(partial, asdict(position))
     _prune(stage, position, keep)
@@ -117,12 +122,19 @@ def restore(directory: Path, loaded: LoadedModel, optimizer: Optimizer) -> Posit
 
     Where the optimizer that was saved is another one, the moments begin anew, which is said.
     """
-    saved = load_model(directory, dtype=str(next(loaded.model.parameters()).dtype).removeprefix("torch."))
-    loaded.model.load_state_dict(saved.model.state_dict())
+    _restore_weights(directory, loaded)
     state: dict[str, Any] = torch.load(directory / "optimizer.pt", map_location=loaded.model.device, weights_only=True)
     if (anew := optimizer.take_over(state)) is not None:
         progress.say(f"{directory.parents[1].name}: the optimizer's moments begin anew: {anew}")
     return read_position(directory)
+
+
+def _restore_weights(directory: Path, loaded: LoadedModel) -> None:
+    if has_adapters(loaded.model):
+        load_adapters(directory, loaded.model)
+    else:
+        saved = load_model(directory, dtype=str(loaded.model.dtype).removeprefix("torch."))
+        loaded.model.load_state_dict(saved.model.state_dict())
 
 
 def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoints) -> int:
@@ -138,7 +150,9 @@ def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoi
             f"hand on the last, or remove {stage} to train the stage again"
         )
     with whole_directory(stage / "model") as partial:
-        if at == position.at:
+        if at != position.at and has_adapters(loaded.model):
+            load_adapters(source, loaded.model)  # nothing is trained any more
+        if at == position.at or has_adapters(loaded.model):
             save_model(loaded, partial)
         else:
             for file in source.iterdir():
@@ -148,8 +162,9 @@ def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoi
 
 
 def needed_bytes(loaded: LoadedModel) -> int:
-    """What a checkpoint takes on disk: the weights, two fp32 moments of them, and fp32 masters of shorter types."""
-    of_each = [p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in loaded.model.parameters()]
+    """What a checkpoint takes on disk: what is trained, two fp32 moments of it, and fp32 masters of shorter types."""
+    trained = [p for p in loaded.model.parameters() if p.requires_grad]
+    of_each = [p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in trained]
     return int(sum(of_each)) + 1_000_000
 
 

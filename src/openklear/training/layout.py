@@ -1,22 +1,24 @@
-"""Sequences of one micro-batch as padded tensors: one sequence per row, or several in a pack."""
+"""Sequences of one micro-batch as tensors: end to end in one row, or each in a row of its own, padded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openklear.models.attention import Segments
 from openklear.models.batching import pad_right
 
 Row = int | tuple[int, ...]
-"""The index of a sequence, or those of several that share a row."""
+"""The index of a sequence, or those of several that lie end to end."""
 Microbatch = Sequence[Row]
+"""Where one of the rows is a tuple, all its sequences lie end to end in one row; else each has a padded row."""
 
 
 class TokenRow(Protocol):
@@ -44,28 +46,27 @@ class Layout:
     loss_mask: Tensor
     segments: Tensor
     """The sequence that a token belongs to; 0 on padding."""
-    position_ids: Tensor | None
-    """Of packs: positions that restart with each sequence, so that none attends to another."""
+    packed: Segments | None
+    """Of one row of sequences end to end: their lengths, so that none sees another."""
     lengths: tuple[tuple[int, ...], ...]
     """Tokens of each sequence of each row."""
 
     @staticmethod
     def of(rows: Sequence[TokenRow], microbatch: Microbatch, device: torch.device) -> Layout:
         """The micro-batch of `rows` whose indices it holds."""
-        first, joined, lengths = 0, [], []
-        for row in microbatch:
-            sequences = [rows[i] for i in members([row])]
-            joined.append(_end_to_end(sequences, first))
-            lengths.append(tuple(len(s.ids) for s in sequences))
-            first += len(sequences)
-        ids, masks, segments, positions = zip(*joined, strict=True)  # each a list of rows, padded below to (B, T)
-        packed = any(len(row) > 1 for row in lengths)
+        pack = any(isinstance(row, tuple) for row in microbatch)
+        chosen = [rows[i] for i in members(microbatch)]
+        ids, masks = [s.ids for s in chosen], [s.loss_mask for s in chosen]
+        lengths = tuple(map(len, ids))
+        segments = [np.full(tokens, number) for number, tokens in enumerate(lengths)]
+        if pack:
+            ids, masks, segments = ([np.concatenate(arrays)] for arrays in (ids, masks, segments))
         return Layout(
             ids=pad_right(ids, 0, torch.int64).to(device),
             loss_mask=pad_right(masks, False, torch.bool).to(device),
             segments=pad_right(segments, 0, torch.int64).to(device),
-            position_ids=pad_right(positions, 0, torch.int64).to(device) if packed else None,
-            lengths=tuple(lengths),
+            packed=Segments(lengths, device) if pack else None,
+            lengths=(lengths,) if pack else tuple((tokens,) for tokens in lengths),
         )
 
     def spread(self, values: Sequence[float], dtype: torch.dtype) -> Tensor:
@@ -85,14 +86,3 @@ class Layout:
             ends = np.cumsum(lengths)
             parts += [part.copy() for part in np.split(row[: ends[-1]], ends[:-1])]
         return parts
-
-
-def _end_to_end(sequences: Sequence[TokenRow], first: int) -> tuple[NDArray[Any], ...]:
-    """A row of one or more sequences, numbered from `first`: ids, loss mask, numbers and positions of its tokens."""
-    lengths = [len(s.ids) for s in sequences]
-    return (
-        np.concatenate([s.ids for s in sequences]),
-        np.concatenate([s.loss_mask for s in sequences]),
-        np.repeat(np.arange(first, first + len(sequences)), lengths),  # 0 0 0 1 1
-        np.concatenate([np.arange(n) for n in lengths]),  # 0 1 2 0 1
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
-from openklear.recipe.schema import AdamW, Muon
+from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
+from openklear.training.eight_bits import adamw8bit, plain, quantised, stepping
 
 ADAM_BETAS = (0.9, 0.95)
 """Of the AdamW part beside Muon."""
@@ -33,7 +35,10 @@ class Optimizer:
         """Of the next steps; a part with a ratio gets ratio * learning_rate."""
         for part, ratio in self._parts:
             for group in part.param_groups:
-                group["lr"] = learning_rate * ratio
+                if isinstance(group["lr"], Tensor):  # of an optimizer that is compiled
+                    group["lr"].fill_(learning_rate * ratio)
+                else:
+                    group["lr"] = learning_rate * ratio
 
     @torch.no_grad()
     def step(self) -> None:
@@ -41,7 +46,8 @@ class Optimizer:
         for parameter, master in self._masters:
             master.grad = None if parameter.grad is None else parameter.grad.float()
         for part, _ in self._parts:
-            part.step()
+            with stepping(part):
+                part.step()
         for parameter, master in self._masters:
             parameter.copy_(master)
             master.grad = None
@@ -56,7 +62,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values only: `torch.load(weights_only=True)` reads it back."""
         return {
-            "parts": [part.state_dict() for part, _ in self._parts],
+            "parts": [plain(part.state_dict()) for part, _ in self._parts],
             "masters": [master for _, master in self._masters],
             "form": self._form(),
         }
@@ -67,10 +73,10 @@ class Optimizer:
         What was set since (betas, decay) stands: only what the steps have gathered is taken over.
         """
         for (part, _), saved in zip(self._parts, state["parts"], strict=True):
-            settings = [dict(group) for group in part.param_groups]
-            part.load_state_dict(saved)
-            for group, mine in zip(part.param_groups, settings, strict=True):
-                group.update(mine)
+            groups = []
+            for then, now in zip(saved["param_groups"], part.param_groups, strict=True):
+                groups.append({**then, **now, "params": then["params"]})
+            part.load_state_dict(quantised({**saved, "param_groups": groups}))
         self._take_masters(state["masters"])
 
     def take_over(self, state: dict[str, Any]) -> str | None:
@@ -111,12 +117,13 @@ def _kinds(form: Sequence[Any] | None) -> str:
     return " and ".join(kind for kind, _ in form) if form else "another version"
 
 
-def build_optimizer(model: nn.Module, settings: AdamW | Muon) -> Optimizer:
+def build_optimizer(model: nn.Module, settings: AdamW | AdamW8bit | Muon) -> Optimizer:
     """The recipe's optimizer over the parameters that require a gradient; set a learning rate before the first step.
 
     AdamW: decoupled weight decay on matrices, none on norms, biases, embeddings and the output head. Muon (Jordan et
     al. 2024, with Nesterov momentum and the original sqrt(max(1, rows/columns)) scale) moves the 2-D matrices of the
-    blocks; AdamW without weight decay, at learning rate * adam_ratio, moves the rest.
+    blocks; AdamW without weight decay, at learning rate * adam_ratio, moves the rest. Adapters (`models.lora`) are
+    matrices of the blocks.
     """
     at_ends = _embeddings_and_head(model)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -127,15 +134,25 @@ def build_optimizer(model: nn.Module, settings: AdamW | Muon) -> Optimizer:
     of_matrix = {id(p) for p in matrices}
     rest = [master for _, master in pairs if id(master) not in of_matrix]
     masters = [(p, master) for p, master in pairs if master is not p]
-    if isinstance(settings, AdamW):
+    if not isinstance(settings, Muon):
         groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        adamw = torch.optim.AdamW(groups, lr=0.0, betas=(settings.beta1, settings.beta2))
-        return Optimizer([(adamw, 1.0)], masters)
+        betas = settings.beta1, settings.beta2
+        make = adamw8bit if isinstance(settings, AdamW8bit) else _adamw
+        return Optimizer([(make([g for g in groups if g["params"]], betas), 1.0)], masters)
     muon = torch.optim.Muon(
         matrices, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, nesterov=True
     )
-    adamw = torch.optim.AdamW(rest, lr=0.0, betas=ADAM_BETAS, weight_decay=0.0)
+    if not rest:
+        return Optimizer([(muon, 1.0)], masters)
+    adamw = _adamw([{"params": rest, "weight_decay": 0.0}], ADAM_BETAS)
     return Optimizer([(muon, 1.0), (adamw, settings.adam_ratio)], masters)
+
+
+def _adamw(groups: Sequence[dict[str, Any]], betas: tuple[float, float]) -> torch.optim.Optimizer:
+    """torch's AdamW in one pass over memory for each tensor (3 to 8 times as fast on a CPU as its loop)."""
+    every = chain.from_iterable(group["params"] for group in groups)
+    fused = all(p.device.type in ("cpu", "cuda") for p in every)
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=fused)
 
 
 def clip_gradients(model: nn.Module, max_norm: float) -> float:

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from openklear.errors import NonFinite
+from openklear.errors import NonFinite, OpenKlearError, RunError
 from openklear.objectives.aggregate import Counts
 
 Group = dist.ProcessGroup
@@ -45,17 +45,18 @@ def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Te
 
 @contextmanager
 def failing_together(group: Group | None) -> Iterator[None]:
-    """A NonFinite that one rank raises in the block, all raise at its end: none is left waiting for the others."""
-    said: str | None = None
+    """An error of ours that one rank raises in the block, all raise at its end: none is left waiting for the others."""
+    said: tuple[type[OpenKlearError], str] | None = None
     try:
         yield
-    except NonFinite as error:
+    except (NonFinite, RunError) as error:
         if group is None:
             raise
-        said = str(error)
-    failed = [] if group is None else _gathered(said, group)
-    if failed:
-        raise NonFinite(failed[0])
+        said = type(error), str(error)
+    for failed in [] if group is None else _gathered(said, group):
+        if failed is not None:
+            kind, text = failed
+            raise kind(text)
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter], group: Group | None) -> None:

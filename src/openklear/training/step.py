@@ -8,7 +8,7 @@ micro-batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -36,6 +36,8 @@ from openklear.training.layout import Layout, Microbatch, TokenRow, members
 from openklear.verifiers.custom import function
 
 Metrics = dict[str, float | list[float]]
+Values = dict[int, tuple[NDArray[np.float32], ...]]
+"""By index of a sequence, its log-probabilities and entropies (T,) as a step's own pass computed them, before it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +46,9 @@ class PolicySequence:
 
     ids: NDArray[np.int32]  # (T,)
     loss_mask: NDArray[np.bool_]  # (T,) True on the completion's tokens
-    old_logprobs: NDArray[np.float32]  # (T,) before this iteration's updates
+    old_logprobs: NDArray[np.float32] | None
+    """(T,) before this iteration's updates. None in the first of them: the step's own pass has them, and the ratio is
+    exactly 1; then `old_entropies` are the pass's too."""
     advantage: float
     correct: bool
     """By the verdict, never by the reward: which rollouts the joint loss imitates."""
@@ -60,7 +64,8 @@ class _Batch:
     """One micro-batch of rollouts, all tensors (B, T)."""
 
     layout: Layout
-    old_logprobs: Tensor
+    given: Tensor | None
+    """Old log-probabilities that came with the sequences."""
     advantages: Tensor
     correct: Tensor
     weights: Tensor
@@ -72,6 +77,26 @@ class _Batch:
     def loss_mask(self) -> Tensor:
         return self.layout.loss_mask
 
+    @property
+    def old_logprobs(self) -> Tensor:
+        assert self.given is not None, "those of the pass itself were put in"
+        return self.given
+
+    def with_own(self, logprobs: Tensor, entropies: Tensor) -> _Batch:
+        """With the pass's own values in the place of old ones where none were given."""
+        if self.given is not None:
+            return self
+        return replace(self, given=logprobs.detach(), old_entropies=entropies)
+
+    def idle(self, phase: Phase) -> bool:
+        """Whether no gradient comes from it: every advantage is 0, and nothing is imitated.
+
+        A function of the user's own may have one all the same.
+        """
+        if isinstance(phase.objective, CustomObjective) or bool(self.advantages.any()):
+            return False
+        return not (phase.sft_loss_weight and bool(self.correct[self.loss_mask].any()))
+
 
 def policy_gradient(
     model: PreTrainedModel,
@@ -80,13 +105,15 @@ def policy_gradient(
     phase: Phase,
     *,
     group: parallel.Group | None = None,
+    found: Values | None = None,
 ) -> Metrics:
     """Add the gradient of policy loss + `sft_loss_weight` * imitation of correct rollouts (Eq. 13) to `.grad`.
 
     `microbatches` holds indices into `sequences`, each exactly once; a tuple of indices shares a row. With a process
     `group` the step is that of all its ranks: each hands in its own share (not an empty one), with numbers of groups
     that are the step's. Returns loss, policy_loss, sft_loss (only where its weight is not 0) and what
-    `objectives.diagnostics.finish` describes, clip figures only for objectives with a band. Raises NonFinite naming the
+    `objectives.diagnostics.finish` describes, clip figures only for objectives with a band; `found` takes what the pass
+    computed. A micro-batch without advantages has no backward pass. Raises NonFinite naming the
     micro-batch before its backward pass, so the weights have not moved; gradients of earlier ones are then in `.grad`.
     """
     lengths = _loss_tokens(sequences, microbatches)
@@ -99,7 +126,11 @@ def policy_gradient(
     with parallel.failing_together(group):
         for number, microbatch in enumerate(microbatches):
             batch = _batch(model, sequences, microbatch, lengths, phase, counts)
-            logprobs, entropies = _logprobs(model, batch.layout, phase.temperature)
+            idle = batch.idle(phase)
+            with torch.set_grad_enabled(not idle):
+                logprobs, entropies = _logprobs(model, batch.layout, phase.temperature)
+            _keep(found, microbatch, batch.layout, logprobs, entropies)
+            batch = batch.with_own(logprobs, entropies)
             losses = _token_losses(logprobs, entropies, batch, phase)
             loss = policy = aggregate(losses, batch.weights, batch.loss_mask)
             shares = {"policy_loss": policy.detach().double()}
@@ -107,9 +138,10 @@ def policy_gradient(
                 imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
                 shares["sft_loss"] = imitation.detach().double()
                 loss = policy + phase.sft_loss_weight * imitation
-            _backward(loss, number, microbatches)
+            _backward(loss, number, microbatches, idle=idle)
             sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, phase))
     assert sums is not None  # _loss_tokens refused a step without tokens
+    _fill_gradients(model)
     parallel.add_gradients(model.parameters(), group)
     return _metrics(parallel.sums_of_all(sums, group), phase)
 
@@ -163,6 +195,19 @@ def reference_logprobs(
     return found[0], found[1]
 
 
+def _keep(found: Values | None, microbatch: Microbatch, layout: Layout, *values: Tensor) -> None:
+    if found is not None:
+        rows = zip(*map(layout.split, values), strict=True)
+        found.update(zip(members(microbatch), rows, strict=True))
+
+
+def _fill_gradients(model: PreTrainedModel) -> None:
+    """Zeros where no micro-batch had a gradient: the optimizer moves such weights by its moments all the same."""
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
 def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]) -> list[int]:
     """Loss tokens of every row; ValueError if there are none, or if the micro-batches do not hold each row once."""
     if sorted(chain.from_iterable(map(members, microbatches))) != list(range(len(rows))):
@@ -182,7 +227,7 @@ def _logprobs(
         layout.loss_mask,
         temperature=temperature,
         entropy=entropy,
-        position_ids=layout.position_ids,
+        segments=layout.packed,
     )
 
 
@@ -201,7 +246,7 @@ def _batch(
     weights = token_weights(phase.aggregation, [lengths[i] for i in indices], [s.group for s in chosen], counts)
     return _Batch(
         layout=layout,
-        old_logprobs=layout.join([s.old_logprobs for s in chosen], dtype),
+        given=_joined(layout, [s.old_logprobs for s in chosen], dtype),
         advantages=layout.spread([s.advantage for s in chosen], dtype),
         correct=layout.spread([s.correct for s in chosen], torch.bool),
         weights=layout.spread(weights, dtype),
@@ -212,7 +257,9 @@ def _batch(
 
 def _joined(layout: Layout, arrays: Sequence[NDArray[np.float32] | None], dtype: torch.dtype) -> Tensor | None:
     present = [array for array in arrays if array is not None]
-    return layout.join(present, dtype) if len(present) == len(arrays) else None
+    if present and len(present) < len(arrays):
+        raise ValueError("of the sequences of one micro-batch some have old values and some have none")
+    return layout.join(present, dtype) if present else None
 
 
 def _token_losses(logprobs: Tensor, entropies: Tensor, batch: _Batch, phase: Phase) -> Tensor:
@@ -292,10 +339,11 @@ def _metrics(sums: diagnostics.Sums, phase: Phase) -> Metrics:
     return metrics | diagnostics.finish(sums)
 
 
-def _backward(loss: Tensor, number: int, microbatches: Sequence[Microbatch]) -> None:
+def _backward(loss: Tensor, number: int, microbatches: Sequence[Microbatch], *, idle: bool = False) -> None:
     if not torch.isfinite(loss):
         raise NonFinite(
             f"the loss of micro-batch {number + 1} of {len(microbatches)} is {loss.item()} "
             f"(sequences {members(microbatches[number])})"
         )
-    loss.backward()  # type: ignore[no-untyped-call]
+    if not idle:
+        loss.backward()  # type: ignore[no-untyped-call]

@@ -40,6 +40,7 @@ def recorded(updates: Iterable[Update]) -> dict[Key, Trained]:
     """What is written beside the rollouts that are in an update, so that `restored` can replay the iteration."""
     found = {}
     for s in chain.from_iterable(updates):
+        assert s.old_logprobs is not None, "an update that was made has them"
         entropies = None if s.old_entropies is None else s.old_entropies[s.loss_mask]
         found[s.group, s.sample] = Trained(s.old_logprobs[s.loss_mask], s.advantage, entropies)
     return found
@@ -78,7 +79,7 @@ def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
     return PolicySequence(
         ids=ids,
         loss_mask=mask,
-        old_logprobs=np.zeros(len(ids), dtype=np.float32),
+        old_logprobs=None,
         advantage=advantage,
         correct=rollout.verdict.correct,
         group=group,

@@ -1,0 +1,91 @@
+"""What each stage of a recipe holds in memory, part by part, with the sizes that it would have on a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from openklear.planner.amounts import Amounts
+from openklear.planner.auto import Sizes
+from openklear.planner.machines import Machine
+from openklear.planner.memory import (
+    LIBRARIES,
+    WIDTH,
+    Footprint,
+    activation_bytes,
+    adapter_parameters,
+    cached_token_bytes,
+    head_bytes,
+    optimizer_bytes,
+)
+from openklear.planner.shape import ModelShape
+from openklear.recipe.lengths import max_prompt_tokens
+from openklear.recipe.schema import Phase, Recipe, Sft
+
+
+def footprints(
+    recipe: Recipe, shape: ModelShape, sizes: Sizes, machine: Machine, amounts: Amounts
+) -> Iterator[tuple[str, Footprint]]:
+    """(stage, what it holds) of every stage with a model."""
+    if recipe.sft is not None:
+        settings = recipe.sft
+        longest = min(settings.max_tokens, amounts.demonstrations.longest or settings.max_tokens)
+        tokens = min(max(sizes.microbatch_tokens, longest), max(settings.batch_tokens, longest))
+        validated = _sampled(recipe, shape, sizes, amounts.validated(recipe, None)[0], _evaluated(recipe, shape))
+        yield "sft", _trained(recipe, shape, sizes, machine, settings, tokens, longest, validated)
+    for phase in recipe.rl.phase if recipe.rl is not None else ():
+        row = phase.max_prompt_tokens + phase.max_completion_tokens
+        update = row * phase.problems_per_update * phase.group_size
+        tokens = min(max(sizes.microbatch_tokens, row), update)
+        rollouts = phase.problems_per_iteration * phase.group_size
+        sampled = _sampled(recipe, shape, sizes, rollouts, min(row, shape.positions or row))
+        yield f"rl-{phase.name}", _trained(recipe, shape, sizes, machine, phase, tokens, row, sampled)
+    sampled = _sampled(recipe, shape, sizes, amounts.completions or sizes.slots, _evaluated(recipe, shape))
+    weights = shape.parameters * WIDTH[sizes.dtype]
+    yield "evaluate", Footprint({"libraries": LIBRARIES[machine.kind], "weights": weights}, {}, sampled)
+
+
+def _trained(
+    recipe: Recipe,
+    shape: ModelShape,
+    sizes: Sizes,
+    machine: Machine,
+    stage: Sft | Phase,
+    tokens: int,
+    longest: int,
+    sampled: dict[str, int],
+) -> Footprint:
+    """A stage that trains: `tokens` of its largest micro-batch, `longest` row."""
+    width = WIDTH[sizes.dtype]
+    adapters = adapter_parameters(shape, recipe)
+    trained = shape.parameters if adapters is None else adapters
+    kept = {
+        "libraries": LIBRARIES[machine.kind],
+        "weights": shape.parameters * width + (0 if adapters is None else adapters * width),
+        "optimizer": optimizer_bytes(shape, stage.optimizer, width, adapters=adapters),
+    }
+    activations = activation_bytes(shape, tokens, width, checkpointing=sizes.activation_checkpointing)
+    head = head_bytes(shape, tokens, trained=adapters is None)
+    moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
+    training = {"gradients": trained * width, "activations": activations, "head": max(head, moving - activations)}
+    return Footprint(kept, training, sampled)
+
+
+def _sampled(recipe: Recipe, shape: ModelShape, sizes: Sizes, requests: int, longest: int) -> dict[str, int]:
+    """Keys and values at their fullest, and the logits of a step with what is drawn from them."""
+    if recipe.engine.type != "local" or not requests:
+        return {}
+    slots = min(sizes.slots, requests)
+    held = min(slots * longest, max(sizes.cache_tokens, longest))
+    return {
+        "cache": held * cached_token_bytes(shape, WIDTH[sizes.dtype]),
+        "logits": LOGIT_COPIES * slots * shape.vocabulary * 4,
+    }
+
+
+LOGIT_COPIES = 3
+"""Of a step's logits while tokens are drawn."""
+
+
+def _evaluated(recipe: Recipe, shape: ModelShape) -> int:
+    longest = max_prompt_tokens(recipe) + recipe.evaluation.max_completion_tokens
+    return min(longest, shape.positions or longest)

@@ -1,0 +1,163 @@
+"""The work of a recipe, stage by stage and part by part: sampling, old log-probabilities, training, validation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from openklear.planner.amounts import Amounts
+from openklear.planner.auto import Sizes
+from openklear.planner.costs import Load, decoding_load, forward_load, training_load
+from openklear.planner.memory import WIDTH, adapter_parameters
+from openklear.planner.shape import ModelShape
+from openklear.recipe.schema import Phase, Recipe, Sft
+
+TEMPLATE_TOKENS = 20
+"""That a chat template adds to a row, about."""
+GRADERS = {"math": 3e-4, "code": 15e-3}
+"""CPU seconds to grade a completion; programs run in boxes of their own."""
+REUSED = 0.75
+"""Of sampling whose grading goes on beside it: what of the graders' time still shows, on a CPU that computes both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One line of a plan's times."""
+
+    stage: str
+    name: str
+    work: Load
+    graders: float = 0.0
+    """Seconds of graders, which no machine's speed changes."""
+
+
+def parts(recipe: Recipe, shape: ModelShape, sizes: Sizes, amounts: Amounts) -> Iterator[Part]:
+    """Every part of every stage, in their order."""
+    maker = _Maker(recipe, shape, sizes, amounts)
+    yield maker.evaluation("evaluate-base")
+    if recipe.sft is not None:
+        yield from maker.sft(recipe.sft)
+        yield maker.evaluation("evaluate-sft")
+    for phase in recipe.rl.phase if recipe.rl is not None else ():
+        yield from maker.phase(phase)
+        yield maker.evaluation(f"evaluate-rl-{phase.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    recipe: Recipe
+    shape: ModelShape
+    sizes: Sizes
+    amounts: Amounts
+
+    def sft(self, settings: Sft) -> Iterator[Part]:
+        """Tokens of every epoch, and a validation at each checkpoint."""
+        rows = self.amounts.demonstrations
+        row = min(rows.prompt + rows.response + TEMPLATE_TOKENS, settings.max_tokens)
+        number = rows.number * settings.epochs
+        updates = math.ceil(number * row / settings.batch_tokens)
+        muon = settings.optimizer.type == "muon"
+        yield Part("sft", "training", self._training(number, row, rows.response, updates, muon))
+        checkpoints = math.ceil(updates / settings.save_every)
+        yield self._validation("sft", None, checkpoints)
+
+    def phase(self, phase: Phase) -> Iterator[Part]:
+        """What an iteration does, as often as there are iterations. All groups are taken to have an advantage."""
+        stage, amounts = f"rl-{phase.name}", self.amounts
+        rollouts = phase.problems_per_iteration * phase.group_size
+        prompt = min(amounts.prompts(phase) + TEMPLATE_TOKENS, phase.max_prompt_tokens)
+        completion = amounts.completion(phase.max_completion_tokens)
+        most = phase.max_completion_tokens
+        sampling = self._sampling(rollouts, phase.group_size, prompt, completion, most).times(phase.iterations)
+        graders = phase.iterations * rollouts * self._grading(_share_of_code(phase))
+        yield Part(stage, "sampling", sampling, graders)
+        if self._old_pass(phase):
+            old = self._forward(rollouts * phase.iterations, prompt + completion, completion)
+            yield Part(stage, "old log-probabilities", old)
+        updates = -(-phase.problems_per_iteration // phase.problems_per_update) * phase.iterations
+        number = rollouts * phase.iterations
+        muon = phase.optimizer.type == "muon"
+        yield Part(stage, "training", self._training(number, prompt + completion, completion, updates, muon))
+        yield self._validation(stage, phase, math.ceil(phase.iterations / phase.validate_every))
+
+    def evaluation(self, stage: str) -> Part:
+        """The benchmarks, asked of one model."""
+        rows, completions = self.amounts.heldout, self.amounts.completions
+        most = self.recipe.evaluation.max_completion_tokens
+        prompt, length = rows.prompt + TEMPLATE_TOKENS, self.amounts.completion(most)
+        group = completions / max(rows.number, 1)
+        work = self._sampling(completions, group, prompt, length, most)
+        return Part(stage, "evaluation", work, completions * self._grading(self.amounts.code))
+
+    def _validation(self, stage: str, phase: Phase | None, times: int) -> Part:
+        completions, prompt = self.amounts.validated(self.recipe, phase)
+        evaluation = self.recipe.evaluation
+        length = self.amounts.completion(evaluation.max_completion_tokens)
+        group = evaluation.validation_samples
+        most = evaluation.max_completion_tokens
+        work = self._sampling(completions, group, prompt + TEMPLATE_TOKENS, length, most).times(times)
+        share = self.amounts.code if phase is None else _share_of_code(phase)
+        return Part(stage, "validation", work, times * completions * self._grading(share))
+
+    def _training(self, number: float, row: float, response: float, updates: float, muon: bool) -> Load:
+        """`number` rows in `updates` steps. Lengths are taken to be spread as widely as their mean is long."""
+        tokens, each = number * row, self.sizes.microbatch_tokens
+        pairs = number * row**2 / 2 * SPREAD
+        microbatches = updates * math.ceil(max(tokens / max(updates, 1) / max(each, row), 1))
+        return training_load(
+            self.shape,
+            tokens,
+            number * response,
+            pairs,
+            microbatches=microbatches,
+            updates=updates,
+            width=WIDTH[self.sizes.dtype],
+            checkpointing=self.sizes.activation_checkpointing,
+            adapters=adapter_parameters(self.shape, self.recipe),
+            muon=muon,
+        )
+
+    def _forward(self, number: float, row: float, response: float) -> Load:
+        tokens, pairs = number * row, number * row**2 / 2 * SPREAD
+        microbatches = tokens / max(self.sizes.microbatch_tokens, row)
+        width = WIDTH[self.sizes.dtype]
+        return forward_load(self.shape, tokens, number * response, pairs, microbatches=microbatches, width=width)
+
+    def _sampling(self, requests: float, group: float, prompt: float, completion: float, most: int) -> Load:
+        """Prefills, a prompt once for its group, and decoding in as many steps as slots and the longest row need."""
+        slots = max(min(self.sizes.slots, requests, self.sizes.cache_tokens / (prompt + completion)), 1)
+        steps = requests * completion / slots + min(most, TAIL * completion) - min(completion, most)
+        prompts = requests / max(group, 1)
+        width = WIDTH[self.sizes.dtype]
+        prefill = forward_load(
+            self.shape, prompts * prompt, prompts, prompts * prompt**2 / 2, microbatches=prompts / slots, width=width
+        )
+        decoding = decoding_load(self.shape, requests, prompt, completion, max(steps, 0), width=width)
+        work = decoding + prefill
+        return Load(decoding.tokens, work.flops, work.executed, work.read, work.elements, work.layers)
+
+    def _old_pass(self, phase: Phase) -> bool:
+        """Whether log-probabilities before the update are computed in a pass of their own."""
+        said = getattr(phase, "old_logprobs", "trainer")
+        if said != "auto":
+            return bool(said == "trainer")
+        exact = self.recipe.engine.type == "local" and self.sizes.dtype == "float32"
+        return not exact and phase.problems_per_iteration > phase.problems_per_update
+
+    def _grading(self, code: float) -> float:
+        """Seconds for one completion, of which a share are programs."""
+        seconds = code * GRADERS["code"] + (1 - code) * GRADERS["math"]
+        return REUSED * seconds / self.recipe.verifiers.workers
+
+
+SPREAD = 1.3
+"""Mean of n^2 over the square of the mean of n, for rows of n tokens: that of lengths half as spread as exponential."""
+TAIL = 3.0
+"""The longest of a batch of completions over their mean, unless the recipe cuts them off before."""
+
+
+def _share_of_code(phase: Phase) -> float:
+    if phase.mix:
+        return phase.mix.get("code", 0.0) / sum(phase.mix.values())
+    return phase.domains.count("code") / len(phase.domains)
