@@ -102,6 +102,25 @@ def test_other_rows_begin_the_stage_anew(change, half, tmp_path, capsys):
     assert set(watch.seen().values()) == {2}
 
 
+def test_adapters_in_place_of_all_weights_begin_the_stage_anew(half, tmp_path, capsys):
+    """And another rank in place of one; what does not change the adapters leaves a place for them."""
+    adapters = ("lora.rank=2", "lora.targets=['q_proj']")
+    watch = fork(half, tmp_path / "new", *adapters)
+    said = capsys.readouterr().err
+    assert "another lora.rank and lora.alpha and lora.targets means that other weights are trained" in said
+    assert set(watch.seen().values()) == {2}
+    root = tmp_path / "two" / "run"
+    root.parent.mkdir()
+    shutil.copytree(half[0], root, ignore=shutil.ignore_patterns("sft"))
+    with Watch(STOP) as begun, pytest.raises(KeyboardInterrupt):
+        run_pipeline(load_recipe(MINI, (*BASE, *adapters)), root, through="sft")
+    faster = fork((root, begun), tmp_path / "faster", *adapters, "sft.learning_rate=0.05")
+    assert set((begun.seen() + faster.seen()).values()) == {2}
+    other = fork((root, begun), tmp_path / "wider", *adapters, "lora.rank=3")
+    assert "another lora.rank means that other weights are trained" in capsys.readouterr().err
+    assert set(other.seen().values()) == {2}
+
+
 def test_another_optimizer_begins_its_moments_anew_and_another_rate_keeps_them(half, tmp_path, capsys):
     fork(half, tmp_path / "kept", "sft.learning_rate=0.01", "sft.optimizer.momentum=0.9")
     assert "moments begin anew" not in capsys.readouterr().err

@@ -78,10 +78,12 @@ def test_a_run_whose_pace_changed_after_sft_and_whose_phase_is_prolonged(finishe
     attempts = stage_record(roots[0] / "rl-math")["attempts"]
     assert [a["ended"] for a in attempts] == ["finished", "finished"]
     assert attempts[0]["settings"] == {
+        "device": "cpu",
         "threads": 2,
         "engine.slots": 3,
         "stop.unscorable_share": read_json(roots[0] / "summary.json")["recipe"]["stop"]["unscorable_share"],
         "microbatch_tokens": 400,
+        "activation_checkpointing": False,
         "rl.phase.math.save_every": 3,
     }
 

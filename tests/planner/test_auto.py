@@ -11,6 +11,7 @@ from openklear.errors import UsageError
 from openklear.planner import machines
 from openklear.planner.auto import chosen
 from openklear.planner.machines import GPUS, gpu_called, machine_named, this_cpu
+from openklear.planner.probe import measured
 from openklear.planner.shape import ModelShape, shape_of
 from openklear.recipe.load import load_recipe
 
@@ -77,3 +78,62 @@ def test_this_machine_is_the_same_every_time() -> None:
     assert first == this_cpu()
     assert 10**8 < first.memory_bytes <= machines.total_memory()
     assert first.flops_of("bfloat16", threads=10**6) == first.cores * first.flops["float32"]
+
+
+DRIVER = """#!/bin/sh
+echo "0, GPU-aaaa, NVIDIA GeForce RTX 4090, 24564"
+echo "1, GPU-bbbb, NVIDIA A100-SXM4-40GB, 40960"
+"""
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine whose driver names two cards."""
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(DRIVER)
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+@pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize(
+    ("visible", "asked", "found"),
+    [
+        (None, "auto", "4090"),
+        (None, "cuda:1", "A100"),
+        ("1", "auto", "A100"),
+        ("1,0", "cuda:1", "4090"),
+        ("GPU-bb", "cuda", "A100"),
+        ("", "auto", None),
+        ("7", "auto", None),
+    ],
+)
+def test_the_card_at_hand(visible: str | None, asked: str, found: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    machine = machine_named(asked)
+    if found is None:
+        assert machine == this_cpu()
+        return
+    assert found in machine.name
+    assert machine.memory_bytes == {"4090": 24564, "A100": 40960}[found] << 20
+    assert machine.bandwidth == {"4090": 1008e9, "A100": 1555e9}[found]
+
+
+@pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize("asked", ["cuda:2", "cuda:x", "cuda:-1", "cuda:"])
+def test_a_card_that_is_not_there(asked: str) -> None:
+    if asked == "cuda:":
+        assert "4090" in machine_named(asked).name
+        return
+    with pytest.raises(UsageError):
+        machine_named(asked)
+
+
+def test_the_measured_processor_multiplies_and_reads() -> None:
+    found = measured(this_cpu(), threads=1)
+    assert 1e9 < found.flops["float32"] < 1e13
+    assert 1e8 < found.bandwidth < 1e13
+    assert found.memory_bytes == this_cpu().memory_bytes
+    assert found.source == "measured, 1 thread"

@@ -56,7 +56,9 @@ def test_every_number_has_finite_bounds(path):
 ODD = {
     "seed": ("1e26", "-1", "100000000000000000000000000", str(2**63)),
     "threads": ("100000", "0", str(10**400)),
-    "microbatch_tokens": ("1000000000000",),
+    "microbatch_tokens": ("1000000000000", "0", "-5", "1.5", "true", "large", "'8192'"),
+    "activation_checkpointing": ("1", "yes", "'true'"),
+    "device": ("gpu", "cuda:", "cuda:1000", "cpu:0", "5", "''"),
     "sft.learning_rate": ("1e300", "nan", "inf", "-inf", "1e-400"),
     "sft.max_tokens": ("1000000000000",),
     "sft.epochs": ("1000000000",),
@@ -79,6 +81,27 @@ def test_an_odd_value_is_refused_by_name(key, value):
         load_recipe(MINI, [f"{key}={value}"])
     assert key.rpartition(".")[2] in str(caught.value)
     assert "must be" in str(caught.value)
+
+
+def test_a_key_of_several_kinds_is_said_once():
+    for key, value, said in (
+        ("microbatch_tokens", "0", 'must be "auto" or whole number > 0, not 0; write, for example, "auto"'),
+        ("microbatch_tokens", "'8192'", "write it as TOML does, without quotes"),
+        ("microbatch_tokens", "2000000000", "at most 1_000_000_000, not 2000000000"),
+        ("activation_checkpointing", "'true'", 'must be "auto" or true or false, not the text "true"; write true'),
+        ("activation_checkpointing", "autp", 'did you mean "auto"?'),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            load_recipe(MINI, [f"{key}={value}"])
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value), "one fault, not one for each kind"
+
+
+def test_what_auto_finds_may_not_change_a_result():
+    changed = ["rl.aggregation=klear_released", "microbatch_tokens=auto"]
+    with pytest.raises(RecipeError, match=r"klear_released.*write a number"):
+        load_recipe(MINI, changed)
+    load_recipe(MINI, changed[:1])
 
 
 def test_the_broken_bound_is_named_and_others_are_not():

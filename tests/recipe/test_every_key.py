@@ -21,10 +21,11 @@ import torch
 from tests.easy_sources import write_easy_sources
 from tests.recipe import curation_keys, engine_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
+from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
 from openklear import progress, tracking
 from openklear.durable.files import read_jsonl
-from openklear.errors import DataError, EngineError, ModelError, RecipeError, RunError, VerifierError
+from openklear.errors import DataError, EngineError, ModelError, RecipeError, RunError, UsageError, VerifierError
 from openklear.models.loading import save_model
 from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
@@ -299,6 +300,35 @@ def threads(workshop, tmp_path):
         set_up(1)
 
 
+def device_key(workshop, tmp_path):
+    """Where the weights are: without a GPU, one that is asked for is refused before anything is computed."""
+    name = "cuda:99"  # no machine has so many
+    recipe = load_recipe(MINI, [f"device={name}"])
+    with pytest.raises(UsageError, match=rf'device = "{name}", but'):
+        run_pipeline(recipe, tmp_path / "run", stage_list=[s for s in stages(recipe) if s.name == "base"])
+    assert not (tmp_path / "run" / "base").exists()
+
+
+def activation_checkpointing(workshop, monkeypatch):
+    """How often a layer of the model is gone through in one step of SFT; its weights are the same."""
+
+    def passes(value: str) -> tuple[int, str]:
+        counted = [0]
+        with monkeypatch.context() as patched:
+            forward = Qwen3MLP.forward
+            patched.setattr(
+                Qwen3MLP,
+                "forward",
+                lambda self, x: counted.__setitem__(0, counted[0] + x.requires_grad) or forward(self, x),
+            )
+            directory = workshop.make("sft", (f"activation_checkpointing={value}",))
+        return counted[0], digests(directory)[WEIGHTS]
+
+    (once, plain), (twice, again) = passes("false"), passes("true")
+    assert twice == 2 * once > 0
+    assert plain == again
+
+
 def engine_type(workshop):
     """Another kind is another sampler; a name of none is refused with the kinds there are."""
     assert load_recipe(MINI, ["engine.type=local"]) == load_recipe(MINI)
@@ -567,10 +597,15 @@ STEEP = ("learning_rate=0.003", "validate_every=1", "iterations=3")
 BEST = "checkpoints.keep_best=true"
 PREPARE, EVALUATE, HARM = "prepare", "evaluate-sft", tuple(f"rl.{key}" for key in STEEP)
 
+CARRY, CARRIED = "partial_rollouts.type=carry_over", "iterations/000002/carried.parquet"
+CARRIES = (CARRY, "correction.type=truncate", "partial_rollouts.extra=1.5", "problems_per_iteration=2")
+
 PROOFS: dict[str, Proof] = {
     "stop.dropped_share": dropped_share,
     "seed": differs("base", WEIGHTS, "seed=1"),
     "threads": threads,
+    "device": device_key,
+    "activation_checkpointing": activation_checkpointing,
     "microbatch_tokens": differs("sft", WEIGHTS, "microbatch_tokens=210"),
     "world.seed": differs("world", "files/heldout/math.jsonl", "world.seed=1"),
     "world.demonstrations": differs("world", "files/demonstrations/careful.jsonl", "world.demonstrations=50"),
@@ -685,6 +720,11 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.correction.level [mask]": corrected("mask", level="sequence"),
     "rl.phase.NAME.correction.low [mask]": corrected("mask", low=0.9),
     "rl.phase.NAME.correction.high [mask]": corrected("mask", high=1.1),
+    "rl.phase.NAME.partial_rollouts.type": rl(CARRY, "correction.type=truncate", file=SECOND),
+    "rl.phase.NAME.partial_rollouts.extra [carry_over]": rl("partial_rollouts.extra=0.5", *CARRIES, file=CARRIED),
+    "rl.phase.NAME.partial_rollouts.oldest [carry_over]": rl(
+        "partial_rollouts.oldest=1", *CARRIES, "iterations=3", file="iterations/000003/carried.parquet"
+    ),
     "rl.phase.NAME.optimizer.type": rl(MUON),
     "rl.phase.NAME.optimizer.beta1 [adamw]": rl("optimizer.beta1=0.5"),
     "rl.phase.NAME.optimizer.beta2 [adamw]": rl("optimizer.beta2=0.5"),
@@ -715,6 +755,7 @@ PROOFS: dict[str, Proof] = {
     ),
     "lora.rank": differs("sft", WEIGHTS, "lora.rank=2", base=("lora.rank=4",)),
     "lora.alpha": differs("sft", WEIGHTS, "lora.alpha=8.0", base=("lora.rank=4",)),
+    "lora.dropout": differs("sft", WEIGHTS, "lora.dropout=0.5", base=("lora.rank=4",)),
     "lora.targets": differs("rl-math", WEIGHTS, 'lora.targets=["v_proj"]', base=("lora.rank=4",)),
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),

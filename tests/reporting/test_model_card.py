@@ -61,6 +61,13 @@ def test_what_it_was_made_of(summary):
     assert "enable_thinking=False" in card
 
 
+def test_adapters_are_named_where_they_were_trained(summary):
+    assert "LoRA" not in model_card(summary, "sft")
+    summary["recipe"]["lora"] = {"rank": 8, "alpha": 16.0, "targets": ["q_proj", "v_proj"]}
+    assert "(LoRA, rank 8, alpha 16, q_proj and v_proj), which are merged here" in model_card(summary, "sft")
+    assert "LoRA" not in model_card(summary, "base")
+
+
 def test_the_head_is_what_the_hub_reads(summary):
     card = model_card(summary, "sft", "apache-2.0")
     head = yaml.safe_load(card.split("---\n")[1])

@@ -144,6 +144,8 @@ ALL = {s.name for s in stages(small_recipe())}
         ("evaluation.validation_samples", 3, AFTER_SFT | {"sft"}),
         ("evaluation.max_completion_tokens", 65, ALL - {"world", "prepare", "card"}),
         ("microbatch_tokens", 4096, {"report"}),
+        ("device", "cpu", {"report"}),
+        ("activation_checkpointing", True, {"report"}),
         ("engine.slots", 8, {"report"}),
         ("threads", 2, {"report"}),
         ("sft.save_every", 7, {"report"}),

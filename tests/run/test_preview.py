@@ -14,13 +14,14 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from openklear.cli import main
+from openklear.demo.world import WORDS
 from openklear.errors import UsageError
 from openklear.models.head import CHUNK_BYTES
 from openklear.models.tiny import make_tiny, make_tokenizer
 from openklear.planner.memory import HEAD_BYTES
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import PretrainedModel
-from openklear.run.model_facts import TINY_VOCABULARY, model_facts
+from openklear.run.model_facts import TINY_VOCABULARY, TokenCounter, model_facts
 from openklear.run.preview import Preview, preview
 
 RECIPE = """
@@ -163,11 +164,14 @@ def test_every_file_of_a_source_is_opened(place: Path) -> None:
 
 def test_missing_extras_are_named_with_what_to_install(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openklear.run.extras.find_spec", lambda name: None)
-    found = looked(place, 'data.languages=["en"]', "data.engine.type=ray", "model.gguf_file=m.gguf")
+    asked = ('data.languages=["en"]', "data.engine.type=ray", "model.gguf_file=m.gguf")
+    found = looked(place, *asked, "lora.rank=4", "sft.optimizer.type=adamw8bit")
     assert found.faults == [
         "model.gguf_file: needs the packages gguf, accelerate; run pip install 'openklear[gguf]'",
         "data.languages: needs the package py3langid; run pip install 'openklear[language]'",
         "data.engine: needs the package ray; run pip install 'openklear[cluster]'",
+        "lora: needs the package peft; run pip install 'openklear[lora]'",
+        "sft.optimizer: needs the package torchao; run pip install 'openklear[torchao]'",
     ]
 
 
@@ -262,6 +266,20 @@ def test_the_tiny_models_sizes_are_those_it_gets(place: Path) -> None:
     assert len(make_tokenizer()) == TINY_VOCABULARY
     assert HEAD_BYTES == CHUNK_BYTES
     assert facts.shape.positions == 192  # 164 rounded up to a multiple of 64
+
+
+def test_the_tiny_models_tokens_are_counted_as_it_counts_them(place: Path) -> None:
+    recipe = load_recipe(place / "recipe.toml", ["model={ type = 'tiny', heads = 2, hidden_size = 8 }"])
+    counter, tokenizer = TokenCounter.of(recipe), make_tokenizer()
+    exercises = [
+        *WORDS,
+        "<think>\n3 + 4 * 2 = 11\n</think>\n\\boxed{11}",
+        "def f(x):\n    return x\n",
+        "Größe: π 学",
+        "",
+    ]
+    for text in exercises:
+        assert counter.count(text) == len(tokenizer.encode(text, add_special_tokens=False))
 
 
 def test_the_plan_of_the_machine_at_hand_is_in_the_preview(place: Path) -> None:

@@ -19,6 +19,7 @@ from transformers import CONFIG_MAPPING, AutoConfig
 
 from openklear import progress
 from openklear.errors import ModelError
+from openklear.models.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 __all__ = ["refuse_directory", "refuse_weights", "settle_tying"]
 
@@ -34,7 +35,7 @@ SHOWN = 3
 def refuse_directory(directory: Path) -> None:
     """ModelError for an adapter, remote code, quantised weights, or a model that is more than a decoder of text."""
     config = _config(directory)
-    if any((directory / name).is_file() for name in ("adapter_config.json", "adapter_model.safetensors")):
+    if any((directory / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
         raise ModelError(
             f"{directory}: an adapter (adapter_config.json) lies beside the model, and would be left out. Merge it "
             "into the weights first (peft: merge_and_unload, then save_pretrained), or move it away."

@@ -25,8 +25,8 @@ from openklear.errors import ModelError
 from openklear.models.accepted import refuse_directory, refuse_weights, settle_tying
 from openklear.models.chat.arguments import Value
 from openklear.models.limits import Longest, longest
-from openklear.models.lora import merged
-from openklear.models.numerics import device
+from openklear.models.lora import ADAPTER_CONFIG, merged
+from openklear.models.numerics import device, weights_type
 from openklear.models.spelling import spell_for_readers
 from openklear.models.tokenizer import end_ids, first_line, load_tokenizer
 from openklear.models.vocabulary import remember_tokenizer
@@ -62,10 +62,11 @@ def load_model(
     chat_template: Path | str | None = None,
     template_args: Mapping[str, Value] | None = None,
 ) -> LoadedModel:
-    """Load weights (as `dtype`, on the GPU where there is one) and tokenizer; nothing is fetched from a network.
+    """Load weights (as `dtype`, where `numerics` says) and tokenizer; nothing is fetched from a network.
 
-    `gguf_file` names a GGUF file inside the directory, dequantised here. `chat_template` is a Jinja file that replaces
-    the tokenizer's; `template_args` become part of it. Raises ModelError where the directory, its configuration,
+    `dtype` is float32, bfloat16 or auto (`numerics.weights_type`). `gguf_file` names a GGUF file inside the directory,
+    dequantised here. `chat_template` is a Jinja file that replaces the tokenizer's; `template_args` become part of it.
+    Raises ModelError where the directory, its configuration,
     tokenizer or chat template, one of the weights, or an end token is missing or damaged, or the template cannot be
     trained with.
     """
@@ -75,7 +76,7 @@ def load_model(
         refuse_directory(directory)
     template = None if chat_template is None else Path(chat_template)
     tokenizer = load_tokenizer(directory, gguf_file, template, template_args or {})
-    model = _load_weights(directory, dtype, gguf_file)
+    model = _load_weights(directory, weights_type(dtype), gguf_file)
     rows = model.get_input_embeddings().weight.shape[0]
     if (largest := max(tokenizer.get_vocab().values())) >= rows:
         raise ModelError(
@@ -146,6 +147,11 @@ def _require_files(directory: Path, gguf_file: str | None) -> None:
             raise ModelError(f"{directory}: reading {gguf_file} needs more packages: pip install {' '.join(missing)}.")
         return
     if not (directory / "config.json").is_file():
+        if (directory / ADAPTER_CONFIG).is_file():
+            raise ModelError(
+                f"{directory}: holds adapters alone ({ADAPTER_CONFIG}), which are no model. Name the model/ of the "
+                "stage that trained them, where they are merged, or merge them first (peft: merge_and_unload)."
+            )
         raise ModelError(
             f"{directory}: no config.json, so this is not a model in the Hugging Face layout. Correct model.path, or "
             "name a GGUF file as model.gguf_file."

@@ -27,9 +27,12 @@ from torch import Tensor, nn
 
 from openklear.durable.files import write_json
 from openklear.errors import ModelError
+from openklear.models.dropout import Draws, TokenDropout
 from openklear.recipe.optimizers import Lora
 
 __all__ = [
+    "ADAPTER_CONFIG",
+    "ADAPTER_WEIGHTS",
     "add_adapters",
     "as_sampled",
     "has_adapters",
@@ -40,7 +43,7 @@ __all__ = [
     "trained_parameters",
 ]
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 """The files of an adapter, in peft's layout."""
 MERGED_UP_TO = 16_000_000
 """Parameters of a model that is sampled from with merged weights. On a CPU, 32 rows, rank 16 in every layer: 1.35 times
@@ -85,7 +88,12 @@ def add_adapters(model: Any, settings: Lora, seed: int, purpose: str) -> int:
     names = _chosen(model, settings.targets)
     peft = _peft()
     config = peft.LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=names, init_lora_weights=False, task_type="CAUSAL_LM"
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=names,
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), _hushed():  # the library draws weights of its own first
         peft.inject_adapter_in_model(config, model)
@@ -96,6 +104,10 @@ def add_adapters(model: Any, settings: Lora, seed: int, purpose: str) -> int:
         found.append(_Adapted(name, model.get_submodule(parent), last, model.get_submodule(name)))
         _draw(found[-1], f"{seed}/{purpose}/{name}")
     setattr(model, _MARK, tuple(found))
+    if settings.dropout:
+        draws = Draws(model, f"{seed}/{purpose}")
+        for place in found:
+            place.layer.lora_dropout["default"] = TokenDropout(settings.dropout, place.path, draws)
     return len(found)
 
 
@@ -155,20 +167,25 @@ def save_adapters(model: Any, directory: Path) -> None:
     """Write the adapters in peft's layout, which its PeftModel.from_pretrained puts on the model they belong to."""
     config = model.peft_config["default"].to_dict()
     table = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    write_json(directory / CONFIG, json.loads(json.dumps(table, default=str)) | {"inference_mode": True})
-    save_file(_tensors(model), directory / WEIGHTS, metadata={"format": "pt"})
+    write_json(directory / ADAPTER_CONFIG, json.loads(json.dumps(table, default=str)) | {"inference_mode": True})
+    save_file(_tensors(model), directory / ADAPTER_WEIGHTS, metadata={"format": "pt"})
 
 
 @torch.no_grad()
 def load_adapters(directory: Path, model: Any) -> None:
     """Put saved adapters in place of the model's. ModelError where they are not there, damaged, or of other layers."""
     try:
-        saved = load_file(directory / WEIGHTS)
+        saved = load_file(directory / ADAPTER_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{directory / WEIGHTS}: the adapters cannot be read ({error}).") from error
+        raise ModelError(
+            f"{directory / ADAPTER_WEIGHTS}: the adapters cannot be read ({error}). Copy them again."
+        ) from error
     mine = _tensors(model)
     if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in mine.items()}:
-        raise ModelError(f"{directory / WEIGHTS}: these adapters are of other layers, or of another rank, than [lora].")
+        raise ModelError(
+            f"{directory / ADAPTER_WEIGHTS}: these adapters are of other layers, or of another rank, than [lora]'s. "
+            "Restore the recipe they were trained with, or remove the stage to train it again."
+        )
     for name, tensor in mine.items():
         tensor.copy_(saved[name])
 

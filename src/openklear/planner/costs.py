@@ -43,7 +43,7 @@ class Efficiency:
 
 
 EFFICIENCY = {
-    "cpu": Efficiency(0.85, 0.6, 0.26, 2.5e-4, "measured on an AMD EPYC (Zen 4) with torch 2.13 at 0.2, 0.8 and 135 M"),
+    "cpu": Efficiency(0.68, 0.6, 0.26, 2.5e-4, "measured on an AMD EPYC (Zen 4) with torch 2.13 at 0.2, 0.8 and 135 M"),
     "gpu": Efficiency(
         0.55, 0.6, 0.6, 3.0e-4, "taken from published runs of other projects: not measured with this code"
     ),

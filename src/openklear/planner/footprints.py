@@ -41,7 +41,8 @@ def footprints(
         yield f"rl-{phase.name}", _trained(recipe, shape, sizes, machine, phase, tokens, row, sampled)
     sampled = _sampled(recipe, shape, sizes, amounts.completions or sizes.slots, _evaluated(recipe, shape))
     weights = shape.parameters * WIDTH[sizes.dtype]
-    yield "evaluate", Footprint({"libraries": LIBRARIES[machine.kind], "weights": weights}, {}, sampled)
+    kept = {"libraries": LIBRARIES[machine.kind], "weights": weights, **_engine(recipe, shape, sizes)}
+    yield "evaluate", Footprint(kept, {}, sampled)
 
 
 def _trained(
@@ -62,12 +63,24 @@ def _trained(
         "libraries": LIBRARIES[machine.kind],
         "weights": shape.parameters * width + (0 if adapters is None else adapters * width),
         "optimizer": optimizer_bytes(shape, stage.optimizer, width, adapters=adapters),
+        **_engine(recipe, shape, sizes),
     }
     activations = activation_bytes(shape, tokens, width, checkpointing=sizes.activation_checkpointing)
     head = head_bytes(shape, tokens, trained=adapters is None)
     moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
     training = {"gradients": trained * width, "activations": activations, "head": max(head, moving - activations)}
     return Footprint(kept, training, sampled)
+
+
+def _engine(recipe: Recipe, shape: ModelShape, sizes: Sizes) -> dict[str, int]:
+    """What an engine in a process of its own keeps all the while: weights, its cache, and its libraries."""
+    if recipe.engine.type != "vllm":
+        return {}
+    return {"sampler": shape.parameters * WIDTH[sizes.dtype] + int(recipe.engine.cache_gb * 2**30) + VLLM_BYTES}
+
+
+VLLM_BYTES = 1_500_000_000
+"""Of vLLM's process besides weights and cache, about: not measured on a GPU."""
 
 
 def _sampled(recipe: Recipe, shape: ModelShape, sizes: Sizes, requests: int, longest: int) -> dict[str, int]:

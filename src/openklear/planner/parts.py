@@ -13,8 +13,8 @@ from openklear.planner.memory import WIDTH, adapter_parameters
 from openklear.planner.shape import ModelShape
 from openklear.recipe.schema import Phase, Recipe, Sft
 
-TEMPLATE_TOKENS = 20
-"""That a chat template adds to a row, about."""
+TEMPLATE_TOKENS = {"tiny": 4, "pretrained": 20}
+"""That a chat template adds to a row, about; by the type of the model."""
 GRADERS = {"math": 3e-4, "code": 15e-3}
 """CPU seconds to grade a completion; programs run in boxes of their own."""
 REUSED = 0.75
@@ -51,10 +51,15 @@ class _Maker:
     sizes: Sizes
     amounts: Amounts
 
+    @property
+    def template(self) -> int:
+        """Tokens around each row."""
+        return TEMPLATE_TOKENS[self.recipe.model.type] if self.recipe.model is not None else 0
+
     def sft(self, settings: Sft) -> Iterator[Part]:
         """Tokens of every epoch, and a validation at each checkpoint."""
         rows = self.amounts.demonstrations
-        row = min(rows.prompt + rows.response + TEMPLATE_TOKENS, settings.max_tokens)
+        row = min(rows.prompt + rows.response + self.template, settings.max_tokens)
         number = rows.number * settings.epochs
         updates = math.ceil(number * row / settings.batch_tokens)
         muon = settings.optimizer.type == "muon"
@@ -66,7 +71,7 @@ class _Maker:
         """What an iteration does, as often as there are iterations. All groups are taken to have an advantage."""
         stage, amounts = f"rl-{phase.name}", self.amounts
         rollouts = phase.problems_per_iteration * phase.group_size
-        prompt = min(amounts.prompts(phase) + TEMPLATE_TOKENS, phase.max_prompt_tokens)
+        prompt = min(amounts.prompts(phase) + self.template, phase.max_prompt_tokens)
         completion = amounts.completion(phase.max_completion_tokens)
         most = phase.max_completion_tokens
         sampling = self._sampling(rollouts, phase.group_size, prompt, completion, most).times(phase.iterations)
@@ -85,7 +90,7 @@ class _Maker:
         """The benchmarks, asked of one model."""
         rows, completions = self.amounts.heldout, self.amounts.completions
         most = self.recipe.evaluation.max_completion_tokens
-        prompt, length = rows.prompt + TEMPLATE_TOKENS, self.amounts.completion(most)
+        prompt, length = rows.prompt + self.template, self.amounts.completion(most)
         group = completions / max(rows.number, 1)
         work = self._sampling(completions, group, prompt, length, most)
         return Part(stage, "evaluation", work, completions * self._grading(self.amounts.code))
@@ -96,7 +101,7 @@ class _Maker:
         length = self.amounts.completion(evaluation.max_completion_tokens)
         group = evaluation.validation_samples
         most = evaluation.max_completion_tokens
-        work = self._sampling(completions, group, prompt + TEMPLATE_TOKENS, length, most).times(times)
+        work = self._sampling(completions, group, prompt + self.template, length, most).times(times)
         share = self.amounts.code if phase is None else _share_of_code(phase)
         return Part(stage, "validation", work, times * completions * self._grading(share))
 

@@ -121,7 +121,7 @@ class Plan:
         again = "on" if one.activation_checkpointing else "off"
         sampler = f"{one.slots:,} slots, cache of {one.cache_tokens:,} tokens"
         if self.recipe.engine.type != "local":
-            sampler = f"engine {self.recipe.engine.type}, whose memory is its own and not counted here"
+            sampler = f"engine {self.recipe.engine.type} in a process of its own, whose speed is taken to be ours"
         return (
             f"sizes: micro-batches of {one.microbatch_tokens:,} tokens, activation checkpointing {again}, {sampler}, "
             f"weights in {one.dtype}"
@@ -129,6 +129,8 @@ class Plan:
 
     def _memory(self) -> Iterator[str]:
         names = ["weights", "optimizer", "gradients", "activations", "head", "cache", "logits", "peak"]
+        if self.recipe.engine.type != "local":
+            names[5:7] = ["sampler"]
         yield "memory      " + "".join(f"{name:>12}" for name in names)
         for stage, found in self.memory:
             held = {**found.kept, **found.training, **found.sampling, "peak": found.peak}

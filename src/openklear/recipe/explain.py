@@ -44,7 +44,7 @@ class Location:
 
 def faults(error: ValidationError, table: type[BaseModel] = Recipe, prefix: Path = ()) -> Iterator[Fault]:
     """What an error of validating `table` says; `prefix` is the path of that table."""
-    for detail in error.errors(include_url=False):
+    for detail in _one_each(error):
         place = locate(table, detail["loc"], prefix)
         if detail["type"] == "rules":
             for path, message in detail["ctx"]["broken"]:
@@ -53,6 +53,18 @@ def faults(error: ValidationError, table: type[BaseModel] = Recipe, prefix: Path
             yield _tag_fault(detail, place)
         else:
             yield Fault(place.path, _message(detail, place))
+
+
+def _one_each(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Of a key with choices of several kinds one error: that it is none of the words says less than the others do."""
+    said: dict[Path, ErrorDetails] = {}
+    for detail in error.errors(include_url=False):
+        *stem, last = detail["loc"] or ("",)
+        known = said.get(tuple(stem))
+        of_choice = str(last).startswith("literal[") or (known is not None and known["type"] == "literal_error")
+        loc = tuple(stem) if of_choice else detail["loc"]
+        said[loc] = {**detail, "loc": loc}
+    yield from said.values()
 
 
 def locate(table: type[BaseModel], loc: Path, prefix: Path = ()) -> Location:

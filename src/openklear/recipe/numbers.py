@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from openklear.recipe.section import LARGEST, MOST
 
+Auto = Literal["auto"]
+"""Found from the model and the machine when a stage begins (`training.sizes`), said and recorded there."""
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Tokens = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Rows = Annotated[int, Field(gt=0, le=1_000_000_000)]

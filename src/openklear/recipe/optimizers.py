@@ -48,6 +48,9 @@ class Lora(Section):
 
     rank: Annotated[int, Field(gt=0, le=65_536)] = Field(16, description="rows of A and columns of B in each layer")
     alpha: Above = Field(32.0, description="the adapters' product counts alpha / rank times")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="share of its inputs that an adapter does not see, drawn anew in each step of SFT; none in RL"
+    )
     targets: tuple[str, ...] = Field(
         (), description='layers that get adapters, by the ends of their names: ["q_proj", "v_proj"]; [] all linear ones'
     )

@@ -17,9 +17,11 @@ from openklear.recipe import mix
 from openklear.recipe.curation import Data
 from openklear.recipe.engine import Engine, LocalEngine
 from openklear.recipe.hub import hub_fault
-from openklear.recipe.numbers import Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
+from openklear.recipe.machine import device_rules, microbatch_rules
+from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.optimizers import AdamW, Lora, Optimizer
+from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
@@ -74,7 +76,9 @@ class PretrainedModel(Section):
     template_args: dict[str, bool | Whole | Number | str] = Field(
         {}, description="arguments of the chat template, saved with it: { enable_thinking = false }"
     )
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="type of the weights while training")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="type of the weights; auto: float32 on the CPU, on a GPU bfloat16 with float32 masters"
+    )
 
     def broken_rules(self) -> Iterator[Broken]:
         """A name on the hub has its form."""
@@ -147,6 +151,7 @@ class Phase(Section):
     entropy_gate: Gate = Field(NoGate(), description="leave out tokens whose entropy changed too much")
     advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
+    partial_rollouts: PartialRollouts = Field(NoCarryOver(), description="whether rollouts outlast their iteration")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; each phase starts with fresh moments")
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
@@ -169,6 +174,8 @@ class Phase(Section):
             yield Broken(
                 ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
             )
+        if self.partial_rollouts.carries and isinstance(self.correction, NoCorrection):
+            yield Broken(("correction",), UNCORRECTED)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -177,7 +184,18 @@ class Phase(Section):
 
     def lacking(self, have: Mapping[str, int]) -> str | None:
         """What one iteration takes and `have`, the problems of each domain, does not hold; None if it suffices."""
-        return mix.lacking(self.counts, self.domains, self.problems_per_iteration, have)
+        sampled = self.sampled_at_once
+        return mix.lacking(sampled, self.domains, have, mixed=bool(self.mix), extra=self.partial_rollouts.carries)
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """Problems that every iteration trains on: of each domain with a mix, else of all together, under ""."""
+        return self.counts or {"": self.problems_per_iteration}
+
+    @property
+    def sampled_at_once(self) -> dict[str, int]:
+        """Problems that are under way in every iteration, in the same way."""
+        return under_way(self.partial_rollouts, self.quotas)
 
 
 class Rl(Section):
@@ -269,7 +287,13 @@ class Recipe(Section):
     threads: Annotated[int, Field(gt=0, le=1024)] = Field(
         1, description="CPU threads of torch; changing it may change the last bits"
     )
-    microbatch_tokens: Tokens = Field(32768, description="most padded tokens in memory at once while training")
+    device: str = Field("auto", description="what computes: auto (a GPU where there is one), cpu, cuda or cuda:N")
+    microbatch_tokens: Auto | Tokens = Field(
+        "auto", description="most padded tokens in memory at once while training; auto: what fits and runs fast"
+    )
+    activation_checkpointing: Auto | bool = Field(
+        "auto", description="compute activations twice to keep fewer; auto: where memory would not suffice without"
+    )
     world: World | None = Field(None, description="write the demo world first")
     model: Model | None = Field(None, description="the model to train; without it the recipe only curates data")
     data: Data = Field(description="sources and curation")
@@ -285,7 +309,7 @@ class Recipe(Section):
 
     @property
     def dtype(self) -> str:
-        """The type the weights are trained in."""
+        """The type the weights are trained in, or auto."""
         return self.model.dtype if isinstance(self.model, PretrainedModel) else "float32"
 
     @property
@@ -299,6 +323,7 @@ class Recipe(Section):
         yield from _training(self)
         yield from _sources(self)
         yield from _checkpoints(self)
+        yield from device_rules(self.device)
         yield from _microbatch(self)
 
 
@@ -358,16 +383,13 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
 
 
 def _microbatch(whole: Recipe) -> Iterator[Broken]:
-    longest = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
-    for item in whole.rl.phase if whole.rl else ():
+    rows = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
+    phases = whole.rl.phase if whole.rl else ()
+    for item in phases:
         key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
-        longest[key] = item.max_prompt_tokens + item.max_completion_tokens
-    too_long = {key: tokens for key, tokens in longest.items() if tokens > whole.microbatch_tokens}
-    if too_long:
-        listed = ", ".join(f"{tokens} ({key})" for key, tokens in too_long.items())
-        text = f"{whole.microbatch_tokens} tokens cannot hold the longest sequence the recipe allows, {listed}; "
-        text += f"raise microbatch_tokens to {max(too_long.values())} or more, or lower those keys"
-        yield Broken(("microbatch_tokens",), text)
+        rows[key] = item.max_prompt_tokens + item.max_completion_tokens
+    released = [item.name for item in phases if item.aggregation == "klear_released"]
+    yield from microbatch_rules(whole.microbatch_tokens, rows, released)
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:

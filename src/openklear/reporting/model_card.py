@@ -129,6 +129,11 @@ def _made(summary: Summary, made: Sequence[str]) -> Iterator[str]:
                 f"{phase['problems_per_iteration']} problems with {phase['group_size']} rollouts each, objective "
                 f"{phase['objective']['type']}, learning rate {phase['learning_rate']:g}."
             )
+    if (lora := recipe.get("lora")) is not None and len(made) > 1:
+        yield (
+            f"Every stage trained adapters of low rank (LoRA, rank {lora['rank']}, alpha {lora['alpha']:g}, "
+            f"{' and '.join(lora['targets']) or 'all linear layers'}), which are merged here."
+        )
     yield f"Seed {summary['seed']}; OpenKlear {summary['version']}; weights {summary['weights'][made[-1]]}."
 
 

@@ -20,6 +20,7 @@ from openklear.models.lora import add_adapters, load_adapters
 from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rollout.records import Key, read_rollouts
+from openklear.training.sizes import resolved
 from openklear.training.step import PolicySequence, reference_logprobs
 from openklear.types import Problem, Rollout
 
@@ -58,7 +59,7 @@ def shown_rollouts(
     if not keys:
         return []
     loaded = _model(newest, recipe, start)
-    new = _logprobs(loaded, [rollouts[k] for k in keys], phase, recipe.microbatch_tokens)
+    new = _logprobs(loaded, [rollouts[k] for k in keys], phase, resolved(recipe, loaded).microbatch_tokens)
     ratios = {k: np.exp(np.clip(n - trained[k].old_logprobs, -20, 20)) for k, n in zip(keys, new, strict=True)}
     chosen = choose(ratios, {k: trained[k].advantage for k in keys}, band)
     return [_shown(loaded, rollouts[k], ratios[k], trained[k].advantage, band) for k in chosen]

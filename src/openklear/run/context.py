@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from openklear.recipe.schema import Recipe
 
@@ -25,3 +26,5 @@ class StageContext:
     """The stage's own directory; it exists, and nothing else writes there."""
     inputs: Mapping[str, Path] = field(default_factory=dict)
     """Role ("world", "prepare", "model") -> directory of the finished stage that plays it."""
+    tell: Callable[[Mapping[str, Any]], None] = lambda found: None
+    """Says and records with the attempt what "auto" stands for: dotted key of the recipe -> value."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import prod
@@ -210,6 +211,20 @@ def _object(path: Path, needed: type[ModelError] | None = None) -> dict[str, Any
     return found if isinstance(found, dict) else {}
 
 
+def _tiny_tokens() -> Callable[[str], float]:
+    """A counter of `models.tiny`'s tokens, which needs torch."""
+    from openklear.demo.world import WORDS
+    from openklear.think import CLOSE, OPEN
+
+    tokens = re.compile("|".join(map(re.escape, sorted((OPEN, CLOSE, *WORDS), key=len, reverse=True))))
+
+    def count_tokens(text: str) -> float:
+        found = tokens.findall(text)
+        return len(found) + len(text.encode()) - len("".join(found).encode())
+
+    return count_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class TokenCounter:
     """How many tokens texts have: counted with the model's tokenizer where its file can be read, else estimated."""
@@ -222,7 +237,7 @@ class TokenCounter:
         """The recipe's."""
         model = recipe.model
         if isinstance(model, TinyModel):
-            return cls(len, "as characters, of which the tiny model's tokens mostly are")
+            return cls(_tiny_tokens(), "as the tiny model's, which are characters and frequent words")
         place = model_directory(model) if model is not None else None
         file = place / "tokenizer.json" if place is not None else Path()
         if place is not None and file.is_file():

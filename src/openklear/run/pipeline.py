@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from openklear.run.fingerprint import Parts, fingerprint, hash_files, stage_part
 from openklear.run.fork import pending_fork, take_over
 from openklear.run.manifest import manifest
 from openklear.run.plan import Stage, Through, select, stages
-from openklear.run.record import recorded, settle
+from openklear.run.record import recorded, settle, tell_found
 from openklear.run.state import PlannedStage, hold_against_hashes, planned_stages, refuse, state_of
 from openklear.run.summary import write_summary
 from openklear.run.superseded import keep_copy, listed, set_aside
@@ -99,7 +100,7 @@ def _begin(recipe: Recipe, root: Path, every: Sequence[Stage], parts: Mapping[st
     if torch:
         from openklear.models.numerics import set_up  # here, because reused stages need no torch, which loads slowly
 
-        set_up(recipe.threads)
+        set_up(recipe.threads, recipe.device)
     if (cores := os.cpu_count() or 1) < recipe.threads:
         progress.say(
             f"threads = {recipe.threads}, and this machine has {cores} cores: more threads than cores are slow"
@@ -134,8 +135,9 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
         progress.say(f"{stage.name} is prolonged; it stays as it is in {keep_copy(directory)}:{listed(planned.why)}")
     directory.mkdir(exist_ok=True)
     inputs = {role: root / name for role, name in stage.inputs.items()}
-    context = StageContext(recipe=recipe, root=root, name=stage.name, directory=directory, inputs=inputs)
     with recorded(directory, parts, stage.pace) as record:
+        tell = partial(tell_found, directory, record)
+        context = StageContext(recipe, root, stage.name, directory, inputs, tell)
         with files.disk_errors(directory):
             importlib.import_module(stage.module).run(context)
         if stage.model:

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from openklear import progress
 from openklear.durable import files
 from openklear.errors import NoSpace
 from openklear.run.fingerprint import Parts, fingerprint
@@ -59,6 +60,20 @@ def recorded(directory: Path, parts: Parts, pace: Mapping[str, Any]) -> Iterator
     record |= {"state": "finished", "files": file_hashes(directory)}
     end("finished")
     files.write_json(directory / "stage.json", record)
+
+
+def tell_found(directory: Path, record: dict[str, Any], found: Mapping[str, Any]) -> None:
+    """Write beside the present attempt what "auto" stands for in it, and say it."""
+    settings = record["attempts"][-1]["settings"]
+    settings.update(found)
+    files.write_json(directory / "stage.json", record)
+    if found:
+        listed = ", ".join(f"{key} = {_shown(value)}" for key, value in found.items())
+        progress.say(f"{directory.name}: auto stands for {listed}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:_}" if isinstance(value, int) and not isinstance(value, bool) else str(value).lower()
 
 
 def settle(directories: Iterable[Path]) -> None:

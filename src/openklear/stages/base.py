@@ -24,6 +24,8 @@ def run(context: StageContext) -> None:
         return
     loaded = _model_of(context)
     open_sampler(LocalEngine(), loaded)  # an architecture that cannot be sampled from is refused here
+    if context.recipe.dtype == "auto":
+        context.tell({"model.dtype": str(loaded.model.dtype).removeprefix("torch.")})
     size = sum(parameter.numel() * parameter.element_size() for parameter in loaded.model.parameters())
     require_space(target, size, "the base model")
     with whole_directory(target) as partial:

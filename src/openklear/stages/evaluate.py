@@ -24,11 +24,13 @@ from openklear.evaluation.scores import Dropped, asked_rows, score_rows
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
-from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
+from openklear.rollout.collect import Collector, Sampling
+from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.seeds import copies
 from openklear.run.context import StageContext
+from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.judge import open_judge
 
@@ -41,7 +43,8 @@ Asked = list[tuple[Benchmark, list[EncodedProblem]]]
 def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the recipe's benchmarks."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
-    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
+    context.tell(found(recipe, resolved(recipe, loaded)))
     asked, dropped = _asked(context, loaded)
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}

@@ -19,9 +19,12 @@ from openklear.data.store import prepared, read_problems, stored_demonstrations
 from openklear.durable.files import json_line, json_text, remove, stage_record, write_json, writing
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
+from openklear.models.dropout import next_step
 from openklear.models.loading import LoadedModel, load_model
+from openklear.models.recompute import recompute_layers
 from openklear.recipe.schema import Sft
-from openklear.rollout.collect import Collector, encode_problems
+from openklear.rollout.collect import Collector
+from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
@@ -34,6 +37,7 @@ from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.schedule import batches_ahead
+from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.token_file import TokenFile, write_rows, written_rows
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
@@ -43,14 +47,18 @@ def run(context: StageContext) -> None:
     """Train on the curated demonstrations; after a kill, called again, it continues from its newest checkpoint."""
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
-    loaded = load_model(context.inputs["model"] / "model", dtype=recipe.dtype)
+    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
+    sizes = resolved(recipe, loaded)
+    context.tell(found(recipe, sizes))
     adapt(loaded, recipe, context.name)
+    if sizes.activation_checkpointing:
+        recompute_layers(loaded.model)
     rows = _rows(context, loaded, settings)
     lengths = rows.lengths
     ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
     whole = sum(1 for _ in ahead())
     optimizer = build_optimizer(loaded.model, settings.optimizer)
-    learner = SupervisedLearner(loaded, optimizer, settings, recipe.microbatch_tokens)
+    learner = SupervisedLearner(loaded, optimizer, settings, sizes.microbatch_tokens)
     loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints, recipe.track)
     resumed = loop.resume(rows.rows)
     tokens = [int(lengths[batch].sum()) for batch in ahead(loop.position.place)]
@@ -146,6 +154,7 @@ def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonst
     """
     s, at = learner.settings, loop.position.at
     rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
+    next_step(loop.loaded.model, at)
     try:
         return {"step": at + 1, **learner.update(batch, rate)}
     except NonFinite as error:

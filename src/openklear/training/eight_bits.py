@@ -1,23 +1,24 @@
 """AdamW with moments of 8 bits (Dettmers et al. 2022, arXiv 2110.02861), torchao's, as `training.optimizer` needs it.
 
 Of tensors of 4,096 numbers and more, in multiples of 256, each moment takes a byte a number and a scale in fp32 every
-256; the moments of others stay in fp32. torchao is imported only where a recipe asks for it.
+256; the moments of others stay in fp32. torchao is imported only where a recipe asks for it. On a GPU its own step
+runs, compiled. Compiling takes half a minute for every shape of a tensor on a CPU, and without it a step is slow: there
+`quantised_step` does the same arithmetic, to the bit, a stretch that fits the cache at a time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from openklear.errors import UsageError
+from openklear.training.quantised_step import Rates, step_of_8_bits
 
-__all__ = ["adamw8bit", "plain", "quantised", "stepping"]
+__all__ = ["adamw8bit", "plain", "quantised", "step"]
 
 _PARTS = ("codes", "scale", "qmap")
 
@@ -28,16 +29,38 @@ def adamw8bit(groups: Sequence[dict[str, Any]], betas: tuple[float, float]) -> t
     return found
 
 
-@contextmanager
-def stepping(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """On a CPU without torch.compile, which would take half a minute for every shape of a tensor."""
-    every = chain.from_iterable(group["params"] for group in optimizer.param_groups)
-    on_cpu = {p.device.type for p in every} == {"cpu"}
-    if not on_cpu or type(optimizer).__module__.partition(".")[0] != "torchao":
-        yield
+@torch.no_grad()
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """Move the parameters that have a gradient; of any other optimizer, its own step."""
+    if type(optimizer).__module__.partition(".")[0] != "torchao":
+        optimizer.step()
         return
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    on_cpu: Any = optimizer
+    for group in optimizer.param_groups:
+        moving = [p for p in group["params"] if p.grad is not None]
+        if any(p.device.type != "cpu" for p in moving):
+            optimizer.step()
+            return
+        for parameter in moving:
+            _step_on_cpu(on_cpu, group, parameter)
+
+
+def _step_on_cpu(optimizer: Any, group: Mapping[str, Any], parameter: Tensor) -> None:
+    """The body of torchao's step."""
+    state = optimizer.state[parameter]
+    if not state:
+        state["step"] = torch.tensor(0.0)
+        state["exp_avg"] = optimizer._new_buffer(parameter, True)
+        state["exp_avg_sq"] = optimizer._new_buffer(parameter, False)
+    state["step"] += 1
+    (beta1, beta2), rate, decay, eps = group["betas"], group["lr"], group["weight_decay"], group["eps"]
+    first, second = state["exp_avg"], state["exp_avg_sq"]
+    if hasattr(first, "qmap"):
+        correct = 1 - beta1 ** state["step"], 1 - beta2 ** state["step"]
+        step_of_8_bits(parameter, first, second, Rates(rate, rate * decay, beta1, beta2, *correct, eps))
+    else:
+        one = _torchao().adam.single_param_adam
+        one(parameter, parameter.grad, state["step"], first, second, None, rate, beta1, beta2, decay, eps, True, False)
 
 
 def plain(state: dict[str, Any]) -> dict[str, Any]:

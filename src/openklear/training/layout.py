@@ -73,7 +73,7 @@ class Layout:
         """One value per sequence -> (B, T), at each of its tokens."""
         return torch.tensor(values, dtype=dtype, device=self.ids.device)[self.segments]  # (S,) -> (B, T)
 
-    def join(self, arrays: Sequence[NDArray[np.float32]], dtype: torch.dtype) -> Tensor:
+    def join(self, arrays: Sequence[NDArray[np.float32] | NDArray[np.int32]], dtype: torch.dtype) -> Tensor:
         """One array (T_i,) per sequence -> (B, T), 0 on padding."""
         rest = iter(arrays)
         rows = [np.concatenate(list(islice(rest, len(row)))) for row in self.lengths]

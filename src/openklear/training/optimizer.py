@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
 from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
-from openklear.training.eight_bits import adamw8bit, plain, quantised, stepping
+from openklear.training.eight_bits import adamw8bit, plain, quantised, step
 
 ADAM_BETAS = (0.9, 0.95)
 """Of the AdamW part beside Muon."""
@@ -46,8 +46,7 @@ class Optimizer:
         for parameter, master in self._masters:
             master.grad = None if parameter.grad is None else parameter.grad.float()
         for part, _ in self._parts:
-            with stepping(part):
-                part.step()
+            step(part)
         for parameter, master in self._masters:
             parameter.copy_(master)
             master.grad = None

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
+from openklear.models.dropout import dropping, token_keys
 from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
@@ -163,9 +164,11 @@ def supervised_gradient(
     with parallel.failing_together(group):
         for number, chosen in enumerate(microbatches):
             layout = Layout.of(rows, chosen, model.device)
-            logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
-            loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
-            _backward(loss, number, microbatches)
+            keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
+            with dropping(model, keys):
+                logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
+                loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
+                _backward(loss, number, microbatches)
             total += loss.item()
     parallel.add_gradients(model.parameters(), group)
     return {"loss": parallel.total_of_all(total, group), "tokens": float(tokens)}
