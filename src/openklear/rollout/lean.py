@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, rms_norm, scaled_dot_product_attention, silu
 from transformers import LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
 
-from openklear.rollout.panels import Panel, Prefilled
+from openklear.rollout.panels import KeyPanel, Prefilled
 
 __all__ = ["LeanDecoder", "is_lean"]
 
@@ -124,10 +124,10 @@ class LeanDecoder:
 
     # -- one token for every running row
 
-    def step(self, tokens: Tensor, positions: Tensor, panels: Sequence[Panel]) -> Tensor:
+    def step(self, tokens: Tensor, positions: Tensor, panels: Sequence[KeyPanel]) -> Tensor:
         """Feed `tokens` (N,) at `positions` (N,), and write their keys and values; returns the last states (N, H)."""
         turns = self.turns[positions][:, None]  # (N, 1, d/2)
-        places = [_Place(panel) for panel in panels]
+        places = [_Written(panel) for panel in panels]
 
         def attend(number: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             parts, first = [], 0
@@ -217,12 +217,12 @@ class LeanDecoder:
         return seen.transpose(1, 2).reshape(queries.shape)
 
 
-class _Place:
+class _Written:
     """Where a step writes and reads in a panel."""
 
     __slots__ = ("column", "length", "low", "mask", "rows", "tensors")
 
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: KeyPanel) -> None:
         self.rows, self.column, self.low = len(panel), panel.end, panel.low
         self.length, self.mask, self.tensors = panel.length + 1, panel.mask(), panel.tensors
 

@@ -41,7 +41,7 @@ class Prefilled:
         return Prefilled(kept, {prompt: np.arange(len(where))}, {prompt: self.states[prompt].clone()})
 
 
-class Panel:
+class KeyPanel:
     """Rows that end at the same column."""
 
     def __init__(self, tensors: list[Tensor], start: Index, end: int) -> None:
@@ -54,7 +54,7 @@ class Panel:
         self._changed()
 
     @classmethod
-    def filled(cls, source: Prefilled, prompts: Sequence[int], room: int) -> Panel:
+    def filled(cls, source: Prefilled, prompts: Sequence[int], room: int) -> KeyPanel:
         """One row for each of `prompts`, with space for `room` more tokens."""
         places = [source.places[prompt] for prompt in prompts]
         lengths = np.array([len(place) for place in places])
@@ -133,7 +133,7 @@ class Panel:
         self.start, self.end = self.start - low, self.end - low
         self._changed()
 
-    def joined(self, other: Panel, room: int) -> Panel:
+    def joined(self, other: KeyPanel, room: int) -> KeyPanel:
         """The rows of both, those of this one first. Both are empty after it."""
         length, rows = max(self.length, other.length), len(self) + len(other)
         tensors = []
@@ -144,7 +144,7 @@ class Panel:
             tensors.append(whole)
             self.tensors[number] = other.tensors[number] = mine.new_zeros(0)
         start = np.concatenate((self.start - self.end, other.start - other.end)) + length
-        return Panel(tensors, start, length)
+        return KeyPanel(tensors, start, length)
 
     def advance(self) -> None:
         """The column has been written."""
@@ -164,7 +164,7 @@ class Panels:
     """All panels. Running rows are numbered panel by panel; what changes their order returns the old numbers."""
 
     def __init__(self, merge_cells: int) -> None:
-        self.panels: list[Panel] = []
+        self.panels: list[KeyPanel] = []
         self.merge_cells = merge_cells
         """Columns of padding that are worth a call of attention less."""
 
@@ -222,7 +222,7 @@ class Panels:
         one, other = self.panels[shorter], self.panels[longer]
         return len(one) * (other.length - one.length)
 
-    def _each(self, remaining: Index) -> list[tuple[Panel, int]]:
+    def _each(self, remaining: Index) -> list[tuple[KeyPanel, int]]:
         """The panels, each with the most tokens that one of its rows may still get."""
         found, first = [], 0
         for panel in self.panels:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,11 @@ from torch import Tensor
 
 from openklear.errors import EngineError
 from openklear.rollout.lean import LeanDecoder
-from openklear.rollout.panels import Panel, Panels, Prefilled, new_room
+from openklear.rollout.panels import KeyPanel, Panels, Prefilled, new_room
 from openklear.rollout.protocol import OnCompletion, Progress, Until
 from openklear.rollout.sampling import Cuts, draw, likeliest, next_token_probabilities
 from openklear.rollout.seeds import uniforms
-from openklear.rollout.slots import Rows, distinct_prompts
+from openklear.rollout.slots import Running, distinct_prompts
 from openklear.rollout.whole import WholeDecoder
 from openklear.types import Completion, SampleRequest, StopReason
 
@@ -95,7 +96,7 @@ class Call:
         self.queue = deque(range(len(requests)))
         self.earlier: dict[int, tuple[NDArray[np.int32], NDArray[np.float32]]] = {}  # of what lost its place
         self.completions: dict[int, Completion] = {}
-        self.rows = Rows([], [], [])
+        self.rows = Running([], [], [])
         self.kept: Prefilled | None = None  # the prompt of the first in the queue, where it is known already
         weight = self.decoder.head_weight
         self.device: torch.device = weight.device
@@ -188,16 +189,16 @@ class Call:
         return self.decoder.prefill(chunk)
 
     def _place(self, source: Prefilled, by_prompt: dict[int, list[int]]) -> None:
-        """Rows for the requests of the prompts in `source`, in panels of like lengths."""
+        """Running for the requests of the prompts in `source`, in panels of like lengths."""
         if self.panels is None:
             _, _, heads, width = source.tensors[0].shape
             self.panels = Panels(_CALL.get(self.device.type, _CALL_ELSEWHERE) // (heads * width))
         for some in _like(source, by_prompt, self.panels.merge_cells):
-            indices = [index for prompt in some for index in by_prompt[prompt]]
-            rows = Rows(indices, [self.requests[i] for i in indices], [self.limits[i] for i in indices])
+            indices = list(chain.from_iterable(by_prompt[prompt] for prompt in some))
+            rows = Running(indices, [self.requests[i] for i in indices], [self.limits[i] for i in indices])
             prompts = [self.prompt_of[index] for index in indices]
             room = new_room([len(source.places[prompt]) for prompt in some], int(rows.remaining.max()))
-            self.panels.panels.append(Panel.filled(source, prompts, room))
+            self.panels.panels.append(KeyPanel.filled(source, prompts, room))
             self.rows.add(rows)
             self.states = torch.cat((self.states, torch.stack([source.states[prompt] for prompt in prompts])))
         self._upload_settings()

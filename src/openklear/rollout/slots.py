@@ -16,7 +16,7 @@ _TOKENS = 64
 """Columns for tokens at the start; doubled when a row is longer."""
 
 
-class Rows:
+class Running:
     """What runs, R rows."""
 
     def __init__(self, indices: Sequence[int], requests: Sequence[SampleRequest], limits: Sequence[int]) -> None:
@@ -71,7 +71,7 @@ class Rows:
         for name, column in vars(self).items():
             setattr(self, name, column[rows])
 
-    def add(self, other: Rows) -> None:
+    def add(self, other: Running) -> None:
         """More rows, at the end."""
         width = max(self.tokens.shape[1], other.tokens.shape[1])
         self._widen(width)

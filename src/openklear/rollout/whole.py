@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from openklear.models.batching import pad_right
-from openklear.rollout.panels import Panel, Prefilled
+from openklear.rollout.panels import KeyPanel, Prefilled
 
 __all__ = ["WholeDecoder"]
 
@@ -24,7 +24,7 @@ class WholeDecoder:
         self.head = model.get_output_embeddings()
         self.head_weight: Tensor = self.head.weight
 
-    def step(self, tokens: Tensor, positions: Tensor, panels: Sequence[Panel]) -> Tensor:
+    def step(self, tokens: Tensor, positions: Tensor, panels: Sequence[KeyPanel]) -> Tensor:
         """Feed `tokens` (N,) at `positions` (N,), and write their keys and values; returns the last states (N, H)."""
         parts, first = [], 0
         for panel in panels:
@@ -70,7 +70,7 @@ class _PanelLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     is_sliding = False
 
-    def __init__(self, panel: Panel, number: int) -> None:
+    def __init__(self, panel: KeyPanel, number: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.panel = panel
         self.sides = [tensor[0, : len(panel)] for tensor in panel.tensors[2 * number : 2 * number + 2]]
@@ -104,5 +104,5 @@ class _PanelLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
 
 class _PanelCache(Cache):
-    def __init__(self, panel: Panel) -> None:
+    def __init__(self, panel: KeyPanel) -> None:
         super().__init__(layers=[_PanelLayer(panel, number) for number in range(len(panel.tensors) // 2)])
