@@ -47,8 +47,9 @@ def test_memory_by_hand() -> None:
     assert sft.training["activations"] == 1024 * 100_000
     assert sft.training["head"] == 8 * 1024 * 1000 + 4 * 1000 * 100  # two buffers of logits, and the head's gradient
     # 32 rollouts of 416 tokens, each 10 layers x 2 x 50 x 4 bytes; logits of 32 x 1000 in fp32, three times
-    assert rl.sampling == {"cache": 32 * 416 * 4000, "logits": 3 * 32 * 1000 * 4}
-    assert evaluation.peak == LIBRARIES["cpu"] + 4 * 10**9 + 40 * 416 * 4000 + 3 * 40 * 1000 * 4
+    # the sampler's copies of the weights
+    assert rl.sampling == {"copies": 4 * 10**9, "cache": 32 * 416 * 4000, "logits": 3 * 32 * 1000 * 4}
+    assert evaluation.peak == LIBRARIES["cpu"] + 8 * 10**9 + 40 * 416 * 4000 + 3 * 40 * 1000 * 4
     again = replace(sizes, activation_checkpointing=True)
     _, found = next(iter(footprints(recipe(), BILLION, dict.fromkeys(stages, again), LAPTOP, AMOUNTS)))
     # states between layers and what attention gave, with a number for each of 4 heads; and one layer

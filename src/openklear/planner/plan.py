@@ -131,9 +131,9 @@ class Plan:
         )
 
     def _memory(self) -> Iterator[str]:
-        names = ["weights", "optimizer", "gradients", "activations", "head", "cache", "logits", "peak"]
+        names = ["weights", "optimizer", "gradients", "activations", "head", "copies", "cache", "logits", "peak"]
         if self.recipe.engine.type != "local":
-            names[5:7] = ["sampler"]
+            names[5:8] = ["sampler"]
         yield "memory      " + "".join(f"{name:>12}" for name in names)
         for stage, found in self.memory:
             held = {**found.kept, **found.training, **found.sampling, "peak": found.peak}
