@@ -17,7 +17,8 @@ from openklear.data.store import prepared, read_problems
 from openklear.models.loading import load_model
 from openklear.models.numerics import set_up
 from openklear.recipe.load import load_recipe
-from openklear.rollout.collect import Collector, Sampling, encode_problems
+from openklear.rollout.collect import Collector, Sampling
+from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import Sampler
 from openklear.run.pipeline import run_pipeline
@@ -37,7 +38,7 @@ class AllAtTheEnd:
     def __init__(self, engine: Sampler) -> None:
         self.engine = engine
 
-    def sample(self, requests, on_progress=None, on_completion=None):
+    def sample(self, requests, on_progress=None, on_completion=None, until=None):
         completions = self.engine.sample(requests, on_progress)
         for index, completion in enumerate(completions):
             on_completion(index, completion)

@@ -205,6 +205,13 @@ class Rollout:
     verdict: Verdict
     reward: Reward
     policy_version: int
+    """Of the weights that its last token was drawn from."""
+
+    @property
+    def token_versions(self) -> NDArray[np.int32]:
+        """(T,) of each token: `policy_version`, unless the rollout was carried over from an earlier iteration."""
+        versions, tokens = self.completion.versions, len(self.completion.token_ids)
+        return np.full(tokens, self.policy_version, np.int32) if versions is None else versions
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -597,6 +597,9 @@ STEEP = ("learning_rate=0.003", "validate_every=1", "iterations=3")
 BEST = "checkpoints.keep_best=true"
 PREPARE, EVALUATE, HARM = "prepare", "evaluate-sft", tuple(f"rl.{key}" for key in STEEP)
 
+CARRY, CARRIED = "partial_rollouts.type=carry_over", "iterations/000002/carried.parquet"
+CARRIES = (CARRY, "correction.type=truncate", "partial_rollouts.extra=1.5", "problems_per_iteration=2")
+
 PROOFS: dict[str, Proof] = {
     "stop.dropped_share": dropped_share,
     "seed": differs("base", WEIGHTS, "seed=1"),
@@ -717,6 +720,11 @@ PROOFS: dict[str, Proof] = {
     "rl.phase.NAME.correction.level [mask]": corrected("mask", level="sequence"),
     "rl.phase.NAME.correction.low [mask]": corrected("mask", low=0.9),
     "rl.phase.NAME.correction.high [mask]": corrected("mask", high=1.1),
+    "rl.phase.NAME.partial_rollouts.type": rl(CARRY, "correction.type=truncate", file=SECOND),
+    "rl.phase.NAME.partial_rollouts.extra [carry_over]": rl("partial_rollouts.extra=0.5", *CARRIES, file=CARRIED),
+    "rl.phase.NAME.partial_rollouts.oldest [carry_over]": rl(
+        "partial_rollouts.oldest=1", *CARRIES, "iterations=3", file="iterations/000003/carried.parquet"
+    ),
     "rl.phase.NAME.optimizer.type": rl(MUON),
     "rl.phase.NAME.optimizer.beta1 [adamw]": rl("optimizer.beta1=0.5"),
     "rl.phase.NAME.optimizer.beta2 [adamw]": rl("optimizer.beta2=0.5"),

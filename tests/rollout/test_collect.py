@@ -7,7 +7,8 @@ import pytest
 from openklear.errors import RunError, VerifierError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.reward import KlearReleased, ReportReward
-from openklear.rollout.collect import Collector, Sampling, encode_problems
+from openklear.rollout.collect import Collector, Sampling
+from openklear.rollout.encoding import encode_problems
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.records import write_rollouts
 from openklear.think import FormatFault, split_thought
@@ -185,7 +186,7 @@ def test_graded_while_sampled_or_after_the_records_are_the_same(loaded, tmp_path
         def __init__(self, engine):
             self.engine = engine
 
-        def sample(self, requests, on_progress=None, on_completion=None):
+        def sample(self, requests, on_progress=None, on_completion=None, until=None):
             made = self.engine.sample(requests, on_progress)
             for index in reversed(range(len(made))):
                 on_completion(index, made[index])

@@ -5,7 +5,7 @@ import pytest
 from openklear.errors import RowRefused
 from openklear.models.tiny import make_tiny
 from openklear.recipe.schema import Sft
-from openklear.rollout.collect import encode_problem, encode_problems
+from openklear.rollout.encoding import encode_problem, encode_problems
 from openklear.rollout.wording import PLAIN, Wording
 from openklear.training.demonstrations import RowEncoder
 from openklear.types import Demonstration, Problem

@@ -4,7 +4,7 @@ import pytest
 from tests.training.test_metrics import LOST, PROBLEM, RIGHT, WRONG, group
 
 from openklear.errors import DataError
-from openklear.rollout.collect import EncodedProblem
+from openklear.rollout.encoding import EncodedProblem
 from openklear.training.validation import require_choice, scores_of
 
 KEPT = [EncodedProblem(PROBLEM, (1, 2), "")]

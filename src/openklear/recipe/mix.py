@@ -31,10 +31,20 @@ def fault(mix: Mapping[str, float], domains: Sequence[str], whole: int) -> str |
     return None
 
 
-def lacking(mixed: Mapping[str, int], domains: Sequence[str], whole: int, have: Mapping[str, int]) -> str | None:
-    """What one iteration takes (`counts`, else `whole` of any domain) and `have` does not hold; None if it suffices."""
-    for name, count in mixed.items():
+def lacking(
+    counts: Mapping[str, int], domains: Sequence[str], have: Mapping[str, int], *, mixed: bool, extra: bool
+) -> str | None:
+    """What one iteration takes and `have` does not hold; None if it suffices.
+
+    `counts` are by domain where they are `mixed`, else under "" alone; `extra`: some of them are for carrying over.
+    """
+    for name, count in counts.items() if mixed else ():
         if have.get(name, 0) < count:
-            return f"mix takes {count} {name} problems at a time, but {have.get(name, 0)} are left"
-    left = sum(have.get(name, 0) for name in domains)
-    return f"problems_per_iteration = {whole}, but {left} are left" if left < whole else None
+            what = "mix and partial_rollouts take" if extra else "mix takes"
+            return f"{what} {count} {name} problems at a time, but {have.get(name, 0)} are left"
+    whole, left = sum(counts.values()), sum(have.get(name, 0) for name in domains)
+    if left >= whole:
+        return None
+    if extra:
+        return f"problems_per_iteration and partial_rollouts.extra take {whole} problems at a time, but {left} are left"
+    return f"problems_per_iteration = {whole}, but {left} are left"

@@ -21,6 +21,7 @@ from openklear.recipe.machine import device_rules, microbatch_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.optimizers import AdamW, Lora, Optimizer
+from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
@@ -150,6 +151,7 @@ class Phase(Section):
     entropy_gate: Gate = Field(NoGate(), description="leave out tokens whose entropy changed too much")
     advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
+    partial_rollouts: PartialRollouts = Field(NoCarryOver(), description="whether rollouts outlast their iteration")
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; each phase starts with fresh moments")
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
@@ -172,6 +174,8 @@ class Phase(Section):
             yield Broken(
                 ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
             )
+        if self.partial_rollouts.carries and isinstance(self.correction, NoCorrection):
+            yield Broken(("correction",), UNCORRECTED)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -180,7 +184,18 @@ class Phase(Section):
 
     def lacking(self, have: Mapping[str, int]) -> str | None:
         """What one iteration takes and `have`, the problems of each domain, does not hold; None if it suffices."""
-        return mix.lacking(self.counts, self.domains, self.problems_per_iteration, have)
+        sampled = self.sampled_at_once
+        return mix.lacking(sampled, self.domains, have, mixed=bool(self.mix), extra=self.partial_rollouts.carries)
+
+    @property
+    def quotas(self) -> dict[str, int]:
+        """Problems that every iteration trains on: of each domain with a mix, else of all together, under ""."""
+        return self.counts or {"": self.problems_per_iteration}
+
+    @property
+    def sampled_at_once(self) -> dict[str, int]:
+        """Problems that are under way in every iteration, in the same way."""
+        return under_way(self.partial_rollouts, self.quotas)
 
 
 class Rl(Section):

@@ -5,28 +5,25 @@ A Sampler makes completions, the Judge judges them, and the reward is computed f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from openklear import progress
-from openklear.errors import RowRefused
-from openklear.models.chat import decode_completion, encode_prompt, prompt_tail
-from openklear.models.limits import OVER_POSITIONS
 from openklear.models.loading import LoadedModel
-from openklear.models.tokenizer import Speaker
 from openklear.recipe.reward import RewardScheme
 from openklear.rewards import needs_every_test, reward_of
 from openklear.rollout.ahead import TokensAhead
-from openklear.rollout.protocol import Sampler
+from openklear.rollout.carry import Begun, BegunGroup, Quotas, WholeGroups, all_of, joined, versions
+from openklear.rollout.encoding import EncodedProblem
+from openklear.rollout.graded import Graded, GradingWatch
+from openklear.rollout.protocol import Progress, Sampler
 from openklear.rollout.seeds import copies, rollout_key
-from openklear.rollout.wording import PLAIN, Wording
-from openklear.think import FormatFault, split_thought
 from openklear.types import (
-    Attempt,
     Completion,
     Outcome,
     Problem,
@@ -37,19 +34,8 @@ from openklear.types import (
     StopReason,
     Verdict,
 )
-from openklear.verifiers.domains import DOMAINS
-from openklear.verifiers.judge import AttemptBatch, Judge
-from openklear.verifiers.unscorable import UNSCORABLE_SHARE, refuse_unscorable, refuse_verdicts
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedProblem:
-    """A problem as the model sees it."""
-
-    problem: Problem
-    prompt_ids: tuple[int, ...]
-    prompt_tail: str
-    """Text after the user's turn; a template that opens `<think>` itself shows it here."""
+from openklear.verifiers.judge import Judge
+from openklear.verifiers.unscorable import UNSCORABLE_SHARE, refuse_unscorable
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,36 +49,16 @@ class Sampling:
     overlong: Literal["incorrect", "mask", "soft"] = "incorrect"
 
 
-def encode_problem(
-    speaker: Speaker, problem: Problem, max_prompt_tokens: int, wording: Wording = PLAIN
-) -> EncodedProblem:
-    """The problem as the model sees it. RowRefused where the template does not take it or the prompt is too long."""
-    prompt = wording.of(problem.prompt)
-    ids = encode_prompt(speaker.tokenizer, prompt)
-    if len(ids) > max_prompt_tokens:
-        text = f"prompt of {len(ids)} tokens; max_prompt_tokens is {max_prompt_tokens}"
-        raise RowRefused(text, f"prompt over max_prompt_tokens = {max_prompt_tokens}")
-    if (fault := speaker.longest.prompt_fault(len(ids))) is not None:
-        raise RowRefused(fault, OVER_POSITIONS)
-    return EncodedProblem(problem, ids, prompt_tail(speaker.tokenizer, prompt))
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a collection has made."""
 
-
-def encode_problems(
-    speaker: Speaker,
-    problems: Sequence[Problem],
-    max_prompt_tokens: int,
-    wordings: Mapping[str, Wording] | None = None,
-) -> tuple[list[EncodedProblem], list[tuple[Problem, str]]]:
-    """Encode prompts; those that cannot be asked are returned apart with their reason, never cut."""
-    kept: list[EncodedProblem] = []
-    dropped: list[tuple[Problem, str]] = []
-    for problem in problems:
-        try:
-            wording = (wordings or {}).get(problem.source, PLAIN)
-            kept.append(encode_problem(speaker, problem, max_prompt_tokens, wording))
-        except RowRefused as error:
-            dropped.append((problem, str(error)))
-    return kept, dropped
+    groups: list[RolloutGroup]
+    """Whole and judged, in the order in which they were begun."""
+    carried: list[BegunGroup]
+    """The others."""
+    tokens: int
+    """Drawn in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,145 +91,173 @@ class Collector:
         those with its prompt: `copy_numbers` where they are counted over more than these problems. With `label`,
         progress is shown. RunError where the unscorable prevail (house rule 5), as early as that is certain.
         """
-        self.judge.trial([encoded.problem for encoded in problems])
-        drawn = list(
-            product(problems, range(sampling.samples))
-        )  # (problem, sample) of each rollout, problem by problem
+        begun = self.begin(problems, sampling.samples, purpose=purpose, iteration=iteration, copy_numbers=copy_numbers)
+        where = label or f"{purpose}, iteration {iteration}"
+        return self.go_on(begun, sampling, scheme, purpose=purpose, where=where, shown=label is not None).groups
+
+    def begin(
+        self,
+        problems: Sequence[EncodedProblem],
+        samples: int,
+        *,
+        purpose: str,
+        iteration: int = 0,
+        copy_numbers: Sequence[int] | None = None,
+    ) -> list[BegunGroup]:
+        """Ask for completions of every problem; nothing is drawn yet. See `collect`."""
         if copy_numbers is None:
             copy_numbers = copies(encoded.problem.content_hash for encoded in problems)
-        requests = [
-            self._request(encoded, sample, copy, sampling, purpose, iteration)
-            for (encoded, copy), sample in product(zip(problems, copy_numbers, strict=True), range(sampling.samples))
-        ]
-        version = self.sampler.version
-        with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
-            owners = [problem for problem, _ in drawn]
-            where = label or f"{purpose}, iteration {iteration}"
-            watch = _Watch(batch, len(drawn), self.unscorable_share, where)
-            work = _Graded(self.loaded, owners, watch, graded_when_cut=sampling.overlong == "soft")
-            completions = self._sample(requests, work, label, self._ahead(requests, purpose))
-            verdicts = work.finish(label)
-        rollouts = [
-            Rollout(
-                problem=owner.problem,
-                sample_index=sample,
-                prompt_ids=np.asarray(owner.prompt_ids, dtype=np.int32),
-                completion=completion,
-                text=text,
-                verdict=verdict,
-                reward=_reward(verdict, owner.problem, scheme, sample),
-                policy_version=version,
-            )
-            for (owner, sample), completion, text, verdict in zip(drawn, completions, work.texts, verdicts, strict=True)
-        ]
-        size = sampling.samples
-        groups = [
-            RolloutGroup(encoded.problem, tuple(rollouts[i * size : (i + 1) * size]))
-            for i, encoded in enumerate(problems)
-        ]
-        refuse_unscorable(groups, self.unscorable_share, where)
-        stopped = sum(completion.stop_reason is not StopReason.LENGTH for completion in completions)
-        self.lengths[purpose] = sum(len(one.token_ids) for one in completions) / max(1, stopped)
-        return groups
+        found = []
+        for encoded, copy in zip(problems, copy_numbers, strict=True):
+            name = encoded.problem.content_hash
+            keys = [rollout_key(self.seed, purpose, iteration, name, sample, copy) for sample in range(samples)]
+            found.append(BegunGroup(encoded, iteration, tuple(map(Begun, range(samples), keys))))
+        return found
 
-    def _request(
-        self, encoded: EncodedProblem, sample: int, copy: int, sampling: Sampling, purpose: str, iteration: int
-    ) -> SampleRequest:
-        return SampleRequest(
-            prompt_ids=encoded.prompt_ids,
-            key=rollout_key(self.seed, purpose, iteration, encoded.problem.content_hash, sample, copy),
-            max_new_tokens=sampling.max_completion_tokens,
-            temperature=sampling.temperature,
-            top_p=sampling.top_p,
-        )
+    def go_on(
+        self,
+        begun: Sequence[BegunGroup],
+        sampling: Sampling,
+        scheme: RewardScheme,
+        *,
+        purpose: str,
+        where: str,
+        shown: bool = True,
+        quotas: Quotas | None = None,
+    ) -> Gathered:
+        """Sample groups that were begun, the first ones first: all to their end, or until `quotas` are met.
+
+        `where` names the collection in errors, and with `shown` its progress.
+        """
+        self.judge.trial([group.owner.problem for group in begun])
+        call = _Collection(begun, sampling.max_completion_tokens, quotas, self.sampler.version)
+        with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
+            watch = GradingWatch(batch, len(call.flat), self.unscorable_share, where)
+            graded = Graded(self.loaded, call.owners, watch, graded_when_cut=sampling.overlong == "soft")
+            for index in call.ended:
+                graded.add(index, call.flat[index].drawn)
+            label = where if shown else None
+            self._sample(call, sampling, graded, label, purpose)
+            verdicts = graded.finish(label)
+        groups, carried = [], []
+        chosen = set(call.whole.chosen())
+        for number, group in enumerate(call.begun):
+            span = call.span(number)
+            if number not in chosen:
+                carried.append(replace(group, rollouts=tuple(call.flat[span.start : span.stop])))
+                continue
+            rollouts = [_rollout(call, index, graded.texts[index], verdicts[index], scheme) for index in span]
+            groups.append(RolloutGroup(group.owner.problem, tuple(rollouts)))
+        refuse_unscorable(groups, self.unscorable_share, where)
+        return Gathered(groups, carried, call.tokens)
+
+    def _sample(self, call: _Collection, sampling: Sampling, graded: Graded, label: str | None, purpose: str) -> None:
+        """Draw what is left of the call's rollouts; each goes to the judge when it has ended.
+
+        Sampling stops where grading has failed: at the next completion, or the next report of progress.
+        """
+        requests = [_request(call.owners[index], call.flat[index], sampling) for index in call.running]
+        ahead = self._ahead(requests, purpose)
+
+        def ended(place: int, completion: Completion) -> None:
+            ahead.add(completion)
+            index = call.running[place]
+            call.take(index, completion)
+            graded.add(index, call.flat[index].drawn)
+
+        with self._report(graded.watch, ahead, len(requests), label) as report:
+            found = self.sampler.sample(requests, report, ended, call.until)
+        for index, completion in zip(call.running, found, strict=True):
+            if completion.stop_reason is StopReason.PARTIAL:
+                call.take(index, completion)
+        call.tokens = sum(len(completion.token_ids) for completion in found)
+        if ahead.ended:
+            self.lengths[purpose] = call.tokens / max(1, ahead.stopped)
+
+    @contextmanager
+    def _report(self, watch: GradingWatch, ahead: TokensAhead, total: int, label: str | None) -> Iterator[Progress]:
+        """The sampler's `on_progress`; with a label it is shown."""
+        if label is None:
+            yield lambda done, tokens: watch.check()
+            return
+        pace, drawn = progress.Stopwatch(), 0
+        with progress.task(f"{label}: sampling", total, "rollouts", brief=True) as advance:
+
+            def report(done: int, tokens: int) -> None:
+                nonlocal drawn
+                drawn += tokens
+                watch.check()
+                figures = {"tokens": f"{drawn:,}", "tokens/s": f"{pace.speed(drawn):,.0f}"}
+                advance(done, pace.left(drawn, ahead.tokens(drawn)), **figures)
+
+            yield report
 
     def _ahead(self, requests: Sequence[SampleRequest], purpose: str) -> TokensAhead:
         width = min(getattr(self.sampler, "slots", len(requests)), len(requests))
         longest = max((request.max_new_tokens for request in requests), default=0)
         return TokensAhead(len(requests), width, longest, self.lengths.get(purpose))
 
-    def _sample(
-        self, requests: Sequence[SampleRequest], work: _Graded, label: str | None, ahead: TokensAhead
-    ) -> list[Completion]:
-        """Sampling stops where grading has failed: at the next completion, or the next report of progress."""
-        if label is None:
-            return self.sampler.sample(requests, lambda done, tokens: work.watch.check(), work.add)
-        pace, drawn = progress.Stopwatch(), 0
-        with progress.task(f"{label}: sampling", len(requests), "rollouts", brief=True) as advance:
 
-            def report(done: int, tokens: int) -> None:
-                nonlocal drawn
-                drawn += tokens
-                work.watch.check()
-                figures = {"tokens": f"{drawn:,}", "tokens/s": f"{pace.speed(drawn):,.0f}"}
-                advance(done, pace.left(drawn, ahead.tokens(drawn)), **figures)
+class _Collection:
+    """One call of `go_on`: its rollouts by index, group by group, as they grow."""
 
-            def ended(index: int, completion: Completion) -> None:
-                ahead.add(completion)
-                work.add(index, completion)
+    def __init__(self, begun: Sequence[BegunGroup], limit: int, quotas: Quotas | None, version: int) -> None:
+        self.begun, self.version = begun, version
+        self.flat: list[Begun] = []
+        self.owners: list[EncodedProblem] = []
+        self._group: list[int] = []
+        self._starts: list[int] = []
+        for number, group in enumerate(begun):
+            self._starts.append(len(self.flat))
+            self.flat += [rollout.cut(limit) for rollout in group.rollouts]
+            self.owners += [group.owner] * len(group.rollouts)
+            self._group += [number] * len(group.rollouts)
+        self.ended = [index for index, rollout in enumerate(self.flat) if rollout.ended]
+        self.running = [index for index, rollout in enumerate(self.flat) if not rollout.ended]
+        left = Counter(map(self._group.__getitem__, self.running))
+        self.whole = WholeGroups(begun, [left[number] for number in range(len(begun))], quotas or all_of(begun))
+        self.until = None if quotas is None else self.whole.enough
+        self.tokens = 0
+        """Drawn in this call."""
 
-            return self.sampler.sample(requests, report, ended)
+    def take(self, index: int, completion: Completion) -> None:
+        """What the sampler has drawn of a running rollout."""
+        before = self.flat[index]
+        self.flat[index] = replace(before, drawn=joined(before.drawn, completion, self.version))
+        if self.flat[index].ended:
+            self.whole.ended(self._group[index])
 
-
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """Ends a collection that cannot end well: nobody samples on for verdicts that will not come."""
-
-    batch: AttemptBatch
-    total: int
-    share: float
-    where: str
-
-    def check(self) -> None:
-        """Raises what judging raised; RunError once more is unscorable than may be, whatever the rest comes to."""
-        self.batch.check()
-        refuse_verdicts(self.batch.unscorable, self.total, self.share, self.where)
+    def span(self, group: int) -> range:
+        """The indices of a group's rollouts."""
+        return range(self._starts[group], self._starts[group] + len(self.begun[group].rollouts))
 
 
-class _Graded:
-    """Completions on their way to verdicts: each goes to the judge as soon as it has ended."""
-
-    def __init__(
-        self, loaded: LoadedModel, owners: Sequence[EncodedProblem], watch: _Watch, *, graded_when_cut: bool
-    ) -> None:
-        self.watch, self._batch = watch, watch.batch
-        self.texts = [""] * len(owners)
-        self._loaded, self._owners, self._graded_when_cut = loaded, owners, graded_when_cut
-        self._cut: dict[int, Verdict] = {}
-        self._added: list[int] = []
-
-    def add(self, index: int, completion: Completion) -> None:
-        """The sampler's `on_completion`."""
-        owner = self._owners[index]
-        text = decode_completion(self._loaded.tokenizer, completion.token_ids, self._loaded.end_ids)
-        self.texts[index] = text
-        if completion.stop_reason is StopReason.LENGTH and not self._graded_when_cut:
-            self._cut[index] = _stopped_by_length(owner, text)
-            return
-        self._added.append(index)
-        self._batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
-
-    def finish(self, label: str | None) -> list[Verdict]:
-        """The verdicts in the order of the requests."""
-        if label is None:
-            found = self._batch.finish(lambda judged: self.watch.check())
-        else:
-            with progress.task(f"{label}: grading", len(self._added), "rollouts", brief=True) as advance:
-
-                def report(judged: int) -> None:
-                    self.watch.check()
-                    advance(judged)
-
-                found = self._batch.finish(report)
-        verdicts = self._cut | dict(zip(self._added, found, strict=True))
-        return [verdicts[index] for index in range(len(self._owners))]
+def _request(owner: EncodedProblem, rollout: Begun, sampling: Sampling) -> SampleRequest:
+    """What is left to be drawn of a rollout."""
+    drawn = tuple(rollout.drawn.token_ids.tolist())
+    return SampleRequest(
+        prompt_ids=(*owner.prompt_ids, *drawn),
+        key=rollout.key,
+        max_new_tokens=sampling.max_completion_tokens - len(drawn),
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        sampled=len(drawn),
+    )
 
 
-def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
-    """A cut answer is wrong and badly formed: our rewards must not punish it less than a wrong one."""
-    fault = split_thought(text, owner.prompt_tail).fault
-    total = DOMAINS[owner.problem.domain].total(owner.problem)
-    return Verdict(Outcome.INCORRECT, "stopped by length", total=total, format_fault=fault or FormatFault.NO_ANSWER)
+def _rollout(call: _Collection, index: int, text: str, verdict: Verdict, scheme: RewardScheme) -> Rollout:
+    begun, owner = call.flat[index], call.owners[index]
+    drawn_from = versions(begun.drawn, call.version)
+    return Rollout(
+        problem=owner.problem,
+        sample_index=begun.sample,
+        prompt_ids=np.asarray(owner.prompt_ids, dtype=np.int32),
+        completion=begun.drawn,
+        text=text,
+        verdict=verdict,
+        reward=_reward(verdict, owner.problem, scheme, begun.sample),
+        policy_version=int(drawn_from[-1]) if len(drawn_from) else call.version,
+    )
 
 
 def _reward(verdict: Verdict, problem: Problem, scheme: RewardScheme, sample: int) -> Reward:

@@ -33,6 +33,7 @@ from openklear.types import (
 Key = tuple[int, int]
 """(index of the group in the file, sample_index of the rollout)."""
 
+_TOKEN_VERSIONS = "token_versions"
 _IDS, _FLOATS = pa.large_list(pa.int32()), pa.large_list(pa.float32())
 SCHEMA = pa.schema(
     [
@@ -58,8 +59,10 @@ SCHEMA = pa.schema(
         pa.field("reward_parts", pa.string(), nullable=False),
         pa.field("advantage", pa.float64()),
         pa.field("policy_version", pa.int32(), nullable=False),
+        pa.field(_TOKEN_VERSIONS, _IDS),
     ]
 )
+"""`policy_version` is that of the last token; `token_versions` has one for each where they differ, else it is null."""
 
 
 class Trained(NamedTuple):
@@ -99,12 +102,8 @@ def read_rollouts(path: Path, problems: Mapping[str, Problem]) -> StoredRollouts
     """
     trained: dict[Key, Trained] = {}
     rollouts: list[list[Rollout]] = []
-    for row in _rows(read_table(path)):
-        problem = problems.get(row["problem_id"])
-        if problem is None or problem.content_hash != row["content_hash"]:
-            state = "is not among the problems given" if problem is None else "has another prompt now"
-            raise DataError(f"{path}: problem {row['problem_id']} {state}: these rollouts belong to other data")
-        number = row["group"]
+    for row in rows_of(read_table(path)):
+        problem, number = known_problem(path, row, problems), row["group"]
         while len(rollouts) <= number:
             rollouts.append([])
         rollouts[number].append(_rollout(row, problem))
@@ -113,23 +112,41 @@ def read_rollouts(path: Path, problems: Mapping[str, Problem]) -> StoredRollouts
     return StoredRollouts([RolloutGroup(group[0].problem, tuple(group)) for group in rollouts], trained)
 
 
-def read_table(path: Path) -> pa.Table:
-    """The file as an Arrow table of SCHEMA, for those who need some columns only. DataError as in read_rollouts."""
+def known_problem(path: Path, row: Mapping[str, Any], problems: Mapping[str, Problem]) -> Problem:
+    """The problem of a row. DataError where it is not, or no longer, among those given."""
+    problem = problems.get(row["problem_id"])
+    if problem is None or problem.content_hash != row["content_hash"]:
+        state = "is not among the problems given" if problem is None else "has another prompt now"
+        raise DataError(f"{path}: problem {row['problem_id']} {state}: these rollouts belong to other data")
+    return problem
+
+
+def read_table(path: Path, schema: pa.Schema = SCHEMA) -> pa.Table:
+    """The file as an Arrow table of `schema`, for those who need some columns only. DataError as in read_rollouts."""
     try:
         table = pq.read_table(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: there are no rollouts here") from error
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    if not table.schema.equals(SCHEMA):
+    if schema is SCHEMA and table.schema.equals(_BEFORE):
+        table = table.append_column(SCHEMA.field(_TOKEN_VERSIONS), pa.nulls(table.num_rows, _IDS))
+    if not table.schema.equals(schema):
         raise DataError(f"{path}: these are not rollouts of this version: its columns are {table.schema.names}")
     return table
+
+
+_BEFORE = pa.schema([field for field in SCHEMA if field.name != _TOKEN_VERSIONS])
+"""Of files from before tokens had versions of their own."""
 
 
 def _row(rollout: Rollout, trained: Trained | None) -> dict[str, Any]:
     completion, verdict = rollout.completion, rollout.verdict
     old, entropies = (trained.old_logprobs, trained.old_entropies) if trained else (None, None)
-    lengths = {len(a) for a in (completion.token_ids, completion.logprobs, old, entropies) if a is not None}
+    versions = completion.versions
+    if versions is not None and (versions == rollout.policy_version).all():
+        versions = None
+    lengths = {len(a) for a in (completion.token_ids, completion.logprobs, versions, old, entropies) if a is not None}
     if len(lengths) != 1:
         raise ValueError(f"{rollout.problem.id}: the arrays of its tokens differ in length: {sorted(lengths)}")
     return {
@@ -154,6 +171,7 @@ def _row(rollout: Rollout, trained: Trained | None) -> dict[str, Any]:
         "reward_parts": json.dumps(dict(rollout.reward.parts), sort_keys=True),
         "advantage": trained.advantage if trained else None,
         "policy_version": rollout.policy_version,
+        _TOKEN_VERSIONS: versions,
     }
 
 
@@ -162,7 +180,7 @@ def _rollout(row: Mapping[str, Any], problem: Problem) -> Rollout:
         problem=problem,
         sample_index=row["sample_index"],
         prompt_ids=row["prompt_ids"],
-        completion=Completion(row["token_ids"], row["logprobs"], StopReason(row["stop_reason"])),
+        completion=Completion(row["token_ids"], row["logprobs"], StopReason(row["stop_reason"]), row[_TOKEN_VERSIONS]),
         text=row["text"],
         verdict=Verdict(
             outcome=Outcome(row["outcome"]),
@@ -177,7 +195,7 @@ def _rollout(row: Mapping[str, Any], problem: Problem) -> Rollout:
     )
 
 
-def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+def rows_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The rows with numpy arrays for lists."""
     names = table.column_names
     columns = [_values(column.combine_chunks()) for column in table.columns]

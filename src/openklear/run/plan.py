@@ -227,13 +227,16 @@ def _sft(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
 
 
 def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -> Stage:
-    """A validated iteration is saved whatever save_every says; one aggregation is defined by micro-batches."""
+    """A validated iteration is saved whatever save_every says; one aggregation is defined by micro-batches, and
+    what is carried over by the engine's slots."""
     key, values = f"rl.phase.{phase.name}", phase.model_dump(mode="json")
     pace = pick(table, *_PACE_OF_TRAINING) | {f"{key}.save_every": values["save_every"]}
     settings = pick(table, *_TRAINING) | _adapters(table) | {key: _without(values, "iterations", "save_every")}
     settings |= {f"{key}.iterations": values["iterations"], **_wordings(recipe, "problems", "validation")}
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
+    if phase.partial_rollouts.carries:  # what serves the requests decides where rollouts are broken off
+        settings |= {name: pace.pop(name) for name in list(pace) if name.startswith("engine.")}
     files = _graders(recipe) | _functions(phase)
     more = {"settings": settings, "pace": pace, "files": files, "length": f"{key}.iterations"}
     return _trained("rl", f"rl-{phase.name}", model, **more)

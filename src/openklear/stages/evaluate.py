@@ -24,7 +24,8 @@ from openklear.evaluation.scores import Dropped, asked_rows, score_rows
 from openklear.models.loading import LoadedModel, load_model
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
-from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
+from openklear.rollout.collect import Collector, Sampling
+from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.seeds import copies

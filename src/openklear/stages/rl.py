@@ -5,7 +5,8 @@ updates on mini-batches of the kept groups, log. The loop is written against Sam
 
 An iteration is durable once its directory `iterations/000012` exists (rollouts.parquet, metrics.json; renamed when
 whole). A run that was killed restarts from its newest checkpoint; recorded iterations after it are replayed from their
-files, an unfinished one is sampled again.
+files, an unfinished one is sampled again. Where rollouts are carried over (`rollout.carry`), carried.parquet holds
+those that were under way when the iteration ended.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,19 +22,22 @@ import torch
 from openklear import progress
 from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
+from openklear.durable.sealed import checkpoints
 from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.recompute import recompute_layers
 from openklear.planner.auto import Sizes
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
-from openklear.rollout.collect import Collector, EncodedProblem, Sampling, encode_problems
+from openklear.rollout.collect import Collector, Gathered, Sampling
+from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import TRAINING, open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.tracking import run_tracker
 from openklear.training.adapting import adapt
+from openklear.training.carrying import CARRIED, Carrying
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner, takes_sampled
@@ -44,6 +48,7 @@ from openklear.training.optimizer import Optimizer, build_optimizer, warmup_cons
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.sizes import found, resolved, stage_dtype
+from openklear.training.staleness import Staleness, fresh
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
@@ -73,7 +78,8 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, TRAINING)))
+        needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
         learner = _learner(recipe, phase, loaded, optimizer, sizes)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
@@ -82,7 +88,9 @@ def run(context: StageContext) -> None:
             _prolong(loop)
         else:
             progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
-        box = _Box(recipe, phase, loop, collector, learner, problems, validation)
+        carrying = Carrying(context.name, phase, {encoded.problem.id: encoded for encoded in problems})
+        carrying.groups = carrying.read(_record(loop, loop.position.at))
+        box = _Box(recipe, phase, loop, collector, learner, problems, validation, carrying)
         validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
         forecast = Forecast([1.0] * loop.total, validated, 5)
         with progress.task(context.name, loop.total, "iterations", done=loop.position.at) as advance:
@@ -96,6 +104,7 @@ def run(context: StageContext) -> None:
                     accuracy=row["accuracy"],
                     length=row["length_mean"],
                 )
+        carrying.say_end()
     loop.hand_on()
 
 
@@ -139,6 +148,7 @@ class _Box:
     learner: LocalLearner
     problems: list[EncodedProblem]
     validation: list[EncodedProblem]
+    carrying: Carrying
 
 
 def _iterate(box: _Box, number: int) -> Figures:
@@ -147,12 +157,14 @@ def _iterate(box: _Box, number: int) -> Figures:
     record = _record(loop, number)
     chosen, places = _chosen(box, number)
     known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
-    groups, updates = _replayed(box, record) if known else _sampled(box, number, chosen)
+    collected, updates = _replayed(box, number) if known else _sampled(box, number, chosen)
+    groups = collected.groups
     clock.lap("replaying" if known else "sampling")
     _show(box, number, groups)
+    stale = box.carrying.staleness(number, groups)
     row: Figures = {"iteration": number, **rollout_metrics(groups)}
-    steps, updates = _updated(box, updates, number)
-    row |= gap_metrics(_measured(box, updates))
+    steps, updates = _updated(box, updates, number, stale)
+    row |= gap_metrics(fresh(_measured(box, updates), stale)) | box.carrying.metrics(collected, updates, stale)
     row |= {"updates": len(steps), **mean_over_updates(steps)}
     clock.lap("training")
     loop.advance(len(steps), places)
@@ -166,7 +178,8 @@ def _iterate(box: _Box, number: int) -> Figures:
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
     loop.log(row, {**clock.laps, **throughput(groups, updates, clock.laps), "peak_memory_bytes": peak_memory_bytes()})
-    _make_durable(box, record, groups, updates, row)
+    _make_durable(box, record, collected, updates, row)
+    box.carrying.groups = collected.carried
     return row
 
 
@@ -186,7 +199,9 @@ def _measured(box: _Box, updates: Sequence[Update]) -> Sequence[Update]:
     return updates[:1] if box.learner.takes_sampled else updates
 
 
-def _updated(box: _Box, updates: Sequence[Update], number: int) -> tuple[list[Metrics], list[Update]]:
+def _updated(
+    box: _Box, updates: Sequence[Update], number: int, stale: Staleness | None
+) -> tuple[list[Metrics], list[Update]]:
     """Every update in turn, and with the old log-probabilities that it was made with."""
     tokens = list(map(_tokens, updates))
     steps: list[Metrics] = []
@@ -194,7 +209,7 @@ def _updated(box: _Box, updates: Sequence[Update], number: int) -> tuple[list[Me
     pace, label = progress.Stopwatch(), f"{box.loop.stage}, iteration {number}: updates"
     with progress.task(label, len(updates), "updates", brief=True) as advance:
         for index, update in enumerate(updates):
-            metrics, made = _update(box, update, index)
+            metrics, made = _update(box, update, index, stale)
             steps.append(metrics)
             done.append(made)
             advance(1, pace.left(sum(tokens[: index + 1]), sum(tokens[index + 1 :])))
@@ -205,47 +220,50 @@ def _tokens(update: Update) -> int:
     return sum(len(sequence.ids) for sequence in update)
 
 
-def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[list[RolloutGroup], list[Update]]:
+def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, list[Update]]:
     """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
     phase, stage = box.phase, box.loop.stage
     box.collector.sampler.publish(box.loop.loaded.model, number - 1)
     problems = [box.problems[i] for i in chosen]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     label = f"{stage}, iteration {number}"
-    groups = box.collector.collect(problems, sampling, phase.reward, purpose=stage, iteration=number, label=label)
-    updates = updates_of(groups, phase)
+    begun = box.collector.begin(problems, phase.group_size, purpose=stage, iteration=number)
+    under_way, quotas = [*box.carrying.groups, *begun], box.carrying.quotas(number)
+    collected = box.collector.go_on(under_way, sampling, phase.reward, purpose=stage, where=label, quotas=quotas)
+    updates = updates_of(collected.groups, phase)
     old, later = updates[:1], updates[1:]  # the first update's own pass has them
     with progress.task(f"{label}: old log-probabilities", len(later), "updates", brief=True) as advance:
         for update in later:
             old.append(box.learner.with_old(update))
             advance()
-    return groups, old
+    return collected, old
 
 
 def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:
-    """An iteration's problems, and how far in their orders it leads."""
+    """The problems that an iteration begins, beside those carried over, and how far in their orders it leads."""
     phase, seed, stage, places = box.phase, box.recipe.seed, box.loop.stage, box.loop.position.places
+    new = box.carrying.new()
     if phase.mix:
         domains = [encoded.problem.domain for encoded in box.problems]
-        return mixed_batch(domains, phase.counts, seed, stage, number - 1, places)
-    place = box.loop.position.place
-    chosen, place = problem_batch(len(box.problems), phase.problems_per_iteration, seed, stage, place)
+        return mixed_batch(domains, new, seed, stage, number - 1, places)
+    chosen, place = problem_batch(len(box.problems), new[""], seed, stage, box.loop.position.place)
     return chosen, {"": place}
 
 
-def _replayed(box: _Box, record: Path) -> tuple[list[RolloutGroup], list[Update]]:
+def _replayed(box: _Box, number: int) -> tuple[Gathered, list[Update]]:
     """The same from the files of an iteration that was sampled before the run was killed."""
-    problems = {e.problem.id: e.problem for e in box.problems}
+    problems, record = {e.problem.id: e.problem for e in box.problems}, _record(box.loop, number)
     groups, trained = read_rollouts(record / "rollouts.parquet", problems)
-    return groups, [restored(update, trained) for update in updates_of(groups, box.phase)]
+    updates = [restored(update, trained) for update in updates_of(groups, box.phase)]
+    return Gathered(groups, box.carrying.read(record), 0), updates
 
 
-def _update(box: _Box, update: Update, index: int) -> tuple[Metrics, Update]:
+def _update(box: _Box, update: Update, index: int, stale: Staleness | None) -> tuple[Metrics, Update]:
     """Loss and step on one mini-batch."""
     phase, done = box.phase, box.loop.position.updates
     rate = warmup_constant(done + index, phase.warmup_steps, phase.learning_rate)
     try:
-        return box.learner.update(update, rate, lambda made: refuse_gap(gap_metrics([made])))
+        return box.learner.update(update, rate, lambda made: refuse_gap(gap_metrics(fresh([made], stale))))
     except NonFinite as error:
         batch = [
             {
@@ -259,14 +277,13 @@ def _update(box: _Box, update: Update, index: int) -> tuple[Metrics, Update]:
         raise box.loop.nonfinite(error, batch, f", update {index + 1}") from error
 
 
-def _make_durable(
-    box: _Box, record: Path, groups: Sequence[RolloutGroup], updates: Sequence[Update], row: Figures
-) -> None:
+def _make_durable(box: _Box, record: Path, collected: Gathered, updates: Sequence[Update], row: Figures) -> None:
     """The iteration directory first, then the checkpoint: what a checkpoint has seen is always on disk."""
     loop, phase, at = box.loop, box.phase, box.loop.position.at
     if not record.is_dir():
         with whole_directory(record) as partial:
-            write_rollouts(partial / "rollouts.parquet", groups, recorded(updates))
+            write_rollouts(partial / "rollouts.parquet", collected.groups, recorded(updates))
+            box.carrying.write(partial, at, collected.carried)
             write_json(partial / "metrics.json", row)
     elif (known := read_json(record / "metrics.json")) != row:
         if without_validation(known) == without_validation(row):  # the last of a prolonged phase had a validation more
@@ -298,9 +315,13 @@ def _prolong(loop: Loop) -> None:
 
 def _forget_rollouts(loop: Loop) -> None:
     keep = loop.checkpoints.keep_rollouts
-    if keep is not None:
-        for number in range(1, loop.position.at - keep + 1):
-            (_record(loop, number) / "rollouts.parquet").unlink(missing_ok=True)
+    if keep is None:
+        return
+    oldest = min(int(path.name) for path in checkpoints(loop.directory))  # where a damaged run goes on at the earliest
+    for number in range(1, loop.position.at - keep + 1):
+        (_record(loop, number) / "rollouts.parquet").unlink(missing_ok=True)
+        if number < oldest:
+            (_record(loop, number) / CARRIED).unlink(missing_ok=True)
 
 
 def _record(loop: Loop, number: int) -> Path:

@@ -23,7 +23,8 @@ from openklear.models.dropout import next_step
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.recompute import recompute_layers
 from openklear.recipe.schema import Sft
-from openklear.rollout.collect import Collector, encode_problems
+from openklear.rollout.collect import Collector
+from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import VALIDATION, open_sampler
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext

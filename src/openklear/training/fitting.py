@@ -16,7 +16,7 @@ from openklear.models.chat import EncodedDemonstration
 from openklear.models.tokenizer import Speaker
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.schema import Recipe, Sft
-from openklear.rollout.collect import encode_problem
+from openklear.rollout.encoding import encode_problem
 from openklear.rollout.wording import PLAIN, Wording, wordings
 from openklear.training.demonstrations import encode_row, within
 from openklear.types import Demonstration, Problem

@@ -14,7 +14,8 @@ from openklear.errors import NonFinite, RunError
 from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
 from openklear.recipe.track import Track
-from openklear.rollout.collect import Collector, EncodedProblem
+from openklear.rollout.collect import Collector
+from openklear.rollout.encoding import EncodedProblem
 from openklear.tracking import Tracker
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position

@@ -12,7 +12,8 @@ from openklear.errors import DataError
 from openklear.evaluation.statistics import avg_at_k, correctness
 from openklear.recipe.reward import ReportReward
 from openklear.recipe.schema import Evaluation
-from openklear.rollout.collect import Collector, EncodedProblem, Sampling
+from openklear.rollout.collect import Collector, Sampling
+from openklear.rollout.encoding import EncodedProblem
 from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.domains import DOMAINS
 
