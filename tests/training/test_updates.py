@@ -115,7 +115,7 @@ def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
     tiny = make_tiny(16, 1, 2, 64, seed=1)
     loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
     (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())
-    logprobs, entropies = reference_logprobs(tiny.model, update, [[0, 1]], 1.0, entropy=True)
+    logprobs, entropies = reference_logprobs(tiny.model, update, [[(0, 1)]], 1.0, entropy=True)
     for gate in (NoGate(), EntropyGate()):
         learner = LocalLearner(loaded, None, phase(entropy_gate=gate), 1000)
         found = learner.with_old(update)

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
-from openklear.models.dropout import dropping, token_keys
+from openklear.models.dropout import dropping, drops, token_keys
 from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
@@ -163,7 +163,7 @@ def supervised_gradient(
     total = 0.0
     with parallel.failing_together(group):
         for number, chosen in enumerate(microbatches):
-            layout = Layout.of(rows, chosen, model.device)
+            layout = Layout.of(rows, chosen, model.device, share=not drops(model))
             keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
             with dropping(model, keys):
                 logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
