@@ -30,13 +30,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sampling_vllm import WORKER
 from transformers import GenerationConfig
 
 from openklear.models.loading import load_model, save_model
 from openklear.models.tiny import make_tiny
 from openklear.rollout.local import LocalSampler
 from openklear.types import SampleRequest
+from sampling_vllm import WORKER
 
 OURS = "openklear"
 
@@ -98,7 +98,8 @@ class Vllm:
         return answer
 
     def _ask(self, line: str) -> str:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
         while line := self.process.stdout.readline():
