@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -104,6 +105,8 @@ class VllmSampler:
         )
         if answer["version"] != version or answer["hash"] != written.hash:
             raise self._failed(f"says that it has weights {answer['version']} ({answer['hash']}), not {version}")
+        if answer["free"]:
+            os.ftruncate(process.memory, 0)
         self.version, self._written, self._hash = version, written, written.hash
         self._try()
 
