@@ -332,6 +332,12 @@ def _training(whole: Recipe) -> Iterator[Broken]:
         for name in ("sft", "rl", "lora"):
             if getattr(whole, name) is not None:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
+    elif whole.engine.type == "remote":
+        for name in ("sft", "rl"):
+            if getattr(whole, name) is not None:
+                text = f"a server cannot be given the weights that [{name}] trains, so its scores would be those of "
+                text += 'other weights; write "local" or "vllm", or remove [sft] and [rl] to evaluate what it serves'
+                yield Broken(("engine", "type"), text)
     elif whole.sft is None and whole.rl is None:
         yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one")
 

@@ -6,10 +6,11 @@ from dataclasses import fields
 
 from openklear.errors import EngineError
 from openklear.models.loading import LoadedModel
-from openklear.recipe.engine import Engine, LocalEngine
+from openklear.recipe.engine import Engine, RemoteEngine, VllmEngine
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.probe import probe
 from openklear.rollout.protocol import Sampler, Supports
+from openklear.rollout.remote import RemoteSampler
 from openklear.rollout.vllm import VllmSampler
 
 COMPLETIONS = Supports()
@@ -23,8 +24,11 @@ def open_sampler(engine: Engine, loaded: LoadedModel, needs: Supports = COMPLETI
 
     Raises EngineError where it cannot do what `needs` says, ModelError where it cannot sample from this architecture.
     """
-    if not isinstance(engine, LocalEngine):
+    if isinstance(engine, VllmEngine):
         return VllmSampler(loaded, engine)
+    if isinstance(engine, RemoteEngine):
+        require(RemoteSampler.supports, needs, engine.type)
+        return RemoteSampler(loaded, engine)
     sampler = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=engine.slots)
     require(sampler.supports, needs, engine.type)
     probe(sampler)
