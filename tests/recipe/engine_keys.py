@@ -102,7 +102,7 @@ def at_once(monkeypatch):
 def seconds(monkeypatch):
     monkeypatch.setattr("openklear.rollout.remote.FIRST_WAIT", 0.001)
     monkeypatch.setattr("openklear.rollout.remote.TRIES", 1)
-    with pytest.raises(EngineError, match="gave no answer .* with .*Timeout"):
+    with pytest.raises(EngineError, match=r"gave no answer .* with .*Timeout"):
         asked(monkeypatch, timeout=1e-4)
 
 

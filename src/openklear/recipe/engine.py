@@ -56,4 +56,12 @@ class RemoteEngine(Section):
             )
 
 
+def remote_faults(trained: list[str]) -> Iterator[Broken]:
+    """A server has the weights that it was started with: in a recipe that trains, it would score others."""
+    for name in trained:
+        text = f"a server cannot be given the weights that [{name}] trains, so its scores would be those of other "
+        text += 'weights; write "local" or "vllm", or remove [sft] and [rl] to evaluate what it serves'
+        yield Broken(("engine", "type"), text)
+
+
 Engine = Annotated[LocalEngine | VllmEngine | RemoteEngine, Field(discriminator="type")]

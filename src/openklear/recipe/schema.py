@@ -15,7 +15,7 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
-from openklear.recipe.engine import Engine, LocalEngine
+from openklear.recipe.engine import Engine, LocalEngine, remote_faults
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.machine import device_rules, microbatch_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
@@ -333,11 +333,7 @@ def _training(whole: Recipe) -> Iterator[Broken]:
             if getattr(whole, name) is not None:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
     elif whole.engine.type == "remote":
-        for name in ("sft", "rl"):
-            if getattr(whole, name) is not None:
-                text = f"a server cannot be given the weights that [{name}] trains, so its scores would be those of "
-                text += 'other weights; write "local" or "vllm", or remove [sft] and [rl] to evaluate what it serves'
-                yield Broken(("engine", "type"), text)
+        yield from remote_faults([name for name in ("sft", "rl") if getattr(whole, name) is not None])
     elif whole.sft is None and whole.rl is None:
         yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one")
 
