@@ -35,15 +35,16 @@ _GRADING = (
     "verifiers.packages",
 )
 _SAMPLING = (
-    *("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens"),
-    *("engine.type", "engine.model"),
+    *("evaluation.temperature", "evaluation.top_p", "evaluation.top_k", "evaluation.min_p"),
+    *("evaluation.max_completion_tokens", "engine.type", "engine.model"),
 )
 _TRAINING = (
     *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
-_ENGINE = ("engine.slots", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
-_PACE = ("device", "threads", *_ENGINE, "engine.endpoint", "engine.api_key_env", "stop.unscorable_share")
+_ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_SERVER = ("engine.endpoint", "engine.api_key_env")
+_PACE = ("device", "threads", *_ENGINE, *_SERVER, "stop.unscorable_share")
 _PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing")
 
 
