@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from openklear.errors import EngineError, ModelError
 from openklear.models.tiny import make_tiny
+from openklear.rollout.lean import LeanDecoder
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.seeds import uniforms
 from openklear.types import Completion, SampleRequest, StopReason
@@ -157,14 +158,13 @@ def test_groups_share_their_prompt(model, slots, monkeypatch):
     asked = [SampleRequest(prompts[i // 8], i, lengths[i], temperature=0.8) for i in range(48)]
     engine = LocalSampler(model, end_ids=NO_END, slots=slots)
     prefilled: list[int] = []
-    inner = model.base_model.forward
+    inner = LeanDecoder.prefill
 
-    def counting(*args, **kwargs):
-        if kwargs["input_ids"].shape[1] > 1 or kwargs.get("attention_mask") is None:
-            prefilled.append(kwargs["input_ids"].shape[0])
-        return inner(*args, **kwargs)
+    def counting(decoder, prompts, prefix=None):
+        prefilled.append(len(prompts))
+        return inner(decoder, prompts, prefix)
 
-    monkeypatch.setattr(model.base_model, "forward", counting)
+    monkeypatch.setattr(LeanDecoder, "prefill", counting)
     completions = engine.sample(asked)
     monkeypatch.undo()
     assert sum(prefilled) == 6  # each distinct prompt once

@@ -6,8 +6,13 @@ from openklear.errors import EngineError
 from openklear.types import SampleRequest
 
 
-def checked_limit(index: int, request: SampleRequest, positions: int | None, vocabulary: int) -> int:
-    """How many tokens the request may sample from a model of `positions`; EngineError where it cannot be served."""
+def checked_limit(
+    index: int, request: SampleRequest, positions: int | None, vocabulary: int, cache_tokens: int | None = None
+) -> int:
+    """How many tokens the request may sample from a model of `positions`; EngineError where it cannot be served.
+
+    `cache_tokens`: a whole sequence must find room in so many, where that is bounded.
+    """
     length = len(request.prompt_ids)
     room = request.max_new_tokens if positions is None else min(request.max_new_tokens, positions - length)
     problem = None
@@ -31,6 +36,11 @@ def checked_limit(index: int, request: SampleRequest, positions: int | None, voc
         problem = f"min_p is {request.min_p}: it must be in [0, 1]"
     elif not (0 <= request.sampled < length):
         problem = f"sampled is {request.sampled}, of a prompt of {length} tokens: it counts the last of these"
+    elif cache_tokens is not None and length + room > cache_tokens:
+        problem = (
+            f"prompt and completion may have {length + room} tokens, and the cache holds {cache_tokens}: "
+            "raise engine.cache_tokens or lower the longest completion"
+        )
     if problem:
         raise EngineError(f"request {index} cannot be sampled: {problem}")
     return room

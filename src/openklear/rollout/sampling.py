@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +27,19 @@ class Cuts:
 WHOLE = Cuts()
 
 
-def next_token_logprobs(logits: Tensor, temperature: Tensor, cuts: Cuts = WHOLE) -> Tensor:
-    """Log-probabilities (N, V) in fp32 of softmax(logits / temperature), cut and renormalised; -inf for what is cut.
+def next_token_probabilities(logits: Tensor, temperature: Tensor | None, cuts: Cuts = WHOLE) -> Tensor:
+    """Probabilities (N, V) in fp32 of softmax(logits / temperature), cut and renormalised; 0 for what is cut.
 
-    logits (N, V); temperature (N,) > 0. The row's largest logit is subtracted before the division: a tiny temperature
-    then sends the others to -inf and overflows nothing.
+    logits (N, V); temperature (N,) > 0, None where all are 1. The row's largest logit is subtracted before the
+    division: a tiny temperature then sends the others to -inf and overflows nothing.
     """
-    if temperature.shape != logits.shape[:1]:
-        raise ValueError(f"there must be one temperature per row: {temperature.shape} for logits {logits.shape}")
     scaled = logits.float()
-    scaled = (scaled - scaled.amax(dim=1, keepdim=True)) / temperature[:, None]
-    logprobs = torch.log_softmax(scaled, dim=1)
-    return logprobs if cuts == WHOLE else _cut(logprobs, cuts)
+    if temperature is not None:
+        if temperature.shape != logits.shape[:1]:
+            raise ValueError(f"there must be one temperature per row: {temperature.shape} for logits {logits.shape}")
+        scaled = (scaled - scaled.amax(dim=1, keepdim=True)) / temperature[:, None]
+    probabilities = torch.softmax(scaled, dim=1)
+    return probabilities if cuts == WHOLE else _cut(probabilities, cuts)
 
 
 def likeliest(logits: Tensor) -> Tensor:
@@ -45,41 +47,56 @@ def likeliest(logits: Tensor) -> Tensor:
     return logits.argmax(dim=1)  # which is documented to return the first of equals
 
 
-def _cut(logprobs: Tensor, cuts: Cuts) -> Tensor:
+def _cut(probabilities: Tensor, cuts: Cuts) -> Tensor:
     """Keep the likeliest tokens that the cuts leave, renormalised; rows that are whole are returned as they are.
 
     Top-p is Holtzman et al., "The curious case of neural text degeneration" (arXiv 1904.09751), eq. 2: the fewest most
     likely tokens whose probabilities reach top_p. Min-p is Nguyen et al. (arXiv 2407.01082). The first token is always
-    kept. Of equals the smaller id comes first (stable sort).
+    kept. Of equals the smaller id comes first.
     """
-    ordered, order = logprobs.sort(dim=1, descending=True, stable=True)
-    dropped = torch.zeros_like(ordered, dtype=torch.bool)
+    ordered, order = probabilities.sort(dim=1, descending=True, stable=True)
+    left = ordered.double()
     if cuts.min_p is not None:
-        dropped |= (ordered - ordered[:, :1]).exp() < cuts.min_p[:, None]
+        left = left.masked_fill(ordered < cuts.min_p[:, None] * ordered[:, :1], 0.0)
     if cuts.top_k is not None:
         rank = torch.arange(ordered.shape[1], device=ordered.device)
-        dropped |= (rank >= cuts.top_k[:, None]) & (cuts.top_k > 0)[:, None]
+        left = left.masked_fill((rank >= cuts.top_k[:, None]) & (cuts.top_k > 0)[:, None], 0.0)
     if cuts.top_p is not None:
-        probabilities = ordered.double().exp().masked_fill_(dropped, 0.0)
-        before = probabilities.cumsum(dim=1) - probabilities  # mass of the likelier tokens
-        reached = before >= (cuts.top_p.double() * probabilities.sum(dim=1))[:, None]
-        dropped |= reached & (cuts.top_p < 1.0)[:, None]
-    dropped[:, 0] = False
-    cut_rows = dropped.any(dim=1, keepdim=True)
-    dropped = torch.zeros_like(dropped).scatter_(1, order, dropped)  # from sorted order back to token ids
-    kept = logprobs.masked_fill(dropped, float("-inf"))
-    renormalised = kept - kept.logsumexp(dim=1, keepdim=True)
-    return torch.where(cut_rows, renormalised, logprobs)
+        before = left.cumsum(dim=1) - left  # mass of the likelier tokens
+        reached = before >= (cuts.top_p.double() * left.sum(dim=1))[:, None]
+        left = left.masked_fill(reached & (cuts.top_p < 1.0)[:, None], 0.0)
+    left[:, 0] = ordered[:, 0]
+    is_cut = ((left == 0.0) & (ordered > 0.0)).any(dim=1, keepdim=True)
+    kept = torch.zeros_like(probabilities).scatter_(1, order, (left / left.sum(dim=1, keepdim=True)).float())
+    return torch.where(is_cut, kept, probabilities)
 
 
-def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
+def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """Token ids (N,) int64 by inversion: the first token whose cumulative probability exceeds u * total.
 
-    logprobs (N, V), uniforms (N,) float64 in [0, 1). The cumulative sum is float64, and tokens of probability zero are
-    taken out of it, so that no rounding of a parallel scan can select one. The largest uniform, 1 - 2**-53, times the
-    total is still below the total in float64, so some token is always selected.
+    probabilities (N, V) fp32, up to a factor for each row; uniforms (N,) float64 in [0, 1). First the block of tokens
+    is found, then the token in it, so that cumulative sums, in float64, are over few numbers. Tokens and blocks of
+    probability zero are taken out of the sums, so that no rounding can select one. The largest uniform, 1 - 2**-53,
+    times the total is still below the total in float64, so some token is always selected.
     """
-    probabilities = logprobs.double().exp()
-    cumulative = probabilities.cumsum(dim=1).masked_fill_(probabilities == 0.0, 0.0)
-    total = cumulative.amax(dim=1)
-    return (cumulative > (uniforms * total)[:, None]).to(torch.int8).argmax(dim=1)
+    rows, size = probabilities.shape
+    blocks = -(-size // _BLOCK)
+    if blocks * _BLOCK != size:
+        probabilities = pad(probabilities, (0, blocks * _BLOCK - size))
+    parts = probabilities.view(rows, blocks, _BLOCK)
+    block, share = _inverted(parts.sum(dim=2).double(), uniforms)
+    chosen = parts[torch.arange(rows, device=parts.device), block]
+    token, _ = _inverted(chosen.double(), share)
+    return block * _BLOCK + token
+
+
+def _inverted(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Where (N,) the cumulative weights (N, K) first exceed u * total, and which share of that weight u falls on."""
+    cumulative = weights.cumsum(dim=1).masked_fill_(weights == 0.0, 0.0)
+    wanted = uniforms * cumulative.amax(dim=1)
+    place = (cumulative > wanted[:, None]).to(torch.int8).argmax(dim=1)
+    above, weight = (tensor.gather(1, place[:, None])[:, 0] for tensor in (cumulative, weights))
+    return place, (1.0 - (above - wanted) / weight).clamp_(0.0, 1.0 - 2.0**-53)
+
+
+_BLOCK = 256
