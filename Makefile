@@ -3,6 +3,7 @@
 #   make quickstart   raw data to a better reasoner, on a CPU; the result lies in runs/quickstart
 #   make test         all tests but those that need a browser or a cluster, or kill whole runs (.ci/run runs them too)
 #   make test-verl    the tests of the plug-in for verl, in .venv-verl with verl in it (Python 3.11 or 3.12)
+#   make test-vllm    the sampler over vLLM for CPUs, which is installed into .venv-vllm
 #   make test-readers saved models, read by transformers 4 in .venv-readers (which borrows torch from .venv)
 #   make check        format, lint, types, architecture, the public interface and documentation
 #   make clean        remove caches and build leftovers;  make distclean: the environments too. Runs are never removed.
@@ -10,7 +11,7 @@
 # PYTHON=... chooses the interpreter, TORCH_ARGS="..." is handed to pip when it installs torch.
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-verl test-readers check clean distclean
+.PHONY: help install quickstart test test-verl test-vllm test-readers check clean distclean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -23,6 +24,11 @@ VENV_VERL := .venv-verl
 BIN_VERL := $(VENV_VERL)/bin
 INSTALLED_VERL := $(VENV_VERL)/installed
 PIP_VERL := $(BIN_VERL)/python -m pip --disable-pip-version-check --no-input
+
+VENV_VLLM := .venv-vllm
+BIN_VLLM := $(VENV_VLLM)/bin
+INSTALLED_VLLM := $(VENV_VLLM)/installed
+PIP_VLLM := $(BIN_VLLM)/python -m pip --disable-pip-version-check --no-input
 
 VENV_READERS := .venv-readers
 BIN_READERS := $(VENV_READERS)/bin
@@ -46,7 +52,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/openklear run recipes/quickstart.toml --output runs/quickstart
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not long and not browser and not chaos and not cluster and not verl and not readers'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not long and not browser and not chaos and not cluster and not verl and not vllm and not readers'
 
 # verl pins another transformers and wants Python < 3.13, so it has an environment of its own, with openklear's core only.
 $(INSTALLED_VERL): pyproject.toml constraints-verl.txt
@@ -62,6 +68,17 @@ $(INSTALLED_VERL): pyproject.toml constraints-verl.txt
 
 test-verl: $(INSTALLED_VERL)
 	OMP_NUM_THREADS=1 $(BIN_VERL)/python -m pytest -q -m verl tests/integrations
+
+# vLLM pins another transformers. Its environment is exactly what constraints-vllm.txt lists; nothing of ours is in it.
+$(INSTALLED_VLLM): constraints-vllm.txt
+	@python="$$(.ci/find-python $(PYTHON))" && { [ -x $(BIN_VLLM)/python ] || "$$python" -m venv $(VENV_VLLM); }
+	@echo "installing torch and vLLM into $(VENV_VLLM) (large downloads, once)"
+	@$(PIP_VLLM) install --quiet $(TORCH_ARGS) "$$(grep '^torch==' constraints-vllm.txt)"
+	@$(PIP_VLLM) install --quiet --no-deps -r constraints-vllm.txt
+	@touch $@
+
+test-vllm: $(INSTALLED) $(INSTALLED_VLLM)
+	OMP_NUM_THREADS=1 OPENKLEAR_VLLM=$(CURDIR)/$(BIN_VLLM)/python $(BIN)/python -m pytest -q -m vllm tests/rollout tests/e2e
 
 # What differs from .venv alone; torch and the rest stand there, behind it on the path.
 $(INSTALLED_READERS): $(INSTALLED) constraints-readers.txt
@@ -85,4 +102,4 @@ clean:
 	find src tests benchmarks examples tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) $(VENV_VERL) $(VENV_READERS)
+	rm -rf $(VENV) $(VENV_VERL) $(VENV_VLLM) $(VENV_READERS)

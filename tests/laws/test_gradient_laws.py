@@ -21,6 +21,7 @@ from tests.training.step_cases import (
     distance,
     flat_gradient,
     gradient,
+    norms_in_their_own_type,
     rollouts,
     tiny_model,
 )
@@ -95,6 +96,20 @@ def test_order_of_rollouts(models, sequences, objective, aggregation, dtype):
     shuffled = [sequences[i] for i in order]
     found, _ = gradient(models[dtype], shuffled, PACKS["packs beside rows"], objective, aggregation)
     assert distance(expected, found) <= TOLERANCES[dtype]
+
+
+@both_types
+@every_loss
+def test_rollouts_of_one_prompt_share_it(sequences, objective, aggregation, dtype):
+    """Common tokens are computed once in a pack: the gradient is that of rows that know nothing of each other."""
+    model = norms_in_their_own_type(tiny_model(dtype=dtype))
+    prompts = [np.arange(20, 27, dtype=np.int32), np.arange(60, 71, dtype=np.int32)]
+    alike = [behind(prompts[s.group % 2], s) for s in sequences]
+    expected, metrics = gradient(model, alike, WHOLE, objective, aggregation)
+    for name, layout in PACKS.items():
+        found, same = gradient(model, alike, layout, objective, aggregation)
+        assert distance(expected, found) <= TOLERANCES[dtype], name
+        assert same["loss"] == pytest.approx(metrics["loss"], rel=1e-5, abs=1e-6), name
 
 
 @both_types
@@ -226,6 +241,15 @@ def pad(sequence, extra):
         loss_mask=np.concatenate([sequence.loss_mask, np.zeros(extra, bool)]),
         old_logprobs=np.concatenate([sequence.old_logprobs, np.zeros(extra, np.float32)]),
     )
+
+
+def behind(prompt, sequence):
+    """The sequence after a prompt; its other arrays are 0 there."""
+    arrays = {
+        name: getattr(sequence, name) for name in ("loss_mask", "old_logprobs", "rollout_logprobs", "old_entropies")
+    }
+    longer = {name: np.concatenate([np.zeros(len(prompt), a.dtype), a]) for name, a in arrays.items()}
+    return replace(sequence, ids=np.concatenate([prompt, sequence.ids]), **longer)
 
 
 def with_old(model, sequences, microbatches, temperature):

@@ -2,10 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from tests.models.architectures import ARCHITECTURES, make
-from tests.training.step_cases import distance
+from tests.training.step_cases import distance, norms_in_their_own_type
 
 from openklear.errors import ModelError
 from openklear.models.attention import Segments, can_pack, packed_states
@@ -112,3 +113,42 @@ def test_another_attention_is_found_out():
     model.set_attn_implementation("sdpa")
     expected = alone(model, ids)
     torch.testing.assert_close(packed_states(model, ids, segments), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_common_beginnings_are_in_the_row_once():
+    """By hand: 1 2 3, 1 2 4 5, 9, 1 2, 1 2 3 is a row of 1 2 3, 4 5, 9."""
+    rows = [np.array(row, np.int32) for row in ([1, 2, 3], [1, 2, 4, 5], [9], [1, 2], [1, 2, 3])]
+    segments = Segments.sharing(rows, torch.device("cpu"))
+    assert segments.lengths == (3, 4, 1, 2, 3)
+    assert segments.where.tolist() == [0, 1, 2, 0, 1, 3, 4, 5, 0, 1, 0, 1, 2]
+    assert segments.first.tolist() == [0, 1, 2, 5, 6, 7]
+    assert segments.positions.tolist() == [[0, 1, 2, 2, 3, 0]]
+    assert Segments.sharing(rows[1:3], torch.device("cpu")).where is None
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama", "gemma3", "mistral"])
+def test_sequences_that_share_a_beginning(name):
+    """States at every token of every sequence, and gradients, are those of each alone."""
+    more = {"sliding_window": 6} if name in ("gemma3", "mistral") else {}
+    model = make(name, **more).model.to(torch.float32 if name in SINGLE else torch.float64)
+    model = model if name in SINGLE else norms_in_their_own_type(model)
+    generator = torch.Generator().manual_seed(5)
+    prompts = [torch.randint(0, 200, (n,), generator=generator) for n in (7, 9)]
+    ends = [torch.randint(0, 200, (n,), generator=generator) for n in (12, 1, 5, 5, 3, 9)]
+    parts = [torch.cat([prompts[i % 2], end]) for i, end in enumerate(ends)]
+    parts += [parts[0], parts[2][:4], torch.randint(0, 200, (6,), generator=generator)]
+    lengths = tuple(map(len, parts))
+    ids = torch.cat(parts)[None]
+    expected = alone(model, ids, lengths)
+    segments = Segments.sharing([part.numpy().astype(np.int32) for part in parts], ids.device)
+    assert len(segments.first) == 7 + 9 + sum(map(len, ends)) + 6
+    accurate = 1e-5 if name in SINGLE else 1e-12
+    found = packed_states(model, ids, segments)[:, segments.places]
+    assert distance(expected.detach(), found.detach()) <= accurate
+    weigh = torch.randn(found.shape, generator=generator, dtype=found.dtype)
+    gradients = []
+    for states in (found, alone(model, ids, lengths)):
+        model.zero_grad()
+        (states * weigh).sum().backward()
+        gradients.append(torch.cat([p.grad.ravel() for p in model.parameters() if p.grad is not None]))
+    assert distance(*gradients) <= accurate

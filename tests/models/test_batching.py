@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openklear.models.batching import pad_right, plan_microbatches, plan_packs
+from openklear.models.batching import by_content, pad_right, plan_microbatches, plan_packs
 
 
 def test_by_hand():
@@ -27,30 +27,64 @@ def test_every_row_once_within_the_budget(lengths, budget):
         assert (len(part) + 1) * lengths[part[0]] > budget
 
 
+def unlike(lengths):
+    """Rows of these lengths, no two of which begin with the same token."""
+    return [np.arange(number * 100, number * 100 + length, dtype=np.int32) for number, length in enumerate(lengths)]
+
+
 def test_packs_by_hand():
     # 28 tokens in packs of at most 16: two, of about 14 each. 9 5, then 5 5 2 2.
-    assert plan_packs([5, 2, 9, 5, 5, 2], 16) == [(2, 0), (3, 4, 1, 5)]
+    assert plan_packs(unlike([5, 2, 9, 5, 5, 2]), 16) == [(2, 0), (3, 4, 1, 5)]
     assert plan_packs([], 8) == []
-    assert plan_packs([100, 1], 8) == [(0,), (1,)]
-    assert plan_packs([4, 4], 8) == [(0, 1)]
+    assert plan_packs(unlike([100, 1]), 8) == [(0,), (1,)]
+    assert plan_packs(unlike([4, 4]), 8) == [(0, 1)]
 
 
 @given(st.lists(st.integers(1, 40), max_size=40), st.integers(1, 100))
 def test_every_sequence_is_in_one_pack_within_the_budget(lengths, budget):
-    packs = plan_packs(lengths, budget)
+    packs = plan_packs(unlike(lengths), budget)
     assert [lengths[i] for pack in packs for i in pack] == sorted(lengths, reverse=True)
     assert sorted(i for pack in packs for i in pack) == list(range(len(lengths)))
     sizes = [sum(lengths[i] for i in pack) for pack in packs]
     assert all(len(pack) == 1 or size <= budget for pack, size in zip(packs, sizes, strict=True))
-    # No more of them than twice what the tokens ask for, and where sequences are short against the budget, near it.
     assert len(packs) <= 2 * -(-sum(lengths) // budget) + sum(length > budget for length in lengths)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=60), st.integers(16, 100))
 def test_packs_of_short_sequences_are_of_equal_size(lengths, budget):
-    packs = plan_packs(lengths, budget)
+    packs = plan_packs(unlike(lengths), budget)
     sizes = [sum(lengths[i] for i in pack) for pack in packs]
     assert max(sizes) - min(sizes) <= 2 * max(lengths)
+
+
+def test_what_begins_alike_comes_together():
+    """Two prompts of 10 tokens with completions of 1 to 4: 15 computed tokens each, and 45 in all sequences."""
+    prompts = [np.arange(10, dtype=np.int32), np.arange(50, 60, dtype=np.int32)]
+    ends = [1, 4, 2, 3, 2, 1]
+    rows = [np.r_[prompts[i % 2], np.full(n, 90 + i)].astype(np.int32) for i, n in enumerate(ends)]
+    assert plan_packs(rows, 20) == [(2, 4, 0), (1, 3, 5)]
+    assert plan_packs(rows, 100) == [(1, 3, 2, 4, 0, 5)]
+
+
+def test_tokens_that_attention_repeats_are_bounded():
+    """A long prompt with 20 short ends: few computed tokens, but attention has the prompt each time."""
+    prompt = np.arange(50, dtype=np.int32)
+    packs = plan_packs([np.r_[prompt, 100 + i].astype(np.int32) for i in range(20)], 100)
+    assert max(map(len, packs)) * 51 <= 200
+
+
+words = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), max_size=12)
+
+
+@given(words)
+def test_neighbours_by_content_have_most_in_common(rows):
+    arrays = [np.array(row, np.int32) for row in rows]
+    order, common = by_content(arrays)
+    assert sorted(order) == list(range(len(rows)))
+    distinct = {tuple(row[:n]) for row in rows for n in range(1, len(row) + 1)}
+    assert sum(map(len, rows)) - sum(common) == len(distinct)  # each beginning once: nothing is computed twice
+    for place, shared in enumerate(common):
+        assert place == 0 or rows[order[place]][:shared] == rows[order[place - 1]][:shared]
 
 
 def test_pad_right():

@@ -38,7 +38,8 @@ def plan(machine: Machine, *changes: str, shape: ModelShape = QWEN3) -> Plan:
 def test_memory_by_hand() -> None:
     """10^9 parameters in fp32, AdamW: 4 GB of weights, 4 GB of gradients, 8 GB of moments."""
     sizes = Sizes(1024, False, 64, 64 * 416, "float32")
-    (sft, rl, evaluation) = (found for _, found in footprints(recipe(), BILLION, sizes, LAPTOP, AMOUNTS))
+    stages = dict.fromkeys(("sft", "rl-gsm8k", "evaluate"), sizes)
+    (sft, rl, evaluation) = (found for _, found in footprints(recipe(), BILLION, stages, LAPTOP, AMOUNTS))
     assert sft.kept == {"libraries": LIBRARIES["cpu"], "weights": 4 * 10**9, "optimizer": 8 * 10**9}
     # a token keeps 10 layers x (24 x 100 of norms + (2 x 100 + 2 x 50 + 4 x 400) x 4) = 100 kB
     assert token_bytes(BILLION, 4) == 10 * layer_bytes(BILLION, 4) == 100_000
@@ -49,8 +50,9 @@ def test_memory_by_hand() -> None:
     assert rl.sampling == {"cache": 32 * 416 * 4000, "logits": 3 * 32 * 1000 * 4}
     assert evaluation.peak == LIBRARIES["cpu"] + 4 * 10**9 + 40 * 416 * 4000 + 3 * 40 * 1000 * 4
     again = replace(sizes, activation_checkpointing=True)
-    _, found = next(iter(footprints(recipe(), BILLION, again, LAPTOP, AMOUNTS)))
-    assert found.training["activations"] == 1024 * (10 * 100 * 4 + 10_000)  # states between layers, and one layer
+    _, found = next(iter(footprints(recipe(), BILLION, dict.fromkeys(stages, again), LAPTOP, AMOUNTS)))
+    # states between layers and what attention gave, with a number for each of 4 heads; and one layer
+    assert found.training["activations"] == 1024 * (10 * (100 * 4 + 100 * 4 + 4 * 4) + 10_000)
 
 
 def test_twice_the_iterations_take_twice_the_time_and_the_same_memory() -> None:
@@ -60,6 +62,18 @@ def test_twice_the_iterations_take_twice_the_time_and_the_same_memory() -> None:
         twice = 2 if a.part.stage == "rl-gsm8k" and a.part.name != "validation" else 1
         assert b.seconds == pytest.approx(twice * a.seconds)
         assert a.time.floor <= a.time.expected
+
+
+def test_old_log_probabilities_cost_a_pass_only_where_they_are_computed() -> None:
+    def tokens(machine: Machine, *changes: str) -> float:
+        found = plan(machine, "rl.phase.gsm8k.problems_per_update=1", *changes).times
+        return sum(one.part.load.tokens for one in found if one.part.name == "old log-probabilities")
+
+    trained = 5 * 4 * 8 * (80 + 20 + 160)  # iterations x problems x rollouts x (prompt, template, completion)
+    assert tokens(LAPTOP) == 0  # the sampler's serve
+    assert tokens(LAPTOP, "rl.old_logprobs=trainer") == pytest.approx(trained * 3 / 4)  # all but the first update's
+    assert tokens(LAPTOP, "rl.entropy_gate.type=ratio") == pytest.approx(trained * 3 / 4)
+    assert tokens(LAPTOP, "rl.phase.gsm8k.problems_per_update=4", "rl.old_logprobs=trainer") == 0
 
 
 def test_a_machine_twice_as_fast_halves_the_floor() -> None:

@@ -48,7 +48,7 @@ class Engine:
             time.sleep(1000)
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(config)).eval()
         self.sampler = LocalSampler(model, end_ids=frozenset(end_ids), slots=settings["slots"])
-        return {"vllm": "stand-in", "torch": torch.__version__, "longest": 96}
+        return {"vllm": "stand-in", "torch": torch.__version__, "longest": 96, "block": 16}
 
     def weights(self, version, size, hash, tensors):
         import torch

@@ -8,6 +8,10 @@ On the CPU, and on a GPU in float32, sequences of like length are one batch of s
 to the longest of them; on a GPU in half precision all are one call of torch's variable-length attention. Never does a
 token see another sequence.
 
+Sequences that begin alike (rollouts of one prompt) may share their common tokens: these are in the row once, so that
+everything but attention computes them once, which is exact, as a token's state depends on those before it alone. For
+attention every sequence is complete again.
+
 Which models can be packed is found out by trying (`can_pack`): states between tokens, windows hidden in masks, biases
 by distance and soft caps make a model's rows padded instead.
 """
@@ -23,6 +27,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -31,6 +36,7 @@ from transformers.masking_utils import sdpa_mask
 
 from openklear import progress
 from openklear.errors import ModelError
+from openklear.models.batching import by_content
 
 __all__ = ["Segments", "can_pack", "packed_states"]
 
@@ -55,39 +61,91 @@ class _Alike:
     gather: Tensor | slice
     """Where in the packed row the batch's tokens lie, row after row; filling repeats a sequence's last token."""
     keep: Tensor | None
-    """Which of the batch's tokens are no filling, in the order of the row; None where all are."""
+    """Which of the batch's tokens are neither filling nor in the row through an earlier sequence; None where all."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segments:
-    """Lengths of the sequences that lie end to end in a row, and what attention needs of them, made once a row."""
+    """The sequences of a row: their lengths, and where in the row their tokens lie. What attention needs is made once.
+
+    E tokens in all sequences together, T <= E in the row.
+    """
 
     lengths: tuple[int, ...]
     device: torch.device
+    where: NDArray[np.int64] | None = None
+    """(E,) the place in the row of each sequence's tokens; new places count upwards. None: end to end, none shared."""
+
+    @staticmethod
+    def sharing(rows: Sequence[NDArray[np.int32]], device: torch.device) -> Segments:
+        """Of the sequences `rows` (T_i,): tokens that two of them begin with are in the row once."""
+        lengths = tuple(map(len, rows))
+        order, common = by_content(rows)
+        if not any(common):
+            return Segments(lengths, device)
+        nodes: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(rows)
+        before, count = nodes[0], 0
+        for index, shared in zip(order, common, strict=True):
+            new = lengths[index] - shared
+            nodes[index] = before = np.concatenate([before[:shared], np.arange(count, count + new)])
+            count += new
+        _, first, where = np.unique(np.concatenate(nodes), return_index=True, return_inverse=True)
+        return Segments(lengths, device, np.argsort(np.argsort(first))[where])
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """(T,) the first of the E tokens at each place of the row, upwards."""
+        total = sum(self.lengths)
+        return np.arange(total) if self.where is None else np.unique(self.where, return_index=True)[1]
+
+    @cached_property
+    def places(self) -> Tensor:
+        """(E,) int64: `where`."""
+        return torch.from_numpy(np.arange(sum(self.lengths)) if self.where is None else self.where).to(self.device)
 
     @cached_property
     def positions(self) -> Tensor:
-        """(1, T) int64: the place of each token in its own sequence."""
+        """(1, T) int64: the place of each of the row's tokens in its own sequence."""
         places = np.concatenate([np.arange(n) for n in self.lengths])
-        return torch.from_numpy(places)[None].to(self.device)
+        return torch.from_numpy(places[self.first])[None].to(self.device)
 
     @cached_property
     def starts(self) -> Tensor:
-        """(S + 1,) int32: where each sequence begins, and the end of the row."""
+        """(S + 1,) int32: where each sequence begins among the E tokens, and their number."""
         return torch.from_numpy(np.cumsum([0, *self.lengths])).to(self.device, torch.int32)
 
     @cached_property
+    def tokens(self) -> Tensor:
+        """(T,) int64: `first`."""
+        return torch.from_numpy(self.first).to(self.device)
+
+    @cached_property
     def alike(self) -> tuple[_Alike, ...]:
-        """Neighbours of like length in batches; their tokens together are the row, in its order."""
-        found, first = [], 0
+        """Neighbours of like length in batches; what they keep is the row, in its order."""
+        found, start = [], 0
         for lengths in _neighbours_alike(self.lengths):
-            found.append(_batch(lengths, first, self.device))
-            first += sum(lengths)
+            found.append(self._batch(lengths, start))
+            start += sum(lengths)
         return tuple(found)
+
+    def _batch(self, lengths: Sequence[int], start: int) -> _Alike:
+        """The batch of neighbours of these lengths, the first of which begins at `start` of the E tokens."""
+        longest = max(lengths)
+        if self.where is None and min(lengths) == longest:
+            return _Alike(len(lengths), longest, slice(start, start + longest * len(lengths)), None)
+        ends = np.asarray(lengths)[:, None]
+        begins = start + np.cumsum([0, *lengths[:-1]])[:, None]
+        tokens = begins + np.minimum(np.arange(longest), ends - 1)  # (n, longest), last token again
+        kept = np.arange(longest) < ends
+        if self.where is not None:
+            kept &= self.first[self.where[tokens]] == tokens
+            tokens = self.where[tokens]
+        gather = torch.from_numpy(tokens.ravel()).to(self.device)
+        return _Alike(len(lengths), longest, gather, torch.from_numpy(np.flatnonzero(kept)).to(self.device))
 
 
 def packed_states(model: Any, ids: Tensor, segments: Segments) -> Tensor:
-    """States after the last norm (1, T, H) of a row of sequences (1, T), each as if it were alone.
+    """States after the last norm (1, T, H) of the row of sequences (1, E), each as if it were alone.
 
     ModelError where that cannot be had (`can_pack`).
     """
@@ -115,8 +173,9 @@ def _implementation(model: Any) -> str:
 def _row_states(model: Any, ids: Tensor, segments: Segments) -> Tensor:
     # transformers takes a mask of four dimensions as it is: this one says that there is none to build.
     mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=ids.device)
+    row = ids if segments.where is None else ids[:, segments.tokens]
     states: Tensor = model.get_decoder()(
-        input_ids=ids, attention_mask=mask, position_ids=segments.positions, use_cache=False, segments=segments
+        input_ids=row, attention_mask=mask, position_ids=segments.positions, use_cache=False, segments=segments
     ).last_hidden_state
     return states
 
@@ -243,12 +302,14 @@ def _in_one_call(
         more["enable_gqa"] = True
     elif groups > 1:  # torch 2.11 wants as many heads of keys
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    if segments.where is not None:
+        query, key, value = (x.index_select(0, segments.places) for x in (query, key, value))
     longest = max(segments.lengths)
     left = -1 if window is None else window - 1
     places = (segments.starts, segments.starts, longest, longest)
     attend: Any = varlen_attn
     found: Tensor = attend(query, key, value, *places, scale=scale, window_size=(left, 0), **more)
-    return found
+    return found if segments.where is None else found.index_select(0, segments.tokens)
 
 
 def _neighbours_alike(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -259,15 +320,3 @@ def _neighbours_alike(lengths: Sequence[int]) -> Iterator[list[int]]:
             run = []
         run.append(length)
     yield run
-
-
-def _batch(lengths: Sequence[int], first: int, device: torch.device) -> _Alike:
-    """The batch of neighbours of these lengths, the first of which begins at `first`."""
-    longest = max(lengths)
-    if min(lengths) == longest:
-        return _Alike(len(lengths), longest, slice(first, first + longest * len(lengths)), None)
-    places = np.minimum(np.arange(longest), np.asarray(lengths)[:, None] - 1)  # (n, longest), last token again
-    starts = first + np.cumsum([0, *lengths[:-1]])
-    real = np.arange(longest) < np.asarray(lengths)[:, None]
-    gather = torch.from_numpy((starts[:, None] + places).ravel()).to(device)
-    return _Alike(len(lengths), longest, gather, torch.from_numpy(np.flatnonzero(real)).to(device))

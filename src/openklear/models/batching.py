@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 
@@ -27,27 +28,57 @@ def plan_microbatches(lengths: Sequence[int], budget_tokens: int) -> list[list[i
     return microbatches
 
 
-def plan_packs(lengths: Sequence[int], budget_tokens: int) -> list[tuple[int, ...]]:
-    """Indices of sequences in packs of at most `budget_tokens` tokens, as few and as equal as this order allows.
+_SHARED_AT_LEAST = 0.05
+"""Of all tokens that have to be shared, for packs to be made of sequences that begin alike, not of like length."""
+_REPEATED_AT_MOST = 2
+"""Tokens of a pack's sequences, for each token that is computed: attention has them all."""
 
-    Longest first, equal lengths in their own order, so that neighbours in a pack are of like length. A sequence longer
-    than the budget is a pack of its own. Every index occurs once.
+
+def plan_packs(rows: Sequence[NDArray[np.int32]], budget_tokens: int) -> list[tuple[int, ...]]:
+    """Indices of sequences (T_i,) in packs of at most `budget_tokens` computed tokens, few and of about equal size.
+
+    Sequences that begin alike come together, as their common tokens are computed once in a pack; where little is
+    shared, sequences of like length do. Within a pack the longest is first, equal lengths in their own order. A
+    sequence longer than the budget is a pack of its own. Every index occurs once.
     """
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    left = sum(lengths)
+    lengths = [len(row) for row in rows]
+    order, common = by_content(rows)
+    if sum(common) < _SHARED_AT_LEAST * sum(lengths):
+        order, common = longest_first(range(len(rows)), lengths), [0] * len(rows)
+    left = sum(lengths) - sum(common)
     packs: list[tuple[int, ...]] = []
     pack: list[int] = []
-    held = aim = 0
-    for index in order:
-        tokens = lengths[index]
-        if pack and (held + tokens > budget_tokens or held >= aim):
-            packs.append(tuple(pack))
-            pack, held = [], 0
+    held = repeated = aim = 0
+    for index, shared in zip(order, common, strict=True):
+        new = lengths[index] - shared
+        full = held + new > budget_tokens or repeated + lengths[index] > _REPEATED_AT_MOST * budget_tokens
+        if pack and (full or held >= aim):
+            packs.append(tuple(longest_first(pack, lengths)))
+            pack, held, repeated = [], 0, 0
         if not pack:  # an equal share of what is left, over as few packs as it takes
+            left, new = left + shared, lengths[index]
             aim = -(-left // -(-left // budget_tokens)) if left else 0
         pack.append(index)
-        held, left = held + tokens, left - tokens
-    return [*packs, tuple(pack)] if pack else packs
+        held, repeated, left = held + new, repeated + lengths[index], left - new
+    return [*packs, tuple(longest_first(pack, lengths))] if pack else packs
+
+
+def longest_first(indices: Iterable[int], lengths: Sequence[int]) -> list[int]:
+    """The indices by length, equal lengths in their own order."""
+    return sorted(indices, key=lambda index: (-lengths[index], index))
+
+
+def by_content(rows: Sequence[NDArray[np.int32]]) -> tuple[list[int], list[int]]:
+    """Indices of the rows so that those that begin alike are neighbours, and how many tokens each begins with that the
+    one before it begins with too: no earlier one has more in common with it.
+    """
+    order = sorted(range(len(rows)), key=lambda index: rows[index].astype(">u4").tobytes())
+    common = [0] * min(1, len(rows))
+    for one, other in pairwise(order):
+        least = min(len(rows[one]), len(rows[other]))
+        differing = np.flatnonzero(rows[one][:least] != rows[other][:least])
+        common.append(int(differing[0]) if len(differing) else least)
+    return order, common
 
 
 def pad_right(rows: Sequence[ArrayLike], fill: float | bool, dtype: torch.dtype) -> Tensor:

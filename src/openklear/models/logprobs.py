@@ -65,12 +65,15 @@ def sequence_logprobs(
         verify_head(model)
     # The state at t - 1 predicts token t: states lose the last column, targets the first; both are (B, T - 1).
     predicted = loss_mask[:, 1:]
-    states = _hidden_states(model, input_ids, segments)[:, :-1]
+    if segments is None:
+        states = _hidden_states(model, input_ids)[:, :-1][predicted]
+    else:
+        states = packed_states(model, input_ids, segments)[0].index_select(0, segments.places[:-1][predicted[0]])
     head, known = _head(model), known_ids(model)
     weight = within(head.weight, known)
     assert weight is not None
     logprobs, entropies = head_logprobs(
-        states[predicted],  # (N, H): the state before each masked token
+        states,  # (N, H): the state before each masked token
         weight,
         input_ids[:, 1:][predicted],
         bias=within(head.bias, known),
@@ -109,10 +112,8 @@ def _require_row(loss_mask: Tensor, segments: Segments) -> None:
         raise ValueError("loss_mask must be False at the first token of each sequence: no token precedes it")
 
 
-def _hidden_states(model: Any, ids: Tensor, segments: Segments | None = None) -> Tensor:
+def _hidden_states(model: Any, ids: Tensor) -> Tensor:
     """States after the last norm, (B, T, H)."""
-    if segments is not None:
-        return packed_states(model, ids, segments)
     states: Tensor = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
     return states
 

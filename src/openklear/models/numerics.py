@@ -5,6 +5,8 @@ Imported only by what is about to compute.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from openklear.errors import UsageError
@@ -42,6 +44,8 @@ def set_up(threads: int, device_name: str = "auto") -> None:
     torch.use_deterministic_algorithms(device().type == "cpu")
     # By default every new tensor would be filled with nan, which only helps in debugging.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    for name in ("torchao", "torch.utils._pytree"):  # transformers imports torchao, which tells of kernels it has not
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _require(name: str) -> None:

@@ -126,7 +126,7 @@ def training_load(
 ) -> Load:
     """Forward, backward and optimizer steps. The head's logits are always computed twice."""
     flops = training_flops(shape, tokens, head_tokens, pairs, adapters=adapters)
-    again = forward_flops(shape, tokens if checkpointing else 0, head_tokens, pairs if checkpointing else 0)
+    again = forward_flops(shape, tokens if checkpointing else 0, head_tokens, 0)  # attention is kept
     passes = 4 if checkpointing else 3
     weights = shape.parameters * width
     moved = 28 * (shape.parameters if adapters is None else adapters)  # weights, gradients, moments: read and written

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openklear.planner.amounts import Amounts
-from openklear.planner.auto import chosen, longest_trained, usable
+from openklear.planner.auto import Sizes, chosen, usable
 from openklear.planner.footprints import footprints
 from openklear.planner.machines import GPUS, Machine
 from openklear.planner.memory import Footprint
@@ -31,17 +31,18 @@ class Change:
 
 def peak(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amounts) -> tuple[str, Footprint]:
     """The stage that holds most, and what it holds."""
-    sizes = chosen(recipe, shape, machine, longest=longest(recipe, amounts))
+    sizes = stage_sizes(recipe, shape, machine, amounts)
     return max(footprints(recipe, shape, sizes, machine, amounts), key=lambda one: one[1].peak)
 
 
-def longest(recipe: Recipe, amounts: Amounts) -> int:
-    """Tokens of the longest row that is trained: of SFT the longest that was seen, of RL what the recipe allows."""
-    seen = amounts.demonstrations.longest
-    if recipe.sft is None or seen is None:
-        return longest_trained(recipe)
-    rest = recipe.model_copy(update={"sft": None})
-    return max(longest_trained(rest), min(seen, recipe.sft.max_tokens))
+def stage_sizes(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amounts) -> dict[str, Sizes]:
+    """Stage -> its sizes. SFT's go by the longest row that was seen, RL's by the longest that the recipe allows."""
+    longest: dict[str, int | None] = {"evaluate": None}
+    if recipe.sft is not None:
+        longest["sft"] = min(amounts.demonstrations.longest or recipe.sft.max_tokens, recipe.sft.max_tokens)
+    for phase in recipe.rl.phase if recipe.rl is not None else ():
+        longest[f"rl-{phase.name}"] = phase.max_prompt_tokens + phase.max_completion_tokens
+    return {name: chosen(recipe, shape, machine, longest=tokens) for name, tokens in longest.items()}
 
 
 def fits(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amounts) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from openklear.planner.amounts import Amounts
 from openklear.planner.auto import Sizes
@@ -23,22 +23,24 @@ from openklear.recipe.schema import Phase, Recipe, Sft
 
 
 def footprints(
-    recipe: Recipe, shape: ModelShape, sizes: Sizes, machine: Machine, amounts: Amounts
+    recipe: Recipe, shape: ModelShape, by_stage: Mapping[str, Sizes], machine: Machine, amounts: Amounts
 ) -> Iterator[tuple[str, Footprint]]:
-    """(stage, what it holds) of every stage with a model."""
+    """(stage, what it holds) of every stage with a model; the evaluations are one, "evaluate"."""
     if recipe.sft is not None:
-        settings = recipe.sft
+        settings, sizes = recipe.sft, by_stage["sft"]
         longest = min(settings.max_tokens, amounts.demonstrations.longest or settings.max_tokens)
         tokens = min(max(sizes.microbatch_tokens, longest), max(settings.batch_tokens, longest))
         validated = _sampled(recipe, shape, sizes, amounts.validated(recipe, None)[0], _evaluated(recipe, shape))
         yield "sft", _trained(recipe, shape, sizes, machine, settings, tokens, longest, validated)
     for phase in recipe.rl.phase if recipe.rl is not None else ():
+        sizes = by_stage[f"rl-{phase.name}"]
         row = phase.max_prompt_tokens + phase.max_completion_tokens
         update = row * phase.problems_per_update * phase.group_size
         tokens = min(max(sizes.microbatch_tokens, row), update)
         rollouts = phase.problems_per_iteration * phase.group_size
         sampled = _sampled(recipe, shape, sizes, rollouts, min(row, shape.positions or row))
         yield f"rl-{phase.name}", _trained(recipe, shape, sizes, machine, phase, tokens, row, sampled)
+    sizes = by_stage["evaluate"]
     sampled = _sampled(recipe, shape, sizes, amounts.completions or sizes.slots, _evaluated(recipe, shape))
     weights = shape.parameters * WIDTH[sizes.dtype]
     kept = {"libraries": LIBRARIES[machine.kind], "weights": weights, **_engine(recipe, shape, sizes)}

@@ -6,7 +6,8 @@ With layers L of width H, inner width I, query width Q and key width K, vocabula
     optimizer    AdamW 8 P, of 8 bits 2.03 P, Muon 4 (P - E) + 8 E (E: embeddings and head); below fp32 4 P more for
                  masters, and 4 P of fp32 gradients while the weights move
     activations  what autograd keeps of a token, L (6 H + 2 Q + 2 K + 4 I) w (2 Q + 2 K more with norms of queries and
-                 keys); with checkpointing L H w of every token, and one layer's of a micro-batch while it is done again
+                 keys); with checkpointing the states between layers and what attention gave, L (H + Q) w, and one
+                 layer's of a micro-batch while it is done again
     head         two buffers of logits in fp32, at most 512 MiB together, and the head's gradient in fp32
     cache        2 K L w for a token whose keys and values are held; S V logits in fp32 for S sequences decoded at once
 """
@@ -26,7 +27,7 @@ EIGHT_BITS = 2.05
 """Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
 small tensors that it leaves in fp32."""
 WIDTH = {"float32": 4, "bfloat16": 2}
-LIBRARIES = {"cpu": 600 * 10**6, "gpu": 600 * 10**6}
+LIBRARIES = {"cpu": 700 * 10**6, "gpu": 600 * 10**6}
 """Bytes of Python, torch, transformers and the rest; on a GPU of context and kernels, which torch does not count."""
 
 
@@ -93,7 +94,8 @@ def activation_bytes(shape: ModelShape, tokens: int, width: int, *, checkpointin
     """What is kept of a micro-batch from the forward to the backward pass."""
     if not checkpointing:
         return tokens * token_bytes(shape, width)
-    return tokens * (shape.layers * shape.hidden * width + layer_bytes(shape, width))
+    kept = (shape.hidden + shape.query) * width + 4 * shape.heads
+    return tokens * (shape.layers * kept + layer_bytes(shape, width))
 
 
 def head_bytes(shape: ModelShape, tokens: int, *, trained: bool = True) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from openklear.planner.amounts import Amounts
@@ -27,21 +27,21 @@ class Part:
 
     stage: str
     name: str
-    work: Load
+    load: Load
     graders: float = 0.0
     """Seconds of graders, which no machine's speed changes."""
 
 
-def parts(recipe: Recipe, shape: ModelShape, sizes: Sizes, amounts: Amounts) -> Iterator[Part]:
-    """Every part of every stage, in their order."""
-    maker = _Maker(recipe, shape, sizes, amounts)
-    yield maker.evaluation("evaluate-base")
+def parts(recipe: Recipe, shape: ModelShape, by_stage: Mapping[str, Sizes], amounts: Amounts) -> Iterator[Part]:
+    """Every part of every stage, in their order; the sizes of the evaluations are those of "evaluate"."""
+    makers = {name: _Maker(recipe, shape, sizes, amounts) for name, sizes in by_stage.items()}
+    yield makers["evaluate"].evaluation("evaluate-base")
     if recipe.sft is not None:
-        yield from maker.sft(recipe.sft)
-        yield maker.evaluation("evaluate-sft")
+        yield from makers["sft"].sft(recipe.sft)
+        yield makers["evaluate"].evaluation("evaluate-sft")
     for phase in recipe.rl.phase if recipe.rl is not None else ():
-        yield from maker.phase(phase)
-        yield maker.evaluation(f"evaluate-rl-{phase.name}")
+        yield from makers[f"rl-{phase.name}"].phase(phase)
+        yield makers["evaluate"].evaluation(f"evaluate-rl-{phase.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class _Maker:
         sampling = self._sampling(rollouts, phase.group_size, prompt, completion, most).times(phase.iterations)
         graders = phase.iterations * rollouts * self._grading(_share_of_code(phase))
         yield Part(stage, "sampling", sampling, graders)
-        if self._old_pass(phase):
-            old = self._forward(rollouts * phase.iterations, prompt + completion, completion)
+        if share := self._old_share(phase):
+            old = self._forward(share * rollouts * phase.iterations, prompt + completion, completion)
             yield Part(stage, "old log-probabilities", old)
         updates = -(-phase.problems_per_iteration // phase.problems_per_update) * phase.iterations
         number = rollouts * phase.iterations
@@ -142,13 +142,16 @@ class _Maker:
         work = decoding + prefill
         return Load(decoding.tokens, work.flops, work.executed, work.read, work.elements, work.layers)
 
-    def _old_pass(self, phase: Phase) -> bool:
-        """Whether log-probabilities before the update are computed in a pass of their own."""
-        said = getattr(phase, "old_logprobs", "trainer")
-        if said != "auto":
-            return bool(said == "trainer")
+    def _old_share(self, phase: Phase) -> float:
+        """Share of an iteration's rows that need a pass for their old log-probabilities (`training.learner`).
+
+        The first update never does: its own pass has the weights of before.
+        """
         exact = self.recipe.engine.type == "local" and self.sizes.dtype == "float32"
-        return not exact and phase.problems_per_iteration > phase.problems_per_update
+        plain = phase.entropy_gate.type == "none" and phase.correction.type == "none"
+        if phase.old_logprobs == "sampler" or (phase.old_logprobs == "auto" and exact and plain):
+            return 0.0
+        return 1 - min(phase.problems_per_update / phase.problems_per_iteration, 1.0)
 
     def _grading(self, code: float) -> float:
         """Seconds for one completion, of which a share are programs."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from openklear.planner.amounts import Amounts
-from openklear.planner.auto import Sizes, chosen, usable
+from openklear.planner.auto import Sizes, usable
 from openklear.planner.costs import EFFICIENCY, Expected, estimate
-from openklear.planner.fit import Change, fits, longest, nearest_change, smallest_gpu
+from openklear.planner.fit import Change, fits, nearest_change, smallest_gpu, stage_sizes
 from openklear.planner.footprints import footprints
 from openklear.planner.machines import Machine
 from openklear.planner.memory import Footprint
@@ -44,7 +44,8 @@ class Plan:
     shape: ModelShape
     machine: Machine
     amounts: Amounts
-    sizes: Sizes
+    sizes: Mapping[str, Sizes]
+    """Of each stage; those of the evaluations are one."""
     memory: Sequence[tuple[str, Footprint]]
     times: Sequence[Timed]
     fits: bool
@@ -103,7 +104,7 @@ class Plan:
         """For --json."""
         return {
             "machine": asdict(self.machine),
-            "sizes": asdict(self.sizes),
+            "sizes": {stage: asdict(sizes) for stage, sizes in self.sizes.items()},
             "memory": [{"stage": name, **_bytes(one), "peak": one.peak} for name, one in self.memory],
             "times": [_document(one) for one in self.times],
             "floor_seconds": self.floor,
@@ -117,13 +118,15 @@ class Plan:
         }
 
     def _auto(self) -> str:
-        one = self.sizes
-        again = "on" if one.activation_checkpointing else "off"
+        one = self.sizes["evaluate"]
         sampler = f"{one.slots:,} slots, cache of {one.cache_tokens:,} tokens"
         if self.recipe.engine.type != "local":
             sampler = f"engine {self.recipe.engine.type} in a process of its own, whose speed is taken to be ours"
+        stages = {name: sizes for name, sizes in self.sizes.items() if name != "evaluate"}
+        tokens = {name: f"{sizes.microbatch_tokens:,}" for name, sizes in stages.items()}
+        again = {name: "on" if sizes.activation_checkpointing else "off" for name, sizes in stages.items()}
         return (
-            f"sizes: micro-batches of {one.microbatch_tokens:,} tokens, activation checkpointing {again}, {sampler}, "
+            f"sizes: micro-batches of {_shared(tokens)} tokens, activation checkpointing {_shared(again)}, {sampler}, "
             f"weights in {one.dtype}"
         )
 
@@ -139,9 +142,9 @@ class Plan:
     def _times(self) -> Iterator[str]:
         yield f"{'time':34}{'tokens':>12}{'floor':>10}{'expected':>10}{'tokens/s':>10}{'MFU':>7}  bound by"
         for one in self.times:
-            if not one.part.work.tokens:
+            if not one.part.load.tokens:
                 continue
-            name, tokens, found = f"{one.part.stage}: {one.part.name}", one.part.work.tokens, one.time
+            name, tokens, found = f"{one.part.stage}: {one.part.name}", one.part.load.tokens, one.time
             rate = f"{tokens / one.seconds:,.0f}" if one.seconds else ""
             shown = f"{short(tokens):>12}{duration(found.floor):>10}{duration(one.seconds):>10}{rate:>10}"
             yield f"{name:34}{shown}{found.mfu:>7.1%}  {one.bound}"
@@ -158,10 +161,10 @@ class Plan:
 
 def make_plan(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amounts) -> Plan:
     """The plan of a recipe with a model."""
-    sizes = chosen(recipe, shape, machine, longest=longest(recipe, amounts))
+    sizes = stage_sizes(recipe, shape, machine, amounts)
     timed = []
     for part in parts(recipe, shape, sizes, amounts):
-        timed.append(Timed(part, estimate(part.work, machine, sizes.dtype, recipe.threads)))
+        timed.append(Timed(part, estimate(part.load, machine, sizes["evaluate"].dtype, recipe.threads)))
     whole = fits(recipe, shape, machine, amounts)
     return Plan(
         recipe,
@@ -175,6 +178,13 @@ def make_plan(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amou
         None if whole else nearest_change(recipe, shape, machine, amounts),
         None if whole else smallest_gpu(recipe, shape, amounts),
     )
+
+
+def _shared(words: Mapping[str, str]) -> str:
+    """One word where all stages have the same, else each with its stage."""
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return ", ".join(f"{word} ({name})" for name, word in words.items())
 
 
 def size(number: float) -> str:
@@ -207,8 +217,8 @@ def _document(one: Timed) -> dict[str, Any]:
     return {
         "stage": one.part.stage,
         "part": one.part.name,
-        "tokens": one.part.work.tokens,
-        "flops": one.part.work.flops,
+        "tokens": one.part.load.tokens,
+        "flops": one.part.load.flops,
         "floor_seconds": one.time.floor,
         "expected_seconds": one.seconds,
         "grading_seconds": one.part.graders,

@@ -32,6 +32,7 @@ def sft_panels() -> Panels:
         _NORM,
         ("Learning rate", {"learning_rate": "learning rate"}, curves.NUMBER),
         ("Tokens per second", {"tokens_per_second": "tokens"}, curves.NUMBER),
+        ("Of what the machine can do", _limits("training"), "%"),
         ("Peak memory, GiB", {"peak_memory_gib": "memory"}, curves.NUMBER),
     )
 
@@ -65,8 +66,14 @@ def rl_panels() -> Panels:
         ("Tokens left out", {"gate_closed": "by the gate", "correction_dropped": "by the correction"}, ".2~%"),
         ("Seconds", laps, curves.NUMBER),
         ("Tokens per second", speeds, curves.NUMBER),
+        ("Of what the machine can do", _limits("sampling") | _limits("training"), "%"),
         ("Peak memory, GiB", {"peak_memory_gib": "memory"}, curves.NUMBER),
     )
+
+
+def _limits(part: str) -> dict[str, str]:
+    """Shares of peak and floor (docs/planning.md)."""
+    return {f"{part}_floor_share": f"{part}, of the floor", f"{part}_mfu": f"{part}, MFU"}
 
 
 def _validation() -> dict[str, str]:

@@ -36,8 +36,8 @@ from openklear.rollout.vllm_process import Message, VllmFault, VllmLost, VllmPro
 from openklear.rollout.vllm_weights import Written, write_weights
 from openklear.types import Completion, SampleRequest, StopReason
 
-PROBE_PROMPTS = (72, 7)
-"""Tokens of the prompts that are tried: the longer fills two blocks of vLLM's prefix cache."""
+PROBE_BLOCKS, PROBE_REST = 2, 8
+"""Two prompts are tried: one of so many tokens over so many blocks of vLLM's prefix cache, and one of a token less."""
 PROBE_LIMIT = 1e-3
 """Largest difference of a log-probability in float32 from the trainer's; measured: 2e-6 (0.8 M parameters) to 3e-5
 (135 M), and 3e-2 to 1 where the weights are others."""
@@ -62,7 +62,7 @@ class VllmSampler:
         self._written: Written | None = None
         self._hash = ""
         """Of the weights of the present version."""
-        self._longest = 0
+        self._longest = self._block = 0
         self._processes: list[VllmProcess] = []
         weakref.finalize(self, _ended, self._processes)
         try:
@@ -109,7 +109,8 @@ class VllmSampler:
 
     def _try(self) -> None:
         """Hold a fixed prompt against the trainer's forward: old weights or an old cache anywhere would show."""
-        requests = probe_requests(self._model, [max(1, min(size, self._longest - 9)) for size in PROBE_PROMPTS])
+        sizes = PROBE_BLOCKS * self._block + PROBE_REST, PROBE_REST - 1
+        requests = probe_requests(self._model, [max(1, min(size, self._longest - 9)) for size in sizes])
         found = self._sample(requests, [request.max_new_tokens for request in requests], {}, None, None, None)
         apart, dtype = gap(self._model, requests, found), self._model.dtype
         if not apart <= PROBE_LIMIT * max(1.0, torch.finfo(dtype).eps / torch.finfo(torch.float32).eps / 64):
@@ -209,7 +210,7 @@ class VllmSampler:
             except VllmFault as fault:
                 error = self._failed(f"({self._python}) cannot serve this model: {fault}")
                 raise ModelError(str(error)) from fault
-        self._longest = answer["longest"]
+        self._longest, self._block = answer["longest"], answer["block"]
         version = f"vLLM {answer['vllm']} with torch {answer['torch']}"
         progress.say_once(f"the sampler is {version} ({self._python})")
         return process

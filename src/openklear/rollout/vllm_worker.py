@@ -26,6 +26,8 @@ from typing import Any
 BACKEND = "openklear"
 REPORT_SECONDS = 0.1
 """Between two reports of progress, at least."""
+CPU_BLOCK = 32
+"""Tokens of a block of the cache, as few as its kernels take: only whole blocks are shared by a group's prompt."""
 _HEAD_TOLERANCE = 1e-3
 """Largest difference of a head's logit from the embeddings' own product, relative to the largest logit."""
 
@@ -122,6 +124,17 @@ def _register() -> None:
     WeightTransferEngineFactory.register_engine(BACKEND, SharedMemory)
 
 
+def check_heads(size: int) -> None:
+    """ValueError for heads that vLLM's attention on CPUs does not have: it would say so at the first prompt only."""
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+        if size not in (known := CPUAttentionBackend.get_supported_head_sizes()):
+            raise ValueError(f"a head has {size} numbers, and vLLM's attention on CPUs takes only {known}")
+
+
 def tensors_in(memory: Any, tensors: Any) -> Any:
     """(name, tensor) of each row (name, dtype, shape, offset); views of the shared memory."""
     import torch
@@ -188,6 +201,7 @@ class Engine:
         import vllm
         from vllm.config.weight_transfer import WeightTransferConfig
         from vllm.engine.arg_utils import EngineArgs
+        from vllm.platforms import current_platform
         from vllm.v1.engine.llm_engine import LLMEngine
 
         _register()
@@ -202,6 +216,7 @@ class Engine:
             max_model_len=-1,  # the longest that the cache holds
             max_num_seqs=slots,
             enable_prefix_caching=True,
+            block_size=CPU_BLOCK if current_platform.is_cpu() else None,
             logprobs_mode="processed_logprobs",  # of what is drawn from; its default leaves the temperature out
             generation_config="vllm",
             disable_log_stats=True,
@@ -210,7 +225,14 @@ class Engine:
         self.engine = LLMEngine.from_engine_args(settings)
         self.end_ids, self.known = end_ids, known
         found = self.engine.model_config
-        return {"vllm": vllm.__version__, "torch": torch.__version__, "longest": found.max_model_len}
+        check_heads(found.get_head_size())
+        block = self.engine.vllm_config.cache_config.block_size
+        return {
+            "vllm": vllm.__version__,
+            "torch": torch.__version__,
+            "longest": found.max_model_len,
+            "block": block,
+        }
 
     def weights(self, version: int, size: int, hash: str, tensors: list[Any]) -> dict[str, Any]:
         """Load what lies in the shared memory, in place."""

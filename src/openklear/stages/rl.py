@@ -27,6 +27,7 @@ from openklear.errors import DataError, NonFinite
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.recompute import recompute_layers
 from openklear.planner.auto import Sizes
+from openklear.planner.gauge import Gauge
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, Gathered, Sampling
@@ -43,8 +44,9 @@ from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner, takes_sampled
 from openklear.training.loop import Clock, Figures, Loop, without_validation
 from openklear.training.memory import peak_memory_bytes
-from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics, throughput
+from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
+from openklear.training.pace import gauge_of, say_pace, throughput
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
 from openklear.training.sizes import found, resolved, stage_dtype
@@ -63,8 +65,9 @@ def run(context: StageContext) -> None:
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
     try_reward(phase.reward, phase.domains)
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
-    sizes = resolved(recipe, loaded)
+    sizes = resolved(recipe, loaded, phase.max_prompt_tokens + phase.max_completion_tokens)
     context.tell(found(recipe, sizes))
+    gauge = gauge_of(recipe, loaded, sizes)
     adapt(loaded, recipe, context.name)
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
@@ -90,7 +93,7 @@ def run(context: StageContext) -> None:
             progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
         carrying = Carrying(context.name, phase, {encoded.problem.id: encoded for encoded in problems})
         carrying.groups = carrying.read(_record(loop, loop.position.at))
-        box = _Box(recipe, phase, loop, collector, learner, problems, validation, carrying)
+        box = _Box(recipe, phase, loop, collector, learner, problems, validation, carrying, gauge)
         validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
         forecast = Forecast([1.0] * loop.total, validated, 5)
         with progress.task(context.name, loop.total, "iterations", done=loop.position.at) as advance:
@@ -105,6 +108,7 @@ def run(context: StageContext) -> None:
                     length=row["length_mean"],
                 )
         carrying.say_end()
+    say_pace(context.name, loop.timings)
     loop.hand_on()
 
 
@@ -149,6 +153,7 @@ class _Box:
     problems: list[EncodedProblem]
     validation: list[EncodedProblem]
     carrying: Carrying
+    gauge: Gauge
 
 
 def _iterate(box: _Box, number: int) -> Figures:
@@ -177,7 +182,8 @@ def _iterate(box: _Box, number: int) -> Figures:
         row["alarms"] = ringing
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
-    loop.log(row, {**clock.laps, **throughput(groups, updates, clock.laps), "peak_memory_bytes": peak_memory_bytes()})
+    pace = throughput(box.gauge, groups, updates, clock.laps)
+    loop.log(row, {**clock.laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
     _make_durable(box, record, collected, updates, row)
     box.carrying.groups = collected.carried
     return row

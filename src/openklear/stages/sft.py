@@ -36,6 +36,7 @@ from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.memory import peak_memory_bytes
 from openklear.training.optimizer import build_optimizer, warmup_cosine
+from openklear.training.pace import gauge_of, say_pace, supervised_throughput
 from openklear.training.schedule import batches_ahead
 from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.token_file import TokenFile, write_rows, written_rows
@@ -48,13 +49,14 @@ def run(context: StageContext) -> None:
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
-    sizes = resolved(recipe, loaded)
+    rows = _rows(context, loaded, settings)
+    lengths = rows.lengths
+    sizes = resolved(recipe, loaded, int(lengths.max(initial=1)))
     context.tell(found(recipe, sizes))
+    gauge = gauge_of(recipe, loaded, sizes)
     adapt(loaded, recipe, context.name)
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
-    rows = _rows(context, loaded, settings)
-    lengths = rows.lengths
     ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
     whole = sum(1 for _ in ahead())
     optimizer = build_optimizer(loaded.model, settings.optimizer)
@@ -89,11 +91,12 @@ def run(context: StageContext) -> None:
             if _validated(settings, loop, number):
                 row |= loop.validate(collector, problems, recipe.evaluation)
                 clock.lap("validation")
-            speed = sum(len(one.ids) for one in batch) / spent
-            loop.log(row, {**clock.laps, "tokens_per_second": speed, "peak_memory_bytes": peak_memory_bytes()})
+            pace = supervised_throughput(gauge, batch, spent)
+            loop.log(row, {**clock.laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
             if _validated(settings, loop, number):
                 loop.save()
             advance(1, loop.seconds_left(forecast), loss=row["loss"])
+    say_pace(context.name, loop.timings)
     loop.hand_on()
     remove(rows.directory)
 

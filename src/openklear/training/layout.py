@@ -65,7 +65,7 @@ class Layout:
             ids=pad_right(ids, 0, torch.int64).to(device),
             loss_mask=pad_right(masks, False, torch.bool).to(device),
             segments=pad_right(segments, 0, torch.int64).to(device),
-            packed=Segments(lengths, device) if pack else None,
+            packed=Segments.sharing([s.ids for s in chosen], device) if pack else None,
             lengths=(lengths,) if pack else tuple((tokens,) for tokens in lengths),
         )
 

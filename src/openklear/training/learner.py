@@ -129,14 +129,15 @@ class SupervisedLearner:
 
 def _microbatches(loaded: LoadedModel, rows: Sequence[TokenRow], tokens: int) -> list[Microbatch]:
     """Packs where the model can be packed, else padded rows."""
-    lengths = [len(row.ids) for row in rows]
+    ids = [row.ids for row in rows]
     if can_pack(loaded.model):
-        return [[pack] for pack in plan_packs(lengths, tokens)]
-    return [*plan_microbatches(lengths, tokens)]
+        return [[pack] for pack in plan_packs(ids, tokens)]
+    return [*plan_microbatches(list(map(len, ids)), tokens)]
 
 
 def _renumbered(microbatch: Microbatch, numbers: Sequence[int]) -> Microbatch:
-    return [numbers[row] if isinstance(row, int) else tuple(map(numbers.__getitem__, row)) for row in microbatch]
+    number = numbers.__getitem__
+    return [number(row) if isinstance(row, int) else tuple(map(number, row)) for row in microbatch]
 
 
 def _step(loaded: LoadedModel, optimizer: Optimizer, max_grad_norm: float, learning_rate: float) -> Metrics:

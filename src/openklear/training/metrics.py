@@ -109,24 +109,6 @@ def alarms(row: Mapping[str, Any], history: Sequence[Mapping[str, Any]], *, floa
     return raised
 
 
-def throughput(
-    groups: Sequence[RolloutGroup], updates: Sequence[Sequence[PolicySequence]], laps: Mapping[str, float]
-) -> dict[str, float]:
-    """Tokens per second, for timings.jsonl: completions sampled (grading included), and tokens trained on, prompts too.
-
-    An iteration that was replayed sampled nothing.
-    """
-    rollouts = chain.from_iterable(group.rollouts for group in groups)
-    sampled = sum(len(rollout.completion.token_ids) for rollout in rollouts)
-    trained = sum(len(sequence.ids) for sequence in chain.from_iterable(updates))
-    found = {}
-    if laps.get("sampling"):
-        found["sampled_tokens_per_second"] = sampled / laps["sampling"]
-    if trained and laps.get("training"):
-        found["trained_tokens_per_second"] = trained / laps["training"]
-    return found
-
-
 def gap_metrics(updates: Sequence[Sequence[PolicySequence]]) -> dict[str, float]:
     """Old (trainer's) against the sampler's own log-probabilities, over the tokens that are trained on.
 

@@ -27,13 +27,14 @@ KEYS = {
 """Field of `Sizes` -> the recipe's key."""
 
 
-def resolved(recipe: Recipe, loaded: LoadedModel) -> Sizes:
+def resolved(recipe: Recipe, loaded: LoadedModel, longest: int | None = None) -> Sizes:
     """The recipe's own sizes, and for each that is "auto" the one found for this model on this machine.
 
-    The same every time on the same machine: it goes by the whole memory, never by what is free. The type is that of the
-    weights as they are loaded (`stage_dtype`).
+    `longest`: tokens of the longest row that the stage trains; None: what the recipe allows. The same every time on the
+    same machine: it goes by the whole memory, never by what is free. The type is that of the weights as they are loaded
+    (`stage_dtype`).
     """
-    sizes = chosen(recipe, shape_of_loaded(loaded), machine())
+    sizes = chosen(recipe, shape_of_loaded(loaded), machine(), longest=longest)
     return replace(sizes, dtype=str(loaded.model.dtype).removeprefix("torch."))
 
 
