@@ -47,8 +47,9 @@ def test_memory_by_hand() -> None:
     assert sft.training["activations"] == 1024 * 100_000
     assert sft.training["head"] == 8 * 1024 * 1000 + 4 * 1000 * 100  # two buffers of logits, and the head's gradient
     # 32 rollouts of 416 tokens, each 10 layers x 2 x 50 x 4 bytes; logits of 32 x 1000 in fp32, three times
-    assert rl.sampling == {"cache": 32 * 416 * 4000, "logits": 3 * 32 * 1000 * 4}
-    assert evaluation.peak == LIBRARIES["cpu"] + 4 * 10**9 + 40 * 416 * 4000 + 3 * 40 * 1000 * 4
+    # the sampler's copies of the weights
+    assert rl.sampling == {"copies": 4 * 10**9, "cache": 32 * 416 * 4000, "logits": 3 * 32 * 1000 * 4}
+    assert evaluation.peak == LIBRARIES["cpu"] + 8 * 10**9 + 40 * 416 * 4000 + 3 * 40 * 1000 * 4
     again = replace(sizes, activation_checkpointing=True)
     _, found = next(iter(footprints(recipe(), BILLION, dict.fromkeys(stages, again), LAPTOP, AMOUNTS)))
     # states between layers and what attention gave, with a number for each of 4 heads; and one layer
@@ -129,6 +130,18 @@ def test_the_command_on_a_real_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert document["cost"] == pytest.approx(document["expected_seconds"] / 1800)
     training = [one for one in document["times"] if (one["stage"], one["part"]) == ("sft", "training")]
     assert training[0]["floor_seconds"] < training[0]["expected_seconds"]
+
+
+def test_sources_that_are_not_fetched_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("openklear.data.hub.names", lambda source: ["main/train.parquet"])
+    model = "model={ type = 'tiny', hidden_size = 16, layers = 1, heads = 2 }"
+    assert main.main(["plan", str(RECIPES / "gsm8k-smollm2.toml"), "--set", model]) == 0
+    told = capsys.readouterr().out
+    assert "NOT counted, as they are not fetched yet: the rows of gsm8k-solutions, gsm8k-problems, gsm8k-test" in told
+    assert "rl-gsm8k: training" in told  # its iterations are known
 
 
 def test_what_does_not_fit_has_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,8 +128,7 @@ def _slots(facts: ModelShape, machine: Machine) -> int:
 def _cache_tokens(recipe: Recipe, facts: ModelShape, machine: Machine, slots: int, room: int, width: int) -> int:
     """As many as all slots may need, or as memory holds: at least one row."""
     longest = min(longest_sampled(recipe), facts.positions or longest_sampled(recipe))
-    # Gradients are gone while sampling; logits of one step are not.
-    room += facts.parameters * width - 8 * slots * facts.vocabulary
+    room -= 12 * slots * facts.vocabulary  # a step's logits; where the gradients were, the sampler has its own weights
     if machine.kind == "cpu":
         room = min(room, int(CACHE_SHARE * machine.memory_bytes))
     return max(longest, min(slots * longest, room // cached_token_bytes(facts, width)))

@@ -43,7 +43,7 @@ class Efficiency:
 
 
 EFFICIENCY = {
-    "cpu": Efficiency(0.68, 0.6, 0.26, 2.5e-4, "measured on an AMD EPYC (Zen 4) with torch 2.13 at 0.2, 0.8 and 135 M"),
+    "cpu": Efficiency(0.68, 0.6, 0.26, 3.0e-4, "measured on an AMD EPYC (Zen 4) with torch 2.13 at 0.2, 0.8 and 135 M"),
     "gpu": Efficiency(
         0.55, 0.6, 0.6, 3.0e-4, "taken from published runs of other projects: not measured with this code"
     ),
@@ -51,6 +51,8 @@ EFFICIENCY = {
 """Kind of machine -> what to expect of it."""
 ELEMENT_PASSES = 2.0
 """How often a kept activation is read or written in a forward pass besides the matrix products; backward doubles it."""
+DECODING_PASSES = 11.0
+"""The same for one token at a time: attention over rows of many lengths, fused weights, and bookkeeping beside them."""
 LOGIT_PASSES = 6
 """The same for the logits that a token is drawn from."""
 
@@ -168,7 +170,7 @@ def decoding_load(
     held = prompt + completion / 2  # tokens behind each new one, on average
     flops = forward_flops(shape, tokens, tokens, tokens * held)
     cache = tokens * held * 2 * shape.key * shape.layers * width
-    elements = tokens * (token_bytes(shape, width) * ELEMENT_PASSES / 2 + shape.vocabulary * 4 * LOGIT_PASSES)
+    elements = tokens * (token_bytes(shape, width) * DECODING_PASSES / 2 + shape.vocabulary * 4 * LOGIT_PASSES)
     read = steps * shape.multiplied * width + cache
     return Load(tokens, flops, flops, read, elements, steps * shape.layers)
 

@@ -86,12 +86,13 @@ VLLM_BYTES = 1_500_000_000
 
 
 def _sampled(recipe: Recipe, shape: ModelShape, sizes: Sizes, requests: int, longest: int) -> dict[str, int]:
-    """Keys and values at their fullest, and the logits of a step with what is drawn from them."""
+    """The sampler's fused or packed copies of the weights, keys and values at their fullest, logits of a step."""
     if recipe.engine.type != "local" or not requests:
         return {}
     slots = min(sizes.slots, requests)
     held = min(slots * longest, max(sizes.cache_tokens, longest))
     return {
+        "copies": shape.parameters * WIDTH[sizes.dtype],
         "cache": held * cached_token_bytes(shape, WIDTH[sizes.dtype]),
         "logits": LOGIT_COPIES * slots * shape.vocabulary * 4,
     }

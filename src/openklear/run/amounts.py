@@ -73,6 +73,7 @@ def amounts_of(recipe: Recipe, sources: Sequence[SourceFacts], length: float | N
         completions=completions,
         code=code / max(completions, 1),
         length=length,
+        unknown=tuple(one.name for one in sources if one.rows is None),
     )
 
 
