@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openklear.recipe.numbers import Seconds
+from openklear.recipe.numbers import Auto, Seconds, Tokens
 from openklear.recipe.section import Section
 
 
@@ -14,7 +14,12 @@ class LocalEngine(Section):
     """The sampler in this process, on the very weights that are trained."""
 
     type: Literal["local"] = Field("local", description="sample in this process")
-    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="sequences decoded at once")
+    slots: Auto | Annotated[int, Field(gt=0, le=100_000)] = Field(
+        "auto", description="sequences decoded at once, at most; auto: what fits and runs fast"
+    )
+    cache_tokens: Auto | Tokens = Field(
+        "auto", description="most tokens whose keys and values are held at once; auto: what fits"
+    )
 
 
 class VllmEngine(Section):

@@ -221,6 +221,12 @@ class Evaluation(Section):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.95, description="nucleus sampling: share of the probability that is kept"
     )
+    top_k: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        0, description="so many of the likeliest tokens are kept; 0 keeps all"
+    )
+    min_p: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        0.0, description="tokens of less than this share of the likeliest one's probability are dropped; 0 keeps all"
+    )
     max_completion_tokens: Tokens = Field(32768, description="a completion is cut off after this many tokens")
     validation_samples: Positive = Field(4, description="completions per problem in validations while training")
 

@@ -34,12 +34,15 @@ _GRADING = (
     *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders"),
     "verifiers.packages",
 )
-_SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine.type")
+_SAMPLING = (
+    *("evaluation.temperature", "evaluation.top_p", "evaluation.top_k", "evaluation.min_p"),
+    *("evaluation.max_completion_tokens", "engine.type"),
+)
 _TRAINING = (
     *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
-_ENGINE = ("engine.slots", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
 _AT_ONCE = ("engine.slots", "engine.cache_tokens", "engine.cache_gb")
 """How much is sampled at once."""
 _PACE = ("device", "threads", *_ENGINE, "stop.unscorable_share")

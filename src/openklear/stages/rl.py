@@ -82,7 +82,7 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs)))
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
         learner = _learner(recipe, phase, loaded, optimizer, sizes)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
