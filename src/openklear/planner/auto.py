@@ -109,7 +109,7 @@ def _training(
     fastest = CPU_TOKENS if machine.kind == "cpu" else GPU_TOKENS
     most = fastest if said == "auto" else int(said)
     needed = rows if said == "auto" and machine.kind == "gpu" else max(most, rows)
-    room -= head_bytes(facts, needed)
+    room -= head_bytes(facts, needed, machine.kind)
     if wanted == "auto":
         wanted = needed * token_bytes(facts, width) > room
     checkpointing = bool(wanted)
