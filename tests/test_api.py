@@ -41,7 +41,7 @@ NAMES = {
     "models.batching": "plan_microbatches plan_packs longest_first by_content pad_right",
     "models.logprobs": "sequence_logprobs",
     "rollout.open": "COMPLETIONS TRAINING VALIDATION open_sampler require",
-    "rollout.local": "LocalSampler",
+    "rollout.local": "SLOTS LocalSampler",
     "rollout.protocol": "Progress OnCompletion Until Supports Sampler",
     "rollout.seeds": "rollout_key copies uniforms",
     "training.optimizer": "ADAM_BETAS Optimizer build_optimizer clip_gradients warmup_constant warmup_cosine",

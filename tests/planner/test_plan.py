@@ -132,6 +132,18 @@ def test_the_command_on_a_real_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert training[0]["floor_seconds"] < training[0]["expected_seconds"]
 
 
+def test_sources_that_are_not_fetched_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("openklear.data.hub.names", lambda source: ["main/train.parquet"])
+    model = "model={ type = 'tiny', hidden_size = 16, layers = 1, heads = 2 }"
+    assert main.main(["plan", str(RECIPES / "gsm8k-smollm2.toml"), "--set", model]) == 0
+    told = capsys.readouterr().out
+    assert "NOT counted, as they are not fetched yet: the rows of gsm8k-solutions, gsm8k-problems, gsm8k-test" in told
+    assert "rl-gsm8k: training" in told  # its iterations are known
+
+
 def test_what_does_not_fit_has_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", str(RECIPES / "quickstart.toml"), "--device", "3090"]
     words += ["--set", "model.hidden_size=16384", "--set", "model.layers=40", "--set", "model.heads=128"]

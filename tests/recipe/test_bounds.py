@@ -69,7 +69,10 @@ ODD = {
     "model.layers": ("1000000",),
     "data.source.careful.weight": ("1e308", "0", "-1"),
     "verifiers.code_seconds": ("1e12", "inf"),
-    "engine.slots": ("1000000000",),
+    "engine.slots": ("1000000000", "0", "many"),
+    "engine.cache_tokens": ("10000000000", "0", "1.5", "all"),
+    "evaluation.top_k": ("10000000000", "-1"),
+    "evaluation.min_p": ("1.5", "-0.1", "nan"),
     "rl.objective": ("{type='custom', function='math:fsum', arguments={cap=inf}}",),
     "evaluation.samples": ("9223372036854775808",),
 }

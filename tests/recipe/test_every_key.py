@@ -32,6 +32,7 @@ from openklear.models.tiny import make_tiny
 from openklear.recipe.keys import keys
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Phase, Recipe, Verifiers
+from openklear.rollout.lean import LeanDecoder
 from openklear.run.context import StageContext
 from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import stages
@@ -344,12 +345,35 @@ def slots(workshop, monkeypatch):
     def widest(count: int) -> int:
         rows = []
         with monkeypatch.context() as patched:
-            embed = torch.nn.Embedding.forward
-            patched.setattr(torch.nn.Embedding, "forward", lambda self, ids: rows.append(len(ids)) or embed(self, ids))
+            step = LeanDecoder.step
+            patched.setattr(
+                LeanDecoder, "step", lambda self, ids, *rest: rows.append(len(ids)) or step(self, ids, *rest)
+            )
             workshop.make("evaluate-sft", (f"engine.slots={count}",))
         return max(rows)
 
     assert (widest(3), widest(5)) == (3, 5)
+
+
+def cache_tokens(workshop, monkeypatch):
+    """The most tokens of keys and values that there is ever space for; too few for one sequence are refused."""
+
+    def most(count: int) -> int:
+        held = []
+        with monkeypatch.context() as patched:
+            step = LeanDecoder.step
+
+            def stepped(self, tokens, positions, panels):
+                held.append(sum(panel.cells for panel in panels))
+                return step(self, tokens, positions, panels)
+
+            patched.setattr(LeanDecoder, "step", stepped)
+            workshop.make("evaluate-sft", (f"engine.cache_tokens={count}",))
+        return max(held)
+
+    assert most(120) <= 120 < most(100_000)
+    with pytest.raises(EngineError, match=r"the cache holds 20: raise engine\.cache_tokens"):
+        workshop.make("evaluate-sft", ("engine.cache_tokens=20",))
 
 
 def source_domain(workshop, tmp_path):
@@ -760,6 +784,8 @@ PROOFS: dict[str, Proof] = {
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
     "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),
+    "evaluation.top_k": differs(EVALUATE, ANSWERED, "evaluation.top_k=2"),
+    "evaluation.min_p": differs(EVALUATE, ANSWERED, "evaluation.min_p=0.5"),
     "evaluation.max_completion_tokens": differs(EVALUATE, ANSWERED, "evaluation.max_completion_tokens=9"),
     "evaluation.validation_samples": differs("rl-math", ROWS, "evaluation.validation_samples=3"),
     "verifiers.workers": workers,
@@ -771,6 +797,7 @@ PROOFS: dict[str, Proof] = {
     "verifiers.graders": graders,
     "engine.type": engine_type,
     "engine.slots [local]": slots,
+    "engine.cache_tokens [local]": cache_tokens,
     **engine_keys.PROOFS,
     "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),

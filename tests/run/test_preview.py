@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from openklear.cli import main
 from openklear.demo.world import WORDS
 from openklear.errors import UsageError
-from openklear.models.head import CHUNK_BYTES
+from openklear.models.head import CHUNK_BYTES, GPU_CHUNK_BYTES
 from openklear.models.tiny import make_tiny, make_tokenizer
 from openklear.planner.memory import HEAD_BYTES
 from openklear.recipe.load import load_recipe
@@ -264,7 +264,7 @@ def test_the_tiny_models_sizes_are_those_it_gets(place: Path) -> None:
     made = make_tiny(16, 3, 2, 256, 0).model
     assert facts.shape.parameters == sum(parameter.numel() for parameter in made.parameters())
     assert len(make_tokenizer()) == TINY_VOCABULARY
-    assert HEAD_BYTES == CHUNK_BYTES
+    assert HEAD_BYTES == {"cpu": CHUNK_BYTES, "gpu": GPU_CHUNK_BYTES}
     assert facts.shape.positions == 192  # 164 rounded up to a multiple of 64
 
 

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_BYTES = 512 << 20
-"""Bytes of the two logits buffers together. Below it the products at V = 151,936 become slow (few rows at a time)."""
+CHUNK_BYTES = 128 << 20
+"""Bytes of the two logits buffers together: on a CPU the products are as fast as with four times as much."""
+GPU_CHUNK_BYTES = 512 << 20
+"""The same on a GPU, where below it the products at V = 151,936 become slow (few rows at a time)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +163,14 @@ def _slope(logits: Tensor, targets: Tensor, cap: float | None, *, out: Tensor) -
     return out
 
 
-def chunk_rows(tokens: int, vocabulary: int, dtype: torch.dtype, chunk_tokens: int | None = None) -> int:
-    """Tokens in a chunk, of at most `chunk_tokens`, by default of as many as fit `CHUNK_BYTES`.
+def chunk_rows(
+    tokens: int, vocabulary: int, dtype: torch.dtype, chunk_tokens: int | None = None, *, on_gpu: bool = False
+) -> int:
+    """Tokens in a chunk, of at most `chunk_tokens`, by default of as many as fit `CHUNK_BYTES`, or the GPU's.
 
     Chunks of equal size: a short last one would run its products at a fraction of the speed.
     """
-    largest = chunk_tokens or max(1, CHUNK_BYTES // (2 * dtype.itemsize * vocabulary))
+    largest = chunk_tokens or max(1, (GPU_CHUNK_BYTES if on_gpu else CHUNK_BYTES) // (2 * dtype.itemsize * vocabulary))
     return -(-tokens // max(1, -(-tokens // largest)))
 
 
@@ -191,7 +195,7 @@ class _Chunks:
         self.inner, self.outer = finish.gains(temperature)
         self.capped = finish.cap is not None
         self.bias = None if bias is None else bias.to(self.dtype) * self.inner
-        self.rows = chunk_rows(len(hidden), len(weight), self.dtype, chunk_tokens)
+        self.rows = chunk_rows(len(hidden), len(weight), self.dtype, chunk_tokens, on_gpu=hidden.is_cuda)
 
     def __iter__(self) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         buffers = self.weight.new_empty(2, self.rows, len(self.weight))

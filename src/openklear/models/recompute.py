@@ -21,14 +21,15 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from openklear.errors import ModelError
 
-_ATTENTION = (
-    "_scaled_dot_product_flash_attention_for_cpu",
-    "_scaled_dot_product_flash_attention",
-    "_scaled_dot_product_efficient_attention",
-    "_scaled_dot_product_cudnn_attention",
-    "_flash_attention_forward",
-    "_efficient_attention_forward",
-)
+_ATTENTION = {
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+    "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_efficient_attention",
+    "aten::_scaled_dot_product_cudnn_attention",
+    "aten::_flash_attention_forward",
+    "aten::_efficient_attention_forward",
+    "torch_attn::_varlen_attn",
+}
 """Operations of torch that hold a whole attention; which of them there are depends on its version."""
 
 
@@ -57,7 +58,7 @@ def recompute_layers(model: Any) -> None:
     for layer in found:
         forward = layer.forward
         if not isinstance(forward, partial):
-            layer.forward = partial(_recomputed, forward)  # type: ignore[method-assign,assignment]
+            layer.forward = partial(_recomputed, forward)
 
 
 def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -68,12 +69,9 @@ def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _contexts() -> tuple[Any, Any]:
-    return create_selective_checkpoint_contexts(_policy)  # type: ignore[no-any-return]
+    return create_selective_checkpoint_contexts(_policy)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def _policy(_: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
-    kept = operation in _KEPT
+    kept = operation.name().partition(".")[0] in _ATTENTION
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
-
-
-_KEPT = frozenset(getattr(torch.ops.aten, name).default for name in _ATTENTION if hasattr(torch.ops.aten, name))

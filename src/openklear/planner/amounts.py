@@ -34,6 +34,8 @@ class Amounts:
     """Share of those that are programs."""
     length: float | None = None
     """Tokens of a completion on average, where the user says so."""
+    unknown: tuple[str, ...] = ()
+    """Sources whose rows cannot be counted yet."""
     exact: bool = False
     """Counted after curation; else before it, from the first rows of each source."""
 

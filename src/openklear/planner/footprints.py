@@ -68,7 +68,7 @@ def _trained(
         **_engine(recipe, shape, sizes),
     }
     activations = activation_bytes(shape, tokens, width, checkpointing=sizes.activation_checkpointing)
-    head = head_bytes(shape, tokens, trained=adapters is None)
+    head = head_bytes(shape, tokens, machine.kind, trained=adapters is None)
     moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
     training = {"gradients": trained * width, "activations": activations, "head": max(head, moving - activations)}
     return Footprint(kept, training, sampled)

@@ -96,7 +96,8 @@ def machine_named(name: str, key: str = "--device") -> Machine:
         cards = _driver()
         if int(number or 0) < len(cards):
             return gpu_called(*cards[int(number or 0)])
-        raise UsageError(f"{key} {name}: there is no such GPU here; choose one of {', '.join(GPUS)}, or cpu")
+        others = f"one of {', '.join(GPUS)}, or cpu" if key == "--device" else "auto or cpu"
+        raise UsageError(f"{key} {name}: there is no such GPU here; choose {others}")
     if name not in GPUS:
         raise UsageError(f"{key} {name}: no such machine; choose one of {', '.join(GPUS)}, or cpu (this one's)")
     return GPUS[name]

@@ -8,7 +8,7 @@ With layers L of width H, inner width I, query width Q and key width K, vocabula
     activations  what autograd keeps of a token, L (6 H + 2 Q + 2 K + 4 I) w (2 Q + 2 K more with norms of queries and
                  keys); with checkpointing the states between layers and what attention gave, L (H + Q) w, and one
                  layer's of a micro-batch while it is done again
-    head         two buffers of logits in fp32, at most 512 MiB together, and the head's gradient in fp32
+    head         two buffers of logits in fp32, at most 128 MiB together (on a GPU 512), and the head's gradient in fp32
     cache        2 K L w for a token whose keys and values are held; S V logits in fp32 for S sequences decoded at once
 """
 
@@ -21,8 +21,8 @@ from openklear.planner.shape import ModelShape
 from openklear.recipe.optimizers import Optimizer
 from openklear.recipe.schema import Recipe
 
-HEAD_BYTES = 512 << 20
-"""`models.head.CHUNK_BYTES`, which needs torch."""
+HEAD_BYTES = {"cpu": 128 << 20, "gpu": 512 << 20}
+"""`models.head.CHUNK_BYTES` and `GPU_CHUNK_BYTES`, which need torch."""
 EIGHT_BITS = 2.05
 """Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
 small tensors that it leaves in fp32."""
@@ -98,10 +98,10 @@ def activation_bytes(shape: ModelShape, tokens: int, width: int, *, checkpointin
     return tokens * (shape.layers * kept + layer_bytes(shape, width))
 
 
-def head_bytes(shape: ModelShape, tokens: int, *, trained: bool = True) -> int:
+def head_bytes(shape: ModelShape, tokens: int, kind: str, *, trained: bool = True) -> int:
     """Buffers of the language-model head, and its gradient before it is added up."""
     gradient = 4 * shape.vocabulary * shape.hidden if trained else 0
-    return min(HEAD_BYTES, 8 * tokens * shape.vocabulary) + gradient
+    return min(HEAD_BYTES[kind], 8 * tokens * shape.vocabulary) + gradient
 
 
 def cached_token_bytes(shape: ModelShape, width: int) -> int:

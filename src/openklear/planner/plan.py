@@ -112,6 +112,7 @@ class Plan:
             "cost": None if price is None else self.seconds / 3600 * price,
             "peak_bytes": self.peak,
             "usable_bytes": usable(self.machine),
+            "sources_not_counted": list(self.amounts.unknown),
             "fits": self.fits,
             "change": None if self.change is None else list(self.change.keys),
             "fits_device": self.bigger,
@@ -155,6 +156,8 @@ class Plan:
             f"expected: {share.compute:.0%} of the peak, {share.reading:.0%} of the bandwidth, and what element-wise "
             f"passes and a layer's start take ({share.where})"
         )
+        if self.amounts.unknown:
+            yield f"NOT counted, as they are not fetched yet: the rows of {', '.join(self.amounts.unknown)}"
         counted = "counted after curation" if self.amounts.exact else "from the first rows of each source, uncurated"
         yield f"rows {counted}; {self.amounts.said()}; every group is taken to have an advantage"
 

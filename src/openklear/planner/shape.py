@@ -51,7 +51,7 @@ class ModelShape:
     def inner_matrices(self) -> int:
         """Matrices of a feed-forward block: 3 where it is gated, else 2; what the parameters leave room for."""
         attention = 2 * self.hidden * (self.query + self.key)
-        rest = (self.parameters - self.ends) / self.layers - attention
+        rest = (self.parameters - self.ends) / max(self.layers, 1) - attention
         return 3 if rest > 2.5 * self.hidden * self.inner * self.experts else 2
 
     @property

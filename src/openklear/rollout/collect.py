@@ -47,6 +47,8 @@ class Sampling:
     top_p: float
     max_completion_tokens: int
     overlong: Literal["incorrect", "mask", "soft"] = "incorrect"
+    top_k: int = 0
+    min_p: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +167,10 @@ class Collector:
             call.take(index, completion)
             graded.add(index, call.flat[index].drawn)
 
-        with self._report(graded.watch, ahead, len(requests), label) as report:
-            found = self.sampler.sample(requests, report, ended, call.until)
+        found: list[Completion] = []
+        if requests:  # all may have ended before, where they were carried over
+            with self._report(graded.watch, ahead, len(requests), label) as report:
+                found = self.sampler.sample(requests, report, ended, call.until)
         for index, completion in zip(call.running, found, strict=True):
             if completion.stop_reason is StopReason.PARTIAL:
                 call.take(index, completion)
@@ -241,6 +245,8 @@ def _request(owner: EncodedProblem, rollout: Begun, sampling: Sampling) -> Sampl
         max_new_tokens=sampling.max_completion_tokens - len(drawn),
         temperature=sampling.temperature,
         top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
         sampled=len(drawn),
     )
 

@@ -29,7 +29,7 @@ from openklear.types import Completion, SampleRequest
 
 # How configurations without a list of layer types name a window of attention.
 _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "local_window_size")
-_SLOTS = 128
+SLOTS = 128
 """Sequences decoded at once where nothing else is asked for."""
 
 
@@ -41,7 +41,7 @@ class LocalSampler:
     """
 
     def __init__(
-        self, model: Any, *, end_ids: frozenset[int], slots: int = _SLOTS, cache_tokens: int | None = None
+        self, model: Any, *, end_ids: frozenset[int], slots: int = SLOTS, cache_tokens: int | None = None
     ) -> None:
         """`cache_tokens`: most tokens of keys and values held at once; None: as many as the slots need.
 

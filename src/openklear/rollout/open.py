@@ -6,10 +6,12 @@ from dataclasses import fields
 
 from openklear.errors import EngineError
 from openklear.models.loading import LoadedModel
-from openklear.recipe.engine import Engine, LocalEngine
-from openklear.rollout.local import LocalSampler
+from openklear.planner.auto import Sizes
+from openklear.recipe.engine import Engine, RemoteEngine, VllmEngine
+from openklear.rollout.local import SLOTS, LocalSampler
 from openklear.rollout.probe import probe
 from openklear.rollout.protocol import Sampler, Supports
+from openklear.rollout.remote import RemoteSampler
 from openklear.rollout.vllm import VllmSampler
 
 COMPLETIONS = Supports()
@@ -18,14 +20,24 @@ TRAINING = Supports(logprobs=True, publish=True)
 VALIDATION = Supports(publish=True)
 
 
-def open_sampler(engine: Engine, loaded: LoadedModel, needs: Supports = COMPLETIONS) -> Sampler:
+def open_sampler(
+    engine: Engine, loaded: LoadedModel, needs: Supports = COMPLETIONS, sizes: Sizes | None = None
+) -> Sampler:
     """The sampler that the recipe asks for, over a loaded model; `close` it.
 
+    `sizes` holds what "auto" stands for (`training.sizes`); without it the sampler's own default and as much cache as
+    its slots need.
     Raises EngineError where it cannot do what `needs` says, ModelError where it cannot sample from this architecture.
     """
-    if not isinstance(engine, LocalEngine):
+    if isinstance(engine, VllmEngine):
         return VllmSampler(loaded, engine)
-    sampler = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=engine.slots)
+    if isinstance(engine, RemoteEngine):
+        require(RemoteSampler.supports, needs, engine.type)
+        return RemoteSampler(loaded, engine)
+    found: tuple[int, int | None] = (SLOTS, None) if sizes is None else (sizes.slots, sizes.cache_tokens)
+    slots = found[0] if engine.slots == "auto" else engine.slots
+    cache_tokens = found[1] if engine.cache_tokens == "auto" else engine.cache_tokens
+    sampler = LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=slots, cache_tokens=cache_tokens)
     require(sampler.supports, needs, engine.type)
     probe(sampler)
     return sampler

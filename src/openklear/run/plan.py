@@ -34,13 +34,19 @@ _GRADING = (
     *("verifiers.math_seconds", "verifiers.code_seconds", "verifiers.code_memory_mb", "verifiers.graders"),
     "verifiers.packages",
 )
-_SAMPLING = ("evaluation.temperature", "evaluation.top_p", "evaluation.max_completion_tokens", "engine.type")
+_SAMPLING = (
+    *("evaluation.temperature", "evaluation.top_p", "evaluation.top_k", "evaluation.min_p"),
+    *("evaluation.max_completion_tokens", "engine.type", "engine.model"),
+)
 _TRAINING = (
     *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
-_ENGINE = ("engine.slots", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
-_PACE = ("device", "threads", *_ENGINE, "stop.unscorable_share")
+_ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_SERVER = ("engine.endpoint", "engine.api_key_env")
+_AT_ONCE = ("engine.slots", "engine.cache_tokens", "engine.cache_gb")
+"""How much is sampled at once."""
+_PACE = ("device", "threads", *_ENGINE, *_SERVER, "stop.unscorable_share")
 _PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing")
 
 
@@ -236,7 +242,7 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
     if phase.partial_rollouts.carries:  # what serves the requests decides where rollouts are broken off
-        settings |= {name: pace.pop(name) for name in list(pace) if name.startswith("engine.")}
+        settings |= {name: pace.pop(name) for name in _AT_ONCE if name in pace}
     files = _graders(recipe) | _functions(phase)
     more = {"settings": settings, "pace": pace, "files": files, "length": f"{key}.iterations"}
     return _trained("rl", f"rl-{phase.name}", model, **more)

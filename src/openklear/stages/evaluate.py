@@ -44,7 +44,8 @@ def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the recipe's benchmarks."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
     loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
-    context.tell(found(recipe, resolved(recipe, loaded)))
+    sizes = resolved(recipe, loaded)
+    context.tell(found(recipe, sizes))
     asked, dropped = _asked(context, loaded)
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}
@@ -53,7 +54,7 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded)))
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
         groups = _rollouts(context, collector, asked)
     named = list(benchmarks(recipe))
@@ -132,7 +133,14 @@ def _sampled(
     copy_numbers: Sequence[int],
 ) -> list[RolloutGroup]:
     evaluation = context.recipe.evaluation
-    sampling = Sampling(samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens)
+    sampling = Sampling(
+        samples,
+        evaluation.temperature,
+        evaluation.top_p,
+        evaluation.max_completion_tokens,
+        top_k=evaluation.top_k,
+        min_p=evaluation.min_p,
+    )
     # Scores need correctness alone, but every test runs: the rollouts are kept, to be read and scored again.
     return collector.collect(
         problems, sampling, ReportReward(), purpose="evaluation", label=label, copy_numbers=copy_numbers

@@ -43,7 +43,7 @@ from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner, takes_sampled
 from openklear.training.loop import Clock, Figures, Loop, without_validation
-from openklear.training.memory import peak_memory_bytes
+from openklear.training.memory import peak_memory_bytes, release
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
 from openklear.training.pace import gauge_of, say_pace, throughput
@@ -82,7 +82,7 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs)))
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
         learner = _learner(recipe, phase, loaded, optimizer, sizes)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
@@ -164,6 +164,7 @@ def _iterate(box: _Box, number: int) -> Figures:
     known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
     collected, updates = _replayed(box, number) if known else _sampled(box, number, chosen)
     groups = collected.groups
+    release()
     clock.lap("replaying" if known else "sampling")
     _show(box, number, groups)
     stale = box.carrying.staleness(number, groups)
@@ -171,6 +172,7 @@ def _iterate(box: _Box, number: int) -> Figures:
     steps, updates = _updated(box, updates, number, stale)
     row |= gap_metrics(fresh(_measured(box, updates), stale)) | box.carrying.metrics(collected, updates, stale)
     row |= {"updates": len(steps), **mean_over_updates(steps)}
+    release()
     clock.lap("training")
     loop.advance(len(steps), places)
     if _validated(phase, number):
@@ -182,7 +184,8 @@ def _iterate(box: _Box, number: int) -> Figures:
         row["alarms"] = ringing
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
-    pace = throughput(box.gauge, groups, updates, clock.laps)
+    drawn = collected.tokens if phase.partial_rollouts.carries else None
+    pace = throughput(box.gauge, groups, updates, clock.laps, drawn)
     loop.log(row, {**clock.laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
     _make_durable(box, record, collected, updates, row)
     box.carrying.groups = collected.carried

@@ -77,7 +77,7 @@ def run(context: StageContext) -> None:
         judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION)))
+        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION, sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)

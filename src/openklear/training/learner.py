@@ -149,4 +149,5 @@ def _step(loaded: LoadedModel, optimizer: Optimizer, max_grad_norm: float, learn
     norm = clip_gradients(loaded.model, max_grad_norm)
     optimizer.set_learning_rate(learning_rate)
     optimizer.step()
+    optimizer.zero_grad()  # validations, sampling and checkpoints come next, and have the memory
     return {"grad_norm": norm, "learning_rate": learning_rate}

@@ -53,7 +53,12 @@ def asked(
     return collector.collect(
         problems,
         Sampling(
-            evaluation.validation_samples, evaluation.temperature, evaluation.top_p, evaluation.max_completion_tokens
+            evaluation.validation_samples,
+            evaluation.temperature,
+            evaluation.top_p,
+            evaluation.max_completion_tokens,
+            top_k=evaluation.top_k,
+            min_p=evaluation.min_p,
         ),
         ReportReward(code="hard"),  # only correctness counts here, so tests stop at the first that fails
         purpose=f"validation/{stage}",
