@@ -437,3 +437,39 @@ def cut_by_hand(probabilities: list[float], request: SampleRequest) -> dict[int,
             kept[token] = share
         reached += share
     return kept
+
+
+def test_a_full_cache_sends_the_last_back_and_every_token_stays_what_it_was(model):
+    """Room for about two sequences: requests lose their place and go on with the draws they would have had."""
+    asked = requests(12, seed=16)
+    need = max(len(request.prompt_ids) + request.max_new_tokens for request in asked)
+    free, tight = (LocalSampler(model, end_ids=NO_END, slots=6, cache_tokens=most) for most in (None, 2 * need))
+    assert_same(free.sample(asked), tight.sample(asked), tolerance=1e-4)
+    with pytest.raises(EngineError, match=f"the cache holds {need - 1}: raise"):
+        LocalSampler(model, end_ids=NO_END, slots=6, cache_tokens=need - 1).sample(asked)
+
+
+def test_what_all_prompts_begin_with_is_computed_once(model, monkeypatch):
+    common = tuple(range(3, 33))
+    asked = [SampleRequest((*common, *one.prompt_ids), one.key, 8) for one in requests(9, seed=17)]
+    computed = []
+    inner = LeanDecoder.prefill
+
+    def counting(decoder, prompts, prefix=None):
+        known = 0 if prefix is None else prefix.tensors[0].shape[1]
+        computed.append(sum(len(prompt) - known for prompt in prompts.values()))
+        return inner(decoder, prompts, prefix)
+
+    monkeypatch.setattr(LeanDecoder, "prefill", counting)
+    found = LocalSampler(model, end_ids=NO_END, slots=9).sample(asked)
+    assert computed == [30, sum(len(request.prompt_ids) - 30 for request in asked)]
+    for request, completion in zip(asked, found, strict=True):
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+
+
+def test_transformers_own_forward_samples_the_same(model, monkeypatch):
+    asked = requests(14, seed=18)
+    lean = LocalSampler(model, end_ids=frozenset({9}), slots=5).sample(asked)
+    monkeypatch.setattr("openklear.rollout.local.is_lean", lambda model: False)
+    whole = LocalSampler(model, end_ids=frozenset({9}), slots=5).sample(asked)
+    assert_same(lean, whole, tolerance=1e-4)
