@@ -6,8 +6,9 @@ import pytest
 
 from openklear.errors import RecipeError
 from openklear.recipe.load import load_recipe
-from openklear.recipe.objectives import Cispo, Gppo, PpoClip, Reinforce
+from openklear.recipe.objectives import Cispo, Gppo, PpoClip, Reinforce, Truncate
 from openklear.recipe.optimizers import Muon
+from openklear.recipe.partial import CarryOver
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
 from openklear.run.fingerprint import hash_files
 from openklear.run.plan import stages
@@ -295,3 +296,48 @@ def test_shares_of_a_mix_become_whole_problems(mix, problems, counts):
     assert list(phase.counts.items()) == list(counts.items())
     assert phase.lacking(counts) is None
     assert phase.lacking(counts | {"code": 1}) == f"mix takes {counts['code']} code problems at a time, but 1 are left"
+
+
+CARRY_MATH = "rl.phase.math.partial_rollouts.type=carry_over"
+CARRY = "rl.partial_rollouts={ type = 'carry_over', extra = 0.25 }"
+
+
+def test_what_is_carried_over_must_be_corrected_for():
+    with pytest.raises(RecipeError, match=r'rl\.phase\.math\.correction.*older weights.*correction = \{ type = "trunc'):
+        load_recipe(MINI, [CARRY])
+    for correction in ("truncate", "mask"):
+        assert load_recipe(MINI, [CARRY, f"rl.correction.type={correction}"]).rl.phase[0].partial_rollouts.carries
+    with pytest.raises(RecipeError, match="old_logprobs"):  # the sampler's are of several policies
+        load_recipe(MINI, [CARRY, "rl.correction.type=truncate", "rl.old_logprobs=sampler"])
+
+
+@pytest.mark.parametrize(
+    ("mix", "extra", "sampled", "lacking"),
+    [
+        ({}, 0.25, {"": 20}, "problems_per_iteration and partial_rollouts.extra take 20 problems at a time, but 19"),
+        ({}, 0.01, {"": 17}, "problems_per_iteration and partial_rollouts.extra take 17 problems at a time, but 16"),
+        ({"code": 3, "math": 1}, 0.3, {"code": 16, "math": 6}, "mix and partial_rollouts take 16 code problems"),
+    ],
+)
+def test_problems_under_way_are_those_trained_on_and_the_extra_rounded_up(mix, extra, sampled, lacking):
+    phase = Phase(
+        name="both",
+        domains=("code", "math"),
+        mix=mix,
+        problems_per_iteration=16,
+        correction=Truncate(),
+        partial_rollouts=CarryOver(extra=extra),
+    )
+    assert phase.sampled_at_once == sampled
+    enough = sampled if mix else {"code": sampled[""], "math": 0}
+    assert phase.lacking(enough) is None
+    assert phase.lacking(enough | {"code": enough["code"] - 1}).startswith(lacking)
+
+
+def test_how_much_is_sampled_at_once_counts_where_rollouts_are_carried_over():
+    """It decides what is broken off, so another number of slots is another run; else it changes only the pace."""
+    carried = {s.name: s for s in stages(load_recipe(MINI, ["rl.phase.math.correction.type=truncate", CARRY_MATH]))}
+    assert carried["rl-math"].settings["engine.slots"] == 16
+    assert "engine.slots" not in carried["rl-math"].pace
+    assert carried["rl-code"].pace["engine.slots"] == 16
+    assert "engine.slots" not in carried["rl-code"].settings

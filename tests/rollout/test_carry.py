@@ -18,7 +18,7 @@ from openklear.rollout.carry import Begun, BegunGroup, Quotas, WholeGroups, all_
 from openklear.rollout.collect import Collector, Sampling
 from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.local import LocalSampler
-from openklear.rollout.sampling import draw, next_token_logprobs
+from openklear.rollout.sampling import draw, next_token_probabilities
 from openklear.rollout.seeds import uniforms
 from openklear.training.step import PolicySequence, reference_logprobs
 from openklear.types import Completion, Problem, StopReason
@@ -215,7 +215,7 @@ def test_a_draw_depends_on_key_position_and_the_weights_of_then_alone(models, ju
                 for place, version in enumerate(rollout.token_versions):
                     row = logits[which[version]][place : place + 1, : len(models[0].tokenizer)]
                     uniform = uniforms(np.array([asked.key], np.uint64), np.array([place]))
-                    drawn = draw(next_token_logprobs(row, torch.ones(1)), torch.from_numpy(uniform))
+                    drawn = draw(next_token_probabilities(row, None), torch.from_numpy(uniform))
                     assert int(drawn) == rollout.completion.token_ids[place]
 
 

@@ -242,3 +242,16 @@ def test_what_is_under_way_at_the_end_of_a_phase_is_said(desk, monkeypatch):
     monkeypatch.setattr(progress, "say", said.append)
     desk.run("end", iterations=1)
     assert [line for line in said if "3 problems are under way as the phase ends, and are not trained on" in line]
+
+
+def test_the_speed_of_sampling_counts_the_tokens_drawn_in_the_iteration(desk, undisturbed):
+    """Not those of the groups that it trains on, of which some are from earlier iterations."""
+    out = desk.root / "undisturbed"
+    before: dict[tuple[str, int], int] = {}
+    for row in read_jsonl(out / "timings.jsonl")[:2]:  # later ones may have a problem twice under way, from two epochs
+        number = row["iteration"]
+        rows = [*table(out, number), *table(out, number, "carried")]
+        lengths = {(r["problem_id"], r["sample_index"]): len(r["token_ids"]) for r in rows}
+        drawn = sum(length - before.get(name, 0) for name, length in lengths.items())
+        assert row["sampled_tokens_per_second"] * row["sampling"] == pytest.approx(drawn)
+        before = {(r["problem_id"], r["sample_index"]): len(r["token_ids"]) for r in table(out, number, "carried")}

@@ -70,6 +70,7 @@ AUDIT_SCHEMA = pa.schema(
 )
 _GROUP_ROWS, _GROUP_BYTES = 4096, 64 << 20
 _BATCH_ROWS = 256
+_READ_BYTES = 1 << 20
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class StoredRows(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         try:
-            with pq.ParquetFile(self.path, pre_buffer=False) as file:
+            with pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_READ_BYTES) as file:
                 lacking = [name for name in self.schema.names if name not in file.schema_arrow.names]
                 if lacking:
                     raise DataError(f"{self.path}: has no column {', '.join(lacking)}; run the stage prepare again")

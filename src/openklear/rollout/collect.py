@@ -167,8 +167,10 @@ class Collector:
             call.take(index, completion)
             graded.add(index, call.flat[index].drawn)
 
-        with self._report(graded.watch, ahead, len(requests), label) as report:
-            found = self.sampler.sample(requests, report, ended, call.until)
+        found: list[Completion] = []
+        if requests:  # all may have ended before, where they were carried over
+            with self._report(graded.watch, ahead, len(requests), label) as report:
+                found = self.sampler.sample(requests, report, ended, call.until)
         for index, completion in zip(call.running, found, strict=True):
             if completion.stop_reason is StopReason.PARTIAL:
                 call.take(index, completion)

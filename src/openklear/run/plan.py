@@ -43,6 +43,8 @@ _TRAINING = (
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
 _ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_AT_ONCE = ("engine.slots", "engine.cache_tokens", "engine.cache_gb")
+"""How much is sampled at once."""
 _PACE = ("device", "threads", *_ENGINE, "stop.unscorable_share")
 _PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing")
 
@@ -239,7 +241,7 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
     if phase.partial_rollouts.carries:  # what serves the requests decides where rollouts are broken off
-        settings |= {name: pace.pop(name) for name in list(pace) if name.startswith("engine.")}
+        settings |= {name: pace.pop(name) for name in _AT_ONCE if name in pace}
     files = _graders(recipe) | _functions(phase)
     more = {"settings": settings, "pace": pace, "files": files, "length": f"{key}.iterations"}
     return _trained("rl", f"rl-{phase.name}", model, **more)

@@ -184,7 +184,8 @@ def _iterate(box: _Box, number: int) -> Figures:
         row["alarms"] = ringing
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
-    pace = throughput(box.gauge, groups, updates, clock.laps)
+    drawn = collected.tokens if phase.partial_rollouts.carries else None
+    pace = throughput(box.gauge, groups, updates, clock.laps, drawn)
     loop.log(row, {**clock.laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
     _make_durable(box, record, collected, updates, row)
     box.carrying.groups = collected.carried

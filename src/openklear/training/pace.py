@@ -31,18 +31,25 @@ def gauge_of(recipe: Recipe, loaded: LoadedModel, sizes: Sizes) -> Gauge:
 
 
 def throughput(
-    gauge: Gauge, groups: Sequence[RolloutGroup], updates: Sequence[Sequence[TokenRow]], laps: Mapping[str, float]
+    gauge: Gauge,
+    groups: Sequence[RolloutGroup],
+    updates: Sequence[Sequence[TokenRow]],
+    laps: Mapping[str, float],
+    drawn: int | None = None,
 ) -> dict[str, float]:
     """Of an iteration: tokens a second, MFU and share of the floor, of completions sampled (with what grading takes
     beyond them) and of rows trained on, prompts too.
 
-    An iteration that was replayed sampled nothing.
+    An iteration that was replayed sampled nothing. Where rollouts are carried over, the tokens `drawn` in it are not
+    those of its groups: they alone make its speed, and of what its sampling computed nothing is said.
     """
     lengths = [_sampled(group) for group in groups]
     rows = [_tokens(row) for row in chain.from_iterable(updates)]
     sampled, trained = sum(map(sum, lengths)), sum(tokens for tokens, _ in rows)
     found: dict[str, float] = {}
-    if seconds := laps.get("sampling"):
+    if drawn is not None and laps.get("sampling"):
+        found[PARTS["sampling"]] = drawn / laps["sampling"]
+    elif seconds := laps.get("sampling"):
         prompts = [len(group.rollouts[0].prompt_ids) for group in groups]
         found[PARTS["sampling"]] = sampled / seconds
         found |= gauge.sampled(zip(prompts, lengths, strict=True), seconds)
