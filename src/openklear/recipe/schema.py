@@ -321,7 +321,8 @@ class Recipe(Section):
         yield from _sources(self)
         yield from _checkpoints(self)
         yield from device_rules(self.device)
-        yield from _microbatch(self)
+        phases = self.rl.phase if self.rl else ()
+        yield from microbatch_rules(self.microbatch_tokens, self.sft.max_tokens if self.sft else 0, phases)
 
 
 def _training(whole: Recipe) -> Iterator[Broken]:
@@ -379,16 +380,6 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
             text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
             text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
             yield Broken(("rl", "phase", index, "domains"), text)
-
-
-def _microbatch(whole: Recipe) -> Iterator[Broken]:
-    rows = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
-    phases = whole.rl.phase if whole.rl else ()
-    for item in phases:
-        key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
-        rows[key] = item.max_prompt_tokens + item.max_completion_tokens
-    released = [item.name for item in phases if item.aggregation == "klear_released"]
-    yield from microbatch_rules(whole.microbatch_tokens, rows, released)
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:
