@@ -47,6 +47,22 @@ def test_activations_are_computed_again_where_they_would_not_fit() -> None:
     assert chosen(recipe, SMOLLM2, GPUS["3090"]).activation_checkpointing
 
 
+def test_slots_go_by_the_model_and_the_machine() -> None:
+    recipe = load_recipe(RECIPES / "gsm8k-smollm2.toml", ["engine.slots=auto"])
+    assert chosen(recipe, SMOLLM2, LAPTOP).slots == 64
+    assert chosen(recipe, replace(SMOLLM2, parameters=10**6), LAPTOP).slots == 256
+    assert chosen(recipe, SMOLLM2, GPUS["4090"]).slots == 512
+
+
+def test_microbatches_fill_a_gpu_and_stay_small_on_a_cpu() -> None:
+    recipe = load_recipe(RECIPES / "gsm8k-smollm2.toml", ["microbatch_tokens=auto"])
+    assert chosen(recipe, SMOLLM2, LAPTOP).microbatch_tokens == 2048
+    few, many = (chosen(recipe, SMOLLM2, GPUS[name]).microbatch_tokens for name in ("l4", "h200"))
+    assert 1024 <= few < many == 65_536
+    assert chosen(recipe, SMOLLM2, GPUS["l4"]).dtype == "bfloat16"
+    assert chosen(recipe, SMOLLM2, replace(LAPTOP, memory_bytes=4 * 10**9)).microbatch_tokens == 1024
+
+
 def test_the_cache_never_takes_more_than_its_share_but_holds_one_row() -> None:
     changes = ["engine.slots=4096", "rl.max_completion_tokens=8000", "microbatch_tokens=32768"]
     recipe = load_recipe(RECIPES / "gsm8k-smollm2.toml", changes)

@@ -80,8 +80,7 @@ def _planned(
     if loaded.model is None:
         raise UsageError(f"{file}: has no [model], so there is nothing to plan: it only curates data")
     facts = facts_or_fetch(loaded)
-    written = getattr(loaded, "device", "auto")
-    machine = machine_named(device or written, "--device" if device else "device =")
+    machine = machine_named(device or loaded.device, "--device" if device else "device =")
     if measure:
         machine = measured(machine, loaded.threads)
     counter = TokenCounter.of(loaded)

@@ -1,9 +1,10 @@
 """Dropout that depends on a token and its step alone, not on what is computed beside it.
 
-Whether an input of a layer is dropped follows from the step, the sequence, the token's place in it, the layer and the
-input's index: numbers that are hashed, not drawn one after another. So the gradient of a step does not depend on how
-its sequences are split into micro-batches, padded or packed, activations that are computed again are the same, and a
-run that goes on from a checkpoint has the same bits. Two equal sequences of one step drop the same.
+Whether an input of a layer is dropped follows from the step, the sequence up to the token, the layer and the input's
+index: numbers that are hashed, not drawn one after another. So the gradient of a step does not depend on how its
+sequences are split into micro-batches, padded or packed, activations that are computed again are the same, and a run
+that goes on from a checkpoint has the same bits. What two sequences of a step begin with in common, as two with one
+prompt do, is dropped alike, whether it is computed once or twice.
 """
 
 from __future__ import annotations
@@ -76,10 +77,17 @@ def dropping(model: Any, keys: Tensor) -> Iterator[None]:
 
 
 def token_keys(ids: NDArray[np.int32]) -> NDArray[np.int32]:
-    """A key for every token of a sequence (T,), from all of the sequence and the token's place."""
-    whole = int.from_bytes(hashlib.blake2b(ids.tobytes(), digest_size=8).digest(), "little")
-    places = np.arange(len(ids), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(whole)
-    return (places >> np.uint64(32)).astype(np.uint32).view(np.int32)
+    """A key for every token of a sequence (T,), from the sequence up to it."""
+    places = np.arange(1, len(ids) + 1, dtype=np.uint64)
+    each = _scattered(ids.astype(np.uint64) + places * np.uint64(0x9E3779B97F4A7C15))
+    return (_scattered(np.cumsum(each, dtype=np.uint64)) >> np.uint64(32)).astype(np.uint32).view(np.int32)
+
+
+def _scattered(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finalizer; multiplication wraps around."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def _hashed(text: str) -> int:

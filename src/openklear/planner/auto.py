@@ -105,7 +105,7 @@ def _training(
 ) -> tuple[int, bool]:
     """(tokens of a micro-batch, whether activations are computed again)."""
     said: int | str = recipe.microbatch_tokens
-    wanted: bool | str = getattr(recipe, "activation_checkpointing", "auto")
+    wanted: bool | str = recipe.activation_checkpointing
     fastest = CPU_TOKENS if machine.kind == "cpu" else GPU_TOKENS
     most = fastest if said == "auto" else int(said)
     needed = rows if said == "auto" and machine.kind == "gpu" else max(most, rows)

@@ -77,11 +77,11 @@ def _candidates(recipe: Recipe, machine: Machine) -> Iterator[list[str]]:
     said: int | str = recipe.microbatch_tokens
     if said != "auto":
         yield ["microbatch_tokens=auto"]
-    if getattr(recipe, "activation_checkpointing", True) is False:
+    if recipe.activation_checkpointing is False:
         yield ["activation_checkpointing=auto"]
     if recipe.engine.type == "local":
         slots: int | str = recipe.engine.slots
-        if getattr(recipe.engine, "cache_tokens", "auto") != "auto":
+        if recipe.engine.cache_tokens != "auto":
             yield ["engine.cache_tokens=auto"]
         for fewer in (64, 16, 4):
             if slots == "auto" or int(slots) > fewer:

@@ -94,7 +94,7 @@ def preview(recipe: Recipe, through: Through | None = None) -> Preview:
     found.stages = list(_stage_lines(recipe, found.sources))
     if found.model is not None:
         try:
-            machine = machine_named(getattr(recipe, "device", "auto"), "device =")
+            machine = machine_named(recipe.device, "device =")
         except UsageError as error:
             found.faults.append(str(error))
         else:

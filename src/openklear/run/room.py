@@ -25,7 +25,7 @@ def require_room(recipe: Recipe, *, anyway: bool = False) -> None:
         return
     try:
         shape = facts_or_fetch(recipe).shape
-        machine = machine_named(getattr(recipe, "device", "auto"), "device =")
+        machine = machine_named(recipe.device, "device =")
         if fits(recipe, shape, machine, Amounts()):
             return
         amounts = amounts_of(recipe, looked_at(recipe, TokenCounter.of(recipe)))

@@ -164,14 +164,19 @@ def supervised_gradient(
     with parallel.failing_together(group):
         for number, chosen in enumerate(microbatches):
             layout = Layout.of(rows, chosen, model.device)
-            keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
-            with dropping(model, keys):
+            with dropping(model, _keys(rows, chosen, layout)):
                 logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
                 loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
                 _backward(loss, number, microbatches)
             total += loss.item()
     parallel.add_gradients(model.parameters(), group)
     return {"loss": parallel.total_of_all(total, group), "tokens": float(tokens)}
+
+
+def _keys(rows: Sequence[TokenRow], chosen: Microbatch, layout: Layout) -> Tensor:
+    """Of every token that is computed, (B, T): those that sequences begin with in common are computed once."""
+    keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
+    return keys if layout.packed is None else keys[:, layout.packed.tokens]
 
 
 @torch.no_grad()
