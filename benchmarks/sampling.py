@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import GenerationConfig
+from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
 from openklear.models.loading import load_model, save_model
 from openklear.models.tiny import make_tiny
@@ -66,7 +67,9 @@ def generate(model: Any, asked: Sequence[SampleRequest], batch: int) -> None:
 def continuous(model: Any, asked: Sequence[SampleRequest]) -> None:
     """transformers' own engine of continuous batching: one request each with its own length."""
     settings = GenerationConfig(do_sample=True, top_k=0, eos_token_id=-1, pad_token_id=0, max_new_tokens=1)
-    manager = model.init_continuous_batching(generation_config=settings)
+    blocks = sum((len(request.prompt_ids) + request.max_new_tokens) // 32 + 1 for request in asked)
+    sizes = ContinuousBatchingConfig(page_size=32, num_blocks=blocks + 1, max_batch_tokens=512)
+    manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=sizes)
     manager.start()
     try:
         for number, request in enumerate(asked):

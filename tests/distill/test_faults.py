@@ -1,6 +1,6 @@
 import pytest
 
-from openklear.distill.faults import is_about_the_prompt, is_retried, retry_after, server_words
+from openklear.rollout.refusals import is_about_the_prompt, is_retried, retry_after, server_words
 
 NOW = 1_795_600_000.0
 

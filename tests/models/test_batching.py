@@ -64,6 +64,11 @@ def test_what_begins_alike_comes_together():
     rows = [np.r_[prompts[i % 2], np.full(n, 90 + i)].astype(np.int32) for i, n in enumerate(ends)]
     assert plan_packs(rows, 20) == [(2, 4, 0), (1, 3, 5)]
     assert plan_packs(rows, 100) == [(1, 3, 2, 4, 0, 5)]
+    assert plan_packs(rows, 40, share=False) == [(1, 3, 2), (4, 0, 5)]
+
+
+def test_equal_sequences_are_one_pack():
+    assert plan_packs([np.arange(5, dtype=np.int32)] * 3, 100) == [(0, 1, 2)]
 
 
 def test_tokens_that_attention_repeats_are_bounded():

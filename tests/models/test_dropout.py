@@ -97,6 +97,15 @@ def test_the_gradient_does_not_depend_on_micro_batches_padding_packs_or_order():
     assert not torch.equal(gradient(one, batch, [[0, 1, 2, 3, 4, 5]], step=1), whole)
 
 
+def test_sequences_that_begin_alike_are_computed_apart():
+    """What is dropped goes by the whole sequence, so a common beginning is not common."""
+    one, batch = model(), rows()
+    start = np.arange(10, 18, dtype=np.int32)
+    alike = [EncodedDemonstration(np.r_[start, r.ids], np.r_[np.zeros(8, bool), r.loss_mask]) for r in batch]
+    whole = gradient(one, alike, [[0], [1], [2], [3], [4], [5]])
+    torch.testing.assert_close(gradient(one, alike, [[(0, 1, 2)], [(3, 4, 5)]]), whole, rtol=0, atol=1e-12)
+
+
 def test_the_gradient_of_activations_computed_again_is_the_same():
     one, batch = model(), rows()
     whole = gradient(one, batch, [[0, 1, 2], [3, 4, 5]])

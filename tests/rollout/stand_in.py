@@ -63,7 +63,7 @@ class Engine:
                         own[name].copy_(tensor)
                     del tensor
         self.version = version
-        return {"version": version, "hash": "0" if FAULT == "other bytes" else found}
+        return {"version": version, "hash": "0" if FAULT == "other bytes" else found, "free": True}
 
     def sample(self, requests):
         from openklear.types import SampleRequest

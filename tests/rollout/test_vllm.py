@@ -18,7 +18,7 @@ from openklear.recipe.engine import VllmEngine
 from openklear.rollout import vllm_worker
 from openklear.rollout.probe import gap
 from openklear.rollout.protocol import Supports
-from openklear.rollout.sampling import Cuts, next_token_logprobs
+from openklear.rollout.sampling import Cuts, next_token_probabilities
 from openklear.rollout.vllm import VllmSampler
 from openklear.types import SampleRequest, StopReason
 
@@ -111,7 +111,7 @@ def test_logprobs_are_of_the_distribution_that_was_drawn_from(open_one, cuts):
             (rows * request.top_k).long() if request.top_k else None,
             rows * request.min_p if request.min_p else None,
         )
-        known = next_token_logprobs(logits, rows * request.temperature, limits)
+        known = next_token_probabilities(logits, rows * request.temperature, limits).log()
         wanted = known.gather(1, torch.from_numpy(one.token_ids).long()[:, None])[:, 0]
         np.testing.assert_allclose(one.logprobs, wanted, atol=2 * CLOSE)
 

@@ -19,7 +19,8 @@ from openklear.errors import EngineError, ModelError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.engine import VllmEngine
 from openklear.rollout.local import LocalSampler
-from openklear.rollout.vllm import VllmSampler, seed_of
+from openklear.rollout.requests import seed_of
+from openklear.rollout.vllm import VllmSampler
 from openklear.types import SampleRequest, StopReason
 
 HERE = Path(__file__).parent

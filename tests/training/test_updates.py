@@ -115,7 +115,7 @@ def test_the_learner_takes_old_logprobs_and_entropies_before_any_update():
     tiny = make_tiny(16, 1, 2, 64, seed=1)
     loaded = LoadedModel(tiny.model, tiny.tokenizer, frozenset())
     (update,) = updates_of([group("p", *short(1.0, 0.0))], phase())
-    logprobs, entropies = reference_logprobs(tiny.model, update, [[0, 1]], 1.0, entropy=True)
+    logprobs, entropies = reference_logprobs(tiny.model, update, [[(0, 1)]], 1.0, entropy=True)
     for gate in (NoGate(), EntropyGate()):
         learner = LocalLearner(loaded, None, phase(entropy_gate=gate), 1000)
         found = learner.with_old(update)
@@ -183,7 +183,7 @@ def test_whose_old_logprobs(more, exact, expected):
 
 def test_groups_without_advantage_come_in_micro_batches_of_their_own():
     """So that they need no backward pass; and the gradient is the same."""
-    groups = [group("a", *short(1.0, 1.0)), group("b", *short(1.0, 0.0)), group("c", *short(0.0, 0.0))]
+    groups = [group("a", *short(1.0, 1.0)), group("b", (1.0, 3, False), (0.0, 2, False)), group("c", *short(0.0, 0.0))]
     settings = phase(filter_zero_advantage=False, sft_loss_weight=0.0)
     (update,) = updates_of(groups, settings)
     tiny = make_tiny(16, 1, 2, 64, seed=1)

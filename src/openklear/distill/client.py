@@ -13,7 +13,9 @@ import httpx2
 
 from openklear import progress
 from openklear.distill.answers import Answer, BadAnswer, read_answer
-from openklear.distill.faults import (
+from openklear.distill.settings import Settings
+from openklear.errors import UsageError
+from openklear.rollout.refusals import (
     AskAgain,
     PromptRefused,
     is_about_the_prompt,
@@ -21,8 +23,6 @@ from openklear.distill.faults import (
     retry_after,
     server_words,
 )
-from openklear.distill.settings import Settings
-from openklear.errors import UsageError
 from openklear.types import Message
 
 CONNECT_SECONDS = 30.0

@@ -10,11 +10,11 @@ from typing import Any
 
 from openklear import progress
 from openklear.distill.client import Endpoint
-from openklear.distill.faults import AskAgain, PromptRefused
 from openklear.distill.ledger import Keep, Ledger, Wanted, failed_row, row_of
 from openklear.distill.pace import Pace, backoff
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError, OpenKlearError
+from openklear.rollout.refusals import AskAgain, PromptRefused
 
 FEWEST_FAILURES = 20
 """Responses that failed in a row, at least, before the server, and not the prompts, counts as the one at fault."""

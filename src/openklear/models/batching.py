@@ -34,16 +34,16 @@ _REPEATED_AT_MOST = 2
 """Tokens of a pack's sequences, for each token that is computed: attention has them all."""
 
 
-def plan_packs(rows: Sequence[NDArray[np.int32]], budget_tokens: int) -> list[tuple[int, ...]]:
+def plan_packs(rows: Sequence[NDArray[np.int32]], budget_tokens: int, *, share: bool = True) -> list[tuple[int, ...]]:
     """Indices of sequences (T_i,) in packs of at most `budget_tokens` computed tokens, few and of about equal size.
 
     Sequences that begin alike come together, as their common tokens are computed once in a pack; where little is
-    shared, sequences of like length do. Within a pack the longest is first, equal lengths in their own order. A
-    sequence longer than the budget is a pack of its own. Every index occurs once.
+    shared, or `share` is False, sequences of like length do. Within a pack the longest is first, equal lengths in their
+    own order. A sequence longer than the budget is a pack of its own. Every index occurs once.
     """
     lengths = [len(row) for row in rows]
-    order, common = by_content(rows)
-    if sum(common) < _SHARED_AT_LEAST * sum(lengths):
+    order, common = by_content(rows) if share else ([], [])
+    if not share or sum(common) < _SHARED_AT_LEAST * sum(lengths):
         order, common = longest_first(range(len(rows)), lengths), [0] * len(rows)
     left = sum(lengths) - sum(common)
     packs: list[tuple[int, ...]] = []
@@ -52,7 +52,7 @@ def plan_packs(rows: Sequence[NDArray[np.int32]], budget_tokens: int) -> list[tu
     for index, shared in zip(order, common, strict=True):
         new = lengths[index] - shared
         full = held + new > budget_tokens or repeated + lengths[index] > _REPEATED_AT_MOST * budget_tokens
-        if pack and (full or held >= aim):
+        if pack and (full or (held >= aim and left > 0)):
             packs.append(tuple(longest_first(pack, lengths)))
             pack, held, repeated = [], 0, 0
         if not pack:  # an equal share of what is left, over as few packs as it takes

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["Draws", "TokenDropout", "dropping", "next_step", "token_keys"]
+__all__ = ["Draws", "TokenDropout", "dropping", "drops", "next_step", "token_keys"]
 
 _MARK = "openklear_dropout"
 _GOLDEN = 0x9E3779B9 - (1 << 32)
@@ -60,6 +60,11 @@ def next_step(model: Any, number: int) -> None:
     draws: Draws | None = getattr(model, _MARK, None)
     if draws is not None:
         draws.salt = _hashed(f"{draws.name}/{number}")
+
+
+def drops(model: Any) -> bool:
+    """Whether the model has dropout; then a token's state depends on its whole sequence, which no other may share."""
+    return getattr(model, _MARK, None) is not None
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from openklear.recipe.numbers import Auto, Seconds, Tokens
-from openklear.recipe.section import Section
+from openklear.recipe.section import Broken, Section
 
 
 class LocalEngine(Section):
@@ -40,4 +42,31 @@ class VllmEngine(Section):
     timeout: Seconds = Field(600.0, description="seconds without a sign of life after which vLLM counts as hung")
 
 
-Engine = Annotated[LocalEngine | VllmEngine, Field(discriminator="type")]
+class RemoteEngine(Section):
+    """A server that holds the model already: for recipes that evaluate and train nothing."""
+
+    type: Literal["remote"] = Field("remote", description="ask a server that holds the very model; nothing is trained")
+    endpoint: str = Field(description="address of the OpenAI-compatible server, with its /v1")
+    model: str = Field(description="the model's name, as the server knows it")
+    api_key_env: str | None = Field(None, description="environment variable that holds the server's key")
+    slots: Annotated[int, Field(gt=0, le=100_000)] = Field(64, description="requests under way at once")
+    timeout: Seconds = Field(3600.0, description="seconds that a request may take")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """The address is one."""
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            yield Broken(
+                ("endpoint",), f'"{self.endpoint}" is no http address; write one like http://localhost:8000/v1'
+            )
+
+
+def remote_faults(trained: list[str]) -> Iterator[Broken]:
+    """A server has the weights that it was started with: in a recipe that trains, it would score others."""
+    for name in trained:
+        text = f"a server cannot be given the weights that [{name}] trains, so its scores would be those of other "
+        text += 'weights; write "local" or "vllm", or remove [sft] and [rl] to evaluate what it serves'
+        yield Broken(("engine", "type"), text)
+
+
+Engine = Annotated[LocalEngine | VllmEngine | RemoteEngine, Field(discriminator="type")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from openklear.recipe.section import Broken
 
@@ -17,16 +18,41 @@ def device_rules(device: str) -> Iterator[Broken]:
         yield Broken(("device",), text)
 
 
-def microbatch_rules(most: int | str, rows: Mapping[str, int], released: Sequence[str]) -> Iterator[Broken]:
+class PhaseRows(Protocol):
+    """Of a phase what matters here."""
+
+    @property
+    def name(self) -> str:
+        """What the stage is called after."""
+
+    @property
+    def max_prompt_tokens(self) -> int:
+        """Of a prompt, at most."""
+
+    @property
+    def max_completion_tokens(self) -> int:
+        """Of a rollout, at most."""
+
+    @property
+    def aggregation(self) -> str:
+        """How token losses become one."""
+
+
+def microbatch_rules(most: int | str, sft: int, phases: Sequence[PhaseRows]) -> Iterator[Broken]:
     """A micro-batch of `most` tokens holds every row; one that defines a result is not left to the machine.
 
-    `rows`: keys -> the longest row that they allow; `released`: phases whose aggregation goes by micro-batches.
+    `sft`: tokens of the longest demonstration, 0 without SFT.
     """
     if isinstance(most, str):
-        for name in released:
-            text = f'the aggregation "klear_released" of rl.phase.{name} depends on the micro-batches, so what '
-            yield Broken(("microbatch_tokens",), text + '"auto" finds would change the result; write a number')
+        for phase in phases:
+            if phase.aggregation == "klear_released":
+                text = f'the aggregation "klear_released" of rl.phase.{phase.name} depends on the micro-batches, so '
+                yield Broken(("microbatch_tokens",), text + 'what "auto" finds would change the result; write a number')
         return
+    rows = {"sft.max_tokens": sft}
+    for phase in phases:
+        key = f"rl.phase.{phase.name}: max_prompt_tokens + max_completion_tokens"
+        rows[key] = phase.max_prompt_tokens + phase.max_completion_tokens
     too_long = {key: tokens for key, tokens in rows.items() if tokens > most}
     if too_long:
         listed = ", ".join(f"{tokens} ({key})" for key, tokens in too_long.items())

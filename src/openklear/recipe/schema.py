@@ -15,7 +15,7 @@ from pydantic import Field
 
 from openklear.recipe import mix
 from openklear.recipe.curation import Data
-from openklear.recipe.engine import Engine, LocalEngine
+from openklear.recipe.engine import Engine, LocalEngine, remote_faults
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.machine import device_rules, microbatch_rules
 from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
@@ -26,21 +26,12 @@ from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
+from openklear.recipe.world import World
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
-
-
-class World(Section):
-    """The demo world: problems and demonstrations written from a seed, as ordinary files, with no download."""
-
-    seed: Seed = Field(0, description="seed of the world's texts (the run's seed is the top-level key)")
-    demonstrations: Positive = Field(2000, description="clean demonstrations per domain, over all teachers")
-    problems: Positive = Field(2000, description="RL problems per domain")
-    validation: Positive = Field(64, description="validation problems per domain")
-    heldout: Positive = Field(200, description="held-out problems per domain; the report's scores are on these")
 
 
 class TinyModel(Section):
@@ -330,7 +321,8 @@ class Recipe(Section):
         yield from _sources(self)
         yield from _checkpoints(self)
         yield from device_rules(self.device)
-        yield from _microbatch(self)
+        phases = self.rl.phase if self.rl else ()
+        yield from microbatch_rules(self.microbatch_tokens, self.sft.max_tokens if self.sft else 0, phases)
 
 
 def _training(whole: Recipe) -> Iterator[Broken]:
@@ -338,6 +330,8 @@ def _training(whole: Recipe) -> Iterator[Broken]:
         for name in ("sft", "rl", "lora"):
             if getattr(whole, name) is not None:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
+    elif whole.engine.type == "remote":
+        yield from remote_faults([name for name in ("sft", "rl") if getattr(whole, name) is not None])
     elif whole.sft is None and whole.rl is None:
         yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one")
 
@@ -386,16 +380,6 @@ def _unchosen(whole: Recipe) -> Iterator[Broken]:
             text = f"checkpoints.keep_best chooses by validation, but no validation source has {names} problems; add a "
             text += f'[[data.source]] with role = "validation" and domain = "{phase.domains[0]}", or set it to false'
             yield Broken(("rl", "phase", index, "domains"), text)
-
-
-def _microbatch(whole: Recipe) -> Iterator[Broken]:
-    rows = {"sft.max_tokens": whole.sft.max_tokens} if whole.sft else {}
-    phases = whole.rl.phase if whole.rl else ()
-    for item in phases:
-        key = f"rl.phase.{item.name}: max_prompt_tokens + max_completion_tokens"
-        rows[key] = item.max_prompt_tokens + item.max_completion_tokens
-    released = [item.name for item in phases if item.aggregation == "klear_released"]
-    yield from microbatch_rules(whole.microbatch_tokens, rows, released)
 
 
 def _no_source(role: str, consequence: str, otherwise: str = "") -> Broken:

@@ -7,10 +7,11 @@ from dataclasses import fields
 from openklear.errors import EngineError
 from openklear.models.loading import LoadedModel
 from openklear.planner.auto import Sizes
-from openklear.recipe.engine import Engine, LocalEngine
+from openklear.recipe.engine import Engine, RemoteEngine, VllmEngine
 from openklear.rollout.local import SLOTS, LocalSampler
 from openklear.rollout.probe import probe
 from openklear.rollout.protocol import Sampler, Supports
+from openklear.rollout.remote import RemoteSampler
 from openklear.rollout.vllm import VllmSampler
 
 COMPLETIONS = Supports()
@@ -28,8 +29,11 @@ def open_sampler(
     its slots need.
     Raises EngineError where it cannot do what `needs` says, ModelError where it cannot sample from this architecture.
     """
-    if not isinstance(engine, LocalEngine):
+    if isinstance(engine, VllmEngine):
         return VllmSampler(loaded, engine)
+    if isinstance(engine, RemoteEngine):
+        require(RemoteSampler.supports, needs, engine.type)
+        return RemoteSampler(loaded, engine)
     found: tuple[int, int | None] = (SLOTS, None) if sizes is None else (sizes.slots, sizes.cache_tokens)
     slots = found[0] if engine.slots == "auto" else engine.slots
     cache_tokens = found[1] if engine.cache_tokens == "auto" else engine.cache_tokens

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from openklear.errors import EngineError, ModelError
 from openklear.models.batching import pad_right
@@ -17,7 +19,7 @@ from openklear.models.logprobs import sequence_logprobs
 from openklear.rollout.local import LocalSampler
 from openklear.types import Completion, SampleRequest
 
-__all__ = ["gap", "probe", "probe_requests"]
+__all__ = ["gap", "gaps", "probe", "probe_requests"]
 
 PROMPTS = (3, 7)
 """Tokens of the prompts: of two lengths, so that one is padded."""
@@ -63,6 +65,11 @@ def probe_requests(model: Any, sizes: Sequence[int] = PROMPTS) -> list[SampleReq
 
 def gap(model: Any, requests: list[SampleRequest], found: list[Completion]) -> float:
     """Largest difference between the recorded log-probabilities and those of a forward over each whole sequence."""
+    return float(gaps(model, requests, found).max())
+
+
+def gaps(model: Any, requests: list[SampleRequest], found: list[Completion]) -> NDArray[np.float64]:
+    """The difference of every token (T,), one sequence after the other, without its sign."""
     rows, masks = [], []
     for request, completion in zip(requests, found, strict=True):
         rows.append([*request.prompt_ids, *completion.token_ids.tolist()])
@@ -71,4 +78,5 @@ def gap(model: Any, requests: list[SampleRequest], found: list[Completion]) -> f
     with torch.no_grad():
         logprobs, _ = sequence_logprobs(model, ids, mask, entropy=False)
     recorded = torch.cat([torch.from_numpy(c.logprobs) for c in found]).to(logprobs)
-    return float((logprobs[mask] - recorded).abs().max())
+    difference: NDArray[np.float64] = (logprobs[mask] - recorded).abs().double().cpu().numpy()
+    return difference

@@ -1,6 +1,8 @@
-"""Whether a request can be served, and how far; the same words whichever engine is asked."""
+"""What engines make of a request alike: whether it can be served, how far, and with which seed."""
 
 from __future__ import annotations
+
+import hashlib
 
 from openklear.errors import EngineError
 from openklear.types import SampleRequest
@@ -44,3 +46,9 @@ def checked_limit(
     if problem:
         raise EngineError(f"request {index} cannot be sampled: {problem}")
     return room
+
+
+def seed_of(request: SampleRequest) -> int:
+    """A seed of 31 bits for an engine with random numbers of its own: of the key and the position to go on at."""
+    name = f"{request.key}/{request.sampled}".encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "little") >> 1

@@ -13,7 +13,7 @@ would.
 from __future__ import annotations
 
 import copy
-import hashlib
+import os
 import tempfile
 import weakref
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from openklear.models.vocabulary import known_ids
 from openklear.recipe.engine import VllmEngine
 from openklear.rollout.probe import gap, probe_requests
 from openklear.rollout.protocol import OnCompletion, Progress, Supports, Until
-from openklear.rollout.requests import checked_limit
+from openklear.rollout.requests import checked_limit, seed_of
 from openklear.rollout.vllm_process import Message, VllmFault, VllmLost, VllmProcess, found_python
 from openklear.rollout.vllm_weights import Written, write_weights
 from openklear.types import Completion, SampleRequest, StopReason
@@ -104,6 +104,8 @@ class VllmSampler:
         )
         if answer["version"] != version or answer["hash"] != written.hash:
             raise self._failed(f"says that it has weights {answer['version']} ({answer['hash']}), not {version}")
+        if answer["free"]:
+            os.ftruncate(process.memory, 0)
         self.version, self._written, self._hash = version, written, written.hash
         self._try()
 
@@ -264,12 +266,6 @@ class _Breaker:
         if self._until is not None and self._until():
             self._until = None
             self._process.send("breaking off", do="abort")
-
-
-def seed_of(request: SampleRequest) -> int:
-    """A seed of 31 bits (vLLM uses 32), of the key and the position at which the request goes on."""
-    name = f"{request.key}/{request.sampled}".encode()
-    return int.from_bytes(hashlib.blake2b(name, digest_size=4).digest(), "little") >> 1
 
 
 def _row(request: SampleRequest, limit: int) -> list[Any]:

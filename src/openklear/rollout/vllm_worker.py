@@ -13,6 +13,7 @@ values of the old weights. The other side tries a fixed prompt against its own m
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import json
 import mmap
@@ -147,6 +148,16 @@ def tensors_in(memory: Any, tensors: Any) -> Any:
         yield name, flat.view(shape)
 
 
+def _closed(memory: mmap.mmap) -> bool:
+    """Whether nothing points into the shared memory any more, so that it may be given back."""
+    gc.collect()
+    try:
+        memory.close()
+    except BufferError:
+        return False
+    return True
+
+
 def _tied(model: Any) -> set[str]:
     """Names of a head's parameters that are the embeddings'."""
     named = dict(model.named_parameters(remove_duplicate=False))
@@ -253,7 +264,7 @@ class Engine:
                 "the prefix cache could not be emptied, so it would serve the old weights' keys and values"
             )
         self.version = version
-        return {"version": int(self.engine.get_weight_version()), "hash": found}
+        return {"version": int(self.engine.get_weight_version()), "hash": found, "free": _closed(content)}
 
     def sample(self, requests: list[list[Any]]) -> dict[str, Any]:
         """Serve rows (prompt, seed, most tokens, temperature, top_p, top_k, min_p); each is sent when it ends.

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from openklear.data.store import prepared
 from openklear.errors import DataError
 from openklear.planner.amounts import Amounts, RowCount
-from openklear.recipe.schema import Recipe, World
+from openklear.recipe.schema import Recipe
+from openklear.recipe.world import World
 from openklear.run.first_rows import SAMPLE, SourceFacts, look
 from openklear.run.model_facts import TokenCounter
 

@@ -21,7 +21,8 @@ from openklear.models.hub import local_directory
 from openklear.models.tiny import make_tokenizer
 from openklear.models.tokenizer import LoadedTokenizer, Speaker, load_speaker
 from openklear.recipe.curation import Role, Source
-from openklear.recipe.schema import PretrainedModel, Recipe, World
+from openklear.recipe.schema import PretrainedModel, Recipe
+from openklear.recipe.world import World
 from openklear.stages.encode import faults, told
 from openklear.training.fitting import Fit, Rows, fits
 from openklear.types import Demonstration, Problem

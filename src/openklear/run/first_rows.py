@@ -18,8 +18,8 @@ from openklear.data.rows import Dropped, Row, prompt_text
 from openklear.data.sources import choose
 from openklear.errors import DataError
 from openklear.recipe.curation import Source
-from openklear.recipe.schema import World
 from openklear.recipe.show import count
+from openklear.recipe.world import World
 from openklear.run.model_facts import TokenCounter
 
 SAMPLE = 256

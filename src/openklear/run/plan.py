@@ -36,16 +36,17 @@ _GRADING = (
 )
 _SAMPLING = (
     *("evaluation.temperature", "evaluation.top_p", "evaluation.top_k", "evaluation.min_p"),
-    *("evaluation.max_completion_tokens", "engine.type"),
+    *("evaluation.max_completion_tokens", "engine.type", "engine.model"),
 )
 _TRAINING = (
     *("seed", "model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
 _ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_SERVER = ("engine.endpoint", "engine.api_key_env")
 _AT_ONCE = ("engine.slots", "engine.cache_tokens", "engine.cache_gb")
 """How much is sampled at once."""
-_PACE = ("device", "threads", *_ENGINE, "stop.unscorable_share")
+_PACE = ("device", "threads", *_ENGINE, *_SERVER, "stop.unscorable_share")
 _PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing")
 
 

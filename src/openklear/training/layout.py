@@ -52,20 +52,21 @@ class Layout:
     """Tokens of each sequence of each row."""
 
     @staticmethod
-    def of(rows: Sequence[TokenRow], microbatch: Microbatch, device: torch.device) -> Layout:
-        """The micro-batch of `rows` whose indices it holds."""
+    def of(rows: Sequence[TokenRow], microbatch: Microbatch, device: torch.device, *, share: bool = True) -> Layout:
+        """The micro-batch of `rows` whose indices it holds; `share`: what they begin with alike is computed once."""
         pack = any(isinstance(row, tuple) for row in microbatch)
         chosen = [rows[i] for i in members(microbatch)]
         ids, masks = [s.ids for s in chosen], [s.loss_mask for s in chosen]
         lengths = tuple(map(len, ids))
         segments = [np.full(tokens, number) for number, tokens in enumerate(lengths)]
+        packed = (Segments.sharing(ids, device) if share else Segments(lengths, device)) if pack else None
         if pack:
             ids, masks, segments = ([np.concatenate(arrays)] for arrays in (ids, masks, segments))
         return Layout(
             ids=pad_right(ids, 0, torch.int64).to(device),
             loss_mask=pad_right(masks, False, torch.bool).to(device),
             segments=pad_right(segments, 0, torch.int64).to(device),
-            packed=Segments.sharing([s.ids for s in chosen], device) if pack else None,
+            packed=packed,
             lengths=(lengths,) if pack else tuple((tokens,) for tokens in lengths),
         )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from openklear.models.attention import can_pack
 from openklear.models.batching import plan_microbatches, plan_packs
+from openklear.models.dropout import drops
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import EntropyGate, NoCorrection, NoGate
 from openklear.recipe.schema import Phase, Sft
@@ -122,16 +123,19 @@ class SupervisedLearner:
     def update(self, rows: Sequence[TokenRow], learning_rate: float) -> Metrics:
         """One optimizer step on one batch; returns its metrics. Raises NonFinite before the weights move."""
         self.optimizer.zero_grad()
-        microbatches = _microbatches(self.loaded, rows, self.microbatch_tokens)
+        share = not drops(self.loaded.model)
+        microbatches = _microbatches(self.loaded, rows, self.microbatch_tokens, share=share)
         metrics = supervised_gradient(self.loaded.model, rows, microbatches, group=self.group)
         return metrics | _step(self.loaded, self.optimizer, self.settings.max_grad_norm, learning_rate)
 
 
-def _microbatches(loaded: LoadedModel, rows: Sequence[TokenRow], tokens: int) -> list[Microbatch]:
+def _microbatches(
+    loaded: LoadedModel, rows: Sequence[TokenRow], tokens: int, *, share: bool = True
+) -> list[Microbatch]:
     """Packs where the model can be packed, else padded rows."""
     ids = [row.ids for row in rows]
     if can_pack(loaded.model):
-        return [[pack] for pack in plan_packs(ids, tokens)]
+        return [[pack] for pack in plan_packs(ids, tokens, share=share)]
     return [*plan_microbatches(list(map(len, ids)), tokens)]
 
 

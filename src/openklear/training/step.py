@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
-from openklear.models.dropout import dropping, token_keys
+from openklear.models.dropout import dropping, drops, token_keys
 from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
@@ -163,20 +163,15 @@ def supervised_gradient(
     total = 0.0
     with parallel.failing_together(group):
         for number, chosen in enumerate(microbatches):
-            layout = Layout.of(rows, chosen, model.device)
-            with dropping(model, _keys(rows, chosen, layout)):
+            layout = Layout.of(rows, chosen, model.device, share=not drops(model))
+            keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
+            with dropping(model, keys):
                 logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
                 loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
                 _backward(loss, number, microbatches)
             total += loss.item()
     parallel.add_gradients(model.parameters(), group)
     return {"loss": parallel.total_of_all(total, group), "tokens": float(tokens)}
-
-
-def _keys(rows: Sequence[TokenRow], chosen: Microbatch, layout: Layout) -> Tensor:
-    """Of every token that is computed, (B, T): those that sequences begin with in common are computed once."""
-    keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
-    return keys if layout.packed is None else keys[:, layout.packed.tokens]
 
 
 @torch.no_grad()
