@@ -87,3 +87,25 @@ def test_two_runs_are_equal_and_another_seed_is_not(undisturbed, tmp_path):
     assert other.returncode == 0, other.stderr
     weights = [json.loads((tmp_path / run / "summary.json").read_text())["weights"] for run in ("again", "other")]
     assert all(weights[0][stage] != weights[1][stage] for stage in weights[0])
+
+
+CARRYING = (
+    *("--set", "rl.correction.type=truncate", "--set", "rl.partial_rollouts={ type = 'carry_over', extra = 0.5 }"),
+    *("--set", "rl.max_completion_tokens=64", "--set", "rl.iterations=4"),
+)
+
+
+@pytest.mark.chaos
+def test_a_run_that_carries_rollouts_over_ends_with_the_bits_of_an_undisturbed_one_too(tmp_path):
+    whole = tmp_path / "whole"
+    done = command("count", str(tmp_path / "counts.json"), output=whole, extra=CARRYING)
+    assert done.returncode == 0, done.stderr
+    assert list(whole.glob("rl-math/iterations/*/carried.parquet"))
+    counts, expected = json.loads((tmp_path / "counts.json").read_text()), digest(whole)
+    for kind, share in (("sample", 0.6), ("rename", 0.75)):
+        root = tmp_path / kind
+        killed = command(f"{kind}:{round(share * counts[kind])}", output=root, extra=CARRYING)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        finished = command("count", str(tmp_path / "again.json"), output=root, extra=CARRYING)
+        assert finished.returncode == 0, finished.stderr
+        assert digest(root) == expected
