@@ -44,10 +44,11 @@ def test_the_usual_scale_is_torchs():
 
 
 def test_what_is_done_here():
-    """Long sequences would keep too much, dropout is torch's to draw, and a narrow type loses digits in between."""
+    """Long sequences would keep too much, dropout is torch's to draw, a narrow type loses digits in between."""
     one = torch.zeros(1)
     assert fits_blocks(one, LONGEST, 0.0)
     assert not fits_blocks(one, LONGEST + 1, 0.0)
     assert not fits_blocks(one, 5, 0.1)
     assert not fits_blocks(one.bfloat16(), 5, 0.0)
+    assert not fits_blocks(one.double(), 5, 0.0)
     assert not fits_blocks(one.to("meta"), 5, 0.0)

@@ -69,13 +69,12 @@ def _trained(
         **_engine(recipe, shape, sizes),
     }
     activations = activation_bytes(shape, tokens, width, checkpointing=sizes.activation_checkpointing)
-    if sizes.dtype == "float32":
-        activations += probability_bytes(
-            shape, tokens, longest, machine.kind, checkpointing=sizes.activation_checkpointing
-        )
     head = head_bytes(shape, tokens, machine.kind, trained=adapters is None)
     moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
     training = {"gradients": trained * width, "activations": activations, "head": max(head, moving - activations)}
+    if sizes.dtype == "float32" and machine.kind == "cpu":
+        again = sizes.activation_checkpointing
+        training["attention"] = probability_bytes(shape, tokens, longest, checkpointing=again)
     return Footprint(kept, training, sampled)
 
 

@@ -102,9 +102,9 @@ def activation_bytes(shape: ModelShape, tokens: int, width: int, *, checkpointin
     return tokens * (shape.layers * kept + layer_bytes(shape, width))
 
 
-def probability_bytes(shape: ModelShape, tokens: int, longest: int, kind: str, *, checkpointing: bool) -> int:
-    """What attention of short sequences keeps on a CPU (`models.blocked`), all of them as long as they may be."""
-    if kind != "cpu" or tokens <= longest:  # one sequence alone does without
+def probability_bytes(shape: ModelShape, tokens: int, longest: int, *, checkpointing: bool) -> int:
+    """What attention of short sequences keeps on a CPU in fp32 (`models.blocked`), each as long as it may be."""
+    if tokens <= longest:  # one sequence alone does without
         return 0
     layers = 1 if checkpointing else shape.layers
     return tokens * min(longest, IN_BLOCKS) // 2 * shape.heads * layers * WIDTH["float32"]
