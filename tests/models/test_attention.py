@@ -116,13 +116,15 @@ def test_another_attention_is_found_out():
 
 
 def test_common_beginnings_are_in_the_row_once():
-    """By hand: 1 2 3, 1 2 4 5, 9, 1 2, 1 2 3 is a row of 1 2 3, 4 5, 9."""
-    rows = [np.array(row, np.int32) for row in ([1, 2, 3], [1, 2, 4, 5], [9], [1, 2], [1, 2, 3])]
+    """By hand: 1 2 6 6 3, 1 2 6 6 4 5, 9, 1 2 6 6, 1 2 6 6 3 is a row of 1 2 6 6 3, 4 5, 9; three tokens are too few."""
+    begin = [1, 2, 6, 6]
+    rows = [np.array(row, np.int32) for row in ([*begin, 3], [*begin, 4, 5], [9], begin, [*begin, 3])]
     segments = Segments.sharing(rows, torch.device("cpu"))
-    assert segments.lengths == (3, 4, 1, 2, 3)
-    assert segments.where.tolist() == [0, 1, 2, 0, 1, 3, 4, 5, 0, 1, 0, 1, 2]
-    assert segments.first.tolist() == [0, 1, 2, 5, 6, 7]
-    assert segments.positions.tolist() == [[0, 1, 2, 2, 3, 0]]
+    assert segments.lengths == (5, 6, 1, 4, 5)
+    assert segments.where.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 3, 5, 6, 7, 0, 1, 2, 3, 0, 1, 2, 3, 4]
+    assert segments.first.tolist() == [0, 1, 2, 3, 4, 9, 10, 11]
+    assert segments.positions.tolist() == [[0, 1, 2, 3, 4, 4, 5, 0]]
+    assert Segments.sharing([row[1:] for row in rows[:2]], torch.device("cpu")).where is None
     assert Segments.sharing(rows[1:3], torch.device("cpu")).where is None
 
 

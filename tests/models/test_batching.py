@@ -92,6 +92,12 @@ def test_neighbours_by_content_have_most_in_common(rows):
         assert place == 0 or rows[order[place]][:shared] == rows[order[place - 1]][:shared]
 
 
+def test_a_short_common_beginning_counts_as_none():
+    rows = [np.array(row, np.int32) for row in ([7, 1], [7, 2, 3, 4], [7, 2, 3, 5], [7, 2, 3, 5, 6])]
+    assert by_content(rows) == ([0, 1, 2, 3], [0, 1, 3, 4])
+    assert by_content(rows, 4) == ([0, 1, 2, 3], [0, 0, 0, 4])
+
+
 def test_pad_right():
     ids = pad_right([np.array([1, 2, 3], dtype=np.int32), [4]], 9, torch.int64)
     assert ids.dtype == torch.int64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -69,7 +70,15 @@ recipe_app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure has been told by then."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    _hush_imports()
     return exits.tell(lambda: app(words, prog_name="openklear", standalone_mode=False), as_json="--json" in words)
+
+
+def _hush_imports() -> None:
+    """transformers imports torchao wherever it is installed, which then tells of GPUs that are not there."""
+    logging.getLogger("torchao").setLevel(logging.ERROR)
+    # torch sets the levels of its own loggers when it is imported, but leaves their filters.
+    logging.getLogger("torch.utils._pytree").addFilter(lambda record: "Enum subclass" not in record.getMessage())
 
 
 def _show_version(wanted: bool) -> None:

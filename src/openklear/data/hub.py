@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 from openklear.data.configs import README
@@ -66,12 +67,17 @@ def is_cached(source: str) -> bool:
 
 def names(source: str) -> list[str]:
     """The names of all files of the data set, to say which is nearest; none where the hub does not answer."""
-    from huggingface_hub import HfApi
-
     found = _NAME.fullmatch(source)
     assert found is not None, "fetch has read this name"
+    return _listed(found["name"], found["revision"])
+
+
+@cache  # several sources are often of one data set, and a hub that is away is asked for half a minute
+def _listed(name: str, revision: str | None) -> list[str]:
+    from huggingface_hub import HfApi
+
     try:
-        listed: list[str] = HfApi().list_repo_files(found["name"], repo_type="dataset", revision=found["revision"])
+        listed: list[str] = HfApi().list_repo_files(name, repo_type="dataset", revision=revision)
     except Exception:  # a missing hint is no reason to fail in another way
         return []
     return listed

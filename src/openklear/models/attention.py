@@ -36,7 +36,7 @@ from transformers.masking_utils import sdpa_mask
 
 from openklear import progress
 from openklear.errors import ModelError
-from openklear.models.batching import by_content
+from openklear.models.batching import SHARED_TOKENS, by_content
 from openklear.models.blocked import attend_in_blocks, fits_blocks
 
 __all__ = ["Segments", "can_pack", "packed_states"]
@@ -81,7 +81,7 @@ class Segments:
     def sharing(rows: Sequence[NDArray[np.int32]], device: torch.device) -> Segments:
         """Of the sequences `rows` (T_i,): tokens that two of them begin with are in the row once."""
         lengths = tuple(map(len, rows))
-        order, common = by_content(rows)
+        order, common = by_content(rows, SHARED_TOKENS)
         if not any(common):
             return Segments(lengths, device)
         nodes: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(rows)

@@ -42,7 +42,7 @@ def plan_packs(rows: Sequence[NDArray[np.int32]], budget_tokens: int, *, share: 
     own order. A sequence longer than the budget is a pack of its own. Every index occurs once.
     """
     lengths = [len(row) for row in rows]
-    order, common = by_content(rows) if share else ([], [])
+    order, common = by_content(rows, SHARED_TOKENS) if share else ([], [])
     if not share or sum(common) < _SHARED_AT_LEAST * sum(lengths):
         order, common = longest_first(range(len(rows)), lengths), [0] * len(rows)
     left = sum(lengths) - sum(common)
@@ -68,16 +68,22 @@ def longest_first(indices: Iterable[int], lengths: Sequence[int]) -> list[int]:
     return sorted(indices, key=lambda index: (-lengths[index], index))
 
 
-def by_content(rows: Sequence[NDArray[np.int32]]) -> tuple[list[int], list[int]]:
+SHARED_TOKENS = 4
+"""So many tokens must two sequences begin with alike for a pack to compute them once: fewer are an accident, and cost
+more than they save."""
+
+
+def by_content(rows: Sequence[NDArray[np.int32]], at_least: int = 1) -> tuple[list[int], list[int]]:
     """Indices of the rows so that those that begin alike are neighbours, and how many tokens each begins with that the
-    one before it begins with too: no earlier one has more in common with it.
+    one before it begins with too: no earlier one has more in common with it. Fewer than `at_least` count as none.
     """
     order = sorted(range(len(rows)), key=lambda index: rows[index].astype(">u4").tobytes())
     common = [0] * min(1, len(rows))
     for one, other in pairwise(order):
         least = min(len(rows[one]), len(rows[other]))
         differing = np.flatnonzero(rows[one][:least] != rows[other][:least])
-        common.append(int(differing[0]) if len(differing) else least)
+        alike = int(differing[0]) if len(differing) else least
+        common.append(alike if alike >= at_least else 0)
     return order, common
 
 

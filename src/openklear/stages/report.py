@@ -13,8 +13,9 @@ from openklear.tracking import track_scores
 
 def run(context: StageContext) -> None:
     """Write report.html into the run directory and into the stage's own."""
-    with progress.task("report", None, "figures"):
+    with progress.task("report", 1, "pages") as advance:
         page = render(context.root, context.recipe)
+        advance()
     write_atomic(context.directory / "report.html", page)
     write_atomic(context.root / "report.html", page)
     files = sorted(context.root.glob("evaluate-*/scores.json"), key=lambda path: path.stat().st_mtime)
