@@ -14,7 +14,8 @@ operations for each weight of the layers and real token, at the speed of a float
 in the same run.
 
 Prediction, written before the first run: ours 2.6 to 3 CPU-seconds on one thread (before packing and without the pass
-for the old log-probabilities dropped: 10.3), TRL 20; ratio 6 to 8.
+for the old log-probabilities dropped: 10.3), TRL 20; ratio 6 to 8. With
+attention in blocks and fused norms: training a tenth less, 1.5 CPU-seconds.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ padded to the longest of a micro-batch, packed by best fit into rows of 1,024, o
 micro-batches of so many rows. What counts is the quickest.
 
 Prediction, written before the first run: 1.8 to 2.2 times TRL's best, which is its padded rows (its packs meet a dense
-mask on the CPU).
+mask on the CPU). Written before attention in blocks and fused norms were first run beside TRL: one pair had stood at
+1.39 against packed-1, TRL's best after all; ours alone came down from 3.8 to 3.3 CPU-seconds, so 1.6.
 """
 
 from __future__ import annotations

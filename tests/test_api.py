@@ -38,7 +38,7 @@ NAMES = {
     "models.loading": "LoadedModel load_model save_model",
     "models.tiny": "make_tiny make_tokenizer",
     "models.chat": "EncodedDemonstration decode_completion encode_demonstration encode_prompt prompt_tail turn_end_id",
-    "models.batching": "plan_microbatches plan_packs longest_first by_content pad_right",
+    "models.batching": "plan_microbatches plan_packs longest_first SHARED_TOKENS by_content pad_right",
     "models.logprobs": "sequence_logprobs",
     "rollout.open": "COMPLETIONS TRAINING VALIDATION open_sampler require",
     "rollout.local": "SLOTS LocalSampler",

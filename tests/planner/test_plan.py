@@ -14,7 +14,7 @@ from openklear.planner.auto import Sizes, usable
 from openklear.planner.fit import fits, nearest_change, smallest_gpu
 from openklear.planner.footprints import footprints
 from openklear.planner.machines import GPUS, Machine
-from openklear.planner.memory import LIBRARIES, layer_bytes, token_bytes
+from openklear.planner.memory import LIBRARIES, layer_bytes, probability_bytes, token_bytes
 from openklear.planner.plan import Plan, make_plan
 from openklear.planner.shape import ModelShape
 from openklear.recipe.load import load_recipe, with_overrides
@@ -164,3 +164,12 @@ def test_what_does_not_fit_has_its_own_exit_code(capsys: pytest.CaptureFixture[s
 def test_bad_words_are_said(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["plan", str(RECIPES / "quickstart.toml"), *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_probabilities_by_hand() -> None:
+    """What attention keeps on a CPU: half the length, for each token, head and layer, 4 bytes; none of one row alone."""
+    kept = probability_bytes(BILLION, 2048, 100, checkpointing=False)
+    assert kept == 2048 * 50 * BILLION.heads * BILLION.layers * 4
+    assert probability_bytes(BILLION, 2048, 100, checkpointing=True) * BILLION.layers == kept
+    assert probability_bytes(BILLION, 4096, 1500, checkpointing=True) == 4096 * 512 * BILLION.heads * 4
+    assert probability_bytes(BILLION, 2048, 2048, checkpointing=False) == 0

@@ -5,8 +5,8 @@ Only attention has to know where a sequence begins. transformers would build a d
 here the row's `Segments` reach the attention function as a keyword argument, and no mask is built.
 
 On the CPU, and on a GPU in float32, sequences of like length are one batch of scaled dot-product attention, filled up
-to the longest of them; on a GPU in half precision all are one call of torch's variable-length attention. Never does a
-token see another sequence.
+to the longest of them (on the CPU mostly by `blocked`); on a GPU in half precision all are one call of torch's
+variable-length attention. Never does a token see another sequence.
 
 Sequences that begin alike (rollouts of one prompt) may share their common tokens: these are in the row once, so that
 everything but attention computes them once, which is exact, as a token's state depends on those before it alone. For
@@ -37,6 +37,7 @@ from transformers.masking_utils import sdpa_mask
 from openklear import progress
 from openklear.errors import ModelError
 from openklear.models.batching import SHARED_TOKENS, by_content
+from openklear.models.blocked import attend_in_blocks, fits_blocks
 
 __all__ = ["Segments", "can_pack", "packed_states"]
 
@@ -255,17 +256,30 @@ def _in_batches(
     window: int | None,
 ) -> Tensor:
     """(T, heads, D) of all -> (T, heads, D): scaled dot-product attention, one batch for sequences of like length."""
-    found = []
+    found, many = [], len(segments.lengths) > 1  # a row of one sequence has the bits that it has without `Segments`
     for batch in segments.alike:
         shape = (batch.count, batch.longest, -1)
-        q, k, v = (_taken(x, batch.gather).view(*shape, x.shape[-1]).transpose(1, 2) for x in (query, key, value))
-        mask = None if window is None or window >= batch.longest else _band(batch.longest, window, query.device)
-        out = scaled_dot_product_attention(
-            q, k, v, mask, dropout, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
-        )
-        out = out.transpose(1, 2).reshape(batch.count * batch.longest, *out.shape[1::2])
+        q, k, v = (_taken(x, batch.gather).view(*shape, x.shape[-1]) for x in (query, key, value))
+        near = None if window is None or window >= batch.longest else window
+        if many and near is None and fits_blocks(query, batch.longest, dropout):
+            out = attend_in_blocks(q, k, v, scale)
+        else:
+            out = _by_torch(q, k, v, scale, dropout, near)
+        out = out.reshape(batch.count * batch.longest, *out.shape[2:])
         found.append(out if batch.keep is None else out.index_select(0, batch.keep))
     return torch.cat(found)
+
+
+def _by_torch(
+    query: Tensor, key: Tensor, value: Tensor, scale: float | None, dropout: float, window: int | None
+) -> Tensor:
+    """Causal attention of sequences of one length, (B, L, heads, D) of all."""
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    mask = None if window is None else _band(q.shape[2], window, q.device)
+    found: Tensor = scaled_dot_product_attention(
+        q, k, v, mask, dropout, is_causal=mask is None, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return found.transpose(1, 2)
 
 
 def _taken(rows: Tensor, where: Tensor | slice) -> Tensor:

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from openklear.errors import ModelError
 from openklear.models.attention import Segments, packed_states
+from openklear.models.fused import fuse, using_fused
 from openklear.models.head import Finish, head_logits, head_logprobs
 from openklear.models.vocabulary import known_ids, within
 
@@ -65,10 +66,12 @@ def sequence_logprobs(
         verify_head(model)
     # The state at t - 1 predicts token t: states lose the last column, targets the first; both are (B, T - 1).
     predicted = loss_mask[:, 1:]
-    if segments is None:
-        states = _hidden_states(model, input_ids)[:, :-1][predicted]
-    else:
-        states = packed_states(model, input_ids, segments)[0].index_select(0, segments.places[:-1][predicted[0]])
+    fuse(model)
+    with using_fused():
+        if segments is None:
+            states = _hidden_states(model, input_ids)[:, :-1][predicted]
+        else:
+            states = packed_states(model, input_ids, segments)[0].index_select(0, segments.places[:-1][predicted[0]])
     head, known = _head(model), known_ids(model)
     weight = within(head.weight, known)
     assert weight is not None

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from openklear.errors import ModelError
+from openklear.models.fused import as_now
 
 _ATTENTION = {
     "aten::_scaled_dot_product_flash_attention_for_cpu",
@@ -65,7 +66,7 @@ def _recomputed(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """The layer, checkpointed where a gradient will be asked for. A cache would be written to twice: then as it is."""
     if not torch.is_grad_enabled() or kwargs.get("past_key_values") is not None:
         return forward(*args, **kwargs)
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=_contexts, **kwargs)
+    return checkpoint(as_now(forward), *args, use_reentrant=False, context_fn=_contexts, **kwargs)
 
 
 def _contexts() -> tuple[Any, Any]:

@@ -16,6 +16,7 @@ from openklear.planner.memory import (
     cached_token_bytes,
     head_bytes,
     optimizer_bytes,
+    probability_bytes,
 )
 from openklear.planner.shape import ModelShape
 from openklear.recipe.lengths import max_prompt_tokens
@@ -71,6 +72,9 @@ def _trained(
     head = head_bytes(shape, tokens, machine.kind, trained=adapters is None)
     moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
     training = {"gradients": trained * width, "activations": activations, "head": max(head, moving - activations)}
+    if sizes.dtype == "float32" and machine.kind == "cpu":
+        again = sizes.activation_checkpointing
+        training["attention"] = probability_bytes(shape, tokens, longest, checkpointing=again)
     return Footprint(kept, training, sampled)
 
 

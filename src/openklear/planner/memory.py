@@ -8,6 +8,8 @@ With layers L of width H, inner width I, query width Q and key width K, vocabula
     activations  what autograd keeps of a token, L (6 H + 2 Q + 2 K + 4 I) w (2 Q + 2 K more with norms of queries and
                  keys); with checkpointing the states between layers and what attention gave, L (H + Q) w, and one
                  layer's of a micro-batch while it is done again
+    attention    on a CPU the probabilities of sequences of up to 1,024 tokens, in packs: half their length for a token
+                 and head, of all layers, or of one with checkpointing
     head         two buffers of logits in fp32, at most 128 MiB together (on a GPU 512), and the head's gradient in fp32
     cache        2 K L w for a token whose keys and values are held; S V logits in fp32 for S sequences decoded at once
 """
@@ -26,6 +28,8 @@ HEAD_BYTES = {"cpu": 128 << 20, "gpu": 512 << 20}
 EIGHT_BITS = 2.05
 """Bytes of both moments of torchao's AdamW for a parameter: one each, and a scale in fp32 for a block of 256, and the
 small tensors that it leaves in fp32."""
+IN_BLOCKS = 1024
+"""`models.blocked.LONGEST`."""
 WIDTH = {"float32": 4, "bfloat16": 2}
 LIBRARIES = {"cpu": 700 * 10**6, "gpu": 600 * 10**6}
 """Bytes of Python, torch, transformers and the rest; on a GPU of context and kernels, which torch does not count."""
@@ -96,6 +100,14 @@ def activation_bytes(shape: ModelShape, tokens: int, width: int, *, checkpointin
         return tokens * token_bytes(shape, width)
     kept = (shape.hidden + shape.query) * width + 4 * shape.heads
     return tokens * (shape.layers * kept + layer_bytes(shape, width))
+
+
+def probability_bytes(shape: ModelShape, tokens: int, longest: int, *, checkpointing: bool) -> int:
+    """What attention of short sequences keeps on a CPU in fp32 (`models.blocked`), each as long as it may be."""
+    if tokens <= longest:  # one sequence alone does without
+        return 0
+    layers = 1 if checkpointing else shape.layers
+    return tokens * min(longest, IN_BLOCKS) // 2 * shape.heads * layers * WIDTH["float32"]
 
 
 def head_bytes(shape: ModelShape, tokens: int, kind: str, *, trained: bool = True) -> int:

@@ -132,9 +132,9 @@ class Plan:
         )
 
     def _memory(self) -> Iterator[str]:
-        names = ["weights", "optimizer", "gradients", "activations", "head", "copies", "cache", "logits", "peak"]
-        if self.recipe.engine.type != "local":
-            names[5:8] = ["sampler"]
+        names = ["weights", "optimizer", "gradients", "activations", "attention", "head"]
+        local = self.recipe.engine.type == "local"
+        names += [*(["copies", "cache", "logits"] if local else ["sampler"]), "peak"]
         yield "memory      " + "".join(f"{name:>12}" for name in names)
         for stage, found in self.memory:
             held = {**found.kept, **found.training, **found.sampling, "peak": found.peak}
