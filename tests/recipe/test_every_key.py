@@ -840,6 +840,7 @@ def test_the_key_changes_what_it_says(key, request):
     proof(**{name: request.getfixturevalue(name) for name in fixtures})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("key", "values"),
     [
