@@ -71,7 +71,7 @@ def trl_trainer(loaded: LoadedModel, traces: Sequence[Any], setting: str, rounds
         per_device_train_batch_size=int(rows),
         gradient_accumulation_steps=max(1, (packs if way == "packed" else TOGETHER) // int(rows)),
         num_train_epochs=rounds + 1,
-        max_length=LONGEST,
+        max_length=None if way == "free" else LONGEST,  # TRL cuts nothing there, and no trace is longer
         packing=way == "packed",
         padding_free=way == "free",
         learning_rate=RATE,
