@@ -33,7 +33,7 @@ from openklear.models.tiny import make_tiny
 from openklear.objectives.advantages import grpo
 from openklear.objectives.policy import gppo
 from openklear.objectives.supervised import negative_log_likelihood
-from openklear.recipe.schema import AdamW, Muon
+from openklear.recipe.optimizers import AdamW, Muon
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.seeds import rollout_key
 from openklear.training.optimizer import Optimizer, build_optimizer, clip_gradients, warmup_constant

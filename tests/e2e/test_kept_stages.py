@@ -81,6 +81,7 @@ def test_a_run_whose_pace_changed_after_sft_and_whose_phase_is_prolonged(finishe
         "device": "cpu",
         "threads": 2,
         "engine.slots": 3,
+        "engine.cache_tokens": 456,  # "auto": 3 sequences of the longest that is sampled, 152 tokens
         "stop.unscorable_share": read_json(roots[0] / "summary.json")["recipe"]["stop"]["unscorable_share"],
         "microbatch_tokens": 400,
         "activation_checkpointing": False,

@@ -3,11 +3,11 @@
 transformers writes an RMSNorm as six operations and a rotation of queries and keys as ten; each goes over all of its
 numbers once, and backwards twice. On a CPU this is a seventh of a training step of a small model.
 
-`fuse` gives single modules of one model another `forward`, where their own is, instruction by instruction, the one
-that is known here, and a probe finds the model's states unchanged. It is used within `using_fused` alone, which
-`sequence_logprobs` opens: sampling, evaluation and everybody else's passes run the model's own code. Parameters are
-not touched. Anywhere but on a CPU in float32 the model's own code runs as well: in float64, which is for tests of laws,
-float32 norms would make 1e-8 of another last digit.
+`fuse` gives single modules of one model a class with another `forward`, where their own is, instruction by
+instruction, the one that is known here, and a probe finds the model's states unchanged. It is used within `using_fused`
+alone, which `sequence_logprobs` opens: sampling, evaluation and everybody else's passes run the model's own code.
+Parameters are not touched. Anywhere but on a CPU in float32 the model's own code runs as well: in float64, which is for
+tests of laws, float32 norms would make 1e-8 of another last digit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FunctionType, MethodType
+from functools import cache
+from types import FunctionType
 from typing import Any
 from weakref import WeakSet
 
@@ -73,27 +74,42 @@ def fuse(model: Any) -> None:
         found = decoder(input_ids=ids, use_cache=False).last_hidden_state
     if not bool((found - own).abs().max() <= PROBE_TOLERANCE * own.abs().max()):
         for module in changed:
-            del module.forward
+            module.__class__ = type(module).__base__
 
 
 def _fused(module: nn.Module) -> bool:
-    """Give the module a fused forward if its own is a known one."""
+    """Give the module a fused forward if its own is a known one.
+
+    It becomes of a class derived from its own. A method bound to the module and kept in it would be a cycle, and the
+    model's memory would stay taken until the next collection.
+    """
     own = type(module).forward
     if "forward" in vars(module) or not isinstance(own, FunctionType) or module._forward_hooks:
         return False
-    if _same(own, known.LlamaRMSNorm.forward):
-        module.forward = MethodType(_norm, module)
-        return True
+    fused = _norm if _same(own, known.LlamaRMSNorm.forward) else _turning(own)
+    if fused is None:
+        return False
+    kind: Any = type(module)
+    module.__class__ = _derived(kind, fused)
+    return True
+
+
+@cache
+def _derived(own: Any, forward: Any) -> Any:
+    return type(own.__name__, (own,), {"forward": forward, "__module__": own.__module__})
+
+
+@cache
+def _turning(own: FunctionType) -> FunctionType | None:
+    """The same code with another rotation; None where it has none that is known."""
     turn: Any = own.__globals__.get(ROTATION)
     if ROTATION not in own.__code__.co_names or not _same(turn, known.apply_rotary_pos_emb):
-        return False
+        return None
     if not _same(turn.__globals__.get("rotate_half"), known.rotate_half):
-        return False
-    # The module's own code, with another rotation.
+        return None
     forward = FunctionType(own.__code__, own.__globals__ | {ROTATION: _turned}, own.__name__, own.__defaults__)
     forward.__kwdefaults__ = own.__kwdefaults__
-    module.forward = MethodType(forward, module)
-    return True
+    return forward
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -114,10 +130,11 @@ def _norm(module: Any, hidden_states: Tensor) -> Tensor:
     known_types = hidden_states.dtype == weight.dtype == torch.float32
     if _using.get() and known_types and hidden_states.device.type == "cpu":
         apply: Any = _Norm.apply
-        found: Tensor = apply(hidden_states, weight, module.variance_epsilon)
-        return found
-    own: Tensor = type(module).forward(module, hidden_states)
-    return own
+        normed: Tensor = apply(hidden_states, weight, module.variance_epsilon)
+        return normed
+    own: Any = type(module).__base__
+    plain: Tensor = own.forward(module, hidden_states)
+    return plain
 
 
 def _turned(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:

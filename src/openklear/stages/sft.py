@@ -8,7 +8,7 @@ a step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
@@ -121,14 +121,15 @@ def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> TokenFil
         if rows is not None:
             progress.say(f"{context.name}: {rows}; the rows are encoded again")
         encoder = RowEncoder(loaded, settings, wordings(context.recipe))
-        encoded, seed = _encoded(context, encoder), context.recipe.seed
-        rows = write_rows(directory, encoded, key=key, seed=seed, counts=lambda: encoder.counts)
+        # Closed here, for it has files open: where the disk is full, it is left half-way.
+        with closing(_encoded(context, encoder)) as encoded:
+            rows = write_rows(directory, encoded, key=key, seed=context.recipe.seed, counts=lambda: encoder.counts)
     write_json(context.directory / "tokens.json", rows.counts)
     say_beyond(loaded, rows.lengths)
     return rows
 
 
-def _encoded(context: StageContext, encoder: RowEncoder) -> Iterator[EncodedDemonstration]:
+def _encoded(context: StageContext, encoder: RowEncoder) -> Generator[EncodedDemonstration]:
     """The demonstrations as rows; dropped.jsonl, with those that cannot be trained, is whole once the last came."""
     demonstrations = stored_demonstrations(prepared(context.inputs["prepare"]).demonstrations)
     with (
