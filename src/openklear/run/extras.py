@@ -38,7 +38,7 @@ def missing(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for key, optimizer in recipe.optimizers.items():
         if isinstance(optimizer, AdamW8bit):
             needed["torchao"] = f"{key}.optimizer"
-    needed |= dict.fromkeys(getattr(getattr(recipe, "track", None), "to", ()), "track.to")
+    needed |= dict.fromkeys(recipe.track.to, "track.to")
     lacking: dict[str, list[str]] = {}
     for name, key in needed.items():
         if find_spec(EXTRAS[name][0]) is None:
