@@ -6,6 +6,7 @@ from vllm import LLM, SamplingParams
 engine = LLM(
     sys.argv[1], dtype="float32", enforce_eager=True, skip_tokenizer_init=True, disable_log_stats=True, block_size=32,
     kv_cache_memory_bytes=1 << 30, logprobs_mode="processed_logprobs", max_num_seqs=256, max_model_len=1024,
+    enable_chunked_prefill=False,  # on a CPU it fails with seeds: a generator cannot be set back
 )
 asked = json.loads(sys.stdin.readline())
 prompts = [{"prompt_token_ids": ids} for ids, _, _ in asked]

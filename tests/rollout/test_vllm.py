@@ -6,6 +6,7 @@ Run by make test-vllm; the variable OPENKLEAR_VLLM names the interpreter.
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,15 @@ def test_a_completion_depends_on_its_own_request_alone(open_one):
     assert tokens(sampler.sample(asked()[::-1]))[::-1] == together
     assert tokens(sampler.sample([asked()[4]])) == [together[4]]
     assert len({str(one) for one in together}) > 6
+
+
+def test_more_prompts_than_one_step_takes():
+    """On a CPU vLLM fails where a prompt with a seed is cut in two: its generator cannot be set back."""
+    many = [SampleRequest((9 + key, *PREFIX * 3), key, 3) for key in range(40)]
+    assert sum(len(request.prompt_ids) for request in many) > 2 * 4096, "more than vLLM takes in a step"
+    with closing(VllmSampler(made(), engine().model_copy(update={"slots": 64}))) as sampler:
+        found = tokens(sampler.sample(many))
+        assert tokens(sampler.sample(many[-1:])) == found[-1:]
 
 
 def test_it_stops_at_the_trainers_end_tokens_and_at_its_last_position(open_one):

@@ -227,6 +227,8 @@ class Engine:
             max_model_len=-1,  # the longest that the cache holds
             max_num_seqs=slots,
             enable_prefix_caching=True,
+            # A CPU's generator cannot be set back, as vLLM does after a part of a prompt that has a seed.
+            enable_chunked_prefill=not current_platform.is_cpu(),
             block_size=CPU_BLOCK if current_platform.is_cpu() else None,
             logprobs_mode="processed_logprobs",  # of what is drawn from; its default leaves the temperature out
             generation_config="vllm",
