@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -62,6 +64,19 @@ def teacher_forced(model, request: SampleRequest, completion: Completion) -> np.
     return torch.log_softmax(logits, -1)[rows, ids[0, rows + 1]].numpy()
 
 
+def in_double(model):
+    """A copy that computes in float64 everywhere: transformers' own norms go through float32 whatever the weights."""
+    exact = deepcopy(model).double()
+    for module in exact.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = partial(exact_norm, module)
+    return exact
+
+
+def exact_norm(module, states):
+    return torch.nn.functional.rms_norm(states, module.weight.shape, module.weight, module.variance_epsilon)
+
+
 def assert_same(one: list[Completion], other: list[Completion], tolerance: float = 0.0) -> None:
     assert len(one) == len(other)
     for a, b in zip(one, other, strict=True):
@@ -79,6 +94,38 @@ def test_recorded_logprobs_are_those_of_a_teacher_forced_forward(model):
         assert len(completion.token_ids) == request.max_new_tokens
         assert completion.stop_reason is StopReason.LENGTH
         np.testing.assert_allclose(completion.logprobs, teacher_forced(model, request, completion), atol=1e-4)
+
+
+def test_logprobs_are_the_trainers_whatever_the_batch_around_them():
+    """To 1e-5 at the size and spread of weights that a model starts training with."""
+    plain = make_tiny(64, 4, 4, 256, seed=3).model
+    asked = requests(64, seed=2, vocabulary=270, max_new_tokens=90)
+    for slots, some in ((64, asked), (5, asked[::-1]), (1, asked[:3])):
+        for request, completion in zip(
+            some, LocalSampler(plain, end_ids=NO_END, slots=slots).sample(some), strict=True
+        ):
+            np.testing.assert_allclose(
+                completion.logprobs, teacher_forced(plain, request, completion), rtol=0, atol=1e-5
+            )
+
+
+def test_rounding_takes_them_no_further_from_the_exact_ones_than_the_trainers_own(model):
+    """Sharp distributions magnify rounding in any float32 forward: float64 says which of two is nearer."""
+    asked, exact = requests(48, seed=4, max_new_tokens=60), in_double(model)
+    ours, trainers = [], []
+    for request, completion in zip(asked, LocalSampler(model, end_ids=NO_END, slots=11).sample(asked), strict=True):
+        true = teacher_forced(exact, request, completion)
+        ours.append(np.abs(completion.logprobs - true))
+        trainers.append(np.abs(teacher_forced(model, request, completion) - true))
+    assert np.concatenate(ours).max() <= 2 * np.concatenate(trainers).max()
+    assert np.concatenate(ours).mean() <= 2 * np.concatenate(trainers).mean() + 1e-7
+
+
+def test_a_double_model_is_sampled_to_the_rounding_of_its_logits(model):
+    """What is left when the layers do not round: logits and probabilities are float32."""
+    exact, asked = in_double(model), requests(24, seed=5)
+    for request, completion in zip(asked, LocalSampler(exact, end_ids=NO_END, slots=7).sample(asked), strict=True):
+        np.testing.assert_allclose(completion.logprobs, teacher_forced(exact, request, completion), rtol=0, atol=1e-6)
 
 
 def test_tiny_temperature_is_greedy_generation(model):
