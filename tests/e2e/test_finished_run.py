@@ -102,6 +102,17 @@ def test_every_iteration_is_on_disk_with_ids_logprobs_and_verdicts(finished):
         assert all("seconds" not in key for row in rows for key in row)
 
 
+def test_every_stage_says_how_fast_it_was_beside_its_machine(finished):
+    parts = {"sft": ("training",), **{f"rl-{name}": ("sampling", "training") for name in ("math", "code")}}
+    parts |= {f"evaluate-{name}": ("sampling",) for name in MODELS}
+    for stage, wanted in parts.items():
+        rows = [json.loads(line) for line in (finished / stage / "timings.jsonl").read_text().splitlines()]
+        for part in wanted:
+            timed = [row for row in rows if f"{part}_mfu" in row]
+            assert timed, (stage, part)
+            assert all(0 < row[f"{part}_mfu"] < 1 and 0 < row[f"{part}_floor_share"] < 1 for row in timed)
+
+
 def test_problems_do_not_repeat_within_an_epoch(finished):
     seen = []
     for directory in sorted((finished / "rl-math" / "iterations").iterdir()):

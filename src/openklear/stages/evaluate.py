@@ -4,24 +4,26 @@ Leaves scores.json ({"benchmarks": what was asked and the form of what came back
 and one Parquet file of rollouts for each part of the problems, written as soon as the part is judged: a run that was
 killed continues with the next part. Draws depend on the problem alone, so that the models of a run are compared under
 common random numbers. problems.jsonl counts the completions of each problem, so that models can be compared problem
-by problem without the rollouts.
+by problem without the rollouts. timings.jsonl has how fast each part was sampled.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from itertools import chain, groupby, islice
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
-from openklear.durable.files import whole_directory, write_json
+from openklear.durable.files import append_jsonl, read_whole_jsonl, whole_directory, write_json
 from openklear.errors import DataError
 from openklear.evaluation.benchmarks import Benchmark, benchmarks
 from openklear.evaluation.lines import score_lines
 from openklear.evaluation.results import RESULTS, results, write_results
 from openklear.evaluation.scores import Dropped, asked_rows, score_rows
 from openklear.models.loading import LoadedModel, load_model
+from openklear.planner.gauge import Gauge
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.reward import ReportReward
 from openklear.rollout.collect import Collector, Sampling
@@ -30,12 +32,15 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.seeds import copies
 from openklear.run.context import StageContext
+from openklear.training.pace import gauge_of, say_pace, throughput
 from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.types import Problem, RolloutGroup
 from openklear.verifiers.judge import open_judge
 
 PART = 128
 """Problems per part: what a kill may cost, and what the schedule of slots depends on."""
+
+TIMINGS = "timings.jsonl"
 
 Asked = list[tuple[Benchmark, list[EncodedProblem]]]
 
@@ -56,11 +61,12 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
-        groups = _rollouts(context, collector, asked)
+        groups = _rollouts(context, collector, asked, gauge_of(recipe, loaded, sizes))
     named = list(benchmarks(recipe))
     rows, what = score_rows(stage, named, groups, dropped), asked_rows(stage, named, groups, dropped)
     write_results(context.directory / RESULTS, results(groups))
     write_json(context.directory / "scores.json", {"benchmarks": what, "scores": rows})
+    say_pace(context.name, read_whole_jsonl(context.directory / TIMINGS))
     for line in score_lines({"benchmarks": what, "scores": rows}):
         progress.say(line)
 
@@ -103,7 +109,7 @@ def parts(asked: Asked) -> list[tuple[int, list[EncodedProblem]]]:
     return found
 
 
-def _rollouts(context: StageContext, collector: Collector, asked: Asked) -> list[RolloutGroup]:
+def _rollouts(context: StageContext, collector: Collector, asked: Asked, gauge: Gauge) -> list[RolloutGroup]:
     """All groups, in the order of the benchmarks; parts that an earlier attempt finished are read back."""
     groups: list[RolloutGroup] = []
     every = parts(asked)
@@ -116,9 +122,13 @@ def _rollouts(context: StageContext, collector: Collector, asked: Asked) -> list
         target = context.directory / "parts" / f"{number:05d}"
         if not target.is_dir():
             label = f"{context.name}, part {number} of {len(every)}"
+            began = time.perf_counter()
             found = _sampled(context, collector, samples, problems, label, copy_numbers)
+            laps = {"sampling": time.perf_counter() - began}
             with whole_directory(target) as partial:
                 write_rollouts(partial / "rollouts.parquet", found)
+            pace = throughput(gauge, found, [], laps)
+            append_jsonl(context.directory / TIMINGS, {"part": number, **laps, **pace})
         by_id = {encoded.problem.id: encoded.problem for encoded in problems}
         groups += read_rollouts(target / "rollouts.parquet", by_id).groups
     return groups
