@@ -119,11 +119,11 @@ def compare(
             if way == "ours":
                 latency.append(statistics.median(each) * 1000)
     print(f"\n{name}: {len(programs)} programs, {tests} tests, {cpu:.2f} s of their own CPU; median (range) of rounds")
-    for way, wall in walls.items():
-        ratios = [theirs / ours for theirs, ours in zip(wall, walls["ours"], strict=True)]
+    for way, taken in walls.items():
+        ratios = [theirs / ours for theirs, ours in zip(taken, walls["ours"], strict=True)]
         print(
-            f"  {way:12} {spread([len(programs) / w for w in wall]):30} programs/s   "
-            f"{spread([tests / w for w in wall]):30} tests/s   ours is {spread(ratios)} x"
+            f"  {way:12} {spread([len(programs) / w for w in taken]):30} programs/s   "
+            f"{spread([tests / w for w in taken]):30} tests/s   ours is {spread(ratios)} x"
         )
     overhead = [1000 * (options.workers * w - cpu) / len(programs) for w in walls["ours"]]
     print(f"  overhead of ours: {spread(overhead)} ms a program; median latency {spread(latency)} ms")
@@ -144,7 +144,7 @@ def main() -> None:
     grader = CodeGrader(options.workers, 10.0, 512, "rlimits", options.level)
     print(f"isolation: {grader.isolation().level}; {options.workers} workers; {os.cpu_count()} cores")
     ways = {
-        "ours": lambda program: grader.grade(*program, checker=WORDS.name).outcome is Outcome.CORRECT,
+        "ours": lambda program: grader.grade(program[0], program[1], checker=WORDS.name).outcome is Outcome.CORRECT,
         "subprocess": by_command([sys.executable, "-I", "-c"]),
         "bubblewrap": by_command(fresh_bubblewrap()),
     }

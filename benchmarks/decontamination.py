@@ -183,7 +183,7 @@ def draw(data: Path, output: Path) -> None:
         chosen += _pick(5, left, wanted // len(sources) + (at < wanted % len(sources)))
     train = [BenchmarkItem(f"math_train/{row.id}", row.text) for row in sources["math_train"]]
     aime = [BenchmarkItem(f"aime_1983_2023/{row.id}", row.text) for row in sources["aime_1983_2023"]]
-    check = []
+    check: list[dict[str, Any]] = []
     for name, others in (("deepmath", train + aime), ("aime_1983_2023", train)):
         rules = both(others, texts_of(sources[name]))
         check += _dropped("check", name, sources[name], others, rules)

@@ -247,7 +247,7 @@ def beside(directory: Path) -> None:
 
 
 def _plot(points: list[dict[str, float]], path: Path) -> None:
-    axis = {"scale": alt.Scale(type="log")}
+    axis: dict[str, Any] = {"scale": alt.Scale(type="log")}
     base = alt.Chart(alt.Data(values=points)).encode(
         alt.X("rows:Q", title="rows", **axis), alt.Y("seconds:Q", title="seconds", **axis)
     )

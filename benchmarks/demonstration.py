@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from openklear.rollout.records import read_rollouts
 from openklear.run.pipeline import run_pipeline
 from openklear.stages import rl
 from openklear.types import Attempt, Verdict
+from openklear.verifiers.judge import open_judge
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
 
@@ -45,7 +47,8 @@ class ShuffledJudge:
 
 class ShuffledBatch:
     def __init__(self, inner, generator) -> None:
-        self.inner, self.generator, self.owners = inner, generator, []
+        self.inner, self.generator = inner, generator
+        self.owners: list[str] = []
 
     def __enter__(self) -> "ShuffledBatch":
         self.inner.__enter__()
@@ -87,7 +90,9 @@ def main_run(output: Path, seed: int) -> Path:
 
 def more_sft(output: Path, seed: int, main: Path) -> Path:
     seconds = json.loads((main / "summary.json").read_text())["seconds"]
-    epochs = load_recipe(RECIPE).sft.epochs
+    plain = load_recipe(RECIPE).sft
+    assert plain is not None
+    epochs = plain.epochs
     longer = round(epochs * (1 + (seconds["rl-math"] + seconds["rl-code"]) / seconds["sft"]))
     recipe = load_recipe(RECIPE, [f"seed={seed}", f"sft.epochs={longer}"])
     root = output / f"seed-{seed}-more-sft"
@@ -96,15 +101,12 @@ def more_sft(output: Path, seed: int, main: Path) -> Path:
 
 
 def shuffled(output: Path, seed: int, main: Path) -> Path:
-    root, real = output / f"seed-{seed}-shuffled", rl.open_judge
+    root = output / f"seed-{seed}-shuffled"
     for stage in ("world", "prepare", "base", "evaluate-base", "sft", "evaluate-sft"):  # the same up to here
         if not (root / stage).exists():
             shutil.copytree(main / stage, root / stage)
-    rl.open_judge = lambda *given, **named: ShuffledJudge(real(*given, **named), seed)
-    try:
+    with patch.object(rl, "open_judge", lambda *given, **named: ShuffledJudge(open_judge(*given, **named), seed)):
         run_pipeline(load_recipe(RECIPE, [f"seed={seed}"]), root)
-    finally:
-        rl.open_judge = real
     return root
 
 

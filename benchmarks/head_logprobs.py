@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -71,7 +72,11 @@ CONTENDERS: dict[str, Contender] = {
 def inputs(tokens: int, vocabulary: int, width: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Hidden states, a weight that makes logits of deviation 2, targets, and upstream gradients of both signs."""
     generator = torch.Generator(device).manual_seed(0)
-    place = {"generator": generator, "device": device, "dtype": torch.bfloat16 if device == "cuda" else torch.float32}
+    place: dict[str, Any] = {
+        "generator": generator,
+        "device": device,
+        "dtype": torch.bfloat16 if device == "cuda" else torch.float32,
+    }
     hidden = torch.randn(tokens, width, **place)
     weight = torch.randn(vocabulary, width, **place).mul_(2 / width**0.5)
     targets = torch.randint(0, vocabulary, (tokens,), generator=generator, device=device)
@@ -136,7 +141,9 @@ def exact(given: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[Tensor]:
         values.append(log_p.gather(-1, wanted[:, None]).squeeze(-1))
         entropies.append(-(log_p.exp() * log_p).sum(-1).detach())
         values[-1].backward(gradient.double())
+        assert leaf.grad is not None
         slopes.append(leaf.grad)
+    assert weight.grad is not None
     return [torch.cat(values).detach(), torch.cat(entropies), torch.cat(slopes), weight.grad]
 
 

@@ -80,12 +80,13 @@ def opened(arguments: argparse.Namespace, case: str):
 
 def planned(recipe, loaded, stage: str) -> int:
     from openklear.planner.amounts import Amounts
+    from openklear.planner.fit import stage_sizes
     from openklear.planner.footprints import footprints
-    from openklear.training.sizes import machine, resolved, shape_of_loaded
+    from openklear.training.sizes import machine, shape_of_loaded
 
-    sizes = resolved(recipe, loaded)
-    every = dict(footprints(recipe, shape_of_loaded(loaded), sizes, machine(), Amounts()))
-    return every[stage].peak
+    shape, here, amounts = shape_of_loaded(loaded), machine(), Amounts()
+    sizes = stage_sizes(recipe, shape, here, amounts)
+    return dict(footprints(recipe, shape, sizes, here, amounts))[stage].peak
 
 
 def sft(arguments: argparse.Namespace) -> dict:
@@ -121,6 +122,7 @@ def rl(arguments: argparse.Namespace) -> dict:
     import tempfile
 
     from openklear.models.recompute import recompute_layers
+    from openklear.rollout.local import LocalSampler
     from openklear.rollout.open import open_sampler
     from openklear.training import checkpoint
     from openklear.training.learner import LocalLearner
@@ -132,6 +134,7 @@ def rl(arguments: argparse.Namespace) -> dict:
     phase = recipe.rl.phase[0]
     recompute_layers(loaded.model)
     sampler = open_sampler(recipe.engine, loaded)
+    assert isinstance(sampler, LocalSampler)
     sampler.end_ids = frozenset()  # every rollout runs to its limit: the most that the recipe allows
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     learner = LocalLearner(loaded, optimizer, phase, recipe.microbatch_tokens, takes_sampled=True)

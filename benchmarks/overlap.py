@@ -20,10 +20,10 @@ from openklear.recipe.load import load_recipe
 from openklear.rollout.collect import Collector, Sampling
 from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import open_sampler
-from openklear.rollout.protocol import Sampler
+from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.pipeline import run_pipeline
 from openklear.run.plan import select, stages
-from openklear.training.schedule import problem_batch
+from openklear.training.schedule import Place, problem_batch
 from openklear.training.validation import for_domains
 from openklear.verifiers.judge import Judge, Limits
 
@@ -37,6 +37,16 @@ class AllAtTheEnd:
 
     def __init__(self, engine: Sampler) -> None:
         self.engine = engine
+
+    @property
+    def supports(self) -> Supports:
+        return self.engine.supports
+
+    def publish(self, model, version: int) -> None:
+        self.engine.publish(model, version)
+
+    def close(self) -> None:
+        self.engine.close()
 
     def sample(self, requests, on_progress=None, on_completion=None, until=None):
         completions = self.engine.sample(requests, on_progress)
@@ -59,19 +69,23 @@ def main() -> None:
     every = read_problems(prepared(arguments.output / "prepare").problems)
     engine = open_sampler(recipe.engine, loaded)
     print("| phase | rollouts an iteration | overlapped, s | one after the other, s | saved, s |\n|" + "---|" * 5)
+    assert recipe.rl is not None
     for phase in recipe.rl.phase:
         problems, _ = encode_problems(loaded, for_domains(every, phase.domains), phase.max_prompt_tokens)
         sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens)
         seconds: dict[str, list[float]] = {"overlapped": [], "after": []}
+        place = Place()
         with ExitStack() as stack:
             for number in range(arguments.iterations + 1):
-                chosen = problem_batch(len(problems), phase.problems_per_iteration, recipe.seed, "overlap", number)
+                chosen, place = problem_batch(
+                    len(problems), phase.problems_per_iteration, recipe.seed, "overlap", place
+                )
                 found = {}
                 for way in ("overlapped", "after") if number % 2 else ("after", "overlapped"):
                     # A judge of its own each time, started before the clock: nobody profits from the other's verdicts.
                     judge = stack.enter_context(Judge(Limits(workers=arguments.workers)))
                     judge.isolation()
-                    sampler = engine if way == "overlapped" else AllAtTheEnd(engine)
+                    sampler: Sampler = engine if way == "overlapped" else AllAtTheEnd(engine)
                     collector = Collector(loaded, sampler, judge, recipe.seed)
                     start = time.perf_counter()
                     groups = collector.collect(

@@ -34,7 +34,8 @@ import torch
 
 from openklear.models.loading import LoadedModel
 from openklear.models.tiny import make_tiny
-from openklear.recipe.schema import AdamW, Phase
+from openklear.recipe.optimizers import AdamW
+from openklear.recipe.schema import Phase
 from openklear.rollout.local import LocalSampler
 from openklear.training.learner import LocalLearner
 from openklear.training.optimizer import build_optimizer
@@ -156,7 +157,7 @@ def turns(trainer: Any, ours: Ours) -> list[tuple[float, float, float, float]]:
 
     found: list[tuple[float, float, float, float]] = []
 
-    class Turns(TrainerCallback):  # type: ignore[misc]
+    class Turns(TrainerCallback):
         mark = time.process_time()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

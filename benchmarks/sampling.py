@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -128,7 +127,8 @@ def floor(model: Any, asked: Sequence[SampleRequest], slots: int, cpu: bool) -> 
     config = model.config
     a_token = 8 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim  # bytes of keys and values
     seconds = 2 * weights * sum(len(prompt) for prompt in {request.prompt_ids for request in asked}) / speed
-    running, waiting = [], list(asked)
+    running: list[list[int]] = []
+    waiting = list(asked)
     while running or waiting:
         while waiting and len(running) < slots:
             request = waiting.pop(0)
@@ -198,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

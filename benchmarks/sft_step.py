@@ -30,7 +30,8 @@ import torch
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.loading import LoadedModel
 from openklear.models.tiny import make_tiny
-from openklear.recipe.schema import AdamW, Sft
+from openklear.recipe.optimizers import AdamW
+from openklear.recipe.schema import Sft
 from openklear.training.learner import SupervisedLearner
 from openklear.training.optimizer import build_optimizer
 
@@ -99,7 +100,7 @@ def turns(trainer: Any, ours: Ours) -> list[tuple[float, float]]:
 
     found: list[tuple[float, float]] = []
 
-    class Turns(TrainerCallback):  # type: ignore[misc]
+    class Turns(TrainerCallback):
         mark = time.process_time()
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

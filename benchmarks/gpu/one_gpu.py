@@ -87,7 +87,8 @@ class Log:
 def model(small: bool) -> LoadedModel:
     """A random Qwen3 on the device, in the type that `auto` means there."""
     torch.manual_seed(0)
-    made: Any = AutoModelForCausalLM.from_config(Qwen3Config(**(SMALL if small else QWEN3)))
+    sizes: dict[str, Any] = SMALL if small else QWEN3
+    made: Any = AutoModelForCausalLM.from_config(Qwen3Config(**sizes))
     made = made.to(dtype=getattr(torch, weights_type("auto")), device=device())
     return LoadedModel(made.eval(), make_tokenizer(), frozenset())
 
