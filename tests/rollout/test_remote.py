@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from tests.rollout.remote_server import served
 
+from openklear.durable.files import read_jsonl
 from openklear.errors import EngineError, ModelError, RecipeError
 from openklear.models.tiny import make_tiny
 from openklear.recipe.engine import RemoteEngine
@@ -147,6 +148,8 @@ def test_a_recipe_evaluates_what_a_server_serves(tmp_path):
     recipe = load_recipe(tmp_path / "r.toml")
     with served(make_tiny(16, 1, 2, max_positions(recipe), recipe.seed)) as server:
         run_pipeline(load_recipe(tmp_path / "r.toml", [f"engine.endpoint={server.endpoint}"]), tmp_path / "run")
+    (part,) = read_jsonl(tmp_path / "run" / "evaluate-base" / "timings.jsonl")
+    assert part.keys() == {"part", "sampling"}, "of the machine behind a server nothing is said"
     rows = pq.read_table(tmp_path / "run" / "evaluate-base" / "parts" / "00001" / "rollouts.parquet")
     assert rows.num_rows == 8
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["scores"]

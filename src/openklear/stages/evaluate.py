@@ -61,7 +61,8 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
-        groups = _rollouts(context, collector, asked, gauge_of(recipe, loaded, sizes))
+        here = recipe.engine.type != "remote"  # of a server's machine nothing is known
+        groups = _rollouts(context, collector, asked, gauge_of(recipe, loaded, sizes) if here else None)
     named = list(benchmarks(recipe))
     rows, what = score_rows(stage, named, groups, dropped), asked_rows(stage, named, groups, dropped)
     write_results(context.directory / RESULTS, results(groups))
@@ -109,7 +110,7 @@ def parts(asked: Asked) -> list[tuple[int, list[EncodedProblem]]]:
     return found
 
 
-def _rollouts(context: StageContext, collector: Collector, asked: Asked, gauge: Gauge) -> list[RolloutGroup]:
+def _rollouts(context: StageContext, collector: Collector, asked: Asked, gauge: Gauge | None) -> list[RolloutGroup]:
     """All groups, in the order of the benchmarks; parts that an earlier attempt finished are read back."""
     groups: list[RolloutGroup] = []
     every = parts(asked)
@@ -127,7 +128,7 @@ def _rollouts(context: StageContext, collector: Collector, asked: Asked, gauge: 
             laps = {"sampling": time.perf_counter() - began}
             with whole_directory(target) as partial:
                 write_rollouts(partial / "rollouts.parquet", found)
-            pace = throughput(gauge, found, [], laps)
+            pace = throughput(gauge, found, [], laps) if gauge else {}
             append_jsonl(context.directory / TIMINGS, {"part": number, **laps, **pace})
         by_id = {encoded.problem.id: encoded.problem for encoded in problems}
         groups += read_rollouts(target / "rollouts.parquet", by_id).groups
