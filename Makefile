@@ -8,7 +8,8 @@
 #   make check        format, lint, types, architecture, the public interface and documentation
 #   make clean        remove caches and build leftovers;  make distclean: the environments too. Runs are never removed.
 #
-# PYTHON=... chooses the interpreter, TORCH_ARGS="..." is handed to pip when it installs torch.
+# PYTHON=... chooses the interpreter, TORCH_ARGS="..." is handed to pip when it installs torch, JOBS=... is how many
+# processes share the tests (2).
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-verl test-vllm test-readers check clean distclean
@@ -19,6 +20,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 TORCH_ARGS ?=
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 
 VENV_VERL := .venv-verl
 BIN_VERL := $(VENV_VERL)/bin
@@ -52,7 +55,7 @@ quickstart: $(INSTALLED)
 	$(BIN)/openklear run recipes/quickstart.toml --output runs/quickstart
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not long and not browser and not chaos and not cluster and not verl and not vllm and not readers'
+	$(PYTEST) -n $(JOBS) --dist loadfile -m 'not long and not browser and not chaos and not cluster and not verl and not vllm and not readers'
 
 # verl pins another transformers and wants Python < 3.13, so it has an environment of its own, with openklear's core only.
 $(INSTALLED_VERL): pyproject.toml constraints-verl.txt
@@ -78,7 +81,7 @@ $(INSTALLED_VLLM): constraints-vllm.txt
 	@touch $@
 
 test-vllm: $(INSTALLED) $(INSTALLED_VLLM)
-	OMP_NUM_THREADS=1 OPENKLEAR_VLLM=$(CURDIR)/$(BIN_VLLM)/python $(BIN)/python -m pytest -q -m vllm tests/rollout tests/e2e
+	OPENKLEAR_VLLM=$(CURDIR)/$(BIN_VLLM)/python $(PYTEST) -m vllm tests/rollout tests/e2e
 
 # What differs from .venv alone; torch and the rest stand there, behind it on the path.
 $(INSTALLED_READERS): $(INSTALLED) constraints-readers.txt
@@ -89,13 +92,13 @@ $(INSTALLED_READERS): $(INSTALLED) constraints-readers.txt
 	@touch $@
 
 test-readers: $(INSTALLED_READERS)
-	OMP_NUM_THREADS=1 OPENKLEAR_READER=$(BIN_READERS)/python $(BIN)/python -m pytest -q -m readers tests/models
+	OPENKLEAR_READER=$(BIN_READERS)/python $(PYTEST) -m readers tests/models
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py tests/test_api.py
+	$(PYTEST) tests/test_architecture.py tests/test_docs.py tests/test_api.py
 
 clean:
 	rm -rf build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -32,6 +32,7 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.seeds import copies
 from openklear.run.context import StageContext
+from openklear.training.memory import settled
 from openklear.training.pace import gauge_of, say_pace, throughput
 from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.types import Problem, RolloutGroup
@@ -61,6 +62,7 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
+        stack.enter_context(settled())
         here = recipe.engine.type != "remote"  # of a server's machine nothing is known
         groups = _rollouts(context, collector, asked, gauge_of(recipe, loaded, sizes) if here else None)
     named = list(benchmarks(recipe))

@@ -43,7 +43,7 @@ from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
 from openklear.training.learner import LocalLearner, takes_sampled
 from openklear.training.loop import Clock, Figures, Loop, without_validation
-from openklear.training.memory import peak_memory_bytes, release
+from openklear.training.memory import peak_memory_bytes, release, settled
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
 from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
 from openklear.training.pace import gauge_of, say_pace, throughput
@@ -93,6 +93,7 @@ def run(context: StageContext) -> None:
             progress.say(f"{context.name}: the optimizer's moments start from zero in this phase")
         carrying = Carrying(context.name, phase, {encoded.problem.id: encoded for encoded in problems})
         carrying.groups = carrying.read(_record(loop, loop.position.at))
+        stack.enter_context(settled())
         box = _Box(recipe, phase, loop, collector, learner, problems, validation, carrying, gauge)
         validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
         forecast = Forecast([1.0] * loop.total, validated, 5)

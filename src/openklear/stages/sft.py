@@ -34,7 +34,7 @@ from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
-from openklear.training.memory import peak_memory_bytes
+from openklear.training.memory import peak_memory_bytes, settled
 from openklear.training.optimizer import build_optimizer, warmup_cosine
 from openklear.training.pace import gauge_of, say_pace, supervised_throughput
 from openklear.training.schedule import batches_ahead
@@ -81,6 +81,7 @@ def run(context: StageContext) -> None:
         collector = Collector(loaded, sampler, judge, recipe.seed, share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
+        stack.enter_context(settled())
         for number in loop.ahead():
             clock = Clock()
             batch = rows.read(next(batches))
