@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--median", type=float, default=60)
     parser.add_argument("--sigma", type=float, default=0.8)
     parser.add_argument("--longest", type=int, default=512)
-    parser.add_argument("--slots", type=int, default=128)
+    parser.add_argument("--slots", type=int, default=256, help="of this engine; vLLM has as many")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--vllm", help="interpreter of an environment with vLLM")
