@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import check, distill, doctor, exits, export, grade, objectives, plan, push
+from openklear.cli import check, compare, distill, doctor, exits, export, grade, objectives, plan, push
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -319,7 +319,7 @@ def dimmed(text: str) -> str:
     return (typer.style(thought, dim=True) if thought else "") + answer
 
 
-for _command in (distill.distill, export.export, push.push, objectives.conformance):
+for _command in (compare.compare, distill.distill, export.export, push.push, objectives.conformance):
     app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)(_command)
 for _name, _group in {
     "recipe": recipe_app,

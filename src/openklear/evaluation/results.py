@@ -5,11 +5,13 @@ Two models of a run are compared problem by problem from these files alone; no r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from openklear.durable.files import read_jsonl, write_jsonl_atomic
+from openklear.errors import DataError
 from openklear.types import Outcome, RolloutGroup, StopReason
 
 RESULTS = "problems.jsonl"
@@ -63,5 +65,16 @@ def write_results(path: Path, found: Sequence[ProblemResult]) -> None:
 
 
 def read_results(path: Path) -> list[ProblemResult]:
-    """What `write_results` wrote; [] where there is no such file, as in runs of older versions."""
-    return [ProblemResult(**row) for row in read_jsonl(path)] if path.is_file() else []
+    """What `write_results` wrote; [] where there is no such file, as in runs of older versions.
+
+    DataError names a row that is not one of these.
+    """
+    return [_read(path, line, row) for line, row in enumerate(read_jsonl(path), 1)] if path.is_file() else []
+
+
+def _read(path: Path, line: int, row: Mapping[str, Any]) -> ProblemResult:
+    try:
+        return ProblemResult(**row)
+    except TypeError as error:
+        text = f"{path}:{line}: is no row of an evaluation ({error}); evaluate again, or restore the file"
+        raise DataError(text) from error
