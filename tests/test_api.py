@@ -34,7 +34,7 @@ NAMES = {
         "Verifier Domain DOMAINS register domain_named grader_faults require_graders AnswerVerifier ProgramVerifier"
     ),
     "grading": "Explanation Grader Limits explain grade_rows",
-    "evaluation.statistics": "Estimate avg_at_k correctness mean_interval paired_difference pass_at_k",
+    "evaluation.statistics": "Estimate avg_at_k correctness holm mean_interval paired_difference pass_at_k sign_flip",
     "models.loading": "LoadedModel load_model save_model",
     "models.tiny": "make_tiny make_tokenizer",
     "models.chat": "EncodedDemonstration decode_completion encode_demonstration encode_prompt prompt_tail turn_end_id",

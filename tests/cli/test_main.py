@@ -143,6 +143,7 @@ def test_help_lists_the_run_first_and_then_the_tools(capsys):
     assert set(listed[7:]) == {
         "generate",
         "distill",
+        "compare",
         "export",
         "push",
         "conformance",
