@@ -1,4 +1,4 @@
-"""What training takes of memory, each case in a process of its own, beside the plan's figure.
+"""What training takes of memory and time, each case in a process of its own, beside the plan's figures.
 
     python benchmarks/memory.py --model DIRECTORY                        # SFT on one sequence of 8,192 tokens; RL
     python benchmarks/memory.py --model DIRECTORY --case sft --tokens 32768 --threads 2   # half an hour on two cores
@@ -37,7 +37,7 @@ def main() -> None:
         found = sft(arguments) if arguments.case == "sft" else rl(arguments)
         print(json.dumps(found))
         return
-    print("| case | peak, GiB | plan, GiB | plan / peak | CPU s | wall s | parts |\n|" + "---|" * 7)
+    print("| case | peak, GiB | plan, GiB | plan / peak | CPU s | wall s | plan, s | parts |\n|" + "---|" * 8)
     for case in [arguments.case] if arguments.case else ["sft", "rl"]:
         words = [sys.executable, __file__, *sys.argv[1:], "--inside", "--case", case]
         environment = {**os.environ, "OMP_NUM_THREADS": str(arguments.threads)}
@@ -45,7 +45,7 @@ def main() -> None:
         one = json.loads(said.splitlines()[-1])
         parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in one["parts"].items())
         peak, plan = max(one["parts"].values()), one["plan"]
-        seconds = f"{one['cpu']:.0f} | {one['wall']:.0f}"
+        seconds = f"{one['cpu']:.0f} | {one['wall']:.0f} | {one['expected']:.0f}"
         print(f"| {one['case']} | {peak / GIB:.2f} | {plan / GIB:.2f} | {plan / peak:.2f} | {seconds} | {parts} |")
 
 
@@ -89,6 +89,25 @@ def planned(recipe, loaded, stage: str) -> int:
     return dict(footprints(recipe, shape, sizes, here, amounts))[stage].peak
 
 
+def expected(loaded, arguments: argparse.Namespace, case: str, prompts: int = 0, group: int = 0) -> float:
+    """Seconds that the plan expects of a case."""
+    from openklear.planner.costs import decoding_load, estimate, forward_load, training_load
+    from openklear.training.sizes import machine, shape_of_loaded
+
+    shape, rows = shape_of_loaded(loaded), prompts * group or 1
+    prompt, losses = (128, arguments.new_tokens) if case == "rl" else (0, arguments.tokens)
+    length = prompt + losses
+    training = training_load(
+        *(shape, rows * length, rows * losses, rows * length**2 / 2),
+        microbatches=1, updates=1, width=4, checkpointing=True,
+    )  # fmt: skip
+    loads = [training]
+    if case == "rl":
+        loads += [forward_load(shape, prompts * prompt, prompts, prompts * prompt**2 / 2, microbatches=1, width=4)]
+        loads += [decoding_load(shape, rows, prompt, losses, losses, width=4)]
+    return sum(estimate(load, machine(), "float32", arguments.threads).seconds for load in loads)
+
+
 def sft(arguments: argparse.Namespace) -> dict:
     """One step on one sequence, all of whose tokens but the first are in the loss."""
     import numpy as np
@@ -113,6 +132,7 @@ def sft(arguments: argparse.Namespace) -> dict:
         "case": f"SFT, {arguments.tokens:,} tokens",
         "parts": parts,
         "plan": planned(recipe, loaded, "sft"),
+        "expected": expected(loaded, arguments, "sft"),
         **times,
     }
 
@@ -151,6 +171,7 @@ def rl(arguments: argparse.Namespace) -> dict:
         sampler.sample([SampleRequest(prompts[k // phase.group_size], k, arguments.new_tokens) for k in keys])
     times = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
     case = f"RL, {len(update)} rollouts of 128 + {arguments.new_tokens} tokens"
+    times["expected"] = expected(loaded, arguments, "rl", phase.problems_per_iteration, phase.group_size)
     return {"case": case, "parts": parts, "plan": planned(recipe, loaded, f"rl-{phase.name}"), **times}
 
 

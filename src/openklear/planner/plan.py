@@ -159,7 +159,7 @@ class Plan:
         if self.amounts.unknown:
             yield f"NOT counted, as they are not fetched yet: the rows of {', '.join(self.amounts.unknown)}"
         counted = "counted after curation" if self.amounts.exact else "from the first rows of each source, uncurated"
-        yield f"rows {counted}; {self.amounts.said()}; every group is taken to have an advantage"
+        yield f"rows {counted}; {self.amounts.said()}; half of the groups are taken to have an advantage"
 
 
 def make_plan(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amounts) -> Plan:
