@@ -1,4 +1,5 @@
-"""A whole RL step beside TRL's GRPOTrainer, in one process, taking turns: CPU seconds from prompts to moved weights.
+"""A whole RL step beside TRL's GRPOTrainer, in one process, taking turns, from prompts to moved weights.
+Seconds are CPU seconds with one thread, else wall.
 
     OMP_NUM_THREADS=1 python benchmarks/rl_step.py
     python benchmarks/rl_step.py --threads 2
@@ -23,9 +24,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +40,7 @@ from openklear.training.learner import LocalLearner
 from openklear.training.optimizer import build_optimizer
 from openklear.training.updates import updates_of
 from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, SampleRequest, Verdict
+from timing import seconds, spread
 
 PROMPTS, GROUP, UPDATES, LONGEST, RATE = 32, 8, 4, 256, 1e-6
 ROLLOUTS = PROMPTS * GROUP
@@ -86,17 +86,17 @@ class Ours:
         self.number, self.laps, self.tokens = 0, (0.0, 0.0), (0, 0)
 
     def __call__(self) -> None:
-        started, keys = time.process_time(), range(self.number * ROLLOUTS, (self.number + 1) * ROLLOUTS)
+        started, keys = seconds(), range(self.number * ROLLOUTS, (self.number + 1) * ROLLOUTS)
         self.number += 1
         requests = [SampleRequest(self.prompts[i // GROUP], key, LONGEST) for i, key in enumerate(keys)]
         self.sampler.publish(self.learner.loaded.model, self.number)
         completions = self.sampler.sample(requests)
-        sampled = time.process_time()
+        sampled = seconds()
         groups = [self.judged(i, completions[i * GROUP : (i + 1) * GROUP]) for i in range(PROMPTS)]
         updates = updates_of(groups, self.phase)
         for index, update in enumerate(updates):
             self.learner.update(self.learner.with_old(update) if index else update, RATE)
-        self.laps = sampled - started, time.process_time() - sampled
+        self.laps = sampled - started, seconds() - sampled
         sequences = [sequence for update in updates for sequence in update]
         self.tokens = sum(len(c.token_ids) for c in completions), sum(len(s.ids) for s in sequences)
 
@@ -152,20 +152,20 @@ def trl_trainer(loaded: LoadedModel, prompts: Sequence[str], setting: str, round
 
 
 def turns(trainer: Any, ours: Ours) -> list[tuple[float, float, float, float]]:
-    """CPU seconds of their step, and of ours: all, sampling, training. The first pair warms up and is left out."""
+    """Seconds of their step, and of ours: all, sampling, training. The first pair warms up and is left out."""
     from transformers import TrainerCallback
 
     found: list[tuple[float, float, float, float]] = []
 
     class Turns(TrainerCallback):
-        mark = time.process_time()
+        mark = seconds()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step % UPDATES == 0:
-                theirs = time.process_time() - self.mark
+                theirs = seconds() - self.mark
                 ours()
                 found.append((theirs, sum(ours.laps), *ours.laps))
-                self.mark = time.process_time()
+                self.mark = seconds()
 
     trainer.add_callback(Turns())
     trainer.train()
@@ -180,14 +180,10 @@ def product_speed() -> float:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
+    start = seconds()
     for _ in range(10):
         work()
-    return (time.process_time() - start) / 10
-
-
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return (seconds() - start) / 10
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
-"""An epoch of SFT on ragged long traces beside TRL's SFTTrainer, in one process, taking turns: CPU seconds.
+"""An epoch of SFT on ragged long traces beside TRL's SFTTrainer, in one process, taking turns.
+Seconds are CPU seconds with one thread, else wall.
 
     OMP_NUM_THREADS=1 python benchmarks/sft_step.py
     python benchmarks/sft_step.py --threads 2
@@ -18,9 +19,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +33,7 @@ from openklear.recipe.optimizers import AdamW
 from openklear.recipe.schema import Sft
 from openklear.training.learner import SupervisedLearner
 from openklear.training.optimizer import build_optimizer
+from timing import seconds, spread
 
 TRACES, TOGETHER, LONGEST, RATE = 64, 16, 1024, 1e-6
 
@@ -53,10 +53,10 @@ class Ours:
         self.learner = SupervisedLearner(loaded, optimizer, Sft(), microbatch_tokens)
 
     def __call__(self) -> float:
-        started = time.process_time()
+        started = seconds()
         for start in range(0, TRACES, TOGETHER):
             self.learner.update(self.rows[start : start + TOGETHER], RATE)
-        return time.process_time() - started
+        return seconds() - started
 
 
 def trl_trainer(loaded: LoadedModel, traces: Sequence[Any], setting: str, rounds: int, folder: str) -> Any:
@@ -95,26 +95,22 @@ def trl_trainer(loaded: LoadedModel, traces: Sequence[Any], setting: str, rounds
 
 
 def turns(trainer: Any, ours: Ours) -> list[tuple[float, float]]:
-    """CPU seconds of an epoch of theirs, and of ours. The first pair warms up and is left out."""
+    """Seconds of an epoch of theirs, and of ours. The first pair warms up and is left out."""
     from transformers import TrainerCallback
 
     found: list[tuple[float, float]] = []
 
     class Turns(TrainerCallback):
-        mark = time.process_time()
+        mark = seconds()
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            theirs = time.process_time() - self.mark
+            theirs = seconds() - self.mark
             found.append((theirs, ours()))
-            self.mark = time.process_time()
+            self.mark = seconds()
 
     trainer.add_callback(Turns())
     trainer.train()
     return found[1:]
-
-
-def spread(values: Sequence[float]) -> str:
-    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def main() -> None:
