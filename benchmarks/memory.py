@@ -105,7 +105,7 @@ def expected(loaded, arguments: argparse.Namespace, case: str, prompts: int = 0,
     if case == "rl":
         loads += [forward_load(shape, prompts * prompt, prompts, prompts * prompt**2 / 2, microbatches=1, width=4)]
         loads += [decoding_load(shape, rows, prompt, losses, losses, width=4)]
-    return sum(estimate(load, machine(), "float32", arguments.threads).seconds for load in loads)
+    return sum(estimate(load, machine(), "float32", arguments.threads).expected for load in loads)
 
 
 def sft(arguments: argparse.Namespace) -> dict:

@@ -168,8 +168,8 @@ class _Maker:
 SPREAD = 1.3
 """Mean of n^2 over the square of the mean of n, for rows of n tokens: that of lengths half as spread as exponential."""
 TRAINED = 0.5
-"""Share of the groups whose rewards are not all equal. It is every recipe's own: that of the quickstart's phases is 0.48
-and 0.33, measured; all groups would be the most that it can be."""
+"""Share of the groups whose rewards are not all equal. It is every recipe's own: 0.48 and 0.33 were measured in the
+quickstart's phases."""
 TAIL = 3.0
 """The longest of a batch of completions over their mean, unless the recipe cuts them off before."""
 
