@@ -97,8 +97,8 @@ def expected(loaded, arguments: argparse.Namespace, case: str, prompts: int = 0,
     shape, rows = shape_of_loaded(loaded), prompts * group or 1
     prompt, losses = (128, arguments.new_tokens) if case == "rl" else (0, arguments.tokens)
     length = prompt + losses
-    training = training_load(
-        *(shape, rows * length, rows * losses, rows * length**2 / 2),
+    training = training_load(  # a prompt is computed once for its group
+        *(shape, rows * losses + prompts * prompt, rows * losses, rows * length**2 / 2),
         microbatches=1, updates=1, width=4, checkpointing=True,
     )  # fmt: skip
     loads = [training]
