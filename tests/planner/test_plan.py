@@ -109,6 +109,25 @@ def test_the_nearest_change_fits_and_is_nearest(gigabytes: int) -> None:
             assert alone is None or not fits(alone, QWEN3, machine, AMOUNTS)
 
 
+def test_half_of_the_groups_are_trained_where_the_others_are_left_out() -> None:
+    """32 rollouts an iteration; a group's prompt is computed once."""
+    some, every = plan(LAPTOP), plan(LAPTOP, "rl.filter_zero_advantage=false")
+    tokens = [
+        next(
+            one.part.load.tokens for one in found.times if one.part.stage == "rl-gsm8k" and one.part.name == "training"
+        )
+        for found in (some, every)
+    ]
+    phase = recipe().rl.phase[0]  # type: ignore[union-attr]
+    rollouts = phase.problems_per_iteration * phase.group_size * phase.iterations
+    alone = rollouts * AMOUNTS.completion(phase.max_completion_tokens)
+    assert 2 * tokens[0] == pytest.approx(tokens[1])
+    prompts = tokens[1] - alone
+    assert 0 < prompts <= rollouts / phase.group_size * phase.max_prompt_tokens
+    assert "50% of the groups" in "\n".join(some.lines())
+    assert "of the groups" not in "\n".join(every.lines())
+
+
 def test_the_card_that_it_would_fit_is_named() -> None:
     name = smallest_gpu(
         recipe("model.dtype=float32"), ModelShape(3 * 10**9, 32000, 28, 3072, 24, 8, 128, 8192, None, True), AMOUNTS

@@ -13,11 +13,8 @@ from itertools import chain
 
 import numpy as np
 
-from openklear.evaluation.results import ProblemResult
+from openklear.evaluation.results import ProblemResult, Series
 from openklear.evaluation.statistics import Estimate, difference_interval, holm, mean_interval, sign_flip
-
-Series = tuple[str, str]
-"""(benchmark, domain)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +76,19 @@ def _both(
     before: Sequence[ProblemResult], after: Sequence[ProblemResult]
 ) -> Iterator[tuple[Series, dict[str, tuple[Fraction, Fraction]], tuple[int, int]]]:
     """Series, problem id -> share before and after, and how many problems either side has alone."""
-    for series in dict.fromkeys(map(_series, chain(before, after))):
+    for series in dict.fromkeys(one.series for one in chain(before, after)):
         first, last = _shares(before, series), _shares(after, series)
         pairs = {name: (first[name], last[name]) for name in first if name in last}
         if pairs:
             yield series, pairs, (len(first) - len(pairs), len(last) - len(pairs))
 
 
-def _series(one: ProblemResult) -> Series:
-    return one.benchmark, one.domain
-
-
 def _shares(results: Sequence[ProblemResult], series: Series) -> dict[str, Fraction]:
-    return {one.id: Fraction(one.correct, one.scorable) for one in results if _series(one) == series and one.scorable}
+    return {one.id: Fraction(one.correct, one.scorable) for one in results if one.series == series and one.scorable}
 
 
 def _samples(results: Sequence[ProblemResult], series: Series) -> int:
-    return max(one.samples for one in results if _series(one) == series)
+    return max(one.samples for one in results if one.series == series)
 
 
 def _moved(pairs: Mapping[str, tuple[Fraction, Fraction]]) -> list[Moved]:

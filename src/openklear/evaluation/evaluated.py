@@ -51,7 +51,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, t
 
 
 def _last(run: Path) -> Path:
-    """The evaluation of a run's last model: of those that are there, the one that ended last."""
+    """The evaluation of a run's last model: of those that are there, the one that began last."""
     if not run.is_dir():
         raise UsageError(f"{run}: there is no such directory")
     there = [found.parent for found in run.glob(f"evaluate-*/{RESULTS}")]
@@ -60,10 +60,10 @@ def _last(run: Path) -> Path:
             f"{run}: holds no finished evaluation: neither {RESULTS} nor a directory evaluate-NAME with it. "
             f"Give an evaluated run, or one of its evaluations"
         )
-    return max(there, key=lambda directory: (_ended(directory), directory.name))
+    return max(there, key=lambda directory: (_began(directory), directory.name))
 
 
-def _ended(directory: Path) -> str:
+def _began(directory: Path) -> str:
     attempts = (stage_record(directory) or {}).get("attempts") or [{}]
     return str(attempts[-1].get("started", ""))
 

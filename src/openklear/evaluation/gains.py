@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from openklear.evaluation.results import ProblemResult
+from openklear.evaluation.results import ProblemResult, Series
 from openklear.evaluation.statistics import difference_interval
-
-Series = tuple[str, str]
-"""(benchmark, domain)."""
 
 
 def gains(evaluated: Mapping[str, Sequence[ProblemResult]]) -> list[dict[str, Any]]:
@@ -26,7 +23,7 @@ def gains(evaluated: Mapping[str, Sequence[ProblemResult]]) -> list[dict[str, An
     mean over the problems that both could be scored on of the difference in the share of correct completions, `low`
     and `high` its 95 % interval; a pair without such a problem has no row.
     """
-    series = list(dict.fromkeys(map(_series, chain.from_iterable(evaluated.values()))))
+    series = list(dict.fromkeys(one.series for one in chain.from_iterable(evaluated.values())))
     rows: list[dict[str, Any]] = []
     for benchmark, domain in series:
         for before, after in pairs(list(evaluated)):
@@ -48,11 +45,7 @@ def pairs(stages: Sequence[str]) -> list[tuple[str, str]]:
 
 def shares_of(results: Sequence[ProblemResult], series: Series) -> dict[str, float | None]:
     """Problem id -> share of its scorable completions that are correct."""
-    return {one.id: one.share for one in results if _series(one) == series}
-
-
-def _series(one: ProblemResult) -> Series:
-    return one.benchmark, one.domain
+    return {one.id: one.share for one in results if one.series == series}
 
 
 def _paired(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> Iterator[tuple[float, float]]:

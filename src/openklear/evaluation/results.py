@@ -14,6 +14,8 @@ from openklear.durable.files import read_jsonl, write_jsonl_atomic
 from openklear.errors import DataError
 from openklear.types import Outcome, RolloutGroup, StopReason
 
+Series = tuple[str, str]
+"""(benchmark, domain): what has scores of its own."""
 RESULTS = "problems.jsonl"
 """In the directory of an evaluation."""
 
@@ -32,6 +34,11 @@ class ProblemResult:
     stopped_by_length: int
     tokens: int
     """Of all its completions together."""
+
+    @property
+    def series(self) -> Series:
+        """Its benchmark and domain."""
+        return self.benchmark, self.domain
 
     @property
     def share(self) -> float | None:

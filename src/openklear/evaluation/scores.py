@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 
 from openklear.evaluation.benchmarks import Benchmark
+from openklear.evaluation.results import Series
 from openklear.evaluation.statistics import Estimate, avg_at_k, correctness, pass_at_k
 from openklear.types import Outcome, Problem, Rollout, RolloutGroup, StopReason
 from openklear.verifiers.domains import DOMAINS
 
 Row = Mapping[str, Any]
-Series = tuple[str, str]
-"""(benchmark, domain)."""
 Dropped = tuple[Problem, str]
 """A problem that could not be asked, and why."""
 

@@ -13,7 +13,7 @@ from openklear.planner.fit import Change, fits, nearest_change, smallest_gpu, st
 from openklear.planner.footprints import footprints
 from openklear.planner.machines import Machine
 from openklear.planner.memory import Footprint
-from openklear.planner.parts import Part, parts
+from openklear.planner.parts import TRAINED, Part, parts
 from openklear.planner.shape import ModelShape
 from openklear.recipe.schema import Recipe
 
@@ -159,7 +159,13 @@ class Plan:
         if self.amounts.unknown:
             yield f"NOT counted, as they are not fetched yet: the rows of {', '.join(self.amounts.unknown)}"
         counted = "counted after curation" if self.amounts.exact else "from the first rows of each source, uncurated"
-        yield f"rows {counted}; {self.amounts.said()}; half of the groups are taken to have an advantage"
+        yield f"rows {counted}; {self.amounts.said()}{self._groups()}"
+
+    def _groups(self) -> str:
+        phases = self.recipe.rl.phase if self.recipe.rl is not None else ()
+        if any(phase.filter_zero_advantage for phase in phases):
+            return f"; {TRAINED:.0%} of the groups are taken to have an advantage where the others are left out"
+        return ""
 
 
 def make_plan(recipe: Recipe, shape: ModelShape, machine: Machine, amounts: Amounts) -> Plan:

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from openklear.durable.files import read_json
-from openklear.evaluation.gains import Series, shares_of
-from openklear.evaluation.results import ProblemResult
+from openklear.evaluation.gains import shares_of
+from openklear.evaluation.results import ProblemResult, Series
 from openklear.reporting.texts import Excerpt, excerpt, visible
 from openklear.types import Problem
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from openklear.evaluation.lines import asked_by_place, beside, dropped_text, place_of, points, problems_text
-from openklear.evaluation.scores import Row, Series, labels
+from openklear.evaluation.results import Series
+from openklear.evaluation.scores import Row, labels
 from openklear.recipe.schema import PretrainedModel, Recipe, TinyModel
 from openklear.reporting.standings import direction
 

@@ -13,8 +13,8 @@ from openklear import __version__
 from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, stage_record
 from openklear.evaluation.gains import gains
-from openklear.evaluation.results import RESULTS, ProblemResult, read_results
-from openklear.evaluation.scores import Row, Series, labels
+from openklear.evaluation.results import RESULTS, ProblemResult, Series, read_results
+from openklear.evaluation.scores import Row, labels
 from openklear.progress import duration
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
