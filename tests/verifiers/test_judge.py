@@ -124,6 +124,28 @@ def test_a_journal_replays_after_a_kill(tmp_path, monkeypatch):
     assert len(rows) == 4  # the torn line is gone, the new one stands on its own
 
 
+def test_journals_of_others_are_believed_and_left_alone(tmp_path, monkeypatch):
+    theirs, mine = tmp_path / "theirs.jsonl", tmp_path / "mine.jsonl"
+    attempts = [Attempt(CODE, DOUBLE), Attempt(MATH, r"\boxed{3}")]
+    with Judge(LIMITS, journal=theirs) as judge:
+        first = judge.judge(attempts)
+    written = theirs.read_bytes() + b'{"key": "no verdict"}\n{"key": "torn'
+    theirs.write_bytes(written)
+    with Judge(LIMITS, journal=mine, others=[theirs, tmp_path / "nothing.jsonl"]) as judge:
+        with monkeypatch.context() as patched:
+            patched.setattr(judge, "start", None)  # nothing may be graded again
+            assert [summary(v) for v in judge.judge(attempts)] == [summary(v) for v in first]
+        assert judge.judge([Attempt(MATH, r"\boxed{0.5}")])[0].correct
+    assert theirs.read_bytes() == written
+    assert len(mine.read_text().splitlines()) == 1
+    with Judge(Limits(1, 2.0, 0.6), others=[theirs]) as judge:  # other limits are other work
+        graded = []
+        start = judge.start
+        monkeypatch.setattr(judge, "start", lambda *work: graded.append(work) or start(*work))
+        judge.judge(attempts)
+        assert len(graded) == 1  # the program; nothing of the answer depends on its seconds
+
+
 def test_other_limits_are_other_verdicts(tmp_path):
     path = tmp_path / "verdicts.jsonl"
     for seconds in (0.5, 0.6):

@@ -42,6 +42,8 @@ PART = 128
 """Problems per part: what a kill may cost, and what the schedule of slots depends on."""
 
 TIMINGS = "timings.jsonl"
+VERDICTS = "verdicts.jsonl"
+"""The judge's journal. Models of a run answer alike: what one gave is not judged again for the next."""
 
 Asked = list[tuple[Benchmark, list[EncodedProblem]]]
 
@@ -56,8 +58,9 @@ def run(context: StageContext) -> None:
     every = chain.from_iterable(problems for _, problems in asked)
     domains = {encoded.problem.domain for encoded in every}
     with ExitStack() as stack:
-        verdicts = context.directory / "verdicts.jsonl"
-        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
+        verdicts = context.directory / VERDICTS
+        others = sorted(set(context.root.glob(f"evaluate-*/{VERDICTS}")) - {verdicts})
+        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts, others=others)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))

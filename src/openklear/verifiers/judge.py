@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from openklear.durable.files import read_whole_jsonl
 from openklear.durable.journal import KeyedJournal
 from openklear.errors import OpenKlearError
 from openklear.types import Attempt, Outcome, Problem, Verdict
@@ -33,13 +34,18 @@ CUSTOM_PATIENCE = 6.0
 
 
 def open_judge(
-    limits: Limits, domains: Collection[str], say: Callable[[str], None], *, journal: Path | None = None
+    limits: Limits,
+    domains: Collection[str],
+    say: Callable[[str], None],
+    *,
+    journal: Path | None = None,
+    others: Sequence[Path] = (),
 ) -> Judge:
     """A judge for attempts of `domains`; it says at once which graders it uses and which walls hold for programs.
 
     Close it, or use it in a `with`. VerifierError where programs would run with less isolation than is demanded.
     """
-    judge = Judge(limits, journal=journal)
+    judge = Judge(limits, journal=journal, others=others)
     try:
         judge.announce(domains, say)
     except BaseException:
@@ -54,8 +60,9 @@ class Judge:
     Verdicts depend on the attempts and the limits alone; only `seconds` (0 where a verdict was known) does not.
     """
 
-    def __init__(self, limits: Limits, *, journal: Path | None = None):
-        """`journal` keeps verdicts from one call to the next, and after a kill; those that it holds are believed.
+    def __init__(self, limits: Limits, *, journal: Path | None = None, others: Sequence[Path] = ()):
+        """`journal` keeps verdicts from one call to the next, and after a kill; those that it holds are believed, and
+        so are those of the journals `others`, which are only read.
 
         UsageError where a custom verifier cannot be loaded. Boxes start with the first program: `isolation` says
         before it whether they can.
@@ -65,6 +72,7 @@ class Judge:
         self._custom = {domain: CustomGrader(name, limits.workers) for domain, name in limits.custom.items()}
         self.versions = {domain: grader.version for domain, grader in self._custom.items()}
         self._journal = None if journal is None else KeyedJournal(journal, _key_of)
+        self._others = _verdicts_of(others)
         self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
         self._tried: set[str] = set()
         self._unfinished: set[Future[Verdict]] = set()
@@ -147,7 +155,7 @@ class Judge:
     def known(self, key: str) -> Verdict | None:
         """A verdict from an earlier batch, or from a run that was killed; what was unscorable then is tried again."""
         row = None if self._journal is None else self._journal.get(key)
-        verdict = None if row is None else _verdict_of(row)
+        verdict = self._others.get(key) if row is None else _verdict_of(row)
         return None if verdict is None or verdict.outcome is Outcome.UNSCORABLE else verdict
 
     def keep(self, found: dict[str, Verdict]) -> None:
@@ -313,6 +321,16 @@ def _verdict_of(row: Mapping[str, Any]) -> Verdict:
     return Verdict(
         Outcome(row["outcome"]), str(row["reason"]), row.get("extracted"), int(row["passed"]), int(row["total"])
     )
+
+
+def _verdicts_of(journals: Sequence[Path]) -> dict[str, Verdict]:
+    """What journals hold by key; a row that is no verdict, or that its writer has not finished, is judged again."""
+    found: dict[str, Verdict] = {}
+    for path in journals:
+        for row in read_whole_jsonl(path):
+            with suppress(ValueError, KeyError, TypeError):
+                found[_key_of(row)] = _verdict_of(row)
+    return found
 
 
 def _key_of(row: Mapping[str, Any]) -> str:

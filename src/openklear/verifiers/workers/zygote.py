@@ -17,6 +17,7 @@ from . import kernel, packages, runner, seccomp, stacks, test_process, watcher, 
 PRELOADED = (
     *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "math"),
     *("operator", "re", "string", "time", "typing"),
+    "atexit",  # which every test's end asks for
 )
 """Modules that many programs import: loaded once, shared by fork. Not `random` and `threading`, whose fork handlers
 cost every test more (0.1 and 0.3 ms) than their import costs the few that want them."""
