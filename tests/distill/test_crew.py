@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from openklear.distill.answers import Answer
+from openklear.rollout.answers import Answer
 from openklear.distill.ledger import Ledger, Wanted
 from openklear.distill.remote import Crew
 from openklear.distill.settings import Settings

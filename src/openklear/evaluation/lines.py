@@ -34,14 +34,14 @@ def gain_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def score_text(row: Row, asked: Row | None = None) -> str:
-    """`avg@8 0.701 (0.655 to 0.743), 24 of 30 problems (6 dropped: prompt too long), 12.0 % stopped by length`."""
+    """`avg@8 0.701 (0.655 to 0.743), 30 problems (6 not asked: prompt too long), 12.0 % stopped by length`."""
     value = f"{row['metric']}@{row['k']} "
     if row["value"] is None:
         value += "none"
     else:
         value += f"{row['value']:.3f}"
         value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
-    return ", ".join([value, problems_text(row) + dropped_text(asked), *beside(row)])
+    return ", ".join([value, problems_text(row) + not_asked_text(asked), *beside(row)])
 
 
 def gain_text(row: Row) -> str:
@@ -67,22 +67,35 @@ def problems(count: int) -> str:
     return f"{count:,} problem" if count == 1 else f"{count:,} problems"
 
 
-def dropped_text(asked: Row | None) -> str:
-    """` (6 dropped: prompt too long)`; nothing where nothing was dropped."""
-    reasons: Mapping[str, int] = (asked or {}).get("dropped", {})
-    if len(reasons) == 1:
-        ((reason, count),) = reasons.items()
-        return f" ({count:,} dropped: {reason})"
-    listed = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
-    return f" ({sum(reasons.values()):,} dropped: {listed})" if reasons else ""
+def not_asked_text(asked: Row | None) -> str:
+    """` (6 not asked, which counts as wrong: prompt too long)`; nothing where all were asked."""
+    reasons: Mapping[str, int] = (asked or {}).get("not_asked", {})
+    if not reasons:
+        return ""
+    listed = next(iter(reasons)) if len(reasons) == 1 else ", ".join(f"{why}: {n:,}" for why, n in reasons.items())
+    return f" ({sum(reasons.values()):,} not asked, which counts as wrong: {listed})"
+
+
+_SHARES = {
+    "no_answer": "without an answer",
+    "stands": "not right though the answer stands in them",
+    "unscorable": "unscorable",
+}
+"""Share of a score's completions -> what is said of it where there are any."""
 
 
 def beside(row: Row) -> Iterator[str]:
-    """How many completions were stopped by length, always; how many could not be scored, where there are any."""
+    """What became of the completions behind a score: how many were stopped by length, always; the rest where there are
+    any, with what the score could be where some could not be scored."""
     if row.get("stopped_by_length") is not None:
         yield f"{100 * row['stopped_by_length']:.1f} % stopped by length"
-    if row.get("unscorable"):
-        yield f"{_at_least(row['unscorable'])} unscorable"
+    for key, words in _SHARES.items():
+        if row.get(key):
+            yield f"{_at_least(row[key])} {words}"
+    if row.get("worst") is not None:
+        yield f"{row['worst']:.3f} to {row['best']:.3f} were those all wrong or all right"
+    if row.get("mean_tokens") is not None:
+        yield f"{row['mean_tokens']:,.0f} tokens"
 
 
 def _at_least(share: float) -> str:
