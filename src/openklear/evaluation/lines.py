@@ -95,7 +95,7 @@ def beside(row: Row) -> Iterator[str]:
     if row.get("worst") is not None:
         yield f"{row['worst']:.3f} to {row['best']:.3f} were those all wrong or all right"
     if row.get("mean_tokens") is not None:
-        yield f"{row['mean_tokens']:,.0f} tokens"
+        yield f"mean length {row['mean_tokens']:,.0f} tokens"
 
 
 def _at_least(share: float) -> str:

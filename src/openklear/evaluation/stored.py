@@ -109,7 +109,7 @@ class Sample:
     @property
     def unanswered(self) -> bool:
         """It ended by itself, and no answer was found in it."""
-        return not self.truncated and self.extracted is None and self.outcome is Outcome.INCORRECT
+        return self.stop_reason is StopReason.STOP and self.extracted is None and self.outcome is Outcome.INCORRECT
 
 
 EXTRACTED_SHOWN = 400
