@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import check, compare, distill, doctor, evaluate, exits, export, grade, objectives, plan, push
+from openklear.cli import (
+    check,
+    compare,
+    distill,
+    doctor,
+    evaluate,
+    exits,
+    export,
+    grade,
+    objectives,
+    plan,
+    push,
+    rescore,
+)
 from openklear.cli.groups import DefaultGroup
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
@@ -141,6 +154,7 @@ evaluate_app = typer.Typer(
     "Example: openklear evaluate runs/quickstart/rl-math aime24 math500 --data-dir benchmarks",
 )
 evaluate_app.command("model", epilog=EXIT_CODES)(evaluate.evaluate)
+evaluate_app.command("rescore", epilog=EXIT_CODES)(rescore.rescore)
 evaluate_app.command("benchmarks", epilog=EXIT_CODES)(evaluate.benchmarks)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from openklear.durable.files import writing
 from openklear.durable.journal import Journal, Row, Span
 from openklear.evaluation.questions import Question
 from openklear.evaluation.stored import COMPLETIONS, packed
@@ -64,7 +65,8 @@ class Completions:
     def __init__(self, directory: Path):
         self.spans: dict[str, Span] = {}
         self._synced = time.monotonic()
-        self._journal = Journal(directory / COMPLETIONS, self._seen)
+        self._path = directory / COMPLETIONS
+        self._journal = Journal(self._path, self._seen)
 
     def _seen(self, row: Row, span: Span) -> None:
         if not isinstance(row["text"], str):
@@ -93,6 +95,27 @@ class Completions:
         """A completion that is there, without its ids."""
         row = self._journal.read(self.spans[key])
         return Drawn(row["text"], StopReason(row["stop_reason"]), row["tokens"])
+
+    def settle(self, keys: Sequence[str]) -> dict[int, Span]:
+        """Puts the file in the order of `keys`, those that are not among them behind, so that an evaluation that was
+        killed leaves the bytes of an undisturbed one. Where each line began -> where it stands now."""
+        order = [*keys, *sorted(set(self.spans) - set(keys))]
+        before = {key: span.start for key, span in self.spans.items()}
+        if sorted(order, key=before.__getitem__) != order:
+            self._journal.close()
+            self._rewrite(order)
+            self._journal = Journal(self._path)
+        return {start: self.spans[key] for key, start in before.items()}
+
+    def _rewrite(self, order: Sequence[str]) -> None:
+        spans, end = {}, 0
+        with self._path.open("rb") as source, writing(self._path) as target:
+            for key in order:
+                source.seek(self.spans[key].start)
+                line = source.read(self.spans[key].length)
+                target.write(line)
+                spans[key], end = Span(end, len(line)), end + len(line)
+        self.spans = spans
 
     def close(self) -> None:
         """Closes the file, all of it on the disk; again is harmless."""

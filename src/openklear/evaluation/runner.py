@@ -7,14 +7,14 @@ for in vain (its prompt does not fit) counts as wrong: no score is over fewer pr
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from openklear import progress
-from openklear.durable.journal import Journal
+from openklear.durable.journal import Journal, Span
 from openklear.evaluation.completions import Completions, Drawing, Drawn, key_of
 from openklear.evaluation.questions import Question
 from openklear.evaluation.sources import Source, Wanted
@@ -78,12 +78,12 @@ class Evaluation:
             if missing:
                 self._sample(source, missing, pending)
             pending.finish()
-            found = pending.samples
+            moved = book.settle([self.key(one) for one in self._wanted])
         self.seconds = time.perf_counter() - began
-        rows = [*found, *_refusals(self.questions)]
+        rows = [*pending.samples, *_refusals(self.questions)]
         places = {(q.benchmark, q.problem.id): number for number, q in enumerate(self.questions)}
         rows.sort(key=lambda one: (places[one.place], one.sample))
-        rows = [*self.kept, *rows]
+        rows = [_placed(one, moved) for one in (*self.kept, *rows)]
         write_samples(self.directory / SAMPLES, rows)
         return rows
 
@@ -219,6 +219,12 @@ def _sample_of(wanted: Wanted, drawn: Drawn, verdict: Verdict, stands_in: bool, 
         start=span.start,
         length=span.length,
     )
+
+
+def _placed(sample: Sample, moved: Mapping[int, Span]) -> Sample:
+    """With the place of its text, which has moved where the file was put in order."""
+    span = None if sample.start is None else moved.get(sample.start)
+    return sample if span is None else replace(sample, start=span.start, length=span.length)
 
 
 def _refusals(questions: Sequence[Question]) -> Iterator[Sample]:
