@@ -68,7 +68,9 @@ def test_programs_have_no_vote():
         classes([program])
 
 
-@given(st.lists(st.sampled_from(["1/2", "0.5", "2", "x+1", "1+x", "(1,2)", "12", None, "1e400", "x" * 300]), max_size=9))
+@given(
+    st.lists(st.sampled_from(["1/2", "0.5", "2", "x+1", "1+x", "(1,2)", "12", None, "1e400", "x" * 300]), max_size=9)
+)
 def test_the_order_of_samples_changes_no_class(texts):
     forward, backward = classes(wrong(*texts)), classes(wrong(*texts[::-1]))
     assert forward == backward[::-1]

@@ -104,17 +104,23 @@ def mean_interval(values: NDArray[np.float64], samples: int | None = None) -> Es
     value = float(values.mean())
     if count == 1:
         return Estimate(value, 0.0, 1.0, 1)  # one problem says nothing of problems like it
+    low, high = score_bounds(float(values.sum()), float(np.square(values).sum()), count, samples)
+    low, high = min(value, low), max(value, high)
+    return Estimate(value, 0.0 if value == 0.0 else low, 1.0 if value == 1.0 else high, count)
+
+
+def score_bounds(total: float, squares: float, count: int, samples: float | None = None) -> tuple[float, float]:
+    """The bounds of `mean_interval` from what they depend on: the sum of `count` values (2 or more), and of squares."""
     n = count + 2 * PSEUDO
-    mean = (float(values.sum()) + PSEUDO) / n
-    variance = (float(np.square(values).sum()) + PSEUDO - n * mean**2) / (n - 1)
+    mean = (total + PSEUDO) / n
+    variance = (squares + PSEUDO - n * mean**2) / (n - 1)
     most = math.inf if samples is None else float(count * samples)
     trials = min(max(mean * (1 - mean) * n / variance, 1.0), most)
     q = student_quantile(n - 1)
     shrink = 1 + q**2 / trials
     centre = (mean + q**2 / (2 * trials)) / shrink
     half = q / shrink * math.sqrt(mean * (1 - mean) / trials + q**2 / (4 * trials**2))
-    low, high = max(0.0, min(value, centre - half)), min(1.0, max(value, centre + half))
-    return Estimate(value, 0.0 if value == 0.0 else low, 1.0 if value == 1.0 else high, count)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 @cache

@@ -26,7 +26,7 @@ def pass_at_k(table: Table, k: int) -> Estimate:
 
 
 def g_pass_at_k(table: Table, k: int, tau: float) -> Estimate:
-    """Mean over problems of G-Pass@k_tau (Liu et al. 2024, arXiv 2412.13147): how often at least tau k of k are correct.
+    """Mean over problems of G-Pass@k_tau (Liu et al. 2024, arXiv 2412.13147): at least ceil(tau k) of k are correct.
 
     tau in (0, 1]: 1 asks all k to be correct, a tau of at most 1/k is pass@k. Problems with fewer than k scorable
     samples are left out. Raises ValueError when k exceeds the samples taken.
@@ -44,7 +44,7 @@ def mg_pass_at_k(table: Table, k: int) -> Estimate:
 
 
 def pass_share(samples: int, correct: int, k: int) -> float:
-    """Of one problem: the share of the k-subsets of its `samples` that hold a correct one, `correct` of them being so."""
+    """Of one problem with `correct` ones among its `samples`: the share of their k-subsets that hold one of these."""
     if samples - correct < k:
         return 1.0
     return float(1.0 - np.prod(1.0 - k / np.arange(samples - correct + 1, samples + 1)))

@@ -42,7 +42,7 @@ def over_seeds(before: Array, after: Array) -> Effect:
     the interval is [-1, 1] then. Raises ValueError where the arms do not have the same shape.
     """
     cells = _differences(before, after)
-    seeds, problems = cells.shape
+    seeds = len(cells)
     if cells.size == 0 or seeds < 2:
         return _unknown(cells)
     variance = float(cells.mean(axis=1).var(ddof=1)) / seeds
@@ -93,7 +93,9 @@ def _unknown(cells: Array) -> Effect:
 def _differences(before: Array, after: Array) -> Array:
     """(S, N') after - before by seed and problem, over the problems that are known in every seed of both arms."""
     if before.shape != after.shape or before.ndim not in (2, 3):
-        raise ValueError(f"two arms are both (seeds, problems) or (seeds, problems, k); got {before.shape}, {after.shape}")
+        raise ValueError(
+            f"two arms are both (seeds, problems) or (seeds, problems, k); got {before.shape}, {after.shape}"
+        )
     if before.ndim == 3:
         before, after = _means(before), _means(after)
     cells = after - before
