@@ -12,7 +12,8 @@ study    two arms x S seeds x N problems without an effect: t over seeds, paired
 power    how often an effect is seen with what `openklear evaluate power` says is enough for 80 %
 
 A nominal 95 % interval should hold the truth in 93 to 98 %: less is marked (!), more, which is wider than it need be,
-(+). Truths over all problems of a kind are means of 4,000,000 draws. Everything is drawn from --seed, so the same command prints the same tables.
+(+). Truths over all problems of a kind are means of 4,000,000 draws. Everything is drawn from --seed, so the same
+command prints the same tables.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ SeedSd = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option(min=2, metavar="S", help="Of each arm of a planned study.")]
-Power = Annotated[float, typer.Option(metavar="SHARE", help="How often the difference is to be seen.")]
+Power = Annotated[float, typer.Option(metavar="SHARE", help="How often the difference is to be seen: 0.5 or more.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ def power(
 
     Example: openklear evaluate power --mean 0.8 --between 0.4 --problems 30 --samples 64 --seed-sd 1
     """
-    if not 0 < power < 1:
-        raise UsageError(f"--power {power}: it is a share, above 0 and below 1")
+    if not 0.5 <= power < 1:
+        raise UsageError(f"--power {power}: it is a share, from 0.5 on and below 1")
     if directory is not None:
         if mean is not None or between is not None:
             raise UsageError("--mean and --between stand for an evaluation that is not there; leave them out, or DIR")
@@ -198,42 +198,38 @@ def _lines(known: _Known, answers: dict[str, Needed], difference: str, power: fl
     )
     score, pair = answers["score"], answers["pair"]
     yield f"one score to +-{difference}: as planned +-{100 * score.now:.1f}"
-    yield from _remedies(score, known, "problems differ too much: only more problems help")
+    yield from _remedies(score, known)
     yield f"{difference} between two models on the same problems, {often}: as planned {100 * pair.now:.0f} %"
-    yield from _remedies(pair, known, _PROBLEMS)
+    yield from _remedies(pair, known)
     if "these" in answers:
         these, like = answers["these"], answers["like_these"]
         what = f"{difference} in a study of {seeds} seeds, {often}"
         yield f"{what}, on these problems: as planned {100 * these.now:.0f} %"
-        yield from _study_remedies(these, known, _SEEDS)
+        yield from _study_remedies(these, known, "seeds")
         yield f"{what}, on problems like these: as planned {100 * like.now:.0f} %"
-        yield from _study_remedies(like, known, "seeds and problems differ too much: only more of those help")
-
-
-_PROBLEMS = "problems react too differently: only more problems help"
-_SEEDS = "seeds differ too much: only more seeds help"
+        yield from _study_remedies(like, known, "seeds and problems")
 
 
 def _points(variance: float) -> str:
     return f"{100 * variance**0.5:.1f}"
 
 
-def _remedies(needed: Needed, known: _Known, why: str) -> Iterator[str]:
+def _remedies(needed: Needed, known: _Known) -> Iterator[str]:
     """What would be enough, one thing changed at a time."""
     endless = f"; {needed.least_problems:,} with samples without end" if needed.least_problems else ""
-    yield f"  problems: {_count(needed.problems, f'x {known.samples:,} samples', why)}{endless}"
-    yield f"  samples:  {_count(needed.samples, f'of each of {known.problems:,} problems', why)}"
+    yield f"  problems: {_count(needed.problems, f'x {known.samples:,} samples', 'samples')}{endless}"
+    yield f"  samples:  {_count(needed.samples, f'of each of {known.problems:,} problems', 'problems')}"
 
 
-def _study_remedies(needed: Needed, known: _Known, why: str) -> Iterator[str]:
+def _study_remedies(needed: Needed, known: _Known, beyond_samples: str) -> Iterator[str]:
     each = f"of each arm, {known.problems:,} problems x {known.samples:,} samples"
-    yield f"  seeds:    {_count(needed.seeds, each, _PROBLEMS)}"
-    yield f"  problems: {_count(needed.problems, f'x {known.samples:,} samples', _SEEDS)}"
-    yield f"  samples:  {_count(needed.samples, f'of each of {known.problems:,} problems', why)}"
+    yield f"  seeds:    {_count(needed.seeds, each, 'problems')}"
+    yield f"  problems: {_count(needed.problems, f'x {known.samples:,} samples', 'seeds')}"
+    yield f"  samples:  {_count(needed.samples, f'of each of {known.problems:,} problems', beyond_samples)}"
     if needed.seeds is None and needed.problems is None and needed.least_seeds and needed.least_problems:
         least = f"{needed.least_seeds:,} seeds and {needed.least_problems:,} problems"
         yield f"  both must grow: fewer than {least} never do"
 
 
-def _count(number: int | None, of: str, why: str) -> str:
-    return f"no number suffices, {why}" if number is None else f"{number:,} {of}"
+def _count(number: int | None, of: str, instead: str) -> str:
+    return f"no number suffices: only more {instead} help" if number is None else f"{number:,} {of}"

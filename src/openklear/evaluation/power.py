@@ -22,17 +22,18 @@ V_1 = n V and z = .84 for 80 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openklear.errors import UsageError
 from openklear.evaluation.evaluated import open_evaluated
 from openklear.evaluation.results import Series
 from openklear.evaluation.statistics import student_quantile
-from openklear.evaluation.statistics.intervals import score_bounds
+from openklear.evaluation.statistics.intervals import gauss_legendre, score_bounds
 from openklear.evaluation.statistics.paired import PSEUDO_PAIR
 from openklear.evaluation.statistics.two_way import satterthwaite
 from openklear.evaluation.stored import SAMPLES, read_samples
@@ -109,7 +110,8 @@ def counts_of(path: Path) -> dict[Series, dict[str, tuple[int, int]]]:
 
 def variation(counts: Counts) -> Variation:
     """From an evaluation: p (1 - p) is estimated without bias within each problem, and what that explains of the
-    variance between observed shares is taken off. UsageError where no problem has two samples, or only one problem is.
+    variance between observed shares is taken off. UsageError for fewer than two problems, or fewer than two scorable
+    samples of one.
     """
     right, of = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2).T
     if len(of) < 2 or of.min() < 2:
@@ -119,7 +121,7 @@ def variation(counts: Counts) -> Variation:
         )
     shares = right / of
     within = shares * (1 - shares) * of / (of - 1)
-    between = float(shares.var(ddof=1)) - float((within / of).mean())
+    between = float(shares.var(ddof=1)) - _mean_sampling(right, of)
     return Variation(float(shares.mean()), max(0.0, between), float(within.mean()))
 
 
@@ -142,7 +144,7 @@ def pair(before: Counts, after: Counts) -> Pair:
     sides = [variation({name: counts[name] for name in both}) for counts in (before, after)]
     tables = [np.array([counts[name] for name in both], dtype=np.float64) for counts in (before, after)]
     differences = tables[1][:, 0] / tables[1][:, 1] - tables[0][:, 0] / tables[0][:, 1]
-    sampling = sum(float(_mean_sampling(table[:, 0], table[:, 1])) for table in tables)
+    sampling = sum(_mean_sampling(table[:, 0], table[:, 1]) for table in tables)
     moved = float(differences.var(ddof=1)) - sampling
     return Pair(max(0.0, moved), sides[0].within + sides[1].within)
 
@@ -255,16 +257,17 @@ def least(reaches: Callable[[float], bool], first: int) -> int | None:
 def exceeds(quantile: float, freedom: float, shift: float) -> float:
     """How often (Z + shift) / s is above `quantile`, Z being normal and s^2 chi^2 / freedom: the upper tail of a
     noncentral t. The mean over s of how often Z is above quantile s - shift, by 128 Gauss-Legendre points."""
-    nodes, weights = np.polynomial.legendre.leggauss(128)
+    nodes, weights = gauss_legendre(128)
     reach = 9 / math.sqrt(2 * freedom)
     low, high = max(0.0, 1 - reach), 1 + reach
     s = low + (high - low) * (nodes + 1) / 2
     heights = (freedom - 1) * np.log(s) - freedom * (s**2 - 1) / 2
     chances = weights * np.exp(heights - heights.max())
     tails = np.array([math.erfc((quantile * one - shift) / math.sqrt(2)) / 2 for one in s])
-    return float(chances @ tails / chances.sum())
+    return min(1.0, float(chances @ tails / chances.sum()))
 
 
-def _mean_sampling(right: Sequence[float] | np.ndarray, of: np.ndarray) -> float:
-    shares = np.asarray(right) / of
+def _mean_sampling(right: NDArray[np.float64], of: NDArray[np.float64]) -> float:
+    """The mean over problems of what sampling adds to the variance of an observed share."""
+    shares = right / of
     return float((shares * (1 - shares) / (of - 1)).mean())

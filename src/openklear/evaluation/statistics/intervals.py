@@ -131,7 +131,7 @@ def student_quantile(freedom: float) -> float:
     1e-12; the angle is found by halving.
     """
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) * 2 / math.sqrt(math.pi)
-    nodes, weights = np.polynomial.legendre.leggauss(64)
+    nodes, weights = gauss_legendre(64)
 
     def within(angle: float) -> float:
         heights = np.cos(angle * (nodes + 1) / 2) ** (freedom - 1)
@@ -142,6 +142,13 @@ def student_quantile(freedom: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if within(middle) < LEVEL else (low, middle)
     return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+@cache
+def gauss_legendre(points: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes in (-1, 1) and weights of an integral over it; finding them takes longer than using them."""
+    nodes, weights = np.polynomial.legendre.leggauss(points)
+    return nodes, weights
 
 
 def problem_means(table: Table) -> NDArray[np.float64]:
