@@ -56,7 +56,9 @@ def test_the_variance_is_not_below_either_part():
     cells = np.array([[0.5, -0.5], [-0.5, 0.5]])
     assert two_way(np.zeros((2, 2)), cells).error == 0.0
     lopsided = cells + np.array([[0.1], [-0.1]])
-    assert two_way(np.zeros((2, 2)), lopsided).error == pytest.approx(over_seeds(np.zeros((2, 2)), lopsided).error)
+    by_seed = over_seeds(np.zeros((2, 2)), lopsided).error
+    assert two_way(np.zeros((2, 2)), lopsided).error == pytest.approx(by_seed)
+    assert two_way(np.zeros((2, 2)), lopsided.T).error == pytest.approx(by_seed), "the same by problem"
 
 
 def test_verdicts_are_averaged_first_and_unscorable_ones_are_in_no_mean():

@@ -14,7 +14,7 @@ from openklear.evaluation import voting
 from openklear.evaluation.statistics import majority_share
 from openklear.evaluation.stored import Sample
 from openklear.evaluation.voting import classes, majority_shares
-from openklear.types import Outcome
+from openklear.types import Outcome, Verdict
 from openklear.verifiers.mathematics.grader import MathGrader
 
 
@@ -29,13 +29,14 @@ def wrong(*texts: str | None) -> list[Sample]:
 class Told:
     """Stands for math-verify: says what it is told, and counts what it is asked."""
 
-    def __init__(self, *equal: set[str]):
-        self.equal, self.asked = equal, []
+    def __init__(self, *equal: set[str], fails: str = ""):
+        self.equal, self.fails, self.asked = equal, fails, []
 
     def grade(self, reference, answer):
         self.asked.append((reference, answer))
-        from openklear.types import Verdict
-
+        if self.fails in (reference, answer):
+            whose = Outcome.UNSCORABLE if reference == self.fails else Outcome.INCORRECT
+            return Verdict(whose, "the text cannot be graded: too hard")
         right = any({reference, answer} <= one for one in self.equal)
         return Verdict(Outcome.CORRECT if right else Outcome.INCORRECT, "" if right else "wrong answer")
 
@@ -98,6 +99,18 @@ def test_a_problem_may_ask_only_so_much(monkeypatch):
     told.asked.clear()
     classes(wrong(*UNDECIDED), told)
     assert told.asked == []
+
+
+def test_a_text_that_cannot_be_compared_is_not_put_to_it_again():
+    told = Told(fails=sorted(UNDECIDED)[0])
+    found = classes(wrong(*sorted(UNDECIDED)), told)
+    assert found == [1, 2, 3]
+    assert len(told.asked) == 2, "the first pair failed by its first text; the pair of the other two was asked"
+
+
+def test_texts_over_the_limits_are_only_compared_as_texts():
+    huge = "9" * 300
+    assert classes(wrong(f"{huge} + 1", f"{huge}+1", f"1 + {huge}")) == [2, 2, 1]
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ V_1 = n V and z = .84 for 80 %.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,16 +113,7 @@ def variation(counts: Counts) -> Variation:
     variance between observed shares is taken off. UsageError for fewer than two problems, or fewer than two scorable
     samples of one.
     """
-    right, of = np.array(list(counts.values()), dtype=np.float64).reshape(-1, 2).T
-    if len(of) < 2 or of.min() < 2:
-        raise UsageError(
-            f"{len(of)} problems with {int(of.min()) if len(of) else 0} samples at least: telling problems from "
-            "sampling takes 2 problems and 2 scorable samples of each; give another evaluation, or --mean and --between"
-        )
-    shares = right / of
-    within = shares * (1 - shares) * of / (of - 1)
-    between = float(shares.var(ddof=1)) - _mean_sampling(right, of)
-    return Variation(float(shares.mean()), max(0.0, between), float(within.mean()))
+    return _variation(_table(counts, list(counts)))
 
 
 def variation_of(mean: float, between: float) -> Variation:
@@ -141,12 +132,11 @@ def pair(before: Counts, after: Counts) -> Pair:
         raise UsageError(
             "the two evaluations have no problem in common that both could score; give two of the same one"
         )
-    sides = [variation({name: counts[name] for name in both}) for counts in (before, after)]
-    tables = [np.array([counts[name] for name in both], dtype=np.float64) for counts in (before, after)]
-    differences = tables[1][:, 0] / tables[1][:, 1] - tables[0][:, 0] / tables[0][:, 1]
-    sampling = sum(_mean_sampling(table[:, 0], table[:, 1]) for table in tables)
-    moved = float(differences.var(ddof=1)) - sampling
-    return Pair(max(0.0, moved), sides[0].within + sides[1].within)
+    first, last = _table(before, both), _table(after, both)
+    differences = last[:, 0] / last[:, 1] - first[:, 0] / first[:, 1]
+    within = _variation(first).within + _variation(last).within
+    moved = float(differences.var(ddof=1)) - _mean_sampling(first) - _mean_sampling(last)
+    return Pair(max(0.0, moved), within)
 
 
 def pair_of(one: Variation, correlation: float) -> Pair:
@@ -267,7 +257,27 @@ def exceeds(quantile: float, freedom: float, shift: float) -> float:
     return min(1.0, float(chances @ tails / chances.sum()))
 
 
-def _mean_sampling(right: NDArray[np.float64], of: NDArray[np.float64]) -> float:
+def _table(counts: Counts, names: Sequence[str]) -> NDArray[np.float64]:
+    """(problems, 2): how many samples are correct, and how many could be scored."""
+    return np.array([counts[name] for name in names], dtype=np.float64).reshape(-1, 2)
+
+
+def _variation(table: NDArray[np.float64]) -> Variation:
+    """`variation` of a `_table`."""
+    right, of = table.T
+    if len(of) < 2 or of.min() < 2:
+        raise UsageError(
+            f"{len(of)} problems with {int(of.min()) if len(of) else 0} samples at least: telling problems from "
+            "sampling takes 2 problems and 2 scorable samples of each; give another evaluation, or --mean and --between"
+        )
+    shares = right / of
+    within = shares * (1 - shares) * of / (of - 1)
+    between = float(shares.var(ddof=1)) - _mean_sampling(table)
+    return Variation(float(shares.mean()), max(0.0, between), float(within.mean()))
+
+
+def _mean_sampling(table: NDArray[np.float64]) -> float:
     """The mean over problems of what sampling adds to the variance of an observed share."""
+    right, of = table.T
     shares = right / of
     return float((shares * (1 - shares) / (of - 1)).mean())
