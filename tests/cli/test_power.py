@@ -74,8 +74,8 @@ def test_two_evaluations_teach_how_problems_react(tmp_path: Path, capsys: pytest
         (["--mean", "0.8", "--between", "0.4", "--difference", "0"], "above 0"),
         (["nowhere"], "no such directory"),
         (["ONE", "--mean", "0.8"], "leave them out"),
-        (["ONE", "--benchmark", "gsm8k"], "it has: aime"),
-        (["ONE", "--against", "TWO"], "has no aime (math)"),
+        (["ONE", "--benchmark", "gsm8k"], "one has aime"),
+        (["ONE", "--against", "TWO"], "both have no benchmark"),
         (["ONE", "--against", "TWO", "--correlation", "0.5"], "leave it out"),
     ],
 )

@@ -85,6 +85,12 @@ def test_parts_are_estimated_without_bias():
     assert np.mean(found, axis=0) == pytest.approx([0.8, between, 0.16 - between], rel=0.05)
 
 
+def test_a_problem_with_one_scorable_sample_is_left_out():
+    some, single = counts([3, 8, 5]), {"single": (1, 1)}
+    assert variation({**some, **single}) == variation(some)
+    assert pair({**some, "single": (5, 8)}, {**some, **single}) == pair(some, some)
+
+
 def test_the_guess_of_a_beta_distribution():
     """Beta(1.2, .3) has .4 of its variance between problems."""
     assert (CONTEST.mean, CONTEST.between, CONTEST.within) == pytest.approx((0.8, 0.064, 0.096))
@@ -186,10 +192,11 @@ def test_counts_come_from_either_file(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: variation(counts([1, 0], 1)), "2 scorable samples"),
+        (lambda: variation(counts([1, 0], 1)), "0 problems with 2 scorable samples"),
         (lambda: variation({}), "0 problems"),
-        (lambda: variation(counts([1])), "2 problems"),
-        (lambda: pair(counts([1, 2]), {"other": (1, 2)}), "no problem in common"),
+        (lambda: variation(counts([1])), "1 problems"),
+        (lambda: pair(counts([1, 2]), {"other": (1, 2)}), "0 problems"),
+        (lambda: pair(counts([1, 2]), counts([1, 0], 1)), "0 problems"),
         (lambda: variation_of(1.0, 0.5), "below 1"),
         (lambda: variation_of(0.5, 1.5), "from 0 to 1"),
         (lambda: pair_of(CONTEST, 2.0), "from -1 to 1"),

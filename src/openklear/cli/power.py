@@ -135,18 +135,17 @@ def _measured(
         raise UsageError("--correlation stands for another evaluation that is not there; leave it out, or --against")
     there = counts_of(directory)
     other = None if against is None else counts_of(against)
-    chosen = {series: counts for series, counts in there.items() if benchmark in (None, series[0])}
+    both = [series for series in there if other is None or series in other]
+    chosen = [series for series in both if benchmark in (None, series[0])]
     if not chosen:
-        named = ", ".join(sorted({series[0] for series in there})) or "none"
-        raise UsageError(f"{directory} has no scored benchmark {benchmark or ''}; it has: {named}")
-    for series, counts in chosen.items():
+        where = f"{directory} has" if other is None else f"{directory} and {against} both have"
+        named = ", ".join(sorted({series[0] for series in both})) or "no benchmark with a verdict"
+        raise UsageError(f"there is no {benchmark or 'benchmark'} to learn from: {where} {named}")
+    for series in chosen:
+        counts = there[series]
         one = variation(counts)
-        if other is None:
-            two = pair_of(one, 0.8 if correlation is None else correlation)
-        elif series in other:
-            two = pair(counts, other[series])
-        else:
-            raise UsageError(f"{against} has no {series[0]} ({series[1]}); choose another with --benchmark")
+        guess = pair_of(one, 0.8 if correlation is None else correlation)
+        two = guess if other is None else pair(counts, other[series])
         most = max(of for _, of in counts.values())
         yield _Known(f"{series[0]} ({series[1]})", one, two, problems or len(counts), samples or most)
 

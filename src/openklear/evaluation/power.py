@@ -110,10 +110,10 @@ def counts_of(path: Path) -> dict[Series, dict[str, tuple[int, int]]]:
 
 def variation(counts: Counts) -> Variation:
     """From an evaluation: p (1 - p) is estimated without bias within each problem, and what that explains of the
-    variance between observed shares is taken off. UsageError for fewer than two problems, or fewer than two scorable
-    samples of one.
+    variance between observed shares is taken off. Problems with one scorable sample are left out. UsageError where
+    fewer than two problems have more.
     """
-    return _variation(_table(counts, list(counts)))
+    return _variation(_table(counts, [name for name in counts if counts[name][1] > 1]))
 
 
 def variation_of(mean: float, between: float) -> Variation:
@@ -126,15 +126,11 @@ def variation_of(mean: float, between: float) -> Variation:
 
 
 def pair(before: Counts, after: Counts) -> Pair:
-    """From two evaluations, over the problems that both have. UsageError as `variation`, and where they share none."""
-    both = [name for name in before if name in after]
-    if not both:
-        raise UsageError(
-            "the two evaluations have no problem in common that both could score; give two of the same one"
-        )
+    """From two evaluations, over the problems of which both could score two samples. UsageError for fewer than two."""
+    both = [name for name in before if min(before[name][1], after.get(name, (0, 0))[1]) > 1]
     first, last = _table(before, both), _table(after, both)
-    differences = last[:, 0] / last[:, 1] - first[:, 0] / first[:, 1]
     within = _variation(first).within + _variation(last).within
+    differences = last[:, 0] / last[:, 1] - first[:, 0] / first[:, 1]
     moved = float(differences.var(ddof=1)) - _mean_sampling(first) - _mean_sampling(last)
     return Pair(max(0.0, moved), within)
 
@@ -265,10 +261,10 @@ def _table(counts: Counts, names: Sequence[str]) -> NDArray[np.float64]:
 def _variation(table: NDArray[np.float64]) -> Variation:
     """`variation` of a `_table`."""
     right, of = table.T
-    if len(of) < 2 or of.min() < 2:
+    if len(of) < 2:
         raise UsageError(
-            f"{len(of)} problems with {int(of.min()) if len(of) else 0} samples at least: telling problems from "
-            "sampling takes 2 problems and 2 scorable samples of each; give another evaluation, or --mean and --between"
+            f"{len(of)} problems with 2 scorable samples or more (in both evaluations, where there are two): telling "
+            "how problems differ from how samples do takes 2 such problems; evaluate with more samples, or guess"
         )
     shares = right / of
     within = shares * (1 - shares) * of / (of - 1)

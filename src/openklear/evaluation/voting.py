@@ -37,7 +37,7 @@ def majority_shares(
     Unscorable samples are left out, and so is a k of more samples than are left. None for programs.
     """
     scorable = [one for one in samples if one.outcome is not Outcome.UNSCORABLE]
-    if any(DOMAINS[one.domain].reference == "tests" for one in scorable):
+    if any(map(_is_program, scorable)):
         return None
     found = classes(scorable, grader)
     return {k: majority_share(found, CORRECT, k) for k in ks if k <= len(found)}
@@ -52,7 +52,7 @@ def classes(samples: Sequence[Sample], grader: MathGrader | None = None) -> list
     in an order that the samples' order does not change. A wrong answer is never in the class of the correct ones. In
     domains other than math equal texts alone are equal. Raises ValueError for programs.
     """
-    if any(DOMAINS[one.domain].reference == "tests" for one in samples):
+    if any(map(_is_program, samples)):
         raise ValueError("programs have no classes of equal answers: maj@k is not defined for them")
     wrong = list(map(_wrong_answer, samples))
     counts = Counter(text for text in wrong if text is not None)
@@ -68,8 +68,13 @@ def classes(samples: Sequence[Sample], grader: MathGrader | None = None) -> list
     return found
 
 
+def _is_program(sample: Sample) -> bool:
+    domain = DOMAINS.get(sample.domain)  # an evaluation of another tool may have domains of its own
+    return domain is not None and domain.reference == "tests"
+
+
 def _wrong_answer(sample: Sample) -> str | None:
-    return sample.extracted.strip() if sample.outcome is Outcome.INCORRECT and sample.extracted else None
+    return (sample.extracted or "").strip() or None if sample.outcome is Outcome.INCORRECT else None
 
 
 class _Classes:

@@ -74,7 +74,8 @@ def sampling_error(table: Table) -> SamplingError:
     p_i is the share correct of problem i's k_i scorable samples, n the number of problems with any; the interval is
     avg@k +- 1.96 SE, cut at 0 and 1. Where a problem has one scorable sample only, as all have for k = 1, nothing says
     how it varies: all three are nan, as they are without problems. It is the number to hold against "I ran it again
-    and got something else"; on synthetic benchmarks it held the mean of these problems in 92 to 95.7 %.
+    and got something else"; on synthetic benchmarks it held the mean of these problems in 92 to 97 %, in
+    91 % of 8 samples of problems that are all solved 99 times in 100.
     """
     counts = (~np.isnan(table)).sum(axis=1)
     counts = counts[counts > 0]
@@ -93,8 +94,9 @@ def mean_interval(values: NDArray[np.float64], samples: int | None = None) -> Es
     The interval is Wilson's score interval with an effective number of trials, so that values between 0 and 1 count
     for what they vary; with Student's t; and with a quarter of a pseudo-problem at 0 and at 1. It has a width where
     every value is the same, and reaches 0 or 1 where the mean does. `samples` of each problem bound the effective
-    number of trials. On synthetic benchmarks of 30 problems it held the true mean in 93 % or more (96 % in the mean
-    over 11 distributions of difficulty), where resampling problems fell to 26 %. Nothing is drawn: equal values give
+    number of trials. On synthetic benchmarks of 30 problems it held the true mean of avg@k in 93 % or more (96 % in the
+    mean over 14 distributions of difficulty), where resampling problems fell to 26 %. A true pass@k within 0.001 of 1
+    it may miss, by less than 0.001 (88 % of 30 problems, 78 % of 200 held it). Nothing is drawn: equal values give
     equal bits.
     """
     values = values[~np.isnan(values)]

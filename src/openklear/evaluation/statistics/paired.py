@@ -20,7 +20,8 @@ def paired_difference(before: Table, after: Table) -> Estimate:
 
     `value` is the plain mean of the differences. The interval is Student's t on the differences and one pseudo-pair,
     half of it at +1/4 and half at -1/4: where every pair agrees it still has a width, and on synthetic pairs it held
-    the true difference in 95.5 to 99 % (worst: 89.5 %, where 2 % of the problems are lost and nothing else moves).
+    the true difference in 93 to 99 %. It holds less where a few problems are lost and nothing at all moves on the
+    others, since many draws lose none: 91 % for 2 % of 200 problems, 79 % for 5 % of 30, 44 % for 2 % of 30.
     Problems that could not be scored on one side are left out. ValueError: the tables differ in their problems.
     """
     if before.shape[0] != after.shape[0]:
