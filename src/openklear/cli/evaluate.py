@@ -16,6 +16,7 @@ from openklear.cli.options import AsJson, above_zero, json_only, not_negative, t
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
+    from openklear.evaluation.catalogue.protocols import Protocol as Protocol_
     from openklear.recipe.engine import Engine
     from openklear.rollout.chat_server import ChatServer
 
@@ -48,52 +49,71 @@ TemplateArgs = Annotated[
 Extra = Annotated[str | None, typer.Option(metavar="JSON", help="Further fields of every request to --endpoint.")]
 
 
+Protocol = Annotated[str, typer.Option(metavar="NAME", help="klear, klear-64k, r1, qwen3, greedy or lcb-official.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", envvar="OPENKLEAR_BENCHMARKS", help="Directory of the benchmarks' files."),
+]
+Samples = Annotated[int | None, typer.Option(min=1, help="Completions per problem, in place of the protocol's.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Ask the first N problems of each benchmark only.")]
+Temperature = Annotated[float | None, typer.Option(help="In place of the protocol's; 0 is greedy.")]
+TopP = Annotated[float | None, typer.Option(max=1.0, callback=above_zero, help="In place of the protocol's.")]
+TopK = Annotated[int | None, typer.Option(min=0, help="In place of the protocol's; 0 keeps all.")]
+MinP = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="In place of the protocol's; 0 keeps all.")]
+Budget = Annotated[int | None, typer.Option(min=1, help="Tokens of a completion, in place of the protocol's.")]
+Yarn = Annotated[float | None, typer.Option(callback=above_zero, help="Stretch the model's positions by this factor.")]
+Prompt = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|TEXT", help="A named prompt, or a text with {problem}, for all problems."),
+]
+SystemPrompt = Annotated[str | None, typer.Option(help="A system turn before every prompt.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same completions.")]
+EngineName = Annotated[str, typer.Option(help="local, or vllm in an environment of its own.")]
+Slots = Annotated[int | None, typer.Option(min=1, help="Sequences (requests) under way at once.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Without it: all cores.")]
+Address = Annotated[
+    str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server: http://localhost:8000/v1.")
+]
+ServedModel = Annotated[str | None, typer.Option(metavar="NAME", help="The model, as the server knows it.")]
+KeyVariable = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
+]
+Timeout = Annotated[float, typer.Option(callback=above_zero, help="Seconds that a request may take.")]
+Unpinned = Annotated[
+    bool, typer.Option("--unpinned", help="Take data as it is that is not the benchmark as it is known.")
+]
+
+
 def evaluate(
     names: Names,
-    protocol: Annotated[
-        str, typer.Option(metavar="NAME", help="klear, klear-64k, r1, qwen3, greedy or lcb-official.")
-    ] = "klear",
+    protocol: Protocol = "klear",
     output: Output = None,
     data: Where = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", envvar="OPENKLEAR_BENCHMARKS", help="Directory of the benchmarks' files."),
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option(min=1, help="Completions per problem, in place of the protocol's.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask the first N problems of each benchmark only.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="In place of the protocol's; 0 is greedy.")] = None,
-    top_p: Annotated[float | None, typer.Option(max=1.0, callback=above_zero, help="The same.")] = None,
-    top_k: Annotated[int | None, typer.Option(min=0, help="The same; 0 keeps all.")] = None,
-    min_p: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="The same; 0 keeps all.")] = None,
-    max_completion_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Budget, in place of the protocol's.")
-    ] = None,
-    yarn: Annotated[
-        float | None, typer.Option(callback=above_zero, help="Stretch the model's positions by this factor.")
-    ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|TEXT", help="A named prompt, or a text with {problem}, for all problems."),
-    ] = None,
-    system_prompt: Annotated[str | None, typer.Option(help="A system turn before every prompt.")] = None,
+    data_dir: DataDir = None,
+    samples: Samples = None,
+    limit: Limit = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    max_completion_tokens: Budget = None,
+    yarn: Yarn = None,
+    prompt: Prompt = None,
+    system_prompt: SystemPrompt = None,
     template_args: TemplateArgs = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same completions.")] = 0,
-    engine: Annotated[str, typer.Option(help="local, or vllm in an environment of its own.")] = "local",
-    slots: Annotated[int | None, typer.Option(min=1, help="Sequences (requests) under way at once.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads. Without it: all cores.")] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server: http://localhost:8000/v1.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="The model, as the server knows it.")] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
-    ] = None,
+    seed: Seed = 0,
+    engine: EngineName = "local",
+    slots: Slots = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    threads: Threads = None,
+    endpoint: Address = None,
+    model: ServedModel = None,
+    api_key_env: KeyVariable = None,
     extra: Extra = None,
-    timeout: Annotated[float, typer.Option(callback=above_zero, help="Seconds that a request may take.")] = 3600.0,
+    timeout: Timeout = 3600.0,
     workers: Workers = None,
     math_seconds: MathSeconds = 5.0,
     code_seconds: CodeSeconds = 2.0,
@@ -101,9 +121,7 @@ def evaluate(
     isolation: Isolation = None,
     packages: Packages = None,
     graders: Graders = None,
-    unpinned: Annotated[
-        bool, typer.Option("--unpinned", help="Take data as it is that is not the benchmark as it is known.")
-    ] = False,
+    unpinned: Unpinned = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model the problems of benchmarks, judge what it answers, and say its scores with all they depend on.
@@ -114,60 +132,60 @@ def evaluate(
 
     Example: openklear evaluate runs/quickstart/rl-math aime24 math500 --data-dir benchmarks --protocol klear
     """
-    from openklear import progress
-    from openklear.evaluation.catalogue.protocols import protocol_named
+    _run(**locals())
 
-    model_path, benchmarks = _split(names, endpoint)
-    changes = {
-        "every": samples,
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "min_p": min_p,
-        "max_completion_tokens": max_completion_tokens,
-        "yarn": yarn,
-    }
-    if temperature is not None:
-        not_negative(temperature)
-    chosen = protocol_named(protocol, changes)
+
+def _run(**given: Any) -> None:
+    """The command, given its options by their names."""
+    from openklear import progress
+
+    as_json, protocol = given["as_json"], _protocol(given)
+    model, benchmarks = _split(given["names"], given["endpoint"])
     limits = limits_of(
-        workers, isolation, None, graders, packages,
-        math_seconds=math_seconds, code_seconds=code_seconds, code_memory_mb=memory_mb,
+        *(given["workers"], given["isolation"], None, given["graders"], given["packages"]),
+        math_seconds=given["math_seconds"], code_seconds=given["code_seconds"], code_memory_mb=given["memory_mb"],
     )  # fmt: skip
-    name = model if endpoint is not None else model_path
-    where = output or Path("evaluations") / re.sub(r"[^\w.-]+", "-", f"{name}-{protocol}".strip("/."))
-    exits.write_crashes_to(where)
+    name = given["model"] if given["endpoint"] is not None else model
+    output = given["output"] or Path("evaluations") / re.sub(
+        r"[^\w.-]+", "-", f"{name}-{given['protocol']}".strip("/.")
+    )
+    server = None if given["endpoint"] is None else _server(given, protocol)
+    paths = dict(map(_pair, given["data"] or ()))
+    arguments = _table(given["template_args"], "--template-args")
+    engine = _engine(given["engine"], given["slots"])
+    exits.write_crashes_to(output)
     progress.quiet(as_json)
-    server = None
-    if endpoint is not None:
-        server = _server(endpoint, model, chosen, extra, api_key_env, timeout, slots)
     with json_only(as_json):
-        from openklear.run.evaluation import Plan
-        from openklear.run.evaluation import evaluate as run
+        from openklear.run.evaluation import Plan, evaluate
         from openklear.verifiers.limits import cores
 
+        same = ("limit", "prompt", "system_prompt", "seed", "device", "dtype", "unpinned")
         plan = Plan(
             benchmarks=benchmarks,
-            protocol=chosen,
-            output=where,
-            model=model_path,
+            protocol=protocol,
+            output=output,
+            model=model,
             server=server,
-            paths=dict(_pair(text) for text in data or ()),
-            directory=data_dir,
-            limit=limit,
-            prompt=prompt,
-            system_prompt=system_prompt,
-            template_args=_table(template_args, "--template-args"),
-            seed=seed,
-            engine=_engine(engine, slots),
-            device=device,
-            dtype=dtype,
-            threads=threads or cores(),
+            paths=paths,
+            directory=given["data_dir"],
+            template_args=arguments,
+            engine=engine,
+            threads=given["threads"] or cores(),
             limits=limits,
-            unpinned=unpinned,
+            **{key: given[key] for key in same},
         )
-        scores = run(plan)
-    tell(scores, [*_lines(scores), f"{where}"], as_json=as_json)
+        scores = evaluate(plan)
+    tell(scores, [*_lines(scores), f"{output}"], as_json=as_json)
+
+
+def _protocol(given: Mapping[str, Any]) -> Protocol_:
+    """The protocol that is named, with what the options change of it."""
+    from openklear.evaluation.catalogue.protocols import protocol_named
+
+    if given["temperature"] is not None:
+        not_negative(given["temperature"])
+    same = ("temperature", "top_p", "top_k", "min_p", "max_completion_tokens", "yarn")
+    return protocol_named(given["protocol"], {"every": given["samples"], **{key: given[key] for key in same}})
 
 
 def _split(names: Sequence[str], endpoint: str | None) -> tuple[str | None, tuple[str, ...]]:
@@ -191,26 +209,18 @@ def _engine(name: str, slots: int | None) -> Engine:
     raise UsageError(f"--engine {name}: write local or vllm; a server is named by --endpoint")
 
 
-def _server(
-    endpoint: str,
-    model: str | None,
-    protocol: Any,
-    extra: str | None,
-    api_key_env: str | None,
-    timeout: float,
-    slots: int | None,
-) -> ChatServer:
+def _server(given: Mapping[str, Any], protocol: Protocol_) -> ChatServer:
     from openklear.rollout.chat_server import ChatServer
 
+    endpoint, model = given["endpoint"], given["model"]
     if not model:
         raise UsageError("--endpoint needs --model NAME, the name by which the server knows its model")
     if not re.match(r"https?://[^/]", endpoint):
         raise UsageError(f"--endpoint {endpoint!r} is not an http address; write it like http://localhost:8000/v1")
-    fields = _table(extra, "--extra")
-    cut = {"top_k": protocol.top_k, "min_p": protocol.min_p}
-    fields = {key: value for key, value in cut.items() if value} | fields
+    cuts = {"top_k": protocol.top_k, "min_p": protocol.min_p}
+    fields = {key: value for key, value in cuts.items() if value} | _table(given["extra"], "--extra")
     drawn = protocol.temperature, protocol.top_p, protocol.max_completion_tokens or 32768
-    return ChatServer(endpoint, model, *drawn, fields, api_key_env, timeout, slots or 64)
+    return ChatServer(endpoint, model, *drawn, fields, given["api_key_env"], given["timeout"], given["slots"] or 64)
 
 
 def _pair(text: str) -> tuple[str, str]:

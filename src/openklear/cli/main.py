@@ -23,6 +23,7 @@ from openklear.cli import (
     grade,
     objectives,
     plan,
+    power,
     push,
     rescore,
 )
@@ -155,6 +156,7 @@ evaluate_app = typer.Typer(
 )
 evaluate_app.command("model", epilog=EXIT_CODES)(evaluate.evaluate)
 evaluate_app.command("rescore", epilog=EXIT_CODES)(rescore.rescore)
+evaluate_app.command("power", epilog=EXIT_CODES)(power.power)
 evaluate_app.command("benchmarks", epilog=EXIT_CODES)(evaluate.benchmarks)
 
 

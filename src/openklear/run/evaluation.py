@@ -11,7 +11,7 @@ from typing import Any
 from openklear import progress
 from openklear.durable.files import disk_errors, lock, read_json, write_json
 from openklear.errors import UsageError
-from openklear.evaluation.catalogue.definition import Chosen, choose, prompt_named
+from openklear.evaluation.catalogue.definition import Named, choose, prompt_named
 from openklear.evaluation.catalogue.protocols import Protocol
 from openklear.evaluation.catalogue.reading import Posed, Posing, read
 from openklear.evaluation.completions import Drawing
@@ -105,30 +105,30 @@ def evaluate(plan: Plan) -> dict[str, Any]:
 def _posings(plan: Plan) -> Iterator[Posing]:
     """The problems of each benchmark that is named; each name once."""
     for text in dict.fromkeys(plan.benchmarks):
-        chosen = choose(text)
-        path = plan.paths.get(text) or plan.paths.get(chosen.name.partition(":")[0])
-        chosen = chosen if path is None else replace(chosen, path=path)
-        posing = read(chosen, plan.directory, unpinned=plan.unpinned)
+        named = choose(text)
+        path = plan.paths.get(text) or plan.paths.get(named.name.partition(":")[0])
+        named = named if path is None else replace(named, path=path)
+        posing = read(named, plan.directory, unpinned=plan.unpinned)
         yield posing if plan.limit is None else replace(posing, problems=posing.problems[: plan.limit])
 
 
 def _questions(plan: Plan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Question]:
     for posing in posings:
-        samples, limit = plan.protocol.samples_of(posing.chosen), plan.protocol.budget_of(posing.chosen)
+        samples, limit = plan.protocol.samples_of(posing.named), plan.protocol.budget_of(posing.named)
         for posed in posing.problems:
             wording = prompt_named(plan.prompt or posed.prompt).wording
             if plan.system_prompt is not None:
                 wording = replace(wording, system_prompt=plan.system_prompt)
             messages, fault = worded(posed.problem, wording)
             question = Question(
-                _name(posing.chosen, posed), posed.problem, samples, limit, messages, refused=fault, facts=posed.facts
+                _name(posing.named, posed), posed.problem, samples, limit, messages, refused=fault, facts=posed.facts
             )
             yield question if fault or loaded is None else encoded(question, loaded)
 
 
-def _name(chosen: Chosen, posed: Posed) -> str:
+def _name(named: Named, posed: Posed) -> str:
     """Problems that are known to be wrong have scores of their own."""
-    return f"{chosen.name}-{ERRATA}" if posed.erratum else chosen.name
+    return f"{named.name}-{ERRATA}" if posed.erratum else named.name
 
 
 def _say_refused(questions: Sequence[Question]) -> None:
@@ -144,8 +144,8 @@ def _say_refused(questions: Sequence[Question]) -> None:
 
 def _asked(plan: Plan, posing: Posing, questions: Sequence[Question]) -> Iterator[tuple[str, dict[str, Any]]]:
     """How each benchmark is asked, by its name: what stands beside its score."""
-    chosen, definition = posing.chosen, posing.chosen.definition
-    names = dict.fromkeys(_name(chosen, posed) for posed in posing.problems)
+    named, definition = posing.named, posing.named.definition
+    names = dict.fromkeys(_name(named, posed) for posed in posing.problems)
     prompts = dict.fromkeys(plan.prompt or posed.prompt for posed in posing.problems)
     for name in names:
         yield (
@@ -156,9 +156,9 @@ def _asked(plan: Plan, posing: Posing, questions: Sequence[Question]) -> Iterato
                 "data": posing.path,
                 "data_hash": posing.texts,
                 "copy": posing.copy,
-                "window": None if chosen.window is None else "..".join(day.isoformat() for day in chosen.window),
-                "samples": plan.protocol.samples_of(chosen),
-                "max_completion_tokens": plan.protocol.budget_of(chosen),
+                "window": None if named.window is None else "..".join(day.isoformat() for day in named.window),
+                "samples": plan.protocol.samples_of(named),
+                "max_completion_tokens": plan.protocol.budget_of(named),
                 "prompts": {prompt: prompt_named(prompt).template for prompt in prompts},
                 "system_prompt": plan.system_prompt,
                 "limit": plan.limit,

@@ -98,7 +98,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Named:
     """A benchmark as it was named on the command line: a definition, and the part of it that is asked."""
 
     name: str
@@ -128,15 +128,15 @@ def names() -> list[str]:
     return sorted(path.stem for path in (DATA / "benchmarks").glob("*.toml"))
 
 
-def choose(text: str) -> Chosen:
+def choose(text: str) -> Named:
     """What NAME, NAME:PART, NAME:FROM..TO, a definition's path or a data file's path means.
 
     UsageError, with the nearest name, where it means nothing; DataError for a definition with a fault.
     """
     if (file := Path(text)).suffix == ".toml" and file.is_file():
-        return Chosen(_stem(file), read_definition(file), file.parent)
+        return Named(_stem(file), read_definition(file), file.parent)
     if file.is_file() or text.startswith("hub:"):
-        return Chosen(_stem(file), Definition(), Path(), path=text)
+        return Named(_stem(file), Definition(), Path(), path=text)
     name, _, part = text.partition(":")
     if name not in names():
         near = get_close_matches(name, names(), 1)
@@ -144,10 +144,10 @@ def choose(text: str) -> Chosen:
         known = ", ".join(names())
         raise UsageError(f"{text}: no such benchmark and no such file; {hint}the catalogue has {known}")
     definition = read_definition(DATA / "benchmarks" / f"{name}.toml")
-    return _part(Chosen(text, definition, DATA), part)
+    return _part(Named(text, definition, DATA), part)
 
 
-def _part(whole: Chosen, part: str) -> Chosen:
+def _part(whole: Named, part: str) -> Named:
     definition = whole.definition
     if not part:
         return whole
@@ -158,7 +158,7 @@ def _part(whole: Chosen, part: str) -> Chosen:
         raise UsageError(f"{whole.name}: there is no part {part}; its parts are {known}{dates}")
     window = _window(told["dates"], whole.name) if "dates" in told else None
     rest = {column: value for column, value in told.items() if column != "dates"}
-    return Chosen(whole.name, definition, whole.base, window, rest)
+    return Named(whole.name, definition, whole.base, window, rest)
 
 
 def _window(text: str, name: str) -> tuple[date, date]:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from openklear.errors import UsageError
-from openklear.evaluation.catalogue.definition import DATA, Chosen
+from openklear.evaluation.catalogue.definition import DATA, Named
 from openklear.recipe.load import read_toml
 
 DEFAULT = "klear"
@@ -37,14 +37,14 @@ class Protocol:
     judge: str = "openklear"
     """Whose harness runs programs."""
 
-    def samples_of(self, chosen: Chosen) -> int:
+    def samples_of(self, named: Named) -> int:
         """k of a benchmark."""
-        return self.every or self.samples.get(_stem(chosen)) or chosen.definition.samples
+        return self.every or self.samples.get(_stem(named)) or named.definition.samples
 
-    def budget_of(self, chosen: Chosen) -> int:
+    def budget_of(self, named: Named) -> int:
         """Tokens that a completion of it may have."""
-        own = self.max_completion_tokens or chosen.definition.max_completion_tokens
-        return self.budgets.get(_stem(chosen), own)
+        own = self.max_completion_tokens or named.definition.max_completion_tokens
+        return self.budgets.get(_stem(named), own)
 
 
 def protocols() -> dict[str, Protocol]:
@@ -72,5 +72,5 @@ def protocol_named(name: str, changes: Mapping[str, Any]) -> Protocol:
     return replace(changed, name=f"{name}, changed: {', '.join(given)}") if given else changed
 
 
-def _stem(chosen: Chosen) -> str:
-    return chosen.name.partition(":")[0]
+def _stem(named: Named) -> str:
+    return named.name.partition(":")[0]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from openklear.data.reading import parsed
 from openklear.data.rows import Dropped, normalise, prompt_text
 from openklear.data.sources import choose
 from openklear.errors import DataError, UsageError
-from openklear.evaluation.catalogue.definition import Chosen, Definition
+from openklear.evaluation.catalogue.definition import Definition, Named
 from openklear.evaluation.catalogue.errata import errata
 from openklear.types import Problem
 from openklear.verifiers.mathematics.tolerance import within
@@ -44,7 +45,7 @@ class Posed:
 class Posing:
     """A benchmark's problems, and what there is to say of the data they are from."""
 
-    chosen: Chosen
+    named: Named
     problems: list[Posed]
     path: str
     texts: str
@@ -55,56 +56,54 @@ class Posing:
     """What a person should know: copies that were left out, rows that cannot be read."""
 
 
-def read(chosen: Chosen, directory: Path | None = None, *, unpinned: bool = False) -> Posing:
+def read(named: Named, directory: Path | None = None, *, unpinned: bool = False) -> Posing:
     """The problems of a benchmark, from the path that was named, from `directory`, or from where its definition says.
 
     Rows that ask the same with the same reference are one problem (verl ships each 32 times). DataError where nothing
     is found, a row cannot be read, or the answers are not the benchmark's, unless `unpinned`.
     """
-    path = _path(chosen, directory)
-    rows = list(_rows(chosen, path))
-    posed, notes = _usable(chosen, path, rows)
+    path = _path(named, directory)
+    rows = list(_rows(named, path))
+    posed, notes = _usable(named, path, rows)
     posed, copied = _once(posed)
     if copied:
         notes.append(f"{path}: {len(posed) + copied:,} rows are {len(posed):,} problems; each is asked once")
-    texts, copy = _pinned(chosen, path, posed, notes, unpinned)
-    part = [one for one in posed if _in_part(one, chosen)]
+    texts, copy = _pinned(named, path, posed, notes, unpinned)
+    part = [one for one in posed if _in_part(one, named)]
     if not part:
-        raise DataError(f"{path}: none of its {len(posed):,} problems is of {chosen.name}; {_span(posed, chosen)}")
-    unique = _unique_ids([replace(one, problem=replace(one.problem, source=chosen.name)) for one in part])
-    return Posing(chosen, unique, path, texts, copy, tuple(notes))
+        raise DataError(f"{path}: none of its {len(posed):,} problems is of {named.name}; {_span(posed, named)}")
+    unique = _unique_ids([replace(one, problem=replace(one.problem, source=named.name)) for one in part])
+    return Posing(named, unique, path, texts, copy, tuple(notes))
 
 
-def _path(chosen: Chosen, directory: Path | None) -> str:
+def _path(named: Named, directory: Path | None) -> str:
     """Where the data is."""
-    definition = chosen.definition
-    if chosen.path is not None:
-        return chosen.path
-    stem = chosen.name.partition(":")[0]
+    definition = named.definition
+    if named.path is not None:
+        return named.path
+    stem = named.name.partition(":")[0]
     names = (*definition.files, stem)
     if directory is not None:
-        found = [path for name in names for kind in KINDS if (path := directory / f"{name}{kind}").is_file()]
-        if found:
-            return str(found[0])
-        found = [path for name in names if (path := directory / name).exists()]
-        if found:
-            return str(found[0])
+        candidates = [directory / f"{name}{kind}" for name, kind in product(names, ("", *KINDS))]
+        found = next((path for path in candidates if path.exists()), None)
+        if found is not None:
+            return str(found)
     if definition.data is None:
         where = f"{directory} has none of {', '.join(names)}; " if directory else ""
-        raise UsageError(f"{chosen.name}: {where}say where its problems are: --data {stem}=PATH")
+        raise UsageError(f"{named.name}: {where}say where its problems are: --data {stem}=PATH")
     if definition.data.startswith(PREFIX):
         return definition.data
-    return str(chosen.base / definition.data)
+    return str(named.base / definition.data)
 
 
-def _rows(chosen: Chosen, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(named: Named, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row of the data that the definition means."""
-    wanted = chosen.definition.where.items()
-    several = None if Path(path).is_file() else chosen.definition.split
+    wanted = named.definition.where.items()
+    several = None if Path(path).is_file() else named.definition.split
     for file in choose(path, "heldout", several).files:
         for where, row in read_rows(file, may_be_empty=True):
             if all(_is(row.get(column), value) for column, value in wanted):
-                yield where, _listed(row, chosen.definition) if chosen.definition.answer_lists else row
+                yield where, _listed(row, named.definition) if named.definition.answer_lists else row
 
 
 def _listed(row: dict[str, Any], definition: Definition) -> dict[str, Any]:
@@ -130,16 +129,16 @@ def _is(value: Any, wanted: str) -> bool:
 _SPAN = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def _usable(chosen: Chosen, path: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[list[Posed], list[str]]:
+def _usable(named: Named, path: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[list[Posed], list[str]]:
     """The problems, in order; what is said of rows that are none."""
-    definition, name = chosen.definition, chosen.name
+    definition, name = named.definition, named.name
     found: list[Posed] = []
     lost: list[Dropped] = []
     read_as = parsed(rows, "heldout", name.partition(":")[0], definition.domain, definition.columns)
     for (where, raw), items in zip(rows, read_as, strict=True):
         lost += [item for item in items if isinstance(item, Dropped)]
         usable = [item.problem for item in items if not isinstance(item, Dropped)]
-        found += [_posed(chosen, problem, raw, where) for problem in usable]
+        found += [_posed(named, problem, raw, where) for problem in usable]
     if not found:
         raise DataError(
             f"{path}: no problem of {name} can be read; the first row: {lost[0].detail if lost else 'none'}"
@@ -150,8 +149,8 @@ def _usable(chosen: Chosen, path: str, rows: Sequence[tuple[str, Mapping[str, An
     return found, [f"{path}: {len(lost):,} rows are no problems ({reasons}); the first: {lost[0].detail}"]
 
 
-def _posed(chosen: Chosen, problem: Problem, raw: Mapping[str, Any], where: str) -> Posed:
-    definition = chosen.definition
+def _posed(named: Named, problem: Problem, raw: Mapping[str, Any], where: str) -> Posed:
+    definition = named.definition
     kept = [
         column for column in (*FACTS, *definition.facts, definition.date or "") if raw.get(column) not in (None, "")
     ]
@@ -200,9 +199,9 @@ def _hash(lines: Any) -> str:
     return hashlib.blake2b("\n".join(sorted(lines)).encode(), digest_size=12).hexdigest()
 
 
-def _pinned(chosen: Chosen, path: str, posed: Sequence[Posed], notes: list[str], unpinned: bool) -> tuple[str, str]:
+def _pinned(named: Named, path: str, posed: Sequence[Posed], notes: list[str], unpinned: bool) -> tuple[str, str]:
     """(hash, name of the copy); DataError where the data is not the benchmark's."""
-    definition = chosen.definition
+    definition = named.definition
     problems = [one.problem for one in posed]
     texts = texts_hash(problems)
     copy = next((one.name for one in definition.copies if one.texts == texts), "")
@@ -211,12 +210,12 @@ def _pinned(chosen: Chosen, path: str, posed: Sequence[Posed], notes: list[str],
     same_answers = definition.answers == answers_hash(problems)
     if same_answers:
         notes.append(
-            f"{path}: a copy of {chosen.name} that spells its statements in its own way, with the right answers"
+            f"{path}: a copy of {named.name} that spells its statements in its own way, with the right answers"
         )
         return texts, "the right answers, other spelling"
     count = f"{len(posed):,} problems" + (f" of {definition.problems:,}" if definition.problems else "")
     known = ", ".join(one.name for one in definition.copies)
-    text = f"{path}: is not {definition.title or chosen.name} as it is known ({count}; known copies: {known}): "
+    text = f"{path}: is not {definition.title or named.name} as it is known ({count}; known copies: {known}): "
     text += "statements or answers are others"
     if not unpinned:
         raise DataError(f"{text}; give the right file, or --unpinned to take it as it is")
@@ -224,31 +223,31 @@ def _pinned(chosen: Chosen, path: str, posed: Sequence[Posed], notes: list[str],
     return texts, ""
 
 
-def _in_part(one: Posed, chosen: Chosen) -> bool:
-    if not all(_is(one.facts.get(column), value) for column, value in chosen.where.items()):
+def _in_part(one: Posed, named: Named) -> bool:
+    if not all(_is(one.facts.get(column), value) for column, value in named.where.items()):
         return False
-    if chosen.window is None:
+    if named.window is None:
         return True
-    day = day_of(one, chosen)
-    return chosen.window[0] <= day <= chosen.window[1]
+    day = day_of(one, named)
+    return named.window[0] <= day <= named.window[1]
 
 
-def day_of(one: Posed, chosen: Chosen) -> date:
+def day_of(one: Posed, named: Named) -> date:
     """The day of a problem's contest. DataError where its source does not say."""
-    said = one.facts.get(chosen.definition.date or "")
+    said = one.facts.get(named.definition.date or "")
     try:
         return datetime.fromisoformat(str(said)).date()
     except ValueError as error:
         raise DataError(
-            f"{chosen.name}: {one.problem.id} has no date ({chosen.definition.date}: {said!r}), so nobody can say "
+            f"{named.name}: {one.problem.id} has no date ({named.definition.date}: {said!r}), so nobody can say "
             "whether it lies in the window; complete the data"
         ) from error
 
 
-def _span(posed: Sequence[Posed], chosen: Chosen) -> str:
-    if chosen.window is None:
+def _span(posed: Sequence[Posed], named: Named) -> str:
+    if named.window is None:
         return "it has others"
-    days = sorted(day_of(one, chosen) for one in posed)
+    days = sorted(day_of(one, named) for one in posed)
     return f"its contests are from {days[0]} to {days[-1]}"
 
 
