@@ -17,7 +17,7 @@ from openklear import progress
 from openklear.durable.journal import Journal, Span
 from openklear.evaluation.completions import Completions, Drawing, Drawn, key_of
 from openklear.evaluation.questions import Question
-from openklear.evaluation.sources import Source, Wanted
+from openklear.evaluation.sources import Source, Due
 from openklear.evaluation.standing import stands
 from openklear.evaluation.stored import (
     EXTRACTED_SHOWN,
@@ -59,7 +59,7 @@ class Evaluation:
     """That sampling took, with what grading took beyond it."""
     sampled: int = 0
     """Completions that were sampled, and not found."""
-    _wanted: list[Wanted] = field(default_factory=list)
+    _wanted: list[Due] = field(default_factory=list)
     _keys: dict[tuple[str, str, int], str] = field(default_factory=dict)
 
     def run(self, source: Source) -> list[Sample]:
@@ -68,7 +68,7 @@ class Evaluation:
         Raises what the source or the judge raise; the same call goes on.
         """
         write_asked(self.directory / PROMPTS, [*self.known, *(question.asked() for question in self.questions)])
-        self._wanted = [Wanted(q, sample) for q in self.questions if not q.refused for sample in range(q.samples)]
+        self._wanted = [Due(q, sample) for q in self.questions if not q.refused for sample in range(q.samples)]
         self._keys = {_name(one): key_of(self.identity, self.drawing, *one) for one in self._wanted}
         began = time.perf_counter()
         with Completions(self.directory) as book, self.judge.begin() as batch, self._live() as live:
@@ -87,7 +87,7 @@ class Evaluation:
         write_samples(self.directory / SAMPLES, rows)
         return rows
 
-    def key(self, wanted: Wanted) -> str:
+    def key(self, wanted: Due) -> str:
         """Under which a completion is kept."""
         return self._keys[_name(wanted)]
 
@@ -98,14 +98,14 @@ class Evaluation:
         with closing(Journal(self.directory / SAMPLES)) as live:
             yield live
 
-    def _sample(self, source: Source, missing: Sequence[Wanted], pending: _Pending) -> None:
+    def _sample(self, source: Source, missing: Sequence[Due], pending: _Pending) -> None:
         longest = max(one.question.limit for one in missing)
         ahead = TokensAhead(len(missing), min(source.slots, len(missing)), longest)
         done = len(self._wanted) - len(missing)
         pace, drawn = progress.Stopwatch(), 0
         with progress.task(f"{self.label}: sampling", len(self._wanted), "completions", done=done) as advance:
 
-            def ended(wanted: Wanted, made: Drawn) -> None:
+            def ended(wanted: Due, made: Drawn) -> None:
                 ahead.add(made.stop_reason)
                 pending.add(wanted, made)
                 figures: dict[str, Any] = {"tokens": f"{drawn:,}", "tokens/s": f"{pace.speed(drawn):,.0f}"}
@@ -124,11 +124,11 @@ class _Pending:
 
     def __init__(self, book: Completions, batch: AttemptBatch, live: Journal, owner: Evaluation):
         self._book, self._batch, self._live, self._owner = book, batch, live, owner
-        self._asked: list[tuple[Wanted, Drawn]] = []
+        self._asked: list[tuple[Due, Drawn]] = []
         self._looked = 0.0
         self.samples: list[Sample] = []
 
-    def take_known(self, wanted: Sequence[Wanted]) -> list[Wanted]:
+    def take_known(self, wanted: Sequence[Due]) -> list[Due]:
         """Those that must be sampled; what is there already goes to the judge."""
         missing = []
         for one in wanted:
@@ -143,13 +143,13 @@ class _Pending:
             progress.say(f"{self._owner.label}: {there:,} completions are there already, {len(missing):,} are sampled")
         return missing
 
-    def add(self, wanted: Wanted, drawn: Drawn) -> None:
+    def add(self, wanted: Due, drawn: Drawn) -> None:
         """One that has just ended."""
         self._book.add(self._owner.key(wanted), wanted.question, wanted.sample, drawn)
         self._judge(wanted, drawn)
         self.look()
 
-    def _judge(self, wanted: Wanted, drawn: Drawn) -> None:
+    def _judge(self, wanted: Due, drawn: Drawn) -> None:
         problem, tail = wanted.question.problem, wanted.question.prompt_tail
         self._asked.append((wanted, Drawn("", drawn.stop_reason, drawn.tokens)))  # the text stays on the disk
         if drawn.stop_reason is StopReason.ERROR:
@@ -199,7 +199,7 @@ class _Pending:
         return {"correct": f"{right / min(1000, len(self.samples)):.0%}"} if self.samples else {}
 
 
-def _sample_of(wanted: Wanted, drawn: Drawn, verdict: Verdict, stands_in: bool, span: Any) -> Sample:
+def _sample_of(wanted: Due, drawn: Drawn, verdict: Verdict, stands_in: bool, span: Any) -> Sample:
     question, extracted = wanted.question, verdict.extracted
     return Sample(
         benchmark=question.benchmark,
@@ -245,5 +245,5 @@ def _refusals(questions: Sequence[Question]) -> Iterator[Sample]:
             )
 
 
-def _name(wanted: Wanted) -> tuple[str, str, int]:
+def _name(wanted: Due) -> tuple[str, str, int]:
     return wanted.question.benchmark, wanted.question.problem.id, wanted.sample

@@ -28,7 +28,7 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
 
 
-class Wanted(NamedTuple):
+class Due(NamedTuple):
     """One completion that is wanted."""
 
     question: Question
@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
         return rollout_key(seed, "evaluation", 0, one.problem.content_hash, self.sample, one.copy)
 
 
-Ended = Callable[[Wanted, Drawn], None]
+Ended = Callable[[Due, Drawn], None]
 """Called as each completion ends, on the thread that asked."""
 Told = Callable[[int], None]
 """Called now and then with the tokens that were sampled since."""
@@ -54,7 +54,7 @@ class Source(Protocol):
         """How many at once."""
         ...
 
-    def complete(self, wanted: Sequence[Wanted], drawing: Drawing, ended: Ended, told: Told) -> None:
+    def complete(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
         """All of them, each to `ended` as soon as it is whole. What a callback raises ends the call."""
         ...
 
@@ -67,12 +67,12 @@ class TokenSource:
     sampler: Sampler
     slots: int
 
-    def complete(self, wanted: Sequence[Wanted], drawing: Drawing, ended: Ended, told: Told) -> None:
+    def complete(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
         """See `Source`."""
         for some in _bounded(wanted):
             self._call(some, drawing, ended, told)
 
-    def _call(self, wanted: Sequence[Wanted], drawing: Drawing, ended: Ended, told: Told) -> None:
+    def _call(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
         def made(index: int, completion: Completion) -> None:
             ids = completion.token_ids
             text = decode_completion(self.loaded.tokenizer, ids, self.loaded.end_ids)
@@ -82,7 +82,7 @@ class TokenSource:
         self.sampler.sample(requests, lambda done, tokens: told(tokens), made)
 
 
-def _request(wanted: Wanted, drawing: Drawing) -> SampleRequest:
+def _request(wanted: Due, drawing: Drawing) -> SampleRequest:
     ids = wanted.question.prompt_ids
     assert ids is not None, "a question that was refused is not asked"
     return SampleRequest(
@@ -96,7 +96,7 @@ def _request(wanted: Wanted, drawing: Drawing) -> SampleRequest:
     )
 
 
-def _bounded(wanted: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
+def _bounded(wanted: Sequence[Due]) -> Iterator[Sequence[Due]]:
     """In pieces whose completions find room in memory."""
     start, tokens = 0, 0
     for place, one in enumerate(wanted):
@@ -118,7 +118,7 @@ class ChatSource:
         """How many at once."""
         return self.server.concurrency
 
-    def complete(self, wanted: Sequence[Wanted], drawing: Drawing, ended: Ended, told: Told) -> None:
+    def complete(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
         """See `Source`. EngineError where a request failed too often: what came is kept by then."""
         try:
             asyncio.run(self._all(wanted, drawing, ended, told))
@@ -126,21 +126,21 @@ class ChatSource:
             meant = (error for error in group.exceptions if isinstance(error, OpenKlearError))
             raise next(meant, group.exceptions[0]) from None
 
-    async def _all(self, wanted: Sequence[Wanted], drawing: Drawing, ended: Ended, told: Told) -> None:
+    async def _all(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
         queue = iter(wanted)
         async with aclosing(Endpoint(self.server)) as endpoint, asyncio.TaskGroup() as group:
             for _ in range(min(self.slots, len(wanted))):
                 group.create_task(_work(endpoint, queue, drawing, ended, told))
 
 
-async def _work(endpoint: Endpoint, queue: Iterator[Wanted], drawing: Drawing, ended: Ended, told: Told) -> None:
+async def _work(endpoint: Endpoint, queue: Iterator[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
     for wanted in queue:
         drawn = await _one(endpoint, wanted, drawing)
         ended(wanted, drawn)
         told(drawn.tokens or 0)
 
 
-async def _one(endpoint: Endpoint, wanted: Wanted, drawing: Drawing) -> Drawn:
+async def _one(endpoint: Endpoint, wanted: Due, drawing: Drawing) -> Drawn:
     question, why = wanted.question, ""
     for tries in range(TRIES):
         try:

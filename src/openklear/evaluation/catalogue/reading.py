@@ -27,6 +27,8 @@ from openklear.verifiers.mathematics.tolerance import within
 
 FACTS = ("contest_date", "platform", "difficulty", "question_title", "title", "subfield", "subject", "type", "url")
 """Columns that are kept beside a problem wherever they are there."""
+TITLES = ("question_id", "question_title", "title")
+"""Columns by which a table of errata may name a problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +142,16 @@ def _usable(named: Named, path: str, rows: Sequence[tuple[str, Mapping[str, Any]
         usable = [item.problem for item in items if not isinstance(item, Dropped)]
         found += [_posed(named, problem, raw, where) for problem in usable]
     if not found:
-        raise DataError(
-            f"{path}: no problem of {name} can be read; the first row: {lost[0].detail if lost else 'none'}"
-        )
+        raise DataError(f"{path}: no problem of {name} can be read; {_first(lost)}")
     if not lost:
         return found, []
-    reasons = ", ".join(f"{why}: {count:,}" for why, count in Counter(item.reason for item in lost).items())
-    return found, [f"{path}: {len(lost):,} rows are no problems ({reasons}); the first: {lost[0].detail}"]
+    counts = Counter(item.reason for item in lost)
+    reasons = ", ".join(f"{why}: {count:,}" for why, count in counts.items())
+    return found, [f"{path}: {len(lost):,} rows are no problems ({reasons}); {_first(lost)}"]
+
+
+def _first(lost: Sequence[Dropped]) -> str:
+    return f"the first is {lost[0].row.where}: {lost[0].detail or lost[0].reason}" if lost else "it has no such row"
 
 
 def _posed(named: Named, problem: Problem, raw: Mapping[str, Any], where: str) -> Posed:
@@ -160,11 +165,15 @@ def _posed(named: Named, problem: Problem, raw: Mapping[str, Any], where: str) -
             problem = replace(problem, checker=within(str(error)))
         except ValueError as fault:
             raise DataError(f"{where}: {definition.tolerance} is {error!r}, which is no tolerance: {fault}") from fault
-    filled = (text for column, text in definition.prompt_with.items() if str(raw.get(column) or "").strip())
+    filled = [text for column, text in definition.prompt_with.items() if _says_something(raw.get(column))]
     known = errata(definition.errata) if definition.errata else {}
-    titles = (str(raw.get(column)) for column in ("question_id", "question_title", "title") if raw.get(column))
+    titles = [str(raw[column]) for column in TITLES if raw.get(column)]
     wrong = next((known[title] for title in titles if title in known), "")
-    return Posed(problem, facts, next(filled, definition.prompt), wrong)
+    return Posed(problem, facts, next(iter(filled), definition.prompt), wrong)
+
+
+def _says_something(cell: Any) -> bool:
+    return cell is not None and bool(str(cell).strip())
 
 
 def _plain(value: Any) -> Any:
