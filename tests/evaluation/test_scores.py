@@ -35,7 +35,29 @@ def test_pass_at_every_power_of_two_up_to_k():
     """One of four right: 1 - C(3, k) / C(4, k) is 1/4, 1/2, 1; the other problem has none."""
     found = scores(PROBLEMS[1:4:2], "hard")
     assert [found["hard", "math", None, f"pass@{k}"] for k in (1, 2, 4)] == pytest.approx([0.125, 0.25, 0.5])
-    assert list(found) == [("hard", "math", None, name) for name in ("avg@4", "pass@1", "pass@2", "pass@4")]
+    names = [name for *_, name in found]
+    assert names[:4] == ["avg@4", "pass@1", "pass@2", "pass@4"]
+
+
+def test_votes_and_steadiness_stand_over_all_levels_alone():
+    """hard: one right against three equal wrong answers, and four of them. In pairs the right one ties in half of the
+    six pairs and earns a half each: 1/2 * 1/2, over two problems 1/8; in fours it loses. At least 2 of 4 right: none."""
+    found = scores(PROBLEMS, *BOTH)
+    votes = {key[3]: value for key, value in found.items() if key[0] == "hard" and key[3].startswith("maj")}
+    assert votes == {"maj@2": pytest.approx(0.125), "maj@4": 0.0}
+    assert found["hard", "math", None, "gpass0.5@4"] == 0.0
+    assert found["easy", "math", None, "gpass0.5@2"] == 1.0
+    assert found["easy", "math", None, "gpass1@2"] == pytest.approx(2 / 3)
+    assert not [key for key in found if key[2] is not None and not key[3].startswith(("avg", "pass"))]
+    assert not [key for key in scores([asked("c", 0, [RIGHT, WRONG], domain="code")]) if key[3].startswith("maj")]
+
+
+def test_the_error_of_sampling_stands_beside_the_average():
+    """Of problems with 1/2 and 1 right of two samples: SE^2 = (1/2 * 1/2 / 1) / 4."""
+    rows = score_rows("sft", together([asked("b", 0, [RIGHT, WRONG]), asked("b", 1, [RIGHT, RIGHT])]))
+    assert rows[0]["sampling_error"] == pytest.approx(0.25)
+    assert "; sampled anew +-0.490), pass@2 1.000, maj@2 0.750, 2 problems" in score_lines({"scores": rows})[0]
+    assert all("sampling_error" not in row for row in rows[1:])
 
 
 def test_levels_stand_under_their_benchmark():
@@ -52,7 +74,7 @@ def test_rows_stand_in_the_order_of_the_benchmarks_and_say_their_stage_and_size(
     assert {r["stage"] for r in rows} == {"rl-math"}
     keys = ["stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"]
     keys += ["of", "stopped_by_length", "no_answer", "unscorable", "stands", "mean_tokens", "worst", "best"]
-    assert all(list(row) == keys for row in rows)
+    assert all(list(row)[: len(keys)] == keys for row in rows)
     assert [(r["benchmark"], r["k"], r["problems"]) for r in totals(rows)] == [("easy", 2, 3), ("hard", 4, 2)]
     assert all(r["low"] <= r["value"] <= r["high"] for r in rows)
 
@@ -124,7 +146,7 @@ def test_what_could_not_be_asked_counts_as_wrong_and_never_makes_a_smaller_n():
     assert (easy["problems"], easy["not_asked"]) == (4, {"prompt too long": 1})
     lines = score_lines({"scores": rows, "benchmarks": [hard, easy]})
     assert (
-        "), 4 problems (2 not asked, which counts as wrong: prompt too long: 1, the template refuses: 1), 25.0 % "
+        ", 4 problems (2 not asked, which counts as wrong: prompt too long: 1, the template refuses: 1), 25.0 % "
         "stopped by length" in lines[0]
     )
     assert "3 of 4 problems (1 not asked, which counts as wrong: prompt too long), 0.0 % stopped by length" in lines[1]

@@ -17,7 +17,8 @@ def score_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = []
     for row in rows:
         name = names[row["benchmark"], row["domain"]]
-        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  {score_text(row, asked.get(place_of(row)))}")
+        text = score_text(row, asked.get(place_of(row)), _others(row, summary["scores"]))
+        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  {text}")
     return lines
 
 
@@ -33,15 +34,24 @@ def gain_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def score_text(row: Row, asked: Row | None = None) -> str:
-    """`avg@8 0.701 (0.655 to 0.743), 30 problems (6 not asked: prompt too long), 12.0 % stopped by length`."""
+def score_text(row: Row, asked: Row | None = None, others: Sequence[Row] = ()) -> str:
+    """`avg@8 0.701 (0.655 to 0.743; sampled anew +-0.012), pass@8 0.840, maj@8 0.755, 30 problems, 12.0 % stopped by
+    length`, where `others` are rows of the same completions."""
     value = f"{row['metric']}@{row['k']} "
     if row["value"] is None:
         value += "none"
     else:
         value += f"{row['value']:.3f}"
-        value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
-    return ", ".join([value, problems_text(row) + not_asked_text(asked), *beside(row)])
+        anew = "" if row.get("sampling_error") is None else f"; sampled anew +-{1.96 * row['sampling_error']:.3f}"
+        value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f}{anew})"
+    more = [f"{one['metric']}@{one['k']} {one['value']:.3f}" for one in others]
+    return ", ".join([value, *more, problems_text(row) + not_asked_text(asked), *beside(row)])
+
+
+def _others(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """pass@k and maj@k of the same completions, k above 1."""
+    same = [one for one in rows if place_of(one) == place_of(row) and one["level"] is None and one["k"] == row["k"]]
+    return [one for one in same if one["metric"] in ("pass", "maj") and one["value"] is not None and one["k"] > 1]
 
 
 def gain_text(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ from openklear.durable.files import write_json
 from openklear.evaluation.results import RESULTS, results, write_results
 from openklear.evaluation.scores import asked_rows, score_rows
 from openklear.evaluation.stored import Sample
+from openklear.verifiers.mathematics.grader import MathGrader
 
 SCORES = "scores.json"
+VOTE_SECONDS = 2.0
+"""CPU seconds to tell whether two answers vote together."""
 
 
 def leave(
@@ -25,6 +29,8 @@ def leave(
     `asked`: by benchmark, how it was asked.
     """
     write_results(directory / RESULTS, results(samples))
-    found = {"benchmarks": asked_rows(stage, samples, asked), "scores": score_rows(stage, samples, list(asked))}
+    with closing(MathGrader(1, VOTE_SECONDS)) as grader:  # a worker starts only where exact rules cannot tell
+        scores = score_rows(stage, samples, list(asked), grader)
+    found = {"benchmarks": asked_rows(stage, samples, asked), "scores": scores}
     write_json(directory / SCORES, found)
     return found

@@ -37,7 +37,7 @@ ERRATA = "-errata"
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Rejudged:
     """A sample whose verdict is another."""
 
     benchmark: str
@@ -58,7 +58,7 @@ class Rescored:
     stored: Stored
     samples: list[Sample]
     """In the order of `stored.samples`; those without a text are as they were."""
-    moved: list[Moved]
+    moved: list[Rejudged]
 
     def counts(self) -> list[dict[str, Any]]:
         """By benchmark: samples, correct before and after, and how many went each way."""
@@ -100,8 +100,7 @@ def write(found: Rescored) -> dict[str, Any]:
     """Put the new verdicts in place of the old: samples.jsonl, problems.jsonl and scores.json; the scores."""
     directory = found.stored.directory
     write_samples(directory / SAMPLES, found.samples)
-    rows = found.stored.settings["benchmarks"]
-    asked = {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in rows}
+    asked = {row["name"]: row for row in found.stored.settings["benchmarks"]}
     return leave(directory, str(found.stored.settings["model"]["name"]), found.samples, asked)
 
 
@@ -135,9 +134,9 @@ def _with(sample: Sample, verdict: Verdict | None, stored: Stored, problem: Prob
     )
 
 
-def _moved(before: Sample, after: Sample) -> Moved:
+def _moved(before: Sample, after: Sample) -> Rejudged:
     outcomes = before.outcome.value, after.outcome.value
-    return Moved(*_key(before), *outcomes, before.reason, after.reason, before.extracted, after.extracted)
+    return Rejudged(*_key(before), *outcomes, before.reason, after.reason, before.extracted, after.extracted)
 
 
 def _problems(stored: Stored, wanted: set[Place]) -> dict[Place, Problem]:

@@ -17,7 +17,7 @@ from openklear import progress
 from openklear.durable.journal import Journal, Span
 from openklear.evaluation.completions import Completions, Drawing, Drawn, key_of
 from openklear.evaluation.questions import Question
-from openklear.evaluation.sources import Source, Due
+from openklear.evaluation.sources import Due, Source
 from openklear.evaluation.standing import stands
 from openklear.evaluation.stored import (
     EXTRACTED_SHOWN,

@@ -14,12 +14,25 @@ from typing import Any
 import numpy as np
 
 from openklear.evaluation.results import Series
-from openklear.evaluation.statistics import Estimate, Table, avg_at_k, pass_at_k
+from openklear.evaluation.statistics import (
+    Estimate,
+    Table,
+    avg_at_k,
+    g_pass_at_k,
+    mean_interval,
+    mg_pass_at_k,
+    pass_at_k,
+    sampling_error,
+)
 from openklear.evaluation.stored import Sample
+from openklear.evaluation.voting import majority_shares
 from openklear.types import Outcome, StopReason
 from openklear.verifiers.domains import DOMAINS
+from openklear.verifiers.mathematics.grader import MathGrader
 
 Row = Mapping[str, Any]
+TAUS = (0.5, 0.75, 1.0)
+"""Thresholds of G-Pass@k: shares of the samples that must be correct."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +68,15 @@ def by_series(samples: Iterable[Sample], names: Sequence[str] = ()) -> Iterator[
             yield ScoredSeries((benchmark, domain), tuple(map(tuple, domains[domain].values())))
 
 
-def score_rows(stage: str, samples: Iterable[Sample], names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """avg@k and pass@1, 2, 4.. k by benchmark, domain and level (null: all levels), with intervals over problems.
+def score_rows(
+    stage: str, samples: Iterable[Sample], names: Sequence[str] = (), grader: MathGrader | None = None
+) -> list[dict[str, Any]]:
+    """avg@k and pass@1, 2, 4.. k by benchmark, domain and level (null: all levels), with intervals over problems; over
+    all levels also maj@k (`voting`, which asks `grader` where exact rules cannot tell) and G-Pass@k.
 
     `problems` of a row are those in its mean, `of` all that were to be asked: they differ only where nothing of a
-    problem could be scored. Beside each score stands what became of the completions behind it (`beside`), and where
+    problem could be scored. An avg@k has its `sampling_error` too: what it moves when the same problems are sampled
+    anew. Beside each score stands what became of the completions behind it (`beside`), and where
     some could not be scored the `worst` and `best` that the score could be.
     """
     rows: list[dict[str, Any]] = []
@@ -69,8 +86,8 @@ def score_rows(stage: str, samples: Iterable[Sample], names: Sequence[str] = ())
             benchmark, domain = series.series
             place = {"stage": stage, "benchmark": benchmark, "domain": domain, "level": level}
             more = {"of": len(some.problems), **beside(some.samples())}
-            for metric, k, estimate, bounds in _metrics(some):
-                rows.append({**place, "metric": metric, "k": k, **_fields(estimate), **more, **bounds})
+            for metric, k, estimate, own in _metrics(some, grader, whole=level is None):
+                rows.append({**place, "metric": metric, "k": k, **_fields(estimate), **more, **own})
     return rows
 
 
@@ -92,7 +109,8 @@ def asked_rows(
         place = {"stage": stage, "benchmark": benchmark, "domain": domain}
         counts = {"problems": len(series.problems), "not_asked": dict(reasons), "completions": len(every)}
         form = {"well_formed": _mean(formed), **beside(every)}
-        rows.append({**place, **settings.get(benchmark, {}), **counts, **form})
+        how = {key: value for key, value in settings.get(benchmark, {}).items() if key != "name"}
+        rows.append({**place, **how, **counts, **form})
     return rows
 
 
@@ -146,8 +164,10 @@ def _table(series: ScoredSeries, unscorable: float = np.nan) -> Table:
     return table
 
 
-def _metrics(series: ScoredSeries) -> Iterator[tuple[str, int, Estimate, dict[str, float | None]]]:
-    """(metric, k, estimate, what it could be at worst and at best)."""
+def _metrics(
+    series: ScoredSeries, grader: MathGrader | None, *, whole: bool
+) -> Iterator[tuple[str, int, Estimate, dict[str, float | None]]]:
+    """(metric, k, estimate, what stands beside it); of the `whole` series more of them than of one of its levels."""
     table = _table(series)
     samples = table.shape[1]
     lost = any(one.outcome is Outcome.UNSCORABLE for one in series.samples())
@@ -156,10 +176,31 @@ def _metrics(series: ScoredSeries) -> Iterator[tuple[str, int, Estimate, dict[st
     def bounds(values: Sequence[float]) -> dict[str, float | None]:
         return dict(zip(("worst", "best"), values or (None, None), strict=True))
 
-    yield "avg", samples, avg_at_k(table), bounds([avg_at_k(one).value for one in ends])
-    powers = [2**n for n in range(samples.bit_length()) if 2**n < samples]
-    for k in (*powers, samples):
+    error = sampling_error(table).error
+    averaged = bounds([avg_at_k(one).value for one in ends])
+    yield "avg", samples, avg_at_k(table), averaged | {"sampling_error": None if np.isnan(error) else error}
+    ks = [*(2**n for n in range(samples.bit_length()) if 2**n < samples), samples]
+    for k in ks:
         yield "pass", k, pass_at_k(table, k), bounds([pass_at_k(one, k).value for one in ends])
+    if whole and samples > 1:
+        for metric, k, estimate in chain(_votes(series, ks[1:], grader), _steadiness(table)):
+            yield metric, k, estimate, bounds([])
+
+
+def _votes(series: ScoredSeries, ks: Sequence[int], grader: MathGrader | None) -> Iterator[tuple[str, int, Estimate]]:
+    """maj@k by mathematical equality; nothing for programs."""
+    shares = [majority_shares(samples, ks, grader) for samples in series.problems]
+    for k in ks if all(one is not None for one in shares) else ():
+        values = [one.get(k, np.nan) for one in shares if one is not None]
+        yield "maj", k, mean_interval(np.array(values, dtype=np.float64), max(map(len, series.problems)))
+
+
+def _steadiness(table: Table) -> Iterator[tuple[str, int, Estimate]]:
+    """G-Pass@k at three thresholds, and their mean over all of 1/2 to 1, of all samples."""
+    samples = table.shape[1]
+    for tau in TAUS:
+        yield f"gpass{tau:g}", samples, g_pass_at_k(table, samples, tau)
+    yield "mgpass", samples, mg_pass_at_k(table, samples)
 
 
 def _fields(estimate: Estimate) -> dict[str, float | int | None]:
