@@ -64,9 +64,8 @@ def protocol_named(name: str, changes: Mapping[str, Any]) -> Protocol:
         raise UsageError(f"{name}: no such protocol; {hint}they are {', '.join(known)}")
     found = known[name]
     given = {key: value for key, value in changes.items() if value is not None and value != getattr(found, key)}
-    if "max_completion_tokens" in given:
-        given["budgets"] = {}
-    changed = replace(found, **given)
+    budgets = {} if "max_completion_tokens" in given else found.budgets
+    changed = replace(found, budgets=budgets, **given)
     if changed.temperature == 0.0:
         changed = replace(changed, every=1)
     return replace(changed, name=f"{name}, changed: {', '.join(given)}") if given else changed

@@ -23,10 +23,13 @@ from openklear.errors import DataError, UsageError
 from openklear.evaluation.catalogue.definition import Definition, Named
 from openklear.evaluation.catalogue.errata import errata
 from openklear.types import Problem
+from openklear.verifiers.domains import domain_named
 from openklear.verifiers.mathematics.tolerance import within
 
 FACTS = ("contest_date", "platform", "difficulty", "question_title", "title", "subfield", "subject", "type", "url")
 """Columns that are kept beside a problem wherever they are there."""
+TESTS = ("tests", "test_cases", "input_output", "inputs", "test_list", "test", "public_test_cases")
+"""Columns that only problems of programs have."""
 TITLES = ("question_id", "question_title", "title")
 """Columns by which a table of errata may name a problem."""
 
@@ -136,11 +139,16 @@ def _usable(named: Named, path: str, rows: Sequence[tuple[str, Mapping[str, Any]
     definition, name = named.definition, named.name
     found: list[Posed] = []
     lost: list[Dropped] = []
-    read_as = parsed(rows, "heldout", name.partition(":")[0], definition.domain, definition.columns)
+    domain = definition.domain or (_domain_of(rows[0][1]) if rows else None)
+    read_as = parsed(rows, "heldout", name.partition(":")[0], domain, definition.columns)
     for (where, raw), items in zip(rows, read_as, strict=True):
-        lost += [item for item in items if isinstance(item, Dropped)]
-        usable = [item.problem for item in items if not isinstance(item, Dropped)]
-        found += [_posed(named, problem, raw, where) for problem in usable]
+        for item in items:
+            if isinstance(item, Dropped):
+                lost.append(item)
+            elif missing := domain_named(item.problem.domain).missing(item.problem):
+                lost.append(Dropped(item, missing))
+            else:
+                found.append(_posed(named, item.problem, raw, where))
     if not found:
         raise DataError(f"{path}: no problem of {name} can be read; {_first(lost)}")
     if not lost:
@@ -148,6 +156,13 @@ def _usable(named: Named, path: str, rows: Sequence[tuple[str, Mapping[str, Any]
     counts = Counter(item.reason for item in lost)
     reasons = ", ".join(f"{why}: {count:,}" for why, count in counts.items())
     return found, [f"{path}: {len(lost):,} rows are no problems ({reasons}); {_first(lost)}"]
+
+
+def _domain_of(row: Mapping[str, Any]) -> str | None:
+    """What a file is of that does not say it: programs where its rows have tests, else mathematics."""
+    if not row.keys().isdisjoint(("domain", "ability")):
+        return None
+    return "math" if row.keys().isdisjoint(TESTS) else "code"
 
 
 def _first(lost: Sequence[Dropped]) -> str:
