@@ -64,6 +64,8 @@ def _settings(directory: Path) -> Iterator[tuple[str, Any]]:
     path = directory / SETTINGS
     facts = read_json(path) if path.is_file() else {}
     rows = facts.pop("benchmarks", [])
+    if "imported" in facts:  # of what else an import leaves, no score depends
+        facts["imported"] = {key: facts["imported"].get(key) for key in ("tool", "version", "score")}
     yield from ((name, value) for name, value in _flat(facts) if name not in NAMES)
     for row in rows:
         yield from _flat({row["name"]: {key: value for key, value in row.items() if key != "name"}})

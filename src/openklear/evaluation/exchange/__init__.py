@@ -1,0 +1,1 @@
+"""Evaluations of other tools as ours, and ours as theirs: a module for each tool."""
