@@ -44,7 +44,7 @@ class Browser:
         )
         os.close(theirs_in)
         os.close(theirs_out)
-        self._left = b""
+        self._left, self._fault = b"", ""
         self._session: str | None = None
         targets = self.call("Target.getTargets")["targetInfos"]
         page = next(one["targetId"] for one in targets if one["type"] == "page")
@@ -111,7 +111,15 @@ class Browser:
 
     def wait(self, script: str, seconds: float = 10.0) -> Any:
         """The value of an expression once it is true. TimeoutError after so many seconds."""
-        return until(lambda: self.run(script), f"{script}; the page said {self.messages}", seconds)
+
+        def holds() -> Any:
+            try:
+                return self.run(f"(found => found instanceof Node || found)({script})")
+            except RuntimeError as error:  # the page is not that far yet
+                self._fault = str(error)
+                return None
+
+        return until(holds, script, seconds, lambda: f"{self._fault} {self.messages}")
 
     def key(self, key: str) -> None:
         """One key, down and up."""
@@ -139,11 +147,11 @@ class Browser:
         self.close()
 
 
-def until(holds: Callable[[], Any], what: str, seconds: float) -> Any:
-    """What `holds` gives once that is true. TimeoutError after so many seconds."""
+def until(holds: Callable[[], Any], what: str, seconds: float, said: Callable[[], str] = str) -> Any:
+    """What `holds` gives once that is true. TimeoutError after so many seconds, with what is `said` then."""
     ends = time.monotonic() + seconds
     while not (value := holds()):
         if time.monotonic() > ends:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
+            raise TimeoutError(f"not within {seconds:g} s: {what} {said()}")
         time.sleep(0.02)
     return value

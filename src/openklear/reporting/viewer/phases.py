@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openklear.data.store import prepared
@@ -62,7 +63,7 @@ class PhaseView:
         """The groups of an iteration, each rollout with its reward and advantage; texts are asked for one by one."""
         rows = []
         for batch in _batches(self._record(number), [*_FACTS, "token_ids"]):
-            lengths = pa.compute.list_value_length(batch.column("token_ids")).to_pylist()
+            lengths = pc.list_value_length(batch.column("token_ids")).to_pylist()
             facts = batch.select(list(_FACTS)).to_pylist()
             rows += [{**row, "tokens": length} for row, length in zip(facts, lengths, strict=True)]
         problems = self._problems(sorted({row["problem_id"] for row in rows}))

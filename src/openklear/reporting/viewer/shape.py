@@ -175,9 +175,11 @@ def _beside(samples: Sequence[Sample]) -> dict[str, Any]:
     return {**told, "mean_tokens": sum(tokens) / len(tokens) if tokens else None}
 
 
-def _numbers(estimate: Estimate) -> list[float | None]:
-    """[value, low, high]; None where there is no number."""
-    return [None if np.isnan(one) else one for one in (estimate.value, estimate.low, estimate.high)]
+def _numbers(estimate: Estimate) -> list[float | None] | None:
+    """[value, low, high, problems]; None where there is no number."""
+    if np.isnan(estimate.value):
+        return None
+    return [estimate.value, estimate.low, estimate.high, estimate.problems]
 
 
 def _written(snapshot: Snapshot) -> list[list[str]]:

@@ -12,7 +12,7 @@ export function el(tag, given = {}, ...children) {
     else if (name === "value") node.value = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((one) => one !== null && one !== undefined && one !== false));
+  node.append(...children.flat(Infinity).filter((one) => one !== null && one !== undefined && one !== false));
   return node;
 }
 
@@ -24,7 +24,7 @@ export function svg(tag, given = {}, ...children) {
 }
 
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat().filter(Boolean));
+  node.replaceChildren(...children.flat(Infinity).filter(Boolean));
 }
 
 export function count(number, what) {
@@ -92,7 +92,7 @@ function lines(text) {
 export function folded(summary, make, given = {}) {
   const node = el("details", given, el("summary", { text: summary }));
   const filled = () => {
-    if (node.open && node.children.length === 1) node.append(...[make()].flat());
+    if (node.open && node.children.length === 1) node.append(...[make()].flat(Infinity));
   };
   node.addEventListener("toggle", filled);
   filled();
@@ -101,10 +101,10 @@ export function folded(summary, make, given = {}) {
 
 // Values on a scale from 0 to 1, with their interval.
 export function interval(value, low, high) {
-  const at = (share) => (2 + 96 * share).toFixed(1);
-  const drawn = svg("svg", { viewBox: "0 0 100 12", class: "interval", "aria-hidden": "true" });
-  drawn.append(svg("line", { x1: 2, x2: 98, y1: 6, y2: 6, class: "axis" }));
+  const at = (share) => (4 + 252 * share).toFixed(1);
+  const drawn = svg("svg", { viewBox: "0 0 260 12", class: "interval", "aria-hidden": "true" });
+  drawn.append(svg("line", { x1: 4, x2: 256, y1: 6, y2: 6, class: "axis" }));
   if (low !== null) drawn.append(svg("line", { x1: at(low), x2: at(high), y1: 6, y2: 6, class: "span" }));
-  drawn.append(svg("circle", { cx: at(value), cy: 6, r: 3 }));
+  drawn.append(svg("circle", { cx: at(value), cy: 6, r: 4 }));
   return drawn;
 }

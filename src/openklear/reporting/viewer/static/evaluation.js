@@ -9,8 +9,8 @@ import { completionColumn, isReading, read } from "./reader.js";
 const FILTERS = [
   ["wrong", "not correct", (one) => one.outcome !== "correct", "wrong"],
   ["truncated", "truncated", (one) => one.flags & TRUNCATED, "truncated"],
-  ["unanswered", "not extracted: no answer found", (one) => one.flags & UNANSWERED, "unanswered"],
-  ["stands", "the right answer stands, not extracted", (one) => one.flags & STANDS, "stands"],
+  ["unanswered", "no answer found", (one) => one.flags & UNANSWERED, "unanswered"],
+  ["stands", "stands, not extracted", (one) => one.flags & STANDS, "stands"],
   ["unscorable", "unscorable", (one) => one.outcome === "unscorable", "unscorable"],
 ];
 
@@ -282,7 +282,7 @@ export class EvaluationPage {
 
 export function scoreCard(row, letter) {
   const [value, low, high] = row.avg || [null, null, null];
-  const beside = [["truncated", "truncated"], ["no answer", "unanswered"], ["unscorable", "unscorable"], ["stands, not extracted", "stands"]];
+  const beside = [["truncated", "truncated"], ["no answer", "unanswered"], ["unscorable", "unscorable"], ["stands", "stands"]];
   const missing = row.of - row.problems;
   return el(
     "div",
@@ -293,7 +293,7 @@ export function scoreCard(row, letter) {
       : [
           el("div", { class: "score" }, el("span", { class: "big", text: percent(value) }), el("span", { class: "label", text: ` avg@${row.k}  [${percent(low)} to ${percent(high)}]` })),
           interval(value, low, high),
-          row.pass ? el("div", { class: "label", text: `pass@${row.k} ${percent(row.pass[0])} [${percent(row.pass[1])} to ${percent(row.pass[2])}]` }) : null,
+          row.pass ? el("div", { class: "label", text: `pass@${row.k} ${percent(row.pass[0])} [${percent(row.pass[1])} to ${percent(row.pass[2])}]${row.pass[3] === row.problems ? "" : `, of ${count(row.pass[3], "problem")} with ${row.k} scorable`}` }) : null,
         ],
     el("div", { class: "label", text: `${count(row.problems, "problem")}${missing ? ` of ${row.of} so far` : ""}, ${count(row.samples, "completion")}${row.refused ? `; ${row.refused} could not be asked, counted wrong` : ""}` }),
     el(

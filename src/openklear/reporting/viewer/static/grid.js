@@ -5,6 +5,7 @@ import { drawMark, palette } from "./marks.js";
 
 const OVER = 300; // pixels drawn beyond the window, above and below
 const NARROW = 620;
+const FONT = "12.5px ui-sans-serif, system-ui, Helvetica, Arial, sans-serif";
 
 export class Grid {
   // `opened(row, cell)` on Enter or a click, `moved(row, cell)` when the place changes; cell = { side, index }.
@@ -54,16 +55,23 @@ export class Grid {
     const sides = Math.max(1, ...this.rows.map((row) => row.sides.length));
     const cells = Math.max(1, ...this.rows.map((row) => Math.max(...row.sides.map((side) => side.length))));
     const narrow = width < NARROW;
-    const left = narrow ? 0 : Math.min(230, Math.round(width * 0.2));
+    const left = narrow ? 0 : Math.min(Math.round(width * 0.24), this.labels() + 14);
     const letter = sides > 1 ? 18 : 0;
     const note = narrow ? 0 : 92;
-    const columns = Math.max(1, Math.min(cells, Math.floor((width - left - letter - note) / this.pitch.x)));
-    const lines = Math.ceil(cells / columns);
+    const most = Math.max(1, Math.min(cells, Math.floor((width - left - letter - note - 4) / this.pitch.x)));
+    const lines = Math.ceil(cells / most), columns = Math.ceil(cells / lines); // lines of like lengths
     const head = narrow ? 20 : 0;
     const high = head + sides * lines * this.pitch.y + (sides > 1 ? 3 : 0) + (narrow || lines > 1 || sides > 1 ? 6 : 1);
     this.form = { width, sides, narrow, left, letter, columns, lines, head, high };
     this.host.style.height = `${high * this.rows.length}px`;
     this.draw(true);
+  }
+
+  // Pixels of the widest label.
+  labels() {
+    const context = this.canvas.getContext("2d");
+    context.font = FONT;
+    return this.rows.reduce((most, row) => Math.max(most, context.measureText(row.label).width), 40);
   }
 
   // Draws what is in sight; without `anew` only where the window has left what is drawn.
@@ -91,7 +99,7 @@ export class Grid {
 
   drawRow(context, colours, number) {
     const { narrow, left, head, high, letter, width } = this.form, row = this.rows[number], top = number * high;
-    context.font = "12.5px ui-sans-serif, system-ui, Helvetica, Arial, sans-serif";
+    context.font = FONT;
     const middle = top + (narrow ? head / 2 : this.pitch.y / 2);
     context.fillStyle = colours.muted;
     context.textAlign = "right";
