@@ -64,6 +64,8 @@ def parts(text: str, prompt_tail: str = "") -> list[tuple[str, str]]:
     opened = OPEN in text or prompt_tail.rfind(OPEN) > prompt_tail.rfind(CLOSE)
     end = text.rfind(CLOSE)
     end = end + len(CLOSE) if end >= 0 else (len(text) if opened else 0)
+    while end and text[end : end + 1] == "\n":  # the empty lines between the two go with the thought
+        end += 1
     start = text.find(OPEN, 0, end)
     in_prompt = prompt_tail.rfind(OPEN) > prompt_tail.rfind(CLOSE)
     start = 0 if start < 0 or in_prompt else start

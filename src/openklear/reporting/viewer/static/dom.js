@@ -37,7 +37,8 @@ export function percent(share, digits = 1) {
 
 export function number(value, digits = 2) {
   if (value === null || value === undefined) return "–";
-  return value.toLocaleString("en", { maximumFractionDigits: digits });
+  const text = value.toLocaleString("en", { maximumFractionDigits: digits });
+  return text === "-0" ? "0" : text;
 }
 
 export function signed(value, digits = 2) {

@@ -183,6 +183,7 @@ export class EvaluationPage {
   // The rows and cells that the filters leave; cells that they do not hold of are pale.
   filter() {
     const words = this.search.value.trim().toLowerCase();
+    const several = new Set(this.one.problems.map((one) => one.benchmark)).size > 1;
     const rows = [];
     this.one.problems.forEach((problem, place) => {
       const head = `${problem.benchmark}/${problem.id} ${problem.title || ""} ${problem.reference || ""}`.toLowerCase();
@@ -191,7 +192,7 @@ export class EvaluationPage {
       const sides = [side(this.one, place), ...(this.other ? [side(this.other, this.partner(place))] : [])];
       const some = sides.flat().some((cell) => !cell.dim && cell.kind !== "missing");
       if ((this.chosen.size || !all) && !some) return;
-      rows.push({ place, label: problem.id, note: this.note(place), sides });
+      rows.push({ place, label: several ? `${problem.benchmark}/${problem.id}` : problem.id, note: this.note(place), sides });
     });
     this.rows = rows;
     this.grid.show(rows);

@@ -61,9 +61,10 @@ export class Grid {
     const most = Math.max(1, Math.min(cells, Math.floor((width - left - letter - note - 4) / this.pitch.x)));
     const lines = Math.ceil(cells / most), columns = Math.ceil(cells / lines); // lines of like lengths
     const head = narrow ? 20 : 0;
-    const high = head + sides * lines * this.pitch.y + (sides > 1 ? 3 : 0) + (narrow || lines > 1 || sides > 1 ? 6 : 1);
-    this.form = { width, sides, narrow, left, letter, columns, lines, head, high };
-    this.host.style.height = `${high * this.rows.length}px`;
+    const high = head + sides * lines * this.pitch.y + (sides > 1 ? 3 : 0) + (narrow || lines > 1 || sides > 1 ? 7 : 1);
+    const right = narrow ? width - 2 : Math.min(width - 2, left + letter + columns * this.pitch.x + note);
+    this.form = { width, sides, narrow, left, letter, columns, lines, head, high, right };
+    this.host.style.height = `${high * this.rows.length + 4}px`;
     this.draw(true);
   }
 
@@ -78,7 +79,7 @@ export class Grid {
   draw(anew) {
     if (!this.form || !this.host.isConnected) return;
     const box = this.host.getBoundingClientRect();
-    const total = this.form.high * this.rows.length;
+    const total = this.form.high * this.rows.length + 4;
     const seen = [Math.max(0, -box.top), Math.min(total, innerHeight - box.top)];
     if (!anew && this.drawn && this.drawn[0] <= seen[0] && this.drawn[1] >= seen[1]) return;
     const top = Math.max(0, Math.floor(seen[0]) - OVER), bottom = Math.min(total, Math.ceil(seen[1]) + OVER);
@@ -98,12 +99,12 @@ export class Grid {
   }
 
   drawRow(context, colours, number) {
-    const { narrow, left, head, high, letter, width } = this.form, row = this.rows[number], top = number * high;
+    const { narrow, left, head, high, letter, width, right } = this.form, row = this.rows[number], top = number * high;
     context.font = FONT;
-    const middle = top + (narrow ? head / 2 : this.pitch.y / 2);
+    const middle = top + 1 + (narrow ? head / 2 : this.pitch.y / 2);
     context.fillStyle = colours.muted;
     context.textAlign = "right";
-    context.fillText(row.note, width - 2, middle);
+    context.fillText(row.note, right, middle);
     context.textAlign = "left";
     context.fillStyle = colours.ink;
     const room = narrow ? width - context.measureText(row.note).width - 12 : left - 10;
@@ -139,7 +140,7 @@ export class Grid {
   corner(row, side, index) {
     const { left, letter, columns, lines, head, high } = this.form;
     const y = row * high + head + side * (lines * this.pitch.y + 3) + Math.floor(index / columns) * this.pitch.y;
-    return { x: 2 + left + letter + (index % columns) * this.pitch.x, y: y + 1 };
+    return { x: 2 + left + letter + (index % columns) * this.pitch.x, y: y + 2 };
   }
 
   under(event) {

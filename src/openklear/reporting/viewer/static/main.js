@@ -94,7 +94,7 @@ function overview() {
 function item(one) {
   const title = one.kind === "older" ? el("h2", { text: one.name }) : el("h2", {}, el("a", { href: `#/${one.kind}/${one.id}`, text: one.name }));
   const told = el("section", { class: "item" }, title, one.model ? el("p", { class: "sub", text: one.model }) : null);
-  if (one.fault) told.append(el("p", { class: "fault", text: one.fault }));
+  if (one.fault) told.append(el("p", { class: one.kind === "older" ? "quiet" : "fault", text: one.fault }));
   if (one.scores) told.append(el("div", { class: "cards" }, one.scores.map((row) => scoreCard(row, ""))));
   if (one.last) {
     const { reward, accuracy, length_mean: length } = one.last;

@@ -53,7 +53,7 @@ export class PhasePage {
       height: 18,
     });
     const turn = (by, text, title) => el("button", { type: "button", text, title, "aria-label": title, onclick: () => this.turn(by) });
-    this.controls = el("div", { class: "find" }, turn(-1, "← [", "The iteration before ( [ )"), this.choice, turn(1, "] →", "The next iteration ( ] )"));
+    this.controls = el("div", { class: "find turns" }, turn(-1, "← [", "The iteration before ( [ )"), this.choice, turn(1, "] →", "The next iteration ( ] )"));
     fill(this.host, this.top, el("div", { class: "controls" }, this.controls, this.said, this.at), el("section", { class: "wide" }, this.grid.host));
     this.refresh();
   }
@@ -72,7 +72,7 @@ export class PhasePage {
     const xs = known.map(([x]) => x), ys = known.map(([, y]) => y);
     const [left, right] = [Math.min(...xs), Math.max(...xs)], [low, high] = [Math.min(...ys), Math.max(...ys)];
     const at = ([x, y]) => `${(2 + (116 * (x - left)) / (right - left || 1)).toFixed(1)},${(30 - (26 * (y - low)) / (high - low || 1)).toFixed(1)}`;
-    const drawn = svg("svg", { viewBox: "0 0 120 34", class: "spark", role: "img", "aria-label": `${label}: ${number(ys[0], 3)} to ${number(ys.at(-1), 3)}` });
+    const drawn = svg("svg", { viewBox: "0 0 120 34", preserveAspectRatio: "none", class: "spark", role: "img", "aria-label": `${label}: ${number(ys[0], 3)} to ${number(ys.at(-1), 3)}` });
     drawn.append(svg("polyline", { points: known.map(at).join(" ") }));
     return el("figure", {}, el("figcaption", {}, `${label} `, el("b", { text: number(ys.at(-1), 3) })), drawn, el("div", { class: "label", text: `${number(low, 3)} to ${number(high, 3)}` }));
   }
