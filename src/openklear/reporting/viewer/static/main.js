@@ -60,7 +60,7 @@ async function show() {
     if (turn !== state.turns) return page.close?.();
     state.page = page;
     where.value = kind ? `#/${kind}/${id}` : "#/";
-    document.documentElement.dataset.ready = String(performance.now());
+    requestAnimationFrame(() => setTimeout(() => (document.documentElement.dataset.ready = String(performance.now())))); // drawn
   } catch (error) {
     if (turn === state.turns) fill(host, el("p", { class: "fault", text: error.message }), el("p", {}, el("a", { href: "#/", text: "to the overview" })));
   }
