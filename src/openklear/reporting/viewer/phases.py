@@ -103,13 +103,15 @@ class PhaseView:
     def clip(self, number: int, group: int, sample: int) -> dict[str, Any]:
         """Where the clip acts on a rollout under the weights after its iteration's updates; loads them.
 
-        DataError where those weights, the recipe or the rollout's place in an update are not there.
+        DataError where the weights or the recipe are not there, or the rollout was in no update.
         """
         from openklear.reporting.tokens import logprobs_of
 
         phase, checkpoint, recipe = self.phase(), self._checkpoint(number), self.recipe()
         row = self._row(number, group, sample)
-        if recipe is None or phase is None or checkpoint is None or row["old_logprobs"] is None:
+        if row["old_logprobs"] is None:
+            raise DataError(f"rollout {sample} of group {group} was in no update, so no clip acted on it")
+        if recipe is None or phase is None or checkpoint is None:
             raise DataError(f"{self.directory}: the weights after iteration {number} are not on disk any more")
         with self._lock:
             loaded, room = self._loaded(checkpoint, recipe)

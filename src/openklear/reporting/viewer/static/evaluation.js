@@ -94,7 +94,9 @@ export class EvaluationPage {
   }
 
   refresh() {
+    const open = new Set([...this.top.querySelectorAll("details[open] > summary")].map((one) => one.textContent));
     fill(this.top, this.heading(), this.one.faults.map((text) => el("p", { class: "fault", text })), this.scores(), this.other ? this.versus() : null, this.settings());
+    for (const one of this.top.querySelectorAll("summary")) if (open.has(one.textContent)) one.parentElement.open = true;
     this.buildChips();
     this.filter();
   }
@@ -231,7 +233,7 @@ export class EvaluationPage {
     const what = one ? [KINDS[one.kind], one.answer === null ? "" : `extracted ${one.answer}`, one.reason, one.tokens === null ? "" : count(one.tokens, "token")] : [problem.refused || "not sampled yet"];
     const letter = this.other ? `${"AB"[side]}, ` : "";
     const place = `${letter}${problem.benchmark} ${problem.id}, sample ${index}: `;
-    this.at.replaceChildren(el("b", { text: place }), what.filter(Boolean).join("; "), problem.reference ? `; reference ${problem.reference}` : "");
+    this.at.replaceChildren(el("b", { text: place }), [...new Set(what)].filter(Boolean).join("; "), problem.reference ? `; reference ${problem.reference}` : "");
   }
 
   read(place) {
@@ -276,7 +278,7 @@ export class EvaluationPage {
   key(event) {
     if (event.key === "n" || event.key === "p") this.step(event.key === "n" ? 1 : -1);
     else if (event.key === "/") this.search.focus();
-    else return false;
+    else return this.grid.catches(event);
     return true;
   }
 }

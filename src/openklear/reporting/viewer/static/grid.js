@@ -181,6 +181,14 @@ export class Grid {
     event.preventDefault();
   }
 
+  // Takes a key that was pressed while nothing had the focus.
+  catches(event) {
+    if (document.activeElement !== document.body || !/^(Arrow|Enter|Home|End)/.test(event.key)) return false;
+    this.host.focus({ preventScroll: true });
+    this.key(event);
+    return true;
+  }
+
   step([down, right], row, side, index) {
     let at = { row, side: side + down, index: index + right };
     if (at.side >= this.rows[row].sides.length) at = { ...at, row: row + 1, side: 0 };

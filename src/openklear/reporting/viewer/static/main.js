@@ -1,7 +1,7 @@
 // Which page is shown (the address after #), keys, help, and what changes while it is looked at.
 
 import { count, el, fill, number, percent } from "./dom.js";
-import { ask, exported, watch } from "./source.js";
+import { ask, exported, stamps, watch } from "./source.js";
 import { KINDS, mark } from "./marks.js";
 import { close, isReading, readerKey } from "./reader.js";
 import { EvaluationPage, scoreCard } from "./evaluation.js";
@@ -26,6 +26,7 @@ const KEYS = [
 ];
 
 async function start() {
+  const known = await stamps();
   await list();
   addEventListener("hashchange", show);
   addEventListener("keydown", keys);
@@ -33,8 +34,8 @@ async function start() {
   document.getElementById("ask-help").addEventListener("click", showHelp);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   await show();
-  watch(changed, (fault) => {
-    live.textContent = fault;
+  watch(known, changed, (fault) => {
+    if (fault || live.classList.contains("fault")) live.textContent = fault;
     live.classList.toggle("fault", Boolean(fault));
   });
   if (exported !== null) live.textContent = "an exported page";
@@ -59,7 +60,7 @@ async function show() {
     const page = await made(kind, id, other);
     if (turn !== state.turns) return page.close?.();
     state.page = page;
-    where.value = kind ? `#/${kind}/${id}` : "#/";
+    where.value = location.hash.split("/").slice(0, 3).join("/") || "#/";
     requestAnimationFrame(() => setTimeout(() => (document.documentElement.dataset.ready = String(performance.now())))); // drawn
   } catch (error) {
     if (turn === state.turns) fill(host, el("p", { class: "fault", text: error.message }), el("p", {}, el("a", { href: "#/", text: "to the overview" })));

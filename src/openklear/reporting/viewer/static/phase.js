@@ -147,7 +147,7 @@ export class PhasePage {
   key(event) {
     if (event.key === "n" || event.key === "p") this.step(event.key === "n" ? 1 : -1);
     else if (event.key === "[" || event.key === "]") this.turn(event.key === "]" ? 1 : -1);
-    else return false;
+    else return this.grid.catches(event);
     return true;
   }
 }

@@ -25,21 +25,23 @@ export async function ask(path, signal) {
   return value;
 }
 
-// Calls `changed(ids)` with what is new, gone or other since the last look; `said(fault)` where there is no answer.
-export function watch(changed, said) {
+// Stamps of all that there is, for `watch`: taken before anything is read, so that no change is missed.
+export async function stamps() {
+  return held === null ? ask("changes") : null;
+}
+
+// Calls `changed(ids)` with what is new, gone or other than at the last look; `said(fault)` where there is no answer.
+export function watch(known, changed, said) {
   if (held !== null) return;
-  let known = null;
   const look = async () => {
     if (!document.hidden) {
       try {
         const found = await ask("changes");
         said("");
-        if (known !== null) {
-          const names = new Set([...Object.keys(known), ...Object.keys(found)]);
-          const other = [...names].filter((name) => known[name] !== found[name]);
-          if (other.length) await changed(new Set(other));
-        }
+        const names = new Set([...Object.keys(known), ...Object.keys(found)]);
+        const other = [...names].filter((name) => known[name] !== found[name]);
         known = found;
+        if (other.length) await changed(new Set(other));
       } catch (error) {
         said(error.message);
       }
