@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from chromium import Browser, found, until
 
+from chromium import Browser, found, until
 from openklear.durable.files import json_line, write_json
 from openklear.evaluation.stored import (
     COMPLETIONS,
@@ -45,11 +45,9 @@ from openklear.types import Message, Outcome, StopReason
 PROBLEMS, SAMPLED, TOKENS = 30, 64, 32_768
 LIMIT = 2.0
 """Seconds from the navigation to a usable grid."""
-WORDS = (
-    "so we have the sum of all the terms and then let me check this again because it must be even but wait the square "
-    "of the side is not what I thought hence by symmetry there are exactly two cases to look at modulo seven and the "
-    "remainder of each factor divides the product therefore I should try another way to count them Hmm Actually no"
-).split()
+TALK = """so we have the sum of all the terms and then let me check this again because it must be even but wait
+the square of the side is not what I thought hence by symmetry there are exactly two cases to look at modulo seven and
+the remainder of each factor divides the product therefore I should try another way to count them Hmm Actually no"""
 FRAME = "await new Promise(done => requestAnimationFrame(() => setTimeout(done)));"
 
 
@@ -108,7 +106,7 @@ def _completion(draw: random.Random, asked: Asked, sample: int, fate: str, lengt
     lines, held = [], 0
     while held < length:
         joined = "" if held > 500_000 else "\n" * draw.choice((0, 1, 1, 2))
-        lines.append(" ".join(draw.choices(WORDS, k=draw.randint(6, 30))) + ". " + joined)
+        lines.append(" ".join(draw.choices(TALK.split(), k=draw.randint(6, 30))) + ". " + joined)
         held += len(lines[-1])
     end = "" if fate == "cut" else f"\n</think>\n\nThe answer is $\\boxed{{{asked.reference}}}$."
     ids = np.random.default_rng(len(lines)).zipf(1.3, TOKENS).clip(max=150_000)
@@ -206,8 +204,9 @@ def reading(page: Browser, name: str, sample: int) -> None:
     took = timed(page, "t", "document.querySelector('#reader details.thought .text')")
     print(f"{took:5.0f} ms  thinking of {name} unfolded")
     frames = page.run(f"(async () => {{ {SCROLL} }})()")
-    worst, mean, high = max(frames), statistics.mean(frames), page.run("document.getElementById('reader').scrollHeight")
-    print(f"{mean:5.0f} ms  a frame while it is scrolled through ({high:,} pixels, {len(frames)} steps; worst {worst:.0f})")
+    worst, mean = max(frames), statistics.mean(frames)
+    high = page.run("document.getElementById('reader').scrollHeight")
+    print(f"{mean:5.0f} ms  a frame while it is scrolled through ({high:,} pixels; worst {worst:.0f})")
     page.key("t")
     page.key("Escape")
 
@@ -234,7 +233,8 @@ class _told:
 
     def show(self, what: str) -> None:
         """On the terminal."""
-        print(f"{statistics.median(self.times):5.0f} ms  {what} (median of {len(self.times)}, worst {max(self.times):.0f})")
+        middle, worst = statistics.median(self.times), max(self.times)
+        print(f"{middle:5.0f} ms  {what} (median of {len(self.times)}, worst {worst:.0f})")
 
 
 def timed(page: Browser, key: str, there: str) -> float:

@@ -17,7 +17,9 @@ PACKAGES = ("starlette", "uvicorn")
 def view(
     directories: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Evaluations, runs (their evaluations and RL phases), or what holds such."),
+        typer.Argument(
+            metavar="DIR...", help="Evaluations, runs (their evaluations and RL phases), or what holds such."
+        ),
     ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes any that is free.")] = 0,
     export: Annotated[

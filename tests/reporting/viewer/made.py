@@ -100,7 +100,9 @@ class Made:
             **other,
         }
         append_jsonl(self.directory / SAMPLES, values)
-        return Sample(**{**values, "outcome": Outcome(values["outcome"]), "stop_reason": StopReason(values["stop_reason"])})
+        return Sample(
+            **{**values, "outcome": Outcome(values["outcome"]), "stop_reason": StopReason(values["stop_reason"])}
+        )
 
 
 def evaluation(

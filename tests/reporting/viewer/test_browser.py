@@ -57,7 +57,9 @@ def test_everything_by_keys(page: Browser, tmp_path: Path) -> None:
         assert page.run("document.querySelector('#reader .answered').textContent") == "said 1 1"
         assert not page.run("document.querySelector('#reader .thought').open")
         page.key("t")
-        assert page.wait("document.querySelector('#reader .thought .text')?.textContent") == "<think>thought 1 1</think>"
+        assert (
+            page.wait("document.querySelector('#reader .thought .text')?.textContent") == "<think>thought 1 1</think>"
+        )
         page.key("n")
         page.wait("document.querySelector('#reader .answered')?.textContent === 'said 2 0'")
         assert page.run("document.querySelector('#reader .thought').open"), "it stays as it was set"
@@ -197,4 +199,7 @@ def test_nothing_juts_out_at_any_width(page: Browser, tmp_path: Path, width: int
             assert ground == ("rgb(15, 23, 32)" if dark else "rgb(245, 247, 250)")
         page.key("Enter")
         page.wait(READER)
-        assert page.run("document.querySelector('#reader').scrollWidth - document.querySelector('#reader').clientWidth") <= 0
+        assert (
+            page.run("document.querySelector('#reader').scrollWidth - document.querySelector('#reader').clientWidth")
+            <= 0
+        )

@@ -55,10 +55,16 @@ def test_a_hundred_hostile_completions_are_text_and_nothing_else(page: str) -> N
     ], "the completions add no element and no attribute"
     assert [tag for tag, _ in found.tags].count("script") == 2
     assert not any(name.startswith("on") for _, told in found.tags for name in told)
-    assert not any(name in ("src", "href") and value != "#page" and value != "#/" for _, told in found.tags for name, value in told.items())
+    assert not any(
+        name in ("src", "href") and value != "#page" and value != "#/"
+        for _, told in found.tags
+        for name, value in told.items()
+    )
     assert page.count("</script") == 2
     assert "<!--" not in page
-    assert "hit" not in re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.S).replace("white", "")
+    assert "hit" not in re.sub(r'<script type="application/json".*?</script>', "", page, flags=re.S).replace(
+        "white", ""
+    )
 
 
 def test_the_texts_are_all_in_it(page: str) -> None:
@@ -135,5 +141,9 @@ def test_the_scripts_can_be_joined() -> None:
 
 def test_the_page_makes_no_markup_of_strings() -> None:
     for name in SCRIPTS:
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", static(name))
-    assert not re.search(r"https?://|//\w", re.sub(r"http://www\.w3\.org/2000/svg", "", "".join(map(static, SCRIPTS))).replace("// ", ""))
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", static(name)
+        )
+    assert not re.search(
+        r"https?://|//\w", re.sub(r"http://www\.w3\.org/2000/svg", "", "".join(map(static, SCRIPTS))).replace("// ", "")
+    )

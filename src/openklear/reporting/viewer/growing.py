@@ -18,7 +18,8 @@ class Since(NamedTuple):
     """What somebody has seen of an evaluation."""
 
     generation: str
-    count: int
+    """Another one where the samples before are no longer the same."""
+    samples: int
 
 
 class Snapshot(NamedTuple):
@@ -42,8 +43,8 @@ class Snapshot(NamedTuple):
 
     def since(self, seen: Since | None) -> int:
         """From which sample on somebody needs them."""
-        known = seen is not None and seen.generation == self.seen.generation and seen.count <= self.seen.count
-        return seen.count if seen is not None and known else 0
+        known = seen is not None and seen.generation == self.seen.generation and seen.samples <= self.seen.samples
+        return seen.samples if seen is not None and known else 0
 
 
 class Growing:

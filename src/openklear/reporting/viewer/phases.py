@@ -45,9 +45,13 @@ class PhaseView:
         rows = [row for row in read_whole_jsonl(self.directory / "metrics.jsonl") if "iteration" in row]
         kept = self.kept()
         phase = self.phase()
+        curves: dict[str, list[Any]] = {name: [] for name in CURVES}
+        for row in rows:
+            for name, values in curves.items():
+                values.append(row.get(name))
         return {
             "iterations": [row["iteration"] for row in rows],
-            "curves": {name: [row.get(name) for row in rows] for name in CURVES},
+            "curves": curves,
             "kept": kept,
             "weights": [number for number in kept if self._checkpoint(number) is not None],
             "objective": phase.objective.type if phase else None,

@@ -49,7 +49,7 @@ def evaluation(snapshot: Snapshot, since: Since | None = None) -> dict[str, Any]
     return {
         "generation": snapshot.seen.generation,
         "from": first,
-        "count": snapshot.seen.count,
+        "count": snapshot.seen.samples,
         "faults": list(map(visible, snapshot.faults)),
         "settings": settings_rows(stored.settings),
         "problems": [_problem(place, stored.asked.get(place)) for place in snapshot.problems],
@@ -164,7 +164,7 @@ def _bounds(table: Table) -> list[float]:
 
 def _beside(samples: Sequence[Sample]) -> dict[str, Any]:
     """How many completions were cut, gave no answer, and so on; the mean length of those that were counted."""
-    told = {name: 0 for name in _BESIDE}
+    told = dict.fromkeys(_BESIDE, 0)
     for one in samples:
         told["truncated"] += one.truncated
         told["unanswered"] += one.unanswered
