@@ -11,8 +11,9 @@ from openklear.data.store import prepared, write_problems
 from openklear.durable.files import append_jsonl
 from openklear.errors import DataError
 from openklear.models.tiny import make_tokenizer
+from openklear.reporting.texts import visible
 from openklear.reporting.viewer.answers import Answers
-from openklear.reporting.viewer.phases import PhaseView
+from openklear.reporting.viewer.phases import PhaseView, spelled
 from openklear.rollout.records import Trained, write_rollouts
 from openklear.types import (
     Completion,
@@ -107,9 +108,21 @@ def test_a_rollout_token_by_token(stage: Path) -> None:
     assert level["before"]["kinds"] == ".nn."
     assert view.rollout(7, 0, 0)["before"] is None, "it was in no update"
     assert len(raised["tokens"]) == len(raised["logprobs"]) == 4
-    assert "".join(raised["tokens"]).startswith("7+1")
+    assert raised["tokens"] == ["7", "+", "1", "\ufffd"], "the last one is a third of a character"
     assert raised["parts"] == [("thought", "<think>7+1</think>"), ("text", "⟨U+202E⟩")]
     assert (raised["prompt"], raised["reference"]) == ([("user", "1?")], "1")
+
+
+def test_a_character_of_several_tokens_stands_at_its_last() -> None:
+    tokenizer = make_tokenizer()
+    for text in ("7+é=日本 \U0001f469\u200d\U0001f469!", "plain", "", "\u202e"):
+        ids = tokenizer.encode(text)
+        found = spelled(ids, tokenizer.decode)
+        assert len(found) == len(ids)
+        assert "".join(found) == visible(text)
+        assert not any("\ufffd" in one for one in found)
+    cut = tokenizer.encode("日")[:2]
+    assert spelled([*cut, *tokenizer.encode("ab")], tokenizer.decode)[-1] == "b"
 
 
 def test_what_is_not_there_is_said(stage: Path) -> None:

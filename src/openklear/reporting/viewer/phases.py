@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,6 +26,8 @@ CURVES = ("reward", "accuracy", "length_mean", "no_eos", "zero_advantage", "boun
 """What is shown of each iteration; see docs/metrics.md."""
 _BATCH = 32
 """Rollouts that are in memory at once."""
+_UNFINISHED, _LONGEST = "\ufffd", 8
+"""How a decoder shows bytes that are no character (yet), and for how many tokens one is waited for."""
 _FACTS = ("group", "problem_id", "sample_index", "outcome", "reason", "reward", "advantage", "stop_reason", "extracted")
 _INSIDE, _HIGH, _LOW, _NEAR = "", "high", "low", "near"
 _LETTERS = {_INSIDE: ".", _HIGH: "h", _LOW: "l", _NEAR: "n"}
@@ -200,7 +202,20 @@ class PhaseView:
             except Exception:  # trust boundary: the library raises a bare Exception; the text is shown without tokens
                 return None
         decode = self._spoken[1].decode
-        return [visible(decode([token], skip_special_tokens=False)) for token in ids.tolist()]
+        return spelled(ids.tolist(), lambda some: str(decode(some, skip_special_tokens=False)))
+
+
+def spelled(ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> list[str]:
+    """What each token adds to the text; a character of several tokens stands at its last one."""
+    found, begin, done = [], 0, 0  # what begins at `begin` and ends before `done` has been told; the rest follows it
+    for place in range(len(ids)):
+        told, now = decode(ids[begin:done]), decode(ids[begin : place + 1])
+        if now.endswith(_UNFINISHED) and place - done < _LONGEST and place + 1 < len(ids):
+            found.append("")
+            continue
+        found.append(visible(now[len(told) :]))
+        begin, done = done, place + 1
+    return found
 
 
 def _batches(path: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:

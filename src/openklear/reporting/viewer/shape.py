@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def _score(
         table[row, : len(values)] = values
         if not mine and place in refused:
             table[row] = 0.0
-    every = [one for samples in problems.values() for one in samples.values()] if k else []
+    every = list(chain.from_iterable(counted.values()))
     return {
         "benchmark": visible(name[0]),
         "domain": name[1],
