@@ -135,6 +135,19 @@ def test_it_grows_while_it_is_looked_at(page: Browser, tmp_path: Path) -> None:
     page.messages[:] = [one for one in page.messages if "ERR_CONNECTION" not in one]
 
 
+def test_the_tokens_of_a_rollout_are_coloured(page: Browser, stage: Path) -> None:
+    with served(stage.parent) as host:
+        opened(page, f"http://{host}/")
+        assert "gppo, 1 iteration, 1 with their rollouts" in page.run("document.querySelector('.sub').textContent")
+        page.key("ArrowDown")
+        assert "advantage +0.500" in page.run(AT)
+        page.key("Enter")
+        page.wait(READER)
+        kinds = page.run("[...document.querySelectorAll('#reader .tokens .t')].map(one => one.className + one.title)")
+        assert kinds == ["t highratio 2.000, log-probability -1.000", "t nearratio 0.500, log-probability -1.000"]
+        assert "The clip acts on 1 of 4 tokens" in page.run("document.querySelector('#reader').textContent")
+
+
 def hostile_walk(page: Browser, many: int) -> None:
     """Opens the first of many completions one after the other, with their thinking, and reads what is shown."""
     texts = completions()
