@@ -23,14 +23,17 @@ class Answers:
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self._roots = list(roots)
+        self._known: dict[str, Exhibit] = {}
         self._lock = Lock()
         self._explaining = Lock()
         self._growing: dict[str, Growing] = {}
         self._phases: dict[str, PhaseView] = {}
 
     def exhibits(self) -> list[Exhibit]:
-        """What there is now."""
-        return places.find(self._roots)
+        """What there is now. Walks the directories."""
+        found = places.find(self._roots)
+        self._known = {one.id: one for one in found}
+        return found
 
     def listed(self) -> dict[str, Any]:
         """All that there is to look at, with the scores of evaluations."""
@@ -76,10 +79,12 @@ class Answers:
             return self._phases.setdefault(number, PhaseView(exhibit.directory))
 
     def _exhibit(self, number: str, kind: str) -> Exhibit:
-        for one in self.exhibits():
-            if one.id == number and one.kind == kind:
-                return one
-        raise DataError("this is not there any more; look at another one")
+        known = self._known.get(number)
+        if known is None or not known.directory.is_dir():
+            known = next((one for one in self.exhibits() if one.id == number), None)
+        if known is None or known.kind != kind:
+            raise DataError("this is not there any more; look at another one")
+        return known
 
     def _item(self, exhibit: Exhibit) -> dict[str, Any]:
         row: dict[str, Any] = {"id": exhibit.id, "kind": exhibit.kind, "name": visible(exhibit.name), "fault": ""}
