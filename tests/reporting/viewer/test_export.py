@@ -8,12 +8,13 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.reporting.viewer.hostile import completions
 from tests.reporting.viewer.made import Made, evaluation, with_texts
 
-from openklear.reporting.viewer.export import document, export, harmless
+from openklear.reporting.viewer.export import document, export, fair_share, harmless, shortened
 from openklear.reporting.viewer.pages import SCRIPTS, joined, static
 
 
@@ -89,19 +90,66 @@ def test_the_policy_allows_the_one_script_by_its_hash(page: str) -> None:
         assert f"{kind}-src 'sha256-{digest}'" in policy
 
 
+def held_by(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(next(text for _, text in Tags(path.read_text()).raw if text.startswith("{")))
+    return found
+
+
 def test_what_has_no_room_is_said_and_the_wrong_ones_come_first(tmp_path: Path) -> None:
     made = Made(tmp_path / "a", 3)
     for problem in range(3):
         for sample, fate in enumerate(["correct", "wrong", "wrong"]):
             made.judge(problem, sample, fate, f"{problem} {sample} " + "x" * 4000)
     said = export([tmp_path / "a"], tmp_path / "page.html", most=20_000)
-    held = json.loads(next(text for _, text in Tags((tmp_path / "page.html").read_text()).raw if text.startswith("{")))
+    held = held_by(tmp_path / "page.html")
     places = [key.split("/")[2:] for key in held if key.startswith("completion/")]
     assert places == [["0", "1"], ["1", "1"], ["2", "1"], ["0", "2"]]
     assert said == held["exported"]
     assert said.startswith("4 texts are in this file")
     assert "5 were left out" in said
     assert len(next(value for key, value in held.items() if key.startswith("evaluation/"))["samples"]["problem"]) == 9
+
+
+def test_long_texts_lose_their_middle_before_others_lose_their_place(tmp_path: Path) -> None:
+    made = Made(tmp_path / "a", 1)
+    for sample in range(8):
+        made.judge(0, sample, "wrong", "<think>" + "t" * 100_000 + "</think>" + "the answer")
+    said = export([tmp_path / "a"], tmp_path / "page.html", most=200_000)
+    held = held_by(tmp_path / "page.html")
+    of = [value for key, value in held.items() if key.startswith("completion/")]
+    assert len(of) == 8
+    assert "8 of them without their middle" in said
+    assert "left out" not in said
+    for one in of:
+        (kind, head, left_out, tail), answer = one["parts"]
+        assert (kind, answer) == ("thought", ["text", "the answer"])
+        assert head.startswith("<think>ttt")
+        assert tail.endswith("t</think>")
+        assert len(head) + left_out + len(tail) == one["characters"] - len("the answer")
+    export([tmp_path / "a"], tmp_path / "page.html")
+    assert held_by(tmp_path / "page.html")["exported"].endswith("all there were")
+
+
+def test_what_all_must_be_cut_at() -> None:
+    lengths = [10, 40, 100, 1000]
+    for most in (0, 4, 40, 41, 130, 151, 400, 1149):
+        share = fair_share(lengths, most)
+        assert sum(min(one, share) for one in lengths) <= most < sum(min(one, share + 1) for one in lengths)
+    assert fair_share(lengths, 1150) == 1000
+    assert fair_share([], 5) == 0
+
+
+def test_a_completion_is_shortened_where_it_is_long() -> None:
+    parts = [("text", "a"), ("thought", "b" * 1000), ("text", "c" * 2000)]
+    assert shortened(parts, 9000) == (parts, False)
+    found, is_cut = shortened(parts, 1500)
+    assert is_cut
+    assert found[0] == ("text", "a")
+    assert found[1][:1] + found[2][:1] == ("thought", "text")
+    kept = [len(one[1]) + len(one[3]) for one in found[1:]]
+    assert sum(kept) <= 1500
+    assert [one[2] + size for one, size in zip(found[1:], kept, strict=True)] == [1000, 2000]
+    assert shortened([], 10) == ([], False)
 
 
 def test_the_same_directory_gives_the_same_texts(tmp_path: Path) -> None:

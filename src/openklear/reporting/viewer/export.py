@@ -11,6 +11,7 @@ from typing import Any
 
 from openklear.durable.files import json_text, write_atomic
 from openklear.errors import OpenKlearError
+from openklear.reporting.texts import excerpt
 from openklear.reporting.viewer.answers import Answers
 from openklear.reporting.viewer.growing import Snapshot
 from openklear.reporting.viewer.pages import STYLES, joined, static
@@ -18,6 +19,10 @@ from openklear.reporting.viewer.places import EVALUATION, PHASE
 
 TEXT_BYTES = 24_000_000
 """Of all texts of an exported page together: browsers open such a file at once, and it can be sent by mail."""
+TEXT_SHOWN = 6_000
+"""Characters that a text is not shortened below, two thirds of them from its start; then others are left out."""
+_BESIDE = 2_500
+"""Bytes of what is carried beside a text, about."""
 _HEAD = '<link rel="stylesheet" href="static/viewer.css">\n'
 _FOOT = '<script type="module" src="static/main.js"></script>\n'
 
@@ -31,6 +36,7 @@ class Carried:
     used: int = 0
     texts: int = 0
     left_out: int = 0
+    cut: int = 0
 
     def add_text(self, path: str, value: Any) -> None:
         """A text with what belongs to it, where there is room for it."""
@@ -45,12 +51,13 @@ class Carried:
     def said(self) -> str:
         """What is in it and what is not."""
         told = f"{self.texts:,} texts are in this file ({self.used / 1e6:.1f} MB)"
-        if not self.left_out:
-            return told + ", all there were"
-        return (
-            f"{told}; {self.left_out:,} were left out (it holds {self.most / 1e6:.0f} MB of texts, those that are not "
-            "correct first): openklear view on the directory itself shows them"
-        )
+        if self.cut:
+            told += f", {self.cut:,} of them without their middle"
+        if self.left_out:
+            told += f"; {self.left_out:,} were left out (those that are not correct come first)"
+        if not self.cut and not self.left_out:
+            return f"{told}, all there were"
+        return f"{told}: it holds {self.most / 1e6:g} MB of texts. openklear view on the directory itself shows all"
 
 
 def export(roots: Sequence[Path], path: Path, most: int = TEXT_BYTES) -> str:
@@ -63,10 +70,19 @@ def export(roots: Sequence[Path], path: Path, most: int = TEXT_BYTES) -> str:
             carried.answers[f"evaluation/{one.id}"] = asked.evaluation(one.id)
         elif one.kind == PHASE:
             _add_phase(asked, one.id, carried)
-    for number, problem, sample in _in_turn([(one.id, asked) for one in exhibits if one.kind == EVALUATION]):
+    turn = list(_in_turn([(one.id, asked) for one in exhibits if one.kind == EVALUATION]))
+    lengths: list[int] = []
+    for one in exhibits:
+        lengths += _lengths(asked.snapshot(one.id)) if one.kind == EVALUATION else []
+    room = max(TEXT_SHOWN, fair_share(lengths, most - carried.used - _BESIDE * len(turn)))
+    for number, problem, sample in turn:
         if carried.used < most:
             answer = asked.completion(number, problem, sample)
-            carried.add_text(f"completion/{number}/{problem}/{sample}", {**answer, "explainable": False})
+            parts, is_cut = shortened(answer["parts"], room)
+            carried.cut += is_cut
+            carried.add_text(
+                f"completion/{number}/{problem}/{sample}", {**answer, "parts": parts, "explainable": False}
+            )
         else:
             carried.left_out += 1
     write_atomic(path, document({**carried.answers, "exported": carried.said()}))
@@ -88,6 +104,32 @@ def _add_phase(asked: Answers, number: str, carried: Carried) -> None:
                 carried.add_text(f"rollout/{number}/{iteration}/{place}/{sample}", {**answer, "has_weights": False})
 
 
+def fair_share(lengths: Sequence[int], most: int) -> int:
+    """The length at which all must be cut so that together they are not longer than `most`."""
+    for place, length in enumerate(ordered := sorted(lengths)):
+        share = most // (len(ordered) - place)
+        if length > share:
+            return share
+        most -= length
+    return max(lengths, default=0)
+
+
+def shortened(parts: Sequence[tuple[str, str]], room: int) -> tuple[list[Any], bool]:
+    """The parts of a completion in `room` characters, and whether that took anything from them.
+
+    What is too long becomes (kind, its start, how many characters are missing, its end); short parts stay whole.
+    """
+    left = room
+    found: dict[int, Any] = {}
+    for place, (kind, text) in sorted(enumerate(parts), key=lambda one: len(one[1][1])):
+        share = left // (len(parts) - len(found))
+        cut = excerpt(text, share * 2 // 3, share // 3)
+        found[place] = (kind, cut.head, cut.left_out, cut.tail) if cut.left_out else (kind, text)
+        left -= min(share, len(text))
+    whole = [found[place] for place in range(len(parts))]
+    return whole, any(len(one) > 2 for one in whole)
+
+
 def _in_turn(evaluations: Sequence[tuple[str, Answers]]) -> Iterator[tuple[str, int, int]]:
     """Completions in the order in which they get room: those that are not correct, then the rest; of all problems one
     before of any a second."""
@@ -96,6 +138,11 @@ def _in_turn(evaluations: Sequence[tuple[str, Answers]]) -> Iterator[tuple[str, 
         for number, asked in evaluations:
             turn += [(sample, number, problem) for problem, sample in _places(asked.snapshot(number), correct)]
         yield from ((number, problem, sample) for sample, number, problem in sorted(turn))
+
+
+def _lengths(snapshot: Snapshot) -> list[int]:
+    """Bytes of each completion's line, which are at least those of its text."""
+    return [one.length for one in snapshot.stored.samples if one.start is not None]
 
 
 def _places(snapshot: Snapshot, correct: bool) -> list[tuple[int, int]]:

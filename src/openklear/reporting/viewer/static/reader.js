@@ -121,12 +121,18 @@ export function prompt(messages, asked) {
 
 export function written(parts) {
   if (!parts.length) return el("p", { class: "quiet", text: "The completion is empty." });
-  return parts.map(([kind, text]) => {
-    if (kind !== "thought") return longText(text, { class: "answered" });
-    const node = folded(`thinking, ${count(text.length, "character")}`, () => longText(text), { class: "thought" });
+  return parts.map(([kind, text, leftOut, tail]) => {
+    const made = (given) => [longText(text, given), leftOut ? [cutNote(leftOut), longText(tail, given)] : null].flat().filter(Boolean);
+    if (kind !== "thought") return made({ class: "answered" });
+    const long = text.length + (leftOut || 0) + (tail || "").length;
+    const node = folded(`thinking, ${count(long, "character")}`, () => made({}), { class: "thought" });
     if (shown.thoughtsOpen) node.open = true;
     return node;
   });
+}
+
+function cutNote(leftOut) {
+  return el("div", { class: "cut", text: `${count(leftOut, "character")} left out` });
 }
 
 function explain(path) {
@@ -155,7 +161,7 @@ function failing(test) {
     test.note ? el("p", { class: "quiet", text: test.note }) : null,
     test.fields.map(([name, head, leftOut, tail]) => [
       el("div", { class: "label", text: names[name] || name }),
-      el("pre", { class: "text" }, head, leftOut ? el("span", { class: "cut", text: `${count(leftOut, "character")} left out` }) : null, tail),
+      el("pre", { class: "text" }, head, leftOut ? cutNote(leftOut) : null, tail),
     ]),
   );
 }
