@@ -30,8 +30,8 @@ def view(
 ) -> None:
     """Look at evaluations and RL iterations in a browser, also while they run; Ctrl-C ends it.
 
-    Scores with their intervals, every completion by problem and sample, what decided, two evaluations side by side. The
-    page needs no network, and nothing but this machine can reach it.
+    Scores with their intervals, every completion by problem and sample, what decided, two evaluations side by side.
+    The page needs no network, and nothing but this machine can reach it.
 
     Example: openklear view runs/quickstart
     """

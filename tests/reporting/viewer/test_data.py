@@ -213,8 +213,16 @@ def test_which_rule_decided(tmp_path: Path) -> None:
 
 
 def test_settings_become_dotted_names(tmp_path: Path) -> None:
-    rows = shape.settings_rows({"model": {"name": "x"}, "benchmarks": [{"k": 8}], "stop": [1, 2], "n": math.pi})
-    assert dict(rows) == {"model.name": "x", "benchmarks.0.k": "8", "stop": "[1, 2]", "n": str(math.pi)}
+    rows = shape.settings_rows(
+        {"model": {"name": "x"}, "benchmarks": [{"name": "a", "k": 8}], "stop": [1, 2], "n": math.pi}
+    )
+    assert dict(rows) == {
+        "model.name": "x",
+        "benchmarks.a.name": "a",
+        "benchmarks.a.k": "8",
+        "stop": "[1, 2]",
+        "n": str(math.pi),
+    }
 
 
 def test_scores_that_were_written_are_shown_in_any_form(tmp_path: Path) -> None:
@@ -226,6 +234,19 @@ def test_scores_that_were_written_are_shown_in_any_form(tmp_path: Path) -> None:
     for other in ("[1]", "{}", "nonsense", '{"scores": [{"value": 1}]}'):
         (tmp_path / "scores.json").write_text(other)
         assert asked.evaluation(name)["written"] == []
+
+
+def test_what_is_still_to_be_sampled_is_known(tmp_path: Path) -> None:
+    made = Made(tmp_path, 3)
+    settings = {"benchmarks": [{"name": "aime24", "samples": 4}, {"name": "other"}, "odd"]}
+    write_json(tmp_path / SETTINGS, settings)
+    made.judge(0, 0, "wrong", "")
+    asked, name = only(tmp_path)
+    found = asked.evaluation(name)
+    assert found["wanted"] == {"aime24": 4}
+    assert (found["scores"][0]["samples"], found["scores"][0]["wanted"]) == (1, 12)
+    for odd in ({}, {"benchmarks": 3}, {"benchmarks": {"aime24": 4}}):
+        assert shape.wanted_samples(odd) == {}
 
 
 def test_names_of_directories_show_what_they_hide(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ class Carried:
     texts: int = 0
     left_out: int = 0
     cut: int = 0
+    phases: int = 0
 
     def add_text(self, path: str, value: Any) -> None:
         """A text with what belongs to it, where there is room for it."""
@@ -51,12 +52,14 @@ class Carried:
     def said(self) -> str:
         """What is in it and what is not."""
         told = f"{self.texts:,} texts are in this file ({self.used / 1e6:.1f} MB)"
+        if self.phases:
+            told += ", of RL those of the newest iteration"
         if self.cut:
             told += f", {self.cut:,} of them without their middle"
         if self.left_out:
             told += f"; {self.left_out:,} were left out (those that are not correct come first)"
         if not self.cut and not self.left_out:
-            return f"{told}, all there were"
+            return told if self.phases else f"{told}, all there were"
         return f"{told}: it holds {self.most / 1e6:g} MB of texts. openklear view on the directory itself shows all"
 
 
@@ -92,6 +95,7 @@ def export(roots: Sequence[Path], path: Path, most: int = TEXT_BYTES) -> str:
 def _add_phase(asked: Answers, number: str, carried: Carried) -> None:
     """A phase with the newest iteration whose rollouts are there."""
     found = asked.phase(number)
+    carried.phases += 1
     newest = found["kept"][-1:]
     carried.answers[f"phase/{number}"] = {**found, "kept": newest}
     for iteration in newest:

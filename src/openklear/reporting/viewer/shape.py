@@ -54,6 +54,7 @@ def evaluation(snapshot: Snapshot, since: Since | None = None) -> dict[str, Any]
         "faults": list(map(visible, snapshot.faults)),
         "settings": settings_rows(stored.settings),
         "problems": [_problem(place, stored.asked.get(place)) for place in snapshot.problems],
+        "wanted": wanted_samples(stored.settings),
         "samples": _columns(snapshot, first),
         "scores": scores(snapshot),
         "written": _written(snapshot),
@@ -65,12 +66,22 @@ def settings_rows(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(visible(name), short(value, 600)) for name, value in _flat(settings, "")]
 
 
+def wanted_samples(settings: Mapping[str, Any]) -> dict[str, int]:
+    """How many samples each benchmark wants of a problem, where the settings say so."""
+    found: dict[str, int] = {}
+    benchmarks = settings.get("benchmarks")
+    for one in benchmarks if isinstance(benchmarks, list) else ():
+        if isinstance(one, Mapping) and isinstance(one.get("samples"), int):
+            found[visible(str(one.get("name")))] = one["samples"]
+    return found
+
+
 def _flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     parts: list[tuple[str, Any]] = []
     if isinstance(value, Mapping):
         parts = [(str(key), inner) for key, inner in value.items()]
-    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-        parts = [(str(number), inner) for number, inner in enumerate(value)]
+    elif isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        parts = [(str(inner.get("name", number)), inner) for number, inner in enumerate(value)]
     if not parts:
         yield name, value
     for key, inner in parts:
@@ -128,11 +139,12 @@ def scores(snapshot: Snapshot) -> list[dict[str, Any]]:
     for one in snapshot.stored.samples:
         series.setdefault((one.benchmark, one.domain), {}).setdefault(one.place, {})[one.sample] = one
     refused = {place for place, asked in snapshot.stored.asked.items() if asked.refused}
-    return [_score(name, problems, refused) for name, problems in series.items()]
+    wanted = wanted_samples(snapshot.stored.settings)
+    return [_score(name, problems, refused, wanted.get(name[0])) for name, problems in series.items()]
 
 
 def _score(
-    name: tuple[str, str], problems: Mapping[Place, Mapping[int, Sample]], refused: set[Place]
+    name: tuple[str, str], problems: Mapping[Place, Mapping[int, Sample]], refused: set[Place], wanted: int | None
 ) -> dict[str, Any]:
     counted = {place: list(samples.values()) for place, samples in problems.items() if samples or place in refused}
     k = max(map(len, counted.values()), default=0)
@@ -151,6 +163,7 @@ def _score(
         "refused": len(refused & problems.keys()),
         "k": k,
         "samples": len(every),
+        "wanted": wanted and wanted * (len(problems) - len(refused & problems.keys())),
         "avg": _numbers(avg_at_k(table)) if k else None,
         "pass": _numbers(pass_at_k(table, k)) if k > 1 else None,
         "bounds": _bounds(table) if k else None,

@@ -24,7 +24,7 @@ export class Evaluation {
   absorb(answer) {
     if (answer.from === 0 || answer.generation !== this.generation) this.samples = [];
     Object.assign(this, { id: answer.id, name: answer.name, model: answer.model, generation: answer.generation, count: answer.count });
-    Object.assign(this, { settings: answer.settings, scores: answer.scores, problems: answer.problems, faults: answer.faults, written: answer.written });
+    Object.assign(this, { settings: answer.settings, scores: answer.scores, problems: answer.problems, faults: answer.faults, written: answer.written, wanted: answer.wanted });
     const { problem, sample, outcome, flags, tokens, reason, answer: answers, texts } = answer.samples;
     problem.forEach((place, at) => {
       const told = { outcome: OUTCOMES[outcome[at]], flags: flags[at], tokens: tokens[at], reason: texts[reason[at]], answer: answers[at] === null ? null : texts[answers[at]] };
@@ -32,7 +32,8 @@ export class Evaluation {
       (this.samples[place] ||= [])[sample[at]] = told;
     });
     this.places = new Map(this.problems.map((one, place) => [`${one.benchmark}\u0000${one.id}`, place]));
-    this.wide = Math.max(1, ...this.samples.map((some) => (some ? some.length : 0)));
+    const most = this.samples.reduce((found, some) => Math.max(found, some ? some.length : 0), 1);
+    this.wide = (place) => Math.max(this.wanted[this.problems[place]?.benchmark] ?? most, this.row(place).length);
   }
 
   since() {
@@ -203,7 +204,7 @@ export class EvaluationPage {
 
   cells(evaluation, at, place, words) {
     const row = evaluation.row(at), refused = this.one.problems[place].refused;
-    return Array.from({ length: Math.max(evaluation.wide, this.other ? this.one.wide : 0) }, (_, index) => {
+    return Array.from({ length: evaluation.wide(at) }, (_, index) => {
       const one = row[index];
       if (!one) return { kind: refused ? "refused" : "missing", dim: this.chosen.size > 0 };
       const found = !words || `${one.answer || ""} ${one.reason}`.toLowerCase().includes(words);
@@ -298,7 +299,7 @@ export function scoreCard(row, letter) {
           interval(value, low, high),
           row.pass ? el("div", { class: "label", text: `pass@${row.k} ${percent(row.pass[0])} [${percent(row.pass[1])} to ${percent(row.pass[2])}]${row.pass[3] === row.problems ? "" : `, of ${count(row.pass[3], "problem")} with ${row.k} scorable`}` }) : null,
         ],
-    el("div", { class: "label", text: `${count(row.problems, "problem")}${missing ? ` of ${row.of} so far` : ""}, ${count(row.samples, "completion")}${row.refused ? `; ${row.refused} could not be asked, counted wrong` : ""}` }),
+    el("div", { class: "label", text: `${count(row.problems, "problem")}${missing ? ` of ${row.of} so far` : ""}, ${row.wanted > row.samples ? `${row.samples.toLocaleString("en")} of ` : ""}${count(Math.max(row.samples, row.wanted || 0), "completion")}${row.refused ? `; ${row.refused} could not be asked, counted wrong` : ""}` }),
     el(
       "dl",
       { class: "beside" },
