@@ -80,8 +80,8 @@ def test_what_stands_beside_a_score_is_counted(tmp_path: Path) -> None:
         made.judge(0, sample, fate, "")
     asked, name = only(tmp_path)
     (row,) = asked.evaluation(name)["scores"]
-    counted = {key: row[key] for key in ("truncated", "unanswered", "unscorable", "stands", "correct")}
-    assert counted == dict.fromkeys(counted, 1)
+    shares = {key: row[key] for key in ("stopped_by_length", "no_answer", "unscorable", "stands")}
+    assert shares == dict.fromkeys(shares, pytest.approx(1 / 6))
     assert row["avg"][0] == pytest.approx(1 / 5), "the unscorable one is in no mean"
     assert row["bounds"] == pytest.approx([1 / 6, 2 / 6])
     flags = asked.evaluation(name)["samples"]["flags"]

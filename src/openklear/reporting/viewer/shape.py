@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -11,19 +11,19 @@ import numpy as np
 
 from openklear.durable.files import read_json
 from openklear.errors import OpenKlearError
-from openklear.evaluation.statistics import Estimate, Table, avg_at_k, pass_at_k
+from openklear.evaluation.scores import beside, labels
+from openklear.evaluation.statistics import Estimate, Table, avg_at_k, pass_at_k, sampling_error
 from openklear.evaluation.stored import Asked, Place, Sample
 from openklear.reporting.texts import short, visible
 from openklear.reporting.viewer.growing import Since, Snapshot
-from openklear.types import Outcome
+from openklear.types import Outcome, StopReason
 
 OUTCOMES = tuple(Outcome)
-TRUNCATED, UNANSWERED, STANDS, HAS_TEXT = 1, 2, 4, 8
+TRUNCATED, UNANSWERED, STANDS, HAS_TEXT, REFUSED = 1, 2, 4, 8, 16
 """Bits of a sample's `flags`."""
 SHOWN = 90
 """Characters of an extracted answer or a title in the list; a completion that is opened shows all there are."""
 REASON = 200
-_BESIDE = ("truncated", "unanswered", "unscorable", "stands", "correct")
 
 
 @dataclass(slots=True)
@@ -124,8 +124,14 @@ def _columns(snapshot: Snapshot, first: int) -> dict[str, Any]:
 
 def flags(sample: Sample) -> int:
     """Its bits."""
-    told = (sample.truncated, sample.unanswered, sample.stands, sample.start is not None)
-    return sum(bit for bit, is_set in zip((TRUNCATED, UNANSWERED, STANDS, HAS_TEXT), told, strict=True) if is_set)
+    told = {
+        TRUNCATED: sample.truncated,
+        UNANSWERED: sample.unanswered,
+        STANDS: sample.stands,
+        HAS_TEXT: sample.start is not None,
+        REFUSED: sample.stop_reason is StopReason.ERROR,
+    }
+    return sum(bit for bit, holds in told.items() if holds)
 
 
 def scores(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -140,7 +146,9 @@ def scores(snapshot: Snapshot) -> list[dict[str, Any]]:
         series.setdefault((one.benchmark, one.domain), {}).setdefault(one.place, {})[one.sample] = one
     refused = {place for place, asked in snapshot.stored.asked.items() if asked.refused}
     wanted = wanted_samples(snapshot.stored.settings)
-    return [_score(name, problems, refused, wanted.get(name[0])) for name, problems in series.items()]
+    rows = [_score(name, problems, refused, wanted.get(name[0])) for name, problems in series.items()]
+    names = labels(rows)
+    return [{**row, "name": visible(names[row["benchmark"], row["domain"]])} for row in rows]
 
 
 def _score(
@@ -156,7 +164,7 @@ def _score(
             table[row] = 0.0
     every = list(chain.from_iterable(counted.values()))
     return {
-        "benchmark": visible(name[0]),
+        "benchmark": name[0],
         "domain": name[1],
         "problems": len(counted),
         "of": len(problems),
@@ -165,9 +173,10 @@ def _score(
         "samples": len(every),
         "wanted": wanted and wanted * (len(problems) - len(refused & problems.keys())),
         "avg": _numbers(avg_at_k(table)) if k else None,
+        "error": _number(sampling_error(table).error) if k else None,
         "pass": _numbers(pass_at_k(table, k)) if k > 1 else None,
         "bounds": _bounds(table) if k else None,
-        **_beside(every),
+        **beside(every),
     }
 
 
@@ -176,17 +185,8 @@ def _bounds(table: Table) -> list[float]:
     return [float(np.nan_to_num(table, nan=value).mean()) for value in (0.0, 1.0)]
 
 
-def _beside(samples: Sequence[Sample]) -> dict[str, Any]:
-    """How many completions were cut, gave no answer, and so on; the mean length of those that were counted."""
-    told = dict.fromkeys(_BESIDE, 0)
-    for one in samples:
-        told["truncated"] += one.truncated
-        told["unanswered"] += one.unanswered
-        told["unscorable"] += one.outcome is Outcome.UNSCORABLE
-        told["stands"] += one.stands
-        told["correct"] += one.correct
-    tokens = [one.tokens for one in samples if one.tokens is not None]
-    return {**told, "mean_tokens": sum(tokens) / len(tokens) if tokens else None}
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _numbers(estimate: Estimate) -> list[float | None] | None:

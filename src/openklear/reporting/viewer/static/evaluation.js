@@ -286,24 +286,25 @@ export class EvaluationPage {
 
 export function scoreCard(row, letter) {
   const [value, low, high] = row.avg || [null, null, null];
-  const beside = [["truncated", "truncated"], ["no answer", "unanswered"], ["unscorable", "unscorable"], ["stands", "stands"]];
+  const beside = [["truncated", "stopped_by_length"], ["no answer", "no_answer"], ["unscorable", "unscorable"], ["stands", "stands"]];
   const missing = row.of - row.problems;
   return el(
     "div",
     { class: "card" },
-    el("div", { class: "name", text: `${letter ? `${letter}: ` : ""}${row.benchmark}${row.domain ? ` (${row.domain})` : ""}` }),
+    el("div", { class: "name", text: `${letter ? `${letter}: ` : ""}${row.name}` }),
     value === null
       ? el("div", { class: "label", text: "nothing scored yet" })
       : [
           el("div", { class: "score" }, el("span", { class: "big", text: percent(value) }), el("span", { class: "label", text: ` avg@${row.k}  [${percent(low)} to ${percent(high)}]` })),
           interval(value, low, high),
+          row.error ? el("div", { class: "label", text: `±${percent(row.error)} by sampling alone (standard error)` }) : null,
           row.pass ? el("div", { class: "label", text: `pass@${row.k} ${percent(row.pass[0])} [${percent(row.pass[1])} to ${percent(row.pass[2])}]${row.pass[3] === row.problems ? "" : `, of ${count(row.pass[3], "problem")} with ${row.k} scorable`}` }) : null,
         ],
     el("div", { class: "label", text: `${count(row.problems, "problem")}${missing ? ` of ${row.of} so far` : ""}, ${row.wanted > row.samples ? `${row.samples.toLocaleString("en")} of ` : ""}${count(Math.max(row.samples, row.wanted || 0), "completion")}${row.refused ? `; ${row.refused} could not be asked, counted wrong` : ""}` }),
     el(
       "dl",
       { class: "beside" },
-      beside.map(([name, key]) => el("div", {}, el("dt", { text: name }), el("dd", { text: row.samples ? `${percent(row[key] / row.samples)} %` : "–", title: `${row[key]} of ${row.samples}` }))),
+      beside.map(([name, key]) => el("div", {}, el("dt", { text: name }), el("dd", { text: `${percent(row[key])} %`, title: row[key] === null ? null : `${Math.round(row[key] * row.samples)} of ${row.samples}` }))),
       el("div", {}, el("dt", { text: "mean length" }), el("dd", { text: row.mean_tokens === null ? "–" : `${number(row.mean_tokens, 0)} tokens` })),
     ),
     row.unscorable ? el("div", { class: "label", text: `with the unscorable all wrong or all right: ${percent(row.bounds[0])} to ${percent(row.bounds[1])}` }) : null,

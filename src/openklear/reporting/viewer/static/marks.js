@@ -1,6 +1,6 @@
 // What became of a completion: its word, its colour and its sign, so that no colour alone says anything.
 
-export const TRUNCATED = 1, UNANSWERED = 2, STANDS = 4, HAS_TEXT = 8;
+export const TRUNCATED = 1, UNANSWERED = 2, STANDS = 4, HAS_TEXT = 8, REFUSED = 16;
 export const OUTCOMES = ["correct", "incorrect", "unscorable"];
 
 export const KINDS = {
@@ -15,6 +15,7 @@ export const KINDS = {
 };
 
 export function kindOf(outcome, flags) {
+  if (flags & REFUSED) return "refused";
   if (outcome === "correct") return "correct";
   if (outcome === "unscorable") return "unscorable";
   if (flags & STANDS) return "stands";
