@@ -95,6 +95,12 @@ def test_filters_leave_what_they_name(page: Browser, tmp_path: Path) -> None:
             page.run(f"{chip}.click()")
         page.run("document.querySelector('[data-name=unscorable]').click()")
         assert page.run(AT) == "Nothing is left by the filters."
+        page.run("document.querySelector('[data-name=unscorable]').click()")
+        page.run("document.querySelector('.card button').click()")
+        assert page.run("document.querySelector('input').value") == "aime24/"
+        assert page.run(AT).startswith("aime24 2024-0")
+        page.run("document.querySelector('.card button').click()")
+        assert page.run("document.querySelector('input').value") == ""
 
 
 def test_two_side_by_side_and_what_moved(page: Browser, tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_problems_that_could_not_be_asked_count_as_wrong(tmp_path: Path) -> None
     assert (row["avg"][0], row["problems"], row["refused"]) == (0.5, 2, 1)
 
 
+def test_samples_of_what_was_not_asked_are_no_missing_answers(tmp_path: Path) -> None:
+    made = Made(tmp_path, 1)
+    made.judge(0, 0, "wrong", "", stop_reason="error", extracted=None, start=None, reason="not asked: too long")
+    asked, name = only(tmp_path)
+    found = asked.evaluation(name)
+    assert found["samples"]["flags"] == [shape.REFUSED]
+    assert (found["scores"][0]["avg"][0], found["scores"][0]["no_answer"]) == (0.0, 0.0)
+    assert "has no text" in asked.completion(name, 0, 0)["fault"]
+
+
 def test_only_new_samples_are_sent_while_it_grows(tmp_path: Path) -> None:
     made = Made(tmp_path, 3)
     made.judge(0, 0, "correct", "a")

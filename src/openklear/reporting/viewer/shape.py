@@ -148,7 +148,11 @@ def scores(snapshot: Snapshot) -> list[dict[str, Any]]:
     wanted = wanted_samples(snapshot.stored.settings)
     rows = [_score(name, problems, refused, wanted.get(name[0])) for name, problems in series.items()]
     names = labels(rows)
-    return [{**row, "name": visible(names[row["benchmark"], row["domain"]])} for row in rows]
+    return [{**row, "benchmark": visible(row["benchmark"]), "name": visible(names[_series(row)])} for row in rows]
+
+
+def _series(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["benchmark"], row["domain"]
 
 
 def _score(

@@ -111,7 +111,14 @@ export class EvaluationPage {
 
   scores() {
     const sides = this.other ? [["A", this.one], ["B", this.other]] : [["", this.one]];
-    return el("div", { class: "cards" }, sides.map(([letter, side]) => side.scores.map((row) => scoreCard(row, letter))).flat());
+    return el("div", { class: "cards" }, sides.map(([letter, side]) => side.scores.map((row) => scoreCard(row, letter, (name) => this.only(name)))));
+  }
+
+  // Leaves the problems of one benchmark; of all, where these are left already.
+  only(benchmark) {
+    this.search.value = this.search.value === `${benchmark}/` ? "" : `${benchmark}/`;
+    this.filter();
+    this.host.querySelector(".wide").scrollIntoView({ block: "nearest" });
   }
 
   versus() {
@@ -284,14 +291,15 @@ export class EvaluationPage {
   }
 }
 
-export function scoreCard(row, letter) {
+// `chosen(benchmark)` where its problems can be shown alone.
+export function scoreCard(row, letter, chosen) {
   const [value, low, high] = row.avg || [null, null, null];
   const beside = [["truncated", "stopped_by_length"], ["no answer", "no_answer"], ["unscorable", "unscorable"], ["stands", "stands"]];
   const missing = row.of - row.problems;
   return el(
     "div",
     { class: "card" },
-    el("div", { class: "name", text: `${letter ? `${letter}: ` : ""}${row.name}` }),
+    el("div", { class: "name" }, letter ? `${letter}: ` : "", chosen ? el("button", { type: "button", class: "plain", title: "Only its problems, and all again", text: row.name, onclick: () => chosen(row.benchmark) }) : row.name),
     value === null
       ? el("div", { class: "label", text: "nothing scored yet" })
       : [
