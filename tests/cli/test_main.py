@@ -144,6 +144,8 @@ def test_help_lists_the_run_first_and_then_the_tools(capsys):
     assert set(listed[6:]) == {
         "generate",
         "evaluate",
+        "leaderboard",
+        "view",
         "distill",
         "compare",
         "export",

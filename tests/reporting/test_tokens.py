@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from openklear.reporting.tokens import choose, kind_of
+from openklear.reporting.band import kind_of
+from openklear.reporting.tokens import choose
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,17 @@ from openklear.cli import (
     distill,
     doctor,
     evaluate,
+    exchange,
     exits,
     export,
     grade,
+    leaderboard,
     objectives,
     plan,
     power,
     push,
     rescore,
+    view,
 )
 from openklear.cli.groups import DefaultGroup
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
@@ -154,10 +157,15 @@ evaluate_app = typer.Typer(
     "(`openklear evaluate model --help` has its options), or a recipe: `openklear evaluate RECIPE.toml`.\n\n"
     "Example: openklear evaluate runs/quickstart/rl-math aime24 math500 --data-dir benchmarks",
 )
-evaluate_app.command("model", epilog=EXIT_CODES)(evaluate.evaluate)
-evaluate_app.command("rescore", epilog=EXIT_CODES)(rescore.rescore)
-evaluate_app.command("power", epilog=EXIT_CODES)(power.power)
-evaluate_app.command("benchmarks", epilog=EXIT_CODES)(evaluate.benchmarks)
+for _name, _command in {
+    "model": evaluate.evaluate,
+    "rescore": rescore.rescore,
+    "power": power.power,
+    "import": exchange.import_,
+    "export": exchange.export,
+    "benchmarks": evaluate.benchmarks,
+}.items():
+    evaluate_app.command(_name, epilog=EXIT_CODES)(_command)
 
 
 def _add_stage_command(name: str, text: str) -> None:
@@ -349,7 +357,11 @@ def dimmed(text: str) -> str:
     return (typer.style(thought, dim=True) if thought else "") + answer
 
 
-for _command in (compare.compare, distill.distill, export.export, push.push, objectives.conformance):
+_SINGLE = (
+    *(compare.compare, leaderboard.leaderboard, view.view, distill.distill, export.export, push.push),
+    objectives.conformance,
+)
+for _command in _SINGLE:
     app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)(_command)
 for _name, _group in {
     "evaluate": evaluate_app,

@@ -147,8 +147,20 @@ def open_stored(directory: Path) -> Stored:
     """The evaluation that lies in a directory, also one under way. UsageError where there is none."""
     if not (directory / SETTINGS).is_file():
         raise UsageError(f"{directory}: holds no evaluation (there is no {SETTINGS}); name one that does")
-    asked = {one.place: one for one in map(_asked, read_whole_jsonl(directory / PROMPTS))}
+    asked = read_asked(directory / PROMPTS)
     return Stored(directory, read_json(directory / SETTINGS), asked, read_samples(directory / SAMPLES))
+
+
+def read_asked(path: Path) -> dict[Place, Asked]:
+    """The problems of prompts.jsonl in their order, by place; DataError names a row that is none."""
+    found: dict[Place, Asked] = {}
+    for number, row in enumerate(read_whole_jsonl(path), 1):
+        try:
+            one = Asked(**{**row, "prompt": tuple(row["prompt"])})
+        except (TypeError, KeyError) as error:
+            raise DataError(f"{path}:{number}: is no problem of an evaluation ({error}); evaluate again") from error
+        found[one.place] = one
+    return found
 
 
 def read_samples(path: Path) -> list[Sample]:
@@ -171,10 +183,6 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
 def row_of(sample: Sample) -> dict[str, Any]:
     """As samples.jsonl has it."""
     return asdict(sample)
-
-
-def _asked(row: Mapping[str, Any]) -> Asked:
-    return Asked(**{**row, "prompt": tuple(row["prompt"])})
 
 
 def write_asked(path: Path, asked: Iterable[Asked]) -> None:

@@ -17,8 +17,8 @@ from openklear.durable.sealed import latest
 from openklear.models.batching import plan_microbatches
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.lora import add_adapters, load_adapters
-from openklear.recipe.objectives import band_of
 from openklear.recipe.schema import Phase, Recipe
+from openklear.reporting.band import band_at, kind_of
 from openklear.rollout.records import Key, read_rollouts
 from openklear.training.sizes import resolved
 from openklear.training.step import PolicySequence, reference_logprobs
@@ -26,15 +26,6 @@ from openklear.types import Problem, Rollout
 
 SHOWN = 4
 """Rollouts per phase: two that were reinforced, two that were pushed down."""
-
-
-def kind_of(ratio: float, advantage: float, low: float, high: float) -> str:
-    """Where the clip acts (Eq. 7) `high` (A > 0, above the band) or `low` (A < 0, below it); else `near`; inside ``."""
-    if ratio > high:
-        return "high" if advantage > 0 else "near"
-    if ratio < low:
-        return "low" if advantage < 0 else "near"
-    return ""
 
 
 def shown_rollouts(
@@ -45,7 +36,7 @@ def shown_rollouts(
     `start` is the stage whose model the phase began with.
     """
     newest = latest(stage)
-    band = _band(phase)
+    band = band_at(phase)
     if newest is None or band is None:
         return []
     record = stage / "iterations" / newest.name / "rollouts.parquet"
@@ -58,14 +49,15 @@ def shown_rollouts(
     keys = [key for key, one in trained.items() if one.advantage]
     if not keys:
         return []
-    loaded = _model(newest, recipe, start)
-    new = _logprobs(loaded, [rollouts[k] for k in keys], phase, resolved(recipe, loaded).microbatch_tokens)
+    loaded = open_weights(newest, recipe, start)
+    pairs = [(rollouts[k].prompt_ids, rollouts[k].completion.token_ids) for k in keys]
+    new = logprobs_of(loaded, pairs, phase, resolved(recipe, loaded).microbatch_tokens)
     ratios = {k: np.exp(np.clip(n - trained[k].old_logprobs, -20, 20)) for k, n in zip(keys, new, strict=True)}
     chosen = choose(ratios, {k: trained[k].advantage for k in keys}, band)
     return [_shown(loaded, rollouts[k], ratios[k], trained[k].advantage, band) for k in chosen]
 
 
-def _model(checkpoint: Path, recipe: Recipe, start: Path) -> LoadedModel:
+def open_weights(checkpoint: Path, recipe: Recipe, start: Path) -> LoadedModel:
     """The model of a checkpoint, which holds adapters alone where these were trained."""
     if recipe.lora is None:
         return load_model(checkpoint)
@@ -75,19 +67,17 @@ def _model(checkpoint: Path, recipe: Recipe, start: Path) -> LoadedModel:
     return loaded
 
 
-def _band(phase: Phase) -> tuple[float, float] | None:
-    """Edges of the band on a token's ratio; None without a band, or where it bounds a whole rollout's (GSPO)."""
-    band = None if phase.objective.type == "gspo" else band_of(phase.objective)
-    return None if band is None else (1.0 - band[0], 1.0 + band[1])
-
-
-def _logprobs(
-    loaded: LoadedModel, rollouts: Sequence[Rollout], phase: Phase, microbatch_tokens: int
+def logprobs_of(
+    loaded: LoadedModel,
+    pairs: Sequence[tuple[NDArray[np.int32], NDArray[np.int32]]],
+    phase: Phase,
+    microbatch_tokens: int,
 ) -> list[NDArray[np.float32]]:
+    """(T,) of each completion under the model: `pairs` are (P,) ids of a prompt and (T,) ids of what followed it."""
     sequences = []
-    for rollout in rollouts:
-        ids = np.concatenate([rollout.prompt_ids, rollout.completion.token_ids]).astype(np.int32)
-        mask = np.arange(len(ids)) >= len(rollout.prompt_ids)  # (P + T,) True for the completion
+    for prompt, completion in pairs:
+        ids = np.concatenate([prompt, completion]).astype(np.int32)
+        mask = np.arange(len(ids)) >= len(prompt)  # (P + T,) True for the completion
         sequences.append(PolicySequence(ids, mask, np.zeros(len(ids), dtype=np.float32), 0.0, False, 0))
     batches = plan_microbatches([len(s.ids) for s in sequences], microbatch_tokens)
     logprobs, _ = reference_logprobs(loaded.model, sequences, batches, phase.temperature)
