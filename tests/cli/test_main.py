@@ -239,7 +239,7 @@ def test_scores_are_printed(pipeline, recipe_file, tmp_path, capsys):
     pipeline.then = lambda: {"scores": [score, *others]}
     assert main.main(["run", recipe_file, "-o", str(tmp_path / "run")]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "base     aime24        avg@8 0.500 (0.250 to 0.750), 24 of 30 problems",
+        "base     aime24        avg@8 0.500 (0.250 to 0.750), pass@8 0.500, 24 of 30 problems",
         "rl-math  aime24        avg@8 0.500, 24 of 30 problems",
         "base     mixed (math)  avg@2 0.500 (0.250 to 0.750), 24 of 30 problems",
         "base     mixed (code)  avg@2 0.500 (0.250 to 0.750), 24 of 30 problems",

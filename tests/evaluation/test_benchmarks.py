@@ -1,7 +1,7 @@
 """Which problems of a benchmark are asked, and in which words."""
 
 from openklear.evaluation.benchmarks import Benchmark, benchmarks
-from openklear.evaluation.questions import Question, encoded, numbered, worded
+from openklear.evaluation.queries import Query, encoded, numbered, worded
 from openklear.models.tiny import make_tiny
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Evaluation, Recipe, Sft, TinyModel
@@ -67,7 +67,7 @@ def questions(loaded, benchmark, problems):
     found = []
     for one in problems:
         messages, fault = worded(one, benchmark.wording)
-        found.append(encoded(Question(benchmark.name, one, benchmark.samples, 8, messages, refused=fault), loaded))
+        found.append(encoded(Query(benchmark.name, one, benchmark.samples, 8, messages, refused=fault), loaded))
     return found
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from openklear.durable.files import read_jsonl
 from openklear.evaluation.completions import Drawing, key_of
-from openklear.evaluation.questions import Question, encoded, numbered
-from openklear.evaluation.runner import Evaluation
+from openklear.evaluation.queries import Query, encoded, numbered
+from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import TokenSource
 from openklear.evaluation.stored import open_stored, unpacked
 from openklear.models.chat import decode_completion
@@ -39,7 +39,7 @@ def questions(loaded, count=5, samples=3, limit=LONG):
         Problem(f"p{n}", ({"role": "user", "content": f"What is {n} + {n}?"},), "math", answer=f"{2 * n}")
         for n in range(count)
     ]
-    asked = [Question("sums", one, samples, limit, one.prompt) for one in problems]
+    asked = [Query("sums", one, samples, limit, one.prompt) for one in problems]
     return numbered([encoded(one, loaded) for one in asked])
 
 
@@ -70,7 +70,7 @@ def evaluate(directory, loaded, asked, *, until=None, drawing=WARM, identity="m"
         closing(open_sampler(LocalEngine(slots=4), loaded)) as sampler,
     ):
         source = Counted(loaded, sampler, until)
-        work = Evaluation(directory, asked, drawing, identity, judge)
+        work = Interview(directory, asked, drawing, identity, judge)
         try:
             return work.run(source), source
         except Stopped:
@@ -135,7 +135,7 @@ def test_greedy_completions_do_not_depend_on_the_seed(loaded):
 
 def test_what_cannot_be_asked_counts_as_wrong(tmp_path, loaded):
     long = Problem("long", ({"role": "user", "content": "9" * 200},), "math", answer="1")
-    asked = [*questions(loaded, count=1), encoded(Question("sums", long, 3, LONG, long.prompt), loaded)]
+    asked = [*questions(loaded, count=1), encoded(Query("sums", long, 3, LONG, long.prompt), loaded)]
     found, source = evaluate(tmp_path / "e", loaded, asked)
     assert source.ended == 3
     refused = [one for one in found if one.problem == "long"]
@@ -148,14 +148,14 @@ def test_benchmarks_that_are_not_asked_now_stay(tmp_path, loaded):
     first = questions(loaded, count=2)
     before, _ = evaluate(tmp_path / "e", loaded, first)
     other = [
-        encoded(Question("more", one.problem, 1, LONG, one.messages), loaded) for one in questions(loaded, count=4)[2:]
+        encoded(Query("more", one.problem, 1, LONG, one.messages), loaded) for one in questions(loaded, count=4)[2:]
     ]
     with (
         Judge(LIMITS) as judge,
         closing(open_sampler(LocalEngine(slots=4), loaded)) as sampler,
     ):
         known = [one.asked() for one in first]
-        work = Evaluation(tmp_path / "e", other, WARM, "m", judge, kept=before, known=known)
+        work = Interview(tmp_path / "e", other, WARM, "m", judge, kept=before, known=known)
         found = work.run(TokenSource(loaded, sampler, 4))
     assert [one.benchmark for one in found] == ["sums"] * 6 + ["more"] * 2
     (tmp_path / "e" / "evaluation.json").write_text("{}")

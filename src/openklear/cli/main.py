@@ -157,15 +157,16 @@ evaluate_app = typer.Typer(
     "(`openklear evaluate model --help` has its options), or a recipe: `openklear evaluate RECIPE.toml`.\n\n"
     "Example: openklear evaluate runs/quickstart/rl-math aime24 math500 --data-dir benchmarks",
 )
-for _name, _command in {
+_EVALUATE: dict[str, Any] = {
     "model": evaluate.evaluate,
     "rescore": rescore.rescore,
     "power": power.power,
     "import": exchange.import_,
     "export": exchange.export,
     "benchmarks": evaluate.benchmarks,
-}.items():
-    evaluate_app.command(_name, epilog=EXIT_CODES)(_command)
+}
+for _name, _function in _EVALUATE.items():
+    evaluate_app.command(_name, epilog=EXIT_CODES)(_function)
 
 
 def _add_stage_command(name: str, text: str) -> None:

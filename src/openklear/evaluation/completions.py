@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from openklear.durable.files import writing
 from openklear.durable.journal import Journal, Row, Span
-from openklear.evaluation.questions import Question
+from openklear.evaluation.queries import Query
 from openklear.evaluation.stored import COMPLETIONS, packed
 from openklear.types import StopReason
 
@@ -49,7 +49,7 @@ class Drawing:
     """What else a server is told."""
 
 
-def key_of(identity: str, drawing: Drawing, question: Question, sample: int) -> str:
+def key_of(identity: str, drawing: Drawing, question: Query, sample: int) -> str:
     """What a completion depends on: the model, the prompt, how it is drawn, the budget, and which draw it is."""
     prompt: Any = question.prompt_ids if question.prompt_ids is not None else [dict(one) for one in question.messages]
     seed = 0 if drawing.temperature == 0.0 else drawing.seed
@@ -74,7 +74,7 @@ class Completions:
         StopReason(row["stop_reason"])
         self.spans[str(row["key"])] = span
 
-    def add(self, key: str, question: Question, sample: int, drawn: Drawn) -> None:
+    def add(self, key: str, question: Query, sample: int, drawn: Drawn) -> None:
         """Keeps a completion."""
         row = {
             "key": key,

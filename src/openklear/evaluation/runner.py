@@ -10,14 +10,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from openklear import progress
 from openklear.durable.journal import Journal, Span
 from openklear.evaluation.completions import Completions, Drawing, Drawn, key_of
-from openklear.evaluation.questions import Question
-from openklear.evaluation.sources import Due, Source
+from openklear.evaluation.queries import Query
+from openklear.evaluation.sources import Completer, Due
 from openklear.evaluation.standing import stands
 from openklear.evaluation.stored import (
     EXTRACTED_SHOWN,
@@ -40,11 +41,11 @@ LOOK_SECONDS = 0.5
 
 
 @dataclass(slots=True)
-class Evaluation:
+class Interview:
     """One model and everything it is asked. `run` it."""
 
     directory: Path
-    questions: Sequence[Question]
+    questions: Sequence[Query]
     drawing: Drawing
     identity: str
     """What names the model: completions of another one are not taken for its own."""
@@ -62,13 +63,13 @@ class Evaluation:
     _wanted: list[Due] = field(default_factory=list)
     _keys: dict[tuple[str, str, int], str] = field(default_factory=dict)
 
-    def run(self, source: Source) -> list[Sample]:
+    def run(self, source: Completer) -> list[Sample]:
         """Ask, judge, keep; samples.jsonl is whole when this returns its rows, by benchmark, problem and sample.
 
         Raises what the source or the judge raise; the same call goes on.
         """
         write_asked(self.directory / PROMPTS, [*self.known, *(question.asked() for question in self.questions)])
-        self._wanted = [Due(q, sample) for q in self.questions if not q.refused for sample in range(q.samples)]
+        self._wanted = list(chain.from_iterable(map(_dues, self.questions)))
         self._keys = {_name(one): key_of(self.identity, self.drawing, *one) for one in self._wanted}
         began = time.perf_counter()
         with Completions(self.directory) as book, self.judge.begin() as batch, self._live() as live:
@@ -98,7 +99,7 @@ class Evaluation:
         with closing(Journal(self.directory / SAMPLES)) as live:
             yield live
 
-    def _sample(self, source: Source, missing: Sequence[Due], pending: _Pending) -> None:
+    def _sample(self, source: Completer, missing: Sequence[Due], pending: _Pending) -> None:
         longest = max(one.question.limit for one in missing)
         ahead = TokensAhead(len(missing), min(source.slots, len(missing)), longest)
         done = len(self._wanted) - len(missing)
@@ -122,7 +123,7 @@ class Evaluation:
 class _Pending:
     """Completions on their way through the judge."""
 
-    def __init__(self, book: Completions, batch: AttemptBatch, live: Journal, owner: Evaluation):
+    def __init__(self, book: Completions, batch: AttemptBatch, live: Journal, owner: Interview):
         self._book, self._batch, self._live, self._owner = book, batch, live, owner
         self._asked: list[tuple[Due, Drawn]] = []
         self._looked = 0.0
@@ -227,7 +228,7 @@ def _placed(sample: Sample, moved: Mapping[int, Span]) -> Sample:
     return sample if span is None else replace(sample, start=span.start, length=span.length)
 
 
-def _refusals(questions: Sequence[Question]) -> Iterator[Sample]:
+def _refusals(questions: Sequence[Query]) -> Iterator[Sample]:
     """Samples of what could not be asked: wrong, and said to be."""
     for question in questions:
         problem = question.problem
@@ -243,6 +244,11 @@ def _refusals(questions: Sequence[Question]) -> Iterator[Sample]:
                 stop_reason=StopReason.ERROR,
                 tokens=0,
             )
+
+
+def _dues(question: Query) -> list[Due]:
+    """The completions of a question; none where it cannot be asked."""
+    return [Due(question, sample) for sample in range(0 if question.refused else question.samples)]
 
 
 def _name(wanted: Due) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from openklear.errors import EngineError, OpenKlearError
 from openklear.evaluation.completions import Drawing, Drawn
-from openklear.evaluation.questions import Question
+from openklear.evaluation.queries import Query
 from openklear.models.chat import decode_completion
 from openklear.models.loading import LoadedModel
 from openklear.rollout.answers import Answer
@@ -31,7 +31,7 @@ LONGEST_WAIT = 60.0
 class Due(NamedTuple):
     """One completion that is wanted."""
 
-    question: Question
+    question: Query
     sample: int
 
     def draw(self, seed: int) -> int:
@@ -46,7 +46,7 @@ Told = Callable[[int], None]
 """Called now and then with the tokens that were sampled since."""
 
 
-class Source(Protocol):
+class Completer(Protocol):
     """Completes prompts."""
 
     @property
@@ -68,7 +68,7 @@ class TokenSource:
     slots: int
 
     def complete(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
-        """See `Source`."""
+        """See `Completer`."""
         for some in _bounded(wanted):
             self._call(some, drawing, ended, told)
 
@@ -119,7 +119,7 @@ class ChatSource:
         return self.server.concurrency
 
     def complete(self, wanted: Sequence[Due], drawing: Drawing, ended: Ended, told: Told) -> None:
-        """See `Source`. EngineError where a request failed too often: what came is kept by then."""
+        """See `Completer`. EngineError where a request failed too often: what came is kept by then."""
         try:
             asyncio.run(self._all(wanted, drawing, ended, told))
         except BaseExceptionGroup as group:

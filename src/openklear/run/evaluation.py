@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from openklear.evaluation.catalogue.reading import Posed, Posing, read
 from openklear.evaluation.completions import Drawing
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import provenance
-from openklear.evaluation.questions import Question, encoded, numbered, worded
-from openklear.evaluation.runner import Evaluation
-from openklear.evaluation.sources import ChatSource, Source, TokenSource
+from openklear.evaluation.queries import Query, encoded, numbered, worded
+from openklear.evaluation.runner import Interview
+from openklear.evaluation.sources import ChatSource, Completer, TokenSource
 from openklear.evaluation.stored import SETTINGS, Asked, Sample, open_stored
 from openklear.models.hub import local_directory
 from openklear.models.loading import LoadedModel, load_model, weights_hash
@@ -77,7 +78,7 @@ def evaluate(plan: Plan) -> dict[str, Any]:
     ModelError, EngineError and VerifierError for what evaluates. The same call goes on after a kill.
     """
     posings = list(_posings(plan))
-    for note in (note for posing in posings for note in posing.notes):
+    for note in chain.from_iterable(posing.notes for posing in posings):
         progress.say(note)
     with lock(plan.output), disk_errors(plan.output), ExitStack() as stack:
         recipe = _recipe(plan)
@@ -86,7 +87,7 @@ def evaluate(plan: Plan) -> dict[str, Any]:
         questions = numbered(list(_questions(plan, posings, loaded)))
         _say_refused(questions)
         named = _model(plan)
-        asked = {name: facts for posing in posings for name, facts in _asked(plan, posing, questions)}
+        asked = dict(chain.from_iterable(_asked(plan, posing) for posing in posings))
         facts = provenance(recipe, loaded, named, asked) | {"protocol": _protocol(plan.protocol)}
         kept = _kept(plan.output, facts, asked)
         domains = {question.problem.domain for question in questions}
@@ -94,7 +95,7 @@ def evaluate(plan: Plan) -> dict[str, Any]:
         source = stack.enter_context(_source(plan, recipe, loaded, questions))
         write_json(plan.output / SETTINGS, facts | {"benchmarks": [*kept.settings, *facts["benchmarks"]]})
         identity = named.get("weights", named["name"]) + str(plan.protocol.yarn or "")
-        work = Evaluation(
+        work = Interview(
             plan.output, questions, _drawing(plan), identity, judge, "evaluate", kept=kept.samples, known=kept.asked
         )
         samples = work.run(source)
@@ -112,7 +113,7 @@ def _posings(plan: Plan) -> Iterator[Posing]:
         yield posing if plan.limit is None else replace(posing, problems=posing.problems[: plan.limit])
 
 
-def _questions(plan: Plan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Question]:
+def _questions(plan: Plan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Query]:
     for posing in posings:
         samples, limit = plan.protocol.samples_of(posing.named), plan.protocol.budget_of(posing.named)
         for posed in posing.problems:
@@ -120,7 +121,7 @@ def _questions(plan: Plan, posings: Sequence[Posing], loaded: LoadedModel | None
             if plan.system_prompt is not None:
                 wording = replace(wording, system_prompt=plan.system_prompt)
             messages, fault = worded(posed.problem, wording)
-            question = Question(
+            question = Query(
                 _name(posing.named, posed), posed.problem, samples, limit, messages, refused=fault, facts=posed.facts
             )
             yield question if fault or loaded is None else encoded(question, loaded)
@@ -131,7 +132,7 @@ def _name(named: Named, posed: Posed) -> str:
     return f"{named.name}-{ERRATA}" if posed.erratum else named.name
 
 
-def _say_refused(questions: Sequence[Question]) -> None:
+def _say_refused(questions: Sequence[Query]) -> None:
     refused = [question for question in questions if question.refused]
     if len(refused) == len(questions):
         raise UsageError(f"no problem can be asked; the first: {questions[0].problem.id}, {questions[0].refused}")
@@ -142,7 +143,7 @@ def _say_refused(questions: Sequence[Question]) -> None:
         )
 
 
-def _asked(plan: Plan, posing: Posing, questions: Sequence[Question]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _asked(plan: Plan, posing: Posing) -> Iterator[tuple[str, dict[str, Any]]]:
     """How each benchmark is asked, by its name: what stands beside its score."""
     named, definition = posing.named, posing.named.definition
     names = dict.fromkeys(_name(named, posed) for posed in posing.problems)
@@ -224,7 +225,7 @@ def _drawing(plan: Plan) -> Drawing:
 
 
 @contextmanager
-def _source(plan: Plan, recipe: Recipe, loaded: LoadedModel | None, questions: Sequence[Question]) -> Iterator[Source]:
+def _source(plan: Plan, recipe: Recipe, loaded: LoadedModel | None, questions: Sequence[Query]) -> Iterator[Completer]:
     if plan.server is not None:
         yield ChatSource(plan.server)
         return

@@ -20,8 +20,8 @@ from openklear.evaluation.completions import Drawing
 from openklear.evaluation.lines import score_lines
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import provenance
-from openklear.evaluation.questions import Question, encoded, numbered, worded
-from openklear.evaluation.runner import Evaluation
+from openklear.evaluation.queries import Query, encoded, numbered, worded
+from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import TokenSource
 from openklear.evaluation.stored import SETTINGS
 from openklear.models.loading import LoadedModel, load_model, weights_hash
@@ -60,7 +60,7 @@ def run(context: StageContext) -> None:
         judge = stack.enter_context(open_judge(limits, domains, progress.say_once, journal=verdicts, others=others))
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
         stack.enter_context(settled())
-        work = Evaluation(
+        work = Interview(
             context.directory, questions, drawing, identity, judge, context.name, recipe.stop.unscorable_share
         )
         samples = work.run(TokenSource(loaded, sampler, sizes.slots))
@@ -82,11 +82,11 @@ def _asked(benchmark: Benchmark, recipe: Recipe) -> dict[str, object]:
     return {**named, "max_completion_tokens": recipe.evaluation.max_completion_tokens}
 
 
-def _questions(context: StageContext, loaded: LoadedModel) -> list[Question]:
+def _questions(context: StageContext, loaded: LoadedModel) -> list[Query]:
     """Every problem that is asked, as this model's tokens. What cannot be asked is said, and counts as wrong."""
     heldout = read_problems(prepared(context.inputs["prepare"]).heldout)
     recipe = context.recipe
-    every: list[Question] = []
+    every: list[Query] = []
     for benchmark in benchmarks(recipe):
         problems = benchmark.problems(heldout, recipe.seed)
         if not problems:
@@ -94,7 +94,7 @@ def _questions(context: StageContext, loaded: LoadedModel) -> list[Question]:
         for problem in problems:
             limit = recipe.evaluation.max_completion_tokens
             messages, fault = worded(problem, benchmark.wording)
-            question = Question(benchmark.name, problem, benchmark.samples, limit, messages, refused=fault)
+            question = Query(benchmark.name, problem, benchmark.samples, limit, messages, refused=fault)
             every.append(question if fault else encoded(question, loaded))
         refused = [one for one in every if one.benchmark == benchmark.name and one.refused]
         if refused:

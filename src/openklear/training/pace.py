@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from openklear import progress
-from openklear.evaluation.questions import Question
+from openklear.evaluation.queries import Query
 from openklear.evaluation.stored import Place, Sample
 from openklear.models.loading import LoadedModel
 from openklear.planner.auto import Sizes
@@ -62,7 +62,7 @@ def throughput(
 
 
 def sampled_throughput(
-    gauge: Gauge, questions: Sequence[Question], samples: Sequence[Sample], seconds: float
+    gauge: Gauge, questions: Sequence[Query], samples: Sequence[Sample], seconds: float
 ) -> dict[str, float]:
     """Of an evaluation: tokens a second, MFU and share of the floor."""
     lengths: dict[Place, list[int]] = {}

@@ -16,7 +16,7 @@ from openklear.types import Message, Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """A problem of a benchmark as it is asked."""
 
     benchmark: str
@@ -54,7 +54,7 @@ class Question:
         )
 
 
-def encoded(question: Question, speaker: Speaker, wording: Wording = PLAIN) -> Question:
+def encoded(question: Query, speaker: Speaker, wording: Wording = PLAIN) -> Query:
     """The question as this model's tokens; where its template or its length does not allow that, refused.
 
     `wording` has been put around the problem already where `messages` are not the problem's own.
@@ -78,7 +78,7 @@ def worded(problem: Problem, wording: Wording) -> tuple[tuple[Message, ...], str
         return problem.prompt, str(error)
 
 
-def numbered(questions: Sequence[Question]) -> list[Question]:
+def numbered(questions: Sequence[Query]) -> list[Query]:
     """With `copy`: a prompt that stands there twice is drawn for twice."""
     counts = copies(question.problem.content_hash for question in questions)
     return [replace(question, copy=count) for question, count in zip(questions, counts, strict=True)]
