@@ -1,0 +1,301 @@
+"""A program as LiveCodeBench's own harness runs it: all tests in one process, over a stdin and a stdout that are none.
+
+What that harness does (LiveCodeBench/LiveCodeBench at 28fef95, MIT: lcb_runner/evaluation/testing_util.py), written
+here anew. A whole program becomes the body of a function, its imports before it, behind a prelude of open modules; a
+last `if __name__ == "__main__"` is opened, any other is not run. `sys.stdin` is an object that reads but is no file:
+it cannot be iterated, and descriptor 0 is the harness's own, where nobody types. Output is what stands in `sys.stdout`
+when the function ends: what a thread prints later, an exit handler, or whoever writes to descriptor 1 is lost. Each
+test has an alarm of wall seconds. Functions that could harm the host are None.
+
+The walls around the process are those of every program. What it answers goes to the channel, a line a test:
+
+    {"out": text} or {"value": packed}, {"kind": type} of a result that is not plain
+    {"code": -3 or -4, "error": text}   the test failed with an exception; it is the last
+    {"broken": text}                    the program could not be loaded, or has no such function; nothing was run
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import io
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
+
+from . import stacks, test_process, values
+
+TIMEOUT, ERROR = -3, -4
+"""The harness's codes of a test that took too long, and of one that raised."""
+DIGITS = 50_000
+"""Of whole numbers as text."""
+RECURSION = 50_000
+STACK_BYTES = 8 * 2**20
+"""What a shell gives to the harness, which leaves it so."""
+MOST_STARVED = 30.0
+"""Seconds, at most, that a program waited for a processor and that its alarm therefore does not count."""
+_SHOWN = 300
+
+_OPENED = (
+    *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),
+    *("itertools", "functools", "operator", "io", "sys", "json", "builtins", "typing"),
+)
+"""Modules whose names stand before a program, the later over the earlier."""
+_NAMED = tuple(name for name in _OPENED if name not in ("builtins", "typing"))
+PRELUDE = "\n".join(
+    (
+        *(f"from {name} import *" for name in _OPENED),
+        *(f"import {name}" for name in _NAMED),
+        f"sys.setrecursionlimit({RECURSION})",
+    )
+)
+_WITHOUT = {
+    "os": (
+        *("kill", "system", "putenv", "remove", "removedirs", "rmdir", "fchdir", "setuid", "fork", "forkpty"),
+        *("killpg", "rename", "renames", "truncate", "replace", "unlink", "fchmod", "fchown", "chmod", "chown"),
+        *("chroot", "lchflags", "lchmod", "lchown", "getcwd", "chdir"),
+    ),
+    "builtins": ("quit", "help"),
+    "shutil": ("rmtree", "move", "chown"),
+    "subprocess": ("Popen",),
+}
+"""Functions that are None to a program."""
+_NO_MODULES = ("ipdb", "joblib", "resource", "psutil", "tkinter")
+_WRAPPED = "wrapped_function"
+
+
+class TimeoutException(Exception):
+    """The alarm of a test went off. A program may catch it, as it may there."""
+
+
+class Alarm:
+    """Wall seconds of a test, without those in which the process waited for a processor (house rule 5)."""
+
+    def __init__(self, seconds: float):
+        self._seconds, self._before, self._lent = seconds, 0.0, 0.0
+        self._open, self._set, self._real = io.open, signal.setitimer, signal.ITIMER_REAL
+        signal.signal(signal.SIGALRM, self._ring)
+
+    def start(self) -> None:
+        """From now on."""
+        self._before, self._lent = self._starved(), 0.0
+        self._set(self._real, self._seconds)
+
+    def stop(self) -> None:
+        """It will not ring."""
+        self._set(self._real, 0)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        waited = min(self._starved() - self._before, MOST_STARVED) - self._lent
+        if waited > 0.01:
+            self._lent += waited
+            self._set(self._real, waited)
+            return
+        print("timeout occured: alarm went off")  # there it is printed too, into the output of whoever catches it
+        raise TimeoutException
+
+    def _starved(self) -> float:
+        try:
+            with self._open("/proc/self/schedstat") as file:
+                return int(file.read().split()[1]) * 1e-9
+        except (OSError, ValueError, IndexError):  # a kernel without scheduler statistics
+            return 0.0
+
+
+def run(program: str, name: str | None, plan: dict[str, Any], channel: int) -> NoReturn:
+    """Runs the program on the inputs of the plan, writes to the channel what came of each, and ends the process.
+
+    plan: {"inputs": of each test a text, or the JSON of its positional arguments, "seconds": of a test}. `name` is
+    the function that is called; None: the inputs are stdin.
+    """
+    tell = _Teller(channel)
+    alarm = Alarm(plan["seconds"])
+    try:
+        _settle(program)
+        loaded = _load(program, name, alarm)
+        if isinstance(loaded, str):
+            tell(broken=loaded)
+        else:
+            inputs = plan["inputs"] if name is None else [json.loads(text) for text in plan["inputs"]]
+            one = _on_stdin if name is None else _called
+            for given in inputs:
+                if not one(loaded, given, alarm, tell):
+                    break
+    except Exception as error:  # whatever the program made of this process is its own doing
+        tell(broken=_text(error))
+    finally:  # threads are not waited for, exit handlers do not run
+        tell.end()
+
+
+class _Teller:
+    """Writes lines to the channel, whatever a program makes of `os`, `json` and the built-ins."""
+
+    def __init__(self, channel: int):
+        self._channel, self._write, self._exit, self._text = channel, os.write, os._exit, json.dumps
+
+    def __call__(self, **said: Any) -> None:
+        view = memoryview((self._text(said) + "\n").encode("ascii"))
+        while view:
+            view = view[self._write(self._channel, view) :]
+
+    def end(self) -> NoReturn:
+        self._exit(0)
+
+
+def _settle(program: str) -> None:
+    """What the harness does to its process before a program is loaded."""
+    test_process.fresh_main()
+    stacks.lower(resource.RLIMIT_STACK, STACK_BYTES, None)
+    silent, _held = os.pipe()  # as a terminal where nobody types: the other end stays open
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(silent, 0)
+    os.dup2(null, 1)
+    sys.stdin, sys.stdout = io.open(null, closefd=False), io.open(1, "w", closefd=False)  # noqa: SIM115
+    sys.set_int_max_str_digits(DIGITS)
+    import random
+
+    random.seed(0)  # a program that draws at random gets the same verdict every time
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for name in _NO_MODULES:
+        sys.modules[name] = None  # type: ignore[assignment]
+    for name, functions in _WITHOUT.items():
+        if name in ("os", "builtins") or name in program:  # the others cost an import that few programs need
+            module = __import__(name)
+            for function in functions:
+                setattr(module, function, None)
+
+
+def _load(program: str, name: str | None, alarm: Alarm) -> Any:
+    """What is called for every test; a text that says why nothing can be."""
+    module = ModuleType("tmp_sol")
+    alarm.start()
+    try:
+        code = _whole(program) if name is None else f"{PRELUDE}\n\n{program}"
+        exec(compile(code, "<string>", "exec", dont_inherit=True), module.__dict__)
+        owner = module.Solution() if "class Solution" in program and name is not None else module
+    except Exception as error:
+        return f"error during testing: {_text(error)}"
+    finally:
+        alarm.stop()
+    function = getattr(owner, name or _WRAPPED, None)
+    return f"error during testing: there is no {name or 'function of the program'}" if function is None else function
+
+
+def _whole(program: str) -> ast.Module | str:
+    """A program over stdin as a function without arguments; the text itself where it cannot be read."""
+    try:
+        body = _opened(ast.parse(program).body)
+        imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
+        rest = [one for one in body if not isinstance(one, ast.Import | ast.ImportFrom)]
+        function = ast.parse(f"def {_WRAPPED}(): pass").body[0]
+        assert isinstance(function, ast.FunctionDef)
+        function.body = rest
+        return ast.Module([*ast.parse(PRELUDE).body, *imports, function], [])
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return program
+
+
+def _opened(body: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements with those of a last `if __name__ == '__main__'` in its place."""
+    last = body[-1] if body else None
+    if isinstance(last, ast.If) and ast.unparse(last.test) == "__name__ == '__main__'":
+        return [*body[:-1], *last.body]
+    return body
+
+
+class _Bytes:
+    """`sys.stdin.buffer`: whole each time, or the first line."""
+
+    def __init__(self, text: str):
+        self.inputs = text.encode()
+
+    def read(self, *_: object) -> bytes:
+        return self.inputs
+
+    def readline(self, *_: object) -> bytes:
+        return self.inputs.split(b"\n")[0] + b"\n"
+
+
+class _Stdin:
+    """`sys.stdin`: no file, and not to be iterated. What is not written here a StringIO does."""
+
+    def __init__(self, text: str):
+        self.inputs, self._stringio, self.buffer = text, io.StringIO(text), _Bytes(text)
+
+    def read(self, *_: object) -> str:
+        return self.inputs
+
+    def readline(self, *size: int) -> str:
+        return self._stringio.readline(*size)
+
+    def readlines(self, *_: object) -> list[str]:
+        return self.inputs.split("\n")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stringio, name)
+
+
+def _on_stdin(function: Callable[[], object], text: str, alarm: Alarm, tell: _Teller) -> bool:
+    """Runs the program on an input. False where it was its last."""
+    stdout, stdin, opened = sys.stdout, sys.stdin, builtins.open
+    captured = io.StringIO()
+    captured.close = lambda x: 1  # type: ignore[method-assign,assignment,misc] # so that no program can close it
+    lines = iter(text.split("\n"))
+    sys.stdout, sys.stdin = captured, _Stdin(text)  # type: ignore[assignment]
+    builtins.open = lambda *_, **__: io.StringIO(text)  # type: ignore[assignment] # modules see it, the program's name is opened before
+    # A program that says `from sys import stdin` holds the stdin from before, which reads the input here too.
+    for name, read in (("readline", lambda *_: next(lines)), ("readlines", lambda *_: text.split("\n"))):
+        setattr(stdin, name, read)
+    stdin.read = lambda *_: text  # type: ignore[method-assign]
+    failed = None
+    alarm.start()
+    try:
+        try:
+            function()
+        except SystemExit:
+            pass
+        finally:
+            alarm.stop()
+    except Exception as error:
+        failed = error
+    finally:
+        sys.stdout, sys.stdin, builtins.open = stdout, stdin, opened
+        del stdin.readline, stdin.readlines, stdin.read
+    if failed is not None:
+        return _failed(failed, tell)
+    tell(out=captured.getvalue())
+    return True
+
+
+def _called(function: Callable[..., object], arguments: list[Any], alarm: Alarm, tell: _Teller) -> bool:
+    """Calls the function. False where that was its last call."""
+    alarm.start()
+    try:
+        result = function(*arguments)
+    except Exception as error:
+        return _failed(error, tell)
+    finally:
+        alarm.stop()
+    try:
+        tell(value=values.pack(list(result) if isinstance(result, tuple) else result))
+    except values.NotPlain as error:
+        tell(kind=str(error))
+    return True
+
+
+def _failed(error: Exception, tell: _Teller) -> bool:
+    text = _text(error)
+    tell(code=TIMEOUT if "timeoutexception" in text.lower() else ERROR, error=text)
+    return False
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return repr(error)[:_SHOWN]
+    except Exception:  # a hostile __repr__
+        return type(error).__name__
