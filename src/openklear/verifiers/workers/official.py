@@ -186,17 +186,19 @@ def _load(program: str, name: str | None, alarm: Alarm) -> Any:
     return f"error during testing: there is no {name or 'function of the program'}" if function is None else function
 
 
-def _whole(program: str) -> ast.Module | str:
-    """A program over stdin as a function without arguments; the text itself where it cannot be read."""
+def _whole(program: str) -> str:
+    """A program over stdin as a function without arguments; itself where it cannot be read.
+
+    Written out and read again, as there: line numbers and what hangs on them are others.
+    """
     try:
         body = _opened(ast.parse(program).body)
         imports = [one for one in body if isinstance(one, ast.Import | ast.ImportFrom)]
-        rest = [one for one in body if not isinstance(one, ast.Import | ast.ImportFrom)]
         function = ast.parse(f"def {_WRAPPED}(): pass").body[0]
         assert isinstance(function, ast.FunctionDef)
-        function.body = rest
-        return ast.Module([*ast.parse(PRELUDE).body, *imports, function], [])
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        function.body = [one for one in body if not isinstance(one, ast.Import | ast.ImportFrom)]
+        return f"{PRELUDE}\n{ast.unparse(ast.Module([*imports, function], []))}"
+    except Exception:  # whatever reading and writing raise on a program, its text is taken as it is
         return program
 
 
