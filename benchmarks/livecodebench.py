@@ -4,7 +4,8 @@
 
 DATA holds problems_2023-05_2025-01.jsonl, problems_leetcode_2025-02_2025-03.jsonl and runs_o1.jsonl: problems with
 some of their tests, and outputs of two models with the official verdicts, failing inputs included
-(LiveCodeBench/submissions at 4d04b02, MIT; made by the harness of January 2025). Told are the problems and errata of
+(LiveCodeBench/submissions at 4d04b02, MIT). That harness was of January 2025: its stdin was a plain StringIO, while
+today's, which `--judge official` follows, cannot be iterated and begins anew with every read(). Told are the problems and errata of
 the windows V5 and V6, what our judge and `--judge official` say beside the official verdict, and why they differ.
 
 Rows that can be compared: passes, which must pass all tests at hand; failures on a test that is at hand, or before
@@ -29,7 +30,7 @@ from openklear.data.rows import Dropped
 from openklear.data.sources import choose
 from openklear.evaluation.catalogue.errata import errata
 from openklear.evaluation.harnesses import both, why
-from openklear.types import AnyTest, Attempt, CallTest, Outcome, Problem, Test, Verdict
+from openklear.types import AnyTest, Attempt, CallTest, Problem, Test, Verdict
 from openklear.verifiers.limits import Limits
 
 PROBLEMS = ("problems_2023-05_2025-01.jsonl", "problems_leetcode_2025-02_2025-03.jsonl")
@@ -93,11 +94,6 @@ def read_runs(path: Path, problems: dict[str, Problem]) -> list[Run]:
     return found
 
 
-def as_official(correct: bool) -> Verdict:
-    """A recorded verdict."""
-    return Verdict(Outcome.CORRECT if correct else Outcome.INCORRECT, "as recorded")
-
-
 def windows(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each window: problems in it, and errata among them."""
     known = errata()
@@ -144,7 +140,8 @@ def explained(run: Run, verdict: Verdict, other: Verdict) -> str:
     if verdict.correct != other.correct and other.correct == run.official:
         ours, official = (other, verdict) if "(-" in verdict.reason else (verdict, other)
         return why(run.attempt, ours, official)
-    return f"neither judge agrees{f', recorded as: {run.artifact}' if run.artifact else ''}: {verdict.reason[:60]}"
+    recorded = run.artifact or ("passed" if run.official else "failed")
+    return f"neither judge agrees (recorded: {recorded}; now: {verdict.reason or 'passes'})"
 
 
 def main() -> None:
@@ -155,10 +152,11 @@ def main() -> None:
     parser.add_argument("--packages", default="", help="packages that programs may import, by commas: numpy")
     parser.add_argument("--journal", type=Path, default=None, help="keeps verdicts from one call to the next")
     given = parser.parse_args()
-    problems, rows = {}, []
+    problems: dict[str, Problem] = {}
+    rows = []
     for name in PROBLEMS:
         some, raw = read_problems(given.data / name)
-        problems |= some
+        problems = problems or some  # runs are of the first file; LeetCode's ids in the second are others
         rows += raw
         tests = sum(len(problem.tests) for problem in some.values())
         print(f"{name}: {len(raw)} rows, {len(some)} problems, {tests} tests, 0 lost")

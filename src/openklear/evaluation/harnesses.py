@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openklear.types import Attempt, Outcome, Verdict
-from openklear.verifiers import official as harness
-from openklear.verifiers.judge import Limits, open_judge
+from openklear.verifiers.judge import open_judge
+from openklear.verifiers.limits import OFFICIAL, Limits
 
 UNEXPLAINED = "not explained: look at the program"
 
@@ -49,6 +49,7 @@ _OFFICIAL_WRONG = (
     _Rule("reads stdin by iteration", "wrong output", r"^from sys import .*stdin", r"stdin\.read"),
     _Rule("reads descriptor 0, which is not the input there", r"timeout", r"open\(0|os\.read\(|fdopen\(0|/dev/stdin"),
     _Rule("reads sys.stdin.buffer other than by read()", r"_Bytes' object|wrong|EOF|Error", r"stdin\.buffer"),
+    _Rule("reads a line and then the rest, which is the whole input there", r"", r"(?s)stdin\.readline.*stdin\.read\("),
     _Rule("writes to sys.stdout.buffer, which there is none", r"StringIO' object has no attribute 'buffer'"),
     _Rule("asks stdin or stdout for its file", r"UnsupportedOperation"),
     _Rule("calls a function that the harness takes away", r"'NoneType' object is not callable"),
@@ -75,7 +76,7 @@ _OURS_WRONG = (
 
 def official(limits: Limits) -> Limits:
     """The same limits with LiveCodeBench's harness: its 6 wall seconds a test, and memory as it has it."""
-    return replace(limits, harness="official", code_seconds=harness.SECONDS, code_memory_mb=harness.MEMORY_MB)
+    return replace(limits, **OFFICIAL)
 
 
 def both(

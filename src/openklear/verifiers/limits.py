@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from openklear.errors import UsageError
 from openklear.verifiers import packages
 from openklear.verifiers.walls import LEVELS
 
 HARNESSES = ("openklear", "official")
+OFFICIAL: dict[str, Any] = {"harness": "official", "code_seconds": 6.0, "code_memory_mb": 4096}
+"""What LiveCodeBench's harness gives a test: 6 wall seconds, and the memory that a note in it names (it sets none)."""
 
 
 def cores() -> int:

@@ -26,8 +26,6 @@ from openklear.verifiers.workers.watcher import MAX_STARVED, VALUE_CAP
 
 VERSION = "LiveCodeBench 28fef95"
 """Of the harness that is followed; part of every verdict's key."""
-SECONDS, MEMORY_MB = 6.0, 4096
-"""Wall seconds that it gives a test; the memory that a note in it names (it sets no limit)."""
 WRONG, LOST = -2, -5
 """Its codes of a wrong answer, and of a runner that ended without one (with a crash, or at the global time limit)."""
 _HOW = checker("livecodebench")
