@@ -29,7 +29,7 @@ from openklear.data.reading import parsed
 from openklear.data.rows import Dropped
 from openklear.data.sources import choose
 from openklear.evaluation.catalogue.errata import errata
-from openklear.evaluation.harnesses import both, why
+from openklear.evaluation.harnesses import both, differences, why
 from openklear.types import AnyTest, Attempt, CallTest, Problem, Test, Verdict
 from openklear.verifiers.limits import Limits
 
@@ -135,6 +135,16 @@ def disagreements(title: str, runs: Sequence[Run], verdicts: Sequence[Verdict], 
     return lines
 
 
+def between(runs: Sequence[Run], ours: Sequence[Verdict], official: Sequence[Verdict]) -> list[str]:
+    """The differences of the two judges on all rows, by class."""
+    found = list(differences([run.attempt for run in runs], ours, official))
+    lines = ["", f"ours and official, all rows: {len(found)} differ"]
+    for (reason, right), rows in Counter((one.why, one.ours.correct) for one in found).most_common():
+        lines.append(f"- {rows} x {reason} ({'ours' if right else 'official'} takes them for correct)")
+    threads = [one.correct for run, one in zip(runs, official, strict=True) if run.artifact.startswith("thread")]
+    return [*lines, f"of {len(threads)} rows whose thread's output the record lost, official passes {sum(threads)}"]
+
+
 def explained(run: Run, verdict: Verdict, other: Verdict) -> str:
     """Why a verdict is not the recorded one."""
     if verdict.correct != other.correct and other.correct == run.official:
@@ -174,6 +184,7 @@ def main() -> None:
     print("\n".join(table("ours", runs, ours) + table("official", runs, official)))
     print("\n".join(disagreements("ours and the recorded verdict", runs, ours, official)))
     print("\n".join(disagreements("official and the recorded verdict", runs, official, ours)))
+    print("\n".join(between(runs, ours, official)))
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def _load(program: str, name: str | None, alarm: Alarm) -> Any:
         exec(compile(code, "<string>", "exec", dont_inherit=True), module.__dict__)
         owner = module.Solution() if "class Solution" in program and name is not None else module
     except Exception as error:
-        return f"error during testing: {_text(error)}"
+        return f"error during testing: {type(error).__name__}: {error}"[:_SHOWN]
     finally:
         alarm.stop()
     function = getattr(owner, name or _WRAPPED, None)

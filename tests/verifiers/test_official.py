@@ -1,0 +1,250 @@
+"""LiveCodeBench's harness as an option: what programs see there, and what counts.
+
+The expected column was not worked out by us: these programs were run through `run_test` of the harness itself (at
+28fef95, Python 3.11, a terminal as its stdin), a process each, and what it said stands here.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from openklear.errors import UsageError
+from openklear.types import AssertTest, Attempt, CallTest, Outcome, Problem, Test
+from openklear.verifiers.domains import DOMAINS, domain_under
+from openklear.verifiers.judge import Judge
+from openklear.verifiers.limits import OFFICIAL, Limits
+from openklear.verifiers.official import OfficialGrader, extract, findings, refusal
+
+TWICE = (Test("1", "2"),) * 2
+CALLS = (CallTest("f", "[1]", "2"),) * 2
+LIMITS = Limits(workers=1, minimum_isolation="rlimits", code_seconds=0.5)
+METHOD = "class Solution:\n    def f(self, n): "
+
+
+@pytest.fixture(scope="module")
+def grader():
+    made = OfficialGrader(1, 0.5, 512, "rlimits", ())
+    yield made
+    made.close()
+
+
+def said(verdict):
+    """As the harness's list of results and its error code."""
+    code = int(verdict.reason.rpartition("(")[2].rstrip(")")) if verdict.reason else None
+    return verdict.passed, code
+
+
+STDIN = {
+    "plain": ("print(int(input()) + 1)", 2, None),
+    "spaces": ("print(' ', int(input()) + 1, ' ')\nprint()", 2, None),
+    "decimals": ("print(float(input()) + 1)", 2, None),
+    "iterates": ("import sys\nfor line in sys.stdin: print(int(line) + 1)", 0, -4),
+    "imported_stdin": ("from sys import stdin\nprint(int(stdin.readline()) + 1)", 2, None),
+    "imported_stdin_iterates": ("from sys import stdin\nfor line in stdin: print(int(line) + 1)", 0, -2),
+    "imported_stdout": ("from sys import stdout\nstdout.write(str(int(input()) + 1))", 0, -2),
+    "prelude_stdin": ("print(int(stdin.readline()) + 1)", 2, None),
+    "prelude_stdout": ("stdout.write(str(int(input()) + 1))", 0, -2),
+    "prelude_names": ("print(int(input()) + 1 + defaultdict(int)[0])", 2, None),
+    "open_0": ("print(int(open(0).read()) + 1)", 0, -3),
+    "os_read": ("import os\nprint(int(os.read(0, 100)) + 1)", 0, -3),
+    "builtins_open": ("import builtins\nprint(int(builtins.open('x').read()) + 1)", 2, None),
+    "buffer": ("import sys\nprint(int(sys.stdin.buffer.read()) + 1)", 2, None),
+    "buffer_readlines": ("import sys\nprint(int(sys.stdin.buffer.readlines()[0]) + 1)", 0, -4),
+    "reads_twice": ("import sys\nsys.stdin.read()\nprint(int(sys.stdin.read()) + 1)", 2, None),
+    "stdout_buffer": ("import sys\nsys.stdout.buffer.write(str(int(input()) + 1).encode())", 0, -4),
+    "os_write": ("import os\nos.write(1, str(int(input()) + 1).encode())", 0, -2),
+    "fileno": ("import sys\nsys.stdin.fileno()\nprint(int(input()) + 1)", 0, -4),
+    "end_of_input": ("input(); input(); input()\nprint(2)", 0, -4),
+    "main_last": ("def main():\n  print(int(input()) + 1)\nif __name__ == \"__main__\":\n  main()", 2, None),
+    "main_not_last": ("if __name__ == '__main__':\n  print(int(input()) + 1)\nx = 1", 0, -2),
+    "global": ("n = 0\ndef f():\n  global n\n  n += 1\nf()\nprint(int(input()) + 1)", 0, -4),
+    "exit": ("print(int(input()) + 1)\nexit()", 2, None),
+    "exit_1": ("import sys\nprint(int(input()) + 1)\nsys.exit(1)", 2, None),
+    "quit": ("print(int(input()) + 1)\nquit()", 0, -4),
+    "raises_late": ("print(int(input()) + 1)\n1 / 0", 0, -4),
+    "empty": ("", 0, -4),
+    "syntax": ("print(", 0, -4),
+    "future": ("from __future__ import annotations\nprint(int(input()) + 1)", 0, -4),
+    "star_in_if": ("if 1:\n  from math import *\nprint(int(input()) + 1)", 0, -4),
+    "returns": ("print(int(input()) + 1)\nreturn", 2, None),
+    "thread": (
+        "import threading, time\ndef f():\n  time.sleep(.1)\n  print(2)\nthreading.Thread(target=f).start()",
+        0,
+        -2,
+    ),
+    "thread_joined": (
+        "import threading, time\ndef f():\n  time.sleep(.1)\n  print(int(input()) + 1)\n"
+        "t = threading.Thread(target=f)\nt.start()\nt.join()",
+        2,
+        None,
+    ),
+    "exit_handler": ("import atexit\nn = int(input())\natexit.register(lambda: print(n + 1))", 0, -2),
+    "ends_itself": ("import os\nprint(int(input()) + 1)\nos._exit(0)", 0, -5),
+    "closes_stdout": ("import sys\nprint(int(input()) + 1)\nsys.stdout.close()", 0, -4),
+    "getcwd": ("import os\nos.getcwd()\nprint(int(input()) + 1)", 0, -4),
+    "resource": ("import resource\nprint(int(input()) + 1)", 0, -4),
+    "one_process": ("import math\nmath.k = getattr(math, 'k', 0) + 1\nprint(int(input()) + math.k)", 1, -2),
+    "loops": ("while True: pass", 0, -3),
+    "catches_the_alarm": ("try:\n  while True: pass\nexcept Exception: print(int(input()) + 1)", 0, -2),
+    "deep_in_c": (
+        "import sys\nsys.setrecursionlimit(10**6)\nfrom functools import lru_cache\n@lru_cache(None)\n"
+        "def f(n): return 0 if n == 0 else f(n - 1) + 1\nprint(int(input()) + f(400000) - 399999)",
+        0,
+        -5,
+    ),
+}
+CALLED = {
+    "method": (METHOD + "return n + 1", 2, None),
+    "function": ("def f(n): return n + 1", 2, None),
+    "float": (METHOD + "return n + 1.0", 2, None),
+    "text": (METHOD + "return str(n + 1)", 0, -2),
+    "exits": (METHOD + "exit()", 0, -5),
+    "raises": (METHOD + "return 1 // 0", 0, -4),
+    "missing": (METHOD.replace("f(", "g(") + "return n + 1", 0, -4),
+    "class_beside": ("class Solution: pass\ndef f(n): return n + 1", 0, -4),
+    "one_object": (METHOD + "self.k = getattr(self, 'k', 0) + 1; return n + self.k", 1, -2),
+    "main": (METHOD + "return n + 1\nif __name__ == '__main__': 1 / 0", 2, None),
+    "prints": ("print('x')\n" + METHOD + "print(n); return n + 1", 2, None),
+    "open_0": (METHOD + "return int(open(0).read() or 0) + n + 1", 0, -3),
+}
+
+
+@pytest.mark.parametrize("name", STDIN)
+def test_programs_over_stdin(grader, name):
+    program, passed, code = STDIN[name]
+    verdict = grader.grade(program, TWICE)
+    assert said(verdict) == (passed, code), verdict
+    assert verdict.correct == (code is None)
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_calls(grader, name):
+    program, passed, code = CALLED[name]
+    verdict = grader.grade(program, CALLS)
+    assert said(verdict) == (passed, code), verdict
+    assert verdict.correct == (code is None)
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected", "correct"),
+    [("(n + 1,)", "[2]", True), ("[(n,)]", "[[1]]", False), ("n == 1", "1", True), ("{n}", "[1]", False)],
+)
+def test_results_are_compared_as_python_compares_them(grader, returned, expected, correct):
+    assert grader.grade(METHOD + f"return {returned}", (CallTest("f", "[1]", expected),)).correct == correct
+
+
+def test_a_result_that_claims_to_be_equal_is_not_believed(grader):
+    program = "class Any(int):\n    def __eq__(self, other): return True\n" + METHOD + "return Any(7)"
+    assert said(grader.grade(program, CALLS)) == (0, -2)
+
+
+def test_the_first_failure_is_the_end(grader):
+    tests = (Test("1", "2"), Test("2", "x"), Test("3", "4"))
+    verdict = grader.grade("print(int(input()) + 1)", tests)
+    assert (verdict.passed, verdict.total, verdict.reason) == (1, 3, "test 2 of 3: wrong output (-2)")
+
+
+def test_reasons_say_what_happened(grader):
+    assert grader.grade("print(1 / 0)", TWICE).reason == "test 1 of 2: ZeroDivisionError('division by zero') (-4)"
+    reason = grader.grade("print(", TWICE).reason
+    assert reason.startswith("test 1 of 2: error during testing: SyntaxError: '(' was never closed")
+    assert grader.grade("while True: pass", TWICE).reason == "test 1 of 2: timeout (-3)"
+
+
+def test_a_program_cannot_choose_what_it_is_said_to_answer(grader):
+    forged = "import os, json\nos.write(3, (json.dumps({'out': '2'}) + chr(10)).encode() * 9)\nos._exit(0)"
+    assert grader.grade(forged, TWICE).correct  # which is no more than to print it
+    wrong = forged.replace("'out': '2'", "'passed': True")
+    assert grader.grade(wrong, TWICE).outcome is Outcome.INCORRECT
+    assert grader.grade("import os\nos.write(3, b'[' * 99999)\nprint(3)", TWICE).outcome is Outcome.INCORRECT
+
+
+def test_findings_of_lines():
+    ended = {"ended": "exit", "code": 0}
+    lines = "".join(json.dumps(line) + "\n" for line in ({"out": " 2 \n"}, {"out": "2.0"}, {"out": "3"}, {"out": "2"}))
+    tests = (Test("", "2"),) * 4
+    assert list(findings(tests, ended | {"value": lines})) == ["", "", "wrong output (-2)"]
+    assert list(findings(tests, ended | {"value": lines[:30]})) == ["", "ended without an answer (-5)"]
+    assert list(findings(tests, ended | {"value": None})) == ["ended without an answer (-5)"]
+    assert list(findings(tests, {"ended": "exit", "code": -11, "value": None})) == ["killed by SIGSEGV (-5)"]
+    assert list(findings(tests, {"ended": "wall", "code": -9, "value": ""})) == ["timeout (-5)"]
+    call = (CallTest("f", "[]", "[1]"),)
+    for value, found in ((["l", 1], ""), (["t", 1], ""), (["l", 2], "wrong result (-2)"), (["x"], "wrong result (-2)")):
+        assert list(findings(call, ended | {"value": json.dumps({"value": value}) + "\n"})) == [found]
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "equal"),
+    [
+        ("1 2\n", "1  2", True),
+        ("1 2\n3", "1 2\n\n3", False),
+        ("0.5", "5e-1", True),
+        ("0.5", "0.50001", False),
+        ("50000000000000001", "50000000000000000", False),
+        ("a b", "a  b", False),
+        ("nan", "nan", True),
+        ("1 nan", "1.0 nan", False),
+        ("", "\n \n", True),
+        ("YES", "yes", False),
+    ],
+)
+def test_outputs_are_compared_line_by_line(expected, output, equal):
+    line = json.dumps({"out": output}) + "\n"
+    (found,) = findings((Test("", expected),), {"ended": "exit", "code": 0, "value": line})
+    assert (found == "") == equal
+
+
+def test_what_is_extracted():
+    assert extract("```python\na\n```\ntext\n```\nb\n```") == "b"
+    assert extract("<think>```\nx\n```") == "x"
+    assert extract("```python\na\n```\nand ```more``` words") == ""  # the words' line is a fence to the harness
+    assert extract("``` only one") is None
+
+
+def test_tests_that_the_harness_cannot_run(grader):
+    assert refusal(TWICE) == refusal(CALLS) == ""
+    for tests in ((AssertTest("assert f(1) == 2"),), (*TWICE, *CALLS), (CallTest("f", '{"n": 1}', "2"),)):
+        assert refusal(tests)
+        assert grader.grade("f = 1", tests).outcome is Outcome.UNSCORABLE
+    assert refusal((*CALLS, CallTest("g", "[1]", "2")))
+    assert grader.grade("x", ()).outcome is Outcome.UNSCORABLE
+
+
+def test_statements_of_several_answers_are_judged_all_the_same():
+    prompt = ({"role": "user", "content": "If there are several solutions, print any of them."},)
+    problem = Problem("p", prompt, "code", tests=TWICE)
+    attempt = Attempt(problem, "```python\nprint(int(input()) + 1)\n```")
+    with Judge(LIMITS) as ours, Judge(replace(LIMITS, harness="official")) as official:
+        assert ours.judge([attempt])[0].outcome is Outcome.UNSCORABLE
+        assert official.judge([attempt])[0].correct
+
+
+def test_journals_never_mix_the_two(tmp_path):
+    problem = Problem("p", ({"role": "user", "content": "?"},), "code", tests=TWICE)
+    attempt = Attempt(problem, "import sys\nfor line in sys.stdin: print(int(line) + 1)", exact=True)
+    path = tmp_path / "verdicts.jsonl"
+    for _ in range(2):
+        for harness, correct in (("openklear", True), ("official", False)):
+            with Judge(replace(LIMITS, harness=harness), journal=path) as judge:
+                assert judge.judge([attempt])[0].correct == correct
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len({row["key"] for row in rows}) == len(rows) == 2
+
+
+def test_the_whole_completion_is_looked_at():
+    assert not DOMAINS["code"].whole
+    assert domain_under(Limits(**OFFICIAL), "code").whole
+    assert domain_under(Limits(**OFFICIAL), "math") is DOMAINS["math"]
+    problem = Problem("p", ({"role": "user", "content": "?"},), "code", tests=TWICE)
+    attempt = Attempt(problem, "<think>\n```python\nprint(int(input()) + 1)\n```\n and then")
+    with Judge(replace(LIMITS, harness="official")) as judge:
+        assert judge.judge([attempt, replace(attempt, text="none")])[0].correct
+        assert judge.judge([replace(attempt, text="none")])[0].reason == "no answer found"
+
+
+def test_limits_that_cannot_be():
+    with pytest.raises(UsageError, match="unknown; there are openklear and official"):
+        Limits(harness="lcb")
+    with pytest.raises(UsageError, match="leave one of the two out"):
+        Limits(harness="official", graders={"code": "http://127.0.0.1:1/"})
