@@ -5,8 +5,9 @@
 DATA holds problems_2023-05_2025-01.jsonl, problems_leetcode_2025-02_2025-03.jsonl and runs_o1.jsonl: problems with
 some of their tests, and outputs of two models with the official verdicts, failing inputs included
 (LiveCodeBench/submissions at 4d04b02, MIT). That harness was of January 2025: its stdin was a plain StringIO, while
-today's, which `--judge official` follows, cannot be iterated and begins anew with every read(). Told are the problems and errata of
-the windows V5 and V6, what our judge and `--judge official` say beside the official verdict, and why they differ.
+today's, which `--judge official` follows, cannot be iterated and begins anew with every read(). Told are the problems
+and errata of the windows V5 and V6, what our judge and `--judge official` say beside the official verdict, and why
+they differ.
 
 Rows that can be compared: passes, which must pass all tests at hand; failures on a test that is at hand, or before
 any test ran. The others failed on a test that nobody has here.
@@ -56,10 +57,10 @@ def read_problems(path: Path) -> tuple[dict[str, Problem], list[dict[str, Any]]]
     rows = [row for file in choose(str(path), "heldout", None).files for row in read_rows(file)]
     found = {}
     for (where, raw), items in zip(rows, parsed(rows, "heldout", "lcb", "code"), strict=True):
-        lost = [item for item in items if isinstance(item, Dropped)]
-        if lost or len(items) != 1:
-            raise SystemExit(f"{where}: {lost[0].detail if lost else 'not one problem'}")
-        found[raw["question_id"]] = items[0].problem
+        (item,) = items
+        if isinstance(item, Dropped):
+            raise SystemExit(f"{where}: {item.detail}")
+        found[raw["question_id"]] = item.problem
     return found, [dict(raw) for _, raw in rows]
 
 

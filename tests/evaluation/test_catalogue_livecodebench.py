@@ -59,7 +59,12 @@ def test_the_list_of_errata():
 def test_windows_hold_both_ends():
     rows = [
         {"question_id": name, "question_title": "t", "contest_date": f"{day}T00:00:00"}
-        for name, day in (("abc362_c", "2024-07-31"), ("arc185_c", "2024-08-01"), ("x", "2025-02-01"), ("y", "2025-05-02"))
+        for name, day in (
+            ("abc362_c", "2024-07-31"),
+            ("arc185_c", "2024-08-01"),
+            ("x", "2025-02-01"),
+            ("y", "2025-05-02"),
+        )
     ]
     v5, v6, whole = windows(rows)[2:]
     assert v5 == "| V5 2024-08-01..2025-02-01 | 2 | 1 (arc185_c) |"

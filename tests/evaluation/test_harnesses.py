@@ -24,7 +24,10 @@ CASES = {
         "import sys\nn = sys.stdin.readline()\nrest = sys.stdin.read()\nprint(int(n) + 1 + len(rest))",
         "reads a line and then the rest, which is the whole input there",
     ),
-    "buffer": ("import sys\nfor line in sys.stdin.buffer: print(int(line) + 1)", "reads sys.stdin.buffer other than by read()"),
+    "buffer": (
+        "import sys\nfor line in sys.stdin.buffer: print(int(line) + 1)",
+        "reads sys.stdin.buffer other than by read()",
+    ),
     "bytes_out": (
         "import sys\nsys.stdout.buffer.write(b'%d' % (int(input()) + 1))",
         "writes to sys.stdout.buffer, which there is none",

@@ -56,7 +56,7 @@ STDIN = {
     "os_write": ("import os\nos.write(1, str(int(input()) + 1).encode())", 0, -2),
     "fileno": ("import sys\nsys.stdin.fileno()\nprint(int(input()) + 1)", 0, -4),
     "end_of_input": ("input(); input(); input()\nprint(2)", 0, -4),
-    "main_last": ("def main():\n  print(int(input()) + 1)\nif __name__ == \"__main__\":\n  main()", 2, None),
+    "main_last": ('def main():\n  print(int(input()) + 1)\nif __name__ == "__main__":\n  main()', 2, None),
     "main_not_last": ("if __name__ == '__main__':\n  print(int(input()) + 1)\nx = 1", 0, -2),
     "global": ("n = 0\ndef f():\n  global n\n  n += 1\nf()\nprint(int(input()) + 1)", 0, -4),
     "exit": ("print(int(input()) + 1)\nexit()", 2, None),

@@ -91,12 +91,15 @@ def code(
     seconds: Annotated[
         float | None,
         typer.Option(
-            callback=above_zero, help="CPU seconds a test may take; 2 if not set. With --judge official wall seconds: 6."
+            callback=above_zero,
+            help="CPU seconds a test may take; 2 if not set. With --judge official wall seconds: 6.",
         ),
     ] = None,
     memory_mb: Annotated[
         int | None,
-        typer.Option("--memory-mb", min=16, help="Memory of a program, in MiB; 256 if not set, 4096 with --judge official."),
+        typer.Option(
+            "--memory-mb", min=16, help="Memory of a program, in MiB; 256 if not set, 4096 with --judge official."
+        ),
     ] = None,
     judge: JudgeName = "openklear",
     isolation: Isolation = None,

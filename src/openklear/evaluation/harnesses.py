@@ -58,7 +58,9 @@ _OFFICIAL_WRONG = (
     _Rule("cannot be made a function", r"IndentationError|SyntaxError"),
     _Rule("prints in a thread that is not joined", r"wrong output|StopIteration|EOF", r"Thread\(", r"\.join\(\)"),
     _Rule("its __main__ block is not its last statement", r"wrong output", r"^if __name__ ==[^\n]*\n(\s+.*\n|\n)+\S"),
-    _Rule("prints past sys.stdout", r"wrong output", r"^from sys import .*stdout|os\.write\(|__stdout__|stdout\.fileno"),
+    _Rule(
+        "prints past sys.stdout", r"wrong output", r"^from sys import .*stdout|os\.write\(|__stdout__|stdout\.fileno"
+    ),
     _Rule("prints in an exit handler", r"wrong output", r"atexit"),
     _Rule("recurses deeper than a stack of 8 MiB holds", r"killed by SIGSEGV"),
     _Rule("ends its process by itself", r"ended without an answer"),

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from openklear.types import AnyTest, CallTest, Outcome, Test, Verdict
-from openklear.verifiers import sizes
 from openklear.verifiers.checkers import checker
 from openklear.verifiers.code import OVERHEAD_SECONDS, STOPPED, CodeGrader, signal_name, stable, summary
 from openklear.verifiers.pool import WorkerLost

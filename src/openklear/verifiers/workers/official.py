@@ -24,7 +24,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
@@ -78,7 +78,7 @@ class Alarm:
 
     def __init__(self, seconds: float):
         self._seconds, self._before, self._lent = seconds, 0.0, 0.0
-        self._open, self._set, self._real = io.open, signal.setitimer, signal.ITIMER_REAL
+        self._open, self._set, self._real = open, signal.setitimer, signal.ITIMER_REAL
         signal.signal(signal.SIGALRM, self._ring)
 
     def start(self) -> None:
@@ -155,7 +155,7 @@ def _settle(program: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(silent, 0)
     os.dup2(null, 1)
-    sys.stdin, sys.stdout = io.open(null, closefd=False), io.open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stdin, sys.stdout = open(null, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
     sys.set_int_max_str_digits(DIGITS)
     import random
 
@@ -163,11 +163,21 @@ def _settle(program: str) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     for name in _NO_MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
-    for name, functions in _WITHOUT.items():
-        if name in ("os", "builtins") or name in program:  # the others cost an import that few programs need
-            module = __import__(name)
-            for function in functions:
-                setattr(module, function, None)
+    _take(os, _WITHOUT["os"])
+    _take(builtins, _WITHOUT["builtins"])
+    if "shutil" in program:  # an import that few programs need
+        import shutil
+
+        _take(shutil, _WITHOUT["shutil"])
+    if "subprocess" in program:
+        import subprocess
+
+        _take(subprocess, _WITHOUT["subprocess"])
+
+
+def _take(module: ModuleType, functions: Iterable[str]) -> None:
+    for name in functions:
+        setattr(module, name, None)
 
 
 def _load(program: str, name: str | None, alarm: Alarm) -> Any:
@@ -178,7 +188,7 @@ def _load(program: str, name: str | None, alarm: Alarm) -> Any:
         code = _whole(program) if name is None else f"{PRELUDE}\n\n{program}"
         exec(compile(code, "<string>", "exec", dont_inherit=True), module.__dict__)
         owner = module.Solution() if "class Solution" in program and name is not None else module
-    except Exception as error:
+    except Exception as error:  # what a program raises while it is loaded is its failure
         return f"error during testing: {type(error).__name__}: {error}"[:_SHOWN]
     finally:
         alarm.stop()
@@ -244,17 +254,14 @@ class _Stdin:
 
 def _on_stdin(function: Callable[[], object], text: str, alarm: Alarm, tell: _Teller) -> bool:
     """Runs the program on an input. False where it was its last."""
-    stdout, stdin, opened = sys.stdout, sys.stdin, builtins.open
     captured = io.StringIO()
-    captured.close = lambda x: 1  # type: ignore[method-assign,assignment,misc] # so that no program can close it
-    lines = iter(text.split("\n"))
-    sys.stdout, sys.stdin = captured, _Stdin(text)  # type: ignore[assignment]
-    builtins.open = lambda *_, **__: io.StringIO(text)  # type: ignore[assignment] # modules see it, the program's name is opened before
-    # A program that says `from sys import stdin` holds the stdin from before, which reads the input here too.
-    for name, read in (("readline", lambda *_: next(lines)), ("readlines", lambda *_: text.split("\n"))):
-        setattr(stdin, name, read)
-    stdin.read = lambda *_: text  # type: ignore[method-assign]
+    vars(captured)["close"] = lambda x: 1  # no program can close it
     failed = None
+    before = sys.stdout, sys.stdin, builtins.open
+    patched = _patch_stdin(before[1], text)
+    sys.stdout, sys.stdin = captured, patched
+    # For modules: the program's own `open` is a name of its prelude, which was bound before.
+    vars(builtins)["open"] = lambda *_, **__: io.StringIO(text)
     alarm.start()
     try:
         try:
@@ -263,15 +270,29 @@ def _on_stdin(function: Callable[[], object], text: str, alarm: Alarm, tell: _Te
             pass
         finally:
             alarm.stop()
-    except Exception as error:
+    except Exception as error:  # the program's, whatever it is; other exceptions end the process, as there
         failed = error
     finally:
-        sys.stdout, sys.stdin, builtins.open = stdout, stdin, opened
-        del stdin.readline, stdin.readlines, stdin.read
+        sys.stdout, sys.stdin, builtins.open = before
+        for name in _READS:
+            vars(before[1]).pop(name, None)
     if failed is not None:
         return _failed(failed, tell)
     tell(out=captured.getvalue())
     return True
+
+
+_READS = ("read", "readline", "readlines")
+
+
+def _patch_stdin(file: Any, text: str) -> Any:
+    """The stdin of a test. The one before, which `from sys import stdin` binds, reads the same text where it is asked
+    for it, and nothing where it is iterated."""
+    lines = iter(text.split("\n"))
+    file.read = lambda *_: text
+    file.readline = lambda *_: next(lines)
+    file.readlines = lambda *_: text.split("\n")
+    return _Stdin(text)
 
 
 def _called(function: Callable[..., object], arguments: list[Any], alarm: Alarm, tell: _Teller) -> bool:
@@ -279,7 +300,7 @@ def _called(function: Callable[..., object], arguments: list[Any], alarm: Alarm,
     alarm.start()
     try:
         result = function(*arguments)
-    except Exception as error:
+    except Exception as error:  # the program's, whatever it is; other exceptions end the process, as there
         return _failed(error, tell)
     finally:
         alarm.stop()

@@ -51,7 +51,9 @@ class Runner:
             if "end" in frame:
                 return DONE
             entry = _CALLED.get(header["kind"])
-            run, inputs = (self._stdio, frame["stdins"]) if entry is None else (partial(self._call, entry), frame["calls"])
+            run, inputs = (
+                (self._stdio, frame["stdins"]) if entry is None else (partial(self._call, entry), frame["calls"])
+            )
             self._answer(run, header["program"], inputs, bounds)
         return END_OF_INPUT
 
