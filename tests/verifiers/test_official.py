@@ -14,7 +14,7 @@ from openklear.types import AssertTest, Attempt, CallTest, Outcome, Problem, Tes
 from openklear.verifiers.domains import DOMAINS, domain_under
 from openklear.verifiers.judge import Judge
 from openklear.verifiers.limits import OFFICIAL, Limits
-from openklear.verifiers.official import OfficialGrader, extract, findings, refusal
+from openklear.verifiers.official import OfficialGrader, extract, finding, heard, refusal
 
 TWICE = (Test("1", "2"),) * 2
 CALLS = (CallTest("f", "[1]", "2"),) * 2
@@ -153,25 +153,43 @@ def test_reasons_say_what_happened(grader):
 
 
 def test_a_program_cannot_choose_what_it_is_said_to_answer(grader):
-    forged = "import os, json\nos.write(3, (json.dumps({'out': '2'}) + chr(10)).encode() * 9)\nos._exit(0)"
-    assert grader.grade(forged, TWICE).correct  # which is no more than to print it
-    wrong = forged.replace("'out': '2'", "'passed': True")
-    assert grader.grade(wrong, TWICE).outcome is Outcome.INCORRECT
-    assert grader.grade("import os\nos.write(3, b'[' * 99999)\nprint(3)", TWICE).outcome is Outcome.INCORRECT
+    frame = "import os, json, struct\ndef say(body): os.write(3, struct.pack('>I', len(body)) + body)\n"
+    assert grader.grade(frame + 'say(b\'{"out": "2"}\')\nsay(b\'{"out": "2"}\')\nos.read(3, 99)', TWICE).correct
+    for body in ("b'{\"passed\": true}'", "b'[' * 99999", "b'null'", "b'\\xff'", "b'{\"value\": 2}'"):
+        assert grader.grade(frame + f"say({body})\nos._exit(0)", TWICE).outcome is Outcome.INCORRECT
+    assert grader.grade("import os\nos.write(3, b'\\xff' * 99)\nprint(3)", TWICE).outcome is Outcome.INCORRECT
+    assert grader.grade("import os\nos.close(3)\nprint(3)", TWICE).outcome is Outcome.INCORRECT
 
 
-def test_findings_of_lines():
-    ended = {"ended": "exit", "code": 0}
-    lines = "".join(json.dumps(line) + "\n" for line in ({"out": " 2 \n"}, {"out": "2.0"}, {"out": "3"}, {"out": "2"}))
-    tests = (Test("", "2"),) * 4
-    assert list(findings(tests, ended | {"value": lines})) == ["", "", "wrong output (-2)"]
-    assert list(findings(tests, ended | {"value": lines[:30]})) == ["", "ended without an answer (-5)"]
-    assert list(findings(tests, ended | {"value": None})) == ["ended without an answer (-5)"]
-    assert list(findings(tests, {"ended": "exit", "code": -11, "value": None})) == ["killed by SIGSEGV (-5)"]
-    assert list(findings(tests, {"ended": "wall", "code": -9, "value": ""})) == ["timeout (-5)"]
-    call = (CallTest("f", "[]", "[1]"),)
+def test_findings():
+    test, call = Test("", "2"), CallTest("f", "[]", "[1]")
+    for said, found in (
+        ({"out": " 2 \n"}, ""),
+        ({"out": "2.0"}, ""),
+        ({"out": "3"}, "wrong output (-2)"),
+        ({}, "wrong result (-2)"),
+    ):
+        assert finding(test, said, {}) == found
+    assert (
+        finding(test, None, {}) == finding(test, None, {"ended": "exit", "code": 0}) == "ended without an answer (-5)"
+    )
+    assert finding(test, None, {"ended": "exit", "code": -11}) == "killed by SIGSEGV (-5)"
+    assert finding(test, None, {"ended": "wall", "code": -9}) == "timeout (-5)"
     for value, found in ((["l", 1], ""), (["t", 1], ""), (["l", 2], "wrong result (-2)"), (["x"], "wrong result (-2)")):
-        assert list(findings(call, ended | {"value": json.dumps({"value": value}) + "\n"})) == [found]
+        assert finding(call, {"value": value}, {}) == found
+
+
+def test_output_comes_in_pieces(grader):
+    said = iter(['{"more": "ab"}', '{"more": "c"}', '{"out": "d"}'])
+    assert heard(lambda: next(said), 9) == {"out": "abcd"}
+    said = iter(['{"more": "ab"}', '{"more": "c"}', '{"out": "d"}'])
+    assert heard(lambda: next(said), 2) == {"code": -2, "error": "too much output"}
+    for words in ([None], ['{"more": "a"}', None], ["[1]"], ["["], ["[" * 99999]):
+        said = iter(words)
+        assert heard(lambda said=said: next(said), 9) is None
+    long = "\U0001f600" * 1_200_000
+    assert grader.grade("print(chr(0x1f600) * 1200000)", (Test("", long), Test("", long))).correct
+    assert grader.grade("print('x' * 9_000_000)", (Test("", "x"),)).reason == "test 1 of 1: too much output (-2)"
 
 
 @pytest.mark.parametrize(
@@ -190,9 +208,7 @@ def test_findings_of_lines():
     ],
 )
 def test_outputs_are_compared_line_by_line(expected, output, equal):
-    line = json.dumps({"out": output}) + "\n"
-    (found,) = findings((Test("", expected),), {"ended": "exit", "code": 0, "value": line})
-    assert (found == "") == equal
+    assert (finding(Test("", expected), {"out": output}, {}) == "") == equal
 
 
 def test_what_is_extracted():

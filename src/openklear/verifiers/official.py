@@ -12,26 +12,24 @@ which a crowded machine lets a program wait are not its own.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from openklear.types import AnyTest, CallTest, Outcome, Test, Verdict
+from openklear.verifiers import sizes
+from openklear.verifiers.asserts import End
 from openklear.verifiers.checkers import checker
 from openklear.verifiers.code import OVERHEAD_SECONDS, STOPPED, CodeGrader, signal_name, stable, summary
-from openklear.verifiers.pool import WorkerLost
 from openklear.verifiers.walls import Isolation
 from openklear.verifiers.workers import values
-from openklear.verifiers.workers.watcher import MAX_STARVED, VALUE_CAP
+from openklear.verifiers.workers.official import ERROR, TIMEOUT
+from openklear.verifiers.workers.watcher import MAX_STARVED
 
 VERSION = "LiveCodeBench 28fef95"
 """Of the harness that is followed; part of every verdict's key."""
 WRONG, LOST = -2, -5
 """Its codes of a wrong answer, and of a runner that ended without one (with a crash, or at the global time limit)."""
 _HOW = checker("livecodebench")
-_MOST_INPUT = 96 * 2**20
-"""Bytes of all inputs of a problem: they go into one process."""
-_MOST_WRITTEN = 64 * 2**20
-_SHOWN = 200
 
 
 def extract(completion: str) -> str | None:
@@ -48,9 +46,7 @@ def refusal(tests: Sequence[AnyTest]) -> str:
         return "LiveCodeBench's harness takes tests over stdin, or calls of one function"
     if any(isinstance(test, CallTest) and not isinstance(json.loads(test.args), list) for test in tests):
         return "LiveCodeBench's harness passes arguments by their places"
-    if sum(len(_input(test)) for test in tests) > _MOST_INPUT:
-        return f"tests hold more than {_MOST_INPUT >> 20} MiB, which go into one process of LiveCodeBench's harness"
-    return ""
+    return sizes.refusal(tests)
 
 
 def _input(test: AnyTest) -> str:
@@ -85,55 +81,62 @@ class OfficialGrader:
     def _run(self, program: str, tests: Sequence[AnyTest]) -> Verdict:
         whole = (self._seconds + 1) * len(tests) + 5
         header = {
-            "kind": "official",
-            "program": program,
+            "kind": "talk",
+            "role": "official",
+            "source": program,
             "cpu_seconds": whole,
             "wall_seconds": whole,
             "memory_bytes": self._memory_bytes,
-            "output_bytes": _written(tests),
         }
         name = tests[0].call.rpartition(".")[2] if isinstance(tests[0], CallTest) else None
-        plan = {"inputs": list(map(_input, tests)), "seconds": self._seconds}
+        found: list[str] = []
         with self._boxes.pool.session() as box:
-            box.send(header, OVERHEAD_SECONDS)
-            answer = box.request({"calls": [[name, plan]]}, whole + MAX_STARVED + 2 * OVERHEAD_SECONDS)
-            box.send({"end": True}, OVERHEAD_SECONDS)
-        results = answer.get("results")
-        if not isinstance(results, list) or len(results) != 1:
-            raise WorkerLost("an answer without results")
-        return summary(list(findings(tests, results[0])), len(tests))
+            end = End(box, header, whole + MAX_STARVED + OVERHEAD_SECONDS)
+            end.say(json.dumps({"name": name, "seconds": self._seconds}))
+            for test in tests:
+                end.say(json.dumps({"input": _input(test)}))
+                said = heard(end.hear, sizes.output_bytes([test]))
+                found.append(finding(test, said, end.ended))
+                if found[-1]:
+                    break
+            end.stop()
+        return summary(found, len(tests))
 
     def close(self) -> None:
         """Ends all workers."""
         self._boxes.close()
 
 
-def _written(tests: Sequence[AnyTest]) -> int:
-    """Bytes that a program may answer with: four times what is expected, for JSON makes two of a new line."""
-    expected = sum(len(test.stdout) for test in tests if isinstance(test, Test))
-    return min(max(VALUE_CAP, 4 * expected), _MOST_WRITTEN)
+def heard(hear: Callable[[], str | None], most: int) -> dict[str, Any] | None:
+    """What the process says to an input; None where it ended, or says what is none. At most `most` bytes of output."""
+    pieces: list[str] = []
+    while (word := hear()) is not None:
+        try:
+            said = json.loads(word)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(said, dict) or "more" not in said:
+            break
+        pieces.append(str(said["more"]))
+        if sum(map(len, pieces)) > most:
+            return {"code": WRONG, "error": "too much output"}
+    else:
+        return None
+    if not isinstance(said, dict):
+        return None
+    return said | {"out": "".join([*pieces, str(said["out"])])} if "out" in said else said
 
 
-def findings(tests: Sequence[AnyTest], result: dict[str, Any]) -> Iterator[str]:
-    """Of each test up to the first failure: empty where it passed, else why not, with the harness's code.
+def finding(test: AnyTest, said: dict[str, Any] | None, ended: dict[str, Any]) -> str:
+    """Empty where a test was passed, else why not, with the harness's code.
 
-    `result`: what the box says of the process, with the lines of `workers.official` in "value".
+    `said`: see `workers.official`; None where the process said nothing. `ended`: how it ended, if it did.
     """
-    told = (result["value"] or "").split("\n")
-    for test, line in zip(tests, [*told[:-1], *[""] * len(tests)], strict=False):  # no line is whole without its end
-        found = _finding(test, line, result)
-        yield found
-        if found:
-            return
-
-
-def _finding(test: AnyTest, line: str, result: dict[str, Any]) -> str:
-    said = _said(line)
     if said is None:
-        return f"{_end(result)} ({LOST})"
+        return f"{_end(ended)} ({LOST})"
     if "code" in said or "broken" in said:
-        text = "timeout" if said.get("code") == -3 else said.get("error", said.get("broken"))
-        return f"{stable(str(text))} ({said.get('code', -4)})"
+        text = "timeout" if said.get("code") == TIMEOUT else said.get("error", said.get("broken"))
+        return f"{stable(str(text))} ({said.get('code', ERROR)})"
     return "" if _equal(test, said) else f"wrong {'output' if 'out' in said else 'result'} ({WRONG})"
 
 
@@ -149,17 +152,9 @@ def _equal(test: AnyTest, said: dict[str, Any]) -> bool:
         return False
 
 
-def _said(line: str) -> dict[str, Any] | None:
-    """A line of the process; None where it is none."""
-    try:
-        said = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return said if isinstance(said, dict) else None
-
-
-def _end(result: dict[str, Any]) -> str:
+def _end(ended: dict[str, Any]) -> str:
     """Why a process ended in the middle of a test."""
-    if result["ended"] in STOPPED:
-        return STOPPED[result["ended"]]
-    return f"killed by {signal_name(-result['code'])}" if result["code"] < 0 else "ended without an answer"
+    if ended.get("ended") in STOPPED:
+        return STOPPED[ended["ended"]]
+    code = ended.get("code", 0)
+    return f"killed by {signal_name(-code)}" if code < 0 else "ended without an answer"

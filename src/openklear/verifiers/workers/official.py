@@ -7,11 +7,13 @@ it cannot be iterated, and descriptor 0 is the harness's own, where nobody types
 when the function ends: what a thread prints later, an exit handler, or whoever writes to descriptor 1 is lost. Each
 test has an alarm of wall seconds. Functions that could harm the host are None.
 
-The walls around the process are those of every program. What it answers goes to the channel, a line a test:
+The walls around the process are those of every program. It hears {"name", "seconds"}, then {"input"} of one test after
+another, and never what is expected. To each it says
 
-    {"out": text} or {"value": packed}, {"kind": type} of a result that is not plain
-    {"code": -3 or -4, "error": text}   the test failed with an exception; it is the last
-    {"broken": text}                    the program could not be loaded, or has no such function; nothing was run
+    {"more": text}, ..., {"out": text}  what was printed, in pieces
+    {"value": packed}                   what was returned; {"kind": type} where that is not plain
+    {"code": -3 or -4, "error": text}   the test failed with an exception
+    {"broken": text}                    the program could not be loaded, or has no such function
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-from . import stacks, test_process, values
+from . import stacks, test_process, values, wire
 
 TIMEOUT, ERROR = -3, -4
 """The harness's codes of a test that took too long, and of one that raised."""
@@ -39,6 +41,8 @@ STACK_BYTES = 8 * 2**20
 """What a shell gives to the harness, which leaves it so."""
 MOST_STARVED = 30.0
 """Seconds, at most, that a program waited for a processor and that its alarm therefore does not count."""
+PIECE = 500_000
+"""Characters of output that are said at a time."""
 _SHOWN = 300
 
 _OPENED = (
@@ -107,25 +111,24 @@ class Alarm:
             return 0.0
 
 
-def run(program: str, name: str | None, plan: dict[str, Any], channel: int) -> NoReturn:
-    """Runs the program on the inputs of the plan, writes to the channel what came of each, and ends the process.
+def run(program: str, channel: int) -> NoReturn:
+    """Runs the program on inputs as they are said, answers to each, and ends the process.
 
-    plan: {"inputs": of each test a text, or the JSON of its positional arguments, "seconds": of a test}. `name` is
-    the function that is called; None: the inputs are stdin.
+    "name" is the function that is called with an input's JSON of positional arguments; None: inputs are stdin.
+    "seconds" are those of a test.
     """
     tell = _Teller(channel)
-    alarm = Alarm(plan["seconds"])
     try:
+        plan = wire.read_message(channel) or {}
+        alarm, name = Alarm(plan["seconds"]), plan["name"]
         _settle(program)
         loaded = _load(program, name, alarm)
-        if isinstance(loaded, str):
-            tell(broken=loaded)
-        else:
-            inputs = plan["inputs"] if name is None else [json.loads(text) for text in plan["inputs"]]
-            one = _on_stdin if name is None else _called
-            for given in inputs:
-                if not one(loaded, given, alarm, tell):
-                    break
+        one = _on_stdin if name is None else _called
+        while (asked := wire.read_message(channel)) is not None:
+            if isinstance(loaded, str):
+                tell(broken=loaded)
+            else:
+                one(loaded, asked["input"], alarm, tell)
     except Exception as error:  # whatever the program made of this process is its own doing
         tell(broken=_text(error))
     finally:  # threads are not waited for, exit handlers do not run
@@ -133,17 +136,18 @@ def run(program: str, name: str | None, plan: dict[str, Any], channel: int) -> N
 
 
 class _Teller:
-    """Writes lines to the channel, whatever a program makes of `os`, `json` and the built-ins."""
+    """Says what came of a test, whatever a program makes of `os`, `json` and the built-ins."""
 
     def __init__(self, channel: int):
-        self._channel, self._write, self._exit, self._text = channel, os.write, os._exit, json.dumps
+        self._channel, self._write, self._exit, self._encode = channel, os.write, os._exit, wire.encode
 
     def __call__(self, **said: Any) -> None:
-        view = memoryview((self._text(said) + "\n").encode("ascii"))
+        view = memoryview(self._encode(said))
         while view:
             view = view[self._write(self._channel, view) :]
 
     def end(self) -> NoReturn:
+        """The process is over, with what still runs in it."""
         self._exit(0)
 
 
@@ -252,8 +256,8 @@ class _Stdin:
         return getattr(self._stringio, name)
 
 
-def _on_stdin(function: Callable[[], object], text: str, alarm: Alarm, tell: _Teller) -> bool:
-    """Runs the program on an input. False where it was its last."""
+def _on_stdin(function: Callable[[], object], text: str, alarm: Alarm, tell: _Teller) -> None:
+    """Runs the program on an input."""
     captured = io.StringIO()
     vars(captured)["close"] = lambda x: 1  # no program can close it
     failed = None
@@ -277,9 +281,13 @@ def _on_stdin(function: Callable[[], object], text: str, alarm: Alarm, tell: _Te
         for name in _READS:
             vars(before[1]).pop(name, None)
     if failed is not None:
-        return _failed(failed, tell)
-    tell(out=captured.getvalue())
-    return True
+        _failed(failed, tell)
+        return
+    printed = captured.getvalue()
+    while len(printed) > PIECE:
+        tell(more=printed[:PIECE])
+        printed = printed[PIECE:]
+    tell(out=printed)
 
 
 _READS = ("read", "readline", "readlines")
@@ -295,26 +303,26 @@ def _patch_stdin(file: Any, text: str) -> Any:
     return _Stdin(text)
 
 
-def _called(function: Callable[..., object], arguments: list[Any], alarm: Alarm, tell: _Teller) -> bool:
-    """Calls the function. False where that was its last call."""
+def _called(function: Callable[..., object], text: str, alarm: Alarm, tell: _Teller) -> None:
+    """Calls the function."""
+    arguments = json.loads(text)
     alarm.start()
     try:
         result = function(*arguments)
     except Exception as error:  # the program's, whatever it is; other exceptions end the process, as there
-        return _failed(error, tell)
+        _failed(error, tell)
+        return
     finally:
         alarm.stop()
     try:
         tell(value=values.pack(list(result) if isinstance(result, tuple) else result))
     except values.NotPlain as error:
         tell(kind=str(error))
-    return True
 
 
-def _failed(error: Exception, tell: _Teller) -> bool:
+def _failed(error: Exception, tell: _Teller) -> None:
     text = _text(error)
     tell(code=TIMEOUT if "timeoutexception" in text.lower() else ERROR, error=text)
-    return False
 
 
 def _text(error: BaseException) -> str:

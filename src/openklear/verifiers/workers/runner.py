@@ -4,8 +4,8 @@ Kinds of session, by their first frame (more in each function):
 
 stdio   {"program"}, then {"stdins": [...]} -> {"results": [...]}: the program is run on each input
 calls   {"program"}, then {"calls": [[name, arguments], ...]} -> {"results": [...]}: one call of it each
-official  the same, as LiveCodeBench's own harness runs a program: all of its tests are one such call
-talk    {"role", "source"}: one process, whose words are passed on both ways
+talk    {"role", "source"}: one process, whose words are passed on both ways; it is the program (candidate), code that
+        tests one (tester), or a program as LiveCodeBench's own harness runs it, on one input after another (official)
 
 No frame ever holds an expected output. A session ends with {"end": true}, or with the end of the box's stdin.
 """
@@ -16,7 +16,6 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from . import kernel, official, session, stacks, test_process, testing, watcher, wire
@@ -24,10 +23,8 @@ from . import kernel, official, session, stacks, test_process, testing, watcher,
 DONE, END_OF_INPUT = 0, 3
 """How a session ended, for the box: the next one may come; nobody will ask again."""
 SCRATCH_MEBIBYTES = 64
-_CALLED = {"calls": session.call, "official": official.run}
 
 Run = Callable[[str, Any, test_process.Bounds], dict[str, Any]]
-Call = Callable[[str, Any, Any, int], int]
 
 
 class Runner:
@@ -50,10 +47,7 @@ class Runner:
         while (frame := wire.read_message(self.incoming)) is not None:
             if "end" in frame:
                 return DONE
-            entry = _CALLED.get(header["kind"])
-            run, inputs = (
-                (self._stdio, frame["stdins"]) if entry is None else (partial(self._call, entry), frame["calls"])
-            )
+            run, inputs = (self._call, frame["calls"]) if header["kind"] == "calls" else (self._stdio, frame["stdins"])
             self._answer(run, header["program"], inputs, bounds)
         return END_OF_INPUT
 
@@ -71,17 +65,19 @@ class Runner:
         look, result = self._run(lambda channel: test_process.run_script(program), stdin, bounds, None)
         return result | {"stdout": look.stdout.data[: bounds.output_bytes].decode("utf-8", "surrogateescape")}
 
-    def _call(self, entry: Call, program: str, call: list[Any], bounds: test_process.Bounds) -> dict[str, Any]:
+    def _call(self, program: str, call: list[Any], bounds: test_process.Bounds) -> dict[str, Any]:
         """`value` is what the call wrote to its channel; None where it wrote nothing."""
         name, arguments = call
         ours, theirs = os.pipe()
-        value = watcher.Collected(ours, max(watcher.VALUE_CAP, bounds.output_bytes))
-        _, result = self._run(lambda channel: entry(program, name, arguments, channel), "", bounds, (value, theirs))
+        value = watcher.Collected(ours, watcher.VALUE_CAP)
+        _, result = self._run(
+            lambda channel: session.call(program, name, arguments, channel), "", bounds, (value, theirs)
+        )
         return result | {"value": value.data.decode("utf-8", "surrogateescape") or None}
 
     def _talk(self, header: dict[str, Any], bounds: test_process.Bounds) -> int:
         """Passes words on, says how the process ended, always, and waits for the end of the session."""
-        entry = {"candidate": session.candidate, "tester": testing.run}[header["role"]]
+        entry = {"candidate": session.candidate, "tester": testing.run, "official": official.run}[header["role"]]
         ours, theirs = socket.socketpair()
         relay = watcher.Relay(ours.detach(), self.incoming, self.outgoing)
         _, result = self._run(lambda channel: entry(header["source"], channel), "", bounds, (relay, theirs.detach()))
