@@ -173,6 +173,8 @@ def main() -> None:
         print(f"{name}: {len(raw)} rows, {len(some)} problems, {tests} tests, 0 lost")
     print("\n".join(["", *windows(rows), ""]))
     runs = read_runs(given.data / RUNS, problems)
+    recorded = sum(1 for _ in (given.data / RUNS).open(encoding="utf-8"))
+    print(f"{RUNS}: {recorded} rows, {recorded - len(runs)} of them on problems that are not here")
     if given.rows:
         runs = runs[:: max(1, len(runs) // given.rows)][: given.rows]
     packages = tuple(filter(None, given.packages.split(",")))
