@@ -6,6 +6,7 @@ The expected column was not worked out by us: these programs were run through `r
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,9 @@ TWICE = (Test("1", "2"),) * 2
 CALLS = (CallTest("f", "[1]", "2"),) * 2
 LIMITS = Limits(workers=1, minimum_isolation="rlimits", code_seconds=0.5)
 METHOD = "class Solution:\n    def f(self, n): "
+
+PROBES = json.loads((Path(__file__).parent / "official_probes.json").read_text())
+"""Two tests each: calls of f(1), or an input of the lines 1 and 5, that must give 2."""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +120,18 @@ def test_programs_over_stdin(grader, name):
     verdict = grader.grade(program, TWICE)
     assert said(verdict) == (passed, code), verdict
     assert verdict.correct == (code is None)
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_probes(grader, name):
+    probe = PROBES[name]
+    tests = CALLS if probe["function"] else (Test("1\n5", "2"),) * 2
+    assert said(grader.grade(probe["program"], tests)) == (probe["passed"], probe["code"])
+
+
+def test_what_is_written_past_stdout_is_nobody_s(grader):
+    program = "import os\nfor _ in range(90): os.write(1, b'x' * 100_000)\nprint(int(input()) + 1)"
+    assert grader.grade(program, TWICE).correct
 
 
 @pytest.mark.parametrize("name", CALLED)
