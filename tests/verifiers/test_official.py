@@ -177,6 +177,47 @@ def test_a_program_cannot_choose_what_it_is_said_to_answer(grader):
     assert grader.grade("import os\nos.close(3)\nprint(3)", TWICE).outcome is Outcome.INCORRECT
 
 
+def test_what_is_expected_is_not_in_the_process(grader):
+    look = """
+import sys
+sought = input()[::-1].encode()
+for line in open('/proc/self/maps'):
+    first, last = (int(end, 16) for end in line.split()[0].split('-'))
+    try:
+        with open('/proc/self/mem', 'rb') as memory:
+            memory.seek(first)
+            found = memory.read(last - first)
+    except (OSError, ValueError, OverflowError, MemoryError): continue
+    place = -1
+    while (place := found.find(sought, place + 1)) >= 0:
+        if found[place + len(sought):][:5] == b'-only': print('found'); sys.exit()
+print('not found')
+"""
+    given, kept = "hgfedcba", "abcdefgh-only-the-judge-knows"
+    assert grader.grade(look, (Test(f"{given}\n{kept}", "found"),)).correct  # where it is in memory, it is seen
+    assert grader.grade(look, (Test(given, "not found"), Test(given, kept))).passed == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "reasons"),
+    [
+        ("import time\ntime.sleep(99)", "timeout (-3)"),
+        ("x = bytearray(2**40)", "MemoryError() (-4)"),
+        ("x = []\nwhile True: x.append(bytearray(2**24))", "MemoryError() (-4)"),
+        ("print('x' * 2**33)", "MemoryError() (-4)"),
+    ],
+)
+def test_limits_hold(grader, program, reasons):
+    assert grader.grade(program, TWICE).reason == f"test 1 of 2: {reasons}"
+
+
+@pytest.mark.slow
+def test_a_program_that_silences_the_alarm_is_ended_all_the_same(grader):
+    program = "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"
+    assert grader.grade(program, TWICE[:1]).reason == "test 1 of 1: timeout (-5)"
+    assert grader.grade("print(int(input()) + 1)", TWICE).correct
+
+
 def test_findings():
     test, call = Test("", "2"), CallTest("f", "[]", "[1]")
     for said, found in (
