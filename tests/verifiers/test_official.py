@@ -179,18 +179,18 @@ def test_a_program_cannot_choose_what_it_is_said_to_answer(grader):
 
 def test_what_is_expected_is_not_in_the_process(grader):
     look = """
-import sys
-sought = input()[::-1].encode()
-for line in open('/proc/self/maps'):
-    first, last = (int(end, 16) for end in line.split()[0].split('-'))
-    try:
-        with open('/proc/self/mem', 'rb') as memory:
-            memory.seek(first)
-            found = memory.read(last - first)
-    except (OSError, ValueError, OverflowError, MemoryError): continue
-    place = -1
-    while (place := found.find(sought, place + 1)) >= 0:
-        if found[place + len(sought):][:5] == b'-only': print('found'); sys.exit()
+import gc, sys
+sought = input()[::-1] + '-' + 'only'
+frame, seen, waiting = sys._getframe(), set(), gc.get_objects()
+while frame is not None:
+    waiting += [frame.f_locals, frame.f_globals]
+    frame = frame.f_back
+while waiting:
+    one = waiting.pop()
+    if id(one) in seen: continue
+    seen.add(id(one))
+    if type(one) is str and one is not sought and sought in one: print('found'); sys.exit()
+    if type(one) is not str: waiting += gc.get_referents(one)
 print('not found')
 """
     given, kept = "hgfedcba", "abcdefgh-only-the-judge-knows"
