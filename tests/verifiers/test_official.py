@@ -5,6 +5,8 @@ The expected column was not worked out by us: these programs were run through `r
 """
 
 import json
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from openklear.verifiers.domains import DOMAINS, domain_under
 from openklear.verifiers.judge import Judge
 from openklear.verifiers.limits import OFFICIAL, Limits
 from openklear.verifiers.official import OfficialGrader, extract, finding, heard, refusal
+from openklear.verifiers.workers.official import Alarm, TimeoutException
 
 TWICE = (Test("1", "2"),) * 2
 CALLS = (CallTest("f", "[1]", "2"),) * 2
@@ -216,6 +219,22 @@ def test_a_program_that_silences_the_alarm_is_ended_all_the_same(grader):
     program = "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass"
     assert grader.grade(program, TWICE[:1]).reason == "test 1 of 1: timeout (-5)"
     assert grader.grade("print(int(input()) + 1)", TWICE).correct
+
+
+def test_an_alarm_does_not_count_what_a_crowded_machine_took():
+    before = signal.getsignal(signal.SIGALRM)
+    waited = iter([1.0, 1.2, 1.2])  # at the start, when it rings, when it rings again
+    alarm = Alarm(0.05)
+    alarm._starved = lambda: next(waited)
+    began = time.monotonic()
+    try:
+        alarm.start()
+        with pytest.raises(TimeoutException):
+            time.sleep(9)
+    finally:
+        alarm.stop()
+        signal.signal(signal.SIGALRM, before)
+    assert 0.25 <= time.monotonic() - began < 5
 
 
 def test_findings():
