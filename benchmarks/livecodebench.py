@@ -97,7 +97,7 @@ def read_runs(path: Path, problems: dict[str, Problem]) -> list[Run]:
 
 def windows(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A line for each window: problems in it, and errata among them."""
-    known = errata()
+    known = errata("lcb-errata")
     lines = ["| window | problems | errata |", "|---|---|---|"]
     for name, ends in WINDOWS.items():
         first, last = map(date.fromisoformat, ends)

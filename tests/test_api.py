@@ -34,7 +34,11 @@ NAMES = {
         "Verifier Domain DOMAINS register domain_named domain_under grader_faults require_graders AnswerVerifier ProgramVerifier"
     ),
     "grading": "Explanation Grader Limits explain grade_rows",
-    "evaluation.statistics": "Estimate avg_at_k correctness holm mean_interval paired_difference pass_at_k sign_flip",
+    "evaluation.statistics": (
+        "Effect Estimate SamplingError Table avg_at_k correctness difference_interval g_pass_at_k g_pass_share holm "
+        "majority_share mean_interval mg_pass_at_k mg_pass_share over_seeds paired_difference pass_at_k pass_share "
+        "sampling_error sign_flip student_quantile two_way"
+    ),
     "models.loading": "LoadedModel load_model save_model",
     "models.tiny": "make_tiny make_tokenizer",
     "models.chat": "EncodedDemonstration decode_completion encode_demonstration encode_prompt prompt_tail turn_end_id",

@@ -11,18 +11,16 @@ from openklear.cli.main import main
 from openklear.durable.files import write_json
 from openklear.evaluation.results import ProblemResult, write_results
 
-RECIPE = 'seed = 1\n[evaluation]\nsamples = 4\ntemperature = {heat}\n[engine]\ntype = "local"\nslots = {slots}\n'
 
-
-def evaluated(run: Path, name: str, correct: list[int], started: str, heat: float = 1.0, slots: int = 8) -> Path:
+def evaluated(run: Path, name: str, correct: list[int], started: str, heat: float = 1.0) -> Path:
     """An evaluation with one benchmark of 4 samples a problem."""
     place = run / f"evaluate-{name}"
     place.mkdir(parents=True)
     rows = [ProblemResult(f"aime/{i}", "aime", "math", None, 4, 4, right, 0, 10) for i, right in enumerate(correct)]
     write_results(place / "problems.jsonl", rows)
-    write_json(
-        place / "scores.json", {"benchmarks": [{"benchmark": "aime", "samples": 4, "limit": None}], "scores": []}
-    )
+    facts = {"format": 1, "model": {"name": name, "weights": run.name, "dtype": "float32"}, "seed": 1}
+    asked = [{"name": "aime", "samples": 4, "limit": None}]
+    write_json(place / "evaluation.json", {**facts, "sampling": {"temperature": heat}, "benchmarks": asked})
     write_json(
         place / "stage.json",
         {
@@ -32,7 +30,6 @@ def evaluated(run: Path, name: str, correct: list[int], started: str, heat: floa
             "attempts": [{"started": started, "settings": {"device": "cpu"}}],
         },
     )
-    (run / "recipe.toml").write_text(RECIPE.format(heat=heat, slots=slots))
     return place
 
 
@@ -50,14 +47,14 @@ def test_two_stages_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert said[-1] == "asked in the same way, as far as it is recorded"
 
 
-def test_what_was_asked_differently_is_said_and_speed_is_not(
+def test_what_was_asked_differently_is_said_and_the_models_names_are_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = evaluated(tmp_path / "a", "sft", [1, 2], "2026-01-01", heat=1.0, slots=8)
-    other = evaluated(tmp_path / "b", "sft", [1, 2, 3], "2026-01-01", heat=0.6, slots=64)
+    one = evaluated(tmp_path / "a", "sft", [1, 2], "2026-01-01", heat=1.0)
+    other = evaluated(tmp_path / "b", "sft", [1, 2, 3], "2026-01-01", heat=0.6)
     assert main(["compare", str(one), str(other)]) == 0
     said = capsys.readouterr().out
-    assert said.endswith("asked differently:\n  evaluation.temperature: 1.0 -> 0.6\n")
+    assert said.endswith("asked differently:\n  sampling.temperature: 1.0 -> 0.6\n")
     assert "left out: 0 problems of A alone, 1 problem of B alone" in said
 
 

@@ -3,8 +3,8 @@ import time
 
 from openklear.distill import ahead as module
 from openklear.distill.ahead import Ahead, attempt_of
-from openklear.distill.answers import Answer
 from openklear.distill.ledger import Wanted, row_of
+from openklear.rollout.answers import Answer
 from openklear.types import Problem, StopReason
 from openklear.verifiers.judge import Judge, Limits
 

@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 
-from openklear.distill.answers import Answer
 from openklear.distill.ledger import Ledger, Wanted
 from openklear.distill.remote import Crew
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError
+from openklear.rollout.answers import Answer
 from openklear.rollout.refusals import AskAgain, PromptRefused
 from openklear.types import Problem
 

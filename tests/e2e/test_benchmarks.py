@@ -12,6 +12,7 @@ from tests.shared_data import shared
 from transformers import AutoTokenizer
 
 from openklear.cli import main
+from openklear.evaluation.stored import open_stored, unpacked
 
 pytestmark = pytest.mark.slow
 
@@ -104,15 +105,17 @@ def test_the_terminal_and_the_report_tell_them_apart(run):
     assert "(drawn 20)" in page
 
 
-def test_every_rollout_says_its_benchmark_and_what_was_asked(run):
-    paths = sorted((run[0] / "evaluate-sft" / "parts").rglob("rollouts.parquet"))
-    aime, math = (pq.read_table(path).to_pylist() for path in paths)
-    assert Counter(row["problem_id"].partition("/")[0] for row in aime) == {"aime24": 240}
-    assert Counter(row["problem_id"].partition("/")[0] for row in math) == {"math500": 40}
+def test_every_completion_says_its_benchmark_and_what_was_asked(run):
+    there = open_stored(run[0] / "evaluate-sft")
+    assert Counter(one.benchmark for one in there.samples) == {"aime24": 240, "math500": 40}
+    assert {one.problem.partition("/")[0] for one in there.samples} == {"aime24", "math500"}
+    for one in there.asked.values():
+        assert one.prompt[-1]["content"].endswith("\nPut the answer in \\boxed{}.") == (one.benchmark == "aime24")
     tokenizer = AutoTokenizer.from_pretrained(run[0] / "sft" / "model")
-    for rows, held in ((aime, True), (math, False)):
-        prompts = [tokenizer.decode(row["prompt_ids"]) for row in rows]
-        assert {"\nPut the answer in \\boxed{}." in prompt for prompt in prompts} == {held}
+    for one in there.samples[::40]:
+        row = there.completion(one)
+        assert len(unpacked(row["ids"])) == row["tokens"] == one.tokens
+        assert tokenizer.decode(unpacked(row["ids"])).startswith(row["text"])
 
 
 def test_training_rows_are_held_against_the_whole_of_a_limited_benchmark(run):

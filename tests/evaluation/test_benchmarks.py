@@ -1,12 +1,10 @@
 """Which problems of a benchmark are asked, and in which words."""
 
-import pytest
-
 from openklear.evaluation.benchmarks import Benchmark, benchmarks
+from openklear.evaluation.questions import Question, encoded, numbered, worded
 from openklear.models.tiny import make_tiny
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Evaluation, Recipe, Sft, TinyModel
-from openklear.stages.evaluate import PART, encoded, parts
 from openklear.types import Problem
 
 
@@ -65,26 +63,50 @@ def test_a_template_changes_the_last_turn_alone():
     assert Benchmark("aime", 8).ask(AIME[7]) is AIME[7]
 
 
+def questions(loaded, benchmark, problems):
+    found = []
+    for one in problems:
+        messages, fault = worded(one, benchmark.wording)
+        found.append(encoded(Question(benchmark.name, one, benchmark.samples, 8, messages, refused=fault), loaded))
+    return found
+
+
 def test_the_words_of_a_template_reach_the_ids_of_the_prompt_and_nothing_else():
     loaded = make_tiny(16, 1, 2, 256, 0)
     plain, asked = Benchmark("aime", 8), Benchmark("aime", 8, prompt_template="{problem} Answer in \\boxed{}.")
-    before, after = (encoded(loaded, one, AIME[:3], 256)[0] for one in (plain, asked))
+    before, after = (questions(loaded, one, AIME[:3]) for one in (plain, asked))
     texts = [loaded.tokenizer.decode(list(one.prompt_ids)) for one in (*before, *after)]
     for old, new in zip(texts[:3], texts[3:], strict=True):
         assert "boxed" not in old
         assert new == old.replace("?", "? Answer in \\boxed{}.")
     assert [one.problem for one in after] == AIME[:3]  # what is drawn, recorded and judged
     assert [one.prompt_tail for one in after] == [one.prompt_tail for one in before]
+    assert after[0].asked().prompt[-1]["content"] == "What is 0? Answer in \\boxed{}."
 
 
-def test_too_long_a_prompt_counts_with_its_template():
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused_with_its_words_counted():
+    length = len(questions(make_tiny(16, 1, 2, 256, 0), Benchmark("aime", 8), AIME[:1])[0].prompt_ids)
+    loaded = make_tiny(16, 1, 2, 64 * (length // 64 + 1), 0)
+    room = 64 * (length // 64 + 1) - length
+    fits, refused = (
+        questions(loaded, Benchmark("aime", 8, prompt_template="{problem}" + "!" * more), AIME[:1])[0]
+        for more in (room - 1, room)
+    )
+    assert (fits.refused, len(fits.prompt_ids)) == ("", length + room - 1)
+    assert refused.prompt_ids is None
+    assert refused.refused.startswith(f"prompt of {length + room} tokens; the model has {length + room} positions")
+
+
+def test_a_system_turn_beside_that_of_the_row_is_refused():
+    messages, fault = worded(AIME[0], Benchmark("aime", 8, system_prompt="Think.").wording)
+    assert "system turn of its own" in fault
+    assert messages == AIME[0].prompt
+
+
+def test_equal_prompts_are_drawn_for_apart():
     loaded = make_tiny(16, 1, 2, 256, 0)
-    length = len(encoded(loaded, Benchmark("aime", 8), AIME[:1], 256)[0][0].prompt_ids)
-    kept, dropped = encoded(loaded, Benchmark("aime", 8, prompt_template="{problem}!"), AIME[:1], length)
-    assert kept == []
-    assert [(p.id, why) for p, why in dropped] == [
-        ("aime/0", f"prompt of {length + 1} tokens; max_prompt_tokens is {length}")
-    ]
+    twice = questions(loaded, Benchmark("aime", 8), [AIME[0], AIME[1], AIME[0]])
+    assert [one.copy for one in numbered(twice)] == [0, 0, 1]
 
 
 def test_the_benchmarks_of_a_recipe_are_its_heldout_sources_in_their_order():
@@ -101,25 +123,3 @@ def test_the_benchmarks_of_a_recipe_are_its_heldout_sources_in_their_order():
         Benchmark("b", 64, 5, "seed"),
         Benchmark("a", 3, prompt_template="{problem}."),
     ]
-
-
-@pytest.mark.parametrize(
-    ("samples", "expected"),
-    [
-        ((8, 8), [(8, 128), (8, 92)]),  # as if it were one set: what a run without keys of its own has always drawn
-        ((8, 2), [(8, 120), (2, 100)]),
-        ((2, 2, 4, 2), [(2, 128), (2, 92), (4, 100), (2, 100)]),
-    ],
-)
-def test_a_part_holds_neighbours_that_are_sampled_equally_often(samples, expected):
-    loaded = make_tiny(16, 1, 2, 256, 0)
-    asked = []
-    for number, k in enumerate(samples):
-        mine = [problem(f"s{number}", n) for n in range(120 if number == 0 else 100)]
-        benchmark = Benchmark(f"s{number}", k)
-        asked.append((benchmark, encoded(loaded, benchmark, mine, 256)[0]))
-    found = parts(asked)
-    assert [(k, len(problems)) for k, problems in found] == expected
-    assert all(len(problems) <= PART for _, problems in found)
-    order = [one.problem.id for _, problems in found for one in problems]
-    assert order == [one.problem.id for _, problems in asked for one in problems]

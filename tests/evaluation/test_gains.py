@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from tests.evaluation.test_scores import GROUPS, LOST, RIGHT, WRONG, group
+from tests.evaluation.test_scores import PROBLEMS
+from tests.samples import LOST, RIGHT, WRONG, asked, together
 
 from openklear.evaluation.gains import gains, pairs
 from openklear.evaluation.lines import gain_lines, points
@@ -20,13 +21,13 @@ RL = [result("x", 4), result("y", 1), result("z", 2)]
 
 
 def test_results_count_the_completions_of_each_problem():
-    one = group("easy", 3, [RIGHT, WRONG, LOST], level="2", tokens=7)
-    assert results([one]) == [ProblemResult("easy/3", "easy", "math", "2", 3, 2, 1, 0, 21)]
-    assert [r.stopped_by_length for r in results(GROUPS)] == [0, 0, 0, 4, 0]
+    one = asked("easy", 3, [RIGHT, WRONG, LOST], level="2", tokens=7)
+    assert results(one) == [ProblemResult("easy/3", "easy", "math", "2", 3, 2, 1, 0, 21)]
+    assert [r.stopped_by_length for r in results(together(PROBLEMS))] == [0, 0, 0, 4, 0]
 
 
 def test_results_come_back_from_their_file(tmp_path):
-    found = results(GROUPS)
+    found = results(together(PROBLEMS))
     write_results(tmp_path / "problems.jsonl", found)
     assert read_results(tmp_path / "problems.jsonl") == found
     assert read_results(tmp_path / "absent.jsonl") == []

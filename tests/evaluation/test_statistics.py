@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import t
+from scipy.stats import norm, t
 from tests.shared_data import shared
 
 from openklear.evaluation.statistics import (
@@ -17,6 +17,7 @@ from openklear.evaluation.statistics import (
     mean_interval,
     paired_difference,
     pass_at_k,
+    sampling_error,
     student_quantile,
 )
 
@@ -140,6 +141,46 @@ def test_intervals_hold_the_true_mean_as_often_as_they_say(shares, bound):
         found = avg_at_k((rng.random((30, 8)) < difficulty[:, None]).astype(float))
         held += found.low <= truth <= found.high
     assert held / 400 >= bound - 2 * math.sqrt(bound * (1 - bound) / 400)
+
+
+def test_sampling_error_by_hand():
+    """Shares 1/4, 1/2 and 1 of 4, 2 and 3 samples: (3/16 / 3 + 1/4 / 1 + 0 / 2) / 9."""
+    nan = float("nan")
+    found = sampling_error(table([1, 0, 0, 0], [1, 0, nan, nan], [1, 1, 1, nan], [nan] * 4))
+    assert found.error == pytest.approx(math.sqrt((1 / 16 + 1 / 4) / 9))
+    half = norm.ppf(0.975) * found.error
+    assert (found.low, found.high) == pytest.approx((max(0, 7 / 12 - half), min(1, 7 / 12 + half)))
+
+
+def test_sampling_error_is_unknown_from_single_samples():
+    nan = float("nan")
+    assert math.isnan(sampling_error(table([1], [0])).error)
+    assert math.isnan(sampling_error(table([1, 0], [1, nan])).low), "also where one problem has but one left"
+    assert math.isnan(sampling_error(np.zeros((0, 0))).error)
+    assert sampling_error(table([1, 1], [0, 0])).error == 0.0
+
+
+def test_sampling_error_holds_the_mean_of_these_problems():
+    rng = np.random.default_rng(3)
+    held = 0
+    for _ in range(400):
+        difficulty = rng.beta(2, 0.5, size=30)
+        found = sampling_error((rng.random((30, 8)) < difficulty[:, None]).astype(float))
+        held += found.low <= difficulty.mean() <= found.high
+    assert held / 400 >= 0.93 - 2 * math.sqrt(0.93 * 0.07 / 400)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=4, max_size=4), min_size=2, max_size=8), st.randoms())
+def test_neither_order_nor_which_is_right_changes_an_interval(rows, random):
+    samples = table(*rows)
+    shuffled = table(*random.sample(rows, len(rows)))[:, [2, 0, 3, 1]]
+    for found, other in (
+        (avg_at_k(samples), avg_at_k(shuffled)),
+        (sampling_error(samples), sampling_error(shuffled)),
+    ):
+        assert (other.low, other.high) == pytest.approx((found.low, found.high))
+    mirrored = avg_at_k(1 - samples)
+    assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((avg_at_k(samples).low, avg_at_k(samples).high))
 
 
 def test_a_paired_interval_is_students_t_with_half_a_pseudo_pair_at_each_side():

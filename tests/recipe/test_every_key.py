@@ -54,7 +54,7 @@ WEIGHTS = "model/model.safetensors"
 ROWS = "metrics.jsonl"
 SAMPLED = "iterations/000001/rollouts.parquet"
 SECOND = "iterations/000002/rollouts.parquet"
-ANSWERED = "parts/00001/rollouts.parquet"
+ANSWERED = "samples.jsonl"
 DEMONSTRATIONS = "data/demonstrations.parquet"
 NAMES = "names"
 """Not a file: which files there are."""
@@ -772,7 +772,7 @@ PROOFS: dict[str, Proof] = {
         "data.source.math-heldout.limit_by=seed",
         base=("data.source.math-heldout.limit=1", "seed=1"),
     ),
-    "data.source.NAME.system_prompt": differs(EVALUATE, ANSWERED, 'data.source.math-heldout.system_prompt="m"'),
+    "data.source.NAME.system_prompt": differs(EVALUATE, "prompts.jsonl", 'data.source.math-heldout.system_prompt="m"'),
     "data.source.NAME.prompt_suffix": differs("sft", WEIGHTS, 'data.source.careful.prompt_suffix="m"'),
     "data.source.NAME.prompt_template": differs(
         EVALUATE, ANSWERED, 'data.source.math-heldout.prompt_template="{problem} m"'
@@ -784,7 +784,7 @@ PROOFS: dict[str, Proof] = {
     "evaluation.samples": differs(EVALUATE, ANSWERED, "evaluation.samples=3"),
     "evaluation.temperature": differs(EVALUATE, ANSWERED, "evaluation.temperature=0.4"),
     "evaluation.top_p": differs(EVALUATE, ANSWERED, "evaluation.top_p=0.5"),
-    "evaluation.top_k": differs(EVALUATE, ANSWERED, "evaluation.top_k=2"),
+    "evaluation.top_k": differs(EVALUATE, ANSWERED, "evaluation.top_k=1"),
     "evaluation.min_p": differs(EVALUATE, ANSWERED, "evaluation.min_p=0.5"),
     "evaluation.max_completion_tokens": differs(EVALUATE, ANSWERED, "evaluation.max_completion_tokens=9"),
     "evaluation.validation_samples": differs("rl-math", ROWS, "evaluation.validation_samples=3"),

@@ -6,6 +6,7 @@ import pytest
 
 from openklear.errors import RecipeError
 from openklear.recipe.load import load_recipe
+from openklear.run.plan import stages
 
 GOOD = """
 seed = 1
@@ -270,9 +271,12 @@ def test_fault(tmp_path, before, after, fragments):
         assert fragment in said
 
 
-def test_neither_sft_nor_rl(tmp_path):
-    text = GOOD[: GOOD.index("[sft]")] + GOOD[GOOD.index("[checkpoints]") :]
-    assert "there is neither [sft] nor [rl], so nothing would be trained; add" in faults(tmp_path, text)
+def test_a_recipe_may_evaluate_and_train_nothing(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(GOOD[: GOOD.index("[sft]")] + GOOD[GOOD.index("[checkpoints]") :], encoding="utf-8")
+    recipe = load_recipe(path)
+    assert (recipe.sft, recipe.rl) == (None, None)
+    assert "evaluate-base" in [stage.name for stage in stages(recipe)]
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,10 @@ def test_what_is_gained_over_random_weights_is_called_so_and_is_no_total():
 
 
 def test_a_score_over_some_of_the_problems_says_so_and_why():
-    asked = [{"stage": "sft", "benchmark": "sums", "domain": "math", "dropped": {"prompt too long": 6}}]
+    asked = [{"stage": "sft", "benchmark": "sums", "domain": "math", "not_asked": {"prompt too long": 6}}]
     (card,) = overview.cards([score("sft", 0.5, problems=24, unscorable=0.031)], [], asked, scratch=False)
-    over = ["24 of 30 problems (6 dropped: prompt too long)", "12.0 % stopped by length", "3.1 % unscorable"]
+    over = ["24 of 30 problems (6 not asked, which counts as wrong: prompt too long)", "12.0 % stopped by length"]
+    over.append("3.1 % unscorable")
     assert card["rows"][0]["over"] == over
     assert card["problems"] == "24 of 30 held-out problems"
 

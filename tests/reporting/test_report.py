@@ -3,24 +3,21 @@
 import json
 import re
 
-import numpy as np
 import pytest
+from tests.samples import RIGHT, WRONG, leave_evaluation, refused, together
 
 from openklear.data.store import prepared, write_problems
 from openklear.durable.files import write_json, write_jsonl_atomic
-from openklear.evaluation.benchmarks import Benchmark
-from openklear.evaluation.results import RESULTS, results, write_results
-from openklear.evaluation.scores import asked_rows, score_rows
+from openklear.evaluation.results import RESULTS
+from openklear.evaluation.stored import Sample
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel
 from openklear.reporting import training
 from openklear.reporting.cases import chosen
 from openklear.reporting.report import render
-from openklear.rollout.records import write_rollouts
-from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
+from openklear.types import Problem
 from openklear.verifiers.domains import DOMAINS
 
-RIGHT, WRONG = Verdict(Outcome.CORRECT), Verdict(Outcome.INCORRECT, "wrong answer")
 PHASE = Phase(name="math", domains=("math",), max_prompt_tokens=64, max_completion_tokens=64)
 
 
@@ -39,24 +36,21 @@ def problems(benchmark="sums", count=4, domain="math"):
     return [Problem(f"{benchmark}/{n}", (turn,), domain, answer="4", level="1", source=benchmark) for n in range(count)]
 
 
-def group(problem, right):
+def samples(problem, right):
     """Four samples, the first `right` of which are correct."""
-    ids = np.zeros(3, np.int32)
-    completion = Completion(ids, ids.astype(np.float32), StopReason.STOP)
-    rollouts = [
-        Rollout(
-            problem,
+    facts = {"level": problem.level, "tokens": 3, "extracted": "0"}
+    return [
+        Sample(
+            problem.source,
+            problem.id,
+            problem.domain,
             n,
-            ids,
-            completion,
-            f"<think>so</think>\\boxed{{{n}}}",
-            RIGHT if n < right else WRONG,
-            Reward(0.0),
-            0,
+            *((RIGHT,) if n < right else (WRONG,)),
+            reason="" if n < right else "wrong answer",
+            **facts,
         )
         for n in range(4)
     ]
-    return RolloutGroup(problem, tuple(rollouts))
 
 
 def begun(root, asked):
@@ -78,19 +72,10 @@ def begun(root, asked):
     write_json(data.funnel, [read])
 
 
-def evaluated(root, stage, asked, rights, dropped=()):
+def evaluated(root, stage, asked, rights, unasked=()):
     directory = root / f"evaluate-{stage}"
-    groups = [group(problem, right) for problem, right in zip(asked, rights, strict=True)]
-    named = [Benchmark(name, 4) for name in dict.fromkeys(problem.source for problem in asked)]
-    part = directory / "parts" / "00001"
-    part.mkdir(parents=True)
-    write_rollouts(part / "rollouts.parquet", groups)
-    write_results(directory / RESULTS, results(groups))
-    rows = {
-        "benchmarks": asked_rows(stage, named, groups, dropped),
-        "scores": score_rows(stage, named, groups, dropped),
-    }
-    write_json(directory / "scores.json", rows)
+    every = together(samples(problem, right) for problem, right in zip(asked, rights, strict=True))
+    leave_evaluation(directory, stage, [*every, *unasked], lambda one: f"<think>so</think>\\boxed{{{one.sample}}}")
     write_json(directory / "stage.json", {"state": "finished", "fingerprint": "", "parts": {}, "seconds": 65.0})
 
 
@@ -181,18 +166,13 @@ def test_one_problem_has_a_score_whose_interval_says_that_nothing_is_known(tmp_p
 def test_several_benchmarks_one_of_another_domain_and_one_not_asked_at_all(tmp_path, monkeypatch):
     monkeypatch.setitem(DOMAINS, "chess", DOMAINS["math"])
     asked = [*problems(), *problems("chess-set", 3, "chess")]
-    gone = [(problem, "prompt of 31 tokens; max_prompt_tokens is 30") for problem in problems("long", 2)]
-    begun(tmp_path, [*asked, *(problem for problem, _ in gone)])
+    gone = together(refused("long", number, 4, "prompt of 31 tokens; the model has 30") for number in range(2))
+    begun(tmp_path, [*asked, *problems("long", 2)])
     for stage, rights in (("base", (0, 0, 0, 0, 0, 0, 0)), ("sft", (4, 4, 4, 4, 0, 0, 2))):
-        evaluated(tmp_path, stage, asked, rights)
-        path = tmp_path / f"evaluate-{stage}" / "scores.json"
-        rows = json.loads(path.read_text())
-        rows["scores"] += score_rows(stage, [Benchmark("long", 4)], [], gone)
-        rows["benchmarks"] += asked_rows(stage, [Benchmark("long", 4)], [], gone)
-        path.write_text(json.dumps(rows))
+        evaluated(tmp_path, stage, asked, rights, gone)
     page = whole(render(tmp_path, recipe(benchmarks=("sums", "chess-set", "long"))))
-    assert [points for points, _, _ in gains_shown(page)] == ["+100.0", "+16.7"]
-    assert "no score: 0 of 2 problems (2 dropped: prompt too long)" in page
+    assert [points for points, _, _ in gains_shown(page)] == ["+100.0", "+16.7", "0.0"]
+    assert "2 problems (2 not asked, which counts as wrong: prompt too long)" in page
 
 
 def test_old_runs_without_counts_by_problem_still_have_a_page(tmp_path):

@@ -41,7 +41,7 @@ def errors(lengths, slots, costs, earlier=None):
     seconds, ended, drawn = next(moment for moment in moments if moment[0] >= total / 10)
     ahead = TokensAhead(len(lengths), slots, LIMIT, earlier)
     for length in ended:
-        ahead.add(completion(length))
+        ahead.add(completion(length).stop_reason)
     counted = seconds * (len(lengths) - len(ended)) / len(ended) if ended else math.inf
     return seconds * ahead.tokens(drawn) / drawn / (total - seconds), counted / (total - seconds)
 
@@ -92,7 +92,7 @@ def test_a_geometric_length_has_a_mean_in_closed_form():
 def test_the_end_is_the_end():
     ahead = TokensAhead(2, 2, 50)
     for length in (10, 20):
-        ahead.add(completion(length))
+        ahead.add(completion(length).stop_reason)
     assert ahead.tokens(30) == 0.0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from openklear.data.store import prepared
 from openklear.errors import RecipeError, UsageError
+from openklear.evaluation.stored import open_stored
 from openklear.recipe.load import load_recipe
 from openklear.run.pipeline import run_pipeline
 from openklear.types import Attempt, Message, Outcome, Problem, Test, Verdict
@@ -183,9 +184,9 @@ def test_a_run_of_a_toy_domain(sorting, tmp_path):
     assert [(row["id"], row["reason"], row["detail"]) for row in dropped] == [("taught/t12", "wrong", "not sorted")]
     (scored,) = [row for row in summary["scores"] if (row["stage"], row["metric"]) == ("rl-words", "avg")]
     assert scored["domain"] == "sorting"
-    answers = pq.read_table(root / "evaluate-rl-words" / "parts" / "00001" / "rollouts.parquet").to_pylist()
-    right = [row["stop_reason"] == "stop" and is_sorted(row["text"]) for row in answers]
-    assert [row["outcome"] == "correct" for row in answers] == right
+    there = open_stored(root / "evaluate-rl-words")
+    right = [not one.truncated and is_sorted(there.text(one)) for one in there.samples]
+    assert [one.correct for one in there.samples] == right
     assert scored["value"] == sum(right) / len(right)
     assert 0 < sum(right) < len(right)  # it has learned both
     assert "sorting" in (root / "report.html").read_text()

@@ -12,7 +12,22 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from openklear import __version__
-from openklear.cli import check, compare, distill, doctor, exits, export, grade, objectives, plan, push
+from openklear.cli import (
+    check,
+    compare,
+    distill,
+    doctor,
+    evaluate,
+    exits,
+    export,
+    grade,
+    objectives,
+    plan,
+    power,
+    push,
+    rescore,
+)
+from openklear.cli.groups import DefaultGroup
 from openklear.cli.options import EXIT_CODES, AsJson, above_zero, json_only, not_negative, print_json, tell
 from openklear.errors import UsageError
 from openklear.think import split_thought
@@ -118,7 +133,7 @@ STAGE_COMMANDS = {
         "Each phase leaves its model in DIR/rl-NAME/model, and every rollout of every iteration beside it.\n\n"
         "Example: openklear rl recipes/quickstart.toml --output runs/cispo --set rl.objective.type=cispo"
     ),
-    "evaluate": (
+    "evaluate recipe": (
         "Run the recipe up to and including the evaluation on held-out problems, reusing finished stages.\n\n"
         "Example: openklear evaluate recipes/quickstart.toml --output runs/quickstart --set evaluation.samples=16"
     ),
@@ -132,10 +147,25 @@ TOOLS = "Tools"
 """The second panel of --help, below the commands that run a recipe."""
 
 
-def _add_stage_command(name: str, text: str) -> None:
-    through = None if name == "run" else cast("Through", name)
+evaluate_app = typer.Typer(
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    help="Evaluate a model on benchmarks: `openklear evaluate MODEL BENCHMARK...` "
+    "(`openklear evaluate model --help` has its options), or a recipe: `openklear evaluate RECIPE.toml`.\n\n"
+    "Example: openklear evaluate runs/quickstart/rl-math aime24 math500 --data-dir benchmarks",
+)
+evaluate_app.command("model", epilog=EXIT_CODES)(evaluate.evaluate)
+evaluate_app.command("rescore", epilog=EXIT_CODES)(rescore.rescore)
+evaluate_app.command("power", epilog=EXIT_CODES)(power.power)
+evaluate_app.command("benchmarks", epilog=EXIT_CODES)(evaluate.benchmarks)
 
-    @app.command(name, help=text, epilog=EXIT_CODES, rich_help_panel="Run a recipe")
+
+def _add_stage_command(name: str, text: str) -> None:
+    group, _, own = name.rpartition(" ")
+    through = None if name == "run" else cast("Through", group or name)
+    where, panel = (evaluate_app, None) if group else (app, "Run a recipe")
+
+    @where.command(own, help=text, epilog=EXIT_CODES, rich_help_panel=panel)
     def command(
         recipe: RecipeFile,
         output: Output,
@@ -322,6 +352,7 @@ def dimmed(text: str) -> str:
 for _command in (compare.compare, distill.distill, export.export, push.push, objectives.conformance):
     app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)(_command)
 for _name, _group in {
+    "evaluate": evaluate_app,
     "recipe": recipe_app,
     "objectives": objectives.app,
     "grade": grade.app,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openklear.data.splits import Asked, family, split_of
+from openklear.data.splits import AskedSplit, family, split_of
 from openklear.errors import DataError
 
 README = "README.md"
@@ -56,7 +56,7 @@ def configs(root: Path, left: dict[str, str]) -> list[Config]:
     return [one for one in read if one.patterns]
 
 
-def one_config(found: Sequence[Config], asked: Asked) -> Config | None:
+def one_config(found: Sequence[Config], asked: AskedSplit) -> Config | None:
     """The only one, or the default; None without any. DataError where the path must say which."""
     if len(found) <= 1:
         return found[0] if found else None
@@ -69,7 +69,7 @@ def one_config(found: Sequence[Config], asked: Asked) -> Config | None:
     )
 
 
-def one_directory(names: Sequence[str], asked: Asked) -> None:
+def one_directory(names: Sequence[str], asked: AskedSplit) -> None:
     """DataError where directories at the top each hold the same split: they are different sets, or forms of one.
 
     Not where the path's glob names the split itself: `*/train*` means all of them.
@@ -87,7 +87,7 @@ def one_directory(names: Sequence[str], asked: Asked) -> None:
         raise DataError(_several(list(splits), f"{next(iter(splits))}/*", asked))
 
 
-def _several(names: Sequence[str], pattern: str, asked: Asked) -> str:
+def _several(names: Sequence[str], pattern: str, asked: AskedSplit) -> str:
     glue = ":" if asked.path.startswith("hub:") else "/"
     base = asked.path.removesuffix(asked.pattern or "").rstrip("/:")
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

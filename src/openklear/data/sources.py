@@ -23,7 +23,7 @@ from openklear.data import hub
 from openklear.data.configs import Config, configs, one_config, one_directory
 from openklear.data.describing import SAVED, STATE, table_of, why_no_rows
 from openklear.data.formats import KINDS, kind_of, nearest_name
-from openklear.data.splits import EVERY, Asked, split_of, taken
+from openklear.data.splits import EVERY, AskedSplit, split_of, taken
 from openklear.errors import DataError
 
 _SHOWN = 6
@@ -84,7 +84,7 @@ def choose(path: str, role: str, split: str | None = None, *, fetch: bool = True
     kept = [file for file in found.files if names[file] not in left]
     if not kept:
         raise DataError(f"{path}: holds {_listed([*left])}, but no rows; name the files that hold them")
-    asked = Asked(path, role, split, found.pattern)
+    asked = AskedSplit(path, role, split, found.pattern)
     splits = _by_split(found, {file: names[file] for file in kept}, asked, left)
     wanted = taken([*splits], asked)
     for one, files in splits.items():
@@ -96,7 +96,7 @@ def choose(path: str, role: str, split: str | None = None, *, fetch: bool = True
 
 
 def _by_split(
-    found: _Place, names: dict[Path, str], asked: Asked, left: dict[str, str]
+    found: _Place, names: dict[Path, str], asked: AskedSplit, left: dict[str, str]
 ) -> dict[str | None, list[Path]]:
     """The files of one configuration by their splits; those of the others go to `left`."""
     known = configs(found.root, left)

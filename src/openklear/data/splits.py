@@ -34,7 +34,7 @@ _SHARD = re.compile(r"(?P<split>[\w.]+)-\d{5}-of-\d{5}.*")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedSplit:
     """What a source asks for: its path as written, its role, its `split`, and the glob in its path."""
 
     path: str
@@ -58,7 +58,7 @@ def split_of(name: str) -> str | None:
     return found["split"] if of is not None or place.parent.name == "data" else None
 
 
-def taken(splits: Sequence[str | None], asked: Asked) -> tuple[str | None, ...]:
+def taken(splits: Sequence[str | None], asked: AskedSplit) -> tuple[str | None, ...]:
     """The splits that are read, of those there are; None stands for files that name none.
 
     DataError where the recipe must say which, with what to write.
@@ -82,7 +82,7 @@ def taken(splits: Sequence[str | None], asked: Asked) -> tuple[str | None, ...]:
     raise DataError(_which(names, alike, wanted, asked))
 
 
-def _named(split: str, names: Sequence[str], asked: Asked) -> str:
+def _named(split: str, names: Sequence[str], asked: AskedSplit) -> str:
     alike = [split] if split in names else [name for name in names if family(name) == family(split) is not None]
     if len(alike) == 1:
         return alike[0]
@@ -90,7 +90,7 @@ def _named(split: str, names: Sequence[str], asked: Asked) -> str:
     raise DataError(f'{asked.path}: split = "{split}" is not one of its splits; they are {listed}')
 
 
-def _which(names: Sequence[str], alike: Sequence[str], wanted: str, asked: Asked) -> str:
+def _which(names: Sequence[str], alike: Sequence[str], wanted: str, asked: AskedSplit) -> str:
     listed = ", ".join(names)
     if alike:
         what = f"has the splits {listed}, of which {', '.join(alike)} may be meant"

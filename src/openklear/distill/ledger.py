@@ -9,9 +9,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openklear.distill.answers import Answer
 from openklear.distill.pace import estimated_tokens
 from openklear.durable.journal import KeyedJournal
+from openklear.rollout.answers import Answer
 from openklear.rollout.seeds import copies, rollout_key
 from openklear.types import Problem
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from openklear.distill.answers import Answer
 from openklear.distill.ledger import Keep, Ledger, Wanted, failed_row, row_of
 from openklear.distill.settings import Settings
+from openklear.rollout.answers import Answer
 from openklear.think import OPEN
 from openklear.types import Completion, Problem, SampleRequest
 

@@ -9,11 +9,11 @@ from contextlib import aclosing
 from typing import Any
 
 from openklear import progress
-from openklear.distill.client import Endpoint
 from openklear.distill.ledger import Keep, Ledger, Wanted, failed_row, row_of
 from openklear.distill.pace import Pace, backoff
 from openklear.distill.settings import Settings
 from openklear.errors import EngineError, OpenKlearError
+from openklear.rollout.chat_server import Endpoint
 from openklear.rollout.refusals import AskAgain, PromptRefused
 
 FEWEST_FAILURES = 20
@@ -39,7 +39,7 @@ def sample_remotely(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger,
 
 
 async def _sample(tasks: Sequence[Wanted], settings: Settings, ledger: Ledger, keep: Keep) -> None:
-    async with aclosing(Endpoint(settings)) as endpoint:
+    async with aclosing(Endpoint(settings.server)) as endpoint:
         crew = Crew(endpoint, settings, ledger, keep)
         queue = iter(tasks)
         async with asyncio.TaskGroup() as group:

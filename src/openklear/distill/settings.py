@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from openklear.durable.files import read_json, write_json
 from openklear.errors import StageChanged, UsageError
+from openklear.rollout.chat_server import ChatServer
 from openklear.verifiers.domains import domain_named
 from openklear.verifiers.limits import Limits
 
@@ -83,6 +84,14 @@ class Settings:
     def teacher(self) -> str:
         """What rows call the model."""
         return self.model or (self.local.absolute().name if self.local is not None else "")
+
+    @property
+    def server(self) -> ChatServer:
+        """The server that is asked; only where there is one."""
+        assert self.endpoint is not None
+        assert self.model is not None
+        drawn = self.temperature, self.top_p, self.max_tokens, self.extra
+        return ChatServer(self.endpoint, self.model, *drawn, self.api_key_env, self.timeout, self.concurrency)
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """The price of so many tokens."""

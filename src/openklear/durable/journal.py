@@ -38,6 +38,7 @@ class Journal:
         """
         self.path = path
         self._count = self._end = 0
+        self._synced = True
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
@@ -69,24 +70,29 @@ class Journal:
                 if line.endswith(b"\n"):
                     yield line
 
-    def add(self, rows: Sequence[Row]) -> list[Span]:
-        """Writes rows; they outlive the machine's power when this returns. Their places in the file."""
+    def add(self, rows: Sequence[Row], *, sync: bool = True) -> list[Span]:
+        """Writes rows; they outlive the machine's power when this returns. Their places in the file.
+
+        Without `sync` they outlive this process alone, until the next `add` with it, or `close`.
+        """
         lines = [f"{json_text(row)}\n".encode() for row in rows]
         with self._lock:
             spans, end = [], self._end
             for line in lines:
                 spans.append(Span(end, len(line)))
                 end += len(line)
-            self._write(b"".join(lines))
+            self._write(b"".join(lines), sync)
             self._end, self._count = end, self._count + len(lines)
         return spans
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes, sync: bool) -> None:
         rest = memoryview(data)
         try:
             while rest:
                 rest = rest[os.write(self._file, rest) :]
-            os.fsync(self._file)
+            if sync:
+                os.fsync(self._file)
+            self._synced = sync
         except OSError:  # the disk is full: a later line must not be glued to half of this one
             os.ftruncate(self._file, self._end)
             raise
@@ -106,6 +112,8 @@ class Journal:
     def close(self) -> None:
         """Closes the file; again is harmless."""
         if self._file >= 0:
+            if not self._synced:
+                os.fsync(self._file)
             os.close(self._file)
             self._file = -1
 

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openklear.durable.files import read_json, stage_record
-from openklear.errors import DataError, UsageError
+from openklear.errors import UsageError
 from openklear.evaluation.results import RESULTS, ProblemResult, read_results
+from openklear.evaluation.stored import SETTINGS
 
-RECIPE = {
-    "": ("seed",),
-    "evaluation": ("temperature", "top_p", "top_k", "min_p", "max_completion_tokens"),
-    "engine": ("type",),
-    "verifiers": ("math_seconds", "code_seconds", "code_memory_mb", "packages", "graders"),
-}
-"""Table -> keys of a recipe that a score depends on, beside the model and the problems."""
-ASKED = ("samples", "limit", "limit_by", "prompt_template", "system_prompt", "prompt_suffix")
-"""What a benchmark says of how it is asked."""
-MACHINE = ("device", "model.dtype")
-"""What an attempt at a stage records of where it ran, and a score may depend on."""
+NAMES = ("model.name", "model.weights", "model.endpoint", "format")
+"""Of what evaluation.json says: which model it was, and how the file is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +59,20 @@ def _began(directory: Path) -> str:
     return str(attempts[-1].get("started", ""))
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
 def _settings(directory: Path) -> Iterator[tuple[str, Any]]:
     """What the scores depend on beside the model, as far as it is recorded."""
-    recipe = directory.parent / "recipe.toml"
-    if recipe.is_file():
-        written = _toml(recipe)
-        for table, keys in RECIPE.items():
-            there = written.get(table, {}) if table else written
-            yield from ((f"{table}.{key}".lstrip("."), there[key]) for key in keys if key in there)
-    attempts = (stage_record(directory) or {}).get("attempts") or [{}]
-    machine = attempts[-1].get("settings", {})
-    yield from ((name, machine[name]) for name in MACHINE if name in machine)
-    if (directory / "scores.json").is_file():
-        for row in read_json(directory / "scores.json").get("benchmarks", ()):
-            yield from ((f"{row['benchmark']}.{name}", row[name]) for name in ASKED if row.get(name) is not None)
+    path = directory / SETTINGS
+    facts = read_json(path) if path.is_file() else {}
+    rows = facts.pop("benchmarks", [])
+    yield from ((name, value) for name, value in _flat(facts) if name not in NAMES)
+    for row in rows:
+        yield from _flat({row["name"]: {key: value for key, value in row.items() if key != "name"}})
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names."""
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value

@@ -17,7 +17,8 @@ def score_lines(summary: Mapping[str, Any]) -> list[str]:
     lines = []
     for row in rows:
         name = names[row["benchmark"], row["domain"]]
-        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  {score_text(row, asked.get(place_of(row)))}")
+        text = score_text(row, asked.get(place_of(row)), _others(row, summary["scores"]))
+        lines.append(f"{row['stage']:{wide}}  {name:{wider}}  {text}")
     return lines
 
 
@@ -33,15 +34,24 @@ def gain_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def score_text(row: Row, asked: Row | None = None) -> str:
-    """`avg@8 0.701 (0.655 to 0.743), 24 of 30 problems (6 dropped: prompt too long), 12.0 % stopped by length`."""
+def score_text(row: Row, asked: Row | None = None, others: Sequence[Row] = ()) -> str:
+    """`avg@8 0.701 (0.655 to 0.743; sampled anew +-0.012), pass@8 0.840, maj@8 0.755, 30 problems, 12.0 % stopped by
+    length`, where `others` are rows of the same completions."""
     value = f"{row['metric']}@{row['k']} "
     if row["value"] is None:
         value += "none"
     else:
         value += f"{row['value']:.3f}"
-        value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f})"
-    return ", ".join([value, problems_text(row) + dropped_text(asked), *beside(row)])
+        anew = "" if row.get("sampling_error") is None else f"; sampled anew +-{1.96 * row['sampling_error']:.3f}"
+        value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f}{anew})"
+    more = [f"{one['metric']}@{one['k']} {one['value']:.3f}" for one in others]
+    return ", ".join([value, *more, problems_text(row) + not_asked_text(asked), *beside(row)])
+
+
+def _others(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """pass@k and maj@k of the same completions, k above 1."""
+    same = [one for one in rows if place_of(one) == place_of(row) and one["level"] is None and one["k"] == row["k"]]
+    return [one for one in same if one["metric"] in ("pass", "maj") and one["value"] is not None and one["k"] > 1]
 
 
 def gain_text(row: Row) -> str:
@@ -67,22 +77,35 @@ def problems(count: int) -> str:
     return f"{count:,} problem" if count == 1 else f"{count:,} problems"
 
 
-def dropped_text(asked: Row | None) -> str:
-    """` (6 dropped: prompt too long)`; nothing where nothing was dropped."""
-    reasons: Mapping[str, int] = (asked or {}).get("dropped", {})
-    if len(reasons) == 1:
-        ((reason, count),) = reasons.items()
-        return f" ({count:,} dropped: {reason})"
-    listed = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.items())
-    return f" ({sum(reasons.values()):,} dropped: {listed})" if reasons else ""
+def not_asked_text(asked: Row | None) -> str:
+    """` (6 not asked, which counts as wrong: prompt too long)`; nothing where all were asked."""
+    reasons: Mapping[str, int] = (asked or {}).get("not_asked", {})
+    if not reasons:
+        return ""
+    listed = next(iter(reasons)) if len(reasons) == 1 else ", ".join(f"{why}: {n:,}" for why, n in reasons.items())
+    return f" ({sum(reasons.values()):,} not asked, which counts as wrong: {listed})"
+
+
+_SHARES = {
+    "no_answer": "without an answer",
+    "stands": "not right though the answer stands in them",
+    "unscorable": "unscorable",
+}
+"""Share of a score's completions -> what is said of it where there are any."""
 
 
 def beside(row: Row) -> Iterator[str]:
-    """How many completions were stopped by length, always; how many could not be scored, where there are any."""
+    """What became of the completions behind a score: how many were stopped by length, always; the rest where there are
+    any, with what the score could be where some could not be scored."""
     if row.get("stopped_by_length") is not None:
         yield f"{100 * row['stopped_by_length']:.1f} % stopped by length"
-    if row.get("unscorable"):
-        yield f"{_at_least(row['unscorable'])} unscorable"
+    for key, words in _SHARES.items():
+        if row.get(key):
+            yield f"{_at_least(row[key])} {words}"
+    if row.get("worst") is not None:
+        yield f"{row['worst']:.3f} to {row['best']:.3f} were those all wrong or all right"
+    if row.get("mean_tokens") is not None:
+        yield f"mean length {row['mean_tokens']:,.0f} tokens"
 
 
 def _at_least(share: float) -> str:

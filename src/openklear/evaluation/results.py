@@ -5,14 +5,15 @@ Two models of a run are compared problem by problem from these files alone; no r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from openklear.durable.files import read_jsonl, write_jsonl_atomic
 from openklear.errors import DataError
-from openklear.types import Outcome, RolloutGroup, StopReason
+from openklear.evaluation.stored import Sample
+from openklear.types import Outcome
 
 Series = tuple[str, str]
 """(benchmark, domain): what has scores of its own."""
@@ -46,23 +47,26 @@ class ProblemResult:
         return self.correct / self.scorable if self.scorable else None
 
 
-def results(groups: Sequence[RolloutGroup]) -> list[ProblemResult]:
-    """One result a group, in their order."""
-    return [_result(group) for group in groups]
+def results(samples: Iterable[Sample]) -> list[ProblemResult]:
+    """One result a problem, in the order in which the problems come first."""
+    by_place: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        by_place.setdefault(sample.place, []).append(sample)
+    return [_result(some) for some in by_place.values()]
 
 
-def _result(group: RolloutGroup) -> ProblemResult:
-    problem, rollouts = group.problem, group.rollouts
+def _result(samples: Sequence[Sample]) -> ProblemResult:
+    first = samples[0]
     return ProblemResult(
-        id=problem.id,
-        benchmark=problem.source,
-        domain=problem.domain,
-        level=problem.level,
-        samples=len(rollouts),
-        scorable=sum(r.verdict.outcome is not Outcome.UNSCORABLE for r in rollouts),
-        correct=sum(r.verdict.correct for r in rollouts),
-        stopped_by_length=sum(r.completion.stop_reason is StopReason.LENGTH for r in rollouts),
-        tokens=sum(len(r.completion.token_ids) for r in rollouts),
+        id=first.problem,
+        benchmark=first.benchmark,
+        domain=first.domain,
+        level=first.level,
+        samples=len(samples),
+        scorable=sum(one.outcome is not Outcome.UNSCORABLE for one in samples),
+        correct=sum(one.correct for one in samples),
+        stopped_by_length=sum(one.truncated for one in samples),
+        tokens=sum(one.tokens or 0 for one in samples),
     )
 
 

@@ -109,7 +109,7 @@ class Sample:
     @property
     def unanswered(self) -> bool:
         """It ended by itself, and no answer was found in it."""
-        return not self.truncated and self.extracted is None and self.outcome is Outcome.INCORRECT
+        return self.stop_reason is StopReason.STOP and self.extracted is None and self.outcome is Outcome.INCORRECT
 
 
 EXTRACTED_SHOWN = 400
@@ -168,6 +168,11 @@ def sample_of(row: Mapping[str, Any]) -> Sample:
     return Sample(**{**row, **kinds})
 
 
+def row_of(sample: Sample) -> dict[str, Any]:
+    """As samples.jsonl has it."""
+    return asdict(sample)
+
+
 def _asked(row: Mapping[str, Any]) -> Asked:
     return Asked(**{**row, "prompt": tuple(row["prompt"])})
 
@@ -179,7 +184,7 @@ def write_asked(path: Path, asked: Iterable[Asked]) -> None:
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     """samples.jsonl, in the order given."""
-    write_jsonl_atomic(path, map(asdict, samples))
+    write_jsonl_atomic(path, map(row_of, samples))
 
 
 def packed(ids: Sequence[int] | NDArray[np.int32]) -> str:

@@ -332,8 +332,6 @@ def _training(whole: Recipe) -> Iterator[Broken]:
                 yield Broken((name,), f"[{name}] trains a model, but there is no [model]; add it, or remove [{name}]")
     elif whole.engine.type == "remote":
         yield from remote_faults([name for name in ("sft", "rl") if getattr(whole, name) is not None])
-    elif whole.sft is None and whole.rl is None:
-        yield Broken((), "there is neither [sft] nor [rl], so nothing would be trained; add at least one")
 
 
 def _sources(whole: Recipe) -> Iterator[Broken]:

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from openklear.durable.files import read_json
 from openklear.evaluation.gains import shares_of
 from openklear.evaluation.results import ProblemResult, Series
+from openklear.evaluation.stored import SETTINGS, Sample, Stored, open_stored
 from openklear.reporting.texts import Excerpt, excerpt, visible
 from openklear.types import Problem
 
-_COLUMNS = ["sample_index", "text", "outcome", "reason", "token_ids"]
 LONGEST = 1600
 """Characters of an example that are shown of each stretch."""
 
@@ -64,29 +62,29 @@ def _change(shares: Sequence[Mapping[str, float | None]], problem_id: str) -> st
 
 
 def _case(root: Path, stages: tuple[str, str], problem_id: str, *, gained: bool) -> list[dict[str, Any]] | None:
-    """Both models' completion of the same draw; None where no draw changed that way or the rollouts are gone."""
-    old, new = (_rollouts(root / f"evaluate-{stage}", problem_id) for stage in stages)
-    for sample in sorted(old.keys() & new.keys()):
-        right = [row[sample]["outcome"] == "correct" for row in (old, new)]
-        if right == [not gained, gained]:
-            return [_answer(stage, row[sample]) for stage, row in zip(stages, (old, new), strict=True)]
+    """Both models' completion of the same draw; None where no draw changed that way or the completions are gone."""
+    sides = [root / f"evaluate-{stage}" for stage in stages]
+    if not all((side / SETTINGS).is_file() for side in sides):
+        return None
+    old, new = map(open_stored, sides)
+    before, after = (_of_problem(side.samples, problem_id) for side in (old, new))
+    for number in sorted(before.keys() & after.keys()):
+        if [before[number].correct, after[number].correct] == [not gained, gained]:
+            pairs = zip(stages, (old, new), (before[number], after[number]), strict=True)
+            return [_answer(stage, side, sample) for stage, side, sample in pairs]
     return None
 
 
-def _rollouts(stage: Path, problem_id: str) -> dict[int, dict[str, Any]]:
-    """Sample index -> completion of one problem."""
-    for path in sorted((stage / "parts").glob("*/rollouts.parquet")):
-        rows = pq.read_table(path, columns=_COLUMNS, filters=[("problem_id", "==", problem_id)]).to_pylist()
-        if rows:
-            return {row["sample_index"]: row for row in rows}
-    return {}
+def _of_problem(samples: Sequence[Sample], problem_id: str) -> dict[int, Sample]:
+    """Those of one problem that have a text, by their number."""
+    return {one.sample: one for one in samples if one.problem == problem_id and one.start is not None}
 
 
-def _answer(stage: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    verdict = row["outcome"] + (f": {row['reason']}" if row["reason"] else "")
-    label = f"{stage}, draw {row['sample_index'] + 1}, {len(row['token_ids'])} tokens"
-    text: Excerpt = excerpt(row["text"])
-    return {"label": label, "verdict": verdict, "right": row["outcome"] == "correct", "text": text}
+def _answer(stage: str, side: Stored, sample: Sample) -> dict[str, Any]:
+    verdict = sample.outcome.value + (f": {sample.reason}" if sample.reason else "")
+    label = f"{stage}, draw {sample.sample + 1}, {sample.tokens} tokens"
+    text: Excerpt = excerpt(side.text(sample))
+    return {"label": label, "verdict": verdict, "right": sample.correct, "text": text}
 
 
 def examples(encode: Path) -> list[dict[str, Any]]:

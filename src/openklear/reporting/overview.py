@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from openklear.evaluation.lines import asked_by_place, beside, dropped_text, place_of, points, problems_text
+from openklear.evaluation.lines import asked_by_place, beside, not_asked_text, place_of, points, problems_text
 from openklear.evaluation.results import Series
 from openklear.evaluation.scores import Row, labels
 from openklear.recipe.schema import PretrainedModel, Recipe, TinyModel
@@ -87,7 +87,7 @@ def _card(
             "stage": row["stage"],
             "score": None if row["value"] is None else f"{100 * row['value']:.1f} %",
             "interval": interval(row, 100),
-            "over": [problems_text(row) + dropped_text(what.get(place_of(row))), *beside(row)],
+            "over": [problems_text(row) + not_asked_text(what.get(place_of(row))), *beside(row)],
             "gain": gain_cell(steps.get(row["stage"]), scratch=scratch),
         }
         for row in mine

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from openklear.types import Completion, StopReason
+from openklear.types import StopReason
 
 WEIGHT = 32
 _STEPS = 200
@@ -30,10 +30,10 @@ class TokensAhead:
     stopped: int = 0
     """Of those that ended: by themselves."""
 
-    def add(self, completion: Completion) -> None:
-        """One more rollout has ended."""
+    def add(self, reason: StopReason) -> None:
+        """One more rollout has ended, for that reason."""
         self.ended += 1
-        self.stopped += completion.stop_reason is not StopReason.LENGTH
+        self.stopped += reason is not StopReason.LENGTH
 
     def rate(self, tokens: int) -> float:
         """Chance of a rollout to end at its next token, `tokens` having been drawn."""

@@ -162,7 +162,7 @@ class Collector:
         ahead = self._ahead(requests, purpose)
 
         def ended(place: int, completion: Completion) -> None:
-            ahead.add(completion)
+            ahead.add(completion.stop_reason)
             index = call.running[place]
             call.take(index, completion)
             graded.add(index, call.flat[index].drawn)

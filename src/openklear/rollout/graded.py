@@ -10,7 +10,7 @@ from openklear.models.chat import decode_completion
 from openklear.models.loading import LoadedModel
 from openklear.rollout.encoding import EncodedProblem
 from openklear.think import FormatFault, split_thought
-from openklear.types import Attempt, Completion, Outcome, StopReason, Verdict
+from openklear.types import Attempt, Completion, Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import AttemptBatch
 from openklear.verifiers.unscorable import refuse_verdicts
@@ -49,7 +49,7 @@ class Graded:
         text = decode_completion(self._loaded.tokenizer, completion.token_ids, self._loaded.end_ids)
         self.texts[index] = text
         if completion.stop_reason is StopReason.LENGTH and not self._graded_when_cut:
-            self._cut[index] = _stopped_by_length(owner, text)
+            self._cut[index] = stopped_by_length(owner.problem, text, owner.prompt_tail)
             return
         self._added.append(index)
         self._batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
@@ -69,8 +69,8 @@ class Graded:
         return self._cut | dict(zip(self._added, found, strict=True))
 
 
-def _stopped_by_length(owner: EncodedProblem, text: str) -> Verdict:
+def stopped_by_length(problem: Problem, text: str, prompt_tail: str) -> Verdict:
     """A cut answer is wrong and badly formed: our rewards must not punish it less than a wrong one."""
-    fault = split_thought(text, owner.prompt_tail).fault
-    total = DOMAINS[owner.problem.domain].total(owner.problem)
+    fault = split_thought(text, prompt_tail).fault
+    total = DOMAINS[problem.domain].total(problem)
     return Verdict(Outcome.INCORRECT, "stopped by length", total=total, format_fault=fault or FormatFault.NO_ANSWER)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from openklear import progress
+from openklear.evaluation.questions import Question
+from openklear.evaluation.stored import Place, Sample
 from openklear.models.loading import LoadedModel
 from openklear.planner.auto import Sizes
 from openklear.planner.gauge import Gauge
@@ -57,6 +59,19 @@ def throughput(
         found[PARTS["training"]] = trained / seconds
         found |= gauge.trained(rows, len(updates), seconds)
     return found
+
+
+def sampled_throughput(
+    gauge: Gauge, questions: Sequence[Question], samples: Sequence[Sample], seconds: float
+) -> dict[str, float]:
+    """Of an evaluation: tokens a second, MFU and share of the floor."""
+    lengths: dict[Place, list[int]] = {}
+    for one in samples:
+        lengths.setdefault(one.place, []).append(one.tokens or 0)
+    asked = [one for one in questions if one.prompt_ids is not None]
+    groups = [(len(one.prompt_ids or ()), lengths[one.benchmark, one.problem.id]) for one in asked]
+    tokens = sum(sum(some) for _, some in groups)
+    return {PARTS["sampling"]: tokens / seconds, **gauge.sampled(groups, seconds)}
 
 
 def supervised_throughput(gauge: Gauge, batch: Sequence[TokenRow], seconds: float) -> dict[str, float]:

@@ -69,6 +69,11 @@ def extract_boxed(text: str) -> str | None:
     return boxes[-1].content(text) if boxes else None
 
 
+def boxed_texts(text: str, most: int = _MARKS) -> list[str]:
+    """What the complete boxes of a text hold, wherever they stand: the last `most` of them, in order."""
+    return [box.content(text) for box in _boxes(text)[-most:]]
+
+
 def join_boxes(text: str) -> str:
     """A reference without its boxes; several side by side are a list of answers.
 

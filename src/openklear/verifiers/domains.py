@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from openklear.errors import UsageError
-from openklear.types import Problem, Verdict
+from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers import official, sizes
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.code import CodeGrader
 from openklear.verifiers.limits import Limits, is_address
 from openklear.verifiers.mathematics.grader import MathGrader
+from openklear.verifiers.mathematics.tolerance import near
 from openklear.verifiers.packages import versions
 from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
 from openklear.verifiers.statements import checker_said, needs_checker
@@ -168,9 +169,12 @@ class AnswerVerifier:
         self.grader = MathGrader(limits.workers, limits.math_seconds)
 
     def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
-        """See `MathGrader.grade`."""
+        """See `MathGrader.grade`; the problem's checker may allow an error (`mathematics.tolerance`)."""
         assert problem.answer is not None, "a problem without reference is refused before"
-        return self.grader.grade(problem.answer, graded)
+        verdict = self.grader.grade(problem.answer, graded)
+        if verdict.outcome is Outcome.INCORRECT and near(problem.answer, graded, problem.checker):
+            return replace(verdict, outcome=Outcome.CORRECT, reason="", passed=1)
+        return verdict
 
     def undecidable(self, problem: Problem) -> tuple[str, str] | None:
         """See `MathGrader.undecidable`."""

@@ -8,11 +8,12 @@ never kept: they are our failure, and the next call tries again.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -222,6 +223,9 @@ class AttemptBatch:
         self._known: dict[str, Verdict] = {}
         self._running: dict[str, Future[Verdict]] = {}
         self._failure: BaseException | None = None
+        self._judged: deque[str] = deque()
+        self._places: dict[str, list[int]] = {}
+        self._told: list[int] = []
         self.unscorable: list[Verdict] = []
         """What verifiers failed at so far, equal work once."""
 
@@ -232,16 +236,41 @@ class AttemptBatch:
         """
         self.check()
         work = attempt if isinstance(attempt, Verdict) else work_of(attempt, self._question(attempt))
+        place = len(self._added)
         self._added.append(work)
-        if isinstance(work, Verdict) or work.key in self._known or work.key in self._running:
+        if isinstance(work, Verdict) or self._is_known(work.key):
+            self._told.append(place)
             return
-        known = self._judge.known(work.key)
-        if known is not None:
-            self._known[work.key] = known
-            return
-        future = self._judge.start(work, self._stop_early)
-        self._running[work.key] = future
-        future.add_done_callback(self._note)
+        self._places.setdefault(work.key, []).append(place)
+        if work.key not in self._running:
+            future = self._judge.start(work, self._stop_early)
+            self._running[work.key] = future
+            future.add_done_callback(partial(self._note, work.key))
+
+    def _is_known(self, key: str) -> bool:
+        if key not in self._known and (known := self._judge.known(key)) is not None:
+            self._known[key] = known
+        return key in self._known
+
+    def ready(self) -> list[tuple[int, Verdict]]:
+        """(place in the order of `add`, verdict) of what was judged since the last call; they are kept by then.
+
+        Raises what judging raised.
+        """
+        self.check()
+        found: dict[str, Verdict] = {}
+        while self._judged:
+            key = self._judged.popleft()
+            found[key] = self._running.pop(key).result()
+            self._told += self._places.pop(key)
+        self._judge.keep(found)
+        self._known |= found
+        places, self._told = self._told, []
+        return [(place, self._at(place)) for place in places]
+
+    def _at(self, place: int) -> Verdict:
+        work = self._added[place]
+        return work if isinstance(work, Verdict) else self._verdict_for(work)
 
     def _question(self, attempt: Attempt) -> Question:
         # A problem is recognised by its id(), which no other object can have while the question holds it.
@@ -261,6 +290,10 @@ class AttemptBatch:
         """Whether `finish` would not have to wait."""
         return all(future.done() for future in self._running.values())
 
+    def wait(self, seconds: float) -> None:
+        """Until something more is judged, or for so many seconds."""
+        wait(self._running.values(), seconds, FIRST_COMPLETED)
+
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""
         waiting = Counter(work.key for work in self._added if isinstance(work, Work) and work.key in self._running)
@@ -274,18 +307,23 @@ class AttemptBatch:
                 on_progress(waiting[keys[future]])
         self._judge.keep(found)
         self._known |= found
-        return [work if isinstance(work, Verdict) else self._verdict_for(work) for work in self._added]
+        return [self._at(place) for place in range(len(self._added))]
 
     def _verdict_for(self, work: Work) -> Verdict:
         verdict = self._known[work.key]
         extracted = work.graded if work.question.plain is None else verdict.extracted
         return replace(verdict, extracted=extracted, format_fault=work.fault)
 
-    def _note(self, future: Future[Verdict]) -> None:
-        if not future.cancelled() and (error := future.exception()) is not None:
+    def _note(self, key: str, future: Future[Verdict]) -> None:
+        """On a thread of the judge, where one works on it; what it changes, one operation changes."""
+        if future.cancelled():
+            return
+        if (error := future.exception()) is not None:
             self._failure = error
-        elif not future.cancelled() and (verdict := future.result()).outcome is Outcome.UNSCORABLE:
-            self.unscorable.append(verdict)
+            return
+        if future.result().outcome is Outcome.UNSCORABLE:
+            self.unscorable.append(future.result())
+        self._judged.append(key)
 
     def __enter__(self) -> Self:
         return self

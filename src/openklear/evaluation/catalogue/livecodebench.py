@@ -1,26 +1,23 @@
-"""LiveCodeBench's problems as its own harness asks them."""
+"""LiveCodeBench's problems as its own harness asks them, from rows in its columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
-from openklear.evaluation.catalogue.errata import DATA
+from openklear.evaluation.catalogue.definition import DATA, prompts
 from openklear.recipe.load import read_toml
 from openklear.types import Message
 
 
-@cache
-def prompts() -> Mapping[str, Mapping[str, str]]:
-    """The two styles, lcb-stdin and lcb-function: system, template and source of each."""
-    return read_toml(DATA / "lcb-prompts.toml")
-
-
 def official_prompt(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages for a row in LiveCodeBench's columns: with its starter code where it has some."""
+    """The messages for a row: of the style with starter code where it has some.
+
+    Problems that our readers made hold their starter code in the statement, so that any template can ask them; the
+    named prompt `lcb-function` is worded for that. This one is the harness's to the letter.
+    """
     starter = row.get("starter_code") or ""
-    style = prompts()["lcb-function" if starter else "lcb-stdin"]
-    before, after = style["template"].split("{problem}")
+    stdin, function = prompts()["lcb-stdin"], read_toml(DATA / "lcb-prompts.toml")["lcb-function"]
+    before, after = (function["template"] if starter else stdin.template).split("{problem}")
     asked = f"{before}{row['question_content']}{after.replace('{starter_code}', starter)}"
-    return Message(role="system", content=style["system"]), Message(role="user", content=asked)
+    return Message(role="system", content=stdin.system or ""), Message(role="user", content=asked)

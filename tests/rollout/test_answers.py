@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from openklear.distill.answers import BadAnswer, one_form, read_answer
+from openklear.rollout.answers import BadAnswer, one_form, read_answer
 from openklear.think import split_thought
 
 

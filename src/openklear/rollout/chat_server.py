@@ -6,15 +6,15 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
 from openklear import progress
-from openklear.distill.answers import Answer, BadAnswer, read_answer
-from openklear.distill.settings import Settings
 from openklear.errors import UsageError
+from openklear.rollout.answers import Answer, BadAnswer, read_answer
 from openklear.rollout.refusals import (
     AskAgain,
     PromptRefused,
@@ -28,54 +28,75 @@ from openklear.types import Message
 CONNECT_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class ChatServer:
+    """A server, and what every request tells it."""
+
+    endpoint: str
+    """Its address, with its /v1."""
+    model: str
+    temperature: float
+    top_p: float
+    max_tokens: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Further fields of every request."""
+    api_key_env: str | None = None
+    timeout: float = 3600.0
+    """Seconds a request may take."""
+    concurrency: int = 64
+    """Requests under way at once."""
+
+
 class Endpoint:
     """A server's /chat/completions. Use it in `contextlib.aclosing`."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, server: ChatServer):
         """UsageError where the variable that should hold the key is not set."""
-        assert settings.endpoint is not None, "asked for only where there is one"
-        self._settings = settings
-        self._url = settings.endpoint.rstrip("/") + "/chat/completions"
+        self._server = server
+        self._url = server.endpoint.rstrip("/") + "/chat/completions"
         self._sends_seed = True
         self._limit_name = "max_tokens"
         self._client = httpx2.AsyncClient(
-            headers=_headers(settings.api_key_env),
-            timeout=httpx2.Timeout(None, connect=min(CONNECT_SECONDS, settings.timeout)),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=settings.concurrency),
+            headers=_headers(server.api_key_env),
+            timeout=httpx2.Timeout(None, connect=min(CONNECT_SECONDS, server.timeout)),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=server.concurrency),
         )
 
-    async def ask(self, messages: Sequence[Message], seed: int) -> tuple[Answer, int | None]:
+    async def ask(
+        self, messages: Sequence[Message], seed: int, max_tokens: int | None = None
+    ) -> tuple[Answer, int | None]:
         """The answer, and the seed that was sent (None where the server takes none).
 
-        Raises AskAgain, PromptRefused, and UsageError for refusals that every request would meet.
+        `max_tokens` of this request, where they are not the server's. Raises AskAgain, PromptRefused, and UsageError
+        for refusals that every request would meet.
         """
         while True:
-            body = self._body(messages, seed)
+            body = self._body(messages, seed, max_tokens or self._server.max_tokens)
             try:
-                async with asyncio.timeout(self._settings.timeout):
+                async with asyncio.timeout(self._server.timeout):
                     reply = await self._client.post(self._url, json=body)
             except TimeoutError as error:
-                raise AskAgain(f"no answer within {self._settings.timeout:g} s") from error
+                raise AskAgain(f"no answer within {self._server.timeout:g} s") from error
             except httpx2.TransportError as error:
                 unreachable = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
                 what = "cannot connect" if unreachable else "the connection broke"
                 raise AskAgain(f"{what} ({str(error) or type(error).__name__})", unreachable=unreachable) from error
             except (httpx2.InvalidURL, httpx2.RequestError) as error:
-                raise UsageError(f"--endpoint {self._settings.endpoint}: {error}") from error
+                raise UsageError(f"--endpoint {self._server.endpoint}: {error}") from error
             if reply.status_code == 200:
                 return _read(reply.content), body.get("seed")
             if not self._adapt(reply, body):
                 raise self._refusal(reply)
 
-    def _body(self, messages: Sequence[Message], seed: int) -> dict[str, Any]:
-        settings = self._settings
+    def _body(self, messages: Sequence[Message], seed: int, max_tokens: int) -> dict[str, Any]:
+        server = self._server
         body: dict[str, Any] = {
-            "model": settings.model,
+            "model": server.model,
             "messages": list(messages),
-            "temperature": settings.temperature,
-            "top_p": settings.top_p,
-            self._limit_name: settings.max_tokens,
-            **settings.extra,
+            "temperature": server.temperature,
+            "top_p": server.top_p,
+            self._limit_name: max_tokens,
+            **server.extra,
         }
         return {**body, "seed": seed} if self._sends_seed else body
 
@@ -107,7 +128,7 @@ class Endpoint:
 
     def _advice(self, status: int) -> str:
         if status in (401, 403):
-            name = self._settings.api_key_env
+            name = self._server.api_key_env
             if name is None:
                 return "Name the environment variable that holds the server's key: --api-key-env NAME"
             return f"The key is read from the environment variable {name} (--api-key-env); put a valid one there"

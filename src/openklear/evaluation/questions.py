@@ -1,0 +1,84 @@
+"""What an evaluation asks: problems in their benchmark's words, each with its number of samples and its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from openklear.errors import RowRefused
+from openklear.evaluation.stored import Asked
+from openklear.models.tokenizer import Speaker
+from openklear.rollout.encoding import encode_problem
+from openklear.rollout.seeds import copies
+from openklear.rollout.wording import PLAIN, Wording
+from openklear.types import Message, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A problem of a benchmark as it is asked."""
+
+    benchmark: str
+    problem: Problem
+    """As its source has it: draws and verdicts depend on this, not on the words around it."""
+    samples: int
+    limit: int
+    """A completion is cut off after so many tokens."""
+    messages: tuple[Message, ...]
+    """What the model is given."""
+    prompt_ids: tuple[int, ...] | None = None
+    """The same as tokens; None where a server makes them."""
+    prompt_tail: str = ""
+    refused: str = ""
+    """Why it cannot be asked."""
+    copy: int = 0
+    """How many questions before it have the same prompt."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked(self) -> Asked:
+        """As prompts.jsonl has it."""
+        problem = self.problem
+        return Asked(
+            benchmark=self.benchmark,
+            problem=problem.id,
+            domain=problem.domain,
+            prompt=self.messages,
+            level=problem.level,
+            reference=problem.answer,
+            tests=len(problem.tests),
+            prompt_tokens=None if self.prompt_ids is None else len(self.prompt_ids),
+            prompt_tail=self.prompt_tail,
+            refused=self.refused,
+            facts=self.facts,
+        )
+
+
+def encoded(question: Question, speaker: Speaker, wording: Wording = PLAIN) -> Question:
+    """The question as this model's tokens; where its template or its length does not allow that, refused.
+
+    `wording` has been put around the problem already where `messages` are not the problem's own.
+    """
+    try:
+        found = encode_problem(speaker, replace(question.problem, prompt=question.messages), _ANY, wording)
+    except RowRefused as error:
+        return replace(question, refused=str(error))
+    return replace(question, prompt_ids=found.prompt_ids, prompt_tail=found.prompt_tail)
+
+
+_ANY = 1 << 40
+"""Tokens that a prompt may have; the model's own positions are the limit."""
+
+
+def worded(problem: Problem, wording: Wording) -> tuple[tuple[Message, ...], str]:
+    """(messages, why there are none): the problem with its benchmark's words around it."""
+    try:
+        return wording.of(problem.prompt), ""
+    except RowRefused as error:
+        return problem.prompt, str(error)
+
+
+def numbered(questions: Sequence[Question]) -> list[Question]:
+    """With `copy`: a prompt that stands there twice is drawn for twice."""
+    counts = copies(question.problem.content_hash for question in questions)
+    return [replace(question, copy=count) for question, count in zip(questions, counts, strict=True)]

@@ -1,0 +1,185 @@
+"""Completions that are there, judged again: what a changed verifier, or another harness, makes of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from openklear import progress
+from openklear.data.store import prepared, read_problems
+from openklear.errors import DataError, OpenKlearError
+from openklear.evaluation.catalogue.definition import choose
+from openklear.evaluation.catalogue.reading import read
+from openklear.evaluation.outcome import leave
+from openklear.evaluation.standing import stands
+from openklear.evaluation.stored import (
+    EXTRACTED_SHOWN,
+    SAMPLES,
+    Asked,
+    Place,
+    Sample,
+    Stored,
+    open_stored,
+    write_samples,
+)
+from openklear.rollout.graded import stopped_by_length
+from openklear.types import Attempt, Problem, StopReason, Verdict
+from openklear.verifiers.domains import domain_named
+from openklear.verifiers.judge import open_judge
+from openklear.verifiers.limits import Limits
+
+VERDICTS = "verdicts.jsonl"
+ERRATA = "-errata"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejudged:
+    """A sample whose verdict is another."""
+
+    benchmark: str
+    problem: str
+    sample: int
+    before: str
+    after: str
+    reason_before: str
+    reason_after: str
+    extracted_before: str | None
+    extracted_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """An evaluation before and after."""
+
+    stored: Stored
+    samples: list[Sample]
+    """In the order of `stored.samples`; those without a text are as they were."""
+    moved: list[Rejudged]
+
+    def counts(self) -> list[dict[str, Any]]:
+        """By benchmark: samples, correct before and after, and how many went each way."""
+        found: dict[str, Counter[str]] = {}
+        for before, after in zip(self.stored.samples, self.samples, strict=True):
+            row = found.setdefault(before.benchmark, Counter())
+            row.update(samples=1, before=before.correct, after=after.correct)
+            if before.outcome is not after.outcome:
+                row[f"{before.outcome.value} to {after.outcome.value}"] += 1
+        return [{"benchmark": name, **row} for name, row in found.items()]
+
+
+def rescore(directory: Path, limits: Limits) -> Rescored:
+    """Judge an evaluation's completions again; nothing is sampled, and nothing of it is changed.
+
+    Problems come from where the evaluation says that its data is; answers alone also from its own prompts.jsonl.
+    DataError where a benchmark's tests cannot be found, or a text is gone.
+    """
+    stored = open_stored(directory)
+    kept = [one for one in stored.samples if one.start is not None]
+    if not kept:
+        raise DataError(f"{directory}: holds no completions; only an evaluation that kept them can be judged again")
+    problems = _problems(stored, {one.place for one in kept})
+    domains = {problem.domain for problem in problems.values()}
+    opened = open_judge(limits, domains, progress.say_once, journal=directory / VERDICTS)
+    with opened as judge, judge.begin() as batch:
+        for one in kept:
+            batch.add(_attempt(one, stored, problems[one.place]))
+        with progress.task("judging again", len(kept), "completions") as advance:
+            verdicts = batch.finish(lambda judged: advance(judged))
+    judged = dict(zip(map(_key, kept), verdicts, strict=True))
+    samples = [_with(one, judged.get(_key(one)), stored, problems.get(one.place)) for one in stored.samples]
+    pairs = zip(stored.samples, samples, strict=True)
+    moved = [_moved(before, after) for before, after in pairs if before.outcome is not after.outcome]
+    return Rescored(stored, samples, moved)
+
+
+def write(found: Rescored) -> dict[str, Any]:
+    """Put the new verdicts in place of the old: samples.jsonl, problems.jsonl and scores.json; the scores."""
+    directory = found.stored.directory
+    write_samples(directory / SAMPLES, found.samples)
+    asked = {row["name"]: row for row in found.stored.settings["benchmarks"]}
+    return leave(directory, str(found.stored.settings["model"]["name"]), found.samples, asked)
+
+
+def _key(sample: Sample) -> tuple[str, str, int]:
+    return sample.benchmark, sample.problem, sample.sample
+
+
+def _attempt(sample: Sample, stored: Stored, problem: Problem) -> Attempt | Verdict:
+    """As the evaluation itself handed it to the judge."""
+    text, asked = stored.text(sample), stored.asked[sample.place]
+    if sample.stop_reason is StopReason.ERROR:
+        return Verdict(sample.outcome, sample.reason)
+    if sample.stop_reason is StopReason.LENGTH:
+        return stopped_by_length(problem, text, asked.prompt_tail)
+    return Attempt(problem, text, asked.prompt_tail)
+
+
+def _with(sample: Sample, verdict: Verdict | None, stored: Stored, problem: Problem | None) -> Sample:
+    if verdict is None:
+        return sample
+    extracted, reference = verdict.extracted, problem.answer if problem else None
+    return replace(
+        sample,
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        extracted=None if extracted is None else extracted[:EXTRACTED_SHOWN],
+        passed=verdict.passed,
+        total=verdict.total,
+        format_fault=str(verdict.format_fault),
+        stands=not verdict.correct and reference is not None and stands(stored.text(sample), reference),
+    )
+
+
+def _moved(before: Sample, after: Sample) -> Rejudged:
+    outcomes = before.outcome.value, after.outcome.value
+    return Rejudged(*_key(before), *outcomes, before.reason, after.reason, before.extracted, after.extracted)
+
+
+def _problems(stored: Stored, wanted: set[Place]) -> dict[Place, Problem]:
+    """The problems with their references, by place."""
+    found = dict(_of_run(stored))
+    for name in dict.fromkeys(benchmark for benchmark, _ in wanted):
+        if any((name, problem) not in found for benchmark, problem in wanted if benchmark == name):
+            found |= _of_benchmark(stored, name)
+    for place in wanted - found.keys():
+        found[place] = _alone(stored.asked[place], stored)
+    return found
+
+
+def _of_run(stored: Stored) -> Iterator[tuple[Place, Problem]]:
+    """Of a run's stage: what its `prepare` kept."""
+    heldout = prepared(stored.directory.parent / "prepare").heldout
+    if heldout.is_file():
+        for problem in read_problems(heldout):
+            yield (problem.source, problem.id), problem
+
+
+def _of_benchmark(stored: Stored, name: str) -> dict[Place, Problem]:
+    """From where its data was; nothing where that is gone."""
+    rows: Sequence[Mapping[str, Any]] = stored.settings.get("benchmarks", ())
+    path = next((row.get("data") for row in rows if row.get("name") == name), None)
+    if path is None:
+        return {}
+    with suppress(OpenKlearError):
+        posing = read(replace(choose(name.removesuffix(ERRATA)), path=path), unpinned=True)
+        return {(name, one.problem.id): one.problem for one in posing.problems}
+    return {}
+
+
+def _alone(asked: Asked, stored: Stored) -> Problem:
+    """A problem from what the evaluation kept of it, which is its answer."""
+    if domain_named(asked.domain).tested or asked.reference is None:
+        raise DataError(
+            f"{stored.directory}: the tests of {asked.problem} cannot be found where the evaluation had its data; give "
+            "that file its place again"
+        )
+    return Problem(asked.problem, asked.prompt, asked.domain, answer=asked.reference, level=asked.level)
+
+
+def rows(found: Rescored) -> dict[str, Any]:
+    """For a program: counts by benchmark and every sample that moved."""
+    return {"benchmarks": found.counts(), "moved": [asdict(one) for one in found.moved]}

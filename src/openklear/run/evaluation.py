@@ -1,0 +1,263 @@
+"""`openklear evaluate MODEL BENCHMARK...`: a model that there is, on benchmarks of the catalogue or of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from openklear import progress
+from openklear.durable.files import disk_errors, lock, read_json, write_json
+from openklear.errors import UsageError
+from openklear.evaluation.catalogue.definition import Named, choose, prompt_named
+from openklear.evaluation.catalogue.protocols import Protocol
+from openklear.evaluation.catalogue.reading import Posed, Posing, read
+from openklear.evaluation.completions import Drawing
+from openklear.evaluation.outcome import leave
+from openklear.evaluation.provenance import provenance
+from openklear.evaluation.questions import Question, encoded, numbered, worded
+from openklear.evaluation.runner import Evaluation
+from openklear.evaluation.sources import ChatSource, Source, TokenSource
+from openklear.evaluation.stored import SETTINGS, Asked, Sample, open_stored
+from openklear.models.hub import local_directory
+from openklear.models.loading import LoadedModel, load_model, weights_hash
+from openklear.models.numerics import set_up
+from openklear.models.stretch import stretched
+from openklear.recipe.curation import Data
+from openklear.recipe.curation import Source as DataSource
+from openklear.recipe.engine import Engine, LocalEngine, RemoteEngine
+from openklear.recipe.schema import Evaluation as Sampling
+from openklear.recipe.schema import PretrainedModel, Recipe, Verifiers
+from openklear.rollout.chat_server import ChatServer
+from openklear.rollout.open import open_sampler
+from openklear.training.memory import settled
+from openklear.training.sizes import resolved
+from openklear.verifiers.judge import open_judge
+from openklear.verifiers.limits import Limits
+
+VERDICTS = "verdicts.jsonl"
+ERRATA = "errata"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One evaluation, as the command line asks for it."""
+
+    benchmarks: tuple[str, ...]
+    protocol: Protocol
+    output: Path
+    model: str | None = None
+    """A directory, a stage of a run, or a hub's name; None where a server is asked."""
+    server: ChatServer | None = None
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Benchmark -> where its data is."""
+    directory: Path | None = None
+    """Where the data of the others is looked for."""
+    limit: int | None = None
+    """Problems of each benchmark, at most, from the first."""
+    prompt: str | None = None
+    """For all benchmarks, in place of their own."""
+    system_prompt: str | None = None
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    engine: Engine = field(default_factory=LocalEngine)
+    device: str = "auto"
+    dtype: str = "auto"
+    threads: int = 1
+    limits: Limits = field(default_factory=Limits)
+    unpinned: bool = False
+
+
+def evaluate(plan: Plan) -> dict[str, Any]:
+    """Sample and judge what is not there yet, write the evaluation's files, and return its scores.
+
+    Raises UsageError where the output holds an evaluation that was made otherwise, DataError for a benchmark's data,
+    ModelError, EngineError and VerifierError for what evaluates. The same call goes on after a kill.
+    """
+    posings = list(_posings(plan))
+    for note in (note for posing in posings for note in posing.notes):
+        progress.say(note)
+    with lock(plan.output), disk_errors(plan.output), ExitStack() as stack:
+        recipe = _recipe(plan)
+        set_up(plan.threads, plan.device)
+        loaded = None if plan.model is None else _loaded(plan, recipe)
+        questions = numbered(list(_questions(plan, posings, loaded)))
+        _say_refused(questions)
+        named = _model(plan)
+        asked = {name: facts for posing in posings for name, facts in _asked(plan, posing, questions)}
+        facts = provenance(recipe, loaded, named, asked) | {"protocol": _protocol(plan.protocol)}
+        kept = _kept(plan.output, facts, asked)
+        domains = {question.problem.domain for question in questions}
+        judge = stack.enter_context(open_judge(plan.limits, domains, progress.say_once, journal=plan.output / VERDICTS))
+        source = stack.enter_context(_source(plan, recipe, loaded, questions))
+        write_json(plan.output / SETTINGS, facts | {"benchmarks": [*kept.settings, *facts["benchmarks"]]})
+        identity = named.get("weights", named["name"]) + str(plan.protocol.yarn or "")
+        work = Evaluation(
+            plan.output, questions, _drawing(plan), identity, judge, "evaluate", kept=kept.samples, known=kept.asked
+        )
+        samples = work.run(source)
+        every = {row["name"]: row for row in kept.settings} | asked
+        return leave(plan.output, named["name"], samples, every)
+
+
+def _posings(plan: Plan) -> Iterator[Posing]:
+    """The problems of each benchmark that is named; each name once."""
+    for text in dict.fromkeys(plan.benchmarks):
+        named = choose(text)
+        path = plan.paths.get(text) or plan.paths.get(named.name.partition(":")[0])
+        named = named if path is None else replace(named, path=path)
+        posing = read(named, plan.directory, unpinned=plan.unpinned)
+        yield posing if plan.limit is None else replace(posing, problems=posing.problems[: plan.limit])
+
+
+def _questions(plan: Plan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Question]:
+    for posing in posings:
+        samples, limit = plan.protocol.samples_of(posing.named), plan.protocol.budget_of(posing.named)
+        for posed in posing.problems:
+            wording = prompt_named(plan.prompt or posed.prompt).wording
+            if plan.system_prompt is not None:
+                wording = replace(wording, system_prompt=plan.system_prompt)
+            messages, fault = worded(posed.problem, wording)
+            question = Question(
+                _name(posing.named, posed), posed.problem, samples, limit, messages, refused=fault, facts=posed.facts
+            )
+            yield question if fault or loaded is None else encoded(question, loaded)
+
+
+def _name(named: Named, posed: Posed) -> str:
+    """Problems that are known to be wrong have scores of their own."""
+    return f"{named.name}-{ERRATA}" if posed.erratum else named.name
+
+
+def _say_refused(questions: Sequence[Question]) -> None:
+    refused = [question for question in questions if question.refused]
+    if len(refused) == len(questions):
+        raise UsageError(f"no problem can be asked; the first: {questions[0].problem.id}, {questions[0].refused}")
+    if refused:
+        first = f"{refused[0].problem.id}, {refused[0].refused}"
+        progress.say(
+            f"{len(refused):,} of {len(questions):,} problems cannot be asked, and count as wrong; the first: {first}"
+        )
+
+
+def _asked(plan: Plan, posing: Posing, questions: Sequence[Question]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """How each benchmark is asked, by its name: what stands beside its score."""
+    named, definition = posing.named, posing.named.definition
+    names = dict.fromkeys(_name(named, posed) for posed in posing.problems)
+    prompts = dict.fromkeys(plan.prompt or posed.prompt for posed in posing.problems)
+    for name in names:
+        yield (
+            name,
+            {
+                "title": definition.title or name,
+                "source": definition.source,
+                "data": posing.path,
+                "data_hash": posing.texts,
+                "copy": posing.copy,
+                "window": None if named.window is None else "..".join(day.isoformat() for day in named.window),
+                "samples": plan.protocol.samples_of(named),
+                "max_completion_tokens": plan.protocol.budget_of(named),
+                "prompts": {prompt: prompt_named(prompt).template for prompt in prompts},
+                "system_prompt": plan.system_prompt,
+                "limit": plan.limit,
+            },
+        )
+
+
+def _protocol(protocol: Protocol) -> dict[str, Any]:
+    return {"name": protocol.name, "source": protocol.source, "yarn": protocol.yarn, "judge": protocol.judge}
+
+
+def _model(plan: Plan) -> dict[str, Any]:
+    """What names the model."""
+    if plan.server is not None:
+        return {"name": plan.server.model, "endpoint": plan.server.endpoint}
+    assert plan.model is not None
+    directory = local_directory(plan.model)
+    return {"name": plan.model, "weights": weights_hash(directory)}
+
+
+def _loaded(plan: Plan, recipe: Recipe) -> LoadedModel:
+    assert plan.model is not None
+    directory = local_directory(plan.model)
+    if plan.protocol.yarn is not None:
+        directory = stretched(directory, plan.protocol.yarn, plan.output / f"model-yarn-{plan.protocol.yarn:g}")
+    return load_model(directory, dtype=recipe.dtype, template_args=plan.template_args)
+
+
+def _recipe(plan: Plan) -> Recipe:
+    """The recipe that this is: no training, and the sizes that a machine is planned for."""
+    protocol = plan.protocol
+    longest = max(protocol.budget_of(choose(text)) for text in plan.benchmarks)
+    sampling = Sampling(
+        samples=1,
+        validation_samples=1,
+        temperature=protocol.temperature,
+        top_p=protocol.top_p,
+        top_k=protocol.top_k,
+        min_p=protocol.min_p,
+        max_completion_tokens=longest,
+    )
+    engine = plan.engine
+    if plan.server is not None:
+        engine = RemoteEngine(endpoint=plan.server.endpoint, model=plan.server.model)
+    limits = plan.limits
+    verifiers = Verifiers(**{name: getattr(limits, name) for name in Verifiers.model_fields})
+    return Recipe(
+        seed=plan.seed,
+        threads=plan.threads,
+        device=plan.device,
+        model=PretrainedModel(path=plan.model or "none", dtype=plan.dtype),  # type: ignore[arg-type]
+        data=Data(source=(DataSource(name="benchmarks", path="-", role="heldout"),)),
+        evaluation=sampling,
+        verifiers=verifiers,
+        engine=engine,
+    )
+
+
+def _drawing(plan: Plan) -> Drawing:
+    protocol = plan.protocol
+    extra = None if plan.server is None else plan.server.extra
+    return Drawing(plan.seed, protocol.temperature, protocol.top_p, protocol.top_k, protocol.min_p, extra)
+
+
+@contextmanager
+def _source(plan: Plan, recipe: Recipe, loaded: LoadedModel | None, questions: Sequence[Question]) -> Iterator[Source]:
+    if plan.server is not None:
+        yield ChatSource(plan.server)
+        return
+    assert loaded is not None
+    sizes = resolved(recipe, loaded)
+    longest = max(len(one.prompt_ids or ()) + one.limit for one in questions)
+    sizes = replace(sizes, cache_tokens=max(sizes.cache_tokens, longest))
+    with closing(open_sampler(recipe.engine, loaded, sizes=sizes)) as sampler, settled():
+        yield TokenSource(loaded, sampler, sizes.slots)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Benchmarks that the output holds already, and that are not asked now."""
+
+    settings: list[dict[str, Any]]
+    asked: list[Asked]
+    samples: list[Sample]
+
+
+def _kept(output: Path, facts: Mapping[str, Any], asked: Mapping[str, Any]) -> _Kept:
+    """UsageError where what is there was made otherwise: one directory is one model, asked in one way."""
+    if not (output / SETTINGS).is_file():
+        return _Kept([], [], [])
+    before = read_json(output / SETTINGS)
+    ours = {key: value for key, value in facts.items() if key not in ("benchmarks", "versions")}
+    changed = [key for key, value in ours.items() if before.get(key) != value]
+    if changed:
+        told = "; ".join(f"{key} was {before.get(key)} and is {ours[key]}" for key in changed)
+        raise UsageError(f"{output} holds an evaluation that was made otherwise: {told}. Choose another --output")
+    there = open_stored(output)
+    return _Kept(
+        [row for row in before["benchmarks"] if row["name"] not in asked],
+        [one for one in there.asked.values() if one.benchmark not in asked],
+        [one for one in there.samples if one.benchmark not in asked],
+    )
