@@ -67,6 +67,42 @@ def test_programs(capsys, tmp_path):
     assert rows[3]["reason"] == "test 1 of 1: timeout"
 
 
+def test_livecodebench_s_own_judge(capsys, tmp_path):
+    tests = [{"stdin": "4", "stdout": "8"}]
+    programs = [
+        "print(int(input()) * 2)",
+        "import sys\nfor line in sys.stdin: print(int(line) * 2)",
+        "print(int(input()) * 2.0)",
+    ]
+    rows = [{"id": number, "program": program, "tests": tests} for number, program in enumerate(programs)]
+    source, output = put(tmp_path / "a.jsonl", rows), tmp_path / "b.jsonl"
+    found = {}
+    for judge in ("openklear", "official"):
+        code, _, err = run(capsys, "code", source, "-o", output, "--judge", judge, "--restart")
+        assert code == 0
+        assert ("as by LiveCodeBench" in err) == (judge == "official")
+        found[judge] = [json.loads(line)["verdict"] for line in output.read_text().splitlines()]
+    assert found["openklear"] == ["correct", "correct", "incorrect"]
+    assert found["official"] == ["correct", "incorrect", "correct"]
+    code, _, err = run(capsys, "code", source, "-o", output)
+    assert code == 2
+    assert "is not what this command would make" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--judge", "lcb"), "the judge 'lcb' is unknown; there are openklear and official"),
+        (("--judge", "official", "--checker", "m:f"), "a --checker would never be asked"),
+        (("--judge", "official", "--sandbox-url", "http://127.0.0.1:9"), "leave one of the two out"),
+    ],
+)
+def test_judges_that_cannot_be(capsys, tmp_path, words, said):
+    code, _, err = run(capsys, "code", put(tmp_path / "a.jsonl", PROGRAMS), *words)
+    assert code == 2
+    assert said in " ".join(err.split())
+
+
 def test_json_is_one_document(capsys, tmp_path):
     source = put(tmp_path / "a.jsonl", [*ROWS, {"id": 4}])
     code, out, err = run(capsys, "math", source, "--json", "--skip-bad")

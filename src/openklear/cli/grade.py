@@ -15,6 +15,7 @@ from openklear.cli.limits import (
     CodeSeconds,
     Graders,
     Isolation,
+    JudgeName,
     MathSeconds,
     Memory,
     Packages,
@@ -87,8 +88,20 @@ def code(
     file: File,
     output: Output = None,
     workers: Workers = None,
-    seconds: Annotated[float, typer.Option(callback=above_zero, help="CPU seconds a test may take.")] = 2.0,
-    memory_mb: Memory = 256,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            callback=above_zero,
+            help="CPU seconds a test may take; 2 if not set. With --judge official wall seconds: 6.",
+        ),
+    ] = None,
+    memory_mb: Annotated[
+        int | None,
+        typer.Option(
+            "--memory-mb", min=16, help="Memory of a program, in MiB; 256 if not set, 4096 with --judge official."
+        ),
+    ] = None,
+    judge: JudgeName = "openklear",
     isolation: Isolation = None,
     packages: Packages = None,
     sandbox_url: Sandbox = None,
@@ -104,9 +117,17 @@ def code(
     as it stands; from a completion the last fenced block after the reasoning is taken. The same command goes on after
     a kill and gives the same file.
 
+    `--judge official` says what LiveCodeBench's own harness would: output of a thread that is not joined is lost, stdin
+    cannot be iterated, all tests run in one process, and a program is what stands between the last two lines with ```.
+
     Example: openklear grade code generations.parquet --seconds 4 --memory-mb 512
     """
-    given = {"code_seconds": seconds, "code_memory_mb": memory_mb}
+    from openklear.verifiers.limits import OFFICIAL
+
+    given = {"harness": judge, **(OFFICIAL if judge == "official" else {})}
+    given |= {name: value for name, value in (("code_seconds", seconds), ("code_memory_mb", memory_mb)) if value}
+    if judge == "official" and checkers:
+        raise UsageError("--judge official compares in its own way, so a --checker would never be asked; leave it out")
     limits = limits_of(workers, isolation, sandbox_url, graders, packages, **given)
     _grade("code", file, output, limits, checkers, skip_bad=skip_bad, restart=restart, as_json=as_json)
 

@@ -31,6 +31,14 @@ Packages = Annotated[
         metavar="NAMES", help="Packages that programs may import, by commas: numpy,sortedcontainers. Without it: none."
     ),
 ]
+JudgeName = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        metavar="NAME",
+        help="openklear, or official: as LiveCodeBench's own harness runs and compares programs, threads and all.",
+    ),
+]
 Graders = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,7 +57,7 @@ def limits_of(
     packages: str | None = None,
     **given: Any,
 ) -> Limits:
-    """The limits that options ask for; UsageError where they cannot be."""
+    """The limits that options ask for, of `given` those that are not None; UsageError where they cannot be."""
     from openklear.verifiers.domains import require_graders
     from openklear.verifiers.limits import Limits
     from openklear.verifiers.sandbox_fusion import SandboxFusionGrader
@@ -66,10 +74,10 @@ def limits_of(
             f"--isolation {isolation}: no program runs in a box of this machine, because {named['code']} judges "
             "programs; leave one of the two out"
         )
-    optional: dict[str, Any] = {"workers": workers, "minimum_isolation": isolation}
+    optional: dict[str, Any] = {"workers": workers, "minimum_isolation": isolation, **given}
     asked = {name: value for name, value in optional.items() if value is not None}
     allowed = tuple(name.strip() for name in packages.split(",") if name.strip()) if packages else ()
-    return Limits(**asked, **given, graders=named, packages=allowed)
+    return Limits(**asked, graders=named, packages=allowed)
 
 
 def _grader(text: str) -> tuple[str, str]:

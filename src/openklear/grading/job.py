@@ -29,6 +29,7 @@ from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
 from openklear.verifiers.judge import GRADER_VERSION
 from openklear.verifiers.limits import Limits
+from openklear.verifiers.official import VERSION
 from openklear.verifiers.packages import versions
 from openklear.verifiers.stream import judged
 from openklear.verifiers.unscorable import TRIED
@@ -61,6 +62,7 @@ class Job:
             "grader": GRADER_VERSION if own is None else verifier(own).identity,
             **{name: getattr(self.limits, name) for name in names},
             **({"packages": allowed} if allowed else {}),
+            **({"judge": VERSION} if self.limits.harness == "official" and self.kind != "math" else {}),
             "checkers": {name: function(name).version for name in self.checkers},
         }
 

@@ -235,14 +235,14 @@ def relay(
     `boxes` and `headers`: the program's, then the test's. A box that says nothing for `seconds` is lost: WorkerLost.
     `failure` tells how a process ended; empty where it ended well.
     """
-    program, test = (_End(box, header, seconds) for box, header in zip(boxes, headers, strict=True))
+    program, test = (End(box, header, seconds) for box, header in zip(boxes, headers, strict=True))
     outcome = _talk(program, test, failure)
     program.stop()
     test.stop()
     return outcome
 
 
-def _talk(program: _End, test: _End, failure: Callable[[dict[str, Any]], str]) -> str | BrokenTest:
+def _talk(program: End, test: End, failure: Callable[[dict[str, Any]], str]) -> str | BrokenTest:
     """Passes words on until the test rules, or one of the two processes ends."""
     nonce, involved = secrets.token_hex(16), False
     if program.hear() is None:
@@ -280,8 +280,8 @@ def _ruled(verdict: dict[str, Any]) -> str | BrokenTest:
     return error or "assertion failed"
 
 
-class _End:
-    """Our side of one of the two sessions."""
+class End:
+    """Our side of a session that is a talk."""
 
     def __init__(self, box: Worker, header: Mapping[str, Any], seconds: float):
         self._box, self._seconds = box, seconds

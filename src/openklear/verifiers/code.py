@@ -26,9 +26,17 @@ from openklear.verifiers.walls import DESCRIPTIONS, Boxes, Isolation, Level
 from openklear.verifiers.workers import test_process
 from openklear.verifiers.workers.watcher import MAX_STARVED
 
-_OVERHEAD_SECONDS = 10.0
+OVERHEAD_SECONDS = 10.0
 """Added to the sum of the tests' wall limits before a silent worker counts as lost."""
 _SHOWN = 200
+STOPPED = {
+    "wall": "timeout",
+    "cpu": "timeout",
+    "output": "too much output",
+    "processes": "too many processes",
+    "memory": "too much memory",
+}
+"""Why the box ended a program."""
 
 Kind = Literal["stdio", "calls", "talk", "broken"]
 Finding = str | BrokenTest
@@ -90,16 +98,18 @@ class CodeGrader:
             return Verdict(Outcome.UNSCORABLE, "no tests")
         if why := sizes.refusal(tests):
             return Verdict(Outcome.UNSCORABLE, why, total=len(tests))
+        talks = any(task.kind == "talk" for task in tasks)
+        return self.twice(lambda: summary(self._run(program, tasks, how, stop_early), len(tests)), len(tests), talks)
+
+    def twice(self, run: Callable[[], Verdict], total: int, talks: bool = False) -> Verdict:
+        """The verdict that `run` comes to, which may lose its worker once; one that says so where it is lost again."""
         for _ in range(2):
-            try:
-                return _summary(self._run(program, tasks, how, stop_early), len(tests))
-            except WorkerLost:
-                continue
-        probe = _PROBES if any(task.kind == "talk" for task in tasks) else _PROBES[:1]
+            with suppress(WorkerLost):
+                return run()
         with suppress(WorkerLost):
-            if not any(self._run(_PROBE, probe, checkers.checker(None), False)):
-                return Verdict(Outcome.INCORRECT, "lost its worker twice", total=len(tests))
-        return Verdict(Outcome.UNSCORABLE, "workers are lost over innocent programs too", total=len(tests))
+            if not any(self._run(_PROBE, _PROBES if talks else _PROBES[:1], checkers.checker(None), False)):
+                return Verdict(Outcome.INCORRECT, "lost its worker twice", total=total)
+        return Verdict(Outcome.UNSCORABLE, "workers are lost over innocent programs too", total=total)
 
     def _run(self, program: str, tasks: Sequence[_Task], how: Checker, stop_early: bool) -> list[Finding]:
         """What is found for each test, in order; fewer than tests where it stopped early."""
@@ -129,9 +139,9 @@ class CodeGrader:
         with self.pool.session() as box:
             written = sizes.output_bytes(task.test for task in tasks)
             header = {"kind": kind, "program": program, "output_bytes": written, **self._limits}
-            box.send(header, _OVERHEAD_SECONDS)
+            box.send(header, OVERHEAD_SECONDS)
             for batch in _split(tasks, stop_early):
-                patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + _OVERHEAD_SECONDS
+                patience = len(batch) * (2 * self._seconds + 1.0 + MAX_STARVED + 2.0) + OVERHEAD_SECONDS
                 answer = box.request({field: [task.sent(nonce) for task in batch]}, patience)
                 results = answer.get("results")
                 if not isinstance(results, list) or not 0 < len(results) <= len(batch):
@@ -139,7 +149,7 @@ class CodeGrader:
                 found += [self._finding(*pair, how, nonce) for pair in zip(batch, results, strict=False)]
                 if len(results) < len(batch) or (stop_early and any(found)):
                     break
-            box.send({"end": True}, _OVERHEAD_SECONDS)
+            box.send({"end": True}, OVERHEAD_SECONDS)
         if found[-1] and not stop_early:  # it does not compile: it would fail the rest in the same way
             found += [found[-1]] * (len(tasks) - len(found))
         return found
@@ -154,7 +164,7 @@ class CodeGrader:
             for role, source, seconds in sides
         )
         with self.pool.session() as box, self._testers.session() as other:
-            found = relay((box, other), (first, second), 2 * wall + MAX_STARVED + _OVERHEAD_SECONDS, self._failure)
+            found = relay((box, other), (first, second), 2 * wall + MAX_STARVED + OVERHEAD_SECONDS, self._failure)
         return found if isinstance(found, BrokenTest) else stable(found)
 
     def _finding(self, task: _Task, result: dict[str, Any], how: Checker, nonce: str) -> Finding:
@@ -180,19 +190,12 @@ class CodeGrader:
     def _failure(self, result: dict[str, Any]) -> str:
         """Why the program failed a test before its output is looked at; empty where it ended well."""
         code: int = result["code"]
-        ended = {
-            "wall": "timeout",
-            "cpu": "timeout",
-            "output": "too much output",
-            "processes": "too many processes",
-            "memory": "too much memory",
-        }.get(result["ended"], "")
-        if ended:
-            return ended
+        if result["ended"] in STOPPED:
+            return STOPPED[result["ended"]]
         if result["cpu"] > self._seconds or -code == signal.SIGXCPU:
             return "timeout"
         if code < 0:
-            return f"killed by {_signal_name(-code)}"
+            return f"killed by {signal_name(-code)}"
         error = stable(result["error"])
         if code == test_process.COMPILE_ERROR:
             return error or "does not compile"
@@ -245,7 +248,8 @@ def compared(how: Checker, compare: Callable[[Any], bool], expected: object, act
     return why if innocent else BrokenTest(why)
 
 
-def _summary(found: Sequence[Finding], total: int) -> Verdict:
+def summary(found: Sequence[Finding], total: int) -> Verdict:
+    """The verdict on a program from what was found for its tests, of which the last may not have been run."""
     passed = sum(one == "" for one in found)
     failures = [(number, one) for number, one in enumerate(found, start=1) if one != ""]
     wrong = [(number, one) for number, one in failures if isinstance(one, str)]
@@ -257,7 +261,8 @@ def _summary(found: Sequence[Finding], total: int) -> Verdict:
     return Verdict(Outcome.CORRECT, "", None, passed, total)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11."""
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 
 from openklear.errors import UsageError
 from openklear.types import Outcome, Problem, Verdict
-from openklear.verifiers import sizes
+from openklear.verifiers import official, sizes
 from openklear.verifiers.answers import extract_answer
 from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.code import CodeGrader
@@ -67,6 +67,8 @@ class Domain:
     Curation asks before anything is trained or evaluated; None where the reference can, as all can without this."""
     runs_programs: bool = False
     """Attempts are programs: they need walls, and may run on a server."""
+    whole: bool = False
+    """`extract` reads the whole completion, its thought too."""
     batch: int = 1024
     """Attempts that are graded at a time where many stream by."""
 
@@ -124,6 +126,23 @@ def domain_named(name: str) -> Domain:
     raise UsageError(f"there is no domain {name}; {hint}the domains are {', '.join(DOMAINS)}")
 
 
+def domain_under(limits: Limits, name: str) -> Domain:
+    """The domain of that name as the harness of the limits has it."""
+    domain = domain_named(name)
+    return _officially(domain) if name == "code" and limits.harness == "official" else domain
+
+
+def _officially(code: Domain) -> Domain:
+    """Programs as LiveCodeBench's harness takes them; a statement of several answers is nothing to it."""
+    return replace(
+        code,
+        extract=lambda completion, _: official.extract(completion),
+        whole=True,
+        refuse=lambda problem: official.refusal(problem.tests),
+        complete=lambda problem: problem,
+    )
+
+
 def grader_faults(graders: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """(domain, what is wrong) of graders for unknown domains, and of servers that would have nothing to run."""
     for name, grader in graders.items():
@@ -178,16 +197,19 @@ class ProgramVerifier:
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from on this host, found by starting a worker; None where a server runs them."""
-        return self.grader.isolation() if isinstance(self.grader, CodeGrader) else None
+        return None if isinstance(self.grader, SandboxFusionGrader) else self.grader.isolation()
 
     def close(self) -> None:
         """Ends the boxes."""
         self.grader.close()
 
 
-def _program_grader(limits: Limits) -> CodeGrader | SandboxFusionGrader:
+def _program_grader(limits: Limits) -> CodeGrader | official.OfficialGrader | SandboxFusionGrader:
+    isolation, packages = limits.minimum_isolation, limits.packages
+    if limits.harness == "official":
+        seconds, memory_mb = limits.code_seconds, limits.code_memory_mb
+        return official.OfficialGrader(limits.workers, seconds, memory_mb, isolation, packages)
     if limits.sandbox_url is None:
-        isolation, packages = limits.minimum_isolation, limits.packages
         return CodeGrader(limits.workers, limits.code_seconds, limits.code_memory_mb, isolation, packages=packages)
     return SandboxFusionGrader(limits.sandbox_url, limits.code_seconds, limits.code_memory_mb)
 
@@ -213,7 +235,8 @@ def _with_its_checker(problem: Problem) -> Problem:
 
 def _code_settings(limits: Limits, stop_early: bool) -> tuple[object, ...]:
     where = "boxes" if limits.sandbox_url is None else "server"
-    return limits.code_seconds, limits.code_memory_mb, where, stop_early, *versions(limits.packages)
+    harness = (official.VERSION,) if limits.harness == "official" else ()
+    return limits.code_seconds, limits.code_memory_mb, where, stop_early, *versions(limits.packages), *harness
 
 
 register(

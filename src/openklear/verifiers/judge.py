@@ -24,6 +24,7 @@ from openklear.types import Attempt, Outcome, Problem, Verdict
 from openklear.verifiers.custom import CustomGrader
 from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
 from openklear.verifiers.limits import Limits
+from openklear.verifiers.official import VERSION
 from openklear.verifiers.tasks import GRADER_VERSION, Question, Work, ask, work_of
 from openklear.verifiers.unscorable import TRIED, reference_attempt, refuse_trial
 from openklear.verifiers.walls import Isolation
@@ -101,6 +102,8 @@ class Judge:
                 say(f"{name} is graded by {grader.name}, in worker processes without walls")
         if not any(DOMAINS[name].runs_programs and name not in self._custom for name in domains):
             return
+        if self.limits.harness == "official":
+            say(f"programs are run and compared as by {VERSION}'s own harness")
         if (isolation := self.isolation()) is not None:
             say(f"programs run under {isolation.level!r}: {isolation.description}")
         else:

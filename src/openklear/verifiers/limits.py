@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from openklear.errors import UsageError
 from openklear.verifiers import packages
 from openklear.verifiers.walls import LEVELS
+
+HARNESSES = ("openklear", "official")
+OFFICIAL: dict[str, Any] = {"harness": "official", "code_seconds": 6.0, "code_memory_mb": 4096}
+"""What LiveCodeBench's harness gives a test: 6 wall seconds, and the memory that a note in it names (it sets none)."""
 
 
 def cores() -> int:
@@ -30,6 +35,9 @@ class Limits:
     """Packages that programs may import beside the standard library (`verifiers.packages`)."""
     graders: Mapping[str, str] = field(default_factory=dict)
     """Graders other than ours, by domain: a function of the user's (`verifiers.custom`), or a SandboxFusion server."""
+    harness: str = "openklear"
+    """How programs are run and compared in boxes of this machine; "official": as LiveCodeBench's own harness does
+    (`verifiers.official`), with `code_seconds` as wall seconds."""
 
     def __post_init__(self) -> None:
         """UsageError for limits that cannot be, and for packages that are not there.
@@ -41,6 +49,13 @@ class Limits:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be above 0")
         if self.minimum_isolation not in LEVELS:
             raise UsageError(f"isolation {self.minimum_isolation!r} is unknown; weakest first: {', '.join(LEVELS)}")
+        if self.harness not in HARNESSES:
+            raise UsageError(f"the judge {self.harness!r} is unknown; there are {' and '.join(HARNESSES)}")
+        if self.harness != "openklear" and "code" in self.graders:
+            raise UsageError(
+                f"the judge {self.harness!r} runs programs in boxes of this machine, but {self.graders['code']} "
+                "judges programs; leave one of the two out"
+            )
         packages.require(self.packages)
         if self.packages and "code" in self.graders:
             raise UsageError(

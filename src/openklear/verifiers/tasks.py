@@ -12,7 +12,7 @@ from typing import Any
 from openklear.think import FormatFault, split_thought
 from openklear.types import Attempt, Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.custom import as_plain
-from openklear.verifiers.domains import Domain, domain_named
+from openklear.verifiers.domains import Domain, domain_under
 from openklear.verifiers.limits import Limits
 
 GRADER_VERSION = f"3, math-verify {metadata.version('math-verify')}"
@@ -51,7 +51,7 @@ class Work:
 
 def ask(problem: Problem, prompt_tail: str, limits: Limits, versions: Mapping[str, str], stop_early: bool) -> Question:
     """What attempts at a problem are asked; `versions` of the custom verifiers by domain."""
-    domain = domain_named(problem.domain)
+    domain = domain_under(limits, problem.domain)
     problem = domain.complete(problem)
     parts: tuple[object, ...] = (GRADER_VERSION, domain.name, domain.version)
     if domain.name in versions:
@@ -75,7 +75,7 @@ def work_of(attempt: Attempt, question: Question) -> Work | Verdict:
         return Verdict(Outcome.UNSCORABLE, refusal, total=question.total, format_fault=fault)
     graded = attempt.text
     if question.plain is None:
-        found = answer
+        found = answer = attempt.text if question.domain.whole else answer
         if answer is not None and not attempt.exact:
             found = question.domain.extract(answer, attempt.problem.answer)
         if not found:

@@ -4,7 +4,8 @@ Kinds of session, by their first frame (more in each function):
 
 stdio   {"program"}, then {"stdins": [...]} -> {"results": [...]}: the program is run on each input
 calls   {"program"}, then {"calls": [[name, arguments], ...]} -> {"results": [...]}: one call of it each
-talk    {"role", "source"}: one process, whose words are passed on both ways
+talk    {"role", "source"}: one process, whose words are passed on both ways; it is the program (candidate), code that
+        tests one (tester), or a program as LiveCodeBench's own harness runs it, on one input after another (official)
 
 No frame ever holds an expected output. A session ends with {"end": true}, or with the end of the box's stdin.
 """
@@ -17,7 +18,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from . import kernel, session, stacks, test_process, testing, watcher, wire
+from . import kernel, official, session, stacks, test_process, testing, watcher, wire
 
 DONE, END_OF_INPUT = 0, 3
 """How a session ended, for the box: the next one may come; nobody will ask again."""
@@ -76,7 +77,7 @@ class Runner:
 
     def _talk(self, header: dict[str, Any], bounds: test_process.Bounds) -> int:
         """Passes words on, says how the process ended, always, and waits for the end of the session."""
-        entry = {"candidate": session.candidate, "tester": testing.run}[header["role"]]
+        entry = {"candidate": session.candidate, "tester": testing.run, "official": official.run}[header["role"]]
         ours, theirs = socket.socketpair()
         relay = watcher.Relay(ours.detach(), self.incoming, self.outgoing)
         _, result = self._run(lambda channel: entry(header["source"], channel), "", bounds, (relay, theirs.detach()))
