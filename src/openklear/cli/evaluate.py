@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from openklear.cli import exits
-from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Packages, Workers, limits_of
+from openklear.cli.limits import (
+    CodeSeconds,
+    Graders,
+    Isolation,
+    MathSeconds,
+    Memory,
+    Packages,
+    Workers,
+    judged_by,
+    limits_of,
+)
 from openklear.cli.options import AsJson, above_zero, json_only, not_negative, tell
 from openklear.errors import UsageError
 
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from openklear.evaluation.catalogue.protocols import Protocol as Protocol_
     from openklear.recipe.engine import Engine
     from openklear.rollout.chat_server import ChatServer
+    from openklear.run.evaluation import EvaluationPlan
 
 Names = Annotated[
     list[str],
@@ -81,6 +92,13 @@ KeyVariable = Annotated[
     str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
 ]
 Timeout = Annotated[float, typer.Option(callback=above_zero, help="Seconds that a request may take.")]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="official: say beside our scores what LiveCodeBench's own harness makes of the programs, and why.",
+    ),
+]
 Unpinned = Annotated[
     bool, typer.Option("--unpinned", help="Take data as it is that is not the benchmark as it is known.")
 ]
@@ -121,6 +139,7 @@ def evaluate(
     isolation: Isolation = None,
     packages: Packages = None,
     graders: Graders = None,
+    judge: Judge = None,
     unpinned: Unpinned = False,
     as_json: AsJson = False,
 ) -> None:
@@ -156,11 +175,11 @@ def _run(**given: Any) -> None:
     exits.write_crashes_to(output)
     progress.quiet(as_json)
     with json_only(as_json):
-        from openklear.run.evaluation import Plan, evaluate
+        from openklear.run.evaluation import EvaluationPlan, evaluate
         from openklear.verifiers.limits import cores
 
         same = ("limit", "prompt", "system_prompt", "seed", "device", "dtype", "unpinned")
-        plan = Plan(
+        plan = EvaluationPlan(
             benchmarks=benchmarks,
             protocol=protocol,
             output=output,
@@ -175,7 +194,22 @@ def _run(**given: Any) -> None:
             **{key: given[key] for key in same},
         )
         scores = evaluate(plan)
-    tell(scores, [*_lines(scores), f"{output}"], as_json=as_json)
+        beside = _official(plan, given["judge"] or protocol.judge)
+    tell({**scores, **beside[0]}, [*_lines(scores), *beside[1], f"{output}"], as_json=as_json)
+
+
+def _official(plan: EvaluationPlan, judge: str) -> tuple[dict[str, Any], list[str]]:
+    """What LiveCodeBench's harness says of the same programs, beside ours; it is left in official.json too."""
+    from openklear.cli.rescore import lines
+    from openklear.durable.files import write_json
+    from openklear.evaluation import rescoring
+
+    limits = judged_by(judge, plan.limits)
+    if judge != "official":
+        return {}, []
+    found = rescoring.rescore(plan.output, limits)
+    write_json(plan.output / "official.json", rescoring.rows(found))
+    return {"official": rescoring.rows(found)}, ["LiveCodeBench's own harness, beside our judge:", *lines(found, 20)]
 
 
 def _protocol(given: Mapping[str, Any]) -> Protocol_:

@@ -49,6 +49,15 @@ Graders = Annotated[
 ]
 
 
+def judged_by(judge: str, limits: Limits) -> Limits:
+    """The limits of the judge that is named: LiveCodeBench's harness has seconds and memory of its own."""
+    from openklear.evaluation.harnesses import official
+
+    if judge not in ("openklear", "official"):
+        raise UsageError(f"--judge {judge}: write openklear or official")
+    return official(limits) if judge == "official" else limits
+
+
 def limits_of(
     workers: int | None,
     isolation: str | None = None,

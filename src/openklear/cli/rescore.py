@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openklear.cli.limits import CodeSeconds, Graders, Isolation, MathSeconds, Memory, Packages, Workers, limits_of
+from openklear.cli.limits import (
+    CodeSeconds,
+    Graders,
+    Isolation,
+    JudgeName,
+    MathSeconds,
+    Memory,
+    Packages,
+    Workers,
+    judged_by,
+    limits_of,
+)
 from openklear.cli.options import AsJson, json_only, tell
 
 if TYPE_CHECKING:
@@ -30,12 +41,13 @@ def rescore(
     isolation: Isolation = None,
     packages: Packages = None,
     graders: Graders = None,
+    judge: JudgeName = "openklear",
     as_json: AsJson = False,
 ) -> None:
     """Judge the completions of an evaluation again, and say what moved and why. Nothing is sampled.
 
-    For a verifier that has changed, other limits, or a grader of your own. `openklear evaluate --rescore DIR` is the
-    same.
+    For a verifier that has changed, other limits, or a grader of your own; with --judge official for what
+    LiveCodeBench's own harness says of the programs, and why. `openklear evaluate --rescore DIR` is the same.
 
     Example: openklear evaluate rescore evaluations/qwen3-klear --math-seconds 10
     """
@@ -44,6 +56,7 @@ def rescore(
         math_seconds=math_seconds, code_seconds=code_seconds, code_memory_mb=memory_mb,
     )  # fmt: skip
     with json_only(as_json):
+        limits = judged_by(judge, limits)
         from openklear import progress
         from openklear.evaluation import rescoring
 
@@ -69,6 +82,6 @@ def lines(found: Rescored, most: int) -> Iterator[str]:
     for one in found.moved[:most]:
         was = f"{one.before} ({shown(one.reason_before)})" if one.reason_before else one.before
         now = f"{one.after} ({shown(one.reason_after)})" if one.reason_after else one.after
-        yield f"  {one.problem}, sample {one.sample}: {was} -> {now}"
+        yield f"  {one.problem}, sample {one.sample}: {was} -> {now}{f': {one.why}' if one.why else ''}"
     if len(found.moved) > most:
         yield f"  and {len(found.moved) - most:,} more; --json has all"

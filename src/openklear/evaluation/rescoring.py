@@ -14,6 +14,7 @@ from openklear.data.store import prepared, read_problems
 from openklear.errors import DataError, OpenKlearError
 from openklear.evaluation.catalogue.definition import choose
 from openklear.evaluation.catalogue.reading import read
+from openklear.evaluation.harnesses import why
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.standing import stands
 from openklear.evaluation.stored import (
@@ -27,7 +28,7 @@ from openklear.evaluation.stored import (
     write_samples,
 )
 from openklear.rollout.graded import stopped_by_length
-from openklear.types import Attempt, Problem, StopReason, Verdict
+from openklear.types import Attempt, Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.domains import domain_named
 from openklear.verifiers.judge import open_judge
 from openklear.verifiers.limits import Limits
@@ -49,6 +50,8 @@ class Rejudged:
     reason_after: str
     extracted_before: str | None
     extracted_after: str | None
+    why: str = ""
+    """Where the two harnesses differ: what in the program makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,8 @@ def rescore(directory: Path, limits: Limits) -> Rescored:
     samples = [_with(one, judged.get(_key(one)), stored, problems.get(one.place)) for one in stored.samples]
     pairs = zip(stored.samples, samples, strict=True)
     moved = [_moved(before, after) for before, after in pairs if before.outcome is not after.outcome]
+    if limits.harness == "official":
+        moved = [replace(one, why=_why(one, stored, problems[one.benchmark, one.problem])) for one in moved]
     return Rescored(stored, samples, moved)
 
 
@@ -137,6 +142,14 @@ def _with(sample: Sample, verdict: Verdict | None, stored: Stored, problem: Prob
 def _moved(before: Sample, after: Sample) -> Rejudged:
     outcomes = before.outcome.value, after.outcome.value
     return Rejudged(*_key(before), *outcomes, before.reason, after.reason, before.extracted, after.extracted)
+
+
+def _why(moved: Rejudged, stored: Stored, problem: Problem) -> str:
+    """What makes LiveCodeBench's harness say otherwise; `moved` is from ours to it."""
+    (sample,) = [one for one in stored.samples if _key(one) == (moved.benchmark, moved.problem, moved.sample)]
+    ours = Verdict(sample.outcome, sample.reason, sample.extracted)
+    official = Verdict(Outcome(moved.after), moved.reason_after, moved.extracted_after)
+    return why(Attempt(problem, stored.text(sample), stored.asked[sample.place].prompt_tail), ours, official)
 
 
 def _problems(stored: Stored, wanted: set[Place]) -> dict[Place, Problem]:

@@ -13,6 +13,7 @@ from openklear import progress
 from openklear.durable.files import disk_errors, lock, read_json, write_json
 from openklear.errors import UsageError
 from openklear.evaluation.catalogue.definition import Named, choose, prompt_named
+from openklear.evaluation.catalogue.livecodebench import STARTER
 from openklear.evaluation.catalogue.protocols import Protocol
 from openklear.evaluation.catalogue.reading import Posed, Posing, read
 from openklear.evaluation.completions import Drawing
@@ -35,6 +36,7 @@ from openklear.rollout.chat_server import ChatServer
 from openklear.rollout.open import open_sampler
 from openklear.training.memory import settled
 from openklear.training.sizes import resolved
+from openklear.types import Message
 from openklear.verifiers.judge import open_judge
 from openklear.verifiers.limits import Limits
 
@@ -43,7 +45,7 @@ ERRATA = "errata"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvaluationPlan:
     """One evaluation, as the command line asks for it."""
 
     benchmarks: tuple[str, ...]
@@ -71,7 +73,7 @@ class Plan:
     unpinned: bool = False
 
 
-def evaluate(plan: Plan) -> dict[str, Any]:
+def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
     """Sample and judge what is not there yet, write the evaluation's files, and return its scores.
 
     Raises UsageError where the output holds an evaluation that was made otherwise, DataError for a benchmark's data,
@@ -103,7 +105,7 @@ def evaluate(plan: Plan) -> dict[str, Any]:
         return leave(plan.output, named["name"], samples, every)
 
 
-def _posings(plan: Plan) -> Iterator[Posing]:
+def _posings(plan: EvaluationPlan) -> Iterator[Posing]:
     """The problems of each benchmark that is named; each name once."""
     for text in dict.fromkeys(plan.benchmarks):
         named = choose(text)
@@ -113,18 +115,27 @@ def _posings(plan: Plan) -> Iterator[Posing]:
         yield posing if plan.limit is None else replace(posing, problems=posing.problems[: plan.limit])
 
 
-def _questions(plan: Plan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Query]:
+def _questions(plan: EvaluationPlan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Query]:
     for posing in posings:
         samples, limit = plan.protocol.samples_of(posing.named), plan.protocol.budget_of(posing.named)
         for posed in posing.problems:
-            wording = prompt_named(plan.prompt or posed.prompt).wording
-            if plan.system_prompt is not None:
-                wording = replace(wording, system_prompt=plan.system_prompt)
-            messages, fault = worded(posed.problem, wording)
-            question = Query(
-                _name(posing.named, posed), posed.problem, samples, limit, messages, refused=fault, facts=posed.facts
-            )
-            yield question if fault or loaded is None else encoded(question, loaded)
+            name = _name(posing.named, posed)
+            messages, fault = _messages(plan, posed)
+            query = Query(name, posed.problem, samples, limit, messages, refused=fault, facts=posed.facts)
+            yield query if fault or loaded is None else encoded(query, loaded)
+
+
+def _messages(plan: EvaluationPlan, posed: Posed) -> tuple[tuple[Message, ...], str]:
+    """(what is asked, why it cannot be)."""
+    if posed.messages and plan.prompt is None and plan.system_prompt is None:
+        return posed.messages, ""
+    prompt = prompt_named(plan.prompt or posed.prompt)
+    if STARTER in prompt.template:
+        raise UsageError(f"--prompt {plan.prompt}: is for LiveCodeBench's rows, which are asked so without it")
+    wording = prompt.wording
+    if plan.system_prompt is not None:
+        wording = replace(wording, system_prompt=plan.system_prompt)
+    return worded(posed.problem, wording)
 
 
 def _name(named: Named, posed: Posed) -> str:
@@ -143,7 +154,7 @@ def _say_refused(questions: Sequence[Query]) -> None:
         )
 
 
-def _asked(plan: Plan, posing: Posing) -> Iterator[tuple[str, dict[str, Any]]]:
+def _asked(plan: EvaluationPlan, posing: Posing) -> Iterator[tuple[str, dict[str, Any]]]:
     """How each benchmark is asked, by its name: what stands beside its score."""
     named, definition = posing.named, posing.named.definition
     names = dict.fromkeys(_name(named, posed) for posed in posing.problems)
@@ -171,7 +182,7 @@ def _protocol(protocol: Protocol) -> dict[str, Any]:
     return {"name": protocol.name, "source": protocol.source, "yarn": protocol.yarn, "judge": protocol.judge}
 
 
-def _model(plan: Plan) -> dict[str, Any]:
+def _model(plan: EvaluationPlan) -> dict[str, Any]:
     """What names the model."""
     if plan.server is not None:
         return {"name": plan.server.model, "endpoint": plan.server.endpoint}
@@ -180,7 +191,7 @@ def _model(plan: Plan) -> dict[str, Any]:
     return {"name": plan.model, "weights": weights_hash(directory)}
 
 
-def _loaded(plan: Plan, recipe: Recipe) -> LoadedModel:
+def _loaded(plan: EvaluationPlan, recipe: Recipe) -> LoadedModel:
     assert plan.model is not None
     directory = local_directory(plan.model)
     if plan.protocol.yarn is not None:
@@ -188,7 +199,7 @@ def _loaded(plan: Plan, recipe: Recipe) -> LoadedModel:
     return load_model(directory, dtype=recipe.dtype, template_args=plan.template_args)
 
 
-def _recipe(plan: Plan) -> Recipe:
+def _recipe(plan: EvaluationPlan) -> Recipe:
     """The recipe that this is: no training, and the sizes that a machine is planned for."""
     protocol = plan.protocol
     longest = max(protocol.budget_of(choose(text)) for text in plan.benchmarks)
@@ -218,14 +229,16 @@ def _recipe(plan: Plan) -> Recipe:
     )
 
 
-def _drawing(plan: Plan) -> Drawing:
+def _drawing(plan: EvaluationPlan) -> Drawing:
     protocol = plan.protocol
     extra = None if plan.server is None else plan.server.extra
     return Drawing(plan.seed, protocol.temperature, protocol.top_p, protocol.top_k, protocol.min_p, extra)
 
 
 @contextmanager
-def _source(plan: Plan, recipe: Recipe, loaded: LoadedModel | None, questions: Sequence[Query]) -> Iterator[Completer]:
+def _source(
+    plan: EvaluationPlan, recipe: Recipe, loaded: LoadedModel | None, questions: Sequence[Query]
+) -> Iterator[Completer]:
     if plan.server is not None:
         yield ChatSource(plan.server)
         return

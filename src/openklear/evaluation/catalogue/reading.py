@@ -22,7 +22,8 @@ from openklear.data.sources import choose
 from openklear.errors import DataError, UsageError
 from openklear.evaluation.catalogue.definition import Definition, Named
 from openklear.evaluation.catalogue.errata import errata
-from openklear.types import Problem
+from openklear.evaluation.catalogue.livecodebench import official_prompt
+from openklear.types import Message, Problem
 from openklear.verifiers.domains import domain_named
 from openklear.verifiers.mathematics.tolerance import within
 
@@ -30,6 +31,8 @@ FACTS = ("contest_date", "platform", "difficulty", "question_title", "title", "s
 """Columns that are kept beside a problem wherever they are there."""
 TESTS = ("tests", "test_cases", "input_output", "inputs", "test_list", "test", "public_test_cases")
 """Columns that only problems of programs have."""
+LCB = "lcb-"
+"""How the names of LiveCodeBench's own prompts begin."""
 TITLES = ("question_id", "question_title", "title")
 """Columns by which a table of errata may name a problem."""
 
@@ -42,6 +45,8 @@ class Posed:
     facts: Mapping[str, Any] = field(default_factory=dict)
     prompt: str = ""
     """The definition's prompt for it."""
+    messages: tuple[Message, ...] = ()
+    """What is asked, where the benchmark's own harness has words of its own; empty: the prompt around the problem."""
     erratum: str = ""
     """What is known to be wrong with it; empty for nearly all."""
 
@@ -184,7 +189,9 @@ def _posed(named: Named, problem: Problem, raw: Mapping[str, Any], where: str) -
     known = errata(definition.errata) if definition.errata else {}
     titles = [str(raw[column]) for column in TITLES if raw.get(column)]
     wrong = next((known[title] for title in titles if title in known), "")
-    return Posed(problem, facts, next(iter(filled), definition.prompt), wrong)
+    prompt = next(iter(filled), definition.prompt)
+    messages = official_prompt(raw) if prompt.startswith(LCB) else ()
+    return Posed(problem, facts, prompt, messages, wrong)
 
 
 def _says_something(cell: Any) -> bool:
