@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperGroup
@@ -10,10 +11,16 @@ from typer.core import TyperGroup
 class DefaultGroup(TyperGroup):
     """`evaluate MODEL ...` is `evaluate model MODEL ...`, and `evaluate RECIPE.toml` the same of `evaluate recipe`."""
 
+    def meant(self, words: Sequence[str]) -> str | None:
+        """The command that these words are for, where they name none; None where they do, or ask for help."""
+        if "--rescore" in words:
+            return "rescore"
+        if not words or words[0] in self.commands or words[0] in ("--help", "-h"):
+            return None
+        return "recipe" if words[0].endswith(".toml") else "model"
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As of any group; a first word that is no command of it belongs to the one that is meant."""
-        if "--rescore" in args:
-            args = ["rescore", *(word for word in args if word != "--rescore")]
-        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
-            args = ["recipe" if args[0].endswith(".toml") else "model", *args]
-        return super().parse_args(ctx, args)
+        """As of any group, with the command that is meant put in front."""
+        name = self.meant(args)
+        words = [word for word in args if word != "--rescore"]
+        return super().parse_args(ctx, words if name is None else [name, *words])
