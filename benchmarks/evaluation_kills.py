@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation_kills.py MODEL DATA [--limit 4] [--samples 2] [--tokens 96] [--kills 10] [--seed 0]
 
-DATA holds benchmarks/ and evaluation/benchmarks/ (docs/curation.md says what lies there). Prediction: the tables and the
-files are equal, every completion is sampled once, one kill at least comes while AIME is sampled, and each kill costs the
+DATA holds benchmarks/ and evaluation/benchmarks/ (docs/curation.md says what lies there). Prediction: tables and files
+are equal, every completion is sampled once, one kill at least comes while AIME is sampled, and each kill costs the
 start of a process and the completions under way.
 """
 

@@ -58,14 +58,14 @@ def test_a_model_on_files_of_ones_own(model, sums, tmp_path, capsys):
     assert Counter(one.benchmark for one in there.samples) == {"sums": 12, "code": 2}
     facts = there.settings
     assert facts["sampling"] == {"temperature": 1.0, "top_p": 0.95, "top_k": 0, "min_p": 0.0}
-    assert facts["protocol"]["name"] == "klear, changed: every, temperature, max_completion_tokens"
+    assert facts["protocol"]["name"] == "klear, changed: samples, temperature, max_completion_tokens"
     assert [(row["name"], row["samples"], row["max_completion_tokens"]) for row in facts["benchmarks"]] == [
         ("sums", 2, 12),
         ("code", 2, 12),
     ]
     assert len(facts["model"]["weights"]) == 32
     assert {"dtype", "device", "chat_template", "positions"} <= facts["model"].keys()
-    assert facts["benchmarks"][0]["prompts"] == {"{problem}": "{problem}"}
+    assert facts["benchmarks"][0]["prompts"]["{problem}"]["template"] == "{problem}"
     evaluate(model, sums, code, "-o", tmp_path / "e", *SMALL, "--isolation", "rlimits", "--json")
     document = json.loads(capsys.readouterr().out)
     assert {row["benchmark"] for row in document["scores"]} == {"sums", "code"}
@@ -80,8 +80,44 @@ def test_another_benchmark_joins_and_another_model_or_protocol_does_not(model, s
     assert Counter(one.benchmark for one in open_stored(tmp_path / "e").samples) == {"sums": 12, "other": 4}
     evaluate(model, sums, "-o", tmp_path / "e", *SMALL, "--top-p", 0.5, code=2)
     said = capsys.readouterr().err
-    assert "was made otherwise: sampling was" in said
+    assert "was made otherwise: sampling.top_p was 0.95 and is 0.5" in said
     assert "Choose another --output" in said
+
+
+def test_more_samples_and_another_spelling_of_the_model_go_on(model, sums, tmp_path, capsys, monkeypatch):
+    evaluate(model, sums, "-o", tmp_path / "e", *SMALL)
+    monkeypatch.chdir(model.parent)
+    evaluate(model.name, sums, "-o", tmp_path / "e", *SMALL[2:], "--samples", 3)
+    assert "12 completions are there already, 6 are sampled" in capsys.readouterr().err
+    assert len(open_stored(tmp_path / "e").samples) == 18
+
+
+def test_a_benchmark_that_is_half_done_is_not_taken_for_whole(model, sums, tmp_path, capsys):
+    evaluate(model, sums, "-o", tmp_path / "e", *SMALL)
+    lines = (tmp_path / "e" / "samples.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "e" / "samples.jsonl").write_text("".join(lines[:5]))  # as a kill leaves it
+    evaluate(model, put(tmp_path / "other.jsonl", SUMS[:1]), "-o", tmp_path / "e", *SMALL)
+    said = capsys.readouterr()
+    assert "sums is not finished there; name it again to go on" in said.err
+    there = open_stored(tmp_path / "e")
+    assert {one.benchmark for one in there.samples} == {"other"}
+    evaluate(model, sums, "-o", tmp_path / "e", *SMALL)
+    assert "are sampled" not in capsys.readouterr().err, "its completions were kept"
+    assert Counter(one.benchmark for one in open_stored(tmp_path / "e").samples) == {"other": 2, "sums": 12}
+
+
+def test_what_the_model_is_told_is_compared(sums, tmp_path, capsys):
+    with rough_server(tmp_path / "log.jsonl") as endpoint:
+        words = ("--endpoint", endpoint, "--model", "m", sums, "-o", tmp_path / "e", "--samples", 1)
+        evaluate(*words)
+        evaluate(*words, "--extra", '{"top_k": 20}', code=2)
+    assert "told.extra" in capsys.readouterr().err
+
+
+def test_a_first_try_that_sampled_nothing_binds_nobody(model, sums, tmp_path):
+    evaluate(model, sums, "-o", tmp_path / "e", *SMALL)
+    (tmp_path / "e" / "completions.jsonl").write_bytes(b"")
+    evaluate(model, sums, "-o", tmp_path / "e", *SMALL[:-2], "--temperature", 0.5)
 
 
 def test_the_prompt_is_the_one_that_is_named(model, sums, tmp_path):
@@ -129,6 +165,22 @@ def test_a_server_that_refuses_a_prompt_costs_its_samples_alone(tmp_path):
     assert all(one.reason.startswith("not asked: the server refuses the prompt") for one in refused)
 
 
+def test_a_server_that_refuses_every_prompt_is_at_fault_itself(tmp_path, capsys):
+    path = put(tmp_path / "p.jsonl", [{**SUMS[0], "id": f"l{n}", "problem": f"LONG {n}"} for n in range(9)])
+    with rough_server(tmp_path / "log.jsonl") as endpoint:
+        evaluate("--endpoint", endpoint, "--model", "m", path, "-o", tmp_path / "e", "--samples", 4, code=1)
+    said = capsys.readouterr().err
+    assert "the first 20 prompts were all refused" in said
+    assert "maximum context length is 16 tokens" in said
+    assert "lower --max-completion-tokens" in said
+
+
+def test_a_server_that_is_not_there_is_said_soon(sums, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("openklear.evaluation.sources.FIRST_WAIT", 0.01)
+    evaluate("--endpoint", "http://127.0.0.1:9/v1", "--model", "m", sums, "-o", tmp_path / "e", code=1)
+    assert "cannot connect" in capsys.readouterr().err
+
+
 def test_judged_again_by_a_grader_that_changed(model, tmp_path, capsys, monkeypatch):
     """The same texts, nothing sampled: what moved is told, and written only where that is asked for."""
     path = put(tmp_path / "sums.jsonl", SUMS)
@@ -148,7 +200,9 @@ def test_judged_again_by_a_grader_that_changed(model, tmp_path, capsys, monkeypa
     assert open_stored(tmp_path / "e").samples == before.samples
     evaluate("rescore", tmp_path / "e", "--grader", "math=lenient:grade", "--write")
     assert all(one.correct for one in open_stored(tmp_path / "e").samples)
-    evaluate("rescore", tmp_path / "e", "--json")
+    evaluate("rescore", tmp_path / "e")
+    assert "nothing moved" in capsys.readouterr().out, "the grader is the one that the evaluation now says"
+    evaluate("rescore", tmp_path / "e", "--grader", "none", "--json")
     printed = capsys.readouterr().out
     document = json.loads(printed[printed.index('{\n  "benchmarks"') :])
     assert len(document["moved"]) == wrong
@@ -215,6 +269,13 @@ def finished(words, output):
             "no problem can be asked",
         ),
         (["rescore", "nowhere"], "holds no evaluation"),
+        (["MODEL", "SUMS", "--judge", "offical"], "write openklear or official"),
+        (["MODEL", "SUMS", "--model", "m"], "--model: for --endpoint alone"),
+        (["--endpoint", "http://x/v1", "--model", "m", "SUMS", "--dtype", "float32"], "--dtype: of a model that is"),
+        (["--endpoint", "http://x/v1", "--model", "m", "SUMS", "--protocol", "klear-64k"], "stretches the model's"),
+        (["--endpoint", "http://x/v1", "--model", "m", "SUMS", "--extra", '{"seed": 1}'], "--extra holds seed"),
+        (["MODEL", "SUMS", "--protocol", "greedy", "--samples", "8"], "temperature 0 is greedy"),
+        (["MODEL", "SUMS", "sums.jsonl"], "a second benchmark is called sums"),
     ],
 )
 def test_bad_usage_says_what_to_do(words, said, model, sums, tmp_path, capsys, monkeypatch):

@@ -232,7 +232,7 @@ def test_protocols_and_what_changes_them():
     assert protocol_named("qwen3", {}).budget_of(choose("aime25")) == 38912
     assert protocol_named("klear-64k", {}).yarn == 2.5
     changed = protocol_named("qwen3", {"every": 2, "max_completion_tokens": 100, "top_k": 20})
-    assert changed.name == "qwen3, changed: every, max_completion_tokens"
+    assert changed.name == "qwen3, changed: samples, max_completion_tokens"
     assert (changed.samples_of(choose("aime25")), changed.budget_of(choose("aime25"))) == (2, 100)
     assert protocol_named("klear", {"temperature": 0.0}).samples_of(choose("aime24")) == 1, "greedy: all are alike"
     with pytest.raises(UsageError, match="did you mean qwen3"):

@@ -1,12 +1,15 @@
 """Evaluations with a real model, sampler and judge: kept at every completion, and the same however often they end."""
 
 import json
+import time
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from openklear.durable.files import read_jsonl
+from openklear.errors import DataError
 from openklear.evaluation.completions import Drawing, key_of
 from openklear.evaluation.queries import Query, encoded, numbered
 from openklear.evaluation.runner import Interview
@@ -16,7 +19,7 @@ from openklear.models.chat import decode_completion
 from openklear.models.tiny import make_tiny
 from openklear.recipe.engine import LocalEngine
 from openklear.rollout.open import open_sampler
-from openklear.types import Problem, StopReason
+from openklear.types import Outcome, Problem, StopReason, Verdict
 from openklear.verifiers.judge import Judge
 from openklear.verifiers.limits import Limits
 
@@ -55,7 +58,7 @@ class Counted:
         def counted(one, drawn):
             if self.ended == self.until:
                 raise Stopped
-            self.asked[one.question.problem.id, one.sample] += 1
+            self.asked[one.query.problem.id, one.sample] += 1
             self.ended += 1
             ended(one, drawn)
 
@@ -139,7 +142,7 @@ def test_what_cannot_be_asked_counts_as_wrong(tmp_path, loaded):
     found, source = evaluate(tmp_path / "e", loaded, asked)
     assert source.ended == 3
     refused = [one for one in found if one.problem == "long"]
-    assert [(one.correct, one.stop_reason, one.tokens) for one in refused] == [(False, StopReason.ERROR, 0)] * 3
+    assert [(one.correct, one.stop_reason, one.tokens) for one in refused] == [(False, StopReason.ERROR, None)] * 3
     assert refused[0].reason.startswith("not asked: prompt of ")
     assert not any(one.unanswered for one in refused)
 
@@ -168,8 +171,67 @@ def test_benchmarks_that_are_not_asked_now_stay(tmp_path, loaded):
         assert len(unpacked(there.completion(now)["ids"])) == one.tokens
 
 
+def test_benchmarks_share_the_completions_of_a_problem_that_both_have(tmp_path, loaded):
+    first = questions(loaded, count=3)
+    shared = [replace(one, benchmark="again") for one in first[1:]]
+    found, source = evaluate(tmp_path / "e", loaded, [*first, *shared])
+    assert source.ended == 9
+    by_place = {(one.benchmark, one.problem, one.sample): (one.outcome, one.tokens, one.start) for one in found}
+    assert len(by_place) == 15
+    for one in shared:
+        for sample in range(3):
+            assert by_place["again", one.problem.id, sample] == by_place["sums", one.problem.id, sample]
+
+
+def test_a_prompt_that_stands_twice_in_a_benchmark_is_drawn_for_twice(tmp_path, loaded):
+    (one,) = questions(loaded, count=1)
+    twice = numbered([one, replace(one, problem=replace(one.problem, id="twin"))])
+    _, source = evaluate(tmp_path / "e", loaded, twice)
+    assert source.ended == 6
+
+
+class Slow:
+    """A grader of one's own whose last verdict comes long after the last completion."""
+
+    def grade(self, problem, graded, *, stop_early):
+        time.sleep(0.02)
+        return Verdict(Outcome.CORRECT)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("times", range(5))
+def test_no_verdict_is_lost_however_late_it_comes(tmp_path, loaded, monkeypatch, times):
+    monkeypatch.setattr("openklear.evaluation.pending.LOOK_SECONDS", 0.0)
+    asked = questions(loaded, count=4)
+    with Judge(LIMITS) as judge, closing(open_sampler(LocalEngine(slots=4), loaded)) as sampler:
+        judge.verifiers["math"] = Slow()
+        found = Interview(tmp_path, asked, WARM, "m", judge).run(TokenSource(loaded, sampler, 4))
+    assert len(found) == 12
+
+
+def test_a_text_that_is_not_the_samples_own_is_not_shown(tmp_path, loaded):
+    found, _ = evaluate(tmp_path / "e", loaded, questions(loaded, count=2))
+    (tmp_path / "e" / "evaluation.json").write_text("{}")
+    there = open_stored(tmp_path / "e")
+    other = replace(found[0], start=found[1].start, length=found[1].length)
+    with pytest.raises(DataError, match="another completion stands there"):
+        there.text(other)
+
+
+def test_files_of_an_earlier_end_do_not_stand_beside_what_is_under_way(tmp_path, loaded):
+    directory = tmp_path / "e"
+    evaluate(directory, loaded, questions(loaded, samples=1))
+    for name in ("problems.jsonl", "scores.json"):
+        (directory / name).write_text("")
+    evaluate(directory, loaded, questions(loaded, samples=3), until=2)
+    assert not (directory / "problems.jsonl").exists()
+    assert not (directory / "scores.json").exists()
+
+
 def test_verdicts_stand_in_samples_while_others_are_sampled(tmp_path, loaded, monkeypatch):
-    monkeypatch.setattr("openklear.evaluation.runner.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("openklear.evaluation.pending.LOOK_SECONDS", 0.0)
     evaluate(tmp_path / "e", loaded, questions(loaded), until=14)
     rows = [json.loads(line) for line in (tmp_path / "e" / "samples.jsonl").read_text().splitlines()]
     assert 10 <= len(rows) <= 14

@@ -56,7 +56,7 @@ def test_the_error_of_sampling_stands_beside_the_average():
     """Of problems with 1/2 and 1 right of two samples: SE^2 = (1/2 * 1/2 / 1) / 4."""
     rows = score_rows("sft", together([asked("b", 0, [RIGHT, WRONG]), asked("b", 1, [RIGHT, RIGHT])]))
     assert rows[0]["sampling_error"] == pytest.approx(0.25)
-    assert "; sampled anew +-0.490), pass@2 1.000, maj@2 0.750, 2 problems" in score_lines({"scores": rows})[0]
+    assert "; resampling +-0.490), pass@2 1.000, maj@2 0.750, 2 problems" in score_lines({"scores": rows})[0]
     assert all("sampling_error" not in row for row in rows[1:])
 
 

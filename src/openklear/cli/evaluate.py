@@ -158,6 +158,7 @@ def _run(**given: Any) -> None:
     """The command, given its options by their names."""
     from openklear import progress
 
+    _refuse_idle(given)
     as_json, protocol = given["as_json"], _protocol(given)
     model, benchmarks = _split(given["names"], given["endpoint"])
     limits = limits_of(
@@ -171,6 +172,12 @@ def _run(**given: Any) -> None:
     server = None if given["endpoint"] is None else _server(given, protocol)
     paths = dict(map(_pair, given["data"] or ()))
     arguments = _table(given["template_args"], "--template-args")
+    judge = given["judge"] or protocol.judge
+    judged_by(judge, limits)  # a name that is none is refused before anything is sampled
+    if server is not None and protocol.yarn is not None:
+        raise UsageError(
+            f"{protocol.name} stretches the model's positions, which a server has done or not; start it so"
+        )
     engine = _engine(given["engine"], given["slots"])
     exits.write_crashes_to(output)
     progress.quiet(as_json)
@@ -194,8 +201,27 @@ def _run(**given: Any) -> None:
             **{key: given[key] for key in same},
         )
         scores = evaluate(plan)
-        beside = _official(plan, given["judge"] or protocol.judge)
-    tell({**scores, **beside[0]}, [*_lines(scores), *beside[1], f"{output}"], as_json=as_json)
+    if not as_json:
+        tell(scores, _lines(scores), as_json=False)
+    with json_only(as_json):
+        beside = _official(plan, judge)
+    tell({**scores, **beside[0]}, [*beside[1], f"{output}"], as_json=as_json)
+
+
+OF_A_SERVER = ("model", "extra", "api_key_env")
+OF_A_MODEL = ("template_args", "yarn", "engine", "device", "dtype", "threads")
+"""Options that mean something with --endpoint alone, and without it alone."""
+USUAL = {"engine": "local", "device": "auto", "dtype": "auto"}
+
+
+def _refuse_idle(given: Mapping[str, Any]) -> None:
+    """UsageError for options that would do nothing."""
+    served = given["endpoint"] is not None
+    idle = [name for name in (OF_A_MODEL if served else OF_A_SERVER) if given[name] != USUAL.get(name)]
+    if idle:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        where = "of a model that is sampled here, and --endpoint asks a server" if served else "for --endpoint alone"
+        raise UsageError(f"{listed}: {where}; leave it out")
 
 
 def _official(plan: EvaluationPlan, judge: str) -> tuple[dict[str, Any], list[str]]:

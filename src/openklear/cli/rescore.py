@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openklear.cli.limits import (
-    CodeSeconds,
     Graders,
     Isolation,
     JudgeName,
-    MathSeconds,
-    Memory,
     Packages,
     Workers,
     judged_by,
     limits_of,
 )
-from openklear.cli.options import AsJson, json_only, tell
+from openklear.cli.options import AsJson, above_zero, json_only, tell
+
+OURS = "none"
+"""`--grader none`: our own, where the evaluation had another."""
+_AS_THEN = "In place of what the evaluation was made with."
 
 if TYPE_CHECKING:
     from openklear.evaluation.rescoring import Rescored
@@ -35,9 +36,9 @@ def rescore(
     ] = False,
     shown: Annotated[int, typer.Option("--moved", min=0, metavar="N", help="How many that moved are shown.")] = 20,
     workers: Workers = None,
-    math_seconds: MathSeconds = 5.0,
-    code_seconds: CodeSeconds = 2.0,
-    memory_mb: Memory = 256,
+    math_seconds: Annotated[float | None, typer.Option(callback=above_zero, help=_AS_THEN)] = None,
+    code_seconds: Annotated[float | None, typer.Option(callback=above_zero, help=_AS_THEN)] = None,
+    memory_mb: Annotated[int | None, typer.Option("--memory-mb", min=16, help=_AS_THEN)] = None,
     isolation: Isolation = None,
     packages: Packages = None,
     graders: Graders = None,
@@ -46,21 +47,25 @@ def rescore(
 ) -> None:
     """Judge the completions of an evaluation again, and say what moved and why. Nothing is sampled.
 
-    For a verifier that has changed, other limits, or a grader of your own; with --judge official for what
-    LiveCodeBench's own harness says of the programs, and why. `openklear evaluate --rescore DIR` is the same.
+    For a verifier that has changed, other limits, or a grader of your own (`--grader none`: ours again); with --judge
+    official for what LiveCodeBench's own harness says of the programs, and why. `openklear evaluate --rescore DIR` is
+    the same.
 
     Example: openklear evaluate rescore evaluations/qwen3-klear --math-seconds 10
     """
-    limits = limits_of(
-        workers, isolation, None, graders, packages,
-        math_seconds=math_seconds, code_seconds=code_seconds, code_memory_mb=memory_mb,
-    )  # fmt: skip
     with json_only(as_json):
-        limits = judged_by(judge, limits)
         from openklear import progress
         from openklear.evaluation import rescoring
 
         progress.quiet(as_json)
+        then = rescoring.limits_there(directory)
+        given = {"math_seconds": math_seconds, "code_seconds": code_seconds, "code_memory_mb": memory_mb}
+        known = {name: value if value is not None else then.get(name) for name, value in given.items()}
+        said = ",".join(then.get("packages", ())) if packages is None else packages
+        named = graders or [f"{domain}={name}" for domain, name in then.get("graders", {}).items()]
+        named = [] if named == [OURS] else named
+        usual = {name: value for name, value in known.items() if value is not None}
+        limits = judged_by(judge, limits_of(workers, isolation, None, named, said, **usual))
         found = rescoring.rescore(directory, limits)
         if write:
             rescoring.write(found)

@@ -11,12 +11,9 @@ from urllib.parse import urlsplit
 
 from openklear.durable.files import read_json, write_json
 from openklear.errors import StageChanged, UsageError
-from openklear.rollout.chat_server import ChatServer
+from openklear.rollout.chat_server import OWN_FIELDS, ChatServer
 from openklear.verifiers.domains import domain_named
 from openklear.verifiers.limits import Limits
-
-OWN_FIELDS = ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream")
-"""Fields of a request that have options of their own, or that this client depends on."""
 
 
 @dataclass(frozen=True, slots=True)

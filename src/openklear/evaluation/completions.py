@@ -49,12 +49,12 @@ class Drawing:
     """What else a server is told."""
 
 
-def key_of(identity: str, drawing: Drawing, question: Query, sample: int) -> str:
+def key_of(identity: str, drawing: Drawing, query: Query, sample: int) -> str:
     """What a completion depends on: the model, the prompt, how it is drawn, the budget, and which draw it is."""
-    prompt: Any = question.prompt_ids if question.prompt_ids is not None else [dict(one) for one in question.messages]
+    prompt: Any = query.prompt_ids if query.prompt_ids is not None else [dict(one) for one in query.messages]
     seed = 0 if drawing.temperature == 0.0 else drawing.seed
-    how = [drawing.temperature, drawing.top_p, drawing.top_k, drawing.min_p, question.limit, seed]
-    which = [question.problem.content_hash, sample, question.copy]
+    how = [drawing.temperature, drawing.top_p, drawing.top_k, drawing.min_p, query.limit, seed]
+    which = [query.problem.content_hash, sample, query.copy]
     text = json.dumps([identity, prompt, how, dict(drawing.extra or {}), which], separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -74,12 +74,12 @@ class Completions:
         StopReason(row["stop_reason"])
         self.spans[str(row["key"])] = span
 
-    def add(self, key: str, question: Query, sample: int, drawn: Drawn) -> None:
+    def add(self, key: str, query: Query, sample: int, drawn: Drawn) -> None:
         """Keeps a completion."""
         row = {
             "key": key,
-            "benchmark": question.benchmark,
-            "problem": question.problem.id,
+            "benchmark": query.benchmark,
+            "problem": query.problem.id,
             "sample": sample,
             "stop_reason": str(drawn.stop_reason),
             "tokens": drawn.tokens,
@@ -96,16 +96,14 @@ class Completions:
         row = self._journal.read(self.spans[key])
         return Drawn(row["text"], StopReason(row["stop_reason"]), row["tokens"])
 
-    def settle(self, keys: Sequence[str]) -> dict[int, Span]:
+    def settle(self, keys: Sequence[str]) -> None:
         """Puts the file in the order of `keys`, those that are not among them behind, so that an evaluation that was
-        killed leaves the bytes of an undisturbed one. Where each line began -> where it stands now."""
+        killed leaves the bytes of an undisturbed one."""
         order = [*keys, *sorted(set(self.spans) - set(keys))]
-        before = {key: span.start for key, span in self.spans.items()}
-        if sorted(order, key=before.__getitem__) != order:
+        if sorted(order, key=lambda key: self.spans[key].start) != order:
             self._journal.close()
             self._rewrite(order)
             self._journal = Journal(self._path)
-        return {start: self.spans[key] for key, start in before.items()}
 
     def _rewrite(self, order: Sequence[str]) -> None:
         spans, end = {}, 0

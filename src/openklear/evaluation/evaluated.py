@@ -66,15 +66,15 @@ def _settings(directory: Path) -> Iterator[tuple[str, Any]]:
     rows = facts.pop("benchmarks", [])
     if "imported" in facts:  # of what else an import leaves, no score depends
         facts["imported"] = {key: facts["imported"].get(key) for key in ("tool", "version", "score")}
-    yield from ((name, value) for name, value in _flat(facts) if name not in NAMES)
+    yield from ((name, value) for name, value in flat(facts) if name not in NAMES)
     for row in rows:
-        yield from _flat({row["name"]: {key: value for key, value in row.items() if key != "name"}})
+        yield from flat({row["name"]: {key: value for key, value in row.items() if key != "name"}})
 
 
-def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names."""
+def flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of all that is in nested tables."""
     for key, value in table.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{key}.")
+            yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value

@@ -35,14 +35,14 @@ def gain_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def score_text(row: Row, asked: Row | None = None, others: Sequence[Row] = ()) -> str:
-    """`avg@8 0.701 (0.655 to 0.743; sampled anew +-0.012), pass@8 0.840, maj@8 0.755, 30 problems, 12.0 % stopped by
+    """`avg@8 0.701 (0.655 to 0.743; resampling +-0.012), pass@8 0.840, maj@8 0.755, 30 problems, 12.0 % stopped by
     length`, where `others` are rows of the same completions."""
     value = f"{row['metric']}@{row['k']} "
     if row["value"] is None:
         value += "none"
     else:
         value += f"{row['value']:.3f}"
-        anew = "" if row.get("sampling_error") is None else f"; sampled anew +-{1.96 * row['sampling_error']:.3f}"
+        anew = "" if row.get("sampling_error") is None else f"; resampling +-{1.96 * row['sampling_error']:.3f}"
         value += "" if row["low"] is None else f" ({row['low']:.3f} to {row['high']:.3f}{anew})"
     more = [f"{one['metric']}@{one['k']} {one['value']:.3f}" for one in others]
     return ", ".join([value, *more, problems_text(row) + not_asked_text(asked), *beside(row)])
@@ -103,7 +103,7 @@ def beside(row: Row) -> Iterator[str]:
         if row.get(key):
             yield f"{_at_least(row[key])} {words}"
     if row.get("worst") is not None:
-        yield f"{row['worst']:.3f} to {row['best']:.3f} were those all wrong or all right"
+        yield f"{row['worst']:.3f} to {row['best']:.3f} if those were all wrong or all right"
     if row.get("mean_tokens") is not None:
         yield f"mean length {row['mean_tokens']:,.0f} tokens"
 

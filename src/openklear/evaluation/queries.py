@@ -11,7 +11,7 @@ from openklear.evaluation.stored import Asked
 from openklear.models.tokenizer import Speaker
 from openklear.rollout.encoding import encode_problem
 from openklear.rollout.seeds import copies
-from openklear.rollout.wording import PLAIN, Wording
+from openklear.rollout.wording import Wording
 from openklear.types import Message, Problem
 
 
@@ -33,7 +33,7 @@ class Query:
     refused: str = ""
     """Why it cannot be asked."""
     copy: int = 0
-    """How many questions before it have the same prompt."""
+    """How many before it in its benchmark have the same prompt."""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def asked(self) -> Asked:
@@ -49,21 +49,19 @@ class Query:
             tests=len(problem.tests),
             prompt_tokens=None if self.prompt_ids is None else len(self.prompt_ids),
             prompt_tail=self.prompt_tail,
+            checker=problem.checker,
             refused=self.refused,
             facts=self.facts,
         )
 
 
-def encoded(question: Query, speaker: Speaker, wording: Wording = PLAIN) -> Query:
-    """The question as this model's tokens; where its template or its length does not allow that, refused.
-
-    `wording` has been put around the problem already where `messages` are not the problem's own.
-    """
+def encoded(query: Query, speaker: Speaker) -> Query:
+    """The query as this model's tokens; where its template or its length does not allow that, refused."""
     try:
-        found = encode_problem(speaker, replace(question.problem, prompt=question.messages), _ANY, wording)
+        found = encode_problem(speaker, replace(query.problem, prompt=query.messages), _ANY)
     except RowRefused as error:
-        return replace(question, refused=str(error))
-    return replace(question, prompt_ids=found.prompt_ids, prompt_tail=found.prompt_tail)
+        return replace(query, refused=str(error))
+    return replace(query, prompt_ids=found.prompt_ids, prompt_tail=found.prompt_tail)
 
 
 _ANY = 1 << 40
@@ -78,7 +76,7 @@ def worded(problem: Problem, wording: Wording) -> tuple[tuple[Message, ...], str
         return problem.prompt, str(error)
 
 
-def numbered(questions: Sequence[Query]) -> list[Query]:
-    """With `copy`: a prompt that stands there twice is drawn for twice."""
-    counts = copies(question.problem.content_hash for question in questions)
-    return [replace(question, copy=count) for question, count in zip(questions, counts, strict=True)]
+def numbered(queries: Sequence[Query]) -> list[Query]:
+    """With `copy`: a prompt that stands twice in a benchmark is drawn for twice."""
+    counts = copies(f"{query.benchmark}\0{query.problem.content_hash}" for query in queries)
+    return [replace(query, copy=count) for query, count in zip(queries, counts, strict=True)]

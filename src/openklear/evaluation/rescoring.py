@@ -11,15 +11,18 @@ from typing import Any
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
+from openklear.durable.files import lock, write_json
 from openklear.errors import DataError, OpenKlearError
 from openklear.evaluation.catalogue.definition import choose
 from openklear.evaluation.catalogue.reading import read
 from openklear.evaluation.harnesses import why
 from openklear.evaluation.outcome import leave
+from openklear.evaluation.results import RESULTS
 from openklear.evaluation.standing import stands
 from openklear.evaluation.stored import (
     EXTRACTED_SHOWN,
     SAMPLES,
+    SETTINGS,
     Asked,
     Place,
     Sample,
@@ -28,10 +31,13 @@ from openklear.evaluation.stored import (
     write_samples,
 )
 from openklear.rollout.graded import stopped_by_length
-from openklear.types import Attempt, Outcome, Problem, StopReason, Verdict
+from openklear.think import split_thought
+from openklear.types import Attempt, Problem, StopReason, Verdict
+from openklear.verifiers.blocks import extract_program
 from openklear.verifiers.domains import domain_named
 from openklear.verifiers.judge import open_judge
 from openklear.verifiers.limits import Limits
+from openklear.verifiers.tasks import GRADER_VERSION
 
 VERDICTS = "verdicts.jsonl"
 ERRATA = "-errata"
@@ -62,6 +68,8 @@ class Rescored:
     samples: list[Sample]
     """In the order of `stored.samples`; those without a text are as they were."""
     moved: list[Rejudged]
+    limits: Limits
+    """By which it was judged again."""
 
     def counts(self) -> list[dict[str, Any]]:
         """By benchmark: samples, correct before and after, and how many went each way."""
@@ -74,6 +82,11 @@ class Rescored:
         return [{"benchmark": name, **row} for name, row in found.items()]
 
 
+def limits_there(directory: Path) -> dict[str, Any]:
+    """The verifiers' limits that an evaluation was made with, as far as it says them."""
+    return dict(open_stored(directory).settings.get("verifiers", {}))
+
+
 def rescore(directory: Path, limits: Limits) -> Rescored:
     """Judge an evaluation's completions again; nothing is sampled, and nothing of it is changed.
 
@@ -81,6 +94,8 @@ def rescore(directory: Path, limits: Limits) -> Rescored:
     DataError where a benchmark's tests cannot be found, or a text is gone.
     """
     stored = open_stored(directory)
+    if not (directory / RESULTS).is_file():
+        raise DataError(f"{directory}: is not finished (there is no {RESULTS}); give its own command again first")
     kept = [one for one in stored.samples if one.start is not None]
     if not kept:
         raise DataError(f"{directory}: holds no completions; only an evaluation that kept them can be judged again")
@@ -89,7 +104,7 @@ def rescore(directory: Path, limits: Limits) -> Rescored:
     opened = open_judge(limits, domains, progress.say_once, journal=directory / VERDICTS)
     with opened as judge, judge.begin() as batch:
         for one in kept:
-            batch.add(_attempt(one, stored, problems[one.place]))
+            batch.add(_attempt(one, stored, problems[one.place], limits))
         with progress.task("judging again", len(kept), "completions") as advance:
             verdicts = batch.finish(lambda judged: advance(judged))
     judged = dict(zip(map(_key, kept), verdicts, strict=True))
@@ -97,28 +112,40 @@ def rescore(directory: Path, limits: Limits) -> Rescored:
     pairs = zip(stored.samples, samples, strict=True)
     moved = [_moved(before, after) for before, after in pairs if before.outcome is not after.outcome]
     if limits.harness == "official":
-        moved = [replace(one, why=_why(one, stored, problems[one.benchmark, one.problem])) for one in moved]
-    return Rescored(stored, samples, moved)
+        by_key = {_key(one): one for one in kept}
+        moved = [
+            _explained(one, by_key[one.benchmark, one.problem, one.sample], stored, problems, judged) for one in moved
+        ]
+    return Rescored(stored, samples, moved, limits)
 
 
 def write(found: Rescored) -> dict[str, Any]:
-    """Put the new verdicts in place of the old: samples.jsonl, problems.jsonl and scores.json; the scores."""
-    directory = found.stored.directory
-    write_samples(directory / SAMPLES, found.samples)
-    asked = {row["name"]: row for row in found.stored.settings["benchmarks"]}
-    return leave(directory, str(found.stored.settings["model"]["name"]), found.samples, asked)
+    """Put the new verdicts, and what they depend on, in place of the old in all files; the scores.
+
+    RunLocked where another process works there.
+    """
+    directory, settings = found.stored.directory, found.stored.settings
+    limits = {
+        name: getattr(found.limits, name) for name in settings.get("verifiers", {}) if hasattr(found.limits, name)
+    }
+    verifiers = {**settings.get("verifiers", {}), **limits, "harness": found.limits.harness}
+    asked = {row["name"]: row for row in settings["benchmarks"]}
+    with lock(directory):
+        write_json(directory / SETTINGS, {**settings, "verifiers": verifiers, "grader": GRADER_VERSION})
+        write_samples(directory / SAMPLES, found.samples)
+        return leave(directory, str(settings.get("model", {}).get("name", directory.name)), found.samples, asked)
 
 
 def _key(sample: Sample) -> tuple[str, str, int]:
     return sample.benchmark, sample.problem, sample.sample
 
 
-def _attempt(sample: Sample, stored: Stored, problem: Problem) -> Attempt | Verdict:
-    """As the evaluation itself handed it to the judge."""
+def _attempt(sample: Sample, stored: Stored, problem: Problem, limits: Limits) -> Attempt | Verdict:
+    """As the evaluation itself handed it to the judge; LiveCodeBench's harness reads a text that was cut, too."""
     text, asked = stored.text(sample), stored.asked[sample.place]
     if sample.stop_reason is StopReason.ERROR:
         return Verdict(sample.outcome, sample.reason)
-    if sample.stop_reason is StopReason.LENGTH:
+    if sample.stop_reason is StopReason.LENGTH and limits.harness != "official":
         return stopped_by_length(problem, text, asked.prompt_tail)
     return Attempt(problem, text, asked.prompt_tail)
 
@@ -144,12 +171,18 @@ def _moved(before: Sample, after: Sample) -> Rejudged:
     return Rejudged(*_key(before), *outcomes, before.reason, after.reason, before.extracted, after.extracted)
 
 
-def _why(moved: Rejudged, stored: Stored, problem: Problem) -> str:
-    """What makes LiveCodeBench's harness say otherwise; `moved` is from ours to it."""
-    (sample,) = [one for one in stored.samples if _key(one) == (moved.benchmark, moved.problem, moved.sample)]
-    ours = Verdict(sample.outcome, sample.reason, sample.extracted)
-    official = Verdict(Outcome(moved.after), moved.reason_after, moved.extracted_after)
-    return why(Attempt(problem, stored.text(sample), stored.asked[sample.place].prompt_tail), ours, official)
+def _explained(
+    moved: Rejudged,
+    sample: Sample,
+    stored: Stored,
+    problems: Mapping[Place, Problem],
+    judged: Mapping[tuple[str, str, int], Verdict],
+) -> Rejudged:
+    """With what makes LiveCodeBench's harness say otherwise, from the whole texts."""
+    text, tail = stored.text(sample), stored.asked[sample.place].prompt_tail
+    program = extract_program(split_thought(text, tail).answer or "")
+    ours = Verdict(sample.outcome, sample.reason, program)
+    return replace(moved, why=why(Attempt(problems[sample.place], text, tail), ours, judged[_key(sample)]))
 
 
 def _problems(stored: Stored, wanted: set[Place]) -> dict[Place, Problem]:
@@ -174,11 +207,13 @@ def _of_run(stored: Stored) -> Iterator[tuple[Place, Problem]]:
 def _of_benchmark(stored: Stored, name: str) -> dict[Place, Problem]:
     """From where its data was; nothing where that is gone."""
     rows: Sequence[Mapping[str, Any]] = stored.settings.get("benchmarks", ())
-    path = next((row.get("data") for row in rows if row.get("name") == name), None)
-    if path is None:
+    row = next((row for row in rows if row.get("name") == name), {})
+    if not row.get("data"):
         return {}
     with suppress(OpenKlearError):
-        posing = read(replace(choose(name.removesuffix(ERRATA)), path=path), unpinned=True)
+        posing = read(
+            replace(choose(row.get("benchmark") or name.removesuffix(ERRATA)), path=row["data"]), unpinned=True
+        )
         return {(name, one.problem.id): one.problem for one in posing.problems}
     return {}
 
@@ -190,7 +225,9 @@ def _alone(asked: Asked, stored: Stored) -> Problem:
             f"{stored.directory}: the tests of {asked.problem} cannot be found where the evaluation had its data; give "
             "that file its place again"
         )
-    return Problem(asked.problem, asked.prompt, asked.domain, answer=asked.reference, level=asked.level)
+    return Problem(
+        asked.problem, asked.prompt, asked.domain, answer=asked.reference, checker=asked.checker, level=asked.level
+    )
 
 
 def rows(found: Rescored) -> dict[str, Any]:

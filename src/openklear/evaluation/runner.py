@@ -1,4 +1,4 @@
-"""Questions in, judged samples out: what every evaluation does, in a run's stages and by the command alike.
+"""Queries in, judged samples out: what every evaluation does, in a run's stages and by the command alike.
 
 Completions are kept as they end, and verdicts as they come, so that a kill costs nothing that was there. What is asked
 for in vain (its prompt does not fit) counts as wrong: no score is over fewer problems than the benchmark has.
@@ -12,32 +12,21 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from openklear import progress
+from openklear.durable.files import remove
 from openklear.durable.journal import Journal, Span
 from openklear.evaluation.completions import Completions, Drawing, Drawn, key_of
+from openklear.evaluation.outcome import SCORES
+from openklear.evaluation.pending import Pending
 from openklear.evaluation.queries import Query
+from openklear.evaluation.results import RESULTS
 from openklear.evaluation.sources import Completer, Due
-from openklear.evaluation.standing import stands
-from openklear.evaluation.stored import (
-    EXTRACTED_SHOWN,
-    PROMPTS,
-    SAMPLES,
-    Asked,
-    Sample,
-    row_of,
-    write_asked,
-    write_samples,
-)
+from openklear.evaluation.stored import PROMPTS, SAMPLES, Asked, Sample, write_asked, write_samples
 from openklear.rollout.ahead import TokensAhead
-from openklear.rollout.graded import stopped_by_length
-from openklear.types import Attempt, Outcome, StopReason, Verdict
-from openklear.verifiers.judge import AttemptBatch, Judge
-from openklear.verifiers.unscorable import UNSCORABLE_SHARE, refuse_verdicts
-
-LOOK_SECONDS = 0.5
-"""Between two looks at what has been judged."""
+from openklear.types import Outcome, StopReason
+from openklear.verifiers.judge import Judge
+from openklear.verifiers.unscorable import UNSCORABLE_SHARE
 
 
 @dataclass(slots=True)
@@ -45,52 +34,59 @@ class Interview:
     """One model and everything it is asked. `run` it."""
 
     directory: Path
-    questions: Sequence[Query]
+    queries: Sequence[Query]
     drawing: Drawing
     identity: str
     """What names the model: completions of another one are not taken for its own."""
     judge: Judge
     label: str = "evaluate"
     share: float = UNSCORABLE_SHARE
-    """Largest share of verdicts that may be unscorable."""
+    """Largest share of a domain's verdicts that may be unscorable."""
     kept: Sequence[Sample] = ()
     """Samples that the directory holds of benchmarks which are not asked now; and `known`, their problems."""
     known: Sequence[Asked] = ()
     seconds: float = 0.0
     """That sampling took, with what grading took beyond it."""
-    sampled: int = 0
-    """Completions that were sampled, and not found."""
-    _wanted: list[Due] = field(default_factory=list)
-    _keys: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    sampled: set[str] = field(default_factory=set)
+    """Keys of the completions that were sampled, and not found."""
 
     def run(self, source: Completer) -> list[Sample]:
         """Ask, judge, keep; samples.jsonl is whole when this returns its rows, by benchmark, problem and sample.
 
         Raises what the source or the judge raise; the same call goes on.
         """
-        write_asked(self.directory / PROMPTS, [*self.known, *(question.asked() for question in self.questions)])
-        self._wanted = list(chain.from_iterable(map(_dues, self.questions)))
-        self._keys = {_name(one): key_of(self.identity, self.drawing, *one) for one in self._wanted}
+        for name in (RESULTS, SCORES):  # of an earlier end: they would be taken for this one's
+            remove(self.directory / name)
+        write_asked(self.directory / PROMPTS, [*self.known, *(query.asked() for query in self.queries)])
+        self.judge.trial([query.problem for query in self.queries])
+        dues = self._dues()
         began = time.perf_counter()
         with Completions(self.directory) as book, self.judge.begin() as batch, self._live() as live:
-            pending = _Pending(book, batch, live, self)
-            missing = pending.take_known(self._wanted)
-            self.sampled = len(missing)
+            pending = Pending(dues, book, batch, live, self.label, self.share)
+            missing = pending.take_known()
+            self.sampled = set(missing)
             if missing:
-                self._sample(source, missing, pending)
+                self._sample(source, {key: dues[key][0] for key in missing}, pending)
             pending.finish()
-            moved = book.settle([self.key(one) for one in self._wanted])
+            book.settle(list(dues))
+            rows = self._ordered(pending.samples, book.spans)
         self.seconds = time.perf_counter() - began
-        rows = [*pending.samples, *_refusals(self.questions)]
-        places = {(q.benchmark, q.problem.id): number for number, q in enumerate(self.questions)}
-        rows.sort(key=lambda one: (places[one.place], one.sample))
-        rows = [_placed(one, moved) for one in (*self.kept, *rows)]
         write_samples(self.directory / SAMPLES, rows)
         return rows
 
-    def key(self, wanted: Due) -> str:
-        """Under which a completion is kept."""
-        return self._keys[_name(wanted)]
+    def _dues(self) -> dict[str, list[Due]]:
+        """Key of each completion -> what it answers: benchmarks that share a problem share its completions."""
+        found: dict[str, list[Due]] = {}
+        for due in chain.from_iterable(map(_dues_of, self.queries)):
+            found.setdefault(key_of(self.identity, self.drawing, *due), []).append(due)
+        return found
+
+    def _ordered(self, samples: Sequence[Sample], spans: Mapping[str, Span]) -> list[Sample]:
+        """All rows, with the places of their texts, which move when the file is put in order."""
+        places = {(query.benchmark, query.problem.id): number for number, query in enumerate(self.queries)}
+        mine = [*samples, *chain.from_iterable(map(_refused, self.queries))]
+        mine.sort(key=lambda one: (places[one.place], one.sample))
+        return [_placed(one, spans) for one in (*self.kept, *mine)]
 
     @contextmanager
     def _live(self) -> Iterator[Journal]:
@@ -99,157 +95,49 @@ class Interview:
         with closing(Journal(self.directory / SAMPLES)) as live:
             yield live
 
-    def _sample(self, source: Completer, missing: Sequence[Due], pending: _Pending) -> None:
-        longest = max(one.question.limit for one in missing)
+    def _sample(self, source: Completer, missing: Mapping[str, Due], pending: Pending) -> None:
+        keys = {due: key for key, due in zip(missing, map(_name, missing.values()), strict=True)}
+        longest = max(due.query.limit for due in missing.values())
         ahead = TokensAhead(len(missing), min(source.slots, len(missing)), longest)
-        done = len(self._wanted) - len(missing)
-        pace, drawn = progress.Stopwatch(), 0
-        with progress.task(f"{self.label}: sampling", len(self._wanted), "completions", done=done) as advance:
+        total = pending.total
+        pace, drawn, whole = progress.Stopwatch(), 0, 0
+        with progress.task(f"{self.label}: sampling", total, "completions", done=total - len(missing)) as advance:
 
-            def ended(wanted: Due, made: Drawn) -> None:
+            def ended(due: Due, made: Drawn) -> None:
+                nonlocal whole
+                whole += made.tokens or 0
                 ahead.add(made.stop_reason)
-                pending.add(wanted, made)
-                figures: dict[str, Any] = {"tokens": f"{drawn:,}", "tokens/s": f"{pace.speed(drawn):,.0f}"}
-                advance(1, pace.left(drawn, ahead.tokens(drawn)), **figures, **pending.figures())
+                pending.add(keys[_name(due)], made)
+                tokens = max(drawn, whole)  # a sampler tells of tokens now and then
+                figures = {"tokens": f"{tokens:,}", "tokens/s": f"{pace.speed(tokens):,.0f}", **pending.figures()}
+                advance(1, pace.left(tokens, ahead.tokens(tokens)), **figures)
 
             def told(tokens: int) -> None:
                 nonlocal drawn
                 drawn += tokens
                 pending.look()
 
-            source.complete(missing, self.drawing, ended, told)
+            source.complete(list(missing.values()), self.drawing, ended, told)
 
 
-class _Pending:
-    """Completions on their way through the judge."""
-
-    def __init__(self, book: Completions, batch: AttemptBatch, live: Journal, owner: Interview):
-        self._book, self._batch, self._live, self._owner = book, batch, live, owner
-        self._asked: list[tuple[Due, Drawn]] = []
-        self._looked = 0.0
-        self.samples: list[Sample] = []
-
-    def take_known(self, wanted: Sequence[Due]) -> list[Due]:
-        """Those that must be sampled; what is there already goes to the judge."""
-        missing = []
-        for one in wanted:
-            key = self._owner.key(one)
-            drawn = self._book.read(key) if key in self._book.spans else None
-            if drawn is None or drawn.stop_reason is StopReason.ERROR:
-                missing.append(one)
-            else:
-                self._judge(one, drawn)
-        if missing and len(missing) < len(wanted):
-            there = len(wanted) - len(missing)
-            progress.say(f"{self._owner.label}: {there:,} completions are there already, {len(missing):,} are sampled")
-        return missing
-
-    def add(self, wanted: Due, drawn: Drawn) -> None:
-        """One that has just ended."""
-        self._book.add(self._owner.key(wanted), wanted.question, wanted.sample, drawn)
-        self._judge(wanted, drawn)
-        self.look()
-
-    def _judge(self, wanted: Due, drawn: Drawn) -> None:
-        problem, tail = wanted.question.problem, wanted.question.prompt_tail
-        self._asked.append((wanted, Drawn("", drawn.stop_reason, drawn.tokens)))  # the text stays on the disk
-        if drawn.stop_reason is StopReason.ERROR:
-            self._batch.add(Verdict(Outcome.INCORRECT, f"not asked: {drawn.text}"))
-        elif drawn.stop_reason is StopReason.LENGTH:
-            self._batch.add(stopped_by_length(problem, drawn.text, tail))
-        else:
-            self._batch.add(Attempt(problem, drawn.text, tail))
-
-    def look(self) -> None:
-        """Takes up what has been judged, now and then; raises what judging raised."""
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS:
-            return
-        self._looked = now
-        self._take()
-
-    def _take(self) -> None:
-        owner = self._owner
-        refuse_verdicts(self._batch.unscorable, len(owner.questions), owner.share, owner.label)
-        new = [self._sample(place, verdict) for place, verdict in self._batch.ready()]
-        self.samples += new
-        self._live.add([row_of(one) for one in new], sync=False)
-
-    def _sample(self, place: int, verdict: Verdict) -> Sample:
-        wanted, drawn = self._asked[place]
-        key, reference = self._owner.key(wanted), wanted.question.problem.answer
-        looked_for = not verdict.correct and reference is not None
-        stands_in = looked_for and stands(self._book.read(key).text, reference)
-        return _sample_of(wanted, drawn, verdict, stands_in, self._book.spans[key])
-
-    def finish(self) -> None:
-        """Waits for the judge."""
-        left = len(self._asked) - len(self.samples)
-        with progress.task(f"{self._owner.label}: grading", left, "completions", brief=True) as advance:
-            self._take()
-            while not self._batch.done:
-                self._batch.wait(LOOK_SECONDS)
-                before = len(self.samples)
-                self._take()
-                advance(len(self.samples) - before)
-            self._take()
-
-    def figures(self) -> dict[str, str]:
-        """What stands beside the bar."""
-        right = sum(one.correct for one in self.samples[-1000:])
-        return {"correct": f"{right / min(1000, len(self.samples)):.0%}"} if self.samples else {}
-
-
-def _sample_of(wanted: Due, drawn: Drawn, verdict: Verdict, stands_in: bool, span: Any) -> Sample:
-    question, extracted = wanted.question, verdict.extracted
-    return Sample(
-        benchmark=question.benchmark,
-        problem=question.problem.id,
-        domain=question.problem.domain,
-        sample=wanted.sample,
-        outcome=verdict.outcome,
-        level=question.problem.level,
-        reason=verdict.reason,
-        extracted=None if extracted is None else extracted[:EXTRACTED_SHOWN],
-        passed=verdict.passed,
-        total=verdict.total,
-        format_fault=str(verdict.format_fault),
-        stop_reason=drawn.stop_reason,
-        tokens=drawn.tokens,
-        stands=stands_in,
-        start=span.start,
-        length=span.length,
-    )
-
-
-def _placed(sample: Sample, moved: Mapping[int, Span]) -> Sample:
-    """With the place of its text, which has moved where the file was put in order."""
-    span = None if sample.start is None else moved.get(sample.start)
+def _placed(sample: Sample, spans: Mapping[str, Span]) -> Sample:
+    span = spans.get(sample.key)
     return sample if span is None else replace(sample, start=span.start, length=span.length)
 
 
-def _refusals(questions: Sequence[Query]) -> Iterator[Sample]:
-    """Samples of what could not be asked: wrong, and said to be."""
-    for question in questions:
-        problem = question.problem
-        for sample in range(question.samples if question.refused else 0):
-            yield Sample(
-                benchmark=question.benchmark,
-                problem=problem.id,
-                domain=problem.domain,
-                sample=sample,
-                outcome=Outcome.INCORRECT,
-                level=problem.level,
-                reason=f"not asked: {question.refused}",
-                stop_reason=StopReason.ERROR,
-                tokens=0,
-            )
+def _dues_of(query: Query) -> list[Due]:
+    """The completions of a query; none where it cannot be asked."""
+    return [Due(query, sample) for sample in range(0 if query.refused else query.samples)]
 
 
-def _dues(question: Query) -> list[Due]:
-    """The completions of a question; none where it cannot be asked."""
-    return [Due(question, sample) for sample in range(0 if question.refused else question.samples)]
+def _refused(query: Query) -> list[Sample]:
+    """The samples of a query that cannot be asked: wrong, and said to be."""
+    problem = query.problem
+    facts = {"level": problem.level, "reason": f"not asked: {query.refused}", "stop_reason": StopReason.ERROR}
+    name = query.benchmark, problem.id, problem.domain
+    count = query.samples if query.refused else 0
+    return [Sample(*name, sample, Outcome.INCORRECT, **facts) for sample in range(count)]  # type: ignore[arg-type]
 
 
-def _name(wanted: Due) -> tuple[str, str, int]:
-    return wanted.question.benchmark, wanted.question.problem.id, wanted.sample
+def _name(due: Due) -> tuple[str, str, int]:
+    return due.query.benchmark, due.query.problem.id, due.sample

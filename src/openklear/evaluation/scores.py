@@ -156,7 +156,7 @@ def labels(rows: Sequence[Row]) -> dict[Series, str]:
 
 def _table(series: ScoredSeries, unscorable: float = np.nan) -> Table:
     """(problems, k) 1.0 correct, 0.0 incorrect, `unscorable` for what is neither."""
-    k = max(map(len, series.problems), default=0)
+    k = 1 + max((one.sample for one in series.samples()), default=-1)
     table = np.full((len(series.problems), k), np.nan)
     for row, samples in enumerate(series.problems):
         for one in samples:

@@ -26,17 +26,19 @@ TRIES = 8
 FIRST_WAIT = 1.0
 """Seconds before the second try of a request; every further wait is twice as long."""
 LONGEST_WAIT = 60.0
+TRIES_TO_REACH = 3
+"""Connections that are tried before a server counts as absent."""
 
 
 class Due(NamedTuple):
     """One completion that is wanted."""
 
-    question: Query
+    query: Query
     sample: int
 
     def draw(self, seed: int) -> int:
         """64 bits that name this draw (house rule 9)."""
-        one = self.question
+        one = self.query
         return rollout_key(seed, "evaluation", 0, one.problem.content_hash, self.sample, one.copy)
 
 
@@ -83,12 +85,12 @@ class TokenSource:
 
 
 def _request(wanted: Due, drawing: Drawing) -> SampleRequest:
-    ids = wanted.question.prompt_ids
-    assert ids is not None, "a question that was refused is not asked"
+    ids = wanted.query.prompt_ids
+    assert ids is not None, "a query that was refused is not asked"
     return SampleRequest(
         prompt_ids=ids,
         key=wanted.draw(drawing.seed),
-        max_new_tokens=wanted.question.limit,
+        max_new_tokens=wanted.query.limit,
         temperature=drawing.temperature,
         top_p=drawing.top_p,
         top_k=drawing.top_k,
@@ -100,10 +102,10 @@ def _bounded(wanted: Sequence[Due]) -> Iterator[Sequence[Due]]:
     """In pieces whose completions find room in memory."""
     start, tokens = 0, 0
     for place, one in enumerate(wanted):
-        if tokens and tokens + one.question.limit > TOKENS_AT_ONCE:
+        if tokens and tokens + one.query.limit > TOKENS_AT_ONCE:
             yield wanted[start:place]
             start, tokens = place, 0
-        tokens += one.question.limit
+        tokens += one.query.limit
     yield wanted[start:]
 
 
@@ -141,25 +143,34 @@ async def _work(endpoint: Endpoint, queue: Iterator[Due], drawing: Drawing, ende
 
 
 async def _one(endpoint: Endpoint, wanted: Due, drawing: Drawing) -> Drawn:
-    question, why = wanted.question, ""
+    query, why = wanted.query, ""
     for tries in range(TRIES):
+        wait = None
         try:
-            answer, _ = await endpoint.ask(question.messages, wanted.draw(drawing.seed) >> 33, question.limit)
+            answer, _ = await endpoint.ask(query.messages, wanted.draw(drawing.seed) >> 33, query.limit)
         except PromptRefused as error:
             return Drawn(f"the server refuses the prompt: {error}", StopReason.ERROR, 0)
         except AskAgain as error:
-            why = str(error)
-            if tries + 1 < TRIES:
-                usual = min(LONGEST_WAIT, FIRST_WAIT * 2**tries)
-                await asyncio.sleep(usual if error.wait is None else error.wait)
-            continue
-        return _drawn(answer)
+            why, wait = str(error), error.wait
+            if error.unreachable and tries + 1 >= TRIES_TO_REACH:
+                break
+        else:
+            drawn = _drawn(answer, query.limit)
+            if drawn is not None:
+                return drawn
+            why = f"it ended with {answer.finish_reason}"
+        if tries + 1 < TRIES:
+            await asyncio.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2**tries) if wait is None else min(LONGEST_WAIT, wait))
     raise EngineError(
-        f"{question.problem.id}, sample {wanted.sample}: the server gave no answer in {TRIES} tries, at last: {why}. "
+        f"{query.problem.id}, sample {wanted.sample}: the server gave no answer, at last: {why}. "
         "What came is kept; see to the server and give the same command again"
     )
 
 
-def _drawn(answer: Answer) -> Drawn:
-    reason = StopReason.LENGTH if answer.finish_reason == "length" else StopReason.STOP
-    return Drawn(answer.response, reason, answer.completion_tokens)
+def _drawn(answer: Answer, limit: int) -> Drawn | None:
+    """What came; None where it was broken off. A server that does not say why it ended is held against the budget."""
+    tokens, reason = answer.completion_tokens, answer.finish_reason
+    if reason in ("abort", "error"):
+        return None
+    cut = reason == "length" or (reason is None and tokens is not None and tokens >= limit)
+    return Drawn(answer.response, StopReason.LENGTH if cut else StopReason.STOP, tokens)

@@ -52,6 +52,8 @@ class Asked:
     prompt_tokens: int | None = None
     prompt_tail: str = ""
     """The end of the prompt after the chat template, which may open `<think>`."""
+    checker: str | None = None
+    """How answers or outputs are compared where equality is not it."""
     refused: str = ""
     """Why it could not be asked (all its samples count as wrong then); empty where it was."""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +92,8 @@ class Sample:
     """First byte of its line in completions.jsonl; None where there is no text."""
     length: int = 0
     """Bytes of that line."""
+    key: str = ""
+    """Under which it is kept there."""
 
     @property
     def place(self) -> Place:
@@ -133,9 +137,11 @@ class Stored:
             with path.open("rb") as file:
                 file.seek(sample.start)
                 row: dict[str, Any] = json.loads(file.read(sample.length))
-        except (OSError, ValueError) as error:
+            if sample.key and row["key"] != sample.key:
+                raise ValueError("another completion stands there")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             what = f"the completion of {sample.problem}, sample {sample.sample}, cannot be read: {error}"
-            raise DataError(f"{path}: {what}; restore the file") from error
+            raise DataError(f"{path}: {what}; give the evaluation's command again, or restore the file") from error
         return row
 
     def text(self, sample: Sample) -> str:

@@ -34,7 +34,8 @@ def stretched(directory: Path, factor: float, target: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for file in directory.iterdir():
         link = target / file.name
-        if file.is_file() and file.name != "config.json" and not link.exists():
+        if file.is_file() and file.name != "config.json":
+            link.unlink(missing_ok=True)
             link.symlink_to(file.absolute())
     changed = {**config, "rope_parameters": rope, "max_position_embeddings": int(positions * factor)}
     write_json(target / "config.json", changed)

@@ -26,6 +26,8 @@ from openklear.rollout.refusals import (
 from openklear.types import Message
 
 CONNECT_SECONDS = 30.0
+OWN_FIELDS = ("model", "messages", "temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "n", "stream")
+"""Fields of a request that have options of their own, or that this client depends on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class ChatServer:
     """Seconds a request may take."""
     concurrency: int = 64
     """Requests under way at once."""
+
+    def __post_init__(self) -> None:
+        """UsageError where `extra` holds what this client says itself: two words for one thing."""
+        if own := [name for name in self.extra if name in OWN_FIELDS]:
+            raise UsageError(f"--extra holds {', '.join(own)}, which this command sets itself; leave it out there")
 
 
 class Endpoint:

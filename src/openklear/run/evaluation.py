@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from openklear.evaluation.catalogue.livecodebench import STARTER
 from openklear.evaluation.catalogue.protocols import Protocol
 from openklear.evaluation.catalogue.reading import Posed, Posing, read
 from openklear.evaluation.completions import Drawing
+from openklear.evaluation.evaluated import differences, flat
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import provenance
 from openklear.evaluation.queries import Query, encoded, numbered, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import ChatSource, Completer, TokenSource
-from openklear.evaluation.stored import SETTINGS, Asked, Sample, open_stored
+from openklear.evaluation.stored import COMPLETIONS, SETTINGS, Asked, Sample, Stored, open_stored
 from openklear.models.hub import local_directory
 from openklear.models.loading import LoadedModel, load_model, weights_hash
 from openklear.models.numerics import set_up
@@ -30,6 +31,7 @@ from openklear.models.stretch import stretched
 from openklear.recipe.curation import Data
 from openklear.recipe.curation import Source as DataSource
 from openklear.recipe.engine import Engine, LocalEngine, RemoteEngine
+from openklear.recipe.hub import HUB
 from openklear.recipe.schema import Evaluation as Sampling
 from openklear.recipe.schema import PretrainedModel, Recipe, Verifiers
 from openklear.rollout.chat_server import ChatServer
@@ -79,7 +81,7 @@ def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
     Raises UsageError where the output holds an evaluation that was made otherwise, DataError for a benchmark's data,
     ModelError, EngineError and VerifierError for what evaluates. The same call goes on after a kill.
     """
-    posings = list(_posings(plan))
+    posings = _posings(plan)
     for note in chain.from_iterable(posing.notes for posing in posings):
         progress.say(note)
     with lock(plan.output), disk_errors(plan.output), ExitStack() as stack:
@@ -90,7 +92,7 @@ def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
         _say_refused(questions)
         named = _model(plan)
         asked = dict(chain.from_iterable(_asked(plan, posing) for posing in posings))
-        facts = provenance(recipe, loaded, named, asked) | {"protocol": _protocol(plan.protocol)}
+        facts = provenance(recipe, loaded, named, asked) | {"protocol": _protocol(plan.protocol), "told": _told(plan)}
         kept = _kept(plan.output, facts, asked)
         domains = {question.problem.domain for question in questions}
         judge = stack.enter_context(open_judge(plan.limits, domains, progress.say_once, journal=plan.output / VERDICTS))
@@ -105,14 +107,18 @@ def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
         return leave(plan.output, named["name"], samples, every)
 
 
-def _posings(plan: EvaluationPlan) -> Iterator[Posing]:
-    """The problems of each benchmark that is named; each name once."""
+def _posings(plan: EvaluationPlan) -> list[Posing]:
+    """The problems of each benchmark that is named. UsageError where two have one name."""
+    found: list[Posing] = []
     for text in dict.fromkeys(plan.benchmarks):
         named = choose(text)
+        if any(named.name == other.named.name for other in found):
+            raise UsageError(f"{text}: a second benchmark is called {named.name}; give its file another name")
         path = plan.paths.get(text) or plan.paths.get(named.name.partition(":")[0])
         named = named if path is None else replace(named, path=path)
         posing = read(named, plan.directory, unpinned=plan.unpinned)
-        yield posing if plan.limit is None else replace(posing, problems=posing.problems[: plan.limit])
+        found.append(posing if plan.limit is None else replace(posing, problems=posing.problems[: plan.limit]))
+    return found
 
 
 def _questions(plan: EvaluationPlan, posings: Sequence[Posing], loaded: LoadedModel | None) -> Iterator[Query]:
@@ -127,8 +133,10 @@ def _questions(plan: EvaluationPlan, posings: Sequence[Posing], loaded: LoadedMo
 
 def _messages(plan: EvaluationPlan, posed: Posed) -> tuple[tuple[Message, ...], str]:
     """(what is asked, why it cannot be)."""
-    if posed.messages and plan.prompt is None and plan.system_prompt is None:
-        return posed.messages, ""
+    if posed.messages and plan.prompt is None:
+        system, *rest = posed.messages
+        own = system if plan.system_prompt is None else Message(role="system", content=plan.system_prompt)
+        return (own, *rest), ""
     prompt = prompt_named(plan.prompt or posed.prompt)
     if STARTER in prompt.template:
         raise UsageError(f"--prompt {plan.prompt}: is for LiveCodeBench's rows, which are asked so without it")
@@ -165,17 +173,24 @@ def _asked(plan: EvaluationPlan, posing: Posing) -> Iterator[tuple[str, dict[str
             {
                 "title": definition.title or name,
                 "source": definition.source,
-                "data": posing.path,
+                "benchmark": named.text,
+                "data": posing.path if posing.path.startswith(HUB) else str(Path(posing.path).absolute()),
                 "data_hash": posing.texts,
                 "copy": posing.copy,
                 "window": None if named.window is None else "..".join(day.isoformat() for day in named.window),
                 "samples": plan.protocol.samples_of(named),
                 "max_completion_tokens": plan.protocol.budget_of(named),
-                "prompts": {prompt: prompt_named(prompt).template for prompt in prompts},
+                "prompts": {prompt: asdict(prompt_named(prompt)) for prompt in prompts},
                 "system_prompt": plan.system_prompt,
                 "limit": plan.limit,
             },
         )
+
+
+def _told(plan: EvaluationPlan) -> dict[str, Any]:
+    """What else the model or its server is told."""
+    extra = {} if plan.server is None else dict(plan.server.extra)
+    return {"template_args": dict(plan.template_args), "extra": extra}
 
 
 def _protocol(protocol: Protocol) -> dict[str, Any]:
@@ -260,18 +275,46 @@ class _Kept:
 
 
 def _kept(output: Path, facts: Mapping[str, Any], asked: Mapping[str, Any]) -> _Kept:
-    """UsageError where what is there was made otherwise: one directory is one model, asked in one way."""
-    if not (output / SETTINGS).is_file():
-        return _Kept([], [], [])
+    """What is whole of the benchmarks that are not asked now.
+
+    UsageError where what is there was made otherwise: one directory is one model, asked in one way.
+    """
+    nothing = _Kept([], [], [])
+    if not (output / SETTINGS).is_file() or not (output / COMPLETIONS).is_file():
+        return nothing
+    if not (output / COMPLETIONS).stat().st_size:
+        return nothing
     before = read_json(output / SETTINGS)
-    ours = {key: value for key, value in facts.items() if key not in ("benchmarks", "versions")}
-    changed = [key for key, value in ours.items() if before.get(key) != value]
+    changed = differences(*(dict(flat(_compared(one))) for one in (before, facts)))
     if changed:
-        told = "; ".join(f"{key} was {before.get(key)} and is {ours[key]}" for key in changed)
+        told = "; ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in changed.items())
         raise UsageError(f"{output} holds an evaluation that was made otherwise: {told}. Choose another --output")
     there = open_stored(output)
+    whole = [row for row in before["benchmarks"] if row["name"] not in asked and _is_whole(row, there)]
+    names = {row["name"] for row in whole}
+    for row in before["benchmarks"]:
+        if row["name"] not in asked and row["name"] not in names:
+            progress.say(f"{row['name']} is not finished there; name it again to go on: its completions are kept")
     return _Kept(
-        [row for row in before["benchmarks"] if row["name"] not in asked],
-        [one for one in there.asked.values() if one.benchmark not in asked],
-        [one for one in there.samples if one.benchmark not in asked],
+        whole,
+        [one for one in there.asked.values() if one.benchmark in names],
+        [one for one in there.samples if one.benchmark in names],
     )
+
+
+def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What two evaluations of one directory must have in common: the model, not how it is called or where it is."""
+    model = {key: value for key, value in facts.get("model", {}).items() if key != "endpoint"}
+    if "weights" in model:
+        model.pop("name", None)
+    protocol = {key: facts.get("protocol", {}).get(key) for key in ("yarn", "judge")}
+    same = ("sampling", "seed", "engine", "verifiers", "grader", "told")
+    engine = {key: value for key, value in facts.get("engine", {}).items() if key != "endpoint"}
+    return {**{key: facts.get(key) for key in same}, "engine": engine, "model": model, "protocol": protocol}
+
+
+def _is_whole(row: Mapping[str, Any], there: Stored) -> bool:
+    """Whether every sample of a benchmark is judged."""
+    problems = sum(one.benchmark == row["name"] for one in there.asked.values())
+    samples = {(one.problem, one.sample) for one in there.samples if one.benchmark == row["name"]}
+    return bool(len(samples) == problems * int(row["samples"]))

@@ -67,7 +67,7 @@ def run(context: StageContext) -> None:
     if work.sampled:
         pace = {}
         if recipe.engine.type != "remote":  # of a server's machine nothing is known
-            pace = sampled_throughput(gauge_of(recipe, loaded, sizes), questions, samples, work.seconds)
+            pace = sampled_throughput(gauge_of(recipe, loaded, sizes), questions, samples, work.sampled, work.seconds)
         append_jsonl(context.directory / TIMINGS, {"sampling": work.seconds, **pace})
     scores = leave(context.directory, stage, samples, named)
     say_pace(context.name, read_whole_jsonl(context.directory / TIMINGS))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -62,14 +62,16 @@ def throughput(
 
 
 def sampled_throughput(
-    gauge: Gauge, questions: Sequence[Query], samples: Sequence[Sample], seconds: float
+    gauge: Gauge, queries: Sequence[Query], samples: Sequence[Sample], sampled: Collection[str], seconds: float
 ) -> dict[str, float]:
-    """Of an evaluation: tokens a second, MFU and share of the floor."""
+    """Of an evaluation: tokens a second, MFU and share of the floor, of the completions `sampled` (their keys) in it;
+    those that were there before took none of the seconds."""
     lengths: dict[Place, list[int]] = {}
     for one in samples:
-        lengths.setdefault(one.place, []).append(one.tokens or 0)
-    asked = [one for one in questions if one.prompt_ids is not None]
-    groups = [(len(one.prompt_ids or ()), lengths[one.benchmark, one.problem.id]) for one in asked]
+        if one.key in sampled:
+            lengths.setdefault(one.place, []).append(one.tokens or 0)
+    prompts = {(one.benchmark, one.problem.id): len(one.prompt_ids or ()) for one in queries}
+    groups = [(prompts[place], some) for place, some in lengths.items()]
     tokens = sum(sum(some) for _, some in groups)
     return {PARTS["sampling"]: tokens / seconds, **gauge.sampled(groups, seconds)}
 

@@ -290,9 +290,12 @@ class AttemptBatch:
         """Whether `finish` would not have to wait."""
         return all(future.done() for future in self._running.values())
 
-    def wait(self, seconds: float) -> None:
-        """Until something more is judged, or for so many seconds."""
+    def wait(self, seconds: float) -> int:
+        """Until something more is judged, or for so many seconds. 0: `ready` says what it is."""
         wait(self._running.values(), seconds, FIRST_COMPLETED)
+        if not self._judged:
+            time.sleep(0.001)  # a future is done a moment before its callback has run
+        return 0
 
     def finish(self, on_progress: Callable[[int], None] | None = None) -> list[Verdict]:
         """Waits for all. Verdicts in the order of `add`; `on_progress` gets how many more are judged."""

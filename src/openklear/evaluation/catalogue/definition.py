@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
@@ -111,6 +111,8 @@ class Named:
     where: Mapping[str, str] = field(default_factory=dict)
     path: str | None = None
     """The data, where the command line names it."""
+    text: str = ""
+    """What was written: a name, or the absolute path of a file."""
 
 
 def prompts() -> dict[str, Prompt]:
@@ -134,9 +136,10 @@ def choose(text: str) -> Named:
     UsageError, with the nearest name, where it means nothing; DataError for a definition with a fault.
     """
     if (file := Path(text)).suffix == ".toml" and file.is_file():
-        return Named(_stem(file), read_definition(file), file.parent)
+        return Named(_stem(file), read_definition(file), file.parent, text=str(file.absolute()))
     if file.is_file() or text.startswith("hub:"):
-        return Named(_stem(file), Definition(), Path(), path=text)
+        written = text if text.startswith("hub:") else str(file.absolute())
+        return Named(_stem(file), Definition(), Path(), path=text, text=written)
     name, _, part = text.partition(":")
     if name not in names():
         near = get_close_matches(name, names(), 1)
@@ -144,7 +147,7 @@ def choose(text: str) -> Named:
         known = ", ".join(names())
         raise UsageError(f"{text}: no such benchmark and no such file; {hint}the catalogue has {known}")
     definition = read_definition(DATA / "benchmarks" / f"{name}.toml")
-    return _part(Named(text, definition, DATA), part)
+    return _part(Named(text, definition, DATA, text=text), part)
 
 
 def _part(whole: Named, part: str) -> Named:
@@ -158,7 +161,7 @@ def _part(whole: Named, part: str) -> Named:
         raise UsageError(f"{whole.name}: there is no part {part}; its parts are {known}{dates}")
     window = _window(told["dates"], whole.name) if "dates" in told else None
     rest = {column: value for column, value in told.items() if column != "dates"}
-    return Named(whole.name, definition, whole.base, window, rest)
+    return replace(whole, window=window, where=rest)
 
 
 def _window(text: str, name: str) -> tuple[date, date]:

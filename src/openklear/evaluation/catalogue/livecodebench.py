@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from openklear.errors import DataError
 from openklear.evaluation.catalogue.definition import prompts
 from openklear.types import Message
 
@@ -24,5 +25,9 @@ def official_prompt(row: Mapping[str, Any]) -> tuple[Message, ...]:
     starter = str(row.get("starter_code") or "")
     prompt = prompts()["lcb-function" if starter else "lcb-stdin"]
     before, after = prompt.template.split("{problem}")
+    if not isinstance(row.get("question_content"), str):
+        raise DataError(
+            "a row has no question_content, which LiveCodeBench's own prompts are made of; name another prompt"
+        )
     asked = f"{before}{row['question_content']}{after.replace(STARTER, starter)}"
     return Message(role="system", content=prompt.system or ""), Message(role="user", content=asked)

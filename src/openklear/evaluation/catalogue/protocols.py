@@ -11,7 +11,8 @@ from openklear.errors import UsageError
 from openklear.evaluation.catalogue.definition import DATA, Named
 from openklear.recipe.load import read_toml
 
-DEFAULT = "klear"
+NAMES = {"every": "samples"}
+"""What users call a field that has another name here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,15 @@ def protocol_named(name: str, changes: Mapping[str, Any]) -> Protocol:
         hint = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"{name}: no such protocol; {hint}they are {', '.join(known)}")
     found = known[name]
-    given = {key: value for key, value in changes.items() if value is not None and value != getattr(found, key)}
+    given = {key: value for key, value in changes.items() if value is not None}
     budgets = {} if "max_completion_tokens" in given else found.budgets
     changed = replace(found, budgets=budgets, **given)
+    if changed.temperature == 0.0 and (changed.every or 1) > 1:
+        raise UsageError(f"temperature 0 is greedy: {changed.every} completions of a problem would be alike; ask for 1")
     if changed.temperature == 0.0:
         changed = replace(changed, every=1)
-    return replace(changed, name=f"{name}, changed: {', '.join(given)}") if given else changed
+    named = [NAMES.get(key, key) for key, value in given.items() if value != getattr(found, key)]
+    return replace(changed, name=f"{name}, changed: {', '.join(named)}") if named else changed
 
 
 def _stem(named: Named) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -102,8 +103,9 @@ class Growing:
         path = self.directory / SAMPLES
         try:
             with path.open("rb") as file:
-                identity = _identity(path)[0]
-                if identity != self._file or _size(path) < self._offset:  # it was put in order, or begun again
+                status = os.fstat(file.fileno())  # of what is read: a rename may have put another file there since
+                identity = status.st_ino
+                if identity != self._file or status.st_size < self._offset:  # it was put in order, or begun again
                     self._file = identity
                     self._begin()
                 if self._fault:
@@ -147,7 +149,3 @@ def _identity(path: Path) -> tuple[object, ...]:
     except OSError:
         return (None,)
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
