@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from openklear.errors import NonFinite
 from openklear.recipe.optimizers import AdamW, AdamW8bit, Muon
 from openklear.training.eight_bits import adamw8bit, plain, quantised, step
+from openklear.training.muon import BatchedMuon
 
 ADAM_BETAS = (0.9, 0.95)
 """Of the AdamW part beside Muon."""
@@ -97,7 +98,8 @@ class Optimizer:
         """Kind of each part, and the shapes in each of its groups: what two states must share to be exchanged."""
         form: list[Any] = []
         for part, _ in self._parts:
-            form.append([type(part).__name__, [_shapes(group["params"]) for group in part.param_groups]])
+            kind = getattr(part, "kind", type(part).__name__)
+            form.append([kind, [_shapes(group["params"]) for group in part.param_groups]])
         return form
 
     @torch.no_grad()
@@ -138,9 +140,7 @@ def build_optimizer(model: nn.Module, settings: AdamW | AdamW8bit | Muon) -> Opt
         betas = settings.beta1, settings.beta2
         make = adamw8bit if isinstance(settings, AdamW8bit) else _adamw
         return Optimizer([(make([g for g in groups if g["params"]], betas), 1.0)], masters)
-    muon = torch.optim.Muon(
-        matrices, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, nesterov=True
-    )
+    muon = BatchedMuon(matrices, lr=0.0, weight_decay=settings.weight_decay, momentum=settings.momentum, nesterov=True)
     if not rest:
         return Optimizer([(muon, 1.0)], masters)
     adamw = _adamw([{"params": rest, "weight_decay": 0.0}], ADAM_BETAS)
