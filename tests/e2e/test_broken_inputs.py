@@ -430,7 +430,6 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
 @pytest.mark.parametrize(
     ("command", "mistake", "stage"),
     [
-        ("evaluate", "rl.max_prompt_tokens=1", "evaluate-base"),
         ("rl", "rl.max_prompt_tokens=1", "rl-math"),
         ("rl", "sft.max_tokens=4", "sft"),
         ("rl", "data.require_format=true", "prepare"),

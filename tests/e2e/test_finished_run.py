@@ -26,8 +26,9 @@ def test_summary_is_as_promised(finished):
     summary = json.loads((finished / "summary.json").read_text())
     assert set(summary) >= {"scores", "gains", "benchmarks", "rows", "weights", "seconds", "recipe", "seed", "version"}
     keys = {"stage", "benchmark", "domain", "level", "metric", "k", "value", "low", "high", "problems"}
-    keys |= {"of", "stopped_by_length", "unscorable"}
-    assert all(set(row) == keys for row in summary["scores"])
+    keys |= {"of", "stopped_by_length", "unscorable", "no_answer", "stands", "mean_tokens", "worst", "best"}
+    for row in summary["scores"]:
+        assert set(row) == keys | ({"sampling_error"} if row["metric"] == "avg" else set())
     assert {(r["stage"], r["domain"]) for r in summary["scores"]} == {(s, d) for s in MODELS for d in ("math", "code")}
     assert {(r["benchmark"], r["domain"]) for r in summary["scores"]} == {
         ("math-heldout", "math"),
@@ -35,7 +36,9 @@ def test_summary_is_as_promised(finished):
     }
     asked = [(r["stage"], r["benchmark"], r["problems"], r["completions"]) for r in summary["benchmarks"]]
     assert asked == [(s, b, 6, 12) for s in MODELS for b in ("math-heldout", "code-heldout")]
-    assert {r["metric"] for r in summary["scores"]} == {"avg", "pass"}
+    steady = {"gpass0.5", "gpass0.75", "gpass1", "mgpass"}
+    assert {r["metric"] for r in summary["scores"]} == {"avg", "pass", "maj", *steady}
+    assert {r["domain"] for r in summary["scores"] if r["metric"] == "maj"} == {"math"}
     for row in summary["scores"]:
         assert row["low"] is None or 0 <= row["low"] <= row["value"] <= row["high"] <= 1
     totals = [r for r in summary["scores"] if r["level"] is None and r["metric"] == "avg"]

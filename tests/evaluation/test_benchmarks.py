@@ -1,7 +1,9 @@
 """Which problems of a benchmark are asked, and in which words."""
 
+from dataclasses import replace
+
 from openklear.evaluation.benchmarks import Benchmark, benchmarks
-from openklear.evaluation.queries import Query, encoded, numbered, worded
+from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
 from openklear.models.tiny import make_tiny
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Evaluation, Recipe, Sft, TinyModel
@@ -95,6 +97,16 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused_with_its_words_co
     assert (fits.refused, len(fits.prompt_ids)) == ("", length + room - 1)
     assert refused.prompt_ids is None
     assert refused.refused.startswith(f"prompt of {length + room} tokens; the model has {length + room} positions")
+
+
+def test_a_budget_that_the_model_has_no_room_for_is_said():
+    loaded = make_tiny(16, 1, 2, 128, 0)
+    (one,) = questions(loaded, Benchmark("aime", 8), AIME[:1])
+    room = 128 - len(one.prompt_ids)
+    assert cut_budgets([replace(one, limit=room)], 128) is None
+    said = cut_budgets([replace(one, limit=room + 1), replace(one, limit=1)], 128)
+    assert said.startswith("1 of 2 problems: completions end at the model's 128 positions, before the budget of ")
+    assert cut_budgets([replace(one, limit=10**9)], None) is None
 
 
 def test_a_system_turn_beside_that_of_the_row_is_refused():

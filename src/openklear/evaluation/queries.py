@@ -80,3 +80,17 @@ def numbered(queries: Sequence[Query]) -> list[Query]:
     """With `copy`: a prompt that stands twice in a benchmark is drawn for twice."""
     counts = copies(f"{query.benchmark}\0{query.problem.content_hash}" for query in queries)
     return [replace(query, copy=count) for query, count in zip(queries, counts, strict=True)]
+
+
+def cut_budgets(queries: Sequence[Query], positions: int | None) -> str | None:
+    """What to tell a person where the model has no room for whole budgets; None where it has."""
+    if positions is None:
+        return None
+    cut = [query for query in queries if len(query.prompt_ids or ()) + query.limit > positions]
+    if not cut:
+        return None
+    most = max(query.limit for query in cut)
+    return (
+        f"{len(cut):,} of {len(queries):,} problems: completions end at the model's {positions:,} positions, before "
+        f"the budget of {most:,} tokens; such ones count as stopped by length"
+    )

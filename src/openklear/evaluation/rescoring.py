@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from openklear import progress
-from openklear.data.store import prepared, read_problems
 from openklear.durable.files import lock, write_json
-from openklear.errors import DataError, OpenKlearError
-from openklear.evaluation.catalogue.definition import choose
-from openklear.evaluation.catalogue.reading import read
+from openklear.errors import DataError
 from openklear.evaluation.harnesses import why
 from openklear.evaluation.outcome import leave
+from openklear.evaluation.references import references
 from openklear.evaluation.results import RESULTS
 from openklear.evaluation.standing import stands
 from openklear.evaluation.stored import (
     EXTRACTED_SHOWN,
     SAMPLES,
     SETTINGS,
-    Asked,
     Place,
     Sample,
     Stored,
@@ -34,13 +30,11 @@ from openklear.rollout.graded import stopped_by_length
 from openklear.think import split_thought
 from openklear.types import Attempt, Problem, StopReason, Verdict
 from openklear.verifiers.blocks import extract_program
-from openklear.verifiers.domains import domain_named
 from openklear.verifiers.judge import open_judge
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.tasks import GRADER_VERSION
 
 VERDICTS = "verdicts.jsonl"
-ERRATA = "-errata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +93,7 @@ def rescore(directory: Path, limits: Limits) -> Rescored:
     kept = [one for one in stored.samples if one.start is not None]
     if not kept:
         raise DataError(f"{directory}: holds no completions; only an evaluation that kept them can be judged again")
-    problems = _problems(stored, {one.place for one in kept})
+    problems = references(stored, {one.place for one in kept})
     domains = {problem.domain for problem in problems.values()}
     opened = open_judge(limits, domains, progress.say_once, journal=directory / VERDICTS)
     with opened as judge, judge.begin() as batch:
@@ -183,51 +177,6 @@ def _explained(
     program = extract_program(split_thought(text, tail).answer or "")
     ours = Verdict(sample.outcome, sample.reason, program)
     return replace(moved, why=why(Attempt(problems[sample.place], text, tail), ours, judged[_key(sample)]))
-
-
-def _problems(stored: Stored, wanted: set[Place]) -> dict[Place, Problem]:
-    """The problems with their references, by place."""
-    found = dict(_of_run(stored))
-    for name in dict.fromkeys(benchmark for benchmark, _ in wanted):
-        if any((name, problem) not in found for benchmark, problem in wanted if benchmark == name):
-            found |= _of_benchmark(stored, name)
-    for place in wanted - found.keys():
-        found[place] = _alone(stored.asked[place], stored)
-    return found
-
-
-def _of_run(stored: Stored) -> Iterator[tuple[Place, Problem]]:
-    """Of a run's stage: what its `prepare` kept."""
-    heldout = prepared(stored.directory.parent / "prepare").heldout
-    if heldout.is_file():
-        for problem in read_problems(heldout):
-            yield (problem.source, problem.id), problem
-
-
-def _of_benchmark(stored: Stored, name: str) -> dict[Place, Problem]:
-    """From where its data was; nothing where that is gone."""
-    rows: Sequence[Mapping[str, Any]] = stored.settings.get("benchmarks", ())
-    row = next((row for row in rows if row.get("name") == name), {})
-    if not row.get("data"):
-        return {}
-    with suppress(OpenKlearError):
-        posing = read(
-            replace(choose(row.get("benchmark") or name.removesuffix(ERRATA)), path=row["data"]), unpinned=True
-        )
-        return {(name, one.problem.id): one.problem for one in posing.problems}
-    return {}
-
-
-def _alone(asked: Asked, stored: Stored) -> Problem:
-    """A problem from what the evaluation kept of it, which is its answer."""
-    if domain_named(asked.domain).tested or asked.reference is None:
-        raise DataError(
-            f"{stored.directory}: the tests of {asked.problem} cannot be found where the evaluation had its data; give "
-            "that file its place again"
-        )
-    return Problem(
-        asked.problem, asked.prompt, asked.domain, answer=asked.reference, checker=asked.checker, level=asked.level
-    )
 
 
 def rows(found: Rescored) -> dict[str, Any]:

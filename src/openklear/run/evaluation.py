@@ -20,7 +20,7 @@ from openklear.evaluation.completions import Drawing
 from openklear.evaluation.evaluated import differences, flat
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import provenance
-from openklear.evaluation.queries import Query, encoded, numbered, worded
+from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import ChatSource, Completer, TokenSource
 from openklear.evaluation.stored import COMPLETIONS, SETTINGS, Asked, Sample, Stored, open_stored
@@ -90,6 +90,8 @@ def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
         loaded = None if plan.model is None else _loaded(plan, recipe)
         questions = numbered(list(_questions(plan, posings, loaded)))
         _say_refused(questions)
+        if loaded is not None and (said := cut_budgets(questions, loaded.longest.sampled)):
+            progress.say(said)
         named = _model(plan)
         asked = dict(chain.from_iterable(_asked(plan, posing) for posing in posings))
         facts = provenance(recipe, loaded, named, asked) | {"protocol": _protocol(plan.protocol), "told": _told(plan)}

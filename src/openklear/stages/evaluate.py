@@ -20,7 +20,7 @@ from openklear.evaluation.completions import Drawing
 from openklear.evaluation.lines import score_lines
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import provenance
-from openklear.evaluation.queries import Query, encoded, numbered, worded
+from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import TokenSource
 from openklear.evaluation.stored import SETTINGS
@@ -105,4 +105,6 @@ def _questions(context: StageContext, loaded: LoadedModel) -> list[Query]:
         raise DataError(f"{context.name}: no held-out problem can be asked; curation left none")
     if all(one.refused for one in every):
         raise DataError(f"{context.name}: no held-out problem can be asked; the first: {every[0].refused}")
+    if said := cut_budgets(every, loaded.longest.sampled):
+        progress.say(f"{context.name}: {said}")
     return numbered(every)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 
 from openklear.data.store import prepared, problem_of
 from openklear.errors import DataError, OpenKlearError
-from openklear.evaluation.stored import Asked, Sample
+from openklear.evaluation.references import references
+from openklear.evaluation.stored import Asked, Sample, Stored
 from openklear.reporting.texts import excerpt, short, visible
 from openklear.reporting.viewer.growing import Snapshot
 from openklear.reporting.viewer.shape import flags
@@ -23,6 +25,8 @@ from openklear.verifiers.domains import DOMAINS
 
 TEST_SHOWN = 6000
 """Characters of a test's input, and of its output: those of contests can be megabytes."""
+MOST_BYTES = 64 << 20
+"""Of a benchmark's data, for it to be read when a completion is opened."""
 _FAILED = re.compile(r"test (\d{1,6}) of (\d{1,6})\b")
 
 
@@ -42,7 +46,7 @@ def completion(snapshot: Snapshot, run: Path, problem: int, number: int) -> dict
         "parts": parts(text, tail),
         "characters": len(text),
         "asked": _asked(asked),
-        "test": failing_test(sample, run),
+        "test": failing_test(sample, run, snapshot.stored),
         "explainable": explainable(sample, asked) and not fault,
     }
 
@@ -91,19 +95,32 @@ def explained(snapshot: Snapshot, problem: int, number: int) -> list[str]:
     return list(map(visible, found.lines()))
 
 
-def failing_test(sample: Sample, run: Path) -> dict[str, Any] | None:
-    """The test that its reason names, with what it gives and expects as far as the run's data have it."""
+def failing_test(sample: Sample, run: Path, stored: Stored | None = None) -> dict[str, Any] | None:
+    """The test that its reason names, with what it gives and expects as far as the run's data, or the benchmark's where
+    the evaluation had it, say it."""
     named = _FAILED.match(sample.reason)
     if named is None:
         return None
     number = int(named[1])
     told: dict[str, Any] = {"number": number, "of": int(named[2]), "fields": []}
     problem = known_problems(prepared(run / "prepare").heldout, [sample.problem]).get(sample.problem)
+    problem = problem or _of_benchmark(stored, sample)
     if problem is None or not 0 < number <= len(problem.tests):
         return {**told, "note": "The tests themselves are not beside this evaluation, so only their number is known."}
     for name, value in asdict(problem.tests[number - 1]).items():
         told["fields"].append((name, *_excerpt(value)))
     return told
+
+
+def _of_benchmark(stored: Stored | None, sample: Sample) -> Problem | None:
+    """The problem where the evaluation says that its data is; None where that is gone, or too big to wait for."""
+    rows = [] if stored is None else stored.settings.get("benchmarks", [])
+    path = next((Path(row.get("data") or "") for row in rows if row.get("name") == sample.benchmark), None)
+    if stored is None or path is None or not path.is_file() or path.stat().st_size > MOST_BYTES:
+        return None
+    with suppress(OpenKlearError):
+        return references(stored, [sample.place]).get(sample.place)
+    return None
 
 
 def _excerpt(text: str) -> tuple[str, int, str]:
