@@ -35,13 +35,13 @@ def compare(
     Example: openklear compare runs/quickstart/evaluate-sft runs/quickstart/evaluate-rl-code
     """
     from openklear.evaluation.comparison import compare as compared
-    from openklear.evaluation.evaluated import differences, open_evaluated
+    from openklear.evaluation.evaluated import asked_otherwise, open_evaluated
 
     sides = open_evaluated(before), open_evaluated(after)
     found = compared(sides[0].results, sides[1].results)
     if not found:
         raise UsageError(f"{before} and {after} have no problem in common that both could score")
-    changed = differences(sides[0].settings, sides[1].settings)
+    changed = asked_otherwise(*sides, dict.fromkeys(one.benchmark for one in found))
     document = {
         "before": sides[0].directory,
         "after": sides[1].directory,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ NAMES = ("model.name", "model.weights", "model.endpoint", "format")
 """Of what evaluation.json says: which model it was, and how the file is written."""
 
 
+PLACES = ("name", "benchmark", "data")
+"""Of a benchmark: what it is called and where its data lay. What the data was, its hash says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     """One model's evaluation."""
@@ -23,7 +27,9 @@ class Evaluated:
     directory: Path
     results: list[ProblemResult]
     settings: dict[str, Any]
-    """Dotted name -> value."""
+    """Dotted name -> value, of all benchmarks alike."""
+    asked: dict[str, dict[str, Any]]
+    """Benchmark -> the same of how it was asked."""
 
 
 def open_evaluated(path: Path) -> Evaluated:
@@ -32,13 +38,26 @@ def open_evaluated(path: Path) -> Evaluated:
     UsageError where there is none.
     """
     directory = path if (path / RESULTS).is_file() else _last(path)
-    return Evaluated(directory, read_results(directory / RESULTS), dict(_settings(directory)))
+    path = directory / SETTINGS
+    facts = read_json(path) if path.is_file() else {}
+    rows = facts.pop("benchmarks", [])
+    asked = {row["name"]: _told(row) for row in rows}
+    return Evaluated(directory, read_results(directory / RESULTS), dict(_settings(facts)), asked)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The settings that are not the same; None where a side has none of that name."""
     names = dict.fromkeys((*one, *other))
     return {name: (one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)}
+
+
+def asked_otherwise(one: Evaluated, other: Evaluated, benchmarks: Iterable[str]) -> dict[str, tuple[Any, Any]]:
+    """Everything in which two evaluations were asked otherwise, of the benchmarks that are compared."""
+    found = differences(one.settings, other.settings)
+    for name in benchmarks:
+        apart = differences(one.asked.get(name, {}), other.asked.get(name, {}))
+        found |= {f"{name}.{key}": pair for key, pair in apart.items()}
+    return found
 
 
 def _last(run: Path) -> Path:
@@ -59,16 +78,16 @@ def _began(directory: Path) -> str:
     return str(attempts[-1].get("started", ""))
 
 
-def _settings(directory: Path) -> Iterator[tuple[str, Any]]:
-    """What the scores depend on beside the model, as far as it is recorded."""
-    path = directory / SETTINGS
-    facts = read_json(path) if path.is_file() else {}
-    rows = facts.pop("benchmarks", [])
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """How a benchmark was asked."""
+    return {name: value for name, value in flat(row) if name not in PLACES}
+
+
+def _settings(facts: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the scores of all benchmarks depend on beside the model, as far as it is recorded."""
     if "imported" in facts:  # of what else an import leaves, no score depends
         facts["imported"] = {key: facts["imported"].get(key) for key in ("tool", "version", "score")}
     yield from ((name, value) for name, value in flat(facts) if name not in NAMES)
-    for row in rows:
-        yield from flat({row["name"]: {key: value for key, value in row.items() if key != "name"}})
 
 
 def flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
