@@ -170,7 +170,7 @@ def test_a_server_that_refuses_every_prompt_is_at_fault_itself(tmp_path, capsys)
     with rough_server(tmp_path / "log.jsonl") as endpoint:
         evaluate("--endpoint", endpoint, "--model", "m", path, "-o", tmp_path / "e", "--samples", 4, code=1)
     said = capsys.readouterr().err
-    assert "the first 20 prompts were all refused" in said
+    assert "all of the first 5 problems were refused" in said
     assert "maximum context length is 16 tokens" in said
     assert "lower --max-completion-tokens" in said
 
@@ -301,6 +301,36 @@ def test_the_catalogue_is_listed(capsys):
 def test_a_recipe_is_still_evaluated(tmp_path, capsys):
     evaluate(tmp_path / "r.toml", "-o", tmp_path / "run", code=2)
     assert f"{tmp_path / 'r.toml'}: cannot be read" in capsys.readouterr().err
+
+
+RECIPE = """
+[world]
+demonstrations = 4
+problems = 4
+validation = 2
+heldout = 3
+[model]
+type = "tiny"
+hidden_size = 16
+layers = 1
+heads = 2
+[[data.source]]
+name = "math-heldout"
+path = "world:heldout/math.jsonl"
+role = "heldout"
+[evaluation]
+samples = 2
+max_completion_tokens = 8
+"""
+
+
+def test_a_recipe_without_training_evaluates_alone(tmp_path, capsys):
+    (tmp_path / "r.toml").write_text(RECIPE)
+    evaluate(tmp_path / "r.toml", "-o", tmp_path / "run")
+    assert "base  math-heldout  avg@2" in capsys.readouterr().out
+    assert len(open_stored(tmp_path / "run" / "evaluate-base").samples) == 6
+    evaluate("rescore", tmp_path / "run" / "evaluate-base")
+    assert "of 6 completions; nothing moved" in capsys.readouterr().out
 
 
 def test_the_output_has_a_name_of_its_own(model, sums, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from openklear.errors import EngineError
 from openklear.evaluation.completions import Completions, Drawn
 from openklear.evaluation.sources import Due
 from openklear.evaluation.standing import stands
-from openklear.evaluation.stored import EXTRACTED_SHOWN, Sample, row_of
+from openklear.evaluation.stored import EXTRACTED_SHOWN, Place, Sample, row_of
 from openklear.rollout.graded import stopped_by_length
 from openklear.types import Attempt, Outcome, StopReason, Verdict
 from openklear.verifiers.judge import AttemptBatch
@@ -19,8 +19,8 @@ from openklear.verifiers.unscorable import refuse_verdicts
 
 LOOK_SECONDS = 0.5
 """Between two looks at what has been judged."""
-REFUSED_IN_A_ROW = 20
-"""Prompts that a server refuses, of the first it is asked, before its limits count as the fault and not the prompts."""
+REFUSED_IN_A_ROW = 5
+"""Problems that a server refuses, if it has answered none, before its limits count as the fault and not the prompts."""
 
 
 class Pending:
@@ -39,7 +39,9 @@ class Pending:
         self._dues, self._book, self._batch, self._live = dues, book, batch, live
         self._label, self._share = label, share
         self._asked: list[tuple[str, Due, Drawn]] = []
-        self._ended = self._refused = 0
+        self._answered = False
+        self._refused: set[Place] = set()
+        self._problems = len({_place(some[0]) for some in dues.values()})
         self._looked = 0.0
         self.total = len(dues)
         self.samples: list[Sample] = []
@@ -52,6 +54,7 @@ class Pending:
             if drawn is None or drawn.stop_reason is StopReason.ERROR:
                 missing.append(key)
             else:
+                self._answered = True
                 self._judge(key, drawn)
         if missing and len(missing) < self.total:
             there = self.total - len(missing)
@@ -59,17 +62,23 @@ class Pending:
         return missing
 
     def add(self, key: str, drawn: Drawn) -> None:
-        """One that has just ended. EngineError where every one so far was refused."""
-        self._ended += 1
-        self._refused += drawn.stop_reason is StopReason.ERROR
-        if self._refused == self._ended >= min(REFUSED_IN_A_ROW, self.total):
-            raise EngineError(
-                f"{self._label}: the first {self._ended} prompts were all refused: {drawn.text}. Where the server "
-                "wants prompt and completion to fit together, lower --max-completion-tokens"
-            )
-        self._book.add(key, self._dues[key][0].query, self._dues[key][0].sample, drawn)
+        """One that has just ended. EngineError where the server refuses every problem that it is asked."""
+        query, sample = self._dues[key][0]
+        if drawn.stop_reason is StopReason.ERROR:
+            self._refused.add(_place(self._dues[key][0]))
+            self._require_an_answer(drawn.text)
+        else:
+            self._answered = True
+        self._book.add(key, query, sample, drawn)
         self._judge(key, drawn)
         self.look()
+
+    def _require_an_answer(self, words: str) -> None:
+        if not self._answered and len(self._refused) >= min(REFUSED_IN_A_ROW, self._problems):
+            raise EngineError(
+                f"{self._label}: all of the first {len(self._refused)} problems were refused: {words}. Where the "
+                "server wants prompt and completion to fit together, lower --max-completion-tokens"
+            )
 
     def _judge(self, key: str, drawn: Drawn) -> None:
         for due in self._dues[key]:
@@ -120,6 +129,10 @@ class Pending:
         """What stands beside the bar."""
         latest = self.samples[-1000:]
         return {"correct": f"{sum(one.correct for one in latest) / len(latest):.0%}"} if latest else {}
+
+
+def _place(due: Due) -> Place:
+    return due.query.benchmark, due.query.problem.id
 
 
 def sample_of(key: str, due: Due, drawn: Drawn, verdict: Verdict, stands_in: bool, span: Span) -> Sample:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ def provenance(
         "model": {**model, **_facts(loaded)},
         "sampling": {key: getattr(evaluation, key) for key in ("temperature", "top_p", "top_k", "min_p")},
         "seed": recipe.seed,
-        "engine": {**engine, **_version(engine["type"])},
+        "engine": engine,
         "verifiers": {key: value for key, value in verifiers.items() if key not in ("workers", "minimum_isolation")},
         "grader": GRADER_VERSION,
         "benchmarks": [{"name": name, **asked} for name, asked in benchmarks.items()],
@@ -53,9 +52,7 @@ def _facts(loaded: LoadedModel | None) -> dict[str, Any]:
     }
 
 
-def _version(engine: str) -> dict[str, str]:
-    """Of an engine in an environment of its own, as far as this one knows."""
-    try:
-        return {"version": metadata.version(engine)} if engine == "vllm" else {}
-    except metadata.PackageNotFoundError:
-        return {}
+def of_engine(sampler: Any) -> dict[str, str]:
+    """What an open sampler says of itself, for `engine`: the version of an engine in an environment of its own."""
+    version = getattr(sampler, "engine_version", None)
+    return {} if version is None else {"version": str(version)}

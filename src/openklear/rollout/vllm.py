@@ -213,6 +213,7 @@ class VllmSampler:
                 error = self._failed(f"({self._python}) cannot serve this model: {fault}")
                 raise ModelError(str(error)) from fault
         self._longest, self._block = answer["longest"], answer["block"]
+        self.engine_version = str(answer["vllm"])
         version = f"vLLM {answer['vllm']} with torch {answer['torch']}"
         progress.say_once(f"the sampler is {version} ({self._python})")
         return process

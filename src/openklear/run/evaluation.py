@@ -19,7 +19,7 @@ from openklear.evaluation.catalogue.reading import Posed, Posing, read
 from openklear.evaluation.completions import Drawing
 from openklear.evaluation.evaluated import differences, flat
 from openklear.evaluation.outcome import leave
-from openklear.evaluation.provenance import provenance
+from openklear.evaluation.provenance import of_engine, provenance
 from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import ChatSource, Completer, TokenSource
@@ -99,6 +99,7 @@ def evaluate(plan: EvaluationPlan) -> dict[str, Any]:
         domains = {question.problem.domain for question in questions}
         judge = stack.enter_context(open_judge(plan.limits, domains, progress.say_once, journal=plan.output / VERDICTS))
         source = stack.enter_context(_source(plan, recipe, loaded, questions))
+        facts["engine"] |= of_engine(getattr(source, "sampler", None))
         write_json(plan.output / SETTINGS, facts | {"benchmarks": [*kept.settings, *facts["benchmarks"]]})
         identity = named.get("weights", named["name"]) + str(plan.protocol.yarn or "")
         work = Interview(
@@ -311,7 +312,7 @@ def _compared(facts: Mapping[str, Any]) -> dict[str, Any]:
         model.pop("name", None)
     protocol = {key: facts.get("protocol", {}).get(key) for key in ("yarn", "judge")}
     same = ("sampling", "seed", "engine", "verifiers", "grader", "told")
-    engine = {key: value for key, value in facts.get("engine", {}).items() if key != "endpoint"}
+    engine = {key: value for key, value in facts.get("engine", {}).items() if key not in ("endpoint", "version")}
     return {**{key: facts.get(key) for key in same}, "engine": engine, "model": model, "protocol": protocol}
 
 

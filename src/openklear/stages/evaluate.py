@@ -19,7 +19,7 @@ from openklear.evaluation.benchmarks import Benchmark, benchmarks
 from openklear.evaluation.completions import Drawing
 from openklear.evaluation.lines import score_lines
 from openklear.evaluation.outcome import leave
-from openklear.evaluation.provenance import provenance
+from openklear.evaluation.provenance import of_engine, provenance
 from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import TokenSource
@@ -53,12 +53,13 @@ def run(context: StageContext) -> None:
     identity = weights_hash(directory)
     named = {one.name: _asked(one, recipe) for one in benchmarks(recipe)}
     facts = provenance(recipe, loaded, {"name": stage, "weights": identity}, named)
-    write_json(context.directory / SETTINGS, facts)
     drawing = Drawing(recipe.seed, evaluation.temperature, evaluation.top_p, evaluation.top_k, evaluation.min_p)
     with ExitStack() as stack:
         limits = recipe.verifiers.limits
         judge = stack.enter_context(open_judge(limits, domains, progress.say_once, journal=verdicts, others=others))
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
+        facts["engine"] |= of_engine(sampler)
+        write_json(context.directory / SETTINGS, facts)
         stack.enter_context(settled())
         work = Interview(
             context.directory, questions, drawing, identity, judge, context.name, recipe.stop.unscorable_share
