@@ -240,7 +240,6 @@ def test_outside_files_count_by_content(tmp_path):
 
 COMPUTED = {
     "base": {"rl", "sft", "evaluation"},  # through "positions"
-    "evaluate-base": {"rl", "sft"},  # through "longest prompt"
     "encode": {"rl", "sft", "stop"},  # through "phases", and the keys of the other two by name
     "prepare": {"rl", "sft"},  # only to refuse an empty data set
     "sft": {"track"},  # what is shown changes nothing

@@ -9,6 +9,7 @@ from typing import Any
 from openklear.errors import RowRefused
 from openklear.evaluation.stored import Asked
 from openklear.models.tokenizer import Speaker
+from openklear.planner.auto import Sizes
 from openklear.rollout.encoding import encode_problem
 from openklear.rollout.seeds import copies
 from openklear.rollout.wording import Wording
@@ -58,13 +59,13 @@ class Query:
 def encoded(query: Query, speaker: Speaker) -> Query:
     """The query as this model's tokens; where its template or its length does not allow that, refused."""
     try:
-        found = encode_problem(speaker, replace(query.problem, prompt=query.messages), _ANY)
+        found = encode_problem(speaker, replace(query.problem, prompt=query.messages), ANY)
     except RowRefused as error:
         return replace(query, refused=str(error))
     return replace(query, prompt_ids=found.prompt_ids, prompt_tail=found.prompt_tail)
 
 
-_ANY = 1 << 40
+ANY = 1 << 40
 """Tokens that a prompt may have; the model's own positions are the limit."""
 
 
@@ -94,3 +95,9 @@ def cut_budgets(queries: Sequence[Query], positions: int | None) -> str | None:
         f"{len(cut):,} of {len(queries):,} problems: completions end at the model's {positions:,} positions, before "
         f"the budget of {most:,} tokens; such ones count as stopped by length"
     )
+
+
+def roomy(sizes: Sizes, queries: Sequence[Query]) -> Sizes:
+    """The sizes with room for the longest row that is asked for: a benchmark's prompts are as long as they are."""
+    longest = max(len(query.prompt_ids or ()) + query.limit for query in queries)
+    return replace(sizes, cache_tokens=max(sizes.cache_tokens, longest))

@@ -24,7 +24,7 @@ def longest_row(recipe: Recipe) -> int:
 
 
 def max_prompt_tokens(recipe: Recipe) -> int:
-    """The longest prompt that evaluations take: that of any phase, or without RL what the SFT rows may be."""
+    """The longest prompt of evaluations that is planned for: that of any phase, or without RL what SFT rows may be."""
     if recipe.rl is not None:
         return max(phase.max_prompt_tokens for phase in recipe.rl.phase)
     return recipe.sft.max_tokens if recipe.sft is not None else 4096

@@ -20,7 +20,7 @@ from openklear.evaluation.completions import Drawing
 from openklear.evaluation.evaluated import differences, flat
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import of_engine, provenance
-from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
+from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, roomy, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import ChatSource, Completer, TokenSource
 from openklear.evaluation.stored import COMPLETIONS, SETTINGS, Asked, Sample, Stored, open_stored
@@ -261,9 +261,7 @@ def _source(
         yield ChatSource(plan.server)
         return
     assert loaded is not None
-    sizes = resolved(recipe, loaded)
-    longest = max(len(one.prompt_ids or ()) + one.limit for one in questions)
-    sizes = replace(sizes, cache_tokens=max(sizes.cache_tokens, longest))
+    sizes = roomy(resolved(recipe, loaded), questions)
     with closing(open_sampler(recipe.engine, loaded, sizes=sizes)) as sampler, settled():
         yield TokenSource(loaded, sampler, sizes.slots)
 

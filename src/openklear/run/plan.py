@@ -16,7 +16,7 @@ from openklear.errors import UsageError
 from openklear.evaluation.benchmarks import benchmarks
 from openklear.recipe.curation import asking_keys
 from openklear.recipe.hub import HUB
-from openklear.recipe.lengths import max_positions, max_prompt_tokens
+from openklear.recipe.lengths import max_positions
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
@@ -209,7 +209,6 @@ def _encode(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     """Nothing but the report goes by it: what it finds is found again by the stages that use the rows."""
     settings = pick(table, "seed", "sft.max_tokens", "sft.overlong", "stop.dropped_share", "checkpoints.keep_best")
     settings["phases"] = [[p.name, list(p.domains), p.max_prompt_tokens] for p in recipe.rl.phase] if recipe.rl else []
-    settings["longest prompt"] = max_prompt_tokens(recipe)
     settings["benchmarks"] = [_without(asdict(benchmark), "samples") for benchmark in benchmarks(recipe)]
     settings |= _wordings(recipe, "demonstrations", "problems", "validation")
     return _stage("encode", settings, inputs={"prepare": "prepare", "model": "base"})
@@ -277,7 +276,6 @@ def _functions(phase: Phase) -> dict[str, Path]:
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
     settings = pick(table, "seed", "model.dtype", *_SAMPLING, *_GRADING)
-    settings["longest prompt"] = max_prompt_tokens(recipe)
     settings["benchmarks"] = [asdict(benchmark) for benchmark in benchmarks(recipe)]
     inputs, files = {"prepare": "prepare", "model": model}, _graders(recipe)
     more: dict[str, Any] = {"inputs": inputs, "files": files, "torch": True, "pace": pick(table, *_PACE)}

@@ -20,7 +20,7 @@ from openklear.evaluation.completions import Drawing
 from openklear.evaluation.lines import score_lines
 from openklear.evaluation.outcome import leave
 from openklear.evaluation.provenance import of_engine, provenance
-from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, worded
+from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, roomy, worded
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import TokenSource
 from openklear.evaluation.stored import SETTINGS
@@ -46,6 +46,7 @@ def run(context: StageContext) -> None:
     sizes = resolved(recipe, loaded)
     context.tell(found(recipe, sizes))
     questions = _questions(context, loaded)
+    sizes = roomy(sizes, questions)
     verdicts = context.directory / VERDICTS
     others = sorted(set(context.root.glob(f"evaluate-*/{VERDICTS}")) - {verdicts})
     domains = {question.problem.domain for question in questions}

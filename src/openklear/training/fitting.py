@@ -12,9 +12,9 @@ import numpy as np
 
 from openklear.errors import RowRefused
 from openklear.evaluation.benchmarks import benchmarks
+from openklear.evaluation.queries import ANY
 from openklear.models.chat import EncodedDemonstration
 from openklear.models.tokenizer import Speaker
-from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.schema import Recipe, Sft
 from openklear.rollout.encoding import encode_problem
 from openklear.rollout.wording import PLAIN, Wording, wordings
@@ -150,7 +150,7 @@ def fits(recipe: Recipe, speaker: Speaker, rows: Rows, on_row: OnRow = lambda fi
             yield from taken.fits(_of_domains(problems, phase.domains), words, on_row)
     for benchmark in benchmarks(recipe):
         chosen = benchmark.problems(rows.heldout, recipe.seed)
-        yield from _asked(speaker, "heldout", "evaluation", max_prompt_tokens(recipe)).fits(chosen, words, on_row)
+        yield from _asked(speaker, "heldout", "evaluation", ANY).fits(chosen, words, on_row)
 
 
 def _trained(speaker: Speaker, settings: Sft) -> Taken[Demonstration]:
