@@ -47,6 +47,10 @@ def test_by_hand():
         "clip_fraction_low_positive": 1 / 7,
         "clip_fraction_high_negative": 1 / 7,
         "clip_fraction_low_negative": 1 / 7,
+        "gradient_share_high_positive": push[3] / sum(push),
+        "gradient_share_low_positive": push[0] / sum(push),
+        "gradient_share_high_negative": push[4] / sum(push),
+        "gradient_share_low_negative": push[1] / sum(push),
         # PPO's clip acts on the second token (A < 0, r .5) and the fourth (A > 0, r 1.5).
         "preserved_gradient_share": (push[1] + push[3]) / sum(push),
     }

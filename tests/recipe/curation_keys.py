@@ -199,6 +199,7 @@ SAYS, VETS = "data.difficulty.responses=said", "data.vetting.min_tests=0"
 CODE = partial(curates, rows="problems")
 RUN = {"base": (VETS, "data.vetting.check_solutions=false")}
 PROOFS = {
+    "seeds.data": curates("seeds.data=1", base=("data.mixture_rows=4",)),
     "data.source.NAME.columns": curates("data.source.more.columns={response='other'}"),
     "data.source.NAME.reasoning": curates("data.source.more.reasoning=plain"),
     "data.source.NAME.weight": curates("data.source.more.weight=3", base=("data.mixture_rows=4",)),

@@ -25,6 +25,7 @@ from openklear.recipe.schema import (
     Verifiers,
     World,
 )
+from openklear.recipe.seeds import Seeds
 from openklear.recipe.show import arithmetic, key_lines, resolved_toml
 
 
@@ -143,7 +144,8 @@ def written_keys(model: BaseModel) -> int:
         if isinstance(one, BaseModel)
     ]
     lists = [value for value in values if isinstance(value, tuple) and value and isinstance(value[0], BaseModel)]
-    absent = sum(value is None and name in TABLES for name, value in zip(type(model).model_fields, values, strict=True))
+    left_out = [name for name, value in zip(type(model).model_fields, values, strict=True) if value is None]
+    absent = 0 if isinstance(model, Seeds) else len(set(left_out) & set(TABLES))  # its keys are named like tables
     direct = [value for value in values if not isinstance(value, BaseModel)]
     return len(direct) - len(lists) - absent + sum(map(written_keys, tables))
 

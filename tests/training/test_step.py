@@ -131,7 +131,8 @@ def test_no_two_objectives_are_one(model, sequences):
 
 def test_keys(model, sequences):
     _, metrics = gradient(model, sequences, THREE)
-    clip = {f"clip_fraction_{side}_{sign}" for side in ("high", "low") for sign in ("positive", "negative")}
+    cells = {f"{side}_{sign}" for side in ("high", "low") for sign in ("positive", "negative")}
+    clip = {f"{what}_{cell}" for what, cell in itertools.product(("clip_fraction", "gradient_share"), cells)}
     always = {
         "loss",
         "policy_loss",

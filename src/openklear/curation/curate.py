@@ -77,7 +77,7 @@ def _curate_one(role: Role, files: Files, known: StepContext, workspace: Workspa
     """One data set into `curated`; the key of its last step."""
     names = [source.name for source, _ in files]
     sources = [source.model_dump(exclude={"weight", "licence", *asking_keys(role)}) for source, _ in files]
-    seed, normalise = known.recipe.seed, known.recipe.data.normalise
+    seed, normalise = known.recipe.seed_of("data"), known.recipe.data.normalise
     reading: dict[str, Any] = {"role": role, "sources": sources, "normalise": normalise}
     if any(source.drawn for source, _ in files):
         reading["seed"] = seed

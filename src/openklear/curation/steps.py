@@ -187,12 +187,13 @@ def _decontaminate(known: StepContext) -> Iterator[Step]:
 def _chosen(known: StepContext) -> Iterator[Step]:
     recipe = known.recipe
     if recipe.data.selection is not None:
-        settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed}
+        settings = {**recipe.data.selection.model_dump(), "seed": recipe.seed_of("data")}
         yield Step("selection", partial(selection.cover, **settings), settings)
     if (total := recipe.data.mixture_rows) is not None:
         weights = {source.name: source.weight for source in recipe.data.source if source.role == "demonstrations"}
-        parameters = {"rows": total, "weights": weights, "seed": recipe.seed}
-        yield Step("mixture", partial(selection.mix, weights=weights, total=total, seed=recipe.seed), parameters)
+        parameters = {"rows": total, "weights": weights, "seed": recipe.seed_of("data")}
+        mix = partial(selection.mix, weights=weights, total=total, seed=recipe.seed_of("data"))
+        yield Step("mixture", mix, parameters)
 
 
 def decontaminate(table: RowTable, known: StepContext) -> StepResult:

@@ -30,7 +30,7 @@ def provenance(
         "format": FORMAT,
         "model": {**model, **_facts(loaded)},
         "sampling": {key: getattr(evaluation, key) for key in ("temperature", "top_p", "top_k", "min_p")},
-        "seed": recipe.seed,
+        "seed": recipe.seed_of("evaluation"),
         "engine": engine,
         "verifiers": {key: value for key, value in verifiers.items() if key not in ("workers", "minimum_isolation")},
         "grader": GRADER_VERSION,

@@ -68,11 +68,15 @@ def clip_sums(
     above, below = ratio > 1.0 + clip_high, ratio < 1.0 - clip_low
     push = slope.abs()
     acts = (positive & above) | (~positive & below)  # of A = 0 the slope is 0 anyway
+    cells = {
+        "high_positive": positive & above,
+        "low_positive": positive & below,
+        "high_negative": negative & above,
+        "low_negative": negative & below,
+    }
     return {
-        "clip_fraction_high_positive": (positive & above).sum().double(),
-        "clip_fraction_low_positive": (positive & below).sum().double(),
-        "clip_fraction_high_negative": (negative & above).sum().double(),
-        "clip_fraction_low_negative": (negative & below).sum().double(),
+        **{f"clip_fraction_{name}": cell.sum().double() for name, cell in cells.items()},
+        **{f"gradient_share_{name}": push[cell].sum() for name, cell in cells.items()},
         "push": push.sum(),
         "push_clipped": push[acts].sum(),
     }
@@ -109,8 +113,8 @@ def finish(sums: Sums) -> dict[str, float | list[float]]:
     equal; bounded_tokens (a count); ratio_histogram_positive/_negative (counts, see RATIO_EDGES). With the sums of
     `gate_sums` and `correction_sums` also gate_closed, correction_dropped (shares) and correction_weight (a mean).
     With those of `clip_sums` clip_fraction_{high,low}_{positive,negative} (shares of all tokens; the sign is the
-    advantage's) and preserved_gradient_share = sum |A| w over tokens where PPO's clip acts / sum |A| w over all, 0
-    without a push.
+    advantage's), gradient_share_{high,low}_{positive,negative} (of those tokens: sum |A| w over sum |A| w of all) and
+    preserved_gradient_share, the same for the tokens where PPO's clip acts; 0 without a push.
     """
     values: dict[str, Any] = {name: total.tolist() for name, total in sums.items()}
     n = max(values["tokens"], 1.0)
@@ -127,7 +131,9 @@ def finish(sums: Sums) -> dict[str, float | list[float]]:
     metrics |= {name: values[name] / n for name in _SHARES if name in values}
     if "push" in values:
         metrics |= {name: value / n for name, value in values.items() if name.startswith("clip_fraction")}
-        metrics["preserved_gradient_share"] = values["push_clipped"] / values["push"] if values["push"] else 0.0
+        shares = {name: value for name, value in values.items() if name.startswith("gradient_share")}
+        shares["preserved_gradient_share"] = values["push_clipped"]
+        metrics |= {name: value / values["push"] if values["push"] else 0.0 for name, value in shares.items()}
     return metrics
 
 

@@ -24,6 +24,7 @@ from openklear.recipe.optimizers import AdamW, Lora, Optimizer
 from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
+from openklear.recipe.seeds import Part, Seeds
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
 from openklear.recipe.world import World
@@ -281,6 +282,7 @@ class Recipe(Section):
     """A whole run."""
 
     seed: Seed = Field(0, description="seed of initial weights, data order and every rollout")
+    seeds: Seeds = Field(Seeds(), description="seeds of parts of the run")
     threads: Annotated[int, Field(gt=0, le=1024)] = Field(
         1, description="CPU threads of torch; changing it may change the last bits"
     )
@@ -303,6 +305,11 @@ class Recipe(Section):
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
     track: Track = Field(Track(), description="where a run can be watched")
+
+    def seed_of(self, part: Part) -> int:
+        """The seed that a part of the run draws by."""
+        own: int | None = getattr(self.seeds, part)
+        return self.seed if own is None else own
 
     @property
     def dtype(self) -> str:

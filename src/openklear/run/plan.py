@@ -39,7 +39,7 @@ _SAMPLING = (
     *("evaluation.max_completion_tokens", "engine.type", "engine.model"),
 )
 _TRAINING = (
-    *("seed", "model.dtype", "evaluation.validation_samples"),
+    *("model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
 _ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
@@ -86,7 +86,7 @@ def stages(recipe: Recipe) -> list[Stage]:
     table = recipe.model_dump(mode="json")
     table["verifiers"]["packages"] = versions(recipe.verifiers.packages)
     found = [_stage("world", pick(table, "world"))] if recipe.world is not None else []
-    found += [_prepare(recipe, table), _card(table)]
+    found += [_prepare(recipe, table), _card(recipe, table)]
     if recipe.model is None:  # a recipe of curation alone
         return found
     found += [_base(recipe, table), _encode(recipe, table), _evaluate(recipe, table, "base")]
@@ -142,7 +142,7 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     settings = pick(table, "data", *_GRADING)
     drawn = any(source.drawn for source in recipe.data.source)
     if drawn or recipe.data.selection is not None or recipe.data.mixture_rows is not None:
-        settings |= pick(table, "seed")
+        settings["seed"] = recipe.seed_of("data")
     outside = {f"data {s.name}": Path(s.path) for s in recipe.data.source if not s.path.startswith(NO_PATHS)}
     data = _without(table["data"], "engine")
     data["source"] = [_row_keys(source, f"data {source['name']}" in outside) for source in data["source"]]
@@ -184,14 +184,14 @@ def _without(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in table.items() if key not in keys}
 
 
-def _card(table: Mapping[str, Any]) -> Stage:
+def _card(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     sources = [_without(source, *asking_keys(source["role"])) for source in table["data"]["source"]]
     data = {**table["data"], "source": sources}
-    return _stage("card", {"data": data, **pick(table, "seed")}, inputs={"prepare": "prepare"})
+    return _stage("card", {"data": data, "seed": recipe.seed_of("data")}, inputs={"prepare": "prepare"})
 
 
 def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
-    settings = pick(table, "seed", "model")
+    settings = {"seed": recipe.seed_of("sft"), **pick(table, "model")}
     files: dict[str, Path] = {}
     if isinstance(recipe.model, PretrainedModel):
         of_hub = recipe.model.path.startswith(HUB)  # counts by its name: a run keeps the commit that it began with
@@ -207,7 +207,8 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
 
 def _encode(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     """Nothing but the report goes by it: what it finds is found again by the stages that use the rows."""
-    settings = pick(table, "seed", "sft.max_tokens", "sft.overlong", "stop.dropped_share", "checkpoints.keep_best")
+    settings = pick(table, "sft.max_tokens", "sft.overlong", "stop.dropped_share", "checkpoints.keep_best")
+    settings["seed"] = recipe.seed_of("data")
     settings["phases"] = [[p.name, list(p.domains), p.max_prompt_tokens] for p in recipe.rl.phase] if recipe.rl else []
     settings["benchmarks"] = [_without(asdict(benchmark), "samples") for benchmark in benchmarks(recipe)]
     settings |= _wordings(recipe, "demonstrations", "problems", "validation")
@@ -223,7 +224,8 @@ def _wordings(recipe: Recipe, *roles: str) -> dict[str, Any]:
 
 def _sft(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
     """Steps between checkpoints are those between validations too, so they count where a validation chooses."""
-    settings = pick(table, *_TRAINING) | _adapters(table) | {"sft": _without(table["sft"], "save_every")}
+    settings = {"seed": recipe.seed_of("sft"), **pick(table, *_TRAINING)} | _adapters(table)
+    settings["sft"] = _without(table["sft"], "save_every")
     settings |= _wordings(recipe, "demonstrations", "validation")
     pace = pick(table, *_PACE_OF_TRAINING, "sft.save_every")
     if recipe.checkpoints.keep_best:
@@ -236,7 +238,8 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     what is carried over by the engine's slots."""
     key, values = f"rl.phase.{phase.name}", phase.model_dump(mode="json")
     pace = pick(table, *_PACE_OF_TRAINING) | {f"{key}.save_every": values["save_every"]}
-    settings = pick(table, *_TRAINING) | _adapters(table) | {key: _without(values, "iterations", "save_every")}
+    settings = {"seed": recipe.seed_of("rl"), **pick(table, *_TRAINING)} | _adapters(table)
+    settings |= {key: _without(values, "iterations", "save_every")}
     settings |= {f"{key}.iterations": values["iterations"], **_wordings(recipe, "problems", "validation")}
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")
@@ -275,7 +278,9 @@ def _functions(phase: Phase) -> dict[str, Path]:
 
 
 def _evaluate(recipe: Recipe, table: Mapping[str, Any], model: str) -> Stage:
-    settings = pick(table, "seed", "model.dtype", *_SAMPLING, *_GRADING)
+    settings = {"seed": recipe.seed_of("evaluation"), **pick(table, "model.dtype", *_SAMPLING, *_GRADING)}
+    if any(one.limit_by == "seed" for one in benchmarks(recipe)):
+        settings["seeds.data"] = recipe.seed_of("data")
     settings["benchmarks"] = [asdict(benchmark) for benchmark in benchmarks(recipe)]
     inputs, files = {"prepare": "prepare", "model": model}, _graders(recipe)
     more: dict[str, Any] = {"inputs": inputs, "files": files, "torch": True, "pace": pick(table, *_PACE)}

@@ -36,7 +36,7 @@ def _model_of(context: StageContext) -> LoadedModel:
     recipe, model = context.recipe, context.recipe.model
     assert model is not None, "a recipe without a model has no stage base"
     if isinstance(model, TinyModel):
-        return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed)
+        return make_tiny(model.hidden_size, model.layers, model.heads, max_positions(recipe), recipe.seed_of("sft"))
     template = None if model.chat_template is None else Path(model.chat_template)
     return load_model(
         _fetched(context, model) if model.path.startswith(HUB) else Path(model.path),

@@ -25,7 +25,7 @@ def facts(recipe: Recipe, record: dict[str, Any], steps: list[dict[str, Any]]) -
     """What the card says of the recipe: its sources with the hashes of their contents, and the steps."""
     hashes = record.get("parts", {}).get("inputs", {})
     sources = [_source_facts(source, hashes) for source in recipe.data.source]
-    return {"seed": recipe.seed, "sources": sources, "steps": steps}
+    return {"seed": recipe.seed_of("data"), "sources": sources, "steps": steps}
 
 
 def _source_facts(source: Source, hashes: Mapping[str, str]) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def run(context: StageContext) -> None:
     identity = weights_hash(directory)
     named = {one.name: _asked(one, recipe) for one in benchmarks(recipe)}
     facts = provenance(recipe, loaded, {"name": stage, "weights": identity}, named)
-    drawing = Drawing(recipe.seed, evaluation.temperature, evaluation.top_p, evaluation.top_k, evaluation.min_p)
+    seed = recipe.seed_of("evaluation")
+    drawing = Drawing(seed, evaluation.temperature, evaluation.top_p, evaluation.top_k, evaluation.min_p)
     with ExitStack() as stack:
         limits = recipe.verifiers.limits
         judge = stack.enter_context(open_judge(limits, domains, progress.say_once, journal=verdicts, others=others))
@@ -90,7 +91,7 @@ def _questions(context: StageContext, loaded: LoadedModel) -> list[Query]:
     recipe = context.recipe
     every: list[Query] = []
     for benchmark in benchmarks(recipe):
-        problems = benchmark.problems(heldout, recipe.seed)
+        problems = benchmark.problems(heldout, recipe.seed_of("data"))
         if not problems:
             progress.say(f"{context.name}: {benchmark.name}: curation left no problem to ask")
         for problem in problems:

@@ -83,10 +83,10 @@ def run(context: StageContext) -> None:
         share = recipe.stop.unscorable_share
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
-        collector = Collector(loaded, sampler, judge, recipe.seed, share)
+        collector = Collector(loaded, sampler, judge, recipe.seed_of("rl"), share)
         learner = _learner(recipe, phase, loaded, optimizer, sizes)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
-        if loop.resume(rows_hash(recipe.seed, hashes)):
+        if loop.resume(rows_hash(recipe.seed_of("rl"), hashes)):
             loop.say_place()
             _prolong(loop)
         else:
@@ -251,7 +251,7 @@ def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, l
 
 def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:
     """The problems that an iteration begins, beside those carried over, and how far in their orders it leads."""
-    phase, seed, stage, places = box.phase, box.recipe.seed, box.loop.stage, box.loop.position.places
+    phase, seed, stage, places = box.phase, box.recipe.seed_of("rl"), box.loop.stage, box.loop.position.places
     new = box.carrying.new()
     if phase.mix:
         domains = [encoded.problem.domain for encoded in box.problems]

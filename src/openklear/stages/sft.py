@@ -57,7 +57,7 @@ def run(context: StageContext) -> None:
     adapt(loaded, recipe, context.name)
     if sizes.activation_checkpointing:
         recompute_layers(loaded.model)
-    ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed, settings.epochs)
+    ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed_of("sft"), settings.epochs)
     whole = sum(1 for _ in ahead())
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, sizes.microbatch_tokens)
@@ -78,7 +78,7 @@ def run(context: StageContext) -> None:
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION, sizes)))
-        collector = Collector(loaded, sampler, judge, recipe.seed, share)
+        collector = Collector(loaded, sampler, judge, recipe.seed_of("sft"), share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         stack.enter_context(settled())
@@ -117,6 +117,7 @@ def _forecast(loop: Loop, settings: Sft, tokens: Sequence[int]) -> Forecast:
 def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> TokenFile:
     """The rows that are trained on: those of an earlier attempt, where they are sound, else made now."""
     directory, key = context.directory / "rows", _key(context, settings)
+    seed = context.recipe.seed_of("sft")
     rows = written_rows(directory, key)
     if not isinstance(rows, TokenFile):
         if rows is not None:
@@ -124,7 +125,7 @@ def _rows(context: StageContext, loaded: LoadedModel, settings: Sft) -> TokenFil
         encoder = RowEncoder(loaded, settings, wordings(context.recipe))
         # Closed here, for it has files open: where the disk is full, it is left half-way.
         with closing(_encoded(context, encoder)) as encoded:
-            rows = write_rows(directory, encoded, key=key, seed=context.recipe.seed, counts=lambda: encoder.counts)
+            rows = write_rows(directory, encoded, key=key, seed=seed, counts=lambda: encoder.counts)
     write_json(context.directory / "tokens.json", rows.counts)
     say_beyond(loaded, rows.lengths)
     return rows
@@ -147,7 +148,7 @@ def _key(context: StageContext, settings: Sft) -> str:
     parts = (stage_record(context.directory) or {}).get("parts", {})
     beside = {name: part for name, part in parts.items() if name != "recipe"}
     words = {name: asdict(wording) for name, wording in wordings(context.recipe).items()}
-    known = [beside, context.recipe.seed, settings.max_tokens, settings.overlong, words]
+    known = [beside, context.recipe.seed_of("sft"), settings.max_tokens, settings.overlong, words]
     return blake2b(json_text(known).encode(), digest_size=16).hexdigest()
 
 

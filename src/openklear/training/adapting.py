@@ -13,7 +13,8 @@ def adapt(loaded: LoadedModel, recipe: Recipe, stage: str) -> None:
     if recipe.lora is None:
         return
     whole = sum(p.numel() for p in loaded.model.parameters())
-    layers = add_adapters(loaded.model, recipe.lora, recipe.seed, stage)
+    seed = recipe.seed_of("sft" if stage == "sft" else "rl")
+    layers = add_adapters(loaded.model, recipe.lora, seed, stage)
     experts = sum(p.numel() for p in loaded.model.parameters() if p.ndim > 2)
     frozen = f"; {experts:,} of those, of stacked experts, get no adapters" if experts else ""
     progress.say(

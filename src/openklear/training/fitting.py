@@ -149,7 +149,7 @@ def fits(recipe: Recipe, speaker: Speaker, rows: Rows, on_row: OnRow = lambda fi
             taken = _asked(speaker, role, f"rl-{phase.name}", phase.max_prompt_tokens)
             yield from taken.fits(_of_domains(problems, phase.domains), words, on_row)
     for benchmark in benchmarks(recipe):
-        chosen = benchmark.problems(rows.heldout, recipe.seed)
+        chosen = benchmark.problems(rows.heldout, recipe.seed_of("data"))
         yield from _asked(speaker, "heldout", "evaluation", ANY).fits(chosen, words, on_row)
 
 
