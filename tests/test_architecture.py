@@ -36,6 +36,7 @@ LAYERS = (
     ("reporting",),
     ("stages",),
     ("run",),
+    ("ablation",),
     ("cli",),
     ("__main__",),
 )

@@ -184,8 +184,8 @@ def test_few_keys():
     held = {"", "tiny", "ngrams", "gppo", "grpo", "none", "adamw", "report", "local"}
     simple = [key for key in everything if key.only in held]
     training = [[key for key in some if not key.path.startswith("data.")] for some in (simple, everything)]
-    assert len(training[0]) <= 96
-    assert len(training[1]) <= 167
+    assert len(training[0]) <= 104
+    assert len(training[1]) <= 175
     assert len(everything) - len(training[1]) <= 43  # curation: every step's table may be left out
     assert len(simple) < len(everything)
 

@@ -61,7 +61,7 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe | None:
     for text in overrides:
         assign(raw, parse_override(text))
     try:
-        return Recipe.model_validate(_as_tuples(merge_phases(raw)))
+        return Recipe.model_validate(as_tuples(merge_phases(raw)))
     except ValidationError:
         return None
 
@@ -126,7 +126,7 @@ def _with_types(raw: Table, table: type[BaseModel]) -> Table:
 def _validate(raw: Table) -> tuple[Recipe | None, list[Fault]]:
     recipe, found = None, list(_faults_of_defaults(raw))
     try:
-        recipe = Recipe.model_validate(_as_tuples(merge_phases(raw)))
+        recipe = Recipe.model_validate(as_tuples(merge_phases(raw)))
     except ValidationError as error:
         found += [Fault(_origin(fault.path, raw), fault.message, fault.rule) for fault in explain.faults(error)]
     else:
@@ -179,7 +179,7 @@ def _faults_of_defaults(raw: Table) -> list[Fault]:
     if "name" in defaults:
         found.append(Fault(("rl", "name"), "is not a default: each [[rl.phase]] has its own name; remove it here"))
     try:
-        Phase.model_validate(_as_tuples({"domains": [*DOMAINS][:1], **defaults, "name": "x"}))
+        Phase.model_validate(as_tuples({"domains": [*DOMAINS][:1], **defaults, "name": "x"}))
     except ValidationError as error:
         # Rules between keys hold for a whole phase, not for half of one.
         found += [fault for fault in explain.faults(error, Phase, ("rl",)) if not fault.rule]
@@ -204,11 +204,11 @@ def _holds(table: Any, path: explain.Path) -> bool:
     return True
 
 
-def _as_tuples(value: Any) -> Any:
+def as_tuples(value: Any) -> Any:
     """TOML has arrays, the strict schema tuples: the one conversion that the schema does not do itself."""
     if isinstance(value, dict):
-        return {key: _as_tuples(item) for key, item in value.items()}
-    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _as_lists(value: Any) -> Any:

@@ -1,0 +1,189 @@
+"""A study as a TOML file: a recipe, arms that change it, seeds, what is measured, and what the report found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from openklear.errors import RecipeError
+from openklear.recipe import explain
+from openklear.recipe.load import as_tuples, dotted, read_toml
+from openklear.recipe.numbers import Seed
+from openklear.recipe.section import Broken, DomainName, Section, repeated
+from openklear.recipe.seeds import Part
+
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+"""Of studies, arms and measures: they name directories."""
+
+Changes = dict[str, Any]
+"""Dotted key of the recipe, as --set takes it -> value."""
+
+
+class Arm(Section):
+    """One way of running the recipe."""
+
+    name: str = Field(description="names the arm's directories")
+    label: str | None = Field(None, description="how tables and figures call it; if not set, its name")
+    set: Changes = Field({}, description='keys that it changes: { "rl.objective.type" = "cispo" }')
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.label or self.name
+
+
+class StudySeeds(Section):
+    """Every arm is run once with each seed."""
+
+    values: Annotated[tuple[Seed, ...], Field(min_length=1)] = Field(description="the seeds; 2 or more say something")
+    vary: Annotated[tuple[Part, ...], Field(min_length=1)] = Field(
+        description="parts of the run that take the seed (data, sft, rl, evaluation); the others keep the recipe's, "
+        "and what does not depend on the seed is run once"
+    )
+
+
+class Measure(Section):
+    """What is compared: a model's results on the held-out problems of a domain."""
+
+    name: str = Field(description="names it in tables and files")
+    label: str | None = Field(None, description="how tables and figures call it")
+    model: str = Field(description="the stage that left the model: sft, rl-NAME, base")
+    domain: DomainName = Field(description="domain of the held-out problems")
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.label or self.name
+
+
+class Comparison(Section):
+    """Two arms, or two models of one arm, on the same problems with the same seeds."""
+
+    before: str = Field(description="an arm, or ARM:MODEL for another model than the measure's")
+    after: str = Field(description="the same")
+    measure: str | None = Field(None, description="name of the measure; if not set, the first")
+
+
+class Quoted(Section):
+    """What the report found, in its own numbers."""
+
+    where: str = Field(description="table or figure of the report")
+    claim: str = Field(description="what it concludes from it, in a sentence")
+    columns: tuple[str, ...] = Field((), description="heads of the table; the first is that of the settings")
+    rows: tuple[tuple[str, ...], ...] = Field((), description="its rows, as printed")
+    note: str | None = Field(None, description="how the numbers came here, where they are not printed in the report")
+
+
+class Note(Section):
+    """A paragraph of the page, written by a person."""
+
+    title: str = Field(description="heading")
+    text: str = Field(description="plain text; an empty line begins a new paragraph")
+
+
+class Study(Section):
+    """A study: what is asked, of which recipe, in which arms, how often, and how it is measured."""
+
+    name: str = Field(description="names its directory and its page")
+    title: str = Field(description="heading of the page")
+    question: str = Field(description="what the study asks, in a sentence")
+    size: Literal["small", "full"] = Field("small", description="small: a CPU in hours; full: as the report ran it")
+    recipe: str = Field(description="the recipe that all arms change, relative to this file")
+    set: Changes = Field({}, description="keys that every arm changes")
+    seeds: StudySeeds = Field(description="how often every arm is run")
+    arm: Annotated[tuple[Arm, ...], Field(min_length=1)] = Field(description="the arms, in the order of the tables")
+    baseline: str | None = Field(None, description="the arm that the others are compared with; if not set, the first")
+    measure: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(description="what is measured, first first")
+    comparison: tuple[Comparison, ...] = Field(
+        (), description="what is compared; if none are named, every arm with the baseline in every measure"
+    )
+    curves: bool = Field(True, description="whether the page draws curves of the training")
+    quoted: Quoted | None = Field(None, description="what the report found")
+    differs: tuple[str, ...] = Field((), description="settings that differ from the report's, a line each")
+    undisclosed: tuple[str, ...] = Field((), description="settings that the report does not disclose, a line each")
+    note: tuple[Note, ...] = Field((), description="paragraphs below the findings")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """Names that fit directories and are there once; comparisons of what there is."""
+        if not NAME.fullmatch(self.name):
+            yield Broken(("name",), _NO_NAME.format(self.name))
+        for table in ("arm", "measure"):
+            names = [one.name for one in getattr(self, table)]
+            for index, name in enumerate(names):
+                if not NAME.fullmatch(name):
+                    yield Broken((table, index, "name"), _NO_NAME.format(name))
+            for index, name in repeated(names):
+                text = f'a second {table} is named "{name}"; give each its own name'
+                yield Broken((table, index, "name"), text)
+        for index, value in repeated([str(value) for value in self.seeds.values]):
+            yield Broken(("seeds", "values"), f"{value} is there twice (place {index + 1}); a seed counts once")
+        yield from self._references()
+
+    def _references(self) -> Iterator[Broken]:
+        arms, measures = {arm.name for arm in self.arm}, {one.name for one in self.measure}
+        if self.baseline is not None and self.baseline not in arms:
+            yield Broken(("baseline",), f'there is no arm "{self.baseline}"; there are {_listed(arms)}')
+        for index, one in enumerate(self.comparison):
+            for side in ("before", "after"):
+                arm = getattr(one, side).partition(":")[0]
+                if arm not in arms:
+                    yield Broken(("comparison", index, side), f'there is no arm "{arm}"; there are {_listed(arms)}')
+            if one.before == one.after:
+                yield Broken(("comparison", index, "after"), "is the same as before; name two arms or models")
+            if one.measure is not None and one.measure not in measures:
+                text = f'there is no measure "{one.measure}"; there are {_listed(measures)}'
+                yield Broken(("comparison", index, "measure"), text)
+        if len(self.arm) < 2 and not self.comparison:
+            yield Broken(
+                ("arm",), "one arm has nothing to be compared with; add another, or a [[comparison]] of models"
+            )
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """What is compared: as named, or every arm with the baseline, measure by measure."""
+        if self.comparison:
+            return self.comparison
+        first = self.baseline or self.arm[0].name
+        others = [arm.name for arm in self.arm if arm.name != first]
+        found: list[Comparison] = []
+        for measure in self.measure:
+            found += [Comparison(before=first, after=name, measure=measure.name) for name in others]
+        return tuple(found)
+
+    def arm_named(self, name: str) -> Arm:
+        """The arm of this name, which there is."""
+        return next(arm for arm in self.arm if arm.name == name)
+
+    def measure_named(self, name: str | None) -> Measure:
+        """The measure of this name, which there is; the first for None."""
+        return next(one for one in self.measure if name in (None, one.name))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The stages whose models are measured or compared, in order of mention."""
+        named = [one.model for one in self.measure]
+        for comparison in self.comparison:
+            named += [side.partition(":")[2] for side in (comparison.before, comparison.after)]
+        return tuple(dict.fromkeys(name for name in named if name))
+
+
+_NO_NAME = '"{}" cannot name a directory; use lower-case letters, digits, - and ., a letter or digit first'
+
+
+def load_study(path: Path) -> Study:
+    """Read a study's file. RecipeError with every fault: what is wrong, where, and what to do."""
+    raw = read_toml(path)
+    try:
+        study = Study.model_validate(as_tuples(raw))
+    except ValidationError as error:
+        lines = [f"{dotted(one.path, raw)}: {one.message}" for one in explain.faults(error, Study)]
+        raise RecipeError("\n  ".join([f"{path}: not a study that can be run", *lines])) from error
+    return study
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names))
