@@ -47,7 +47,7 @@ def faults_of_responses(data: Data, world: World | None) -> Iterator[Broken]:
         elif path != GRADED:
             text = f"the demo world's graded responses are {GRADED}, not {path}; write that"
         elif not world.responses:
-            text = f"the demo world writes {GRADED} only where asked to; set world.responses = 4, or leave {key} out"
+            text = f"the demo world writes {GRADED} only where asked to; set world.responses = 4, or name a directory"
         else:
             continue
         yield Broken(("data", table, key), text)
