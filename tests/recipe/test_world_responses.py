@@ -14,12 +14,14 @@ NAMED = "data.correct_only=[]"
 KEYS = ("difficulty.responses", "vetting.responses", "vetting.policy_responses")
 
 
+def prepare(changes):
+    every = stages(load_recipe(MINI, ("world.responses=2", NAMED, *changes)))
+    return next(stage for stage in every if stage.name == "prepare")
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_it_is_named_by_the_recipe_and_no_file_from_outside(key, tmp_path):
-    plain, named, outside = (
-        next(stage for stage in stages(load_recipe(MINI, ("world.responses=2", NAMED, *more))) if stage.name == "prepare")
-        for more in ((), (f"data.{key}=world:responses",), (f"data.{key}={tmp_path}",))
-    )
+    plain, named, outside = map(prepare, ((), (f"data.{key}=world:responses",), (f"data.{key}={tmp_path}",)))
     assert named.files == plain.files
     assert set(outside.files) - set(plain.files) == {key.replace(".", " ")}
     table, name = key.split(".")
