@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -14,7 +15,10 @@ from tests.demo.test_world import passed, read_jsonl
 
 from openklear.cli import main
 from openklear.curation.vetting import steps as vetting
-from openklear.demo.exercises import DOMAINS
+from openklear.demo import programs
+from openklear.demo.exercises import DOMAINS, Exercise
+from openklear.demo.faulty import plant
+from openklear.demo.programs import CodeTask, Phrase
 from openklear.demo.teachers import TEACHERS
 from openklear.demo.world import write_world
 from openklear.recipe.schema import Verifiers
@@ -156,6 +160,18 @@ def test_the_judge_says_so_too(tmp_path: Path) -> None:
 def test_the_whole_share_is_planted_as_far_as_formulas_allow(tmp_path: Path) -> None:
     planted = read_jsonl(made(tmp_path, faulty_tests=1.0) / "planted" / "faulty.jsonl")
     assert 80 < len(planted) <= 90
+
+
+def test_the_formula_is_that_of_the_case_that_applies_least() -> None:
+    """Over x = 1..8: 6 inputs are above 2, 2 are not, and x squared meets x*3 nowhere among them but at 3."""
+    task = CodeTask("x", ((Phrase("above 2", "x>2"), Phrase("", "x*x")), (None, Phrase("", "x*3"))), (2,))
+    exercise = Exercise(
+        "?", "code", 2, "?", "", lambda rng: "", tests=tuple(programs.tests_on(task, range(1, 9))), task=task
+    )
+    (changed,), (planted,) = plant(Random(0), [exercise], 1.0)
+    assert planted.task.program() == "x=int(input())\nprint(x*3)"
+    assert [test["output"] for test in changed.tests] == [f"{3 * x}\n" for x in range(1, 9)]
+    assert task.passed(changed.tests) == 3
 
 
 def test_responses_are_graded_as_the_judge_grades_them(tmp_path: Path) -> None:
