@@ -8,7 +8,14 @@ from dataclasses import replace
 import pytest
 from tests.data.rows_on_disk import row as made
 
-from openklear.curation.rules.filters import bad_format, bad_length, correct_only, no_reference, too_few_tests
+from openklear.curation.rules.filters import (
+    bad_format,
+    bad_length,
+    correct_only,
+    no_reference,
+    other_level,
+    too_few_tests,
+)
 from openklear.data.rows import Dropped, Row
 from openklear.types import Attempt, Message, Outcome, Problem, Test, Verdict
 
@@ -94,6 +101,13 @@ def test_require_reference_wants_a_checker_where_many_answers_are_right() -> Non
     mathematical = made("Give any solution.", answer="1")
     rows = [plain, checked, said, other, mathematical]
     assert [no_reference(one) for one in rows] == [("many valid answers and no checker", ""), *[None] * 4]
+
+
+def test_other_levels() -> None:
+    easy, none = made("p", level="1"), made("q")
+    assert other_level(easy, ("1", "2")) is None
+    assert other_level(easy, ("2",)) == ("other level", "1")
+    assert other_level(none, ("1",)) == ("other level", "no level")
 
 
 def test_too_few_tests() -> None:

@@ -167,6 +167,20 @@ def test_entropy_of_a_uniform_policy():
     assert metrics["entropy"] == pytest.approx(math.log(model.config.vocab_size), rel=1e-6)
 
 
+@pytest.mark.parametrize("aggregation", ["token_mean", "group_token_mean", "sequence_mean", "constant"])
+def test_uncounted_rollouts_leave_the_gradient_as_if_they_were_not_there(model, sequences, aggregation):
+    """Their groups have no advantage; counted, they would dilute the others'."""
+    groups = sorted({s.group for s in sequences})
+    idle = [replace(s, advantage=0.0, counted=False) if s.group == groups[0] else s for s in sequences]
+    left = [s for s in idle if s.counted]
+    mixed, metrics = gradient(model, idle, THREE, Gppo(), aggregation, sft_loss_weight=0.0)
+    alone, apart = gradient(model, left, [list(range(len(left)))], Gppo(), aggregation, sft_loss_weight=0.0)
+    assert distance(mixed, alone) < 1e-6
+    assert metrics["policy_loss"] == pytest.approx(apart["policy_loss"], rel=1e-5)
+    diluted, _ = gradient(model, [replace(s, counted=True) for s in idle], THREE, Gppo(), aggregation)
+    assert distance(diluted, alone) > 0.01
+
+
 def test_without_weight_the_imitation_term_is_not_computed(model, sequences):
     joint, _ = gradient(model, sequences, THREE, sft_loss_weight=0.1)
     alone, _ = gradient(model, sequences, THREE, sft_loss_weight=0.0)

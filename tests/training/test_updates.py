@@ -69,6 +69,12 @@ def test_groups_without_advantage_leave_unless_told_otherwise():
     assert all(s.advantage == 0 for s in everything if s.group != 1)
 
 
+def test_uncounted_groups_stay_in_their_mini_batch():
+    groups = [group("a", *short(1.0, 1.0)), group("b", *short(1.0, 0.0)), group("c", *short(0.0, 0.0))]
+    (update,) = updates_of(groups, phase(filter_zero_advantage="uncounted"))
+    assert {s.group: s.counted for s in update} == {0: False, 1: True, 2: False}
+
+
 def test_unscorable_rollouts_leave_before_the_mean_is_taken():
     ((a, b),) = updates_of([group("p", *short(1.0, None, 0.0))], phase())
     assert [a.advantage, b.advantage] == [1.0, -1.0]

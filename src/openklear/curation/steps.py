@@ -4,8 +4,8 @@
     heldout         read, normalise*, require_reference, deduplicate
     validation      read, normalise*, require_reference, deduplicate, not_heldout
     demonstrations  read, normalise*, reasoning*, top_sources*, lengths*, languages*, require_format*, broken_traces*,
-                    deduplicate*, near_duplicates*, decontaminate, difficulty*, correct_only*, selection*, mixture*,
-                    disjoint
+                    deduplicate*, near_duplicates*, decontaminate, difficulty*, levels*, correct_only*,
+                    selection*, mixture*, disjoint
     problems        read, normalise*, require_reference, lengths*, languages*, min_tests*, deduplicate*,
                     near_duplicates*, decontaminate, check_solutions*, teacher*, policy*, difficulty*, disjoint
 
@@ -30,7 +30,7 @@ from openklear.curation import duplicates, engine, intake
 from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Parameters, StepResult
 from openklear.curation.rules import Rule
-from openklear.curation.rules.filters import bad_format, bad_length, too_few_tests
+from openklear.curation.rules.filters import bad_format, bad_length, other_level, too_few_tests
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
 from openklear.curation.selection import steps as selection
@@ -114,6 +114,8 @@ def _of_demonstrations(known: StepContext, sources: Sequence[str]) -> Iterator[S
     yield from _copies(known, duplicates.demonstrations)
     yield from _decontaminate(known)
     yield from _difficulty(known)
+    if data.levels:
+        yield _asked("levels", partial(other_level, levels=data.levels), ("domain", "level"), {"levels": data.levels})
     if data.correct_only:
         levels = data.correct_only
         run = partial(vetting.correct_only, levels=levels, recipe=known.recipe, journal=known.journal)

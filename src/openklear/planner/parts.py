@@ -81,7 +81,7 @@ class _Maker:
             old = self._forward(share * rollouts * phase.iterations, prompt + completion, completion)
             yield Part(stage, "old log-probabilities", old)
         updates = -(-phase.problems_per_iteration // phase.problems_per_update) * phase.iterations
-        number = rollouts * phase.iterations * (TRAINED if phase.filter_zero_advantage else 1)
+        number = rollouts * phase.iterations * (TRAINED if phase.filter_zero_advantage is True else 1)
         muon = phase.optimizer.type == "muon"
         work = self._training(number, prompt + completion, completion, updates, muon, phase.group_size)
         yield Part(stage, "training", work)

@@ -163,7 +163,7 @@ class Plan:
 
     def _groups(self) -> str:
         phases = self.recipe.rl.phase if self.recipe.rl is not None else ()
-        if any(phase.filter_zero_advantage for phase in phases):
+        if any(phase.filter_zero_advantage is True for phase in phases):
             return f"; {TRAINED:.0%} of the groups are taken to have an advantage where the others are left out"
         return ""
 

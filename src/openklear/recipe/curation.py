@@ -193,6 +193,7 @@ class Data(Section):
         False, description="drop demonstrations whose reasoning repeats itself, breaks off or ends without an answer"
     )
     difficulty: Difficulty | None = Field(None, description="label problems easy, medium or hard")
+    levels: tuple[str, ...] = Field((), description="levels of the demonstrations that are kept; empty keeps all")
     correct_only: tuple[str, ...] = Field(
         DEFAULT_LEVELS,
         description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all',

@@ -126,7 +126,11 @@ class Phase(Section):
         "incorrect", description="a rollout that was cut off is incorrect, left out of loss and group mean, or graded"
     )
     sft_loss_weight: NotNegative = Field(0.1, description="alpha of the joint loss (Eq. 14)")
-    filter_zero_advantage: bool = Field(True, description="leave out groups whose rewards are all equal")
+    filter_zero_advantage: bool | Literal["uncounted"] = Field(
+        True,
+        description="leave out groups whose rewards are all equal; uncounted: they stay in the mini-batches, and their "
+        "tokens out of the denominator",
+    )
     aggregation: Literal["token_mean", "group_token_mean", "sequence_mean", "constant", "klear_released"] = Field(
         "token_mean",
         description="how token losses become one number, from counts over the whole update; only klear_released "

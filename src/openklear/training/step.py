@@ -57,6 +57,8 @@ class PolicySequence:
     sample: int = 0
     """Index in its group; carried for the caller, no loss looks at it."""
     rollout_logprobs: NDArray[np.float32] | None = None  # (T,) as the sampler reported; for a correction
+    counted: bool = True
+    """Whether its tokens are in the policy loss and its denominator; a rollout that is not may be imitated."""
     old_entropies: NDArray[np.float32] | None = None  # (T,) nats; for the entropy gate
 
 
@@ -119,14 +121,15 @@ def policy_gradient(
     """
     lengths = _loss_tokens(sequences, microbatches)
     groups = [s.group for s in sequences]
-    counts = Counts.of(lengths, groups, microbatches=len(microbatches), constant=phase.max_completion_tokens)
+    counted = [n * s.counted for n, s in zip(lengths, sequences, strict=True)]
+    counts = Counts.of(counted, groups, microbatches=len(microbatches), constant=phase.max_completion_tokens)
     counts = parallel.counts_of_all(counts, group)
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
     sums: diagnostics.Sums | None = None
     with parallel.failing_together(group):
         for number, microbatch in enumerate(microbatches):
-            batch = _batch(model, sequences, microbatch, lengths, phase, counts)
+            batch = _batch(model, sequences, microbatch, counted, phase, counts)
             idle = batch.idle(phase)
             with torch.set_grad_enabled(not idle):
                 logprobs, entropies = _logprobs(model, batch.layout, phase.temperature)

@@ -30,8 +30,10 @@ def updates_of(groups: Sequence[RolloutGroup], phase: Phase) -> list[Update]:
     rollouts = [_in_the_mean(group, phase) for group in groups]
     kept: list[Update] = []
     for number, (some, advantages) in enumerate(zip(rollouts, _advantages(rollouts, phase), strict=True)):
-        if len(some) >= 2 and (any(advantages) or not phase.filter_zero_advantage):
-            kept.append([_sequence(r, a, number) for r, a in zip(some, advantages, strict=True)])
+        differs = any(advantages)
+        if len(some) >= 2 and (differs or phase.filter_zero_advantage is not True):
+            counted = differs or phase.filter_zero_advantage != "uncounted"
+            kept.append([_sequence(r, a, number, counted) for r, a in zip(some, advantages, strict=True)])
     size = phase.problems_per_update
     return [list(chain.from_iterable(kept[i : i + size])) for i in range(0, len(kept), size)]
 
@@ -73,7 +75,7 @@ def _advantages(groups: Sequence[Sequence[Rollout]], phase: Phase) -> list[list[
     return [found.tolist() for found in ADVANTAGES[phase.advantage.type](rewards, lengths, **numbers)]
 
 
-def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
+def _sequence(rollout: Rollout, advantage: float, group: int, counted: bool) -> PolicySequence:
     ids = np.concatenate([rollout.prompt_ids, rollout.completion.token_ids]).astype(np.int32)  # (P + T,)
     mask = np.arange(len(ids)) >= len(rollout.prompt_ids)
     return PolicySequence(
@@ -85,6 +87,7 @@ def _sequence(rollout: Rollout, advantage: float, group: int) -> PolicySequence:
         group=group,
         sample=rollout.sample_index,
         rollout_logprobs=_over(mask, rollout.completion.logprobs),
+        counted=counted,
     )
 
 
