@@ -217,6 +217,7 @@ PROOFS = {
     "data.difficulty.responses": curates(SAYS),
     "data.difficulty.easy": curates("data.difficulty.easy=0.9", base=(SAYS,)),
     "data.difficulty.hard": curates("data.difficulty.hard=0.1", base=(SAYS,)),
+    "data.levels": curates('data.levels=["easy"]', base=(SAYS,)),
     "data.vetting.min_tests": CODE("data.vetting.min_tests=2", **RUN),
     "data.vetting.check_solutions": CODE("data.vetting.check_solutions=true", **RUN),
     "data.vetting.responses": CODE("data.vetting.responses=said", **RUN),
