@@ -188,7 +188,8 @@ class Data(Section):
     )
     difficulty: Difficulty | None = Field(None, description="label problems easy, medium or hard")
     levels: tuple[str, ...] = Field(
-        (), description="keep demonstrations of these levels alone (Table 2: the easy or the hard ones); empty keeps all"
+        (),
+        description="keep demonstrations of these levels alone (Table 2: the easy or the hard ones); empty keeps all",
     )
     correct_only: tuple[str, ...] = Field(
         DEFAULT_LEVELS,
