@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openklear.ablation.budget import Budget, budget
+from openklear.ablation.budget import StudyBudget, budget
 from openklear.ablation.definition import load_study
 from openklear.errors import RecipeError, UsageError
 from openklear.recipe.load import load_recipe
@@ -38,7 +38,7 @@ set = { "rl.sft_loss_weight" = 0.0 }
 """
 
 
-def made(tmp_path: Path, text: str = ARMS, machine: str = "h100") -> Budget:
+def made(tmp_path: Path, text: str = ARMS, machine: str = "h100") -> StudyBudget:
     path = tmp_path / "study.toml"
     path.write_text(text.replace("RECIPE", str(ROOT / "recipes" / "quickstart.toml")))
     return budget(load_study(path), path, machine)

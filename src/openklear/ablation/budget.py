@@ -60,7 +60,7 @@ class StageBudget:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class StudyBudget:
     """All that is to be said of a study before it runs."""
 
     name: str
@@ -165,7 +165,9 @@ class Budget:
             yield f"NOT counted, as their rows are not known: {', '.join(amounts.unknown)}; give them a limit"
 
 
-def budget(study: Study, path: Path, machine: str | None = None, *, completion_tokens: float | None = None) -> Budget:
+def budget(
+    study: Study, path: Path, machine: str | None = None, *, completion_tokens: float | None = None
+) -> StudyBudget:
     """The budget of a study that was read from `path`; `machine` is a name for --device, None the recipe's own.
 
     RecipeError where an arm's keys do not fit the recipe, or a measured model is not one of it; ModelError where
@@ -179,7 +181,9 @@ def budget(study: Study, path: Path, machine: str | None = None, *, completion_t
     for arm in study.arm:
         recipe = _recipe(study, path, arm, seeds[0])
         facts = facts_or_fetch(recipe)
-        key = _key([recipe.data.model_dump(mode="json"), recipe.world and recipe.world.model_dump(mode="json")])
+        key = _key(
+            [recipe.model_dump(mode="json", include=_AMOUNTS), recipe.sft and recipe.sft.max_tokens, _most(recipe)]
+        )
         if key not in known:  # a world is written to be looked at, and arms seldom change it
             known[key] = expected_amounts(recipe, completion_tokens)
         on = machine_named(machine or recipe.device, "--device" if machine else "device =")
@@ -190,13 +194,22 @@ def budget(study: Study, path: Path, machine: str | None = None, *, completion_t
         (plan, needed(study, _recipe(study, path, arm, seed), path))
         for arm, (plan, _), seed in _with_seeds(study, spread)
     ]
-    return Budget(
+    largest = max(alone, key=lambda plan: plan.peak)
+    return StudyBudget(
         *(study.name, study.size, len(seeds), alone[0].machine, model),
         arms=tuple(_arm(study, path, *one) for one in zip(study.arm, alone, spread, strict=True)),
         stages=tuple(_over_all_runs(every)),
-        largest=(largest := max(alone, key=lambda plan: plan.peak)),
+        largest=largest,
         lengths=_lengths(largest.amounts, told=completion_tokens is not None),
     )
+
+
+_AMOUNTS = {"data", "world", "evaluation", "model"}
+"""Tables that amounts follow from, beside the longest rows."""
+
+
+def _most(recipe: Recipe) -> list[int]:
+    return [phase.max_completion_tokens for phase in (recipe.rl.phase if recipe.rl is not None else ())]
 
 
 def _lengths(amounts: Amounts, *, told: bool) -> str:
