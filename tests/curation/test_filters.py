@@ -103,13 +103,6 @@ def test_require_reference_wants_a_checker_where_many_answers_are_right() -> Non
     assert [no_reference(one) for one in rows] == [("many valid answers and no checker", ""), *[None] * 4]
 
 
-def test_other_levels() -> None:
-    easy, none = made("p", level="1"), made("q")
-    assert other_level(easy, ("1", "2")) is None
-    assert other_level(easy, ("2",)) == ("other level", "1")
-    assert other_level(none, ("1",)) == ("other level", "no level")
-
-
 def test_too_few_tests() -> None:
     def program(count: int) -> Row:
         return made("p", domain="code", tests=tuple(Test("", str(n)) for n in range(count)))

@@ -36,6 +36,14 @@ def test_a_level_that_no_row_has_is_refused_with_those_there_are(tmp_path: Path)
         assert 'there are "2" (2 rows), "1" (1 rows); 1 rows have none; name those' in str(caught.value)
 
 
+def test_levels_that_are_kept_must_be_there(tmp_path: Path) -> None:
+    rows = table(tmp_path / "t", "1", "2", None)
+    require_levels(rows, Data(source=(), levels=("2", "1")))
+    with pytest.raises(DataError, match=r'data\.levels names the level "easy", .* name those, or \[\] for all of them'):
+        require_levels(rows, Data(source=(), levels=("1", "easy")))
+    require_levels(rows, Data(source=(), levels=("easy",), difficulty=Difficulty(responses="said")))
+
+
 def test_the_default_level_may_be_absent_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(progress, "say", lines.append)

@@ -259,6 +259,7 @@ RULES = [
     ('role = "heldout"', 'role = "heldout"\nprompt_template = "{problem}{problem}"', ["must hold {problem} exactly once"]),
     ("[sft]", "[evaluation]\ntemperature = 0\n[sft]", ["evaluation.samples: evaluation.temperature = 0 is greedy: all completions of a problem would be alike; write samples = 1", "evaluation.validation_samples: evaluation.temperature = 0", "write validation_samples = 1"]),
     ('role = "heldout"', 'role = "heldout"\nsamples = 2\n[evaluation]\ntemperature = 0\nsamples = 1\nvalidation_samples = 1', ["data.source.heldout.samples: evaluation.temperature = 0 is greedy"]),
+    ('correct_only = ["1"]', 'levels = ["simple"]\ndifficulty.responses = "said"', ["data.levels: simple is no level that [data.difficulty] gives; they are easy, medium, hard"]),
     ('correct_only = ["1"]', 'correct_only = ["*", "1"]', ['data.correct_only: "*" already means every level; write ["*"]']),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Whether the levels that `correct_only` names are levels of the demonstrations."""
+"""Whether the levels that `levels` and `correct_only` name are levels of the demonstrations."""
 
 from __future__ import annotations
 
@@ -14,23 +14,29 @@ _SHOWN = 12
 
 
 def require_levels(table: RowTable, data: Data) -> None:
-    """DataError for a named level that no row has as it was read: nothing of it would be checked.
+    """DataError for a named level that no row has as it was read: nothing of it would be kept, or checked.
 
     The default level is only said to be absent. Levels that [data.difficulty] gives are known to the schema.
     """
-    named = [level for level in data.correct_only if level != EVERY_LEVEL]
-    if not named or not len(table) or (data.difficulty is not None and tuple(named) != DEFAULT_LEVELS):
+    checked = [level for level in data.correct_only if level != EVERY_LEVEL]
+    default = tuple(checked) == DEFAULT_LEVELS
+    labelled = data.difficulty is not None
+    named = {"levels": [] if labelled else data.levels, "correct_only": checked if default or not labelled else []}
+    if not len(table) or not any(named.values()):
         return
     found: Counter[str | None] = Counter()
     for batch in table.batches(("level",)):
         found.update(batch["level"].to_pylist())
-    missing = ", ".join(f'"{level}"' for level in named if level not in found)
-    if not missing:
-        return
-    text = f"correct_only names the level {missing}, which no demonstration has; {_shown(found)}"
-    if tuple(named) != DEFAULT_LEVELS:
-        raise DataError(f'data.{text}; name those, ["*"] for all responses, or [] for none')
-    progress.say(f"prepare: {text}; no response is checked")
+    for key, levels in named.items():
+        missing = ", ".join(f'"{level}"' for level in levels if level not in found)
+        if not missing:
+            continue
+        text = f"{key} names the level {missing}, which no demonstration has; {_shown(found)}"
+        if key == "correct_only" and default:
+            progress.say(f"prepare: {text}; no response is checked")
+            continue
+        rest = "[] for all of them" if key == "levels" else '["*"] for all responses, or [] for none'
+        raise DataError(f"data.{text}; name those, {'or ' if key == 'levels' else ''}{rest}")
 
 
 def _shown(found: Counter[str | None]) -> str:

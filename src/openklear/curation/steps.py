@@ -4,8 +4,8 @@
     heldout         read, normalise*, require_reference, deduplicate
     validation      read, normalise*, require_reference, deduplicate, not_heldout
     demonstrations  read, normalise*, reasoning*, top_sources*, lengths*, languages*, require_format*, broken_traces*,
-                    deduplicate*, near_duplicates*, decontaminate, difficulty*, levels*, correct_only*,
-                    selection*, mixture*, disjoint
+                    deduplicate*, near_duplicates*, decontaminate, difficulty*, levels*, correct_only*, selection*,
+                    mixture*, disjoint
     problems        read, normalise*, require_reference, lengths*, languages*, min_tests*, deduplicate*,
                     near_duplicates*, decontaminate, check_solutions*, teacher*, policy*, difficulty*, disjoint
 
@@ -30,7 +30,7 @@ from openklear.curation import duplicates, engine, intake
 from openklear.curation.contamination import BenchmarkItem, NgramRule, WeightedRule
 from openklear.curation.finished import NOTHING, Parameters, StepResult
 from openklear.curation.rules import Rule
-from openklear.curation.rules.filters import bad_format, bad_length, other_level, too_few_tests
+from openklear.curation.rules.filters import bad_format, bad_length, too_few_tests
 from openklear.curation.rules.language import language_rule
 from openklear.curation.rules.traces import broken_trace
 from openklear.curation.selection import steps as selection
@@ -115,7 +115,7 @@ def _of_demonstrations(known: StepContext, sources: Sequence[str]) -> Iterator[S
     yield from _decontaminate(known)
     yield from _difficulty(known)
     if data.levels:
-        yield _asked("levels", partial(other_level, levels=data.levels), ("domain", "level"), {"levels": data.levels})
+        yield Step("levels", partial(_of_levels, levels=data.levels), {"levels": data.levels})
     if data.correct_only:
         levels = data.correct_only
         run = partial(vetting.correct_only, levels=levels, recipe=known.recipe, journal=known.journal)
@@ -248,6 +248,16 @@ def _top_sources(table: RowTable, names: Sequence[str]) -> StepResult:
     rows = rows[~np.isin(table.sources(rows).astype(str), list(names))]
     reason = f"not in the first {len(names)} sources"
     return StepResult(engine.marks(rows, [reason] * len(rows), [""] * len(rows)))
+
+
+def _of_levels(table: RowTable, levels: Sequence[str]) -> StepResult:
+    """Drop rows of other levels, and those without one (Table 2 compares its policies on each level alone)."""
+    others: dict[int, str | None] = {}
+    for batch in table.batches(("level",)):
+        both = zip(batch["row"].to_pylist(), batch["level"].to_pylist(), strict=True)
+        others |= {row: level for row, level in both if level not in levels}
+    details = [level or "has none" for level in others.values()]
+    return StepResult(engine.marks(np.array([*others], np.int64), ["of another level"] * len(others), details))
 
 
 def _disjoint(known: StepContext) -> Step:

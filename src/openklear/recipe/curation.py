@@ -193,7 +193,10 @@ class Data(Section):
         False, description="drop demonstrations whose reasoning repeats itself, breaks off or ends without an answer"
     )
     difficulty: Difficulty | None = Field(None, description="label problems easy, medium or hard")
-    levels: tuple[str, ...] = Field((), description="levels of the demonstrations that are kept; empty keeps all")
+    levels: tuple[str, ...] = Field(
+        (),
+        description="keep demonstrations of these levels alone (Table 2: the easy or the hard ones); empty keeps all",
+    )
     correct_only: tuple[str, ...] = Field(
         DEFAULT_LEVELS,
         description='levels of which wrong demonstrations are dropped (Table 2: the easy ones); ["*"] means all',
@@ -223,9 +226,11 @@ class Data(Section):
             yield Broken(("decontaminate", "length"), text + f"write {FEWEST_NGRAMS} or more, or 0 to turn it off")
         if "*" in self.correct_only and len(self.correct_only) > 1:
             yield Broken(("correct_only",), '"*" already means every level; write ["*"], or name the levels without it')
-        if self.difficulty is not None and (odd := set(self.correct_only) - {*LABELS, "*", *DEFAULT_LEVELS}):
-            text = f"{', '.join(sorted(odd))} is no level that [data.difficulty] gives; they are {', '.join(LABELS)}"
-            yield Broken(("correct_only",), text)
+        more = {"levels": (), "correct_only": ("*", *DEFAULT_LEVELS)}
+        for key in more if self.difficulty is not None else ():
+            if odd := set(getattr(self, key)) - {*LABELS, *more[key]}:
+                text = f"{', '.join(sorted(odd))} is no level that [data.difficulty] gives; they are "
+                yield Broken((key,), text + ", ".join(LABELS))
 
 
 def _source_faults(source: Source) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from openklear.data.hub import PREFIX as HUB
 from openklear.errors import ModelError
+from openklear.planner.published import published_shape
 from openklear.planner.shape import QUERY_NORMS, ModelShape, shape_of
 from openklear.recipe.lengths import longest_row, max_positions
 from openklear.recipe.schema import PretrainedModel, Recipe, TinyModel
@@ -34,6 +35,8 @@ class ModelFacts:
     """Where its chat template comes from; None: there is none."""
     longest: int
     """Tokens of the longest row that the recipe allows."""
+    fetched: bool = True
+    """Whether its files were looked at; else its sizes are those that were published."""
 
     def line(self) -> str:
         """For the terminal."""
@@ -46,7 +49,10 @@ class ModelFacts:
         if shape.positions is not None:
             over = "" if self.longest <= shape.positions else ", fewer than the recipe's longest row: such rows go"
             parts.append(f"{shape.positions:,} positions (the recipe's longest row has {self.longest:,}{over})")
-        parts.append(f"chat template from {self.template}" if self.template else "NO chat template")
+        if self.fetched:
+            parts.append(f"chat template from {self.template}" if self.template else "NO chat template")
+        else:
+            parts.append("sizes as published; not fetched")
         return "; ".join(parts)
 
     def document(self) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def model_directory(model: PretrainedModel) -> Path | None:
 
 
 def model_facts(recipe: Recipe) -> ModelFacts | None:
-    """None for a model of the hub that is not fetched yet.
+    """None for a model of the hub that is not fetched yet, and whose sizes are not known (`planner.published`).
 
     ModelError where there is no model at the path, or its configuration cannot be read.
     """
@@ -81,7 +87,7 @@ def model_facts(recipe: Recipe) -> ModelFacts | None:
         return _tiny(model, recipe)
     place = model_directory(model)
     if place is None:
-        return None
+        return _published(model, recipe)
     if not place.is_dir():
         raise ModelError(f"model.path: {place} is no directory; name the one that holds config.json and the weights")
     own = Path(model.chat_template) if model.chat_template is not None else None
@@ -114,6 +120,14 @@ def facts_or_fetch(recipe: Recipe) -> ModelFacts:
     shape = shape_of(config, counted.total)
     architecture = str((config.get("architectures") or ["unknown"])[0])
     return ModelFacts(name, architecture, shape, "the hub's model", longest_row(recipe))
+
+
+def _published(model: PretrainedModel, recipe: Recipe) -> ModelFacts | None:
+    name = model.path.removeprefix(HUB)
+    shape = published_shape(name) if model.gguf_file is None else None
+    if shape is None:
+        return None
+    return ModelFacts(name, "Qwen3ForCausalLM", shape, None, longest_row(recipe), fetched=False)
 
 
 def _tiny(model: TinyModel, recipe: Recipe) -> ModelFacts:

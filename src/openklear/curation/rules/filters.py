@@ -62,12 +62,6 @@ def no_reference(row: Row) -> Reason:
     return (reason, "") if reason else None
 
 
-def other_level(row: Row, levels: Sequence[str]) -> Reason:
-    """A row of none of the levels that are asked for."""
-    level = row.problem.level
-    return None if level in levels else ("other level", "no level" if level is None else level)
-
-
 def too_few_tests(row: Row, minimum: int) -> Reason:
     """Code problems with fewer tests than the minimum; a wrong program must have a chance to be found out."""
     if not DOMAINS[row.problem.domain].tested or len(row.problem.tests) >= minimum:
