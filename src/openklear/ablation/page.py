@@ -1,0 +1,238 @@
+"""The page of a study, as one HTML file that needs no network and runs no script, and as Markdown without figures.
+
+Both are made of the study's file, the scores of its runs and the findings alone: equal input gives equal bytes, on
+another day and with another version too.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from openklear.ablation import figures
+from openklear.ablation.curves import legend_of, shared_stages, stage_curves
+from openklear.ablation.definition import Changes, Measure, Quoted, Study
+from openklear.ablation.looks import UNKNOWN, Sheet, chance, difference, interval, looks, percent, percents
+from openklear.ablation.scores import StudyScores
+from openklear.progress import duration
+from openklear.recipe.keys import toml_value
+from openklear.reporting.charts import Panel
+from openklear.reporting.pages import page
+
+if TYPE_CHECKING:
+    from openklear.ablation.findings import ArmScore, Compared, Findings
+
+Shown = dict[str, Any]
+
+_SCORES = (
+    "avg@k is the mean over seeds and problems; its 95 % interval is for other seeds and other problems like these."
+)
+_DIFFERENCES = (
+    "Differences are percentage points, after less before, each problem held against itself with the same seed. The 95 "
+    "% interval is two-way: for other seeds on other problems like these; beside it the interval over seeds on these "
+    "problems. p: sign-flip test over seeds; Holm: the same, adjusted for all comparisons of the study. Would have "
+    "been seen: the smallest difference that a study of this size sees with 80 % power."
+)
+
+
+def html_page(study: Study, scores: StudyScores, found: Findings) -> str:
+    """The page with its figures. `scores` and `found` are of this study."""
+    return page("study.html", **_shown(study, scores, found), **_drawn(study, scores, found))
+
+
+def markdown_page(study: Study, scores: StudyScores, found: Findings) -> str:
+    """The same in tables alone, for readers of a repository; it links the page, page.html beside it."""
+    return page("study.md", **_shown(study, scores, found))
+
+
+def _shown(study: Study, scores: StudyScores, found: Findings) -> Shown:
+    """What both forms show."""
+    measures = [_measure(study, scores, found, measure) for measure in study.measure]
+    return {
+        "study": study,
+        "headline": found.headline,
+        "warnings": found.warnings,
+        "failed": _failed(study, scores),
+        "quoted": None if study.quoted is None else _quoted(study.quoted),
+        "measures": measures,
+        "interval_text": _SCORES,
+        "compared_text": _DIFFERENCES if found.compared else "",
+        "settings": _settings(study),
+        "shared": _changes(study.set),
+        "seeds": ", ".join(map(str, study.seeds.values)),
+        "vary": ", ".join(study.seeds.vary),
+        "notes": [(note.title, _paragraphs(note.text)) for note in study.note],
+        "cost": _cost(scores),
+        "cost_text": _cost_text(scores),
+        "machine": _machine(scores.facts),
+        "command": scores.facts.get("command") or _command(study),
+        "code": scores.facts.get("code"),
+        "recipe": scores.facts.get("recipe"),
+    }
+
+
+def _drawn(study: Study, scores: StudyScores, found: Findings) -> Shown:
+    """What HTML shows beside it."""
+    panels: dict[str, list[Panel]] = {}
+    for measure in study.measure:
+        samples = samples_of(scores, measure)
+        drawn = (figures.forest(study, measure, found), figures.scores_by_seed(study, measure, found, samples))
+        panels[measure.name] = [one for one in drawn if one is not None]
+    stages = stage_curves(study, scores)
+    return {
+        "panels": panels,
+        "stages": stages,
+        "legends": {stage.name: list(legend_of(stage.legend)) for stage in stages},
+        "undrawn": shared_stages(scores) if stages else [],
+        "colours": {name: look.colour for name, look in looks(study).items()},
+    }
+
+
+def samples_of(scores: StudyScores, measure: Measure) -> int:
+    """k of a measure's avg@k: the samples of each problem; 0 where no run has the measure."""
+    found = (run.of(measure.model, measure.domain) for run in scores.runs)
+    return next((one.samples for one in found if one is not None), 0)
+
+
+def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measure) -> Shown:
+    """The tables of a measure, and what was found."""
+    mine = [one for one in found.scores if one.measure == measure.name]
+    compared = [one for one in found.compared if one.measure == measure.name]
+    k = samples_of(scores, measure)
+    return {
+        "name": measure.name,
+        "title": measure.title,
+        "model": measure.model,
+        "k": k,
+        "scores": _score_sheet(study, measure, found, mine, k),
+        "runs": _run_sheet(study, measure, found, mine),
+        "compared": _compared_sheet(compared),
+        "sentences": [one.sentence for one in compared],
+    }
+
+
+def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore], k: int) -> Sheet:
+    labels = figures.score_labels(study, measure, found)
+    columns = ("arm", "seeds", "problems", f"avg@{k}, %", "95 % interval", "by seed, least to greatest")
+    rows = []
+    for one in mine:
+        label = labels[one.arm, one.model]
+        if one.arm == (study.baseline or study.arm[0].name) and not study.comparison:
+            label += " (baseline)"
+        values = [value for _, value in one.by_seed if not math.isnan(value)]
+        span = f"{percent(min(values))} to {percent(max(values))}" if values else UNKNOWN
+        rows.append((label, str(one.seeds), f"{one.problems:,}", percent(one.mean), percents(one.low, one.high), span))
+    return Sheet(columns, rows, numbers=5)
+
+
+def _run_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore]) -> Sheet:
+    """Every run's score: a row an arm, a column a seed."""
+    labels = figures.score_labels(study, measure, found)
+    rows = []
+    for one in mine:
+        known = dict(one.by_seed)
+        cells = [percent(known.get(seed, math.nan)) for seed in study.seeds.values]
+        rows.append((labels[one.arm, one.model], *cells))
+    return Sheet(("arm", *(f"seed {seed}" for seed in study.seeds.values)), rows, numbers=len(study.seeds.values))
+
+
+def _compared_sheet(compared: Sequence[Compared]) -> Sheet:
+    columns = (
+        *("comparison", "difference, points", "95 % interval", "on these problems", "seeds", "p", "p, Holm"),
+        "would have been seen",
+    )
+    rows = [
+        (
+            f"{one.label_before} → {one.label_after}",
+            difference(one.effect.value),
+            interval(one.effect),
+            interval(one.these),
+            str(one.effect.seeds),
+            chance(one.p),
+            chance(one.p_holm),
+            UNKNOWN if one.smallest is None or not math.isfinite(one.smallest) else percent(one.smallest),
+        )
+        for one in compared
+    ]
+    return Sheet(columns, rows, numbers=7)
+
+
+def _failed(study: Study, scores: StudyScores) -> Sheet:
+    titles = {arm.name: arm.title for arm in study.arm}
+    rows = [(titles.get(one.arm, one.arm), str(one.seed), one.reason) for one in scores.failed]
+    return Sheet(("arm", "seed", "why"), rows)
+
+
+def _quoted(quoted: Quoted) -> Shown:
+    return {
+        "where": quoted.where,
+        "claim": quoted.claim,
+        "note": quoted.note,
+        "sheet": Sheet(quoted.columns, quoted.rows, numbers=max(0, len(quoted.columns) - 1)) if quoted.rows else None,
+    }
+
+
+def _settings(study: Study) -> Sheet:
+    """What every arm changes."""
+    rows = [(arm.title, ", ".join(_changes(arm.set)) or "nothing") for arm in study.arm]
+    return Sheet(("arm", "changes"), rows)
+
+
+def _changes(changes: Changes) -> list[str]:
+    return [f"{key} = {toml_value(value)}" for key, value in changes.items()]
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(part.split()) for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _cost(scores: StudyScores) -> Sheet:
+    """Seconds of computing by stage; one that several runs share counts once."""
+    made: dict[str, dict[str, float]] = {}
+    for run in scores.runs:
+        for stage, seconds in run.seconds.items():
+            made.setdefault(stage, {})[run.stages.get(stage) or f"{run.arm} {run.seed}"] = seconds
+    rows = []
+    for stage, took in made.items():
+        each = sum(took.values()) / len(took)
+        rows.append((stage, f"{len(took):,}", _seconds(each), _seconds(sum(took.values()))))
+    return Sheet(("stage", "made", "each, mean", "in all"), rows, numbers=3)
+
+
+def _cost_text(scores: StudyScores) -> str:
+    """`48 runs, 101 stages, 1 h 2 min of computing`."""
+    made = set(_made(scores))
+    total = scores.facts.get("seconds")
+    seconds = sum(dict(_made(scores)).values()) if total is None else float(total)
+    runs, stages = len(scores.runs), len({name for name, _ in made})
+    return (
+        f"{runs:,} {'run' if runs == 1 else 'runs'} of {stages:,} distinct {'stage' if stages == 1 else 'stages'}, "
+        f"{duration(seconds)} of computing"
+    )
+
+
+def _made(scores: StudyScores) -> Iterator[tuple[tuple[str, str], float]]:
+    """((stage, fingerprint), seconds) of every run."""
+    for run in scores.runs:
+        for stage, seconds in run.seconds.items():
+            yield (stage, run.stages.get(stage) or f"{run.arm} {run.seed}"), seconds
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
+
+
+def _machine(facts: Mapping[str, Any]) -> str:
+    machine = facts.get("machine")
+    if not isinstance(machine, Mapping):
+        return UNKNOWN
+    cores = machine.get("cores")
+    words = [str(machine.get("cpu") or "a CPU"), *([f"{cores} cores"] if cores else [])]
+    more = [f"{name}: {value}" for name, value in machine.items() if name not in ("cpu", "cores") and value]
+    return ", ".join([*words, *more])
+
+
+def _command(study: Study) -> str:
+    return f"openklear ablate studies/{study.size}/{study.name}.toml --output runs/{study.name}"
