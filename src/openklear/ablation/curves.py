@@ -1,11 +1,11 @@
-"""The curves of what the arms train: a line an arm, the mean over its seeds, in a band from the least to the greatest."""
+"""The curves of what the arms train: a line an arm, the mean over its seeds, in a band of their spread."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 import altair as alt
@@ -100,10 +100,10 @@ def trainees(study: Study, runs: Sequence[RunScores], stage: str) -> list[Traine
 
 
 def band(line: Trainees, metrics: Sequence[str], *, share: bool = False) -> list[Point]:
-    """The mean over the trainings at each place that any of them has, and the least and the greatest.
+    """The mean over the trainings at each place that any of them has, and one standard deviation to both sides of it.
 
-    Metrics are added; a place where a training lacks one of them is not counted for it. With `share` places are per
-    cent of the line's own last one.
+    A band goes no further than the least and the greatest training. Metrics are added; a place where a training lacks
+    one of them is not counted for it. With `share` places are per cent of the line's own last one.
     """
     found: dict[float, list[float]] = {}
     for training in line.trainings:
@@ -111,9 +111,12 @@ def band(line: Trainees, metrics: Sequence[str], *, share: bool = False) -> list
             if place is not None and all(value is not None and math.isfinite(value) for value in values):
                 found.setdefault(place, []).append(math.fsum(values))
     scale = 100 / (line.last or 1.0) if share else 1.0
-    return [
-        {"x": scale * place, "y": fmean(ys), "low": min(ys), "high": max(ys)} for place, ys in sorted(found.items())
-    ]
+    points = []
+    for place, ys in sorted(found.items()):
+        mean, spread = fmean(ys), stdev(ys) if len(ys) > 1 else 0.0
+        low, high = max(min(ys), mean - spread), min(max(ys), mean + spread)
+        points.append({"x": scale * place, "y": mean, "low": low, "high": high})
+    return points
 
 
 def _trained(scores: StudyScores) -> list[str]:
@@ -135,7 +138,10 @@ def _places(training: Training) -> list[float]:
 def _stage(name: str, lines: Sequence[Trainees]) -> StageCurves:
     unit = "iteration" if name.startswith("rl-") else "step"
     share = len({line.last for line in lines}) > 1
-    text = "Lines are means over the seeds; bands reach from the least seed to the greatest."
+    text = (
+        "Lines are means over the seeds. Bands: one standard deviation over the seeds to both sides, "
+        "no further than the least and the greatest of them."
+    )
     if share:
         ends = ", ".join(f"{line.label} {unit} {line.last:,g}" for line in lines)
         text += f" Each line is drawn over its own training, as far as it came: {ends}."

@@ -115,7 +115,9 @@ def _rows_drawn(rows: Sequence[Mapping[str, Any]], title: str, *, zero: bool) ->
         *_texts(base, scale),
     ]
     if zero:
-        layers.insert(0, table([{"at": 0}]).mark_rule(color=INK, strokeDash=[3, 3]).encode(x=across("at")))
+        lines = table([{"at": 0, "from": bar["top"] + 3, "to": bar["y"] + _BAR / 2 - 1} for bar in bars])
+        rule = lines.mark_rule(color=INK, strokeDash=[3, 3])
+        layers.insert(0, rule.encode(x=across("at"), y=alt.Y("from:Q", axis=None, scale=scale), y2="to:Q"))
     return fitted(alt.layer(*layers), WIDTH, len(rows) * tall + 46)
 
 

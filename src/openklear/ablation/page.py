@@ -104,7 +104,7 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
     return {
         "name": measure.name,
         "title": measure.title,
-        "model": measure.model,
+        "asked": _asked(mine, measure, k),
         "k": k,
         "scores": _score_sheet(study, measure, found, mine, k),
         "runs": _run_sheet(study, measure, found, mine),
@@ -113,9 +113,18 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
     }
 
 
+def _asked(mine: Sequence[ArmScore], measure: Measure, k: int) -> str:
+    """`The model of rl-math on 200 problems, 8 samples each`."""
+    counts = sorted({one.problems for one in mine if one.problems})
+    asked = " or ".join(f"{count:,}" for count in counts) or "no"
+    models = " and ".join(dict.fromkeys(one.model for one in mine)) or measure.model
+    noun, samples = "problem" if asked == "1" else "problems", "sample" if k == 1 else "samples"
+    return f"The model of {models} on {asked} {noun}, {k} {samples} each"
+
+
 def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore], k: int) -> Sheet:
     labels = figures.score_labels(study, measure, found)
-    columns = ("arm", "seeds", "problems", f"avg@{k}, %", "95 % interval", "by seed, least to greatest")
+    columns = ("arm", "seeds", f"avg@{k}, %", "95 % interval", "by seed, least to greatest")
     rows = []
     for one in mine:
         label = labels[one.arm, one.model]
@@ -123,8 +132,8 @@ def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence
             label += " (baseline)"
         values = [value for _, value in one.by_seed if not math.isnan(value)]
         span = f"{percent(min(values))} to {percent(max(values))}" if values else UNKNOWN
-        rows.append((label, str(one.seeds), f"{one.problems:,}", percent(one.mean), percents(one.low, one.high), span))
-    return Sheet(columns, rows, numbers=5)
+        rows.append((label, str(one.seeds), percent(one.mean), percents(one.low, one.high), span))
+    return Sheet(columns, rows, numbers=4)
 
 
 def _run_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore]) -> Sheet:
