@@ -101,7 +101,9 @@ def scores(one: Study, *, leave_out: Sequence[tuple[str, int]] = (), missing: in
     """All runs of a study but those that are left out, which failed."""
     every = [(arm.name, seed) for arm in one.arm for seed in one.seeds.values]
     runs = [run(*pair, **size) for pair in every if pair not in leave_out]
-    failed = tuple(FailedRun(arm, seed, "rl-math: the loss is not finite; lower the learning rate") for arm, seed in leave_out)
+    failed = tuple(
+        FailedRun(arm, seed, "rl-math: the loss is not finite; lower the learning rate") for arm, seed in leave_out
+    )
     facts = {
         "command": f"openklear ablate studies/{one.size}/{one.name}.toml --output runs/{one.name}",
         "machine": {"cpu": "Some CPU @ 2.50GHz", "cores": 2},

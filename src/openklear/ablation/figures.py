@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 
 from openklear.ablation.definition import Measure, Study
+from openklear.ablation.findings import ArmScore, ComparedArms, Findings
 from openklear.ablation.looks import difference, interval, is_known, looks, percent, percents
 from openklear.reporting.charts import INK, MUTED, WIDTH, Panel, fitted, table
 from openklear.reporting.texts import short
 
-if TYPE_CHECKING:
-    from openklear.ablation.findings import ArmScore, Compared, Findings
-
 LINE = 13
 """Height of a line of text, in pixels."""
-_LABEL, _BAR = 34, 30
+_LABEL, _BAR = 32, 30
 """Characters of a label's line; pixels of a row below its label."""
 _SPREAD = 7.0
 """Seeds of a row lie in their order from so many pixels above its bar to as many below."""
@@ -30,7 +28,7 @@ def forest(study: Study, measure: Measure, found: Findings) -> Panel | None:
 
     None where nothing was compared.
     """
-    mine = [one for one in found.compared if one.measure == measure.name and not math.isnan(one.effect.value)]
+    mine = [one for one in found.compared if one.measure == measure and not math.isnan(one.effect.value)]
     if not mine:
         return None
     first = {one.label_before for one in mine}
@@ -65,7 +63,7 @@ def score_labels(study: Study, measure: Measure, found: Findings) -> Mapping[tup
     return {(one.arm, one.model): f"{titles[one.arm]}, {one.model}" if several else titles[one.arm] for one in mine}
 
 
-def _compared_row(study: Study, one: Compared, *, alone: bool) -> dict[str, Any]:
+def _compared_row(study: Study, one: ComparedArms, *, alone: bool) -> dict[str, Any]:
     known = is_known(one.effect)
     return {
         "label": one.label_after if alone else f"{one.label_before} → {one.label_after}",
@@ -146,14 +144,14 @@ def _across(ends: Sequence[float], title: str) -> Callable[[str], alt.X]:
 def _diamond(base: alt.Chart, full: bool) -> alt.Chart:
     """The means: full where a difference was seen, else empty."""
     chosen = base.transform_filter(alt.datum.full == full)
-    fill = {} if full else {"fill": "#ffffff"}
+    fill: dict[str, Any] = {} if full else {"fill": "#ffffff"}
     return chosen.mark_point(shape="diamond", size=95, opacity=1, strokeWidth=1.8, filled=full, **fill)
 
 
 def _texts(base: alt.Chart, scale: alt.Scale) -> Iterator[alt.Chart]:
     """Each row's label at the left, its numbers at the right."""
     at_top = base.encode(y=alt.Y("top:Q", axis=None, scale=scale), color=alt.value(INK))
-    line = {"baseline": "alphabetic", "dy": -2, "fontSize": 11}
+    line: dict[str, Any] = {"baseline": "alphabetic", "dy": -2, "fontSize": 11}
     yield at_top.mark_text(align="left", lineHeight=LINE, **line).encode(x=alt.value(0), text="label:N")
     numbers = at_top.mark_text(align="right", **line)
     yield numbers.encode(x=alt.value("width"), text="text:N", color=alt.value(MUTED))

@@ -76,9 +76,9 @@ def is_known(effect: Effect) -> bool:
     return math.isfinite(effect.error)
 
 
-def chance(p: float | None) -> str:
+def chance(p: float) -> str:
     """A p-value as `.03`, `.008`, `< .001`; around .05 with the digit that tells on which side it lies."""
-    if p is None or math.isnan(p):
+    if math.isnan(p):
         return UNKNOWN
     if p < 0.001:
         return "< .001"

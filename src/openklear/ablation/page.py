@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from openklear.ablation import figures
 from openklear.ablation.curves import legend_of, shared_stages, stage_curves
 from openklear.ablation.definition import Changes, Measure, Quoted, Study
+from openklear.ablation.findings import ArmScore, ComparedArms, Findings
 from openklear.ablation.looks import UNKNOWN, Sheet, chance, difference, interval, looks, percent, percents
 from openklear.ablation.scores import StudyScores
 from openklear.progress import duration
@@ -21,19 +22,16 @@ from openklear.recipe.keys import toml_value
 from openklear.reporting.charts import Panel
 from openklear.reporting.pages import page
 
-if TYPE_CHECKING:
-    from openklear.ablation.findings import ArmScore, Compared, Findings
-
 Shown = dict[str, Any]
 
-_SCORES = (
-    "avg@k is the mean over seeds and problems; its 95 % interval is for other seeds and other problems like these."
-)
+_SCORES = "Intervals are for another training, asked other problems like these."
+_ONE_SEED = "Of an arm with one seed the interval is over problems alone: it says nothing of another training."
 _DIFFERENCES = (
-    "Differences are percentage points, after less before, each problem held against itself with the same seed. The 95 "
-    "% interval is two-way: for other seeds on other problems like these; beside it the interval over seeds on these "
-    "problems. p: sign-flip test over seeds; Holm: the same, adjusted for all comparisons of the study. Would have "
-    "been seen: the smallest difference that a study of this size sees with 80 % power."
+    "Percentage points, after less before, with the same seed on the same problems. The 95 % interval is two-way: for "
+    "another training, asked other problems like these; beside it the interval for another training, asked these "
+    "problems. p is of the two-way interval; Holm is p after the correction for all comparisons in a measure, and a "
+    "difference is seen where that is at most .05; sign flip is the exact test over seeds. Would have been seen: the "
+    "smallest true difference that 80 % of such studies see, after the correction."
 )
 
 
@@ -54,10 +52,9 @@ def _shown(study: Study, scores: StudyScores, found: Findings) -> Shown:
         "study": study,
         "headline": found.headline,
         "warnings": found.warnings,
-        "failed": _failed(study, scores),
         "quoted": None if study.quoted is None else _quoted(study.quoted),
         "measures": measures,
-        "interval_text": _SCORES,
+        "interval_text": _SCORES if all(one.seeds != 1 for one in found.scores) else f"{_SCORES} {_ONE_SEED}",
         "compared_text": _DIFFERENCES if found.compared else "",
         "settings": _settings(study),
         "shared": _changes(study.set),
@@ -99,7 +96,7 @@ def samples_of(scores: StudyScores, measure: Measure) -> int:
 def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measure) -> Shown:
     """The tables of a measure, and what was found."""
     mine = [one for one in found.scores if one.measure == measure.name]
-    compared = [one for one in found.compared if one.measure == measure.name]
+    compared = [one for one in found.compared if one.measure == measure]
     k = samples_of(scores, measure)
     return {
         "name": measure.name,
@@ -124,7 +121,7 @@ def _asked(mine: Sequence[ArmScore], measure: Measure, k: int) -> str:
 
 def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore], k: int) -> Sheet:
     labels = figures.score_labels(study, measure, found)
-    columns = ("arm", "seeds", f"avg@{k}, %", "95 % interval", "by seed, least to greatest")
+    columns = ("arm", "seeds", f"avg@{k},\N{NO-BREAK SPACE}%", "95 % interval", "by seed, least to greatest")
     rows = []
     for one in mine:
         label = labels[one.arm, one.model]
@@ -147,9 +144,9 @@ def _run_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[A
     return Sheet(("arm", *(f"seed {seed}" for seed in study.seeds.values)), rows, numbers=len(study.seeds.values))
 
 
-def _compared_sheet(compared: Sequence[Compared]) -> Sheet:
+def _compared_sheet(compared: Sequence[ComparedArms]) -> Sheet:
     columns = (
-        *("comparison", "difference, points", "95 % interval", "on these problems", "seeds", "p", "p, Holm"),
+        *("comparison", "difference, points", "95 % interval", "on these problems", "seeds", "p", "Holm", "sign flip"),
         "would have been seen",
     )
     rows = [
@@ -159,19 +156,14 @@ def _compared_sheet(compared: Sequence[Compared]) -> Sheet:
             interval(one.effect),
             interval(one.these),
             str(one.effect.seeds),
-            chance(one.p),
+            chance(one.p_t),
             chance(one.p_holm),
-            UNKNOWN if one.smallest is None or not math.isfinite(one.smallest) else percent(one.smallest),
+            chance(one.p if one.by_seed else math.nan),
+            "> 100" if one.smallest > 1 else percent(one.smallest),
         )
         for one in compared
     ]
-    return Sheet(columns, rows, numbers=7)
-
-
-def _failed(study: Study, scores: StudyScores) -> Sheet:
-    titles = {arm.name: arm.title for arm in study.arm}
-    rows = [(titles.get(one.arm, one.arm), str(one.seed), one.reason) for one in scores.failed]
-    return Sheet(("arm", "seed", "why"), rows)
+    return Sheet(columns, rows, numbers=8)
 
 
 def _quoted(quoted: Quoted) -> Shown:

@@ -1,10 +1,10 @@
 """A study's report on disk: reports/NAME with its pages and all that they were made of, and the index of all reports.
 
-    reports/index.md                 every study: its question and its finding, with links
-    reports/NAME/page.md, page.html  the page in both forms
-    reports/NAME/study.toml          the study
-    reports/NAME/scores.jsonl        a finished run a line
-    reports/NAME/study.json          runs that failed or are missing, facts of the run, the finding in a sentence
+reports/index.md                 every study: its question and its finding, with links
+reports/NAME/page.md, page.html  the page in both forms
+reports/NAME/study.toml          the study
+reports/NAME/scores.jsonl        a finished run a line
+reports/NAME/study.json          runs that failed or are missing, facts of the run, the finding in a sentence
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
 from openklear.ablation.definition import Study, load_study
+from openklear.ablation.findings import Findings
 from openklear.ablation.page import html_page, markdown_page
 from openklear.ablation.scores import FailedRun, StudyScores, scores_of
 from openklear.durable.files import (
@@ -30,9 +31,6 @@ from openklear.durable.files import (
 from openklear.errors import DataError
 from openklear.recipe.keys import toml_value
 from openklear.reporting.pages import page
-
-if TYPE_CHECKING:
-    from openklear.ablation.findings import Findings
 
 STUDY, SCORES, FACTS, INDEX = "study.toml", "scores.jsonl", "study.json", "index.md"
 HTML, MARKDOWN = "page.html", "page.md"
