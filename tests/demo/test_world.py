@@ -18,7 +18,8 @@ import pytest
 
 from openklear.demo import arithmetic
 from openklear.demo import programs as world_code
-from openklear.demo.world import DOMAINS, LEVELS, WORDS, write_world
+from openklear.demo.exercises import DOMAINS, LEVELS
+from openklear.demo.world import WORDS, write_world
 
 DUPLICATES, LEAKS = 24, 16  # what the default shares come to in the recipe below, per domain
 SPLITS = ("problems", "validation", "heldout")

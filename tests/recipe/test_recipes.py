@@ -9,7 +9,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.plan import stages
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+RECIPES = [*sorted((ROOT / "recipes").glob("*.toml")), *sorted((ROOT / "studies" / "bases").glob("*.toml"))]
 
 
 @pytest.fixture(autouse=True)

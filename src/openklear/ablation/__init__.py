@@ -1,6 +1,6 @@
 """Studies: one recipe, changed in named ways, run with several seeds, and what the differences are worth.
 
-    study (TOML) -> design: arms x seeds -> recipes -> stages, each once -> work: processes -> scores -> findings -> page
+    study (TOML) -> design: arms x seeds -> stages, each once -> work: processes -> scores -> findings -> page
 
 definition  what a study says: recipe, arms, seeds, measures, comparisons, the report's own figures
 design      its runs, and the stages that they share

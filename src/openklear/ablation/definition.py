@@ -138,9 +138,7 @@ class Study(Section):
                 text = f'there is no measure "{one.measure}"; there are {_listed(measures)}'
                 yield Broken(("comparison", index, "measure"), text)
         if len(self.arm) < 2 and not self.comparison:
-            yield Broken(
-                ("arm",), "one arm has nothing to be compared with; add another, or a [[comparison]] of models"
-            )
+            yield Broken(("arm",), "one arm has nothing to be compared with; add one, or a [[comparison]] of models")
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:

@@ -57,7 +57,8 @@ class SeriesScores:
     def shares(self) -> NDArray[np.float64]:
         """(N,) share correct by problem; nan where nothing could be judged."""
         right, of = (np.array(some, dtype=np.float64) for some in (self.correct, self.scorable))
-        return np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
+        shares: NDArray[np.float64] = np.divide(right, of, out=np.full(len(of), np.nan), where=of > 0)
+        return shares
 
     @property
     def mean(self) -> float:

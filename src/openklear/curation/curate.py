@@ -52,16 +52,22 @@ class Curated:
 
 
 def curate(
-    recipe: Recipe, journal: Path, files: Files, workspace: Workspace, notes: Mapping[str, str] = NO_NOTES
+    recipe: Recipe,
+    journal: Path,
+    files: Files,
+    workspace: Workspace,
+    notes: Mapping[str, str] = NO_NOTES,
+    world: Path | None = None,
 ) -> Curated:
     """Take every data set through its steps; the evaluation sets first, since the others are held against them.
 
-    `notes` (source -> what to say of its files) go to the facts of the step `read`.
+    `notes` (source -> what to say of its files) go to the facts of the step `read`; `world` holds the demo world's
+    files, where the recipe has one.
     Raises DataError for a bad file or row, or where a set that the recipe needs ends empty.
     """
     curated = Curated()
     keys: dict[str, str] = {}
-    known = StepContext(recipe, journal, curated.tables, keys)
+    known = StepContext(recipe, journal, curated.tables, keys, world)
     for role in ROLES:
         mine = [(source, paths) for source, paths in files if source.role == role]
         if mine:

@@ -39,6 +39,7 @@ from openklear.curation.vetting import steps as vetting
 from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.recipe.curation import Role, Vetting, Weighted
 from openklear.recipe.schema import Recipe
+from openklear.recipe.world import WORLD
 from openklear.verifiers.packages import versions
 
 ROLES: tuple[Role, ...] = ("benchmark", "heldout", "validation", "demonstrations", "problems")
@@ -55,6 +56,15 @@ class StepContext:
     """The data sets that are finished: those before this one in ROLES."""
     keys: Mapping[str, str]
     """Their keys (`finished.Workspace`): what the steps that look at them depend on."""
+    world: Path | None = None
+    """The demo world's files, where there is one."""
+
+    def responses(self, path: str) -> Path:
+        """The directory of graded responses that a key of the recipe names."""
+        if not path.startswith(WORLD):
+            return Path(path)
+        assert self.world is not None, "the recipe is refused where there is no [world]"
+        return self.world / path.removeprefix(WORLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +149,13 @@ def _vetting(known: StepContext, settings: Vetting) -> Iterator[Step]:
     if settings.responses is not None:
         rate = settings.code_pass_rate
         teacher = partial(teacher_fails, code_pass_rate=rate)
-        run = partial(vetting.vetted, directory=Path(settings.responses), rule=teacher)
+        run = partial(vetting.vetted, directory=known.responses(settings.responses), rule=teacher)
         yield Step("teacher", run, {"responses": settings.responses, "code_pass_rate": rate})
     if settings.policy_responses is not None:
         low, high = settings.policy_low, settings.policy_high
         run = partial(
             vetting.vetted,
-            directory=Path(settings.policy_responses),
+            directory=known.responses(settings.policy_responses),
             rule=lambda row, responses: outside_window(responses, low, high),
         )
         yield Step("policy", run, {"responses": settings.policy_responses, "low": low, "high": high})
@@ -154,7 +164,8 @@ def _vetting(known: StepContext, settings: Vetting) -> Iterator[Step]:
 def _difficulty(known: StepContext) -> Iterator[Step]:
     settings = known.recipe.data.difficulty
     if settings is not None:
-        run = partial(vetting.labelled, directory=Path(settings.responses), easy=settings.easy, hard=settings.hard)
+        directory = known.responses(settings.responses)
+        run = partial(vetting.labelled, directory=directory, easy=settings.easy, hard=settings.hard)
         yield Step("difficulty", run, settings.model_dump())
 
 

@@ -7,6 +7,7 @@ cover every case and both sides of every boundary, so a program that gets one ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -65,6 +66,14 @@ class CodeTask:
                 return str(eval(formula.code, {}, scope))
         raise AssertionError("the last case has no guard")
 
+    def passed(self, tests: Iterable[Mapping[str, str]]) -> int:
+        """How many of the tests the reference program passes."""
+        return sum(self.output(int(test["input"])) + "\n" == test["output"] for test in tests)
+
+    def alone(self, case: int) -> CodeTask:
+        """The task without its conditions: the formula of one case for every input."""
+        return CodeTask(self.name, ((None, self.cases[case][1]),), ())
+
 
 def draw_task(rng: Random, level: int) -> CodeTask:
     """A task of the level, with its own variable name, boundaries and formulas."""
@@ -103,7 +112,12 @@ def tests(rng: Random, task: CodeTask) -> list[dict[str, str]]:
         values |= {boundary - 1, boundary, boundary + 1}
     while len(values) < TESTS:
         values.add(rng.randint(-9, 30))
-    return [{"input": f"{value}\n", "output": task.output(value) + "\n"} for value in sorted(values)]
+    return tests_on(task, sorted(values))
+
+
+def tests_on(task: CodeTask, values: Iterable[int]) -> list[dict[str, str]]:
+    """A test for each value: what the reference program prints for it."""
+    return [{"input": f"{value}\n", "output": task.output(value) + "\n"} for value in values]
 
 
 def solution(task: CodeTask) -> str:
@@ -113,6 +127,11 @@ def solution(task: CodeTask) -> str:
 
 def slipped_solution(rng: Random, task: CodeTask) -> str:
     """A runnable answer to a slightly different task: one case, drawn at random, has another formula."""
+    return solution(slipped_task(rng, task))
+
+
+def slipped_task(rng: Random, task: CodeTask) -> CodeTask:
+    """The slightly different task that a slipped solution solves."""
     cases = list(task.cases)
     index = rng.randrange(len(cases))
     guard, asked = cases[index]
@@ -120,7 +139,7 @@ def slipped_solution(rng: Random, task: CodeTask) -> str:
     while formula.code == asked.code:
         formula = _formula(rng, task.name, long=rng.random() < 0.5)
     cases[index] = (guard, formula)
-    return solution(CodeTask(task.name, tuple(cases), task.boundaries))
+    return CodeTask(task.name, tuple(cases), task.boundaries)
 
 
 def _guard(rng: Random, phrases: tuple[tuple[str, str], ...], name: str, bound: int) -> Phrase:

@@ -24,6 +24,8 @@ LIMIT_KEYS = ("limit", "limit_by")
 DEFAULT_LEVELS = ("1",)
 LABELS = ("easy", "medium", "hard")
 """Levels that [data.difficulty] gives."""
+RESPONSES = (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses"))
+"""Tables of [data], and their keys that name a directory of graded responses."""
 FEWEST_NGRAMS = 4
 """Three words in a row are shared by unrelated prompts ("what is the"); decontamination would drop most rows."""
 
@@ -123,7 +125,9 @@ class Difficulty(Section):
 
     at_most = ("hard", "easy")
     paths = ("responses",)
-    responses: str = Field(description="output of `openklear distill`: the model's graded responses")
+    responses: str = Field(
+        description="output of `openklear distill`: the model's graded responses; world:responses, with world.responses"
+    )
     easy: Share = Field(0.75, description="problems with at least this pass rate are easy")
     hard: Share = Field(0.25, description="problems below this pass rate are hard; those between are medium")
 
@@ -137,7 +141,9 @@ class Vetting(Section):
     check_solutions: bool = Field(
         True, description="run the sources' own solutions, and drop tests or problems that they fail"
     )
-    responses: str | None = Field(None, description="output of `openklear distill` with a teacher")
+    responses: str | None = Field(
+        None, description="output of `openklear distill` with a teacher; world:responses, with world.responses"
+    )
     code_pass_rate: Share = Field(0.5, description="the teacher must pass more than this share of the tests")
     policy_responses: str | None = Field(None, description="output of `openklear distill` with the policy")
     policy_low: Share = Field(0.0, description="keep problems with a pass rate of the policy above this")

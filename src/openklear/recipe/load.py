@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from openklear.errors import RecipeError, UsageError
 from openklear.recipe import explain, keys
-from openklear.recipe.curation import Selection
+from openklear.recipe.curation import RESPONSES, Selection
 from openklear.recipe.explain import Fault
 from openklear.recipe.hub import model_place
 from openklear.recipe.objectives import CustomObjective
@@ -232,10 +232,8 @@ def _resolve_paths(raw: Table, base: Path) -> None:
     if isinstance(model, dict):
         tables += [(model, "path"), (model, "chat_template")]
     if isinstance(data, dict):
-        named = (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses"))
-        tables += [
-            (data[name], key) for name, key in (*named, ("selection", "embedding")) if isinstance(data.get(name), dict)
-        ]
+        named = (*RESPONSES, ("selection", "embedding"))
+        tables += [(data[name], key) for name, key in named if isinstance(data.get(name), dict)]
     for table, key in tables:
         value = table.get(key)
         if isinstance(value, str) and value:

@@ -27,7 +27,7 @@ from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Pos
 from openklear.recipe.seeds import Part, Seeds
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
-from openklear.recipe.world import World
+from openklear.recipe.world import World, faults_of_responses
 from openklear.verifiers.domains import DOMAINS, grader_faults
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.packages import faults as package_faults
@@ -326,6 +326,7 @@ class Recipe(Section):
         """Rules between tables."""
         yield from _training(self)
         yield from _sources(self)
+        yield from faults_of_responses(self.data, self.world)
         yield from _checkpoints(self)
         yield from device_rules(self.device)
         phases = self.rl.phase if self.rl else ()

@@ -40,7 +40,7 @@ def world_sources(recipe: Recipe, counter: TokenCounter) -> list[SourceFacts]:
     counts = {name: min(getattr(recipe.world, name), WORLD_ROWS) for name in COUNTS}
     found = []
     with tempfile.TemporaryDirectory() as place:
-        write_world(Path(place), seed=recipe.world.seed, **counts)
+        write_world(Path(place), **recipe.world.model_copy(update={**counts, "responses": 0}).model_dump())
         for source in sources:
             path = source.path.removeprefix("world:")
             facts = look(source.model_copy(update={"path": str(Path(place) / path)}), counter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,9 @@ from openklear.run.summary import write_summary
 from openklear.run.superseded import keep_copy, listed, set_aside
 from openklear.tracking import require_trackers
 
-__all__ = ["plan", "run_pipeline"]
+__all__ = ["plan", "plan_parts", "run_pipeline", "run_stage"]
 
+Hashes = Callable[[str, Path], dict[str, str]]
 DATA = {"world": "files", "prepare": "data"}
 """Stages that leave data -> where in their directory it lies; its hashes go into the manifest."""
 
@@ -84,13 +85,13 @@ def plan(
     return list(planned_stages(select(every, through), plan_parts(every), root).values())
 
 
-def plan_parts(every: Sequence[Stage]) -> dict[str, Parts]:
-    """Name of each stage -> what it depends on. Reads data files from outside the run to the end."""
+def plan_parts(every: Sequence[Stage], hashes: Hashes = hash_files) -> dict[str, Parts]:
+    """Name of each stage -> what it depends on. Reads data files from outside the run to the end, by `hashes`."""
     parts: dict[str, Parts] = {}
     for stage in every:
         inputs = {role: fingerprint(parts[name]) for role, name in stage.inputs.items()}
         for label, path in stage.files.items():
-            inputs |= hash_files(label, path)
+            inputs |= hashes(label, path)
         parts[stage.name] = stage_parts(stage.settings, stage.module, inputs, stage.also)
     return parts
 
@@ -133,8 +134,19 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
         set_aside(directory, planned.why)
     elif planned.state == "prolong":
         progress.say(f"{stage.name} is prolonged; it stays as it is in {keep_copy(directory)}:{listed(planned.why)}")
-    directory.mkdir(exist_ok=True)
-    inputs = {role: root / name for role, name in stage.inputs.items()}
+    run_stage(stage, parts, recipe, root, {role: root / name for role, name in stage.inputs.items()})
+    if stage.name in DATA:
+        facts = files.read_json(root / "manifest.json")
+        files.write_json(root / "manifest.json", {**facts, "data": facts["data"] | _own_data(root)})
+
+
+def run_stage(stage: Stage, parts: Parts, recipe: Recipe, root: Path, inputs: Mapping[str, Path]) -> None:
+    """Run one stage in its directory below `root`, from the directories of finished ones, and keep its stage.json.
+
+    Called again after a kill, it goes on.
+    """
+    directory = root / stage.name
+    directory.mkdir(parents=True, exist_ok=True)
     with recorded(directory, parts, stage.pace) as record:
         tell = partial(tell_found, directory, record)
         context = StageContext(recipe, root, stage.name, directory, inputs, tell)
@@ -144,9 +156,6 @@ def _run(stage: Stage, planned: PlannedStage, parts: Parts, recipe: Recipe, root
             from openklear.models.loading import weights_hash
 
             record["weights"] = weights_hash(directory / "model")
-    if stage.name in DATA:
-        facts = files.read_json(root / "manifest.json")
-        files.write_json(root / "manifest.json", {**facts, "data": facts["data"] | _own_data(root)})
 
 
 def _current(every: Sequence[Stage], parts: Mapping[str, Parts], root: Path) -> list[Stage]:

@@ -14,13 +14,14 @@ from typing import Any, Literal, get_args
 
 from openklear.errors import UsageError
 from openklear.evaluation.benchmarks import benchmarks
-from openklear.recipe.curation import asking_keys
+from openklear.recipe.curation import RESPONSES, asking_keys
 from openklear.recipe.hub import HUB
 from openklear.recipe.lengths import max_positions
 from openklear.recipe.load import EMBEDDED, NO_PATHS
 from openklear.recipe.objectives import CustomObjective
 from openklear.recipe.reward import CustomReward
 from openklear.recipe.schema import Phase, PretrainedModel, Recipe
+from openklear.recipe.world import WORLD
 from openklear.rollout.wording import wordings
 from openklear.verifiers.custom import function, verifier
 from openklear.verifiers.domains import DOMAINS
@@ -149,8 +150,8 @@ def _prepare(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
     files = _graders(recipe)
     for label, path in outside.items():
         files |= expanded(label, path)
-    for name, key in (("difficulty", "responses"), ("vetting", "responses"), ("vetting", "policy_responses")):
-        if data[name] is not None and data[name][key] is not None:
+    for name, key in RESPONSES:
+        if data[name] is not None and data[name][key] is not None and not data[name][key].startswith(WORLD):
             files[f"{name} {key}"] = Path(data[name][key])
             data[name] = _without(data[name], key)
     settings["data"] = data

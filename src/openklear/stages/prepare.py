@@ -43,7 +43,8 @@ def run(context: StageContext) -> None:
         size += sum(path.stat().st_size for path in paths)
     require_space(context.directory, 3 * size, "the stage prepare")
     workspace = Workspace(context.root / "prepare.work", _first_key(context))
-    curated = curate(recipe, context.directory / "verdicts.jsonl", files, workspace, notes)
+    world = context.inputs["world"] / "files" if "world" in context.inputs else None
+    curated = curate(recipe, context.directory / "verdicts.jsonl", files, workspace, notes, world)
     if curated.taken_over:
         count, last = len(curated.taken_over), curated.taken_over[-1]
         progress.say(f"prepare: {count} steps were finished by an earlier run, the last of them {last}")

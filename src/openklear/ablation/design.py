@@ -1,0 +1,118 @@
+"""The runs of a study, and the stages that they share: the same fingerprint is the same result, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from openklear.ablation.definition import Arm, Study
+from openklear.errors import RecipeError, UsageError
+from openklear.recipe.keys import toml_value
+from openklear.recipe.load import load_recipe
+from openklear.recipe.schema import Recipe
+from openklear.run.fingerprint import Parts, fingerprint, hash_files
+from openklear.run.pipeline import plan_parts
+from openklear.run.plan import Stage, stages
+
+SHOWN_DIGITS = 12
+"""Of a fingerprint, in the name of a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A stage that one run or several need."""
+
+    stage: Stage
+    recipe: Recipe
+    """Of the first run that needs it; where runs differ in what the stage reads, they do not share it."""
+    parts: Parts
+    inputs: Mapping[str, str]
+    """Role -> the key of the work that plays it."""
+    key: str
+    """Its name and the beginning of its fingerprint: names its directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One arm with one seed."""
+
+    arm: str
+    seed: int
+    recipe: Recipe
+    works: Mapping[str, str]
+    """Name of each stage that the measures need, in order -> the key of its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """All of a study."""
+
+    runs: tuple[Run, ...]
+    """By seed, then by arm: after the first seed of all there is something to look at."""
+    works: Mapping[str, Work]
+    """Key -> work; what a work needs stands before it."""
+
+
+def design(study: Study, path: Path) -> Design:
+    """The runs of the study in the file `path`. Reads the data files that the recipes name.
+
+    RecipeError names the arm whose recipe is none, UsageError a model that it does not make.
+    """
+    works: dict[str, Work] = {}
+    hashes = cache(hash_files)  # every arm names the same files
+    runs = []
+    for seed in study.seeds.values:
+        for arm in study.arm:
+            recipe = recipe_of(study, path, arm, seed)
+            wanted = needed(stages(recipe), study.models, f"{path}: arm {arm.name}")
+            keys = _keys(wanted, recipe, plan_parts(wanted, hashes), works)
+            runs.append(Run(arm.name, seed, recipe, keys))
+    return Design(tuple(runs), works)
+
+
+def recipe_of(study: Study, path: Path, arm: Arm, seed: int) -> Recipe:
+    """The recipe of one run: the study's, with its changes, the arm's, and the seed's."""
+    base = path.parent / study.recipe
+    try:
+        return load_recipe(base, list(changes(study, arm, seed)))
+    except RecipeError as error:
+        raise RecipeError(f"{path}: arm {arm.name}: {error}") from error
+
+
+def changes(study: Study, arm: Arm, seed: int) -> Iterator[str]:
+    """What is changed in the base recipe, as --set says it."""
+    for key, value in {**study.set, **arm.set}.items():
+        yield f"{key}={toml_value(value)}"
+    for part in study.seeds.vary:
+        yield f"seeds.{part}={seed}"
+
+
+def needed(every: Sequence[Stage], models: Sequence[str], where: str) -> list[Stage]:
+    """The stages that the evaluations of these models depend on, in their order."""
+    by_name = {stage.name: stage for stage in every}
+    waiting = [f"evaluate-{model}" for model in models]
+    for name in waiting:
+        if name not in by_name:
+            made = ", ".join(stage.name for stage in every if stage.model)
+            model = name.removeprefix("evaluate-")
+            raise UsageError(f"{where}: its recipe makes no model {model}; measure one of {made}")
+    wanted: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        wanted.add(name)
+        waiting += by_name[name].inputs.values()
+    return [stage for stage in every if stage.name in wanted]
+
+
+def _keys(
+    wanted: Sequence[Stage], recipe: Recipe, parts: Mapping[str, Parts], works: dict[str, Work]
+) -> dict[str, str]:
+    """Name of each stage -> the key of its work; new ones are added to `works`."""
+    keys: dict[str, str] = {}
+    for stage in wanted:
+        keys[stage.name] = key = f"{stage.name}-{fingerprint(parts[stage.name])[:SHOWN_DIGITS]}"
+        inputs = {role: keys[name] for role, name in stage.inputs.items()}
+        works.setdefault(key, Work(stage, recipe, parts[stage.name], inputs, key))
+    return keys

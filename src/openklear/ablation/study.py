@@ -1,0 +1,197 @@
+"""Running a study: its stages, the scores of each run as it ends, and what its page is made of.
+
+DIR/study.toml                the study's file, as it was run
+DIR/stages/STAGE-HASH/STAGE/  each stage, once; log.txt beside it has what it said, error.txt why it failed
+DIR/runs/ARM/SEED/STAGE       links to them, so that a run can be looked at as any other
+DIR/scores/ARM/SEED.json      what a finished run left: all that the page is made of
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openklear import progress
+from openklear.ablation.definition import Study
+from openklear.ablation.design import Design, Run, design
+from openklear.ablation.scores import (
+    FailedRun,
+    RunScores,
+    StudyScores,
+    curves_of,
+    read_scores,
+    series_of,
+    write_scores,
+)
+from openklear.ablation.work import Crew, seconds
+from openklear.durable import files
+from openklear.errors import UsageError
+from openklear.recipe.show import resolved_toml
+from openklear.run.extras import require_for_training
+from openklear.run.manifest import cpu_model, git_revision
+
+
+@dataclass(slots=True)
+class _Bench:
+    """A study that is under way."""
+
+    study: Study
+    plan: Design
+    crew: Crew
+    root: Path
+
+    def wanted(self, run: Run) -> list[str]:
+        return list(run.works.values())
+
+    def place(self, run: Run) -> Path:
+        return self.root / "scores" / run.arm / f"{run.seed}.json"
+
+
+def run_study(study: Study, path: Path, root: Path, jobs: int, *, command: str = "") -> StudyScores:
+    """Run what is not finished of the study in the file `path`, in the directory `root`; return all its scores.
+
+    Called again after a kill it goes on, and ends with the same scores. A run that fails is listed, and tried again
+    next time. Raises UsageError where `root` holds another study, RunLocked where another process works there.
+    """
+    plan = design(study, path)
+    for run in plan.runs:
+        require_for_training(run.recipe)
+    with files.lock(root), files.disk_errors(root):
+        _claim(root, path, study)
+        bench = _Bench(study, plan, Crew(plan.works, root / "stages"), root)
+        bench.crew.look()
+        _say_before(bench, jobs)
+        for run in plan.runs:
+            _link(bench, run)
+        _work(bench, jobs)
+        return _scores(bench, command)
+
+
+def _claim(root: Path, path: Path, study: Study) -> None:
+    """A directory holds one study; its file may change, since scores follow from what the stages were made with."""
+    known = root / "study.toml"
+    if known.is_file():
+        from openklear.ablation.definition import load_study
+
+        other = load_study(known).name
+        if other != study.name:
+            raise UsageError(f"{root} holds the study {other}, not {study.name}; choose another --output")
+    files.write_atomic(known, path.read_bytes())
+
+
+def _say_before(bench: _Bench, jobs: int) -> None:
+    works, done = len(bench.plan.works), len(bench.crew.done)
+    runs, arms = len(bench.plan.runs), len(bench.study.arm)
+    progress.say(
+        f"{bench.study.name}: {arms} arms x {len(bench.study.seeds.values)} seeds = {runs} runs; {works} stages, "
+        f"shared ones once, {done} of them finished before; {jobs} at a time"
+    )
+
+
+def _work(bench: _Bench, jobs: int) -> None:
+    """Run the stages; write the scores of each run as soon as its last stage ends."""
+    left = {(run.arm, run.seed): run for run in bench.plan.runs}
+
+    def settle() -> None:
+        for place, run in list(left.items()):
+            if bench.crew.done.issuperset(bench.wanted(run)):
+                _commit(bench, left.pop(place))
+
+    with progress.task(bench.study.name, len(bench.plan.works), "stages", done=len(bench.crew.done)) as advance:
+        settle()
+        tell = _teller(bench, advance, settle)
+        bench.crew.run(jobs, tell, lambda key: None)
+
+
+def _teller(bench: _Bench, advance: progress.Advance, settle: Callable[[], None]) -> Callable[[str], None]:
+    """What is done and said as each stage ends."""
+
+    def ended(key: str) -> None:
+        advance()
+        if key in bench.crew.failed:
+            runs = [f"{run.arm}, seed {run.seed}" for run in bench.plan.runs if key in run.works.values()]
+            progress.say(f"FAILED ({'; '.join(runs)}): {bench.crew.failed[key]}")
+        settle()
+
+    return ended
+
+
+def _commit(bench: _Bench, run: Run) -> None:
+    """Write the scores of a finished run, and say the measured ones."""
+    scores = _scores_of(bench, run)
+    write_scores(bench.place(run), scores)
+    told = []
+    for measure in bench.study.measure:
+        series = scores.of(measure.model, measure.domain)
+        if series is None:
+            raise UsageError(
+                f"{bench.study.name}: no held-out problems of {measure.domain}, which {measure.name} measures"
+            )
+        told.append(f"{measure.title} {100 * series.mean:.1f}")
+    progress.say(f"{run.arm}, seed {run.seed}: {', '.join(told)}")
+
+
+def _scores_of(bench: _Bench, run: Run) -> RunScores:
+    places = {name: bench.crew.directory(key) for name, key in run.works.items()}
+    series = []
+    for name, place in places.items():
+        if name.startswith("evaluate-"):
+            series += series_of(name.removeprefix("evaluate-"), place)
+    trained = [name for name, key in run.works.items() if bench.plan.works[key].stage.trains]
+    took = seconds(bench.crew, list(run.works.values()))
+    return RunScores(
+        arm=run.arm,
+        seed=run.seed,
+        series=tuple(series),
+        curves={name: curves_of(places[name]) for name in trained},
+        seconds={name: took[key] for name, key in run.works.items()},
+        stages=dict(run.works),
+    )
+
+
+def _link(bench: _Bench, run: Run) -> None:
+    """DIR/runs/ARM/SEED looks like a run directory."""
+    place = bench.root / "runs" / run.arm / str(run.seed)
+    place.mkdir(parents=True, exist_ok=True)
+    files.write_atomic(place / "recipe.toml", resolved_toml(run.recipe))
+    for name, key in run.works.items():
+        target = Path(os.path.relpath(bench.crew.directory(key), place))
+        link = place / name
+        if link.is_symlink() and link.readlink() != target:
+            link.unlink()
+        if not link.is_symlink():
+            link.symlink_to(target)
+
+
+def _scores(bench: _Bench, command: str) -> StudyScores:
+    """The scores of the finished runs, and what stopped the others."""
+    runs, failed = [], []
+    for arm in bench.study.arm:
+        for run in (one for one in bench.plan.runs if one.arm == arm.name):
+            reasons = [bench.crew.failed[key] for key in run.works.values() if key in bench.crew.failed]
+            if bench.crew.done.issuperset(run.works.values()):
+                runs.append(read_scores(bench.place(run)))
+            elif reasons:
+                failed.append(FailedRun(run.arm, run.seed, reasons[0]))
+    missing = len(bench.plan.runs) - len(runs) - len(failed)
+    return StudyScores(tuple(runs), tuple(failed), missing, _facts(bench, command))
+
+
+def _facts(bench: _Bench, command: str) -> dict[str, Any]:
+    took = seconds(bench.crew, sorted(bench.crew.done))
+    by_stage: dict[str, float] = {}
+    for key, spent in took.items():
+        name = bench.plan.works[key].stage.name
+        by_stage[name] = by_stage.get(name, 0.0) + spent
+    return {
+        "command": command or shlex.join(["openklear", "ablate", bench.study.name]),
+        "cpu": cpu_model(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "git": git_revision(Path(__file__).parent),
+        "stages": len(took),
+        "seconds": by_stage,
+    }

@@ -1,0 +1,110 @@
+"""The stages of a study, each in a process of its own, as many at once as asked for.
+
+The result does not depend on how many: a stage reads finished directories and writes its own. One that fails takes
+what needs it out of the study, and nothing else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from signal import Signals
+
+from openklear.ablation.design import Work
+from openklear.ablation.worker import ERROR, PRELOADED, Order, carry_out
+from openklear.durable import files
+from openklear.run.fingerprint import fingerprint
+
+
+@dataclass(slots=True)
+class Crew:
+    """Works that are done, under way, or failed."""
+
+    works: Mapping[str, Work]
+    """Key -> work; what a work needs stands before it."""
+    root: Path
+    """Each work has a directory below it."""
+    done: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Key -> why; of a work that needs a failed one, why that failed."""
+
+    def directory(self, key: str) -> Path:
+        """Of the stage that this work is."""
+        return self.root / key / self.works[key].stage.name
+
+    def look(self) -> None:
+        """Take in what earlier attempts finished."""
+        self.done |= {key for key in self.works if is_finished(self.directory(key), self.works[key])}
+
+    def run(self, jobs: int, ended: Callable[[str], None], begun: Callable[[str], None]) -> None:
+        """Do all that is not done; `ended` and `begun` are told the key of each work as it ends (well or not)."""
+        processes = multiprocessing.get_context("forkserver")
+        processes.set_forkserver_preload(list(PRELOADED))
+        under_way: dict[BaseProcess, str] = {}
+        try:
+            while True:
+                for key in self._next(set(under_way.values()), jobs - len(under_way)):
+                    process: BaseProcess = processes.Process(target=carry_out, args=(self._order(key),))
+                    process.start()
+                    under_way[process] = key
+                    begun(key)
+                if not under_way:
+                    return
+                wait([process.sentinel for process in under_way])
+                for process in [one for one in under_way if not one.is_alive()]:
+                    key = under_way.pop(process)
+                    self._end(key, process.exitcode)
+                    ended(key)
+        finally:
+            for process in under_way:
+                process.terminate()
+            for process in under_way:
+                process.join()
+
+    def _next(self, busy: set[str], free: int) -> list[str]:
+        """The first works, as many as there is room for, whose inputs are done."""
+        found: list[str] = []
+        for key, work in self.works.items():
+            if key in self.done or key in self.failed or key in busy:
+                continue
+            reason = next((self.failed[one] for one in work.inputs.values() if one in self.failed), None)
+            if reason is not None:
+                self.failed[key] = reason
+            elif len(found) < free and self.done.issuperset(work.inputs.values()):
+                found.append(key)
+        return found
+
+    def _order(self, key: str) -> Order:
+        work = self.works[key]
+        return Order(work, self.root / key, {role: self.directory(one) for role, one in work.inputs.items()})
+
+    def _end(self, key: str, code: int | None) -> None:
+        if code == 0 and is_finished(self.directory(key), self.works[key]):
+            self.done.add(key)
+            return
+        error = self.root / key / ERROR
+        self.failed[key] = f"{self.works[key].stage.name}: {_reason(error, code)}"
+
+
+def _reason(error: Path, code: int | None) -> str:
+    if error.is_file():
+        return error.read_text(encoding="utf-8")
+    if code is not None and code < 0:
+        return f"its process was ended by {Signals(-code).name}; what it said is in {error.with_name('log.txt')}"
+    return f"its process ended with {code}; what it said is in {error.with_name('log.txt')}"
+
+
+def is_finished(directory: Path, work: Work) -> bool:
+    """Whether the stage is there, whole, made with what it would be made with now."""
+    record = files.stage_record(directory)
+    return record is not None and record["state"] == "finished" and record["fingerprint"] == fingerprint(work.parts)
+
+
+def seconds(crew: Crew, keys: Sequence[str]) -> dict[str, float]:
+    """Key -> wall seconds of these finished works."""
+    records = {key: files.stage_record(crew.directory(key)) for key in keys}
+    return {key: float(record["seconds"]) for key, record in records.items() if record is not None}
