@@ -98,7 +98,7 @@ def test_arms_of_unequal_length_are_drawn_over_their_own_training():
     study = made.study()
     runs = [made.run(arm.name, 0, problems=5, iterations=12 * (1 + (arm.name == "gppo"))) for arm in study.arm]
     (stage,) = stage_curves(study, replace(made.scores(study, problems=5), runs=tuple(runs)))
-    assert "GPPO iteration 24" in stage.text
+    assert stage.text.endswith("over its own training: to iteration 12; GPPO to iteration 24.")
     assert "% of the training" in labels(stage.panels[0].svg)
     assert "100" in labels(stage.panels[0].svg)
 

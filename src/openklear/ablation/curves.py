@@ -143,8 +143,7 @@ def _stage(name: str, lines: Sequence[Trainees]) -> StageCurves:
         "no further than the least and the greatest of them."
     )
     if share:
-        ends = ", ".join(f"{line.label} {unit} {line.last:,g}" for line in lines)
-        text += f" Each line is drawn over its own training, as far as it came: {ends}."
+        text += f" Each line is drawn over its own training: {_lengths(lines, unit)}."
     panels, zero = [], []
     for title, metrics, form in PANELS:
         drawn = [(line, band(line, metrics, share=share)) for line in lines]
@@ -159,6 +158,16 @@ def _stage(name: str, lines: Sequence[Trainees]) -> StageCurves:
         else:
             zero.append(title)
     return StageCurves(name, text, [(line.label, line.look) for line in lines], panels, zero)
+
+
+def _lengths(lines: Sequence[Trainees], unit: str) -> str:
+    """How far each line came: `to iteration 12; GPPO to iteration 24`. What most have in common needs no names."""
+    named: dict[float, list[str]] = {}
+    for line in lines:
+        named.setdefault(line.last, []).append(line.label)
+    common = max(named, key=lambda last: len(named[last]))
+    others = [f"{', '.join(names)} to {unit} {last:,g}" for last, names in named.items() if last != common]
+    return "; ".join([f"to {unit} {common:,g}", *others])
 
 
 def _moves(points: Sequence[Point]) -> bool:

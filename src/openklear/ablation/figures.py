@@ -17,8 +17,10 @@ from openklear.reporting.texts import short
 
 LINE = 13
 """Height of a line of text, in pixels."""
-_LABEL, _BAR = 32, 30
-"""Characters of a label's line; pixels of a row below its label."""
+_TEXT = 55
+"""Characters of a line, its numbers included."""
+_BAR = 30
+"""Pixels of a row below its label."""
 _SPREAD = 7.0
 """Seeds of a row lie in their order from so many pixels above its bar to as many below."""
 
@@ -93,15 +95,20 @@ def _score_row(study: Study, one: ArmScore, label: str) -> dict[str, Any]:
 
 def _rows_drawn(rows: Sequence[Mapping[str, Any]], title: str, *, zero: bool) -> str:
     """The rows below one another, each with its label over it, so that a narrow page has room for long ones."""
-    labels = [wrap(short(row["label"], 2 * _LABEL), _LABEL)[:2] or [""] for row in rows]
-    tall = LINE * max(map(len, labels)) + _BAR
     bars: list[dict[str, Any]] = []
     dots: list[dict[str, Any]] = []
-    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        y = (place + 1) * tall - _BAR / 2 - 2
-        bars.append({**row, "label": label, "top": place * tall + LINE, "y": y})
+    end = 0.0
+    for row in rows:
+        most = _TEXT - len(row["text"])
+        label = wrap(short(row["label"], 2 * most - 8), most)[:2] or [""]
+        top = end + LINE * len(label)
+        end = top + _BAR
+        y = top + _BAR / 2 - 2
+        bars.append(
+            {**row, "label": label, "first": top - LINE * (len(label) - 1), "below": top + 3, "y": y, "end": end}
+        )
         dots += [{"x": x, "y": y + at, "colour": row["colour"]} for x, at in _spread(row["seeds"])]
-    scale = alt.Scale(domain=[len(rows) * tall, 0], nice=False)
+    scale = alt.Scale(domain=[end, 0], nice=False)
     down = alt.Y("y:Q", axis=None, scale=scale)
     across = _across([*_ends(rows), *([0.0] if zero else [])], title)
     base = table(bars).encode(y=down, color=alt.Color("colour:N", scale=None))
@@ -113,10 +120,9 @@ def _rows_drawn(rows: Sequence[Mapping[str, Any]], title: str, *, zero: bool) ->
         *_texts(base, scale),
     ]
     if zero:
-        lines = table([{"at": 0, "from": bar["top"] + 3, "to": bar["y"] + _BAR / 2 - 1} for bar in bars])
-        rule = lines.mark_rule(color=INK, strokeDash=[3, 3])
-        layers.insert(0, rule.encode(x=across("at"), y=alt.Y("from:Q", axis=None, scale=scale), y2="to:Q"))
-    return fitted(alt.layer(*layers), WIDTH, len(rows) * tall + 46)
+        rule = table([{**bar, "at": 0} for bar in bars]).mark_rule(color=INK, strokeDash=[3, 3])
+        layers.insert(0, rule.encode(x=across("at"), y=alt.Y("below:Q", axis=None, scale=scale), y2="end:Q"))
+    return fitted(alt.LayerChart(layer=layers), WIDTH, round(end) + 46)
 
 
 def _spread(values: Sequence[float]) -> list[tuple[float, float]]:
@@ -143,14 +149,15 @@ def _across(ends: Sequence[float], title: str) -> Callable[[str], alt.X]:
 
 def _diamond(base: alt.Chart, full: bool) -> alt.Chart:
     """The means: full where a difference was seen, else empty."""
-    chosen = base.transform_filter(alt.datum.full == full)
+    chosen: alt.Chart = base.transform_filter(f"datum.full == {str(full).lower()}")
     fill: dict[str, Any] = {} if full else {"fill": "#ffffff"}
-    return chosen.mark_point(shape="diamond", size=95, opacity=1, strokeWidth=1.8, filled=full, **fill)
+    drawn: alt.Chart = chosen.mark_point(shape="diamond", size=95, opacity=1, strokeWidth=1.8, filled=full, **fill)
+    return drawn
 
 
 def _texts(base: alt.Chart, scale: alt.Scale) -> Iterator[alt.Chart]:
     """Each row's label at the left, its numbers at the right."""
-    at_top = base.encode(y=alt.Y("top:Q", axis=None, scale=scale), color=alt.value(INK))
+    at_top = base.encode(y=alt.Y("first:Q", axis=None, scale=scale), color=alt.value(INK))
     line: dict[str, Any] = {"baseline": "alphabetic", "dy": -2, "fontSize": 11}
     yield at_top.mark_text(align="left", lineHeight=LINE, **line).encode(x=alt.value(0), text="label:N")
     numbers = at_top.mark_text(align="right", **line)
