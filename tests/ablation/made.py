@@ -106,9 +106,11 @@ def scores(one: Study, *, leave_out: Sequence[tuple[str, int]] = (), missing: in
     )
     facts = {
         "command": f"openklear ablate studies/{one.size}/{one.name}.toml --output runs/{one.name}",
-        "machine": {"cpu": "Some CPU @ 2.50GHz", "cores": 2},
-        "code": "dfc0985ecbd2",
-        "seconds": 4075.5,
+        "cpu": "Some CPU @ 2.50GHz",
+        "cores": 2,
+        "git": {"revision": "dfc0985ecbd2", "dirty": False},
+        "stages": 98,
+        "seconds": {"sft": 475.5, "rl-math": 3600.0},
         "recipe": 'seed = 0\n[model]\ntype = "tiny"\n',
     }
     return StudyScores(tuple(runs), failed, missing, facts)

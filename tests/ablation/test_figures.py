@@ -31,7 +31,7 @@ def test_a_row_a_comparison_a_point_a_seed():
     study = made.study()
     told = findings(study, made.scores(study, problems=40))
     panel = figures.forest(study, study.measure[0], told)
-    assert panel.title == "Difference to PPO clip-higher, mathematics"
+    assert panel.title == "Difference from PPO clip-higher, mathematics"
     assert marks(panel.svg, "circle") == 5 * 8
     assert marks(panel.svg, "point") == 5
     assert marks(panel.svg, "rule mark") == 5 + 5, "an interval each, and its part of the line at zero"
@@ -138,10 +138,8 @@ def test_nothing_is_cut_off_or_overlaps_at_either_width(tmp_path: Path):
     path = found()
     if path is None:
         pytest.skip("no Chromium on this machine: the page is not looked at")
-    arms = [
-        Arm(name=name, label=f"{title}: with a label that is far longer than most")
-        for name, title in made.TITLES.items()
-    ]
+    names = ("MMM, number 0, with alpha alpha 0.05 and more", "One more arm, number 0, with alpha .1")
+    arms = [Arm(name=name, label=names[place % 2]) for place, name in enumerate(made.TITLES)]
     studies = [made.study(), made.study(arm=tuple(arms)), made.models_of_one_arm()]
     with Browser(path) as browser:
         for number, study in enumerate(studies):

@@ -108,7 +108,7 @@ def test_both_say_what_was_found_first_and_everything_a_reader_needs(pages):
             assert one.sentence in page
         for some in (*study.differs, *study.undisclosed, "A second paragraph.", 'rl.objective.type = "cispo"'):
             assert some in page
-        assert "48 runs of 98 distinct stages, 1 h 7 min of computing. Machine: Some CPU @ 2.50GHz, 2 cores." in page
+        assert "48 runs, 98 stages, 1 h 7 min of computing. Machine: Some CPU @ 2.50GHz, 2 cores." in page
         assert "openklear ablate studies/small/clipping.toml --output runs/clipping" in page
         assert "revision dfc0985ecbd2" in page
     assert "(page.html)" in markdown
@@ -165,7 +165,8 @@ def hostile() -> Study:
 
 def test_nothing_is_left_unescaped():
     study = hostile()
-    facts = {"command": made.HOSTILE, "code": made.HOSTILE, "recipe": made.HOSTILE, "machine": {"cpu": made.HOSTILE}}
+    bad = made.HOSTILE
+    facts = {"command": bad, "cpu": bad, "recipe": bad, "git": {"revision": bad, "dirty": True}}
     scores = made.with_facts(made.scores(study, leave_out=[("gppo", 1)], problems=20), **facts)
     _, html, markdown = both(study, scores)
     read = Read(html)

@@ -79,7 +79,9 @@ def stage_curves(study: Study, scores: StudyScores) -> list[StageCurves]:
 
 def shared_stages(scores: StudyScores) -> list[str]:
     """The stages that were trained once for several runs, all there are: their curves say nothing of the arms."""
-    made = {name: {_made(run, name) for run in scores.runs} for name in _trained(scores)}
+    made: dict[str, set[str]] = {}
+    for name in _trained(scores):
+        made[name] = {_made(run, name) for run in scores.runs}
     return [name for name, some in made.items() if len(some) == 1 < len(scores.runs)]
 
 

@@ -17,7 +17,7 @@ from openklear.reporting.texts import short
 
 LINE = 13
 """Height of a line of text, in pixels."""
-_TEXT = 55
+_TEXT = 53
 """Characters of a line, its numbers included."""
 _BAR = 30
 """Pixels of a row below its label."""
@@ -36,7 +36,7 @@ def forest(study: Study, measure: Measure, found: Findings) -> Panel | None:
     first = {one.label_before for one in mine}
     before = first.pop() if len(first) == 1 else None
     rows = [_compared_row(study, one, alone=before is not None) for one in mine]
-    title = f"Difference to {short(before)}" if before else "Differences"
+    title = f"Difference from {short(before)}" if before else "Differences"
     note = (
         "Points: one seed each, in their order from top to bottom. Bar and diamond: 95 % two-way interval and mean. "
         "A full diamond: a difference was seen."

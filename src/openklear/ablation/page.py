@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from openklear.ablation import figures
@@ -19,6 +19,7 @@ from openklear.ablation.looks import UNKNOWN, Sheet, chance, difference, interva
 from openklear.ablation.scores import StudyScores
 from openklear.progress import duration
 from openklear.recipe.keys import toml_value
+from openklear.recipe.show import count
 from openklear.reporting.charts import Panel
 from openklear.reporting.pages import page
 
@@ -65,7 +66,7 @@ def _shown(study: Study, scores: StudyScores, found: Findings) -> Shown:
         "cost_text": _cost_text(scores),
         "machine": _machine(scores.facts),
         "command": scores.facts.get("command") or _command(study),
-        "code": scores.facts.get("code"),
+        "code": _code(scores.facts),
         "recipe": scores.facts.get("recipe"),
     }
 
@@ -112,11 +113,9 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
 
 def _asked(mine: Sequence[ArmScore], measure: Measure, k: int) -> str:
     """`The model of rl-math on 200 problems, 8 samples each`."""
-    counts = sorted({one.problems for one in mine if one.problems})
-    asked = " or ".join(f"{count:,}" for count in counts) or "no"
+    asked = " or ".join(count(many, "problem") for many in sorted({one.problems for one in mine if one.problems}))
     models = " and ".join(dict.fromkeys(one.model for one in mine)) or measure.model
-    noun, samples = "problem" if asked == "1" else "problems", "sample" if k == 1 else "samples"
-    return f"The model of {models} on {asked} {noun}, {k} {samples} each"
+    return f"The model of {models} on {asked or 'no problem'}, {count(k, 'sample')} each"
 
 
 def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore], k: int) -> Sheet:
@@ -191,34 +190,31 @@ def _paragraphs(text: str) -> list[str]:
 
 def _cost(scores: StudyScores) -> Sheet:
     """Seconds of computing by stage; one that several runs share counts once."""
-    made: dict[str, dict[str, float]] = {}
-    for run in scores.runs:
-        for stage, seconds in run.seconds.items():
-            made.setdefault(stage, {})[run.stages.get(stage) or f"{run.arm} {run.seed}"] = seconds
-    rows = []
-    for stage, took in made.items():
-        each = sum(took.values()) / len(took)
-        rows.append((stage, f"{len(took):,}", _seconds(each), _seconds(sum(took.values()))))
+    by_stage: dict[str, list[float]] = {}
+    for (stage, _), seconds in _made(scores).items():
+        by_stage.setdefault(stage, []).append(seconds)
+    rows = [
+        (stage, f"{len(took):,}", _seconds(sum(took) / len(took)), _seconds(sum(took)))
+        for stage, took in by_stage.items()
+    ]
     return Sheet(("stage", "made", "each, mean", "in all"), rows, numbers=3)
 
 
 def _cost_text(scores: StudyScores) -> str:
-    """`48 runs, 101 stages, 1 h 2 min of computing`."""
-    made = set(_made(scores))
-    total = scores.facts.get("seconds")
-    seconds = sum(dict(_made(scores)).values()) if total is None else float(total)
-    runs, stages = len(scores.runs), len({name for name, _ in made})
-    return (
-        f"{runs:,} {'run' if runs == 1 else 'runs'} of {stages:,} distinct {'stage' if stages == 1 else 'stages'}, "
-        f"{duration(seconds)} of computing"
-    )
+    """`48 runs, 98 stages, 1 h 2 min of computing`: also of stages whose runs are not finished, where that is known."""
+    made, told = _made(scores), scores.facts.get("seconds")
+    seconds = sum(told.values() if isinstance(told, Mapping) else made.values())
+    stages = scores.facts.get("stages") or len(made)
+    return f"{count(len(scores.runs), 'run')}, {count(stages, 'stage')}, {duration(seconds)} of computing"
 
 
-def _made(scores: StudyScores) -> Iterator[tuple[tuple[str, str], float]]:
-    """((stage, fingerprint), seconds) of every run."""
+def _made(scores: StudyScores) -> Mapping[tuple[str, str], float]:
+    """(stage, fingerprint) -> its seconds."""
+    made: dict[tuple[str, str], float] = {}
     for run in scores.runs:
         for stage, seconds in run.seconds.items():
-            yield (stage, run.stages.get(stage) or f"{run.arm} {run.seed}"), seconds
+            made[stage, run.stages.get(stage) or f"{run.arm} {run.seed}"] = seconds
+    return made
 
 
 def _seconds(seconds: float) -> str:
@@ -226,13 +222,18 @@ def _seconds(seconds: float) -> str:
 
 
 def _machine(facts: Mapping[str, Any]) -> str:
-    machine = facts.get("machine")
-    if not isinstance(machine, Mapping):
-        return UNKNOWN
-    cores = machine.get("cores")
-    words = [str(machine.get("cpu") or "a CPU"), *([f"{cores} cores"] if cores else [])]
-    more = [f"{name}: {value}" for name, value in machine.items() if name not in ("cpu", "cores") and value]
-    return ", ".join([*words, *more])
+    """`a CPU of some kind, 2 cores`, as far as it is known."""
+    cores = facts.get("cores")
+    words = [str(facts.get("cpu") or "not known"), *([count(cores, "core")] if cores else [])]
+    return ", ".join(words)
+
+
+def _code(facts: Mapping[str, Any]) -> str | None:
+    """The revision of the code; None where it is not known."""
+    git = facts.get("git")
+    if not isinstance(git, Mapping) or not git.get("revision"):
+        return None
+    return str(git["revision"]) + (", with changes that are in no revision" if git.get("dirty") else "")
 
 
 def _command(study: Study) -> str:
