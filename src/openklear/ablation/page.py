@@ -102,8 +102,8 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
     return {
         "name": measure.name,
         "title": measure.title,
-        "asked": _asked(mine, measure, k),
-        "k": k,
+        "asked": _asked(mine, k),
+        "k": k or "k",
         "scores": _score_sheet(study, measure, found, mine, k),
         "runs": _run_sheet(study, measure, found, mine),
         "compared": _compared_sheet(compared),
@@ -111,16 +111,19 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
     }
 
 
-def _asked(mine: Sequence[ArmScore], measure: Measure, k: int) -> str:
+def _asked(mine: Sequence[ArmScore], k: int) -> str:
     """`The model of rl-math on 200 problems, 8 samples each`."""
-    asked = " or ".join(count(many, "problem") for many in sorted({one.problems for one in mine if one.problems}))
-    models = " and ".join(dict.fromkeys(one.model for one in mine)) or measure.model
-    return f"The model of {models} on {asked or 'no problem'}, {count(k, 'sample')} each"
+    if not k:
+        return "Nothing was measured yet"
+    counts = sorted({one.problems for one in mine if one.seeds})
+    asked = " or ".join(count(many, "problem") for many in counts)
+    models = " and ".join(dict.fromkeys(one.model for one in mine))
+    return f"The model of {models} on {asked}, {count(k, 'sample')} each"
 
 
 def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore], k: int) -> Sheet:
     labels = figures.score_labels(study, measure, found)
-    columns = ("arm", "seeds", f"avg@{k},\N{NO-BREAK SPACE}%", "95 % interval", "by seed, least to greatest")
+    columns = ("arm", "seeds", f"avg@{k or 'k'},\N{NO-BREAK SPACE}%", "95 % interval", "by seed, least to greatest")
     rows = []
     for one in mine:
         label = labels[one.arm, one.model]
