@@ -27,6 +27,27 @@ def marks(svg, kind):
     return len(re.findall(f'aria-roledescription="{kind}"', svg))
 
 
+def drawn_at(svg, kind, name="percentage points"):
+    """Where marks stand: the numbers that each says of itself to who cannot see it."""
+    told = re.findall(rf'aria-label="([^"]*)"[^>]*aria-roledescription="{kind}"', svg)
+    found = [re.search(rf"(?:^|; ){name}: ([^;]+)", text.replace("\N{MINUS SIGN}", "-")) for text in told]
+    return [float(one[1]) for one in found if one]
+
+
+def test_marks_stand_where_the_findings_say():
+    study = made.study()
+    told = findings(study, made.scores(study, problems=40))
+    svg = figures.forest(study, study.measure[0], told).svg
+    seeds = [100 * value for one in told.compared for _, value in one.by_seed]
+    assert drawn_at(svg, "circle") == pytest.approx(seeds)
+    assert sorted(drawn_at(svg, "point")) == pytest.approx(sorted(100 * one.effect.value for one in told.compared))
+    lows = [0.0] * 5 + [100 * one.effect.low for one in told.compared]
+    assert drawn_at(svg, "rule mark") == pytest.approx(lows)
+    assert drawn_at(svg, "rule mark", "high") == pytest.approx([100 * one.effect.high for one in told.compared])
+    svg = figures.scores_by_seed(study, study.measure[0], told, 8).svg
+    assert drawn_at(svg, "point", "avg@8, %") == pytest.approx([100 * one.mean for one in told.scores])
+
+
 def test_a_row_a_comparison_a_point_a_seed():
     study = made.study()
     told = findings(study, made.scores(study, problems=40))
