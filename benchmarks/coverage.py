@@ -8,7 +8,7 @@ score    one evaluation: avg@k and pass@8 of 64 against their mean over all prob
 paired   two models on the same problems: the interval of the difference, and how often a null difference is refused by
          it and by the sign-flip test
 study    two arms x S seeds x N problems without an effect: t over seeds, paired over problems (which takes the seeds
-         for one model), two-way, and how often the sign-flip test over seeds refuses
+         for one model), two-way, and how often the sign-flip test over seeds refuses; and the mean of one arm
 power    how often an effect is seen with what `openklear evaluate power` says is enough for 80 %
 
 A nominal 95 % interval should hold the truth in 93 to 98 %: less is marked (!), more, which is wider than it need be,
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ from openklear.evaluation.statistics import (
     Effect,
     Estimate,
     SamplingError,
+    arm_mean,
     difference_interval,
     mean_interval,
     over_seeds,
@@ -296,9 +298,11 @@ def study(cell: Cell) -> None:
             for _ in range(counted.evaluations):
                 study_once(counted, seeds, problems, spread, reaction)
             kept = [("t over seeds", False), ("over problems", False), ("two-way", True), ("refused", False)]
+            kept.append(("an arm's mean", True))
             yield [name, f"{seeds} x {problems}", *(counted.share(*column) for column in kept)]
 
     columns = ["no effect", "S x N", "t over seeds", "over problems", "two-way", "sign-flip over seeds, p <= .05"]
+    columns.append("an arm's mean")
     table("Two arms x seeds x problems, k 8: how often the interval holds 0 on problems like these, %", columns, rows())
 
 
@@ -309,6 +313,13 @@ def study_once(counted: Counted, seeds: int, problems: int, spread: float, react
     counted.holds("two-way", two_way(before, after), 0.0)
     sums = np.rint((after - before).sum(axis=1) * k)
     counted.add("refused", sign_flip([Fraction(int(one), k * problems) for one in sums]) <= 0.05)
+    counted.holds("an arm's mean", arm_mean(before), arm_truth(math.hypot(spread, reaction / 2)))
+
+
+@cache
+def arm_truth(spread: float) -> float:
+    """An arm's mean over all problems and seeds."""
+    return float(logistic(np.random.default_rng(0).normal(1.4, math.hypot(1.5, spread), TRUTH)).mean())
 
 
 def study_draw(

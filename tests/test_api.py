@@ -35,9 +35,9 @@ NAMES = {
     ),
     "grading": "Explanation Grader Limits explain grade_rows",
     "evaluation.statistics": (
-        "Effect Estimate SamplingError Table avg_at_k correctness difference_interval g_pass_at_k g_pass_share holm "
-        "majority_share mean_interval mg_pass_at_k mg_pass_share over_seeds paired_difference pass_at_k pass_share "
-        "sampling_error sign_flip student_quantile two_way"
+        "Effect Estimate SamplingError Table arm_mean avg_at_k correctness difference_interval g_pass_at_k g_pass_share "
+        "holm majority_share mean_interval mg_pass_at_k mg_pass_share over_seeds paired_difference pass_at_k pass_share "
+        "sampling_error sign_flip student_quantile student_tail two_way"
     ),
     "models.loading": "LoadedModel load_model save_model",
     "models.tiny": "make_tiny make_tokenizer",

@@ -170,8 +170,10 @@ def test_pages_that_code_names_are_there():
             assert (ROOT / word).is_file() or word in WRITTEN, f"{path.relative_to(ROOT)}: {word}"
 
 
-WRITTEN = {"data-card.md"}
-"""Pages that a run writes into its directory."""
+WRITTEN = {"data-card.md", "study.md", "page.md", "studies-index.md", "index.md"} | {
+    f"reports/{name}.md" for name in ("index", "NAME/page")
+}
+"""Pages that a run or a study writes, and templates of them."""
 
 
 def test_makefile_recipes_and_scripts_name_files_that_exist():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import nct, norm
+from scipy.stats import nct, norm, t
 
 from openklear.errors import UsageError
 from openklear.evaluation.power import (
@@ -19,6 +19,7 @@ from openklear.evaluation.power import (
     exceeds,
     half_width,
     least,
+    least_effect,
     needed_for_pair,
     needed_for_score,
     needed_for_study,
@@ -44,6 +45,27 @@ def counts(right, of=8):
 @pytest.mark.parametrize(("quantile", "freedom", "shift"), [(12.7, 1, 5), (2.5, 3, 2), (2, 30.5, 3), (1.97, 900, -1)])
 def test_the_tail_is_scipys_noncentral_t(quantile, freedom, shift):
     assert exceeds(quantile, freedom, shift) == pytest.approx(nct.sf(quantile, freedom, shift), abs=1e-9)
+
+
+@pytest.mark.parametrize(("freedom", "tests"), [(1, 1), (3, 1), (7, 5), (30.5, 15), (900, 2)])
+def test_the_least_effect_is_seen_as_often_as_said(freedom, tests):
+    found = least_effect(0.02, freedom, tests)
+    assert nct.sf(t.ppf(1 - 0.025 / tests, freedom), freedom, found / 0.02) == pytest.approx(0.8, abs=1e-6)
+    assert least_effect(0.04, freedom, tests) == pytest.approx(2 * found)
+    assert least_effect(0.02, freedom, tests, power=0.9) > found
+
+
+def test_the_least_effect_of_many_seeds_and_problems_is_the_normal_one():
+    assert least_effect(1.0, 1e6) == pytest.approx(norm.ppf(0.975) + norm.ppf(0.8), rel=1e-4)
+
+
+def test_a_study_sees_its_least_effect_as_often_as_it_says():
+    """The corrected test too: power falls with the number of tests."""
+    study = Study(Pair(0.0, 0.2), 0.02)
+    error = math.sqrt((2 * 0.02**2 + 0.2 / 8 / 200) / 8)
+    difference = least_effect(error, 7.0, 3)
+    assert seen_in_study(study, difference, 8, 200, 8, these=True, tests=3) == pytest.approx(0.8, abs=1e-9)
+    assert seen_in_study(study, difference, 8, 200, 8, these=True) > 0.9
 
 
 def test_for_many_problems_it_is_millers_formula():

@@ -19,6 +19,7 @@ from openklear.evaluation.statistics import (
     pass_at_k,
     sampling_error,
     student_quantile,
+    student_tail,
 )
 
 
@@ -103,6 +104,36 @@ def test_an_interval_is_that_of_the_formula(shares):
 @pytest.mark.parametrize("freedom", [1, 1.5, 2, 9.5, 30, 199.5, 20000.5])
 def test_students_t_is_that_of_scipy(freedom):
     assert student_quantile(freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-9)
+
+
+@pytest.mark.parametrize("freedom", [1, 1.5, 7, 199.5])
+@pytest.mark.parametrize("level", [0.95, 0.99, 1 - 0.05 / 15])
+def test_students_t_at_other_levels(freedom, level):
+    assert student_quantile(freedom, level) == pytest.approx(t.ppf((1 + level) / 2, freedom), rel=1e-8)
+    assert student_tail(student_quantile(freedom, level), freedom) == pytest.approx(1 - level, abs=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0, 4.0, 50.0])
+def test_the_tail_of_students_t_in_closed_form(value):
+    """1 degree of freedom is Cauchy's distribution; 2 have an algebraic one."""
+    assert student_tail(value, 1) == student_tail(-value, 1) == pytest.approx(1 - 2 / math.pi * math.atan(value))
+    assert student_tail(value, 2) == pytest.approx(1 - value / math.sqrt(2 + value**2))
+
+
+@pytest.mark.parametrize(
+    ("value", "freedom", "p"),
+    [(2.365, 7, 0.05), (3.499, 7, 0.01), (2.228, 10, 0.05), (3.182, 3, 0.05), (1.96, 1e6, 0.05)],
+)
+def test_the_tail_of_students_t_in_the_table(value, freedom, p):
+    assert student_tail(value, freedom) == pytest.approx(p, rel=1e-3)
+
+
+@pytest.mark.parametrize("freedom", [1.2, 1.9, 3, 9.5, 150, 1e5, 1e7])
+def test_the_tail_is_scipys_however_far(freedom):
+    for value in (0.1, 2, 12.7, 300, 1e4):
+        assert student_tail(value, freedom) == pytest.approx(
+            2 * t.sf(value, freedom), abs=1e-8 if freedom > 2 else 1e-5
+        )
 
 
 def test_all_wrong_on_few_problems_is_not_certainty():

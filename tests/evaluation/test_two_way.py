@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from openklear.evaluation.statistics import over_seeds, two_way
+from openklear.evaluation.statistics import arm_mean, over_seeds, two_way
 
 BEFORE = np.array([[0.0, 0.5, 1.0], [0.25, 0.5, 0.75]])
 AFTER = np.array([[0.5, 0.5, 1.0], [0.5, 1.0, 1.0]])
@@ -84,6 +84,37 @@ def test_laws(interval):
     assert (halved.value, halved.low, halved.high) == pytest.approx((found.value / 2, found.low / 2, found.high / 2))
     assert halved.freedom == pytest.approx(found.freedom)
     assert found.freedom >= 3
+
+
+def test_the_mean_of_an_arm_by_hand():
+    """Means by seed 1/2 and 1/2, by problem 1/8, 1/2, 7/8, residuals +-1/8 in four cells: parts 0, 3/64 and 1/192."""
+    found = arm_mean(BEFORE)
+    assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0), "cut at 0 and 1"
+    assert found.error == pytest.approx(math.sqrt(3 / 64)), "not below the part by problem"
+    assert found.freedom == pytest.approx(1 / (1 / 2 + (1 / 9) ** 2 / 5))
+    assert (found.seeds, found.problems) == (2, 3)
+
+
+def test_the_mean_of_an_arm_holds_its_truth():
+    """Seeds and problems are drawn anew each time."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(500):
+        chances = np.clip(0.5 + rng.normal(0, 0.2, 60) + rng.normal(0, 0.02, (4, 1)), 0, 1)
+        found = arm_mean(rng.binomial(8, chances) / 8)
+        held += found.low <= 0.5 <= found.high
+    assert 0.93 <= held / 500 <= 0.97
+
+
+def test_the_mean_of_an_arm_leaves_out_what_a_seed_could_not_score():
+    nan = float("nan")
+    verdicts = np.array([[[0, 1], [1, 1], [nan, nan]], [[0, 1], [1, nan], [1, 1]]])
+    assert arm_mean(verdicts) == arm_mean(np.array([[0.5, 1.0], [0.5, 1.0]]))
+    one = arm_mean(BEFORE[:1])
+    assert (one.value, one.low, one.high) == (0.5, 0.0, 1.0)
+    assert math.isnan(one.freedom)
+    assert math.isnan(arm_mean(np.zeros((0, 0))).value)
+    with pytest.raises(ValueError, match=r"got \(3,\)"):
+        arm_mean(BEFORE[0])
 
 
 def test_too_little_to_say_how_it_varies():

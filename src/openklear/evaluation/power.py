@@ -33,7 +33,7 @@ from openklear.errors import UsageError
 from openklear.evaluation.evaluated import open_evaluated
 from openklear.evaluation.results import Series
 from openklear.evaluation.statistics import student_quantile
-from openklear.evaluation.statistics.intervals import gauss_legendre, score_bounds
+from openklear.evaluation.statistics.intervals import LEVEL, gauss_legendre, score_bounds
 from openklear.evaluation.statistics.paired import PSEUDO_PAIR
 from openklear.evaluation.statistics.two_way import satterthwaite
 from openklear.evaluation.stored import SAMPLES, read_samples
@@ -164,10 +164,11 @@ def seen_in_pairs(two: Pair, difference: float, problems: float, samples: float)
 
 
 def seen_in_study(
-    study: Study, difference: float, seeds: int, problems: float, samples: float, *, these: bool = False
+    study: Study, difference: float, seeds: int, problems: float, samples: float, *, these: bool = False, tests: int = 1
 ) -> float:
     """How often a true difference above 0 is seen by `statistics.two_way`; with `these`, on these problems, by
-    `statistics.over_seeds`. Seeds are those of either arm, 2 or more."""
+    `statistics.over_seeds`. Seeds are those of either arm, 2 or more. Of several `tests` it is the least that is seen
+    after Holm's correction, as `least_effect` has it."""
     seed, cell = 2 * study.seed**2, study.pair.within / samples
     if these:
         variance, freedom = (seed + cell / problems) / seeds, seeds - 1.0
@@ -178,7 +179,29 @@ def seen_in_study(
         freedom = satterthwaite(parts, variance, seeds, int(problems))
     if variance == 0.0:
         return float(difference > 0)
-    return exceeds(student_quantile(freedom), freedom, difference / math.sqrt(variance))
+    return exceeds(student_quantile(freedom, _level(tests)), freedom, difference / math.sqrt(variance))
+
+
+def least_effect(error: float, freedom: float, tests: int = 1, power: float = 0.8) -> float:
+    """The smallest true difference that is seen in `power` of repetitions of a study whose difference has this standard
+    error, above 0, and these degrees of freedom.
+
+    Seen is what has p <= 0.05 after Holm's correction for so many tests. How much it corrects depends on the others, at
+    most by their number (Bonferroni's correction): the difference given is seen at least so often.
+    """
+    quantile = student_quantile(freedom, _level(tests))
+    low, high = 0.0, quantile
+    while exceeds(quantile, freedom, high) < power:
+        low, high = high, 2 * high
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if exceeds(quantile, freedom, middle) < power else (low, middle)
+    return error * high
+
+
+def _level(tests: int) -> float:
+    """Of an interval that excludes 0 where p <= 0.05 / tests."""
+    return 1 - (1 - LEVEL) / tests
 
 
 def needed_for_score(one: Variation, half: float, problems: int, samples: int) -> Needed:

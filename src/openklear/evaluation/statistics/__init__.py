@@ -3,7 +3,7 @@
 intervals   the mean over problems with its interval, and the error of sampling beside it
 passing     what k samples of a problem reach: pass@k, G-Pass@k, maj@k
 paired      two models on the same problems: the difference, the sign-flip test, Holm
-two_way     two arms of a study, each over several seeds, on the same problems
+two_way     two arms of a study, each over several seeds, on the same problems; and one arm's mean
 
 Pure: numbers in, numbers out.
 """
@@ -17,6 +17,7 @@ from openklear.evaluation.statistics.intervals import (
     mean_interval,
     sampling_error,
     student_quantile,
+    student_tail,
 )
 from openklear.evaluation.statistics.paired import difference_interval, holm, paired_difference, sign_flip
 from openklear.evaluation.statistics.passing import (
@@ -28,13 +29,14 @@ from openklear.evaluation.statistics.passing import (
     pass_at_k,
     pass_share,
 )
-from openklear.evaluation.statistics.two_way import Effect, over_seeds, two_way
+from openklear.evaluation.statistics.two_way import Effect, arm_mean, over_seeds, two_way
 
 __all__ = [
     "Effect",
     "Estimate",
     "SamplingError",
     "Table",
+    "arm_mean",
     "avg_at_k",
     "correctness",
     "difference_interval",
@@ -52,5 +54,6 @@ __all__ = [
     "sampling_error",
     "sign_flip",
     "student_quantile",
+    "student_tail",
     "two_way",
 ]

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one arm gained on the other: the plain mean difference in share correct, with a 95 % interval."""
+    """What one arm gained on the other, or of `arm_mean` what it scores: the plain mean difference in share correct, or
+    the plain mean of it, with a 95 % interval."""
 
     value: float
     low: float
@@ -59,14 +60,39 @@ def two_way(before: Array, after: Array) -> Effect:
     held the true difference in 93 to 96 %. With one seed or one problem the interval is [-1, 1].
     """
     cells = _differences(before, after)
-    seeds, problems = cells.shape
-    if seeds < 2 or problems < 2:
+    if min(cells.shape) < 2:
         return _unknown(cells)
+    by_cell = float(cells.var(ddof=1)) / cells.size
+    return _effect(cells, *_clustered(cells, by_cell))
+
+
+def arm_mean(shares: Array) -> Effect:
+    """What one arm scores on problems like these, whatever the seed: (S, N) share correct, or (S, N, k) verdicts.
+
+    The variance is that of `two_way` but for V_cell, which is here that of what neither seed nor problem explains: an
+    arm's problems differ far more than two arms do on them, and with the variance of all cells V would be smaller by
+    V_problem / S. The interval is cut at 0 and 1, and [0, 1] with one seed or one problem. A problem that is nan with
+    any seed is left out. On synthetic arms of 30 and 200 problems with a mean near 0.73 it held the true mean in 93 to
+    95 %. Raises ValueError for another shape.
+    """
+    if shares.ndim not in (2, 3):
+        raise ValueError(f"an arm is (seeds, problems) or (seeds, problems, k); got {shares.shape}")
+    cells = _known(_means(shares) if shares.ndim == 3 else shares)
+    if min(cells.shape) < 2:
+        return _unknown(cells, least=0.0)
+    rest = cells - cells.mean(axis=1, keepdims=True) - cells.mean(axis=0) + cells.mean()
+    seeds, problems = cells.shape
+    by_cell = float(np.square(rest).sum()) / ((seeds - 1) * (problems - 1)) / cells.size
+    return _effect(cells, *_clustered(cells, by_cell), least=0.0)
+
+
+def _clustered(cells: Array, by_cell: float) -> tuple[float, float]:
+    """The variance of the mean of (S, N) cells, clustered by seed and by problem, and its degrees of freedom."""
+    seeds, problems = cells.shape
     by_seed = float(cells.mean(axis=1).var(ddof=1)) / seeds
     by_problem = float(cells.mean(axis=0).var(ddof=1)) / problems
-    by_cell = float(cells.var(ddof=1)) / cells.size
     variance = max(by_seed + by_problem - by_cell, by_seed, by_problem)
-    return _effect(cells, variance, satterthwaite((by_seed, by_problem, by_cell), variance, seeds, problems))
+    return variance, satterthwaite((by_seed, by_problem, by_cell), variance, seeds, problems)
 
 
 def satterthwaite(parts: tuple[float, float, float], variance: float, seeds: int, problems: int) -> float:
@@ -76,18 +102,18 @@ def satterthwaite(parts: tuple[float, float, float], variance: float, seeds: int
     return max(seeds - 1.0, variance**2 / spread if spread else 0.0)
 
 
-def _effect(cells: Array, variance: float, freedom: float) -> Effect:
+def _effect(cells: Array, variance: float, freedom: float, least: float = -1.0) -> Effect:
     value, error = float(cells.mean()), math.sqrt(variance)
     half = student_quantile(freedom) * error
-    return Effect(value, max(-1.0, value - half), min(1.0, value + half), error, freedom, *cells.shape)
+    return Effect(value, max(least, value - half), min(1.0, value + half), error, freedom, *cells.shape)
 
 
-def _unknown(cells: Array) -> Effect:
+def _unknown(cells: Array, least: float = -1.0) -> Effect:
     """A mean of too little to say how it varies; nan of nothing."""
     seeds, problems = cells.shape
     if not cells.size:
         return Effect(math.nan, math.nan, math.nan, math.nan, math.nan, seeds, problems)
-    return Effect(float(cells.mean()), -1.0, 1.0, math.nan, math.nan, seeds, problems)
+    return Effect(float(cells.mean()), least, 1.0, math.nan, math.nan, seeds, problems)
 
 
 def _differences(before: Array, after: Array) -> Array:
@@ -98,7 +124,11 @@ def _differences(before: Array, after: Array) -> Array:
         )
     if before.ndim == 3:
         before, after = _means(before), _means(after)
-    cells = after - before
+    return _known(after - before)
+
+
+def _known(cells: Array) -> Array:
+    """(S, N') the problems that are known with every seed."""
     return cells[:, ~np.isnan(cells).any(axis=0)]
 
 
