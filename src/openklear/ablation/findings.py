@@ -161,7 +161,7 @@ def _compared(study: Study, scores: StudyScores, comparison: Comparison) -> Comp
     pair = sides(comparison, measure)
     first, last = (results_of(study, scores, side, measure) for side in pair)
     both = [seed for seed in first if seed in last]
-    before, after = ([results[seed] for seed in both] for results in (first, last))
+    before, after = [first[seed] for seed in both], [last[seed] for seed in both]
     effect = two_way(shares(before), shares(after))
     exact = exact_differences(before, after)
     p = sign_flip(exact)
