@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from openklear.evaluation.power import (
     Pair,
-    Study,
+    TwoArms,
     Variation,
     half_width,
     needed_for_pair,
@@ -389,7 +389,7 @@ def study_enough(
     moves = [float((chances * (1 - chances)).mean()) for chances in (one, other)]  # of a score, for each logit
     seed = spread * math.hypot(*moves) / math.sqrt(2)
     two = Pair(float((other - one).var()), float((one * (1 - one) + other * (1 - other)).mean()))
-    known, difference = Study(two, seed), float((other - one).mean())
+    known, difference = TwoArms(two, seed), float((other - one).mean())
     seeds = needed_for_study(known, difference, 4, problems, k, OFTEN, these=these).seeds
     what = f"{100 * difference:.1f} points, seeds differ by {100 * seed:.1f}, "
     what += "on these problems" if these else "on problems like these"

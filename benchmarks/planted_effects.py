@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from openklear.ablation.definition import Arm, Comparison, Measure, Study, StudySeeds
+from openklear.ablation.definition import Arm, Contrast, Measure, Study, StudySeeds
 from openklear.ablation.findings import Findings, findings
 from openklear.ablation.scores import RunScores, SeriesScores, StudyScores, read_scores, write_scores
 from openklear.evaluation import power
@@ -49,7 +49,7 @@ class Planted:
     noise: float
     gain: float
     """In logits: with it, the mean over problems and seeds is 3 points higher."""
-    known: power.Study
+    known: power.TwoArms
 
     def seen(self, difference: float, tests: int = 1) -> float:
         """How often it is seen, with its sign."""
@@ -77,7 +77,7 @@ def planted(noise: float) -> Planted:
     by_seed = weights @ base
     seed = math.sqrt(max(0.0, weights @ by_seed**2 - (weights @ by_seed) ** 2))
     pair = power.Pair(float(weights @ moved**2 - (weights @ moved) ** 2), float(within))
-    return Planted(noise, low, power.Study(pair, seed))
+    return Planted(noise, low, power.TwoArms(pair, seed))
 
 
 def logistic(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,7 +92,7 @@ STUDY = Study(
     seeds=StudySeeds(values=tuple(range(SEEDS)), vary=("rl",)),
     arm=tuple(Arm(name=name) for name in ARMS),
     measure=(Measure(name="sums", model="rl-math", domain="math"),),
-    comparison=(Comparison(before="base", after="better"), Comparison(before="base", after="same")),
+    comparison=(Contrast(before="base", after="better"), Contrast(before="base", after="same")),
 )
 
 

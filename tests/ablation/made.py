@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openklear.ablation.definition import Arm, Comparison, Measure, Note, Quoted, Study, StudySeeds
+from openklear.ablation.definition import Arm, Contrast, Measure, Note, Quoted, Study, StudySeeds
 from openklear.ablation.scores import FailedRun, RunScores, SeriesScores, StudyScores
 
 TITLES = {
@@ -123,7 +123,7 @@ def models_of_one_arm(**changes: Any) -> Study:
         title="The demonstration over seeds",
         arm=(Arm(name="gppo", label="quickstart"),),
         baseline=None,
-        comparison=(Comparison(before="gppo:sft", after="gppo:rl-math"),),
+        comparison=(Contrast(before="gppo:sft", after="gppo:rl-math"),),
         quoted=None,
         **changes,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from openklear.ablation.definition import Arm, Comparison, Measure, Study, StudySeeds
+from openklear.ablation.definition import Arm, Contrast, Measure, Study, StudySeeds
 from openklear.ablation.findings import findings
 from openklear.ablation.scores import FailedRun, RunScores, SeriesScores, StudyScores
 from openklear.errors import DataError
@@ -159,8 +159,8 @@ def numbers(one):
 
 def test_swapping_the_sides_negates():
     some = runs(drawn("ab"), range(4), of=8)
-    there = Comparison(before="a", after="b")
-    back = Comparison(before="b", after="a")
+    there = Contrast(before="a", after="b")
+    back = Contrast(before="b", after="a")
     (one,), (other,) = (found(some, seeds=range(4), comparison=(pair,)).compared for pair in (there, back))
     assert other.effect.value == pytest.approx(-one.effect.value)
     assert (other.effect.low, other.effect.high) == pytest.approx((-one.effect.high, -one.effect.low))
@@ -198,7 +198,7 @@ def test_holm_is_over_the_comparisons_of_a_measure():
     by_hand = [min(1, max(by_hand[: place + 1])) for place in range(3)]
     assert [compared[place].p_holm for place in order] == pytest.approx(by_hand)
     assert [one.p_holm for one in compared[3:]] == [one.p_holm for one in compared[:3]], "twice three, not six"
-    two = found(some, arms="abcd", seeds=range(4), comparison=(Comparison(before="a", after="b"),)).compared[0]
+    two = found(some, arms="abcd", seeds=range(4), comparison=(Contrast(before="a", after="b"),)).compared[0]
     assert two.p_holm == two.p_t == compared[0].p_t
     assert two.smallest < compared[0].smallest, "allowing for three takes a larger one"
 
@@ -228,7 +228,7 @@ def test_seen_is_what_holm_leaves():
     assert all(one.sentence.startswith("No difference seen from a to ") for one in others)
     assert result.headline.startswith("Against a, c ends ")
     assert "no difference was seen for b, d and e" in result.headline
-    alone = found(some, arms="abcde", seeds=range(4), comparison=(Comparison(before="a", after="b"),))
+    alone = found(some, arms="abcde", seeds=range(4), comparison=(Contrast(before="a", after="b"),))
     assert alone.compared[0].seen
     assert alone.headline == alone.compared[0].sentence
 
@@ -238,7 +238,7 @@ def test_seen_is_what_holm_leaves():
 
 def test_models_of_one_arm_are_compared_and_named():
     some = [run("a", seed, series(AFTER[seed]), series(BEFORE[seed], model="sft")) for seed in (0, 1)]
-    result = found(some, arms="a", comparison=(Comparison(before="a:sft", after="a"),), labels={"a": "GPPO"})
+    result = found(some, arms="a", comparison=(Contrast(before="a:sft", after="a"),), labels={"a": "GPPO"})
     (one,) = result.compared
     assert (one.label_before, one.label_after) == ("GPPO (sft)", "GPPO (rl)")
     assert one.effect.value == pytest.approx(1 / 4)
@@ -295,7 +295,7 @@ def test_other_problems_are_refused(wrong, message):
 
 
 def test_other_problems_are_refused_among_models_too_but_not_among_measures():
-    pair = (Comparison(before="a:sft", after="a"),)
+    pair = (Contrast(before="a:sft", after="a"),)
     some = [run("a", 0, series([1, 2]), series([1, 2, 3], model="sft", problems="more"))]
     with pytest.raises(DataError, match=r"arm a, seed 0 \(rl\) and arm a, seed 0 \(sft\)"):
         found(some, arms="a", comparison=pair)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 from tests.ablation import made
 
-from openklear.ablation.definition import Arm, Comparison, Measure, Note, Quoted, Study, StudySeeds
+from openklear.ablation.definition import Arm, Contrast, Measure, Note, Quoted, Study, StudySeeds
 from openklear.ablation.findings import Findings, findings
 from openklear.ablation.page import html_page, markdown_page
 from openklear.ablation.scores import StudyScores
@@ -229,7 +229,7 @@ def test_several_measures_have_tables_of_their_own():
         Measure(name="start", label="the start", model="sft", domain="math"),
     )
     study = made.study(
-        curves=False, measure=measures, comparison=(Comparison(before="ppo", after="gppo", measure="start"),)
+        curves=False, measure=measures, comparison=(Contrast(before="ppo", after="gppo", measure="start"),)
     )
     _, html, markdown = both(study, made.scores(study, problems=30))
     assert html.count("The score of every run") == 2

@@ -31,7 +31,7 @@ def test_the_prediction_is_what_power_says_of_that_model():
     assert truth.known.pair.within == pytest.approx(2 * 0.14, abs=0.02)
     assert predicted(truth)["null"] == pytest.approx(0.05, abs=1e-6)
     assert predicted(truth)["effect"] == power.seen_in_study(truth.known, GAIN, 8, 200, 8)
-    more = Planted(0.1, truth.gain, power.Study(truth.known.pair, 2 * truth.known.seed))
+    more = Planted(0.1, truth.gain, power.TwoArms(truth.known.pair, 2 * truth.known.seed))
     assert predicted(more)["effect"] < predicted(truth)["effect"]
 
 

@@ -13,7 +13,6 @@ from openklear.curation.rules.filters import (
     bad_length,
     correct_only,
     no_reference,
-    other_level,
     too_few_tests,
 )
 from openklear.data.rows import Dropped, Row

@@ -14,7 +14,7 @@ from openklear.errors import UsageError
 from openklear.evaluation.power import (
     MOST,
     Pair,
-    Study,
+    TwoArms,
     counts_of,
     exceeds,
     half_width,
@@ -61,7 +61,7 @@ def test_the_least_effect_of_many_seeds_and_problems_is_the_normal_one():
 
 def test_a_study_sees_its_least_effect_as_often_as_it_says():
     """The corrected test too: power falls with the number of tests."""
-    study = Study(Pair(0.0, 0.2), 0.02)
+    study = TwoArms(Pair(0.0, 0.2), 0.02)
     error = math.sqrt((2 * 0.02**2 + 0.2 / 8 / 200) / 8)
     difference = least_effect(error, 7.0, 3)
     assert seen_in_study(study, difference, 8, 200, 8, these=True, tests=3) == pytest.approx(0.8, abs=1e-9)
@@ -131,15 +131,15 @@ def test_thirty_problems_are_thirty_problems():
 
 
 def test_only_more_seeds_help_where_seeds_differ():
-    study = Study(Pair(0.02, 0.2), 0.02)
+    study = TwoArms(Pair(0.02, 0.2), 0.02)
     these = needed_for_study(study, 0.03, 4, 200, 8, these=True)
     assert (these.problems, these.samples) == (None, None)
     assert these.seeds > 4
-    alike = needed_for_study(Study(Pair(0.02, 0.2), 0.0), 0.03, 4, 200, 8)
+    alike = needed_for_study(TwoArms(Pair(0.02, 0.2), 0.0), 0.03, 4, 200, 8)
     assert alike.problems is not None
-    no_reaction = needed_for_study(Study(Pair(0.0, 0.2), 0.02), 0.03, 4, 200, 8)
+    no_reaction = needed_for_study(TwoArms(Pair(0.0, 0.2), 0.02), 0.03, 4, 200, 8)
     assert no_reaction.seeds is not None
-    both = needed_for_study(Study(Pair(0.03, 0.2), 0.02), 0.03, 4, 100, 8)
+    both = needed_for_study(TwoArms(Pair(0.03, 0.2), 0.02), 0.03, 4, 100, 8)
     assert (both.seeds, both.problems, both.samples) == (None, None, None)
     assert both.least_problems > 100
     assert both.least_seeds > 4
@@ -180,7 +180,7 @@ def test_what_is_said_to_be_enough_is_for_pairs():
 def test_what_is_said_to_be_enough_is_for_studies(these):
     rng = np.random.default_rng(2)
     gain, spread, reaction, problems = 0.04, 0.02, 0.1, 150
-    study = Study(Pair(reaction**2, 2 * 0.25), spread)
+    study = TwoArms(Pair(reaction**2, 2 * 0.25), spread)
     seeds = needed_for_study(study, gain, 4, problems, 8, these=these).seeds
     computed = seen_in_study(study, gain, seeds, problems, 8, these=these)
     assert computed >= 0.8
@@ -232,4 +232,4 @@ def test_what_says_nothing_is_refused(wrong, message):
 def test_nothing_moves_and_nothing_varies():
     assert seen_in_pairs(Pair(0.0, 0.0), 0.1, 30, 8) == 1.0
     assert seen_in_pairs(Pair(0.0, 0.0), 0.001, 5, 8) == 0.0, "the pseudo-pair has a width"
-    assert seen_in_study(Study(Pair(0.0, 0.0), 0.0), 0.1, 2, 30, math.inf) == 1.0
+    assert seen_in_study(TwoArms(Pair(0.0, 0.0), 0.0), 0.1, 2, 30, math.inf) == 1.0

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from openklear.ablation.definition import Arm, Study
-from openklear.errors import RecipeError
+from openklear.ablation.design import needed, recipe_of
 from openklear.planner.amounts import Amounts
 from openklear.planner.fit import fits
 from openklear.planner.machines import Machine, machine_named
 from openklear.planner.plan import Plan, duration, make_plan, size
-from openklear.recipe.keys import toml_value
-from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import count
 from openklear.run.model_facts import facts_or_fetch
@@ -179,7 +177,7 @@ def budget(
     spread: list[tuple[Plan, int]] = []
     model = ""
     for arm in study.arm:
-        recipe = _recipe(study, path, arm, seeds[0])
+        recipe = recipe_of(study, path, arm, seeds[0])
         facts = facts_or_fetch(recipe)
         key = _key(
             [recipe.model_dump(mode="json", include=_AMOUNTS), recipe.sft and recipe.sft.max_tokens, _most(recipe)]
@@ -191,7 +189,7 @@ def budget(
         spread.append(_spread(alone[-1]))
         model = model or facts.line()
     every = [
-        (plan, needed(study, _recipe(study, path, arm, seed), path))
+        (plan, needed(stages(recipe_of(study, path, arm, seed)), study.models, f"{path}: arm {arm.name}"))
         for arm, (plan, _), seed in _with_seeds(study, spread)
     ]
     largest = max(alone, key=lambda plan: plan.peak)
@@ -243,33 +241,10 @@ def _with_seeds(study: Study, plans: Sequence[tuple[Plan, int]]) -> Iterator[tup
             yield arm, plan, seed
 
 
-def needed(study: Study, recipe: Recipe, path: Path) -> list[Stage]:
-    """The stages that the evaluations of the measured models need, in the order they run."""
-    every = {stage.name: stage for stage in stages(recipe)}
-    waiting = [f"evaluate-{model}" for model in study.models]
-    for name in waiting:
-        if name not in every:
-            known = ", ".join(other.removeprefix("evaluate-") for other in every if other.startswith("evaluate-"))
-            model = name.removeprefix("evaluate-")
-            raise RecipeError(f'{path}: measures the model "{model}", which the recipe does not have; it has {known}')
-    wanted: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting += every[name].inputs.values()
-    return [stage for name, stage in every.items() if name in wanted]
-
-
-def _recipe(study: Study, path: Path, arm: Arm, seed: int) -> Recipe:
-    """The recipe of one arm with one seed."""
-    changes = [f"{key}={toml_value(value)}" for key, value in {**study.set, **arm.set}.items()]
-    return load_recipe(path.parent / study.recipe, [*changes, *(f"seeds.{part}={seed}" for part in study.seeds.vary)])
-
-
 def _arm(study: Study, path: Path, arm: Arm, alone: Plan, spread: tuple[Plan, int]) -> ArmBudget:
     plan, machines = spread
-    seconds = sum(_seconds(plan, stage.name) for stage in needed(study, alone.recipe, path))
+    wanted = needed(stages(alone.recipe), study.models, f"{path}: arm {arm.name}")
+    seconds = sum(_seconds(plan, stage.name) for stage in wanted)
     return ArmBudget(arm.name, arm.title, seconds, alone.peak, alone.fits, machines)
 
 

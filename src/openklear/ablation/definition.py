@@ -60,7 +60,7 @@ class Measure(Section):
         return self.label or self.name
 
 
-class Comparison(Section):
+class Contrast(Section):
     """Two arms, or two models of one arm, on the same problems with the same seeds."""
 
     before: str = Field(description="an arm, or ARM:MODEL for another model than the measure's")
@@ -98,7 +98,7 @@ class Study(Section):
     arm: Annotated[tuple[Arm, ...], Field(min_length=1)] = Field(description="the arms, in the order of the tables")
     baseline: str | None = Field(None, description="the arm that the others are compared with; if not set, the first")
     measure: Annotated[tuple[Measure, ...], Field(min_length=1)] = Field(description="what is measured, first first")
-    comparison: tuple[Comparison, ...] = Field(
+    comparison: tuple[Contrast, ...] = Field(
         (), description="what is compared; if none are named, every arm with the baseline in every measure"
     )
     curves: bool = Field(True, description="whether the page draws curves of the training")
@@ -141,15 +141,15 @@ class Study(Section):
             yield Broken(("arm",), "one arm has nothing to be compared with; add one, or a [[comparison]] of models")
 
     @property
-    def comparisons(self) -> tuple[Comparison, ...]:
+    def comparisons(self) -> tuple[Contrast, ...]:
         """What is compared: as named, or every arm with the baseline, measure by measure."""
         if self.comparison:
             return self.comparison
         first = self.baseline or self.arm[0].name
         others = [arm.name for arm in self.arm if arm.name != first]
-        found: list[Comparison] = []
+        found: list[Contrast] = []
         for measure in self.measure:
-            found += [Comparison(before=first, after=name, measure=measure.name) for name in others]
+            found += [Contrast(before=first, after=name, measure=measure.name) for name in others]
         return tuple(found)
 
     def arm_named(self, name: str) -> Arm:

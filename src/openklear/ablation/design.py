@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from openklear.ablation.definition import Arm, Study
-from openklear.errors import RecipeError, UsageError
+from openklear.errors import RecipeError
 from openklear.recipe.keys import toml_value
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Recipe
@@ -21,7 +21,7 @@ SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StageWork:
     """A stage that one run or several need."""
 
     stage: Stage
@@ -51,16 +51,16 @@ class Design:
 
     runs: tuple[Run, ...]
     """By seed, then by arm: after the first seed of all there is something to look at."""
-    works: Mapping[str, Work]
+    works: Mapping[str, StageWork]
     """Key -> work; what a work needs stands before it."""
 
 
 def design(study: Study, path: Path) -> Design:
     """The runs of the study in the file `path`. Reads the data files that the recipes name.
 
-    RecipeError names the arm whose recipe is none, UsageError a model that it does not make.
+    RecipeError names the arm whose recipe is none, or does not make a measured model.
     """
-    works: dict[str, Work] = {}
+    works: dict[str, StageWork] = {}
     hashes = cache(hash_files)  # every arm names the same files
     runs = []
     for seed in study.seeds.values:
@@ -90,14 +90,14 @@ def changes(study: Study, arm: Arm, seed: int) -> Iterator[str]:
 
 
 def needed(every: Sequence[Stage], models: Sequence[str], where: str) -> list[Stage]:
-    """The stages that the evaluations of these models depend on, in their order."""
+    """The stages that the evaluations of these models depend on, in their order. RecipeError where one is not made."""
     by_name = {stage.name: stage for stage in every}
     waiting = [f"evaluate-{model}" for model in models]
     for name in waiting:
         if name not in by_name:
             made = ", ".join(stage.name for stage in every if stage.model)
             model = name.removeprefix("evaluate-")
-            raise UsageError(f"{where}: its recipe makes no model {model}; measure one of {made}")
+            raise RecipeError(f"{where}: its recipe makes no model {model}; measure one of {made}")
     wanted: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -107,12 +107,12 @@ def needed(every: Sequence[Stage], models: Sequence[str], where: str) -> list[St
 
 
 def _keys(
-    wanted: Sequence[Stage], recipe: Recipe, parts: Mapping[str, Parts], works: dict[str, Work]
+    wanted: Sequence[Stage], recipe: Recipe, parts: Mapping[str, Parts], works: dict[str, StageWork]
 ) -> dict[str, str]:
     """Name of each stage -> the key of its work; new ones are added to `works`."""
     keys: dict[str, str] = {}
     for stage in wanted:
         keys[stage.name] = key = f"{stage.name}-{fingerprint(parts[stage.name])[:SHOWN_DIGITS]}"
         inputs = {role: keys[name] for role, name in stage.inputs.items()}
-        works.setdefault(key, Work(stage, recipe, parts[stage.name], inputs, key))
+        works.setdefault(key, StageWork(stage, recipe, parts[stage.name], inputs, key))
     return keys

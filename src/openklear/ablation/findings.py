@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from openklear.ablation import sentences
-from openklear.ablation.definition import Comparison, Measure, Study
+from openklear.ablation.definition import Contrast, Measure, Study
 from openklear.ablation.pairing import (
     Side,
     exact_differences,
@@ -69,7 +69,7 @@ class ArmScore:
 class ComparedArms:
     """Two arms, or two models of an arm, with the same seeds on the same problems."""
 
-    comparison: Comparison
+    comparison: Contrast
     measure: Measure
     label_before: str
     """The arm's title; with the model, where the two sides are of different models."""
@@ -155,13 +155,14 @@ def _arm_score(study: Study, scores: StudyScores, side: Side, measure: Measure) 
     )
 
 
-def _compared(study: Study, scores: StudyScores, comparison: Comparison) -> ComparedArms:
+def _compared(study: Study, scores: StudyScores, comparison: Contrast) -> ComparedArms:
     """Before the correction for other comparisons, which needs them all."""
     measure = study.measure_named(comparison.measure)
     pair = sides(comparison, measure)
     first, last = (results_of(study, scores, side, measure) for side in pair)
     both = [seed for seed in first if seed in last]
-    before, after = [first[seed] for seed in both], [last[seed] for seed in both]
+    before = [first[seed] for seed in both]
+    after = [last[seed] for seed in both]
     effect = two_way(shares(before), shares(after))
     exact = exact_differences(before, after)
     p = sign_flip(exact)

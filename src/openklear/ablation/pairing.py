@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from openklear.ablation.definition import Comparison, Measure, Study
+from openklear.ablation.definition import Contrast, Measure, Study
 from openklear.ablation.scores import SeriesScores, StudyScores
 from openklear.errors import DataError
 
@@ -25,7 +25,7 @@ class Side:
     model: str
 
 
-def sides(comparison: Comparison, measure: Measure) -> tuple[Side, Side]:
+def sides(comparison: Contrast, measure: Measure) -> tuple[Side, Side]:
     """Before and after: each names an arm, or ARM:MODEL for another model than the measure's."""
     before, after = (_side(text, measure) for text in (comparison.before, comparison.after))
     return before, after

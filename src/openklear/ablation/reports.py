@@ -54,6 +54,14 @@ def publish(study: Study, scores: StudyScores, found: Findings, reports: Path) -
     return place
 
 
+def leave(study: Study, scores: StudyScores, found: Findings, directory: Path) -> list[Path]:
+    """Write the pages alone into the directory in which the study was run. Their paths."""
+    pages = {HTML: html_page(study, scores, found), MARKDOWN: markdown_page(study, scores, found)}
+    for name, text in pages.items():
+        write_atomic(directory / name, text)
+    return [directory / name for name in pages]
+
+
 def read_published(directory: Path) -> tuple[Study, StudyScores]:
     """What `publish` wrote: the study and its scores, from which its pages can be made again, byte by byte.
 

@@ -118,7 +118,8 @@ def curves_of(stage: Path) -> dict[str, Curve]:
     rows = read_whole_jsonl(stage / "metrics.jsonl")
     rows = rows[:: -(-len(rows) // MOST_POINTS)] if rows else rows
     at = "iteration" if rows and "iteration" in rows[0] else "step"
-    found: dict[str, Curve] = {name: _curve(rows, name) for name in KEPT if any(name in row for row in rows)}
+    logged = set().union(*rows)
+    found: dict[str, Curve] = {name: _curve(rows, name) for name in KEPT if name in logged}
     return {"at": tuple(row.get(at) for row in rows), **found} if found else {}
 
 
@@ -172,4 +173,5 @@ class StudyScores:
     missing: int
     """Runs that were not made yet."""
     facts: Mapping[str, Any]
-    """command, machine ({cpu, cores}), code (revision), seconds (of computing, shared stages once), recipe (TOML)."""
+    """command, cpu, cores, git ({revision, dirty}), stages (finished), seconds (by stage, of finished ones, shared ones
+    once), recipe (TOML, of the first arm)."""

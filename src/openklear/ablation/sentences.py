@@ -65,8 +65,10 @@ def headline(some: Sequence[Told]) -> str:
     if len(some) == 1:
         return sentence(some[0])
     shared = some[0].before if len({one.before for one in some}) == 1 else None
-    tested, unknown = [one for one in some if one.tested], [one for one in some if not one.tested]
-    seen, unseen = [one for one in tested if one.seen], [one for one in tested if not one.seen]
+    tested = [one for one in some if one.tested]
+    unknown = [one for one in some if not one.tested]
+    seen = [one for one in tested if one.seen]
+    unseen = [one for one in tested if not one.seen]
     parts = []
     if seen:
         parts.append(_listed(_ends(one, named=not shared) for one in seen))

@@ -9,7 +9,6 @@ DIR/scores/ARM/SEED.json      what a finished run left: all that the page is mad
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ from openklear.ablation.scores import (
 from openklear.ablation.work import Crew, seconds
 from openklear.durable import files
 from openklear.errors import UsageError
+from openklear.planner.machines import machine_named
+from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.run.extras import require_for_training
 from openklear.run.manifest import cpu_model, git_revision
@@ -51,11 +52,12 @@ class _Bench:
         return self.root / "scores" / run.arm / f"{run.seed}.json"
 
 
-def run_study(study: Study, path: Path, root: Path, jobs: int, *, command: str = "") -> StudyScores:
+def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> StudyScores:
     """Run what is not finished of the study in the file `path`, in the directory `root`; return all its scores.
 
-    Called again after a kill it goes on, and ends with the same scores. A run that fails is listed, and tried again
-    next time. Raises UsageError where `root` holds another study, RunLocked where another process works there.
+    `jobs` stages run at a time, by default as many as the cores allow, on a GPU one. Called again after a kill it goes
+    on, and ends with the same scores. A run that fails is listed, and tried again next time. Raises UsageError where
+    `root` holds another study, RunLocked where another process works there.
     """
     plan = design(study, path)
     for run in plan.runs:
@@ -64,11 +66,24 @@ def run_study(study: Study, path: Path, root: Path, jobs: int, *, command: str =
         _claim(root, path, study)
         bench = _Bench(study, plan, Crew(plan.works, root / "stages"), root)
         bench.crew.look()
+        jobs = jobs or _jobs(plan.runs[0].recipe)
         _say_before(bench, jobs)
         for run in plan.runs:
             _link(bench, run)
         _work(bench, jobs)
-        return _scores(bench, command)
+        return _scores(bench)
+
+
+def _jobs(recipe: Recipe) -> int:
+    """As many stages at a time as the cores have threads for; what computes on a GPU has it for itself."""
+    if machine_named(recipe.device, "device =").kind != "cpu":
+        return 1
+    return max(1, cores() // recipe.threads)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _claim(root: Path, path: Path, study: Study) -> None:
@@ -167,7 +182,7 @@ def _link(bench: _Bench, run: Run) -> None:
             link.symlink_to(target)
 
 
-def _scores(bench: _Bench, command: str) -> StudyScores:
+def _scores(bench: _Bench) -> StudyScores:
     """The scores of the finished runs, and what stopped the others."""
     runs, failed = [], []
     for arm in bench.study.arm:
@@ -178,20 +193,20 @@ def _scores(bench: _Bench, command: str) -> StudyScores:
             elif reasons:
                 failed.append(FailedRun(run.arm, run.seed, reasons[0]))
     missing = len(bench.plan.runs) - len(runs) - len(failed)
-    return StudyScores(tuple(runs), tuple(failed), missing, _facts(bench, command))
+    return StudyScores(tuple(runs), tuple(failed), missing, _facts(bench))
 
 
-def _facts(bench: _Bench, command: str) -> dict[str, Any]:
+def _facts(bench: _Bench) -> dict[str, Any]:
     took = seconds(bench.crew, sorted(bench.crew.done))
     by_stage: dict[str, float] = {}
     for key, spent in took.items():
         name = bench.plan.works[key].stage.name
         by_stage[name] = by_stage.get(name, 0.0) + spent
     return {
-        "command": command or shlex.join(["openklear", "ablate", bench.study.name]),
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "git": git_revision(Path(__file__).parent),
         "stages": len(took),
         "seconds": by_stage,
+        "recipe": resolved_toml(bench.plan.runs[0].recipe),
     }

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from signal import Signals
 
-from openklear.ablation.design import Work
+from openklear.ablation.design import StageWork
 from openklear.ablation.worker import ERROR, PRELOADED, Order, carry_out
 from openklear.durable import files
 from openklear.run.fingerprint import fingerprint
@@ -24,7 +24,7 @@ from openklear.run.fingerprint import fingerprint
 class Crew:
     """Works that are done, under way, or failed."""
 
-    works: Mapping[str, Work]
+    works: Mapping[str, StageWork]
     """Key -> work; what a work needs stands before it."""
     root: Path
     """Each work has a directory below it."""
@@ -98,7 +98,7 @@ def _reason(error: Path, code: int | None) -> str:
     return f"its process ended with {code}; what it said is in {error.with_name('log.txt')}"
 
 
-def is_finished(directory: Path, work: Work) -> bool:
+def is_finished(directory: Path, work: StageWork) -> bool:
     """Whether the stage is there, whole, made with what it would be made with now."""
     record = files.stage_record(directory)
     return record is not None and record["state"] == "finished" and record["fingerprint"] == fingerprint(work.parts)

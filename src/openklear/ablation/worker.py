@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
 
-from openklear.ablation.design import Work
+from openklear.ablation.design import StageWork
 from openklear.durable import files
 from openklear.errors import OpenKlearError, RunLocked
 
@@ -29,7 +29,7 @@ SECONDS_FOR_LOCK = 30.0
 class Order:
     """What a process is told to do."""
 
-    work: Work
+    work: StageWork
     root: Path
     """The work's directory; the stage's own is below it."""
     inputs: Mapping[str, Path]

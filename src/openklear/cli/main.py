@@ -13,6 +13,7 @@ import typer
 
 from openklear import __version__
 from openklear.cli import (
+    ablate,
     check,
     compare,
     distill,
@@ -214,6 +215,7 @@ def _add_stage_command(name: str, text: str) -> None:
 for _name, _text in STAGE_COMMANDS.items():
     _add_stage_command(_name, _text)
 app.command(epilog=f"{EXIT_CODES} 3: does not fit.", rich_help_panel="Run a recipe")(plan.plan)
+app.command(epilog=EXIT_CODES, rich_help_panel="Run a recipe")(ablate.ablate)
 
 
 @app.command(epilog=EXIT_CODES, rich_help_panel=TOOLS)

@@ -161,7 +161,7 @@ def _guessed(
 
 
 def _answers(known: _Known, difference: float, power: float, seeds: int, seed_sd: float | None) -> dict[str, Needed]:
-    from openklear.evaluation.power import Study, needed_for_pair, needed_for_score, needed_for_study
+    from openklear.evaluation.power import TwoArms, needed_for_pair, needed_for_score, needed_for_study
 
     size = known.problems, known.samples
     found = {
@@ -169,7 +169,7 @@ def _answers(known: _Known, difference: float, power: float, seeds: int, seed_sd
         "pair": needed_for_pair(known.two, difference, *size, power),
     }
     if seed_sd is not None:
-        study = Study(known.two, seed_sd)
+        study = TwoArms(known.two, seed_sd)
         found["these"] = needed_for_study(study, difference, seeds, *size, power, these=True)
         found["like_these"] = needed_for_study(study, difference, seeds, *size, power)
     return found

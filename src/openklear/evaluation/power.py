@@ -67,7 +67,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class TwoArms:
     """Of two arms that are trained with several seeds each."""
 
     pair: Pair
@@ -164,7 +164,14 @@ def seen_in_pairs(two: Pair, difference: float, problems: float, samples: float)
 
 
 def seen_in_study(
-    study: Study, difference: float, seeds: int, problems: float, samples: float, *, these: bool = False, tests: int = 1
+    study: TwoArms,
+    difference: float,
+    seeds: int,
+    problems: float,
+    samples: float,
+    *,
+    these: bool = False,
+    tests: int = 1,
 ) -> float:
     """How often a true difference above 0 is seen by `statistics.two_way`; with `these`, on these problems, by
     `statistics.over_seeds`. Seeds are those of either arm, 2 or more. Of several `tests` it is the least that is seen
@@ -233,7 +240,14 @@ def needed_for_pair(two: Pair, difference: float, problems: int, samples: int, p
 
 
 def needed_for_study(
-    study: Study, difference: float, seeds: int, problems: int, samples: int, power: float = 0.8, *, these: bool = False
+    study: TwoArms,
+    difference: float,
+    seeds: int,
+    problems: int,
+    samples: int,
+    power: float = 0.8,
+    *,
+    these: bool = False,
 ) -> Needed:
     """What seeing the difference of two arms takes, `power` of the time; `these` as in `seen_in_study`."""
 
