@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/shuffled"))
     given = parser.parse_args()
     recipe = load_recipe(given.run / "recipe.toml")
+    assert recipe.rl is not None, "the quickstart has RL"
     wrapped = patch.object(rl, "open_judge", lambda *a, **named: ShuffledJudge(open_judge(*a, **named), recipe.seed))
     for stage in SHARED:
         if not (given.output / stage).exists():
