@@ -189,7 +189,7 @@ def budget(
         spread.append(_spread(alone[-1]))
         model = model or facts.line()
     every = [
-        (plan, needed(stages(recipe_of(study, path, arm, seed)), study.models, f"{path}: arm {arm.name}"))
+        (plan, needed(stages(recipe_of(study, path, arm, seed)), study, f"{path}: arm {arm.name}"))
         for arm, (plan, _), seed in _with_seeds(study, spread)
     ]
     largest = max(alone, key=lambda plan: plan.peak)
@@ -243,7 +243,7 @@ def _with_seeds(study: Study, plans: Sequence[tuple[Plan, int]]) -> Iterator[tup
 
 def _arm(study: Study, path: Path, arm: Arm, alone: Plan, spread: tuple[Plan, int]) -> ArmBudget:
     plan, machines = spread
-    wanted = needed(stages(alone.recipe), study.models, f"{path}: arm {arm.name}")
+    wanted = needed(stages(alone.recipe), study, f"{path}: arm {arm.name}")
     seconds = sum(_seconds(plan, stage.name) for stage in wanted)
     return ArmBudget(arm.name, arm.title, seconds, alone.peak, alone.fits, machines)
 

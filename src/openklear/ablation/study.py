@@ -17,6 +17,8 @@ from typing import Any
 from openklear import progress
 from openklear.ablation.definition import Study
 from openklear.ablation.design import Design, Run, design
+from openklear.ablation.losses import loss_name, losses_of
+from openklear.ablation.pairing import result_of
 from openklear.ablation.scores import (
     FailedRun,
     RunScores,
@@ -141,12 +143,12 @@ def _commit(bench: _Bench, run: Run) -> None:
     write_scores(bench.place(run), scores)
     told = []
     for measure in bench.study.measure:
-        series = scores.of(measure.model, measure.domain)
+        series = result_of(scores, measure.model, measure)
         if series is None:
             raise UsageError(
                 f"{bench.study.name}: no held-out problems of {measure.domain}, which {measure.name} measures"
             )
-        told.append(f"{measure.title} {100 * series.mean:.1f}")
+        told.append(f"{measure.title} {measure.unit.level(series.mean)}")
     progress.say(f"{run.arm}, seed {run.seed}: {', '.join(told)}")
 
 
@@ -156,6 +158,9 @@ def _scores_of(bench: _Bench, run: Run) -> RunScores:
     for name, place in places.items():
         if name.startswith("evaluate-"):
             series += series_of(name.removeprefix("evaluate-"), place)
+    for measure in (one for one in bench.study.measure if one.kind == "loss"):
+        for model in bench.study.models(measure):
+            series.append(losses_of(model, measure, places[loss_name(model, measure)]))
     trained = [name for name, key in run.works.items() if bench.plan.works[key].stage.trains]
     took = seconds(bench.crew, list(run.works.values()))
     return RunScores(
