@@ -16,8 +16,8 @@ from openklear.ablation.curves import Trainees, band, shared_stages, stage_curve
 from openklear.ablation.definition import Arm, StudySeeds
 from openklear.ablation.findings import findings
 from openklear.ablation.looks import SOLID, Look, chance, looks
-from openklear.ablation.units import NATS, SHARE
 from openklear.ablation.page import html_page
+from openklear.ablation.units import NATS, SHARE
 
 
 def labels(svg):

@@ -74,6 +74,8 @@ class StudyBudget:
     """Of the arm that holds most, on one machine."""
     lengths: str
     """A line about how long completions are taken to be."""
+    losses: int = 0
+    """Measures that are losses."""
 
     @property
     def runs(self) -> int:
@@ -159,6 +161,9 @@ class StudyBudget:
                 "yet: as it is, a run wants one machine that holds it"
             )
         yield self.lengths
+        if self.losses:
+            measures = count(self.losses, "measure")
+            yield f"NOT counted: the losses of {measures}, for each model a forward pass over held-out rows"
         if amounts.unknown:
             yield f"NOT counted, as their rows are not known: {', '.join(amounts.unknown)}; give them a limit"
 
@@ -199,6 +204,7 @@ def budget(
         stages=tuple(_over_all_runs(every)),
         largest=largest,
         lengths=_lengths(largest.amounts, told=completion_tokens is not None),
+        losses=sum(one.kind == "loss" for one in study.measure),
     )
 
 

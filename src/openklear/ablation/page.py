@@ -114,7 +114,7 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
         "name": measure.name,
         "title": measure.title,
         "asked": _asked_loss(measure, mine) if measure.kind == "loss" else _asked(mine, k),
-        "each": f"The {measure.kind} of every run, {figures.level_head(measure, k)}",
+        "each": f"The {measure.kind} of every run, {figures.level_head(measure, k).removeprefix('loss, ')}",
         "scores": _score_sheet(study, measure, found, mine, k),
         "runs": _run_sheet(study, measure, found, mine),
         "compared": _compared_sheet(compared, measure.unit),
@@ -170,7 +170,16 @@ def _run_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[A
 
 def _compared_sheet(compared: Sequence[ComparedArms], unit: Unit) -> Sheet:
     columns = (
-        *("comparison", f"difference, {unit.name}", "95 % interval", "on these problems", "seeds", "p", "Holm", "sign flip"),
+        *(
+            "comparison",
+            f"difference, {unit.name}",
+            "95 % interval",
+            "on these problems",
+            "seeds",
+            "p",
+            "Holm",
+            "sign flip",
+        ),
         "would have been seen",
     )
     rows = [

@@ -33,6 +33,7 @@ from openklear.durable import files
 from openklear.errors import UsageError
 from openklear.planner.machines import machine_named
 from openklear.recipe.schema import Recipe
+from openklear.recipe.section import VARIABLE
 from openklear.recipe.show import resolved_toml
 from openklear.run.extras import require_for_training
 from openklear.run.manifest import cpu_model, git_revision
@@ -43,6 +44,8 @@ class _Bench:
     """A study that is under way."""
 
     study: Study
+    path: Path
+    """The study's file."""
     plan: Design
     crew: Crew
     root: Path
@@ -66,7 +69,7 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         require_for_training(run.recipe)
     with files.lock(root), files.disk_errors(root):
         _claim(root, path, study)
-        bench = _Bench(study, plan, Crew(plan.works, root / "stages"), root)
+        bench = _Bench(study, path, plan, Crew(plan.works, root / "stages"), root)
         bench.crew.look()
         jobs = jobs or _jobs(plan.runs[0].recipe)
         _say_before(bench, jobs)
@@ -213,5 +216,15 @@ def _facts(bench: _Bench) -> dict[str, Any]:
         "git": git_revision(Path(__file__).parent),
         "stages": len(took),
         "seconds": by_stage,
-        "recipe": resolved_toml(bench.plan.runs[0].recipe),
+        "recipe": _for_anyone(bench, resolved_toml(bench.plan.runs[0].recipe)),
     }
+
+
+def _for_anyone(bench: _Bench, text: str) -> str:
+    """The text with $NAME for a directory that recipe or study call so: pages are read on other machines."""
+    written = bench.path.read_text(encoding="utf-8") + (bench.path.parent / bench.study.recipe).read_text("utf-8")
+    for name in sorted({found[1] or found[2] for found in VARIABLE.finditer(written)}):
+        place = os.environ.get(name, "")
+        if os.path.isabs(place):
+            text = text.replace(os.path.normpath(place), f"${name}")
+    return text

@@ -33,7 +33,7 @@ class Unit:
         return f"{self.difference(value)} {self.name}"
 
     def difference(self, value: float) -> str:
-        """The same without its unit: `-9.7`; one that rounds to nothing has no sign, one that is not known is a dash."""
+        """The same without its unit: `-9.7`, `0.0` where it rounds to nothing, a dash where it is not known."""
         text = self._number(value, sign="+")
         return text[1:] if not math.isnan(value) and float(text) == 0 else text
 
@@ -42,7 +42,7 @@ class Unit:
         return self._number(value)
 
     def compared(self, value: float, other: str) -> str:
-        """`9.7 points below PPO`, `0.120 nats per token higher (worse) than R1`; without `other`, as if it were said."""
+        """`9.7 points below PPO`, `0.120 nats per token higher (worse) than R1`; `other` may be empty: it was said."""
         if self.lower_is_better:
             way, other = "lower (better)" if value < 0 else "higher (worse)", other and f" than {other}"
         else:
@@ -55,7 +55,5 @@ class Unit:
 
 SHARE = Unit("points", "percentage points", scale=100.0, digits=1, possible=1.0)
 """Of shares correct: the largest difference is none right against all."""
-NATS = Unit(
-    *("nats per token", "nats per token"), scale=1.0, digits=3, possible=math.inf, lower_is_better=True
-)
+NATS = Unit(*("nats per token", "nats per token"), scale=1.0, digits=3, possible=math.inf, lower_is_better=True)
 """Of losses."""

@@ -58,9 +58,8 @@ def run(context: StageContext) -> None:
 
 def response_loss(model: PreTrainedModel, row: EncodedDemonstration) -> float:
     """The mean of -log pi over the masked tokens of a row (T,), in nats: what SFT's loss is of that row alone."""
-    device = model.get_input_embeddings().weight.device
-    ids = torch.as_tensor(row.ids, dtype=torch.int64, device=device)[None]  # (1, T)
-    mask = torch.as_tensor(row.loss_mask, device=device)[None]
+    ids = torch.as_tensor(row.ids, dtype=torch.int64, device=model.device)[None]  # (1, T)
+    mask = torch.as_tensor(row.loss_mask, device=model.device)[None]
     with torch.no_grad():
         logprobs, _ = sequence_logprobs(model, ids, mask, entropy=False)
     return -float(logprobs.double().sum()) / int(row.loss_mask.sum())
