@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from openklear.ablation.units import NATS, SHARE, Unit
+from openklear.ablation.units import NATS, SHARE, MeasureUnit
 from openklear.errors import RecipeError
 from openklear.recipe import explain
 from openklear.recipe.curation import Reasoning
@@ -92,7 +92,7 @@ class Measure(Section):
         return self.label or self.name
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> MeasureUnit:
         """What its numbers are counted in."""
         return NATS if self.kind == "loss" else SHARE
 

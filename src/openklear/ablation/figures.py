@@ -12,7 +12,7 @@ import altair as alt
 from openklear.ablation.definition import Measure, Study
 from openklear.ablation.findings import ArmScore, ComparedArms, Findings
 from openklear.ablation.looks import interval, is_known, levels, looks
-from openklear.ablation.units import Unit
+from openklear.ablation.units import MeasureUnit
 from openklear.reporting.charts import INK, MUTED, WIDTH, Panel, fitted, table
 from openklear.reporting.texts import short
 
@@ -87,7 +87,7 @@ def _compared_row(study: Study, one: ComparedArms, *, alone: bool) -> dict[str, 
     }
 
 
-def _score_row(study: Study, one: ArmScore, label: str, unit: Unit) -> dict[str, Any]:
+def _score_row(study: Study, one: ArmScore, label: str, unit: MeasureUnit) -> dict[str, Any]:
     known = not (math.isnan(one.low) or math.isnan(one.high))
     return {
         "label": label,

@@ -29,7 +29,7 @@ from openklear.ablation.pairing import (
     values,
 )
 from openklear.ablation.scores import SeriesScores, StudyScores
-from openklear.ablation.units import Unit
+from openklear.ablation.units import MeasureUnit
 from openklear.evaluation.power import least_effect
 from openklear.evaluation.statistics import (
     Effect,
@@ -169,7 +169,7 @@ def _over_problems(row: NDArray[np.float64], of: SeriesScores) -> tuple[float, f
     return float(row.mean()) - half, float(row.mean()) + half
 
 
-def _unbounded(effect: Effect, unit: Unit) -> Effect:
+def _unbounded(effect: Effect, unit: MeasureUnit) -> Effect:
     """With the interval of its own error where the unit has no bounds: the statistics cut theirs at those of shares."""
     if unit.possible <= 1:
         return effect

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openklear.ablation.definition import Study
-from openklear.ablation.units import SHARE, UNKNOWN, Unit
+from openklear.ablation.units import SHARE, UNKNOWN, MeasureUnit
 from openklear.evaluation.statistics import Effect
 from openklear.reporting.charts import PALETTE
 
@@ -50,12 +50,12 @@ def looks(study: Study) -> Mapping[str, Look]:
     return {arm.name: every[place % len(every)] for place, arm in enumerate(study.arm)}
 
 
-def levels(low: float, high: float, unit: Unit = SHARE) -> str:
+def levels(low: float, high: float, unit: MeasureUnit = SHARE) -> str:
     """`[66.0, 72.1]`; a dash where it is not known."""
     return UNKNOWN if math.isnan(low) or math.isnan(high) else f"[{unit.level(low)}, {unit.level(high)}]"
 
 
-def interval(effect: Effect, unit: Unit = SHARE) -> str:
+def interval(effect: Effect, unit: MeasureUnit = SHARE) -> str:
     """`[-19.1, -0.3]`; a dash where nothing says how the difference varies."""
     return f"[{unit.difference(effect.low)}, {unit.difference(effect.high)}]" if is_known(effect) else UNKNOWN
 

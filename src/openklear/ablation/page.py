@@ -18,7 +18,7 @@ from openklear.ablation.findings import ArmScore, ComparedArms, Findings
 from openklear.ablation.looks import Sheet, chance, interval, levels, looks
 from openklear.ablation.pairing import result_of
 from openklear.ablation.scores import StudyScores
-from openklear.ablation.units import UNKNOWN, Unit
+from openklear.ablation.units import UNKNOWN, MeasureUnit
 from openklear.progress import duration
 from openklear.recipe.keys import toml_value
 from openklear.recipe.show import count
@@ -168,7 +168,7 @@ def _run_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[A
     return Sheet(("arm", *(f"seed {seed}" for seed in study.seeds.values)), rows, numbers=len(study.seeds.values))
 
 
-def _compared_sheet(compared: Sequence[ComparedArms], unit: Unit) -> Sheet:
+def _compared_sheet(compared: Sequence[ComparedArms], unit: MeasureUnit) -> Sheet:
     columns = (
         *(
             "comparison",

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from openklear.ablation.units import SHARE, Unit
+from openklear.ablation.units import SHARE, MeasureUnit
 from openklear.evaluation.lines import problems
 from openklear.evaluation.statistics import Effect
 
@@ -31,7 +31,7 @@ class Told:
     """Comparisons that Holm's correction is for."""
     measure: str | None
     """Said first, where a study has several."""
-    unit: Unit = SHARE
+    unit: MeasureUnit = SHARE
     """Of its differences."""
 
     @property

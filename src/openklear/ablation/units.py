@@ -9,7 +9,7 @@ UNKNOWN = "\N{EN DASH}"
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class MeasureUnit:
     """Of a measure: levels (what an arm has) and differences of them, each written in one way everywhere."""
 
     name: str
@@ -53,7 +53,7 @@ class Unit:
         return UNKNOWN if math.isnan(value) else f"{self.scale * value:{sign}.{self.digits}f}"
 
 
-SHARE = Unit("points", "percentage points", scale=100.0, digits=1, possible=1.0)
+SHARE = MeasureUnit("points", "percentage points", scale=100.0, digits=1, possible=1.0)
 """Of shares correct: the largest difference is none right against all."""
-NATS = Unit(*("nats per token", "nats per token"), scale=1.0, digits=3, possible=math.inf, lower_is_better=True)
+NATS = MeasureUnit(*("nats per token", "nats per token"), scale=1.0, digits=3, possible=math.inf, lower_is_better=True)
 """Of losses."""
