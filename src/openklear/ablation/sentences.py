@@ -64,7 +64,7 @@ def headline(some: Sequence[Told]) -> str:
     if seen:
         parts.append(_listed(_ends(one, named=not shared) for one in seen))
     if alone:
-        each = _listed(f"{signed(one.effect.value)} {_among([one], shared)}" for one in alone)
+        each = _listed(f"{one.unit.signed(one.effect.value)} {_among([one], shared)}" for one in alone)
         parts.append(f"{each} would be seen alone, but not after allowing for the {alone[0].tests} comparisons")
     if unseen:
         parts.append(f"no difference was seen {_among(unseen, shared)}{_could(unseen)}")
