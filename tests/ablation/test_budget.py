@@ -38,6 +38,13 @@ set = { "rl.sft_loss_weight" = 0.0 }
 """
 
 
+@pytest.fixture(autouse=True)
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What studies of real traces name: no such directory, and a model that is planned without being fetched."""
+    monkeypatch.setenv("OPENKLEAR_TRACES", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("OPENKLEAR_MODEL", "HuggingFaceTB/SmolLM2-135M-Instruct")
+
+
 def made(tmp_path: Path, text: str = ARMS, machine: str = "h100") -> StudyBudget:
     path = tmp_path / "study.toml"
     path.write_text(text.replace("RECIPE", str(ROOT / "recipes" / "quickstart.toml")))
