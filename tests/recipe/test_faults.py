@@ -77,7 +77,7 @@ def test_the_good_recipe_is_good(tmp_path):
 # (what stands in the good recipe, what replaces it, fragments of the message)
 KEYS = [
     ("epochs = 2", "epoch = 2", ["sft.epoch: unknown key; did you mean epochs?", "its keys are epochs, batch_tokens,"]),
-    ("seed = 1", "sede = 1", ["sede: unknown key; did you mean seed?", "its keys are seed, threads,"]),
+    ("seed = 1", "sede = 1", ["sede: unknown key; did you mean seed?", "its keys are seed, seeds, threads,"]),
     ("seed = 1", "[evalution]\n[x]", ["evalution: unknown key; did you mean evaluation?"]),
     ("seed = 1", "group_size = 4", ["group_size: unknown key; it is a key elsewhere: rl.phase.NAME.group_size;"]),
     ("deduplicate = true", "dedup = true", ["data.dedup: unknown key; did you mean deduplicate?"]),
