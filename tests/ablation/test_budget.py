@@ -96,7 +96,9 @@ def test_settings_of_pace_are_shared(tmp_path: Path) -> None:
 
 
 def test_faults_say_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r'its recipe makes no model rl-maths; measure one of base, sft, rl-math, rl-code'):
+    with pytest.raises(
+        RecipeError, match=r"its recipe makes no model rl-maths; measure one of base, sft, rl-math, rl-code"
+    ):
         made(tmp_path, ARMS.replace('model = "rl-math"', 'model = "rl-maths"'))
     with pytest.raises(RecipeError, match="sft_los_weight"):
         made(tmp_path, ARMS.replace("rl.sft_loss_weight", "rl.sft_los_weight"))

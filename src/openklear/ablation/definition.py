@@ -140,7 +140,9 @@ class Study(Section):
         for place, changes in places.items():
             for key, value in changes.items():
                 if "=" in key or not all(part.strip() for part in key.split(".")):
-                    yield Broken(place, f'"{key}" is no key of a recipe; write it with dots and in quotes, "sft.epochs"')
+                    yield Broken(
+                        place, f'"{key}" is no key of a recipe; write it with dots and in quotes, "sft.epochs"'
+                    )
                 elif isinstance(value, dict) and "." not in key:  # TOML reads sft.epochs = 2 as a table sft
                     text = f"{key} is a whole table; write the keys that change, with dots and in quotes"
                     yield Broken(place, f"{text}: {_first_leaf(key, value)}")

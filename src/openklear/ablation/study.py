@@ -27,13 +27,18 @@ from openklear.ablation.scores import (
     write_scores,
 )
 from openklear.ablation.work import Crew, seconds
+from openklear.ablation.worker import LOG
 from openklear.durable import files
 from openklear.errors import UsageError
 from openklear.planner.machines import machine_named
+from openklear.recipe.load import read_toml
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.run.extras import require_for_training
 from openklear.run.manifest import cpu_model, git_revision
+
+SHOWN_RUNS = 4
+"""By name, where a stage that many share fails."""
 
 
 @dataclass(slots=True)
@@ -90,9 +95,7 @@ def _claim(root: Path, path: Path, study: Study) -> None:
     """A directory holds one study; its file may change, since scores follow from what the stages were made with."""
     known = root / "study.toml"
     if known.is_file():
-        from openklear.ablation.definition import load_study
-
-        other = load_study(known).name
+        other = read_toml(known, "study").get("name")  # alone: what else was allowed then may be refused now
         if other != study.name:
             raise UsageError(f"{root} holds the study {other}, not {study.name}; choose another --output")
     files.write_atomic(known, path.read_bytes())
@@ -105,6 +108,7 @@ def _say_before(bench: _Bench, jobs: int) -> None:
         f"{bench.study.name}: {arms} arms x {len(bench.study.seeds.values)} seeds = {runs} runs; {works} stages, "
         f"shared ones once, {done} of them finished before; {jobs} at a time"
     )
+    progress.say(f"what a stage says while it runs is in {bench.crew.root}/*/{LOG}")
 
 
 def _work(bench: _Bench, jobs: int) -> None:
@@ -119,7 +123,7 @@ def _work(bench: _Bench, jobs: int) -> None:
     with progress.task(bench.study.name, len(bench.plan.works), "stages", done=len(bench.crew.done)) as advance:
         settle()
         tell = _teller(bench, advance, settle)
-        bench.crew.run(jobs, tell, lambda key: None)
+        bench.crew.run(jobs, tell)
 
 
 def _teller(bench: _Bench, advance: progress.Advance, settle: Callable[[], None]) -> Callable[[str], None]:
@@ -129,7 +133,8 @@ def _teller(bench: _Bench, advance: progress.Advance, settle: Callable[[], None]
         advance()
         if key in bench.crew.failed:
             runs = [f"{run.arm}, seed {run.seed}" for run in bench.plan.runs if key in run.works.values()]
-            progress.say(f"FAILED ({'; '.join(runs)}): {bench.crew.failed[key]}")
+            more = [f"{len(runs) - SHOWN_RUNS} more runs"] if len(runs) > SHOWN_RUNS else []
+            progress.say(f"FAILED ({'; '.join(runs[:SHOWN_RUNS] + more)}): {bench.crew.failed[key]}")
         settle()
 
     return ended
@@ -143,8 +148,11 @@ def _commit(bench: _Bench, run: Run) -> None:
     for measure in bench.study.measure:
         series = scores.of(measure.model, measure.domain)
         if series is None:
+            asked = sorted({one.domain for one in scores.series if one.model == measure.model})
             raise UsageError(
-                f"{bench.study.name}: no held-out problems of {measure.domain}, which {measure.name} measures"
+                f"{bench.study.name}: measure.{measure.name}.domain: {measure.model} of arm {run.arm} was asked no "
+                f"held-out problems of {measure.domain}; measure {' or '.join(asked)}, or give its recipe a held-out "
+                f"source of {measure.domain}"
             )
         told.append(f"{measure.title} {100 * series.mean:.1f}")
     progress.say(f"{run.arm}, seed {run.seed}: {', '.join(told)}")
@@ -178,7 +186,7 @@ def _link(bench: _Bench, run: Run) -> None:
         link = place / name
         if link.is_symlink() and link.readlink() != target:
             link.unlink()
-        if not link.is_symlink():
+        if not link.is_symlink() and not link.exists():  # a stage that someone ran there stays
             link.symlink_to(target)
 
 

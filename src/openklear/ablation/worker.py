@@ -67,7 +67,7 @@ def _failure(order: Order) -> str | None:
         return str(error)
     except Exception as error:  # our own bug, or the machine's: the other runs go on
         traceback.print_exc()
-        return f"{type(error).__name__}: {error} (the traceback is in {order.root / LOG})"
+        return f"{type(error).__name__}: {error}; the traceback is in its log"
     return None
 
 
