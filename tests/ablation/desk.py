@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,10 @@ STUDY: dict[str, Any] = {
     "measure": [{"name": "math", "model": "rl-math", "domain": "math"}],
     "arm": [{"name": "gppo"}, {"name": "reinforce", "set": {"rl.objective.type": "reinforce"}}],
 }
-STAGES = 3 + 2 * 4
-"""Of STUDY: prepare, base and sft once, RL and its evaluation for each run."""
+START = {"name": "start", "model": "sft", "domain": "math"}
+"""A second measure: what RL begins with."""
+STAGES = 4 + 2 * 4
+"""Of STUDY with START: prepare, base, sft and its evaluation once, RL and its evaluation for each run."""
 
 
 def lay(place: Path, **changes: Any) -> Path:
@@ -186,23 +189,34 @@ def scores(root: Path) -> dict[str, Any]:
     return found
 
 
-def children_of_group(group: int) -> list[int]:
-    """The live processes of a process group, from /proc."""
+def pages(root: Path) -> list[str]:
+    """Both pages of a study, without what the clock says."""
+    return [CLOCK.sub("T", (root / name).read_text()) for name in ("page.md", "page.html")]
+
+
+CLOCK = re.compile(r"\d[\d.,]* (s|min|h)\b")
+
+
+def alive(group: int) -> list[int]:
+    """The processes of a group that live, from /proc."""
     found = []
-    for place in Path("/proc").iterdir():
-        if not place.name.isdigit():
-            continue
+    for place in Path("/proc").glob("[0-9]*"):
         try:
-            state, _, pgrp = (place / "stat").read_text().rpartition(")")[2].split()[:3]
+            state, _, its_group = (place / "stat").read_text().rpartition(")")[2].split()[:3]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(pgrp) == group and state not in "ZX":
+        if int(its_group) == group and state not in "ZX":
             found.append(int(place.name))
     return found
 
 
-def wait_until(holds: Any, seconds: float = 60.0, what: Sequence[str] | str = "") -> None:
+def begun(root: Path) -> int:
+    """How many stages have begun in a study's directory."""
+    return len(list(root.glob("stages/*/*/stage.json")))
+
+
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
     ends = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < ends, f"never came: {what}"
-        time.sleep(0.02)
+        time.sleep(0.01)

@@ -9,6 +9,7 @@ DIR/scores/ARM/SEED.json      what a finished run left: all that the page is mad
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class _Bench:
     """A study that is under way."""
 
     study: Study
+    path: Path
+    """Of the study's file."""
     plan: Design
     crew: Crew
     root: Path
@@ -69,7 +72,7 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         require_for_training(run.recipe)
     with files.lock(root), files.disk_errors(root):
         _claim(root, path, study)
-        bench = _Bench(study, plan, Crew(plan.works, root / "stages"), root)
+        bench = _Bench(study, path, plan, Crew(plan.works, root / "stages"), root)
         bench.crew.look()
         jobs = jobs or _jobs(plan.runs[0].recipe)
         _say_before(bench, jobs)
@@ -216,5 +219,12 @@ def _facts(bench: _Bench) -> dict[str, Any]:
         "git": git_revision(Path(__file__).parent),
         "stages": len(took),
         "seconds": by_stage,
-        "recipe": resolved_toml(bench.plan.runs[0].recipe),
+        "recipe": _portable(resolved_toml(bench.plan.runs[0].recipe), (bench.path.parent / bench.study.recipe).parent),
     }
+
+
+def _portable(toml: str, base: Path) -> str:
+    """The recipe with the paths that loading made absolute as a file in `base` would write them."""
+    return re.sub(
+        r'^(\w+ = )"(/[^"\n]*)"', lambda found: f'{found[1]}"{os.path.relpath(found[2], base)}"', toml, flags=re.M
+    )
