@@ -17,13 +17,15 @@ import pytest
 from tests.ablation import desk
 
 from openklear import progress
-from openklear.ablation import work
+from openklear.ablation import study, work, worker
 from openklear.ablation.definition import load_study
 from openklear.ablation.design import Design, design
 from openklear.ablation.scores import read_scores
 from openklear.ablation.work import Crew
 from openklear.cli.main import main
 from openklear.durable import files
+from openklear.models.loading import weights_hash
+from openklear.recipe.load import load_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -118,10 +120,11 @@ def test_one_document_with_json(place: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_interrupted_and_killed_it_ends_with_the_scores_of_an_undisturbed_one(
-    finished: tuple[Path, Any], tmp_path: Path
+    finished: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C, then SIGKILL of the parent alone; then to the end, one stage at a time."""
     place = desk.lay(tmp_path / "desk", **BOTH).parent
+    monkeypatch.syspath_prepend(str(place))
     root = place / "out"
     interrupted = desk.start(place, "--jobs", "2")
     desk.wait_until(lambda: desk.begun(root) >= 4, "four stages")
@@ -315,7 +318,31 @@ def test_a_domain_that_nobody_was_asked(place: Path, capsys: pytest.CaptureFixtu
     )
 
 
-# -- the crew, without processes
+# -- its parts, in this process
+
+
+def test_a_stage_that_someone_prolonged_through_a_link_is_made_anew(place: Path) -> None:
+    """Its checkpoints are no beginning of the stage as the study wants it; and what is finished is left alone."""
+    crew = left(place)
+    key = next(key for key in crew.works if key.startswith("rl-math"))
+    directory = crew.directory(key)
+    before, record = weights_hash(directory / "model"), files.read_json(directory / "stage.json")
+    worker._run(crew._order(key))
+    assert files.read_json(directory / "stage.json") == record
+    files.write_json(directory / "stage.json", {**record, "fingerprint": "0" * 32, "state": "unfinished"})
+    (directory / "model" / "model.safetensors").write_bytes(b"other weights")
+    worker._run(crew._order(key))
+    assert (place / "out" / "stages" / key / "superseded" / "rl-math-00000000").is_dir()
+    assert weights_hash(directory / "model") == before
+    assert len(files.read_json(directory / "stage.json")["attempts"]) == 1
+
+
+@pytest.mark.parametrize(("threads", "jobs"), [(1, 8), (2, 4), (3, 2), (16, 1)])
+def test_as_many_at_a_time_as_the_cores_have_threads_for(
+    threads: int, jobs: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "cores", lambda: 8)
+    assert study._jobs(load_recipe(place / "recipe.toml", [f"threads={threads}", "device=cpu"])) == jobs
 
 
 def test_a_stage_whose_code_changed_does_not_begin(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
