@@ -140,8 +140,8 @@ def test_help_is_light():
 def test_help_lists_the_run_first_and_then_the_tools(capsys):
     assert main.main(["--help"]) == 0
     listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
-    assert listed[:6] == [*(name for name in STAGE_COMMANDS if name != "evaluate"), "plan"]
-    assert set(listed[6:]) == {
+    assert listed[:7] == [*(name for name in STAGE_COMMANDS if name != "evaluate"), "plan", "ablate"]
+    assert set(listed[7:]) == {
         "generate",
         "evaluate",
         "leaderboard",

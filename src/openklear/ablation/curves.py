@@ -34,6 +34,7 @@ PANELS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("Gradient norm, before clipping", ("grad_norm",), NUMBER),
     ("KL to the policy before the updates, k3", ("kl_k3",), NUMBER),
     ("Groups whose rewards are all equal", ("zero_advantage",), "%"),
+    ("Updates per iteration", ("updates",), NUMBER),
     *((f"Clip fraction, {where} (acts)", (f"clip_fraction_{cell}",), ".2~%") for cell, where in _ACTS),
     *((f"Clip fraction, {where}", (f"clip_fraction_{cell}",), ".2~%") for cell, where in _DOES_NOT),
     *((f"Gradient share, {where} (acts)", (f"gradient_share_{cell}",), ".2~%") for cell, where in _ACTS),

@@ -12,7 +12,7 @@ from openklear.errors import RecipeError
 from openklear.recipe.keys import toml_value
 from openklear.recipe.load import load_recipe
 from openklear.recipe.schema import Recipe
-from openklear.run.fingerprint import Parts, fingerprint, hash_files
+from openklear.run.fingerprint import Parts, code_of, fingerprint, hash_files
 from openklear.run.pipeline import plan_parts
 from openklear.run.plan import Stage, stages
 
@@ -62,13 +62,13 @@ def design(study: Study, path: Path) -> Design:
     and seeds that nothing depends on.
     """
     works: dict[str, StageWork] = {}
-    hashes = cache(hash_files)  # every arm names the same files
+    hashes, code = cache(hash_files), cache(code_of)  # every arm names the same files and modules
     runs = []
     for seed in study.seeds.values:
         for arm in study.arm:
             recipe = recipe_of(study, path, arm, seed)
             wanted = needed(stages(recipe), study.models, f"{path}: arm {arm.name}")
-            keys = _keys(wanted, recipe, plan_parts(wanted, hashes), works)
+            keys = _keys(wanted, recipe, plan_parts(wanted, hashes, code), works)
             runs.append(Run(arm.name, seed, recipe, keys))
     _require_differences(study, path, runs)
     return Design(tuple(runs), works)

@@ -29,7 +29,7 @@ KEPT = (
     *("gradient_share_low_positive", "gradient_share_high_negative", "preserved_gradient_share"),
 )
 """The metrics of a training stage whose curves are kept, where it has them."""
-MOST_POINTS = 200
+MOST_POINTS = 100
 """Of a curve; of a longer training every so many rows are kept."""
 
 
@@ -125,7 +125,7 @@ def curves_of(stage: Path) -> dict[str, Curve]:
 
 def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> Curve:
     values = [row.get(name) for row in rows]
-    return tuple(None if value is None else float(f"{value:.6g}") for value in values)
+    return tuple(None if value is None else float(f"{value:.4g}") for value in values)
 
 
 def write_scores(path: Path, scores: RunScores) -> None:

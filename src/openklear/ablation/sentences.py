@@ -68,10 +68,14 @@ def headline(some: Sequence[Told]) -> str:
     tested = [one for one in some if one.tested]
     unknown = [one for one in some if not one.tested]
     seen = [one for one in tested if one.seen]
-    unseen = [one for one in tested if not one.seen]
+    alone = [one for one in tested if not one.seen and one.p_t <= 0.05]
+    unseen = [one for one in tested if not one.seen and one not in alone]
     parts = []
     if seen:
         parts.append(_listed(_ends(one, named=not shared) for one in seen))
+    if alone:
+        each = _listed(f"{signed(one.effect.value)} {_among([one], shared)}" for one in alone)
+        parts.append(f"{each} would be seen alone, but not after allowing for the {alone[0].tests} comparisons")
     if unseen:
         parts.append(f"no difference was seen {_among(unseen, shared)}{_could(unseen)}")
     if tested:

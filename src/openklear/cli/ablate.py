@@ -34,7 +34,7 @@ Jobs = Annotated[
 ]
 Reports = Annotated[
     Path | None,
-    typer.Option("--reports", metavar="DIR", help="Leave page and scores in DIR/NAME too, and a list in DIR/index.md."),
+    typer.Option("--reports", metavar="DIR", help="Leave page and scores in DIR/NAME too, beside an index of all."),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print arms, runs, hours and memory by the planner; write nothing, and stop.")

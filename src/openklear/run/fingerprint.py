@@ -21,7 +21,7 @@ import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
 from itertools import chain
@@ -57,18 +57,37 @@ def fingerprint(parts: Parts) -> str:
     return _hash(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
 
 
-def stage_parts(recipe: Mapping[str, Any], module: str, inputs: Mapping[str, str], also: tuple[str, ...] = ()) -> Parts:
-    """The four parts of a stage: `recipe` and `inputs` as given, code and packages from what the modules import."""
+Code = tuple[dict[str, str], dict[str, str]]
+"""Hash of each module, version of each package: what a stage's code comes to."""
+
+
+def stage_parts(
+    recipe: Mapping[str, Any],
+    module: str,
+    inputs: Mapping[str, str],
+    also: tuple[str, ...] = (),
+    code: Callable[..., Code] | None = None,
+) -> Parts:
+    """The four parts of a stage: `recipe` and `inputs` as given, code and packages from what the modules import.
+
+    `code` may remember what `code_of` said.
+    """
+    hashes, packages = (code or code_of)(module, *also)
+    return {
+        "recipe": json.loads(json.dumps(dict(recipe))),
+        "code": dict(hashes),
+        "inputs": dict(inputs),
+        "packages": dict(packages),
+    }
+
+
+def code_of(module: str, *also: str) -> Code:
+    """What the modules import, of the house and from outside, as it stands on the disk now."""
     sources, imported = closure(module, *also)
     code: dict[str, str] = {}
     for _, hashes in sorted(sources.items()):
         code |= hashes
-    return {
-        "recipe": json.loads(json.dumps(dict(recipe))),
-        "code": code,
-        "inputs": dict(inputs),
-        "packages": package_versions(imported),
-    }
+    return code, package_versions(imported)
 
 
 def package_versions(imported: set[str]) -> dict[str, str]:

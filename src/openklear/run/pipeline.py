@@ -20,7 +20,7 @@ from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.run.context import StageContext
 from openklear.run.extras import require_for_training
-from openklear.run.fingerprint import Parts, fingerprint, hash_files, stage_parts
+from openklear.run.fingerprint import Code, Parts, code_of, fingerprint, hash_files, stage_parts
 from openklear.run.fork import pending_fork, take_over
 from openklear.run.manifest import manifest
 from openklear.run.plan import Stage, Through, select, stages
@@ -85,14 +85,19 @@ def plan(
     return list(planned_stages(select(every, through), plan_parts(every), root).values())
 
 
-def plan_parts(every: Sequence[Stage], hashes: Hashes = hash_files) -> dict[str, Parts]:
-    """Name of each stage -> what it depends on. Reads data files from outside the run to the end, by `hashes`."""
+def plan_parts(
+    every: Sequence[Stage], hashes: Hashes = hash_files, code: Callable[..., Code] = code_of
+) -> dict[str, Parts]:
+    """Name of each stage -> what it depends on. Reads data files from outside the run to the end.
+
+    `hashes` and `code` may remember what they said, for the plans of several recipes at once.
+    """
     parts: dict[str, Parts] = {}
     for stage in every:
         inputs = {role: fingerprint(parts[name]) for role, name in stage.inputs.items()}
         for label, path in stage.files.items():
             inputs |= hashes(label, path)
-        parts[stage.name] = stage_parts(stage.settings, stage.module, inputs, stage.also)
+        parts[stage.name] = stage_parts(stage.settings, stage.module, inputs, stage.also, code)
     return parts
 
 
