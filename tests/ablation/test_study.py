@@ -17,11 +17,11 @@ import pytest
 from tests.ablation import desk
 
 from openklear import progress
-from openklear.ablation import study, work, worker
+from openklear.ablation import study, work
 from openklear.ablation.definition import load_study
 from openklear.ablation.design import Design, design
 from openklear.ablation.scores import read_scores
-from openklear.ablation.work import Crew
+from openklear.ablation.work import StudyCrew
 from openklear.cli.main import main
 from openklear.durable import files
 from openklear.models.loading import weights_hash
@@ -53,10 +53,10 @@ def ablate(place: Path, *more: str) -> int:
     return main(["ablate", str(place / "study.toml"), "--output", str(place / "out"), *more])
 
 
-def left(place: Path) -> Crew:
+def left(place: Path) -> StudyCrew:
     """What the study of the desk has done, and has not."""
     path = place / "study.toml"
-    crew = Crew(design(load_study(path), path).works, place / "out" / "stages")
+    crew = StudyCrew(design(load_study(path), path).works, place / "out" / "stages")
     crew.look()
     return crew
 
@@ -326,12 +326,16 @@ def test_a_stage_that_someone_prolonged_through_a_link_is_made_anew(place: Path)
     crew = left(place)
     key = next(key for key in crew.works if key.startswith("rl-math"))
     directory = crew.directory(key)
+    told: list[str] = []
     before, record = weights_hash(directory / "model"), files.read_json(directory / "stage.json")
-    worker._run(crew._order(key))
+    crew.done.remove(key)
+    crew.run(1, told.append)
     assert files.read_json(directory / "stage.json") == record
     files.write_json(directory / "stage.json", {**record, "fingerprint": "0" * 32, "state": "unfinished"})
     (directory / "model" / "model.safetensors").write_bytes(b"other weights")
-    worker._run(crew._order(key))
+    crew.done.remove(key)
+    crew.run(1, told.append)
+    assert told == [key, key]
     assert (place / "out" / "stages" / key / "superseded" / "rl-math-00000000").is_dir()
     assert weights_hash(directory / "model") == before
     assert len(files.read_json(directory / "stage.json")["attempts"]) == 1
@@ -342,7 +346,7 @@ def test_as_many_at_a_time_as_the_cores_have_threads_for(
     threads: int, jobs: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "cores", lambda: 8)
-    assert study._jobs(load_recipe(place / "recipe.toml", [f"threads={threads}", "device=cpu"])) == jobs
+    assert study.jobs_for(load_recipe(place / "recipe.toml", [f"threads={threads}", "device=cpu"])) == jobs
 
 
 def test_a_stage_whose_code_changed_does_not_begin(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +357,7 @@ def test_a_stage_whose_code_changed_does_not_begin(place: Path, monkeypatch: pyt
         for key, one in plan.works.items()
         if one.stage.kind == "rl"
     }
-    crew = Crew({**plan.works, **edited}, place / "out" / "stages")
+    crew = StudyCrew({**plan.works, **edited}, place / "out" / "stages")
     crew.done |= {key for key, one in plan.works.items() if not one.stage.name.endswith("rl-math")}
     monkeypatch.setattr(work, "carry_out", None)
     told: list[str] = []
@@ -376,6 +380,6 @@ def test_a_stage_whose_code_changed_does_not_begin(place: Path, monkeypatch: pyt
     ],
 )
 def test_how_a_process_ended(code: int | None, words: str, tmp_path: Path) -> None:
-    assert work._reason(tmp_path / "error.txt", code) == words
+    assert work.how_it_ended(tmp_path / "error.txt", code) == words
     (tmp_path / "error.txt").write_text("out of paper")
-    assert work._reason(tmp_path / "error.txt", code) == "out of paper"
+    assert work.how_it_ended(tmp_path / "error.txt", code) == "out of paper"

@@ -27,7 +27,7 @@ from openklear.ablation.scores import (
     series_of,
     write_scores,
 )
-from openklear.ablation.work import Crew, seconds
+from openklear.ablation.work import StudyCrew, seconds
 from openklear.ablation.worker import LOG
 from openklear.durable import files
 from openklear.errors import UsageError
@@ -50,7 +50,7 @@ class _Bench:
     path: Path
     """Of the study's file."""
     plan: Design
-    crew: Crew
+    crew: StudyCrew
     root: Path
 
     def wanted(self, run: Run) -> list[str]:
@@ -72,9 +72,9 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         require_for_training(run.recipe)
     with files.lock(root), files.disk_errors(root):
         _claim(root, path, study)
-        bench = _Bench(study, path, plan, Crew(plan.works, root / "stages"), root)
+        bench = _Bench(study, path, plan, StudyCrew(plan.works, root / "stages"), root)
         bench.crew.look()
-        jobs = jobs or _jobs(plan.runs[0].recipe)
+        jobs = jobs or jobs_for(plan.runs[0].recipe)
         _say_before(bench, jobs)
         for run in plan.runs:
             _link(bench, run)
@@ -82,7 +82,7 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         return _scores(bench)
 
 
-def _jobs(recipe: Recipe) -> int:
+def jobs_for(recipe: Recipe) -> int:
     """As many stages at a time as the cores have threads for; what computes on a GPU has it for itself."""
     if machine_named(recipe.device, "device =").kind != "cpu":
         return 1

@@ -17,11 +17,11 @@ from signal import Signals
 from openklear.ablation.design import StageWork
 from openklear.ablation.worker import ERROR, LOG, PRELOADED, Order, carry_out
 from openklear.durable import files
-from openklear.run.fingerprint import fingerprint, stage_parts
+from openklear.run.fingerprint import code_of, fingerprint
 
 
 @dataclass(slots=True)
-class Crew:
+class StudyCrew:
     """Works that are done, under way, or failed."""
 
     works: Mapping[str, StageWork]
@@ -87,7 +87,7 @@ class Crew:
         if code == 0 and is_finished(self.directory(key), self.works[key]):
             self.done.add(key)
             return
-        reason = _reason(self.root / key / ERROR, code)
+        reason = how_it_ended(self.root / key / ERROR, code)
         self.failed[key] = f"{self.works[key].stage.name}: {reason} ({self.root.name}/{key}/{LOG})"
 
 
@@ -104,12 +104,12 @@ _CHANGED = "its code changed while the study was under way; run the same command
 
 def _code_changed(work: StageWork) -> bool:
     """Whether the stage would run with other code than its fingerprint says."""
-    known = work.parts
-    now = stage_parts(known["recipe"], work.stage.module, known["inputs"], work.stage.also)
-    return now["code"] != known["code"]
+    hashes, _ = code_of(work.stage.module, *work.stage.also)
+    return hashes != work.parts["code"]
 
 
-def _reason(error: Path, code: int | None) -> str:
+def how_it_ended(error: Path, code: int | None) -> str:
+    """Why the process that left `code` and perhaps this file did not finish its stage."""
     if error.is_file():
         return error.read_text(encoding="utf-8")
     if code is not None and code < 0:
@@ -128,7 +128,7 @@ def is_finished(directory: Path, work: StageWork) -> bool:
     return record is not None and record["state"] == "finished" and record["fingerprint"] == fingerprint(work.parts)
 
 
-def seconds(crew: Crew, keys: Sequence[str]) -> dict[str, float]:
+def seconds(crew: StudyCrew, keys: Sequence[str]) -> dict[str, float]:
     """Key -> wall seconds of these finished works."""
     records = {key: files.stage_record(crew.directory(key)) for key in keys}
     return {key: float(record["seconds"]) for key, record in records.items() if record is not None}

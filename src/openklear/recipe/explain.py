@@ -120,7 +120,7 @@ def _message(detail: ErrorDetails, place: Location) -> str:
 
 def _wrong_value(detail: ErrorDetails, field: FieldInfo, given: Any, *, is_item: bool) -> str:
     annotation, metadata = field.annotation, field.metadata
-    if not {*DomainName.__metadata__}.isdisjoint(metadata):  # pydantic has taken the name apart
+    if any(mark in get_args(DomainName) for mark in metadata):  # pydantic has taken the name apart
         annotation = DomainName
     if get_origin(annotation) is dict and detail["type"] != "dict_type":
         annotation, metadata = get_args(annotation)[1], []
