@@ -139,6 +139,8 @@ def test_interrupted_and_killed_it_ends_with_the_scores_of_an_undisturbed_one(
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate(timeout=60)
     desk.wait_until(lambda: not desk.alive(killed.pid), "the end of the orphans", 10.0)
+    states = [files.read_json(path)["state"] for path in root.glob("stages/*/*/stage.json")]
+    assert "unfinished" in states, "orphans end in the middle of their stage, not after it"
     assert 0 < len(left(place).done) < desk.STAGES
     done = desk.finish(place, "--jobs", "1")
     assert done.returncode == 0, done.stderr
