@@ -27,6 +27,7 @@ from openklear.ablation.scores import (
     write_scores,
 )
 from openklear.ablation.work import Crew, seconds
+from openklear.data.store import prepared, read_problems
 from openklear.durable import files
 from openklear.errors import UsageError
 from openklear.planner.machines import machine_named
@@ -152,10 +153,11 @@ def _commit(bench: _Bench, run: Run) -> None:
 
 def _scores_of(bench: _Bench, run: Run) -> RunScores:
     places = {name: bench.crew.directory(key) for name, key in run.works.items()}
+    heldout = read_problems(prepared(places["prepare"]).heldout)
     series = []
     for name, place in places.items():
         if name.startswith("evaluate-"):
-            series += series_of(name.removeprefix("evaluate-"), place)
+            series += series_of(name.removeprefix("evaluate-"), place, heldout)
     trained = [name for name, key in run.works.items() if bench.plan.works[key].stage.trains]
     took = seconds(bench.crew, list(run.works.values()))
     return RunScores(
