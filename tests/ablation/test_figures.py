@@ -15,8 +15,9 @@ from openklear.ablation import figures
 from openklear.ablation.curves import Trainees, band, shared_stages, stage_curves, trainees
 from openklear.ablation.definition import Arm, StudySeeds
 from openklear.ablation.findings import findings
-from openklear.ablation.looks import SOLID, Look, chance, difference, looks, percent
+from openklear.ablation.looks import SOLID, Look, chance, looks
 from openklear.ablation.page import html_page
+from openklear.ablation.units import NATS, SHARE
 
 
 def labels(svg):
@@ -57,7 +58,7 @@ def test_a_row_a_comparison_a_point_a_seed():
     assert marks(panel.svg, "point") == 5
     assert marks(panel.svg, "rule mark") == 5 + 5, "an interval each, and its part of the line at zero"
     first = told.compared[0]
-    assert f"{difference(first.effect.value)} " in " ".join(labels(panel.svg))
+    assert f"{SHARE.difference(first.effect.value)} " in " ".join(labels(panel.svg))
 
 
 def test_a_point_a_run_and_the_interval_of_its_arm():
@@ -134,8 +135,9 @@ def test_numbers_are_written_one_way():
     assert [chance(p) for p in (0.034, 0.0078, 0.0004, 0.049, 0.0508, 1.0, 0.62, math.nan)] == [
         *(".03", ".008", "< .001", ".049", ".051", "1", ".62", "–")
     ]
-    assert (difference(-0.0972), difference(0.0001), difference(math.nan)) == ("-9.7", "0.0", "–")
-    assert (percent(0.6912), percent(math.nan)) == ("69.1", "–")
+    assert [SHARE.difference(value) for value in (-0.0972, 0.0001, -0.0001, math.nan)] == ["-9.7", "0.0", "0.0", "–"]
+    assert [NATS.difference(value) for value in (-0.0972, 1.5, -0.0001, math.nan)] == ["-0.097", "+1.500", "0.000", "–"]
+    assert (SHARE.level(0.6912), SHARE.level(math.nan), NATS.level(0.6912)) == ("69.1", "–", "0.691")
 
 
 WIDE = """[...document.querySelectorAll('svg')].flatMap(svg => {

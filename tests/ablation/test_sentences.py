@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from openklear.ablation.sentences import Told, headline, is_nothing, seeds, sentence, signed, size
+from openklear.ablation.sentences import Told, headline, is_nothing, seeds, sentence
+from openklear.ablation.units import NATS, SHARE
 from openklear.evaluation.statistics import Effect
 
 NAN = math.nan
@@ -141,7 +142,9 @@ def test_headlines_of_one_kind_or_of_unlike_pairs(some, text):
 
 
 def test_words():
-    assert (size(-0.0972), signed(-0.0972), signed(0.0004)) == ("9.7 points", "-9.7 points", "0.0 points")
+    told = (SHARE.size(-0.0972), SHARE.signed(-0.0972), SHARE.signed(0.0004))
+    assert told == ("9.7 points", "-9.7 points", "0.0 points")
+    assert (NATS.size(-0.0972), NATS.signed(-0.0972)) == ("0.097 nats per token", "-0.097 nats per token")
     assert (seeds([3]), seeds([3, 4]), seeds([3, 4, 5])) == ("seed 3", "seeds 3 and 4", "seeds 3, 4 and 5")
     assert is_nothing(1e-17)
     assert not is_nothing(1e-4)

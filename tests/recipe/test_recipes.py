@@ -14,7 +14,7 @@ RECIPES = [*sorted((ROOT / "recipes").glob("*.toml")), *sorted((ROOT / "studies"
 
 @pytest.fixture(autouse=True)
 def data(tmp_path, monkeypatch):
-    for name in ("OPENKLEAR_DATA", "SMOL", "GSM8K"):
+    for name in ("OPENKLEAR_DATA", "OPENKLEAR_TRACES", "OPENKLEAR_MODEL", "SMOL", "GSM8K"):
         monkeypatch.setenv(name, str(tmp_path))
 
 

@@ -5,8 +5,10 @@
 definition  what a study says: recipe, arms, seeds, measures, comparisons, the report's own figures
 design      its runs, and the stages that they share
 work        runs the stages in processes of their own, as many at once as asked for; a failed one does not stop the rest
+losses      stages of measures that are losses: held-out rows, and a model's loss on their responses
 scores      what a finished run leaves: results by problem, curves, seconds
 budget      what a study will take before it runs: runs, shared stages, hours, memory, by settings alone
+units       what the numbers of a measure are counted in, and how they are written
 pairing     which results are held against which: a side's results by seed, equal problems asserted
 findings    comparisons with two-way intervals, what could have been seen; sentences: the same in words
 looks       how a page writes numbers and tells arms apart

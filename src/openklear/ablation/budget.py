@@ -74,6 +74,8 @@ class StudyBudget:
     """Of the arm that holds most, on one machine."""
     lengths: str
     """A line about how long completions are taken to be."""
+    losses: int = 0
+    """Measures that are losses."""
 
     @property
     def runs(self) -> int:
@@ -159,6 +161,9 @@ class StudyBudget:
                 "yet: as it is, a run wants one machine that holds it"
             )
         yield self.lengths
+        if self.losses:
+            measures = count(self.losses, "measure")
+            yield f"NOT counted: the losses of {measures}, for each model a forward pass over held-out rows"
         if amounts.unknown:
             yield f"NOT counted, as their rows are not known: {', '.join(amounts.unknown)}; give them a limit"
 
@@ -189,7 +194,7 @@ def budget(
         spread.append(_spread(alone[-1]))
         model = model or facts.line()
     every = [
-        (plan, needed(stages(recipe_of(study, path, arm, seed)), study.models, f"{path}: arm {arm.name}"))
+        (plan, needed(stages(recipe_of(study, path, arm, seed)), study, f"{path}: arm {arm.name}"))
         for arm, (plan, _), seed in _with_seeds(study, spread)
     ]
     largest = max(alone, key=lambda plan: plan.peak)
@@ -199,6 +204,7 @@ def budget(
         stages=tuple(_over_all_runs(every)),
         largest=largest,
         lengths=_lengths(largest.amounts, told=completion_tokens is not None),
+        losses=sum(one.kind == "loss" for one in study.measure),
     )
 
 
@@ -243,7 +249,7 @@ def _with_seeds(study: Study, plans: Sequence[tuple[Plan, int]]) -> Iterator[tup
 
 def _arm(study: Study, path: Path, arm: Arm, alone: Plan, spread: tuple[Plan, int]) -> ArmBudget:
     plan, machines = spread
-    wanted = needed(stages(alone.recipe), study.models, f"{path}: arm {arm.name}")
+    wanted = needed(stages(alone.recipe), study, f"{path}: arm {arm.name}")
     seconds = sum(_seconds(plan, stage.name) for stage in wanted)
     return ArmBudget(arm.name, arm.title, seconds, alone.peak, alone.fits, machines)
 

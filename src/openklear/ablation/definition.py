@@ -9,12 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from openklear.ablation.units import NATS, SHARE, MeasureUnit
 from openklear.errors import RecipeError
 from openklear.recipe import explain
+from openklear.recipe.curation import Reasoning
 from openklear.recipe.load import as_tuples, dotted, read_toml
-from openklear.recipe.numbers import Seed
+from openklear.recipe.numbers import Seed, Tokens
 from openklear.recipe.section import Broken, DomainName, Section, repeated
 from openklear.recipe.seeds import Part
+from openklear.recipe.world import WORLD
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 """Of studies, arms and measures: they name directories."""
@@ -46,18 +49,52 @@ class StudySeeds(Section):
     )
 
 
+class HeldoutRows(Section):
+    """Demonstrations that no arm trains on, as a source of a recipe reads them."""
+
+    path: str = Field(description="file, directory, glob or data set of the hub, relative to the study's file")
+    columns: dict[str, str] = Field({}, description="our column -> the file's, for a shape that is unknown")
+    reasoning: Reasoning = Field("think", description="how responses mark their reasoning")
+    system_prompt: str | None = Field(None, description="a system turn before the prompt, as the arms train it")
+    prompt_suffix: str | None = Field(None, description="a line after the prompt, as the arms train it")
+
+
 class Measure(Section):
-    """What is compared: a model's results on the held-out problems of a domain."""
+    """What is compared: a model's results on the held-out problems of a domain, or its loss on given responses."""
 
     name: str = Field(description="names it in tables and files")
     label: str | None = Field(None, description="how tables and figures call it")
+    kind: Literal["score", "loss"] = Field(
+        "score",
+        description="score: share of sampled completions that are correct; loss: -log pi of held-out responses, in "
+        "nats per token, the mean over a row's tokens and then over rows",
+    )
     model: str = Field(description="the stage that left the model: sft, rl-NAME, base")
-    domain: DomainName = Field(description="domain of the held-out problems")
+    domain: DomainName = Field(description="domain of the held-out problems or rows")
+    rows: HeldoutRows | None = Field(None, description="of a loss: the demonstrations whose responses it is of")
+    max_tokens: Tokens | None = Field(None, description="of a loss: a longer row counts as far as this")
+
+    def broken_rules(self) -> Iterator[Broken]:
+        """A loss is of rows, up to a length; a score is of neither."""
+        for key in ("rows", "max_tokens"):
+            given = getattr(self, key) is not None
+            if self.kind == "loss" and not given:
+                yield Broken((key,), "a loss is of the responses of rows, up to a number of tokens; add it")
+            elif self.kind == "score" and given:
+                yield Broken((key,), 'a score has no use for it; leave it out, or write kind = "loss"')
+        if self.rows is not None and self.rows.path.startswith(WORLD):
+            text = "arms may make other worlds, so that their rows would not be the same; name a file"
+            yield Broken(("rows", "path"), text)
 
     @property
     def title(self) -> str:
         """For people."""
         return self.label or self.name
+
+    @property
+    def unit(self) -> MeasureUnit:
+        """What its numbers are counted in."""
+        return NATS if self.kind == "loss" else SHARE
 
 
 class Contrast(Section):
@@ -160,12 +197,12 @@ class Study(Section):
         """The measure of this name, which there is; the first for None."""
         return next(one for one in self.measure if name in (None, one.name))
 
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The stages whose models are measured or compared, in order of mention."""
-        named = [one.model for one in self.measure]
+    def models(self, measure: Measure) -> tuple[str, ...]:
+        """The stages whose models are compared in a measure, its own first."""
+        named = [measure.model]
         for comparison in self.comparison:
-            named += [side.partition(":")[2] for side in (comparison.before, comparison.after)]
+            if self.measure_named(comparison.measure) == measure:
+                named += [side.partition(":")[2] for side in (comparison.before, comparison.after)]
         return tuple(dict.fromkeys(name for name in named if name))
 
 

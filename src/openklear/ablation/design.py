@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from openklear.ablation.definition import Arm, Study
+from openklear.ablation.losses import loss_stages
 from openklear.errors import RecipeError
 from openklear.recipe.keys import toml_value
 from openklear.recipe.load import load_recipe
@@ -66,8 +67,9 @@ def design(study: Study, path: Path) -> Design:
     for seed in study.seeds.values:
         for arm in study.arm:
             recipe = recipe_of(study, path, arm, seed)
-            wanted = needed(stages(recipe), study.models, f"{path}: arm {arm.name}")
-            keys = _keys(wanted, recipe, plan_parts(wanted, hashes, code), works)
+            wanted = [(stage, recipe) for stage in needed(stages(recipe), study, f"{path}: arm {arm.name}")]
+            wanted += loss_stages(study, path, recipe)
+            keys = _keys(wanted, plan_parts([stage for stage, _ in wanted], hashes, code), works)
             runs.append(Run(arm.name, seed, recipe, keys))
     return Design(tuple(runs), works)
 
@@ -89,15 +91,18 @@ def changes(study: Study, arm: Arm, seed: int) -> Iterator[str]:
         yield f"seeds.{part}={seed}"
 
 
-def needed(every: Sequence[Stage], models: Sequence[str], where: str) -> list[Stage]:
-    """The stages that the evaluations of these models depend on, in their order. RecipeError where one is not made."""
+def needed(every: Sequence[Stage], study: Study, where: str) -> list[Stage]:
+    """The stages of a run that its scores and losses depend on, in their order: evaluations of the models that are
+    scored, and the models themselves of which a loss is measured. RecipeError where a model is not made."""
     by_name = {stage.name: stage for stage in every}
-    waiting = [f"evaluate-{model}" for model in models]
-    for name in waiting:
-        if name not in by_name:
-            made = ", ".join(stage.name for stage in every if stage.model)
-            model = name.removeprefix("evaluate-")
-            raise RecipeError(f"{where}: its recipe makes no model {model}; measure one of {made}")
+    models = {stage.name for stage in every if stage.model}
+    waiting: list[str] = []
+    for measure in study.measure:
+        for model in study.models(measure):
+            if model not in models:
+                made = ", ".join(stage.name for stage in every if stage.model)
+                raise RecipeError(f"{where}: its recipe makes no model {model}; measure one of {made}")
+            waiting.append(model if measure.kind == "loss" else f"evaluate-{model}")
     wanted: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -107,11 +112,11 @@ def needed(every: Sequence[Stage], models: Sequence[str], where: str) -> list[St
 
 
 def _keys(
-    wanted: Sequence[Stage], recipe: Recipe, parts: Mapping[str, Parts], works: dict[str, StageWork]
+    wanted: Sequence[tuple[Stage, Recipe]], parts: Mapping[str, Parts], works: dict[str, StageWork]
 ) -> dict[str, str]:
     """Name of each stage -> the key of its work; new ones are added to `works`."""
     keys: dict[str, str] = {}
-    for stage in wanted:
+    for stage, recipe in wanted:
         keys[stage.name] = key = f"{stage.name}-{fingerprint(parts[stage.name])[:SHOWN_DIGITS]}"
         inputs = {role: keys[name] for role, name in stage.inputs.items()}
         works.setdefault(key, StageWork(stage, recipe, parts[stage.name], inputs, key))

@@ -11,7 +11,8 @@ import altair as alt
 
 from openklear.ablation.definition import Measure, Study
 from openklear.ablation.findings import ArmScore, ComparedArms, Findings
-from openklear.ablation.looks import difference, interval, is_known, looks, percent, percents
+from openklear.ablation.looks import interval, is_known, levels, looks
+from openklear.ablation.units import MeasureUnit
 from openklear.reporting.charts import INK, MUTED, WIDTH, Panel, fitted, table
 from openklear.reporting.texts import short
 
@@ -41,7 +42,7 @@ def forest(study: Study, measure: Measure, found: Findings) -> Panel | None:
         "Points: one seed each, in their order from top to bottom. Bar and diamond: 95 % two-way interval and mean. "
         "A full diamond: a difference was seen."
     )
-    drawn = _rows_drawn(rows, "percentage points", zero=True)
+    drawn = _rows_drawn(rows, measure.unit.axis, zero=True)
     return Panel(f"{title}, {measure.title}", drawn, note=note)
 
 
@@ -51,10 +52,16 @@ def scores_by_seed(study: Study, measure: Measure, found: Findings, samples: int
     if not mine:
         return None
     labels = score_labels(study, measure, found)
-    rows = [_score_row(study, one, labels[one.arm, one.model]) for one in mine]
+    rows = [_score_row(study, one, labels[one.arm, one.model], measure.unit) for one in mine]
     note = "Points: one seed each, in their order from top to bottom. Bar and diamond: 95 % interval and mean."
-    drawn = _rows_drawn(rows, f"avg@{samples}, %", zero=False)
-    return Panel(f"Scores, {measure.title}", drawn, note=note)
+    drawn = _rows_drawn(rows, level_head(measure, samples), zero=False)
+    what = "Losses" if measure.kind == "loss" else "Scores"
+    return Panel(f"{what}, {measure.title}", drawn, note=note)
+
+
+def level_head(measure: Measure, samples: int) -> str:
+    """What the levels of a measure are: `avg@8, %`."""
+    return f"loss, {measure.unit.name}" if measure.kind == "loss" else f"avg@{samples or 'k'}, %"
 
 
 def score_labels(study: Study, measure: Measure, found: Findings) -> Mapping[tuple[str, str], str]:
@@ -66,28 +73,29 @@ def score_labels(study: Study, measure: Measure, found: Findings) -> Mapping[tup
 
 
 def _compared_row(study: Study, one: ComparedArms, *, alone: bool) -> dict[str, Any]:
-    known = is_known(one.effect)
+    known, unit = is_known(one.effect), one.measure.unit
+    moved = unit.difference(one.effect.value)
     return {
         "label": one.label_after if alone else f"{one.label_before} → {one.label_after}",
-        "text": f"{difference(one.effect.value)} {interval(one.effect)}" if known else difference(one.effect.value),
-        "mean": 100 * one.effect.value,
-        "low": 100 * one.effect.low if known else None,
-        "high": 100 * one.effect.high if known else None,
-        "seeds": [100 * value for _, value in one.by_seed],
+        "text": f"{moved} {interval(one.effect, unit)}" if known else moved,
+        "mean": unit.scale * one.effect.value,
+        "low": unit.scale * one.effect.low if known else None,
+        "high": unit.scale * one.effect.high if known else None,
+        "seeds": [unit.scale * value for _, value in one.by_seed],
         "colour": looks(study)[one.comparison.after.partition(":")[0]].colour,
         "full": one.seen,
     }
 
 
-def _score_row(study: Study, one: ArmScore, label: str) -> dict[str, Any]:
+def _score_row(study: Study, one: ArmScore, label: str, unit: MeasureUnit) -> dict[str, Any]:
     known = not (math.isnan(one.low) or math.isnan(one.high))
     return {
         "label": label,
-        "text": f"{percent(one.mean)} {percents(one.low, one.high)}" if known else percent(one.mean),
-        "mean": 100 * one.mean,
-        "low": 100 * one.low if known else None,
-        "high": 100 * one.high if known else None,
-        "seeds": [100 * value for _, value in one.by_seed],
+        "text": f"{unit.level(one.mean)} {levels(one.low, one.high, unit)}" if known else unit.level(one.mean),
+        "mean": unit.scale * one.mean,
+        "low": unit.scale * one.low if known else None,
+        "high": unit.scale * one.high if known else None,
+        "seeds": [unit.scale * value for _, value in one.by_seed],
         "colour": looks(study)[one.arm].colour,
         "full": True,
     }

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openklear.ablation import sentences
 from openklear.ablation.definition import Contrast, Measure, Study
@@ -24,10 +25,11 @@ from openklear.ablation.pairing import (
     measured,
     require_same_problems,
     results_of,
-    shares,
     sides,
+    values,
 )
-from openklear.ablation.scores import StudyScores
+from openklear.ablation.scores import SeriesScores, StudyScores
+from openklear.ablation.units import MeasureUnit
 from openklear.evaluation.power import least_effect
 from openklear.evaluation.statistics import (
     Effect,
@@ -36,6 +38,7 @@ from openklear.evaluation.statistics import (
     mean_interval,
     over_seeds,
     sign_flip,
+    student_quantile,
     student_tail,
     two_way,
 )
@@ -52,7 +55,8 @@ class ArmScore:
     model: str
     measure: str
     by_seed: tuple[tuple[int, float], ...]
-    """(seed, avg@k), over the problems that could be judged with every seed; () where no run is finished."""
+    """(seed, avg@k or mean loss), over the problems that could be judged with every seed; () where no run is
+    finished."""
     mean: float
     """Of the seeds; nan without any."""
     low: float
@@ -132,13 +136,12 @@ def findings(study: Study, scores: StudyScores) -> Findings:
 
 def _arm_score(study: Study, scores: StudyScores, side: Side, measure: Measure) -> ArmScore:
     results = results_of(study, scores, side, measure)
-    table = shares(list(results.values()))
+    table = values(list(results.values()))
     table = table[:, ~np.isnan(table).any(axis=0)]
-    found = arm_mean(table)
+    found = _unbounded(arm_mean(table), measure.unit)
     low, high = found.low, found.high
     if len(results) == 1:
-        alone = mean_interval(table[0], next(iter(results.values())).samples)
-        low, high = alone.low, alone.high
+        low, high = _over_problems(table[0], next(iter(results.values())))
     means = map(float, table.mean(axis=1)) if table.size else ()
     by_seed = tuple(zip(results, means, strict=False))
     return ArmScore(
@@ -155,6 +158,25 @@ def _arm_score(study: Study, scores: StudyScores, side: Side, measure: Measure) 
     )
 
 
+def _over_problems(row: NDArray[np.float64], of: SeriesScores) -> tuple[float, float]:
+    """The 95 % interval of one seed's mean over its problems (N,); of losses it is Student's t."""
+    if not of.losses:
+        alone = mean_interval(row, of.samples)
+        return alone.low, alone.high
+    if len(row) < 2:
+        return math.nan, math.nan
+    half = student_quantile(len(row) - 1) * float(row.std(ddof=1)) / math.sqrt(len(row))
+    return float(row.mean()) - half, float(row.mean()) + half
+
+
+def _unbounded(effect: Effect, unit: MeasureUnit) -> Effect:
+    """With the interval of its own error where the unit has no bounds: the statistics cut theirs at those of shares."""
+    if unit.possible <= 1:
+        return effect
+    half = math.nan if math.isnan(effect.error) else student_quantile(effect.freedom) * effect.error
+    return replace(effect, low=effect.value - half, high=effect.value + half)
+
+
 def _compared(study: Study, scores: StudyScores, comparison: Contrast) -> ComparedArms:
     """Before the correction for other comparisons, which needs them all."""
     measure = study.measure_named(comparison.measure)
@@ -163,7 +185,7 @@ def _compared(study: Study, scores: StudyScores, comparison: Contrast) -> Compar
     both = [seed for seed in first if seed in last]
     before = [first[seed] for seed in both]
     after = [last[seed] for seed in both]
-    effect = two_way(shares(before), shares(after))
+    effect = _unbounded(two_way(values(before), values(after)), measure.unit)
     exact = exact_differences(before, after)
     p = sign_flip(exact)
     titles = [study.arm_named(side.arm).title for side in pair]
@@ -175,7 +197,7 @@ def _compared(study: Study, scores: StudyScores, comparison: Contrast) -> Compar
         label_before=titles[0],
         label_after=titles[1],
         effect=effect,
-        these=over_seeds(shares(before), shares(after)),
+        these=_unbounded(over_seeds(values(before), values(after)), measure.unit),
         by_seed=tuple(zip(both, map(float, exact), strict=False)),
         p=p,
         p_t=_chance(effect, p),
@@ -223,6 +245,7 @@ def _told(one: ComparedArms, tests: int, several: bool) -> sentences.Told:
         seen=one.seen,
         tests=tests,
         measure=one.measure.title if several else None,
+        unit=one.measure.unit,
     )
 
 
@@ -261,7 +284,7 @@ def _left_out(study: Study, scores: StudyScores, one: ComparedArms) -> Iterator[
     if one.effect.seeds == 2:
         held = "an interval of 95 % held the truth in 89 to 93 % of synthetic studies"
         yield f"{one.label_before} and {one.label_after} are compared with two seeds: with so few, {held}; add seeds"
-    asked = {len(series.correct) for series in before.values()}
+    asked = {series.number for series in before.values()}
     lost = max(asked, default=0) - one.effect.problems
     if one.effect.seeds and lost:
         where = f"in {one.measure.title}, {lost:,} of {max(asked):,} problems"

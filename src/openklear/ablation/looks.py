@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openklear.ablation.definition import Study
-from openklear.evaluation.lines import points
+from openklear.ablation.units import SHARE, UNKNOWN, MeasureUnit
 from openklear.evaluation.statistics import Effect
 from openklear.reporting.charts import PALETTE
 
-UNKNOWN = "\N{EN DASH}"
 MORE_COLOURS = ["#be185d", "#65a30d", "#92400e", "#475569"]
 """Of the seventh arm and those after it; their lines are dashed."""
 SOLID, DASHED, DOTTED = [1, 0], [6, 3], [2, 2]
@@ -51,24 +50,14 @@ def looks(study: Study) -> Mapping[str, Look]:
     return {arm.name: every[place % len(every)] for place, arm in enumerate(study.arm)}
 
 
-def percent(share: float) -> str:
-    """`69.1`; a dash where it is not known."""
-    return UNKNOWN if math.isnan(share) else f"{100 * share:.1f}"
-
-
-def percents(low: float, high: float) -> str:
+def levels(low: float, high: float, unit: MeasureUnit = SHARE) -> str:
     """`[66.0, 72.1]`; a dash where it is not known."""
-    return UNKNOWN if math.isnan(low) or math.isnan(high) else f"[{percent(low)}, {percent(high)}]"
+    return UNKNOWN if math.isnan(low) or math.isnan(high) else f"[{unit.level(low)}, {unit.level(high)}]"
 
 
-def difference(share: float) -> str:
-    """`-9.7`, in points; a dash where it is not known."""
-    return UNKNOWN if math.isnan(share) else points(share)
-
-
-def interval(effect: Effect) -> str:
-    """`[-19.1, -0.3]`, in points; a dash where nothing says how the difference varies."""
-    return f"[{points(effect.low)}, {points(effect.high)}]" if is_known(effect) else UNKNOWN
+def interval(effect: Effect, unit: MeasureUnit = SHARE) -> str:
+    """`[-19.1, -0.3]`; a dash where nothing says how the difference varies."""
+    return f"[{unit.difference(effect.low)}, {unit.difference(effect.high)}]" if is_known(effect) else UNKNOWN
 
 
 def is_known(effect: Effect) -> bool:

@@ -15,8 +15,10 @@ from openklear.ablation import figures
 from openklear.ablation.curves import legend_of, shared_stages, stage_curves
 from openklear.ablation.definition import Changes, Measure, Quoted, Study
 from openklear.ablation.findings import ArmScore, ComparedArms, Findings
-from openklear.ablation.looks import UNKNOWN, Sheet, chance, difference, interval, looks, percent, percents
+from openklear.ablation.looks import Sheet, chance, interval, levels, looks
+from openklear.ablation.pairing import result_of
 from openklear.ablation.scores import StudyScores
+from openklear.ablation.units import UNKNOWN, MeasureUnit
 from openklear.progress import duration
 from openklear.recipe.keys import toml_value
 from openklear.recipe.show import count
@@ -28,7 +30,7 @@ Shown = dict[str, Any]
 _SCORES = "Intervals are for another training, asked other problems like these."
 _ONE_SEED = "Of an arm with one seed the interval is over problems alone: it says nothing of another training."
 _DIFFERENCES = (
-    "Percentage points, after less before, with the same seed on the same problems. The 95 % interval is two-way: for "
+    "{}, after less before, with the same seed on the same problems. The 95 % interval is two-way: for "
     "another training, asked other problems like these; beside it the interval for another training, asked these "
     "problems. p is of the two-way interval; Holm is p after the correction for all comparisons in a measure, and a "
     "difference is seen where that is at most .05; sign flip is the exact test over seeds. Would have been seen: the "
@@ -56,7 +58,7 @@ def _shown(study: Study, scores: StudyScores, found: Findings) -> Shown:
         "quoted": None if study.quoted is None else _quoted(study.quoted),
         "measures": measures,
         "interval_text": _SCORES if all(one.seeds != 1 for one in found.scores) else f"{_SCORES} {_ONE_SEED}",
-        "compared_text": _DIFFERENCES if found.compared else "",
+        "compared_text": _DIFFERENCES.format(_units(study)) if found.compared else "",
         "settings": _settings(study),
         "shared": _changes(study.set),
         "seeds": ", ".join(map(str, study.seeds.values)),
@@ -89,9 +91,18 @@ def _drawn(study: Study, scores: StudyScores, found: Findings) -> Shown:
 
 
 def samples_of(scores: StudyScores, measure: Measure) -> int:
-    """k of a measure's avg@k: the samples of each problem; 0 where no run has the measure."""
-    found = (run.of(measure.model, measure.domain) for run in scores.runs)
+    """k of a measure's avg@k: the samples of each problem; 0 of a loss, and where no run has the measure."""
+    found = (result_of(run, measure.model, measure) for run in scores.runs)
     return next((one.samples for one in found if one is not None), 0)
+
+
+def _units(study: Study) -> str:
+    """What all the differences are counted in."""
+    kinds = {measure.kind for measure in study.measure}
+    losses = "nats per token, in which lower is better"
+    if kinds == {"loss"}:
+        return losses.capitalize()
+    return f"Percentage points, of losses {losses}" if "loss" in kinds else "Percentage points"
 
 
 def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measure) -> Shown:
@@ -102,11 +113,11 @@ def _measure(study: Study, scores: StudyScores, found: Findings, measure: Measur
     return {
         "name": measure.name,
         "title": measure.title,
-        "asked": _asked(mine, k),
-        "k": k or "k",
+        "asked": _asked_loss(measure, mine) if measure.kind == "loss" else _asked(mine, k),
+        "each": f"The {measure.kind} of every run, {figures.level_head(measure, k).removeprefix('loss, ')}",
         "scores": _score_sheet(study, measure, found, mine, k),
         "runs": _run_sheet(study, measure, found, mine),
-        "compared": _compared_sheet(compared),
+        "compared": _compared_sheet(compared, measure.unit),
         "sentences": [one.sentence for one in compared],
     }
 
@@ -121,17 +132,28 @@ def _asked(mine: Sequence[ArmScore], k: int) -> str:
     return f"The model of {models} on {asked}, {count(k, 'sample')} each"
 
 
+def _asked_loss(measure: Measure, mine: Sequence[ArmScore]) -> str:
+    """`The loss of the model of sft on 40 held-out responses, each as far as token 512; lower is better`."""
+    counts = sorted({one.problems for one in mine if one.seeds})
+    if not counts:
+        return "Nothing was measured yet"
+    asked = " or ".join(count(many, "held-out response") for many in counts)
+    models = " and ".join(dict.fromkeys(one.model for one in mine))
+    return f"The loss of the model of {models} on {asked}, each as far as token {measure.max_tokens:,}; lower is better"
+
+
 def _score_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[ArmScore], k: int) -> Sheet:
     labels = figures.score_labels(study, measure, found)
-    columns = ("arm", "seeds", f"avg@{k or 'k'},\N{NO-BREAK SPACE}%", "95 % interval", "by seed, least to greatest")
+    unit, head = measure.unit, figures.level_head(measure, k).replace(" %", "\N{NO-BREAK SPACE}%")
+    columns = ("arm", "seeds", head, "95 % interval", "by seed, least to greatest")
     rows = []
     for one in mine:
         label = labels[one.arm, one.model]
         if one.arm == (study.baseline or study.arm[0].name) and not study.comparison:
             label += " (baseline)"
         values = [value for _, value in one.by_seed if not math.isnan(value)]
-        span = f"{percent(min(values))} to {percent(max(values))}" if values else UNKNOWN
-        rows.append((label, str(one.seeds), percent(one.mean), percents(one.low, one.high), span))
+        span = f"{unit.level(min(values))} to {unit.level(max(values))}" if values else UNKNOWN
+        rows.append((label, str(one.seeds), unit.level(one.mean), levels(one.low, one.high, unit), span))
     return Sheet(columns, rows, numbers=4)
 
 
@@ -141,27 +163,36 @@ def _run_sheet(study: Study, measure: Measure, found: Findings, mine: Sequence[A
     rows = []
     for one in mine:
         known = dict(one.by_seed)
-        cells = [percent(known.get(seed, math.nan)) for seed in study.seeds.values]
+        cells = [measure.unit.level(known.get(seed, math.nan)) for seed in study.seeds.values]
         rows.append((labels[one.arm, one.model], *cells))
     return Sheet(("arm", *(f"seed {seed}" for seed in study.seeds.values)), rows, numbers=len(study.seeds.values))
 
 
-def _compared_sheet(compared: Sequence[ComparedArms]) -> Sheet:
+def _compared_sheet(compared: Sequence[ComparedArms], unit: MeasureUnit) -> Sheet:
     columns = (
-        *("comparison", "difference, points", "95 % interval", "on these problems", "seeds", "p", "Holm", "sign flip"),
+        *(
+            "comparison",
+            f"difference, {unit.name}",
+            "95 % interval",
+            "on these problems",
+            "seeds",
+            "p",
+            "Holm",
+            "sign flip",
+        ),
         "would have been seen",
     )
     rows = [
         (
             f"{one.label_before} → {one.label_after}",
-            difference(one.effect.value),
-            interval(one.effect),
-            interval(one.these),
+            unit.difference(one.effect.value),
+            interval(one.effect, unit),
+            interval(one.these, unit),
             str(one.effect.seeds),
             chance(one.p_t),
             chance(one.p_holm),
             chance(one.p if one.by_seed else math.nan),
-            "> 100" if one.smallest > 1 else percent(one.smallest),
+            f"> {unit.scale * unit.possible:g}" if one.smallest > unit.possible else unit.level(one.smallest),
         )
         for one in compared
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openklear.ablation.definition import Contrast, Measure, Study
-from openklear.ablation.scores import SeriesScores, StudyScores
+from openklear.ablation.scores import RunScores, SeriesScores, StudyScores
 from openklear.errors import DataError
 
 BySeed = Mapping[int, SeriesScores]
@@ -48,8 +48,13 @@ def measured(study: Study, measure: Measure) -> list[Side]:
 def results_of(study: Study, scores: StudyScores, side: Side, measure: Measure) -> BySeed:
     """What the finished runs of an arm say of its model; without the seeds that say nothing of it."""
     runs = {run.seed: run for run in scores.runs if run.arm == side.arm}
-    found = {seed: runs[seed].of(side.model, measure.domain) for seed in study.seeds.values if seed in runs}
+    found = {seed: result_of(runs[seed], side.model, measure) for seed in study.seeds.values if seed in runs}
     return {seed: series for seed, series in found.items() if series is not None}
+
+
+def result_of(run: RunScores, model: str, measure: Measure) -> SeriesScores | None:
+    """What a run says of a model in a measure."""
+    return run.loss_of(model, measure.name) if measure.kind == "loss" else run.of(model, measure.domain)
 
 
 def require_same_problems(study: Study, scores: StudyScores, measure: Measure) -> None:
@@ -65,7 +70,7 @@ def require_same_problems(study: Study, scores: StudyScores, measure: Measure) -
             if _asked(series) != _asked(first[1]):
                 raise DataError(
                     f"{first[0]} and {name} were asked different problems in {measure.domain} "
-                    f"({len(first[1].correct)} of {first[1].benchmark}, {len(series.correct)} of {series.benchmark}): "
+                    f"({first[1].number} of {first[1].benchmark}, {series.number} of {series.benchmark}): "
                     "their scores cannot be compared problem by problem. Keep what chooses held-out problems out of "
                     "the arms' changes and of seeds.vary, or remove the scores that are left of an older study, and "
                     "run it again"
@@ -73,18 +78,18 @@ def require_same_problems(study: Study, scores: StudyScores, measure: Measure) -
 
 
 def _asked(series: SeriesScores) -> tuple[str, int]:
-    return series.problems, len(series.correct)
+    return series.problems, series.number
 
 
-def shares(some: Sequence[SeriesScores]) -> NDArray[np.float64]:
-    """(S, N) share correct by seed and problem; nan where nothing could be judged."""
-    return np.array([one.shares for one in some]) if some else np.zeros((0, 0))
+def values(some: Sequence[SeriesScores]) -> NDArray[np.float64]:
+    """(S, N) share correct, or loss, by seed and problem; nan where nothing could be judged."""
+    return np.array([one.values for one in some]) if some else np.zeros((0, 0))
 
 
 def exact_differences(before: Sequence[SeriesScores], after: Sequence[SeriesScores]) -> list[Fraction]:
     """The mean difference of each seed over the problems that both could judge with every seed; [] where none is."""
-    scorable = np.array([one.scorable for one in (*before, *after)])  # (2 S, N)
-    known = np.flatnonzero(scorable.all(axis=0)) if scorable.size else np.zeros(0, dtype=int)
+    missing = np.isnan(values([*before, *after]))  # (2 S, N)
+    known = np.flatnonzero(~missing.any(axis=0)) if missing.size else np.zeros(0, dtype=int)
     if not known.size:
         return []
     pairs = zip(before, after, strict=True)
@@ -92,7 +97,9 @@ def exact_differences(before: Sequence[SeriesScores], after: Sequence[SeriesScor
 
 
 def _total(series: SeriesScores, problems: Sequence[int] | NDArray[np.int64]) -> Fraction:
-    """The exact sum of the shares correct of these problems."""
+    """The exact sum of the shares correct of these problems, or of their losses."""
+    if series.losses:
+        return sum((Fraction(series.losses[place]) for place in problems), Fraction(0))
     by_count: dict[int, int] = {}  # few numbers of samples, so few fractions
     for place in problems:
         of = series.scorable[place]

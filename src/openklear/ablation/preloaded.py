@@ -6,6 +6,7 @@ Nothing is computed here. Threads of a parent do not live on in a fork, so none 
 import openklear.ablation.worker
 import openklear.stages.base
 import openklear.stages.evaluate
+import openklear.stages.loss
 import openklear.stages.prepare
 import openklear.stages.rl
 import openklear.stages.sft  # noqa: F401

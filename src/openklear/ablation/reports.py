@@ -123,5 +123,7 @@ def _lines(study: Study) -> Iterator[str]:
 
 
 def _leaf(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_defaults=True)
     if value not in (None, (), {}):
         yield f"{name} = {toml_value(value)}"

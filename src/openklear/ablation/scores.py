@@ -44,16 +44,29 @@ class SeriesScores:
     benchmark: str
     domain: str
     problems: str
-    """A hash of the problems, their answers and tests, in their order: arms with another one were asked others."""
+    """A hash of the problems, their answers and tests, in their order: arms with another one were asked others. Of a
+    loss, of the ids of the rows and of how many tokens each response has."""
     correct: tuple[int, ...]
-    """Of each problem: its correct samples."""
+    """Of each problem: its correct samples. () of a loss."""
     scorable: tuple[int, ...]
     """Of each problem: the samples that could be judged."""
     samples: int
     """Taken of each problem: k of avg@k."""
     stopped_by_length: int = 0
     tokens: int = 0
-    """Of all completions together."""
+    """Of all completions together; of a loss, of all responses."""
+    losses: tuple[float, ...] = ()
+    """Of a loss: of each row, in nats per token; `benchmark` is the measure's name then, and there are no samples."""
+
+    @property
+    def number(self) -> int:
+        """How many problems, or rows."""
+        return len(self.losses or self.correct)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """(N,) what is compared by problem: shares correct, or losses; nan where nothing is known."""
+        return np.array(self.losses, dtype=np.float64) if self.losses else self.shares
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -64,9 +77,9 @@ class SeriesScores:
 
     @property
     def mean(self) -> float:
-        """avg@k; nan where nothing could be judged."""
-        shares = self.shares
-        known = shares[~np.isnan(shares)]
+        """avg@k, or the mean loss; nan where nothing could be judged."""
+        values = self.values
+        known = values[~np.isnan(values)]
         return float(known.mean()) if known.size else float("nan")
 
 
@@ -86,7 +99,13 @@ class RunScores:
 
     def of(self, model: str, domain: str) -> SeriesScores | None:
         """The results of a model in a domain; the first benchmark, where there are several."""
-        return next((one for one in self.series if one.model == model and one.domain == domain), None)
+        scored = (one for one in self.series if not one.losses)
+        return next((one for one in scored if one.model == model and one.domain == domain), None)
+
+    def loss_of(self, model: str, measure: str) -> SeriesScores | None:
+        """The losses of a model in the measure of this name."""
+        named = (one for one in self.series if one.losses)
+        return next((one for one in named if one.model == model and one.benchmark == measure), None)
 
 
 def series_of(model: str, evaluation: Path, heldout: Sequence[Problem]) -> list[SeriesScores]:

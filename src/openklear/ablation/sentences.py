@@ -1,6 +1,6 @@
 """Findings in words: a sentence says what the test supports, and what the study could have seen where it saw nothing.
 
-What a difference is called stands in `size` and `signed` alone: points, a hundredth of all samples.
+What a difference is called is its unit's to say: points, a hundredth of all samples, or nats per token.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from openklear.evaluation.lines import points, problems
+from openklear.ablation.units import SHARE, MeasureUnit
+from openklear.evaluation.lines import problems
 from openklear.evaluation.statistics import Effect
-
-POSSIBLE = 1.0
-"""The largest difference that there can be: none right against all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +31,13 @@ class Told:
     """Comparisons that Holm's correction is for."""
     measure: str | None
     """Said first, where a study has several."""
+    unit: MeasureUnit = SHARE
+    """Of its differences."""
 
     @property
     def tested(self) -> bool:
         """Whether two seeds or more, and two problems, say how it varies."""
         return not math.isnan(self.effect.error)
-
-
-def size(value: float) -> str:
-    """How large a difference is: `9.7 points`."""
-    return f"{100 * abs(value):.1f} points"
-
-
-def signed(value: float) -> str:
-    """A difference with its direction: `-9.7 points`."""
-    return f"{points(value)} points"
 
 
 def is_nothing(error: float) -> bool:
@@ -74,7 +64,7 @@ def headline(some: Sequence[Told]) -> str:
     if seen:
         parts.append(_listed(_ends(one, named=not shared) for one in seen))
     if alone:
-        each = _listed(f"{signed(one.effect.value)} {_among([one], shared)}" for one in alone)
+        each = _listed(f"{one.unit.signed(one.effect.value)} {_among([one], shared)}" for one in alone)
         parts.append(f"{each} would be seen alone, but not after allowing for the {alone[0].tests} comparisons")
     if unseen:
         parts.append(f"no difference was seen {_among(unseen, shared)}{_could(unseen)}")
@@ -116,46 +106,47 @@ def _one_alone(one: Told) -> str:
     """One seed, or one problem: a difference without a way to tell it from chance."""
     of = "training" if len(one.seeds) == 1 else "other problems"
     what = f"One {'seed' if len(one.seeds) == 1 else 'problem'} says nothing of {of}"
-    found = f"{signed(one.effect.value)} from {one.before} to {one.after}"
+    found = f"{one.unit.signed(one.effect.value)} from {one.before} to {one.after}"
     return f"{what}: {found} with {seeds(one.seeds)}, on {problems(one.effect.problems)}."
 
 
 def _unvaried(one: Told) -> str:
     where = f"every seed and every problem ({_design([one])})"
     if is_nothing(abs(one.effect.value)):
-        return f"{one.before} and {one.after} score the same with {where}."
-    moved = f"From {one.before} to {one.after} it is {signed(one.effect.value)} with {where}"
+        same = "have the same loss" if one.unit.lower_is_better else "score the same"
+        return f"{one.before} and {one.after} {same} with {where}."
+    moved = f"From {one.before} to {one.after} it is {one.unit.signed(one.effect.value)} with {where}"
     return f"{moved}: nothing varies, so that no interval can be given (sign-flip {_p(one)})."
 
 
 def _seen(one: Told) -> str:
-    return f"{_ends(one, named=True)} (95 % interval {_span(one.effect)}, {_p(one)}, {_design([one])})."
+    return f"{_ends(one, named=True)} (95 % interval {_span(one)}, {_p(one)}, {_design([one])})."
 
 
 def _alone(one: Told) -> str:
     """Seen if it were the only comparison."""
-    found = f"{signed(one.effect.value)} from {one.before} to {one.after} ({_span(one.effect)}, {_design([one])})"
+    found = f"{one.unit.signed(one.effect.value)} from {one.before} to {one.after} ({_span(one)}, {_design([one])})"
     but = f"the interval by itself excludes zero, but not after allowing for the {one.tests} comparisons ({_p(one)})"
     return f"No difference is claimed: {found}, and {but}; {_would([one])}."
 
 
 def _unseen(one: Told) -> str:
-    found = f"{signed(one.effect.value)} (95 % interval {_span(one.effect)}, {_design([one])})"
+    found = f"{one.unit.signed(one.effect.value)} (95 % interval {_span(one)}, {_design([one])})"
     return f"No difference seen from {one.before} to {one.after}: {found}; {_would([one])}."
 
 
 def _ends(one: Told, *, named: bool) -> str:
     """`GPPO ends 9.7 points below PPO`."""
-    way = "below" if one.effect.value < 0 else "above"
-    return f"{one.after} ends {size(one.effect.value)} {way}" + (f" {one.before}" if named else "")
+    return f"{one.after} ends {one.unit.compared(one.effect.value, one.before if named else '')}"
 
 
 def _would(some: Sequence[Told]) -> str:
     """What would have been seen; of several, in each of them."""
     least = max(one.smallest for one in some)
-    if least > POSSIBLE:
+    unit = some[0].unit
+    if least > unit.possible:
         return "the study is too small to see any difference reliably"
-    return f"a difference of {size(least)} would have been seen in 80 % of such studies"
+    return f"a difference of {unit.size(least)} would have been seen in 80 % of such studies"
 
 
 def _could(some: Sequence[Told]) -> str:
@@ -170,8 +161,8 @@ def _among(some: Sequence[Told], shared: str | None) -> str:
     return _listed(f"between {one.before} and {one.after}" for one in some)
 
 
-def _span(effect: Effect) -> str:
-    return f"{points(effect.low)} to {points(effect.high)}"
+def _span(one: Told) -> str:
+    return f"{one.unit.difference(one.effect.low)} to {one.unit.difference(one.effect.high)}"
 
 
 def _p(one: Told) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 from openklear import progress
 from openklear.ablation.definition import Study
 from openklear.ablation.design import Design, Run, design
+from openklear.ablation.losses import loss_name, losses_of
+from openklear.ablation.pairing import result_of
 from openklear.ablation.scores import (
     FailedRun,
     RunScores,
@@ -32,6 +34,7 @@ from openklear.durable import files
 from openklear.errors import UsageError
 from openklear.planner.machines import machine_named
 from openklear.recipe.schema import Recipe
+from openklear.recipe.section import VARIABLE
 from openklear.recipe.show import resolved_toml
 from openklear.run.extras import require_for_training
 from openklear.run.manifest import cpu_model, git_revision
@@ -42,6 +45,8 @@ class _Bench:
     """A study that is under way."""
 
     study: Study
+    path: Path
+    """The study's file."""
     plan: Design
     crew: Crew
     root: Path
@@ -65,7 +70,7 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         require_for_training(run.recipe)
     with files.lock(root), files.disk_errors(root):
         _claim(root, path, study)
-        bench = _Bench(study, plan, Crew(plan.works, root / "stages"), root)
+        bench = _Bench(study, path, plan, Crew(plan.works, root / "stages"), root)
         bench.crew.look()
         jobs = jobs or _jobs(plan.runs[0].recipe)
         _say_before(bench, jobs)
@@ -142,22 +147,25 @@ def _commit(bench: _Bench, run: Run) -> None:
     write_scores(bench.place(run), scores)
     told = []
     for measure in bench.study.measure:
-        series = scores.of(measure.model, measure.domain)
+        series = result_of(scores, measure.model, measure)
         if series is None:
             raise UsageError(
                 f"{bench.study.name}: no held-out problems of {measure.domain}, which {measure.name} measures"
             )
-        told.append(f"{measure.title} {100 * series.mean:.1f}")
+        told.append(f"{measure.title} {measure.unit.level(series.mean)}")
     progress.say(f"{run.arm}, seed {run.seed}: {', '.join(told)}")
 
 
 def _scores_of(bench: _Bench, run: Run) -> RunScores:
     places = {name: bench.crew.directory(key) for name, key in run.works.items()}
-    heldout = read_problems(prepared(places["prepare"]).heldout)
     series = []
     for name, place in places.items():
         if name.startswith("evaluate-"):
+            heldout = read_problems(prepared(places["prepare"]).heldout)
             series += series_of(name.removeprefix("evaluate-"), place, heldout)
+    for measure in (one for one in bench.study.measure if one.kind == "loss"):
+        for model in bench.study.models(measure):
+            series.append(losses_of(model, measure, places[loss_name(model, measure)]))
     trained = [name for name, key in run.works.items() if bench.plan.works[key].stage.trains]
     took = seconds(bench.crew, list(run.works.values()))
     return RunScores(
@@ -210,5 +218,15 @@ def _facts(bench: _Bench) -> dict[str, Any]:
         "git": git_revision(Path(__file__).parent),
         "stages": len(took),
         "seconds": by_stage,
-        "recipe": resolved_toml(bench.plan.runs[0].recipe),
+        "recipe": _for_anyone(bench, resolved_toml(bench.plan.runs[0].recipe)),
     }
+
+
+def _for_anyone(bench: _Bench, text: str) -> str:
+    """The text with $NAME for a directory that recipe or study call so: pages are read on other machines."""
+    written = bench.path.read_text(encoding="utf-8") + (bench.path.parent / bench.study.recipe).read_text("utf-8")
+    for name in sorted({found[1] or found[2] for found in VARIABLE.finditer(written)}):
+        place = os.environ.get(name, "")
+        if os.path.isabs(place):
+            text = text.replace(os.path.normpath(place), f"${name}")
+    return text

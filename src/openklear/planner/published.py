@@ -20,10 +20,24 @@ _QWEN3_8B = {
 }
 """Of all three below: the second and the third were trained from the first, so their matrices are its own."""
 
+_SMOLLM2_135M = {
+    "model_type": "llama",
+    "vocab_size": 49_152,
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "intermediate_size": 1536,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "Qwen/Qwen3-8B-Base": {**_QWEN3_8B, "max_position_embeddings": 32_768},
     "Qwen/Qwen3-8B": {**_QWEN3_8B, "max_position_embeddings": 40_960},
     "Kwai-Klear/Klear-Reasoner-8B-SFT": {**_QWEN3_8B, "max_position_embeddings": None},
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
 }
 """Name on the hub -> its configuration. Positions that could not be looked up are None, which limits nothing."""
 
@@ -35,10 +49,10 @@ def published_shape(name: str) -> ModelShape | None:
 
 
 def _parameters(config: Mapping[str, Any]) -> int:
-    """Of a Qwen3: four matrices of attention and three of the feed-forward block, norms of a layer and of its heads."""
+    """Four matrices of attention, three of the feed-forward block, norms of a layer; of a Qwen3, of its heads too."""
     hidden, size = config["hidden_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
-    attention = 2 * hidden * (queries + keys) + 2 * size
+    attention = 2 * hidden * (queries + keys) + (2 * size if config["model_type"] == "qwen3" else 0)
     layer = attention + 3 * hidden * config["intermediate_size"] + 2 * hidden
     ends = config["vocab_size"] * hidden * (1 if config["tie_word_embeddings"] else 2)
     return int(config["num_hidden_layers"] * layer + ends + hidden)

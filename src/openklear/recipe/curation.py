@@ -13,6 +13,7 @@ from openklear.recipe.numbers import Count, Rows
 from openklear.recipe.section import Above, Broken, DomainName, Positive, Section, Share, repeated
 
 Role = Literal["demonstrations", "problems", "validation", "heldout", "benchmark"]
+Reasoning = Literal["think", "auto", "openthoughts", "s1", "closing", "plain", "boxed"]
 
 SOURCE_NAME = re.compile(r"[\w-]+")
 WORDING_KEYS = ("system_prompt", "prompt_suffix")
@@ -47,7 +48,7 @@ class Source(Section):
     columns: dict[str, str] = Field(
         {}, description="our column -> the file's, for a shape that is unknown: { response = 'solution' }"
     )
-    reasoning: Literal["think", "auto", "openthoughts", "s1", "closing", "plain", "boxed"] = Field(
+    reasoning: Reasoning = Field(
         "think", description="how responses mark their reasoning; it becomes <think>...</think> and an answer"
     )
     weight: Above = Field(1.0, description="share in the mixture, relative to the other sources")

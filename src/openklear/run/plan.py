@@ -192,7 +192,7 @@ def _card(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
 
 
 def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
-    settings = {"seed": recipe.seed_of("sft"), **pick(table, "model")}
+    settings = pick(table, "model")
     files: dict[str, Path] = {}
     if isinstance(recipe.model, PretrainedModel):
         of_hub = recipe.model.path.startswith(HUB)  # counts by its name: a run keeps the commit that it began with
@@ -202,7 +202,7 @@ def _base(recipe: Recipe, table: Mapping[str, Any]) -> Stage:
         if recipe.model.chat_template is not None:
             files["chat template"] = Path(recipe.model.chat_template)
     else:
-        settings["positions"] = max_positions(recipe)
+        settings |= {"seed": recipe.seed_of("sft"), "positions": max_positions(recipe)}
     return _stage("base", settings, files=files, torch=True, model=True, pace=pick(table, "device"))
 
 
