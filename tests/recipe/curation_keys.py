@@ -204,6 +204,7 @@ PROOFS = {
     "data.source.NAME.reasoning": curates("data.source.more.reasoning=plain"),
     "data.source.NAME.weight": curates("data.source.more.weight=3", base=("data.mixture_rows=4",)),
     "data.source.NAME.licence": licence,
+    "data.domains": curates('data.domains=["code"]', base=('data.source.more.domain="code"',)),
     "data.normalise": curates("data.normalise=false"),
     "data.near_duplicates.threshold": curates(
         "data.near_duplicates.threshold=0.7", base=("data.near_duplicates.threshold=1",)

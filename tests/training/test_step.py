@@ -181,6 +181,17 @@ def test_uncounted_rollouts_leave_the_gradient_as_if_they_were_not_there(model, 
     assert distance(diluted, alone) > 0.01
 
 
+def test_a_micro_batch_of_uncounted_rollouts_is_none_in_the_mean_over_micro_batches(model, sequences):
+    """`klear_released` divides by their number: one more would halve the loss of the other."""
+    last = sequences[-1].group
+    counted = [s for s in sequences if s.group != last]
+    idle = [replace(s, advantage=0.0, counted=False) for s in sequences if s.group == last]
+    split = [list(range(len(counted))), list(range(len(counted), len(sequences)))]
+    mixed, _ = gradient(model, [*counted, *idle], split, Gppo(), "klear_released", sft_loss_weight=0.0)
+    alone, _ = gradient(model, counted, split[:1], Gppo(), "klear_released", sft_loss_weight=0.0)
+    assert distance(mixed, alone) < 1e-6
+
+
 def test_without_weight_the_imitation_term_is_not_computed(model, sequences):
     joint, _ = gradient(model, sequences, THREE, sft_loss_weight=0.1)
     alone, _ = gradient(model, sequences, THREE, sft_loss_weight=0.0)

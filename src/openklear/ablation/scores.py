@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openklear.data.store import problem_columns
 from openklear.durable.files import json_text, read_json, read_whole_jsonl, write_atomic
 from openklear.errors import DataError
 from openklear.evaluation.results import RESULTS, ProblemResult, read_results
+from openklear.types import Problem
 
 Curve = tuple[float | None, ...]
 """A metric by iteration or step; None where a row has none."""
@@ -42,8 +44,8 @@ class SeriesScores:
     benchmark: str
     domain: str
     problems: str
-    """A hash of the problems' ids, in their order: arms with another one were asked other problems. Of a loss, also of
-    how many tokens each response has."""
+    """A hash of the problems, their answers and tests, in their order: arms with another one were asked others. Of a
+    loss, of the ids of the rows and of how many tokens each response has."""
     correct: tuple[int, ...]
     """Of each problem: its correct samples. () of a loss."""
     scorable: tuple[int, ...]
@@ -106,30 +108,42 @@ class RunScores:
         return next((one for one in named if one.model == model and one.benchmark == measure), None)
 
 
-def series_of(model: str, evaluation: Path) -> list[SeriesScores]:
-    """What an evaluation's directory says of its model, by benchmark and domain. DataError where it says nothing."""
+def series_of(model: str, evaluation: Path, heldout: Sequence[Problem]) -> list[SeriesScores]:
+    """What an evaluation's directory says of its model, by benchmark and domain; `heldout` are the problems of its run.
+
+    DataError where it says nothing.
+    """
     results = read_results(evaluation / RESULTS)
     if not results:
         raise DataError(f"{evaluation / RESULTS}: holds no results; remove {evaluation} and run the study again")
     by_series: dict[tuple[str, str], list[ProblemResult]] = {}
     for one in results:
         by_series.setdefault(one.series, []).append(one)
-    return [_series(model, *series, some) for series, some in by_series.items()]
+    known = {problem.id: problem for problem in heldout}
+    return [_series(model, *series, some, known) for series, some in by_series.items()]
 
 
-def _series(model: str, benchmark: str, domain: str, results: Sequence[ProblemResult]) -> SeriesScores:
-    names = "\n".join(one.id for one in results)
+def _series(
+    model: str, benchmark: str, domain: str, results: Sequence[ProblemResult], known: Mapping[str, Problem]
+) -> SeriesScores:
+    content = json_text([_content(known[one.id]) for one in results])
     return SeriesScores(
         model=model,
         benchmark=benchmark,
         domain=domain,
-        problems=blake2b(names.encode(), digest_size=8).hexdigest(),
+        problems=blake2b(content.encode(), digest_size=8).hexdigest(),
         correct=tuple(one.correct for one in results),
         scorable=tuple(one.scorable for one in results),
         samples=max(one.samples for one in results),
         stopped_by_length=sum(one.stopped_by_length for one in results),
         tokens=sum(one.tokens for one in results),
     )
+
+
+def _content(problem: Problem) -> dict[str, Any]:
+    """What makes it this problem: the demo world numbers its problems, whatever they are."""
+    columns = problem_columns(problem)
+    return {name: columns[name] for name in ("id", "prompt", "answer", "tests", "checker")}
 
 
 def curves_of(stage: Path) -> dict[str, Curve]:

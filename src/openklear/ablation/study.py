@@ -31,6 +31,7 @@ from openklear.ablation.scores import (
 )
 from openklear.ablation.work import StudyCrew, seconds
 from openklear.ablation.worker import LOG
+from openklear.data.store import prepared, read_problems
 from openklear.durable import files
 from openklear.errors import UsageError
 from openklear.planner.machines import machine_named
@@ -169,7 +170,8 @@ def _scores_of(bench: _Bench, run: Run) -> RunScores:
     series = []
     for name, place in places.items():
         if name.startswith("evaluate-"):
-            series += series_of(name.removeprefix("evaluate-"), place)
+            heldout = read_problems(prepared(places["prepare"]).heldout)
+            series += series_of(name.removeprefix("evaluate-"), place, heldout)
     for measure in (one for one in bench.study.measure if one.kind == "loss"):
         for model in bench.study.models(measure):
             series.append(losses_of(model, measure, places[loss_name(model, measure)]))

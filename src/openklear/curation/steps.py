@@ -3,9 +3,9 @@
     benchmark       read, normalise*
     heldout         read, normalise*, require_reference, deduplicate
     validation      read, normalise*, require_reference, deduplicate, not_heldout
-    demonstrations  read, normalise*, reasoning*, top_sources*, lengths*, languages*, require_format*, broken_traces*,
-                    deduplicate*, near_duplicates*, decontaminate, difficulty*, levels*, correct_only*, selection*,
-                    mixture*, disjoint
+    demonstrations  read, normalise*, reasoning*, top_sources*, domains*, lengths*, languages*, require_format*,
+                    broken_traces*, deduplicate*, near_duplicates*, decontaminate, difficulty*, levels*, correct_only*,
+                    selection*, mixture*, disjoint
     problems        read, normalise*, require_reference, lengths*, languages*, min_tests*, deduplicate*,
                     near_duplicates*, decontaminate, check_solutions*, teacher*, policy*, difficulty*, disjoint
 
@@ -106,6 +106,8 @@ def _of_demonstrations(known: StepContext, sources: Sequence[str]) -> Iterator[S
     if data.top_sources is not None:
         chosen_sources = list(sources[: data.top_sources])
         yield Step("top_sources", partial(_top_sources, names=chosen_sources), {"sources": chosen_sources})
+    if data.domains:
+        yield Step("domains", partial(_only, column="domain", names=data.domains), {"domains": data.domains})
     yield from _texts(known, response=True)
     if data.require_format:
         yield _asked("require_format", bad_format, ("response",))
@@ -115,7 +117,7 @@ def _of_demonstrations(known: StepContext, sources: Sequence[str]) -> Iterator[S
     yield from _decontaminate(known)
     yield from _difficulty(known)
     if data.levels:
-        yield Step("levels", partial(_of_levels, levels=data.levels), {"levels": data.levels})
+        yield Step("levels", partial(_only, column="level", names=data.levels), {"levels": data.levels})
     if data.correct_only:
         levels = data.correct_only
         run = partial(vetting.correct_only, levels=levels, recipe=known.recipe, journal=known.journal)
@@ -250,14 +252,15 @@ def _top_sources(table: RowTable, names: Sequence[str]) -> StepResult:
     return StepResult(engine.marks(rows, [reason] * len(rows), [""] * len(rows)))
 
 
-def _of_levels(table: RowTable, levels: Sequence[str]) -> StepResult:
-    """Drop rows of other levels, and those without one (Table 2 compares its policies on each level alone)."""
+def _only(table: RowTable, column: str, names: Sequence[str]) -> StepResult:
+    """Drop rows of other domains or levels, and those without one (Table 2 compares its policies on each level)."""
     others: dict[int, str | None] = {}
-    for batch in table.batches(("level",)):
-        both = zip(batch["row"].to_pylist(), batch["level"].to_pylist(), strict=True)
-        others |= {row: level for row, level in both if level not in levels}
-    details = [level or "has none" for level in others.values()]
-    return StepResult(engine.marks(np.array([*others], np.int64), ["of another level"] * len(others), details))
+    for batch in table.batches((column,)):
+        both = zip(batch["row"].to_pylist(), batch[column].to_pylist(), strict=True)
+        others |= {row: name for row, name in both if name not in names}
+    details = [name or "has none" for name in others.values()]
+    reasons = [f"of another {column}"] * len(others)
+    return StepResult(engine.marks(np.array([*others], np.int64), reasons, details))
 
 
 def _disjoint(known: StepContext) -> Step:

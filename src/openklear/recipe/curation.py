@@ -181,6 +181,7 @@ class Data(Section):
         description="the files; demonstrations best first: of equal rows the first stays"
     )
     top_sources: Positive | None = Field(None, description="use only the first K demonstration sources (Tables 4, 5)")
+    domains: tuple[DomainName, ...] = Field((), description="keep demonstrations of these alone; empty keeps all")
     normalise: bool = Field(True, description="bring prompts to composed Unicode, plain line ends and no outer blanks")
     deduplicate: bool = Field(True, description="drop repeated prompts (RL) and repeated demonstrations (SFT)")
     near_duplicates: NearDuplicates | None = Field(None, description="drop prompts that are near copies of another")
