@@ -7,6 +7,7 @@ with progress.task("sft", total=steps, unit="steps") as advance:
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -117,6 +118,16 @@ def say_once(text: str) -> None:
 def quiet(silent: bool) -> None:
     """Say nothing from now on, or talk again."""
     CONSOLE.quiet = silent
+
+
+def hush_imports() -> None:
+    """Keep what libraries tell when they are imported, of GPUs that are not there, from the terminal.
+
+    transformers imports torchao wherever it is installed.
+    """
+    logging.getLogger("torchao").setLevel(logging.ERROR)
+    # torch sets the levels of its own loggers when it is imported, but leaves their filters.
+    logging.getLogger("torch.utils._pytree").addFilter(lambda record: "Enum subclass" not in record.getMessage())
 
 
 shared_bars: Progress | None = None

@@ -64,7 +64,7 @@ def test_every_committed_page_is_what_its_scores_give(path):
 
 
 def test_a_study_is_written_as_it_was(tmp_path):
-    changes = {"rl.a": (1, 2.5, "x"), "b": {"c": True, 'd "e"': "\x7f\u2028"}, "f": 1e-6}
+    changes = {"rl.a": (1, 2.5, "x"), "b.b": {"c": True, 'd "e"': "\x7f\u2028"}, "f": 1e-6}
     for study in (made.study(set=changes, curves=False, size="full"), made.models_of_one_arm()):
         path = tmp_path / "study.toml"
         path.write_text(study_toml(study))

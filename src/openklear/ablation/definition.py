@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,14 +13,16 @@ from openklear.ablation.units import NATS, SHARE, MeasureUnit
 from openklear.errors import RecipeError
 from openklear.recipe import explain
 from openklear.recipe.curation import Reasoning
-from openklear.recipe.load import as_tuples, dotted, read_toml
+from openklear.recipe.keys import toml_value
+from openklear.recipe.load import as_tuples, dotted, read_toml, report
 from openklear.recipe.numbers import Seed, Tokens
 from openklear.recipe.section import Broken, DomainName, Section, repeated
 from openklear.recipe.seeds import Part
+from openklear.recipe.show import count
 from openklear.recipe.world import WORLD
 
-NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
-"""Of studies, arms and measures: they name directories."""
+NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+"""Of studies, arms and measures: they name directories and files."""
 
 Changes = dict[str, Any]
 """Dotted key of the recipe, as --set takes it -> value."""
@@ -114,6 +116,13 @@ class Quoted(Section):
     rows: tuple[tuple[str, ...], ...] = Field((), description="its rows, as printed")
     note: str | None = Field(None, description="how the numbers came here, where they are not printed in the report")
 
+    def broken_rules(self) -> Iterator[Broken]:
+        """Rows that fit the head."""
+        for index, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                text = f"has {count(len(row), 'cell')}, and columns {len(self.columns)}; give each column one"
+                yield Broken(("rows", index), text)
+
 
 class Note(Section):
     """A paragraph of the page, written by a person."""
@@ -147,18 +156,36 @@ class Study(Section):
     def broken_rules(self) -> Iterator[Broken]:
         """Names that fit directories and are there once; comparisons of what there is."""
         if not NAME.fullmatch(self.name):
-            yield Broken(("name",), _NO_NAME.format(self.name))
-        for table in ("arm", "measure"):
+            yield Broken(("name",), _NO_NAME.format(explain.shown(self.name)))
+        for table in _NAMED:
             names = [one.name for one in getattr(self, table)]
             for index, name in enumerate(names):
                 if not NAME.fullmatch(name):
-                    yield Broken((table, index, "name"), _NO_NAME.format(name))
+                    yield Broken((table, index, "name"), _NO_NAME.format(explain.shown(name)))
             for index, name in repeated(names):
                 text = f'a second {table} is named "{name}"; give each its own name'
                 yield Broken((table, index, "name"), text)
         for index, value in repeated([str(value) for value in self.seeds.values]):
             yield Broken(("seeds", "values"), f"{value} is there twice (place {index + 1}); a seed counts once")
+        yield from self._faulty_changes()
         yield from self._references()
+
+    def _faulty_changes(self) -> Iterator[Broken]:
+        varied = [f"seeds.{part}" for part in self.seeds.vary]
+        places: dict[tuple[str | int, ...], Changes] = {("set",): self.set}
+        places |= {("arm", index, "set"): arm.set for index, arm in enumerate(self.arm)}
+        for place, changes in places.items():
+            for key, value in changes.items():
+                if "=" in key or not all(part.strip() for part in key.split(".")):
+                    yield Broken(
+                        place, f'"{key}" is no key of a recipe; write it with dots and in quotes, "sft.epochs"'
+                    )
+                elif isinstance(value, dict) and "." not in key:  # TOML reads sft.epochs = 2 as a table sft
+                    text = f"{key} is a whole table; write the keys that change, with dots and in quotes"
+                    yield Broken(place, f"{text}: {_first_leaf(key, value)}")
+                elif key in varied:
+                    text = f"{key} is in seeds.vary, so every run has a value of its own; remove it here or there"
+                    yield Broken(place, text)
 
     def _references(self) -> Iterator[Broken]:
         arms, measures = {arm.name for arm in self.arm}, {one.name for one in self.measure}
@@ -169,13 +196,20 @@ class Study(Section):
                 arm = getattr(one, side).partition(":")[0]
                 if arm not in arms:
                     yield Broken(("comparison", index, side), f'there is no arm "{arm}"; there are {_listed(arms)}')
-            if one.before == one.after:
-                yield Broken(("comparison", index, "after"), "is the same as before; name two arms or models")
+                if getattr(one, side).endswith(":"):
+                    yield Broken(("comparison", index, side), "names no model after the colon; write ARM:MODEL, or ARM")
             if one.measure is not None and one.measure not in measures:
                 text = f'there is no measure "{one.measure}"; there are {_listed(measures)}'
                 yield Broken(("comparison", index, "measure"), text)
+            elif self._full(one.before, one) == self._full(one.after, one):
+                yield Broken(("comparison", index, "after"), "is the same as before; name two arms or models")
         if len(self.arm) < 2 and not self.comparison:
             yield Broken(("arm",), "one arm has nothing to be compared with; add one, or a [[comparison]] of models")
+
+    def _full(self, side: str, comparison: Contrast) -> tuple[str, str]:
+        """Arm and model of a side of a comparison whose measure there is."""
+        arm, _, model = side.partition(":")
+        return arm, model or self.measure_named(comparison.measure).model
 
     @property
     def comparisons(self) -> tuple[Contrast, ...]:
@@ -206,18 +240,38 @@ class Study(Section):
         return tuple(dict.fromkeys(name for name in named if name))
 
 
-_NO_NAME = '"{}" cannot name a directory; use lower-case letters, digits, - and ., a letter or digit first'
+_NAMED = ("arm", "measure")
+"""Lists whose items go by their names."""
+_NO_NAME = "{} cannot name a directory; use up to 64 lower-case letters, digits, - and ., a letter or digit first"
 
 
 def load_study(path: Path) -> Study:
     """Read a study's file. RecipeError with every fault: what is wrong, where, and what to do."""
-    raw = read_toml(path)
+    raw = read_toml(path, "study")
     try:
         study = Study.model_validate(as_tuples(raw))
     except ValidationError as error:
-        lines = [f"{dotted(one.path, raw)}: {one.message}" for one in explain.faults(error, Study)]
-        raise RecipeError("\n  ".join([f"{path}: not a study that can be run", *lines])) from error
+        lines = [f"{_key(one.path, raw)}: {one.message}" for one in explain.faults(error, Study)]
+        raise RecipeError(report(path, lines)) from error
     return study
+
+
+def _key(path: explain.Path, raw: Mapping[str, Any]) -> str:
+    """A path in words: arms and measures by name, where they have one, other items by number."""
+    if len(path) > 2 and path[0] in _NAMED and isinstance(path[1], int):
+        item = raw[path[0]][path[1]]
+        name = item.get("name") if isinstance(item, dict) else None
+        if isinstance(name, str) and NAME.fullmatch(name):
+            return f"{path[0]}.{name}.{dotted(path[2:], item)}"
+    return dotted(path, raw)
+
+
+def _first_leaf(key: str, value: Any) -> str:
+    """The first key in a table, as --set takes it."""
+    while isinstance(value, dict) and value:
+        name, value = next(iter(value.items()))
+        key = f"{key}.{name}"
+    return f'"{key}" = {toml_value(value)}'
 
 
 def _listed(names: set[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -59,7 +59,8 @@ class Design:
 def design(study: Study, path: Path) -> Design:
     """The runs of the study in the file `path`. Reads the data files that the recipes name.
 
-    RecipeError names the arm whose recipe is none, or does not make a measured model.
+    RecipeError names the arm whose recipe is none, does not make a measured model, or comes to the same as another's;
+    and seeds that nothing depends on.
     """
     works: dict[str, StageWork] = {}
     hashes, code = cache(hash_files), cache(code_of)  # every arm names the same files and modules
@@ -71,24 +72,51 @@ def design(study: Study, path: Path) -> Design:
             wanted += loss_stages(study, path, recipe)
             keys = _keys(wanted, plan_parts([stage for stage, _ in wanted], hashes, code), works)
             runs.append(Run(arm.name, seed, recipe, keys))
+    _require_differences(study, path, runs)
     return Design(tuple(runs), works)
+
+
+def _require_differences(study: Study, path: Path, runs: Sequence[Run]) -> None:
+    """Arms and seeds that all come to the same would look like results: a difference of exactly 0, no spread."""
+    of_arms: dict[tuple[str, ...], Run] = {}
+    for run in runs:
+        known = of_arms.setdefault(tuple(run.works.values()), run)
+        if known.arm != run.arm:
+            raise RecipeError(
+                f"{path}: arm.{run.arm}.set: makes the same runs as arm {known.arm}: no stage that is measured reads "
+                "what tells them apart. Change a key that one reads (what a phase sets itself, a default in [rl] does "
+                "not change), or remove one of them"
+            )
+        if known.seed != run.seed:
+            raise RecipeError(
+                f"{path}: seeds.vary: arm {run.arm} is the same run with seeds {known.seed} and {run.seed}: nothing "
+                f"that is measured depends on the seed of {', '.join(study.seeds.vary)}; vary a part of the run that "
+                "its measured models come from"
+            )
 
 
 def recipe_of(study: Study, path: Path, arm: Arm, seed: int) -> Recipe:
     """The recipe of one run: the study's, with its changes, the arm's, and the seed's."""
     base = path.parent / study.recipe
+    if not base.is_file():
+        raise RecipeError(f"{path}: recipe: there is no file {base}; write its path, relative to the study's file")
+    written = changes(study, arm, seed)
     try:
-        return load_recipe(base, list(changes(study, arm, seed)))
+        return load_recipe(base, list(written))
     except RecipeError as error:
-        raise RecipeError(f"{path}: arm {arm.name}: {error}") from error
+        said = str(error)
+        for text in sorted(written, key=len, reverse=True):
+            said = said.replace(f"--set {text}", written[text])
+        raise RecipeError(f"{path}: arm {arm.name}: {said}") from error
 
 
-def changes(study: Study, arm: Arm, seed: int) -> Iterator[str]:
-    """What is changed in the base recipe, as --set says it."""
+def changes(study: Study, arm: Arm, seed: int) -> dict[str, str]:
+    """What is changed in the base recipe, as --set says it -> as the study's file does."""
+    written = {}
     for key, value in {**study.set, **arm.set}.items():
-        yield f"{key}={toml_value(value)}"
-    for part in study.seeds.vary:
-        yield f"seeds.{part}={seed}"
+        place = f"arm.{arm.name}.set" if key in arm.set else "set"
+        written[f"{key}={toml_value(value)}"] = f'{place} "{key}" = {toml_value(value)}'
+    return written | {f"seeds.{part}={seed}": f"seeds.vary {part}, seed {seed}" for part in study.seeds.vary}
 
 
 def needed(every: Sequence[Stage], study: Study, where: str) -> list[Stage]:

@@ -3,6 +3,11 @@
 Nothing is computed here. Threads of a parent do not live on in a fork, so none may be started before.
 """
 
+# ruff: noqa: E402
+from openklear.progress import hush_imports
+
+hush_imports()
+
 import openklear.ablation.worker
 import openklear.stages.base
 import openklear.stages.evaluate

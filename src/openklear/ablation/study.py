@@ -9,6 +9,7 @@ DIR/scores/ARM/SEED.json      what a finished run left: all that the page is mad
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,16 +29,21 @@ from openklear.ablation.scores import (
     series_of,
     write_scores,
 )
-from openklear.ablation.work import Crew, seconds
+from openklear.ablation.work import StudyCrew, seconds
+from openklear.ablation.worker import LOG
 from openklear.data.store import prepared, read_problems
 from openklear.durable import files
 from openklear.errors import UsageError
 from openklear.planner.machines import machine_named
+from openklear.recipe.load import read_toml
 from openklear.recipe.schema import Recipe
 from openklear.recipe.section import VARIABLE
 from openklear.recipe.show import resolved_toml
 from openklear.run.extras import require_for_training
 from openklear.run.manifest import cpu_model, git_revision
+
+SHOWN_RUNS = 4
+"""By name, where a stage that many share fails."""
 
 
 @dataclass(slots=True)
@@ -48,7 +54,7 @@ class _Bench:
     path: Path
     """The study's file."""
     plan: Design
-    crew: Crew
+    crew: StudyCrew
     root: Path
 
     def wanted(self, run: Run) -> list[str]:
@@ -70,9 +76,9 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         require_for_training(run.recipe)
     with files.lock(root), files.disk_errors(root):
         _claim(root, path, study)
-        bench = _Bench(study, path, plan, Crew(plan.works, root / "stages"), root)
+        bench = _Bench(study, path, plan, StudyCrew(plan.works, root / "stages"), root)
         bench.crew.look()
-        jobs = jobs or _jobs(plan.runs[0].recipe)
+        jobs = jobs or jobs_for(plan.runs[0].recipe)
         _say_before(bench, jobs)
         for run in plan.runs:
             _link(bench, run)
@@ -80,7 +86,7 @@ def run_study(study: Study, path: Path, root: Path, jobs: int | None = None) -> 
         return _scores(bench)
 
 
-def _jobs(recipe: Recipe) -> int:
+def jobs_for(recipe: Recipe) -> int:
     """As many stages at a time as the cores have threads for; what computes on a GPU has it for itself."""
     if machine_named(recipe.device, "device =").kind != "cpu":
         return 1
@@ -96,9 +102,7 @@ def _claim(root: Path, path: Path, study: Study) -> None:
     """A directory holds one study; its file may change, since scores follow from what the stages were made with."""
     known = root / "study.toml"
     if known.is_file():
-        from openklear.ablation.definition import load_study
-
-        other = load_study(known).name
+        other = read_toml(known, "study").get("name")  # alone: what else was allowed then may be refused now
         if other != study.name:
             raise UsageError(f"{root} holds the study {other}, not {study.name}; choose another --output")
     files.write_atomic(known, path.read_bytes())
@@ -111,6 +115,7 @@ def _say_before(bench: _Bench, jobs: int) -> None:
         f"{bench.study.name}: {arms} arms x {len(bench.study.seeds.values)} seeds = {runs} runs; {works} stages, "
         f"shared ones once, {done} of them finished before; {jobs} at a time"
     )
+    progress.say(f"what a stage says while it runs is in {bench.crew.root}/*/{LOG}")
 
 
 def _work(bench: _Bench, jobs: int) -> None:
@@ -125,7 +130,7 @@ def _work(bench: _Bench, jobs: int) -> None:
     with progress.task(bench.study.name, len(bench.plan.works), "stages", done=len(bench.crew.done)) as advance:
         settle()
         tell = _teller(bench, advance, settle)
-        bench.crew.run(jobs, tell, lambda key: None)
+        bench.crew.run(jobs, tell)
 
 
 def _teller(bench: _Bench, advance: progress.Advance, settle: Callable[[], None]) -> Callable[[str], None]:
@@ -135,7 +140,8 @@ def _teller(bench: _Bench, advance: progress.Advance, settle: Callable[[], None]
         advance()
         if key in bench.crew.failed:
             runs = [f"{run.arm}, seed {run.seed}" for run in bench.plan.runs if key in run.works.values()]
-            progress.say(f"FAILED ({'; '.join(runs)}): {bench.crew.failed[key]}")
+            more = [f"{len(runs) - SHOWN_RUNS} more runs"] if len(runs) > SHOWN_RUNS else []
+            progress.say(f"FAILED ({'; '.join(runs[:SHOWN_RUNS] + more)}): {bench.crew.failed[key]}")
         settle()
 
     return ended
@@ -149,8 +155,11 @@ def _commit(bench: _Bench, run: Run) -> None:
     for measure in bench.study.measure:
         series = result_of(scores, measure.model, measure)
         if series is None:
+            asked = sorted({one.domain for one in scores.series if one.model == measure.model})
             raise UsageError(
-                f"{bench.study.name}: no held-out problems of {measure.domain}, which {measure.name} measures"
+                f"{bench.study.name}: measure.{measure.name}.domain: {measure.model} of arm {run.arm} was asked no "
+                f"held-out problems of {measure.domain}; measure {' or '.join(asked)}, or give its recipe a held-out "
+                f"source of {measure.domain}"
             )
         told.append(f"{measure.title} {measure.unit.level(series.mean)}")
     progress.say(f"{run.arm}, seed {run.seed}: {', '.join(told)}")
@@ -188,7 +197,7 @@ def _link(bench: _Bench, run: Run) -> None:
         link = place / name
         if link.is_symlink() and link.readlink() != target:
             link.unlink()
-        if not link.is_symlink():
+        if not link.is_symlink() and not link.exists():  # a stage that someone ran there stays
             link.symlink_to(target)
 
 
@@ -218,15 +227,23 @@ def _facts(bench: _Bench) -> dict[str, Any]:
         "git": git_revision(Path(__file__).parent),
         "stages": len(took),
         "seconds": by_stage,
-        "recipe": _for_anyone(bench, resolved_toml(bench.plan.runs[0].recipe)),
+        "recipe": _portable(bench, resolved_toml(bench.plan.runs[0].recipe)),
     }
 
 
-def _for_anyone(bench: _Bench, text: str) -> str:
-    """The text with $NAME for a directory that recipe or study call so: pages are read on other machines."""
-    written = bench.path.read_text(encoding="utf-8") + (bench.path.parent / bench.study.recipe).read_text("utf-8")
+def _portable(bench: _Bench, toml: str) -> str:
+    """The recipe as its file could hold it: $NAME for a directory that recipe or study call so, other paths from there.
+
+    Pages are read on other machines.
+    """
+    base = bench.path.parent / bench.study.recipe
+    written = bench.path.read_text("utf-8") + base.read_text("utf-8")
     for name in sorted({found[1] or found[2] for found in VARIABLE.finditer(written)}):
         place = os.environ.get(name, "")
         if os.path.isabs(place):
-            text = text.replace(os.path.normpath(place), f"${name}")
-    return text
+            toml = toml.replace(os.path.normpath(place), f"${name}")
+
+    def nearer(found: re.Match[str]) -> str:
+        return f'{found[1]}"{os.path.relpath(found[2], base.parent)}"'
+
+    return re.sub(r'^(\w+ = )"(/[^"\n]*)"', nearer, toml, flags=re.M)

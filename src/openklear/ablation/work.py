@@ -7,7 +7,7 @@ what needs it out of the study, and nothing else.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -15,13 +15,13 @@ from pathlib import Path
 from signal import Signals
 
 from openklear.ablation.design import StageWork
-from openklear.ablation.worker import ERROR, PRELOADED, Order, carry_out
+from openklear.ablation.worker import ERROR, LOG, PRELOADED, Order, carry_out
 from openklear.durable import files
-from openklear.run.fingerprint import fingerprint
+from openklear.run.fingerprint import code_of, fingerprint
 
 
 @dataclass(slots=True)
-class Crew:
+class StudyCrew:
     """Works that are done, under way, or failed."""
 
     works: Mapping[str, StageWork]
@@ -30,7 +30,8 @@ class Crew:
     """Each work has a directory below it."""
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    """Key -> why; of a work that needs a failed one, why that failed."""
+    """Key -> why, and where its log lies, in the study's directory; of a work that needs a failed one, why that
+    failed."""
 
     def directory(self, key: str) -> Path:
         """Of the stage that this work is."""
@@ -40,22 +41,22 @@ class Crew:
         """Take in what earlier attempts finished."""
         self.done |= {key for key in self.works if is_finished(self.directory(key), self.works[key])}
 
-    def run(self, jobs: int, ended: Callable[[str], None], begun: Callable[[str], None]) -> None:
-        """Do all that is not done; `ended` and `begun` are told the key of each work as it ends (well or not)."""
+    def run(self, jobs: int, ended: Callable[[str], None]) -> None:
+        """Do all that is not done; `ended` is told the key of each work that ran as it ends, well or not."""
         processes = multiprocessing.get_context("forkserver")
         processes.set_forkserver_preload(list(PRELOADED))
         under_way: dict[BaseProcess, str] = {}
         try:
-            while True:
-                for key in self._next(set(under_way.values()), jobs - len(under_way)):
+            while (ready := self._next(set(under_way.values()), jobs - len(under_way))) or under_way:
+                for key in ready:
+                    if _code_changed(self.works[key]):
+                        self.failed[key] = f"{self.works[key].stage.name}: {_CHANGED}"
+                        ended(key)
+                        continue
                     process: BaseProcess = processes.Process(target=carry_out, args=(self._order(key),))
                     process.start()
                     under_way[process] = key
-                    begun(key)
-                if not under_way:
-                    return
-                wait([process.sentinel for process in under_way])
-                for process in [one for one in under_way if not one.is_alive()]:
+                for process in _ended(under_way):
                     key = under_way.pop(process)
                     self._end(key, process.exitcode)
                     ended(key)
@@ -86,16 +87,39 @@ class Crew:
         if code == 0 and is_finished(self.directory(key), self.works[key]):
             self.done.add(key)
             return
-        error = self.root / key / ERROR
-        self.failed[key] = f"{self.works[key].stage.name}: {_reason(error, code)}"
+        reason = how_it_ended(self.root / key / ERROR, code)
+        self.failed[key] = f"{self.works[key].stage.name}: {reason} ({self.root.name}/{key}/{LOG})"
 
 
-def _reason(error: Path, code: int | None) -> str:
+def _ended(processes: Iterable[BaseProcess]) -> list[BaseProcess]:
+    """Those that have ended, once one has; none of none."""
+    some = list(processes)
+    if some:
+        wait([process.sentinel for process in some])
+    return [process for process in some if not process.is_alive()]
+
+
+_CHANGED = "its code changed while the study was under way; run the same command again: finished stages are kept"
+
+
+def _code_changed(work: StageWork) -> bool:
+    """Whether the stage would run with other code than its fingerprint says."""
+    hashes, _ = code_of(work.stage.module, *work.stage.also)
+    return hashes != work.parts["code"]
+
+
+def how_it_ended(error: Path, code: int | None) -> str:
+    """Why the process that left `code` and perhaps this file did not finish its stage."""
     if error.is_file():
         return error.read_text(encoding="utf-8")
     if code is not None and code < 0:
-        return f"its process was ended by {Signals(-code).name}; what it said is in {error.with_name('log.txt')}"
-    return f"its process ended with {code}; what it said is in {error.with_name('log.txt')}"
+        return f"its process was ended by {_signal(-code)}"
+    return f"its process ended with {code}"
+
+
+def _signal(number: int) -> str:
+    """Its name; those for real time have none."""
+    return Signals(number).name if number in {*Signals} else f"signal {number}"
 
 
 def is_finished(directory: Path, work: StageWork) -> bool:
@@ -104,7 +128,7 @@ def is_finished(directory: Path, work: StageWork) -> bool:
     return record is not None and record["state"] == "finished" and record["fingerprint"] == fingerprint(work.parts)
 
 
-def seconds(crew: Crew, keys: Sequence[str]) -> dict[str, float]:
+def seconds(crew: StudyCrew, keys: Sequence[str]) -> dict[str, float]:
     """Key -> wall seconds of these finished works."""
     records = {key: files.stage_record(crew.directory(key)) for key in keys}
     return {key: float(record["seconds"]) for key, record in records.items() if record is not None}

@@ -16,6 +16,7 @@ from pathlib import Path
 from openklear.ablation.design import StageWork
 from openklear.durable import files
 from openklear.errors import OpenKlearError, RunLocked
+from openklear.run.fingerprint import difference, fingerprint
 
 PRELOADED = ("openklear.ablation.preloaded",)
 """What the server of forks imports, once."""
@@ -67,18 +68,26 @@ def _failure(order: Order) -> str | None:
         return str(error)
     except Exception as error:  # our own bug, or the machine's: the other runs go on
         traceback.print_exc()
-        return f"{type(error).__name__}: {error} (the traceback is in {order.root / LOG})"
+        return f"{type(error).__name__}: {error}; the traceback is in its log"
     return None
 
 
 def _run(order: Order) -> None:
     from openklear.run.pipeline import run_stage
     from openklear.run.record import settle
+    from openklear.run.superseded import set_aside
 
-    work = order.work
+    work, directory = order.work, order.root / order.work.stage.name
     with _lock(order.root), files.disk_errors(order.root):
-        settle([order.root / work.stage.name])
+        settle([directory])
         files.remove_partials(order.root)
+        record = files.stage_record(directory)
+        if record is not None and record["fingerprint"] != fingerprint(work.parts):
+            # A run that someone continued in DIR/runs, with other keys, wrote through its link: its checkpoints are
+            # no beginning of this stage.
+            set_aside(directory, difference(record["parts"], work.parts))
+        elif record is not None and record["state"] == "finished":  # by the orphan of a killed study, meanwhile
+            return
         if work.stage.torch:
             from openklear.models.numerics import set_up
 

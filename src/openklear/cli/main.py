@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from openklear import __version__
+from openklear import __version__, progress
 from openklear.cli import (
     ablate,
     check,
@@ -89,15 +88,8 @@ recipe_app = typer.Typer(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure has been told by then."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    _hush_imports()
+    progress.hush_imports()
     return exits.tell(lambda: app(words, prog_name="openklear", standalone_mode=False), as_json="--json" in words)
-
-
-def _hush_imports() -> None:
-    """transformers imports torchao wherever it is installed, which then tells of GPUs that are not there."""
-    logging.getLogger("torchao").setLevel(logging.ERROR)
-    # torch sets the levels of its own loggers when it is imported, but leaves their filters.
-    logging.getLogger("torch.utils._pytree").addFilter(lambda record: "Enum subclass" not in record.getMessage())
 
 
 def _show_version(wanted: bool) -> None:
@@ -185,7 +177,6 @@ def _add_stage_command(name: str, text: str) -> None:
         fork: Fork = None,
         anyway: Anyway = False,
     ) -> None:
-        from openklear import progress
         from openklear.recipe.load import load_recipe
         from openklear.recipe.show import arithmetic
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -11,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from openklear.durable.files import json_text
 from openklear.verifiers.printable import shown
 
 EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
@@ -41,8 +40,8 @@ def json_only(as_json: bool) -> AbstractContextManager[object]:
 
 
 def print_json(document: Any) -> None:
-    """The one document of --json."""
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2, default=os.fspath))
+    """The one document of --json; what is no number is null there."""
+    typer.echo(json_text(document, indent=2))
 
 
 def tell(document: Any, lines: Iterable[str], *, as_json: bool, err: bool = False) -> None:

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from openklear.recipe import keys
 from openklear.recipe.schema import Recipe
+from openklear.recipe.section import DomainName
 
 Path = tuple[str | int, ...]
 RENAMED = {"ours": "report"}
@@ -56,15 +57,26 @@ def faults(error: ValidationError, table: type[BaseModel] = Recipe, prefix: Path
 
 
 def _one_each(error: ValidationError) -> Iterator[ErrorDetails]:
-    """Of a key with choices of several kinds one error: that it is none of the words says less than the others do."""
+    """Of a key with choices of several kinds one error: that it is none of the words says less than the others do.
+
+    A list is too short for pydantic where its items are wrong, too: then it is the items that are told.
+    """
     said: dict[Path, ErrorDetails] = {}
-    for detail in error.errors(include_url=False):
+    every = error.errors(include_url=False)
+    places = [detail["loc"] for detail in every]
+    for detail in every:
+        if detail["type"] == "too_short" and any(_is_below(place, detail["loc"]) for place in places):
+            continue
         *stem, last = detail["loc"] or ("",)
         known = said.get(tuple(stem))
         of_choice = str(last).startswith("literal[") or (known is not None and known["type"] == "literal_error")
         loc = tuple(stem) if of_choice else detail["loc"]
         said[loc] = {**detail, "loc": loc}
     yield from said.values()
+
+
+def _is_below(place: Path, above: Path) -> bool:
+    return place != above and place[: len(above)] == above
 
 
 def locate(table: type[BaseModel], loc: Path, prefix: Path = ()) -> Location:
@@ -97,6 +109,8 @@ def _message(detail: ErrorDetails, place: Location) -> str:
         return f"missing; add it ({words}: {place.field.description})"
     if kind == "extra_forbidden":
         return unknown_key(str(place.path[-1]), place)
+    if kind == "too_short" and place.field is not None:
+        return f"is empty; write at least one ({place.field.description})"
     if below and kind in ("tuple_type", "model_type", "model_attributes_type", "dict_type"):
         return _not_a_table(place, given, is_item=isinstance(place.path[-1], int))
     if place.field is None:
@@ -106,6 +120,8 @@ def _message(detail: ErrorDetails, place: Location) -> str:
 
 def _wrong_value(detail: ErrorDetails, field: FieldInfo, given: Any, *, is_item: bool) -> str:
     annotation, metadata = field.annotation, field.metadata
+    if any(mark in get_args(DomainName) for mark in metadata):  # pydantic has taken the name apart
+        annotation = DomainName
     if get_origin(annotation) is dict and detail["type"] != "dict_type":
         annotation, metadata = get_args(annotation)[1], []
     if is_item and keys.is_list(annotation):

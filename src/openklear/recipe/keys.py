@@ -58,6 +58,8 @@ def in_words(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     """A leaf's type for people: `whole number > 0`, `"drop" or "cut"`, `list of text`."""
     if annotation == DomainName:
         return _either([json.dumps(name) for name in DOMAINS])
+    if annotation is Any:
+        return "values"
     if get_origin(annotation) is Annotated:
         inner, *marks = get_args(annotation)
         unpacked = [mark.metadata if isinstance(mark, FieldInfo) else (mark,) for mark in marks]

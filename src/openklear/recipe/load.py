@@ -51,7 +51,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     recipe, found = _validate(raw)
     lines += [_line(fault, raw, written) for fault in found]
     if recipe is None or lines:
-        raise RecipeError(_report(path, lines))
+        raise RecipeError(report(path, lines))
     return recipe
 
 
@@ -66,13 +66,16 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe | None:
         return None
 
 
-def read_toml(path: Path) -> Table:
-    """The raw tables of a TOML file. Raises RecipeError that names the file, and the line of malformed TOML."""
+def read_toml(path: Path, what: str = "recipe") -> Table:
+    """The raw tables of a TOML file. Raises RecipeError that names the file, and the line of malformed TOML.
+
+    `what` the file should be is named where it cannot be read.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise RecipeError(f"{path}: cannot be read ({reason}); give the path of a recipe file") from error
+        raise RecipeError(f"{path}: cannot be read ({reason}); give the path of a {what} file") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     try:
@@ -242,7 +245,7 @@ def _resolve_paths(raw: Table, base: Path) -> None:
             table[key] = os.path.normpath(base / Path(value).expanduser()) if is_path else value
 
 
-def dotted(path: explain.Path, raw: Table) -> str:
+def dotted(path: explain.Path, raw: Mapping[str, Any]) -> str:
     """A path as on the command line: items of named lists by name, other items by number."""
     words: list[str] = []
     table: Any = raw
@@ -273,7 +276,8 @@ def _concerns(key: str, where: str, fault: Fault) -> bool:
     return inside or where == key or where.startswith(f"{key}.")
 
 
-def _report(path: Path, lines: Sequence[str]) -> str:
+def report(path: Path, lines: Sequence[str]) -> str:
+    """The faults of a file as one message."""
     if len(lines) == 1:
         return f"{path}: {lines[0]}"
     return "\n  ".join([f"{path}: {len(lines)} faults", *lines])

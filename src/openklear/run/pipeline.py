@@ -30,7 +30,7 @@ from openklear.run.summary import write_summary
 from openklear.run.superseded import keep_copy, listed, set_aside
 from openklear.tracking import require_trackers
 
-__all__ = ["plan", "plan_parts", "run_pipeline", "run_stage"]
+__all__ = ["plan", "run_pipeline"]
 
 Hashes = Callable[[str, Path], dict[str, str]]
 DATA = {"world": "files", "prepare": "data"}

@@ -122,8 +122,8 @@ def policy_gradient(
     lengths = _loss_tokens(sequences, microbatches)
     groups = [s.group for s in sequences]
     counted = [n * s.counted for n, s in zip(lengths, sequences, strict=True)]
-    filled = sum(any(counted[i] for i in members(some)) for some in microbatches)
-    counts = Counts.of(counted, groups, microbatches=filled, constant=phase.max_completion_tokens)
+    filled = [some for some in microbatches if any(map(counted.__getitem__, members(some)))]
+    counts = Counts.of(counted, groups, microbatches=len(filled), constant=phase.max_completion_tokens)
     counts = parallel.counts_of_all(counts, group)
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
