@@ -39,8 +39,8 @@ from openklear.recipe.load import read_toml
 from openklear.recipe.schema import Recipe
 from openklear.recipe.section import VARIABLE
 from openklear.recipe.show import resolved_toml
+from openklear.run import manifest
 from openklear.run.extras import require_for_training
-from openklear.run.manifest import cpu_model, git_revision
 
 SHOWN_RUNS = 4
 """By name, where a stage that many share fails."""
@@ -222,9 +222,9 @@ def _facts(bench: _Bench) -> dict[str, Any]:
         name = bench.plan.works[key].stage.name
         by_stage[name] = by_stage.get(name, 0.0) + spent
     return {
-        "cpu": cpu_model(),
+        "cpu": manifest.cpu_model(),
         "cores": cores(),
-        "git": git_revision(Path(__file__).parent),
+        "git": manifest.git_revision(Path(manifest.__file__).parent),
         "stages": len(took),
         "seconds": by_stage,
         "recipe": _portable(bench, resolved_toml(bench.plan.runs[0].recipe)),

@@ -122,8 +122,9 @@ def policy_gradient(
     lengths = _loss_tokens(sequences, microbatches)
     groups = [s.group for s in sequences]
     counted = [n * s.counted for n, s in zip(lengths, sequences, strict=True)]
-    filled = [some for some in microbatches if any(map(counted.__getitem__, members(some)))]
-    counts = Counts.of(counted, groups, microbatches=len(filled), constant=phase.max_completion_tokens)
+    held = [sum(map(counted.__getitem__, members(some))) for some in microbatches]  # counted tokens of each
+    filled = len(held) - held.count(0)
+    counts = Counts.of(counted, groups, microbatches=filled, constant=phase.max_completion_tokens)
     counts = parallel.counts_of_all(counts, group)
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
