@@ -67,6 +67,20 @@ def test_the_finding_the_warnings_and_the_pages(
     assert "clipping" in (reports / "index.md").read_text()
 
 
+def test_the_page_names_the_file_and_not_what_the_study_is_called(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """studies/full/clipping.toml is clipping-full: `openklear ablate studies/full/clipping-full.toml` finds nothing."""
+    scores = made.scores(made.study(), problems=30)
+    running_gives(monkeypatch, StudyScores(scores.runs, (), 0, {**scores.facts, "command": None}))
+    (tmp_path / "mine").mkdir()
+    file = path.rename(tmp_path / "mine" / "another.toml")
+    for where, command in ((tmp_path, "mine/another.toml"), (tmp_path / "mine", "another.toml")):
+        monkeypatch.chdir(where)
+        assert main(["ablate", str(file), "-o", str(where / "out")]) == 0
+        assert f"openklear ablate {command} --output runs/clipping\n" in (where / "out" / "page.md").read_text()
+
+
 @pytest.mark.parametrize("change", [{"leave_out": (("cispo", 3),)}, {"missing": 2}])
 def test_runs_without_scores_are_exit_code_1_and_the_pages_are_there(
     change: dict[str, Any],
@@ -118,6 +132,8 @@ def test_an_error_is_one_document_too(
         (["--output", "out", "--price", "0"], "--device, --price and --completion-tokens plan a study; use them"),
         (["--output", "out", "--jobs", "0"], "Invalid value for '--jobs' / '-j'"),
         (["--output", "out", "--set", "seed=1"], "No such option"),
+        (["--dry-run", "--jobs", "2"], "--jobs and --reports are of a study that is run"),
+        (["--dry-run", "--reports", "reports"], "--jobs and --reports are of a study that is run"),
         (["--dry-run", "--price", "-1"], "must be 0 or above"),
         (["--dry-run", "--device", "abacus"], "--device abacus: no such machine; choose one of"),
     ],

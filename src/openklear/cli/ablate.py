@@ -78,6 +78,8 @@ def ablate(
 
     loaded = load_study(study)
     if dry_run:
+        if jobs is not None or reports is not None:
+            raise UsageError("--jobs and --reports are of a study that is run; leave them out with --dry-run")
         _print_budget(loaded, study, device, price, completion_tokens, as_json)
         return
     if output is None:
@@ -98,6 +100,8 @@ def _print_budget(
 
 
 def _run(study: Study, path: Path, output: Path, jobs: int | None, reports: Path | None, as_json: bool) -> None:
+    from dataclasses import replace
+
     from openklear import progress
     from openklear.ablation.findings import findings
     from openklear.ablation.reports import leave, publish
@@ -107,6 +111,7 @@ def _run(study: Study, path: Path, output: Path, jobs: int | None, reports: Path
     progress.quiet(as_json)
     with json_only(as_json):
         scores = run_study(study, path, output, jobs)
+        scores = replace(scores, facts={**scores.facts, **_command(study, path)})
         found = findings(study, scores)
         pages = leave(study, scores, found, output)
         if reports is not None:
@@ -115,6 +120,14 @@ def _run(study: Study, path: Path, output: Path, jobs: int | None, reports: Path
     tell(_document(study, scores, found), lines, as_json=as_json)
     if scores.failed or scores.missing:
         raise typer.Exit(1)
+
+
+def _command(study: Study, path: Path) -> dict[str, str]:
+    """The command as it is typed where the file is seen from; a path of one machine is of no use on a page."""
+    shown = Path(os.path.relpath(path))
+    if ".." in shown.parts:
+        return {}
+    return {"command": f"openklear ablate {shown.as_posix()} --output runs/{study.name}"}
 
 
 def _document(study: Study, scores: StudyScores, found: Findings) -> dict[str, Any]:

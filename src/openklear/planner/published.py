@@ -39,7 +39,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "Kwai-Klear/Klear-Reasoner-8B-SFT": {**_QWEN3_8B, "max_position_embeddings": None},
     "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
 }
-"""Name on the hub -> its configuration. Positions that could not be looked up are None, which limits nothing."""
+"""Name on the hub -> its configuration. Positions that are not known are None, which limits nothing."""
 
 
 def published_shape(name: str) -> ModelShape | None:
