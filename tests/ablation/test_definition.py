@@ -83,6 +83,10 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown part": (seeds(vary=["rll"]), 'seeds.vary[0]: must be "data", "sft", "rl" or "evaluation", not'),
     "no part": (seeds(vary=[]), "seeds.vary: is empty; write at least one (parts of the run"),
     "baseline": ({"baseline": "ppo"}, 'baseline: there is no arm "ppo"; there are gppo, reinforce'),
+    "baseline beside comparisons": (
+        {"baseline": "gppo", "comparison": [{"before": "gppo", "after": "reinforce"}]},
+        "baseline: has no part where [[comparison]] says what is compared; leave one out",
+    ),
     "comparison of no arm": (comparing("a", "gppo"), 'comparison[0].before: there is no arm "a"; there are gppo, rein'),
     "comparison in no measure": (
         comparing("gppo", "reinforce", measure="x"),

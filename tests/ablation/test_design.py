@@ -11,6 +11,7 @@ from tests.ablation import desk
 
 from openklear.ablation.definition import load_study
 from openklear.ablation.design import Design, design
+from openklear.errors import RecipeError
 from openklear.run.plan import stages
 
 
@@ -115,3 +116,13 @@ def test_a_file_that_changed_makes_other_stages(place: Path) -> None:
     after = planned(place)
     assert made(after) == made(before)
     assert {name for name in before.works if name.startswith("base")} == before.works.keys() & after.works.keys()
+
+
+def test_a_score_of_what_no_run_is_asked_is_refused_before_anything_runs(place):
+    measure = [{**desk.STUDY["measure"][0], "benchmark": "aime24"}]
+    with pytest.raises(RecipeError, match="no held-out source has the benchmark aime24; there are heldout"):
+        planned(place, measure=measure)
+    with pytest.raises(RecipeError, match="no held-out source has the domain code; there are heldout"):
+        planned(
+            place, set={"data.source.heldout.domain": "math"}, measure=[{**desk.STUDY["measure"][0], "domain": "code"}]
+        )

@@ -229,7 +229,10 @@ def test_several_measures_have_tables_of_their_own():
         Measure(name="start", label="the start", model="sft", domain="math"),
     )
     study = made.study(
-        curves=False, measure=measures, comparison=(Contrast(before="ppo", after="gppo", measure="start"),)
+        curves=False,
+        baseline=None,
+        measure=measures,
+        comparison=(Contrast(before="ppo", after="gppo", measure="start"),),
     )
     _, html, markdown = both(study, made.scores(study, problems=30))
     assert html.count("The score of every run") == 2

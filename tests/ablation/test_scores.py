@@ -8,7 +8,7 @@ import pytest
 
 from openklear.ablation.definition import Arm, Measure, Study, StudySeeds
 from openklear.ablation.findings import findings
-from openklear.ablation.scores import RunScores, StudyScores, series_of
+from openklear.ablation.scores import RunScores, SeriesScores, StudyScores, series_of
 from openklear.demo.world import write_world
 from openklear.durable.files import read_jsonl
 from openklear.errors import DataError
@@ -64,3 +64,11 @@ def test_what_is_asked_and_what_is_right_both_count(changed, tmp_path):
     other = Problem(**{**{name: getattr(problem, name) for name in problem.__slots__}, changed: more[changed]})
     hashes = {run("one", tmp_path / str(at), [one]).series[0].problems for at, one in enumerate((problem, other))}
     assert len(hashes) == 2
+
+
+def test_a_measure_may_name_its_benchmark():
+    first, second = (SeriesScores("sft", name, "math", "", (n,), (8,), 8) for name, n in (("a", 1), ("b", 2)))
+    found = RunScores("x", 0, (first, second), {}, {}, {})
+    assert found.of("sft", "math") == found.of("sft", "math", "a") == first
+    assert found.of("sft", "math", "b") == second
+    assert found.of("sft", "math", "c") is None

@@ -73,6 +73,9 @@ class Measure(Section):
     )
     model: str = Field(description="the stage that left the model: sft, rl-NAME, base")
     domain: DomainName = Field(description="domain of the held-out problems or rows")
+    benchmark: str | None = Field(
+        None, description="of a score: the held-out source, where the recipe has several of the domain; else the first"
+    )
     rows: HeldoutRows | None = Field(None, description="of a loss: the demonstrations whose responses it is of")
     max_tokens: Tokens | None = Field(None, description="of a loss: a longer row counts as far as this")
 
@@ -84,6 +87,8 @@ class Measure(Section):
                 yield Broken((key,), "a loss is of the responses of rows, up to a number of tokens; add it")
             elif self.kind == "score" and given:
                 yield Broken((key,), 'a score has no use for it; leave it out, or write kind = "loss"')
+        if self.kind == "loss" and self.benchmark is not None:
+            yield Broken(("benchmark",), "a loss is of rows; leave it out")
         if self.rows is not None and self.rows.path.startswith(WORLD):
             text = "arms may make other worlds, so that their rows would not be the same; name a file"
             yield Broken(("rows", "path"), text)
@@ -191,6 +196,10 @@ class Study(Section):
         arms, measures = {arm.name for arm in self.arm}, {one.name for one in self.measure}
         if self.baseline is not None and self.baseline not in arms:
             yield Broken(("baseline",), f'there is no arm "{self.baseline}"; there are {_listed(arms)}')
+        if self.baseline is not None and self.comparison:
+            yield Broken(
+                ("baseline",), "has no part where [[comparison]] says what is compared; leave one out"
+            )
         for index, one in enumerate(self.comparison):
             for side in ("before", "after"):
                 arm = getattr(one, side).partition(":")[0]

@@ -68,12 +68,26 @@ def design(study: Study, path: Path) -> Design:
     for seed in study.seeds.values:
         for arm in study.arm:
             recipe = recipe_of(study, path, arm, seed)
+            _require_asked(study, f"{path}: arm {arm.name}", recipe)
             wanted = [(stage, recipe) for stage in needed(stages(recipe), study, f"{path}: arm {arm.name}")]
             wanted += loss_stages(study, path, recipe)
             keys = _keys(wanted, plan_parts([stage for stage, _ in wanted], hashes, code), works)
             runs.append(Run(arm.name, seed, recipe, keys))
     _require_differences(study, path, runs)
     return Design(tuple(runs), works)
+
+
+def _require_asked(study: Study, where: str, recipe: Recipe) -> None:
+    """RecipeError where a score is of problems that no held-out source of the recipe has, as far as it says."""
+    heldout = [source for source in recipe.data.source if source.role == "heldout"]
+    for measure in (one for one in study.measure if one.kind == "score"):
+        asked = [one for one in heldout if one.domain in (None, measure.domain)]
+        if measure.benchmark is not None:
+            asked = [one for one in asked if one.name == measure.benchmark]
+        if not asked:
+            what = f"benchmark {measure.benchmark}" if measure.benchmark else f"domain {measure.domain}"
+            known = ", ".join(source.name for source in heldout)
+            raise RecipeError(f"{where}: measure.{measure.name}: no held-out source has the {what}; there are {known}")
 
 
 def _require_differences(study: Study, path: Path, runs: Sequence[Run]) -> None:

@@ -54,7 +54,9 @@ def results_of(study: Study, scores: StudyScores, side: Side, measure: Measure) 
 
 def result_of(run: RunScores, model: str, measure: Measure) -> SeriesScores | None:
     """What a run says of a model in a measure."""
-    return run.loss_of(model, measure.name) if measure.kind == "loss" else run.of(model, measure.domain)
+    if measure.kind == "loss":
+        return run.loss_of(model, measure.name)
+    return run.of(model, measure.domain, measure.benchmark)
 
 
 def require_same_problems(study: Study, scores: StudyScores, measure: Measure) -> None:

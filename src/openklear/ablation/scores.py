@@ -97,10 +97,10 @@ class RunScores:
     stages: Mapping[str, str]
     """Stage -> its fingerprint: what it was made with."""
 
-    def of(self, model: str, domain: str) -> SeriesScores | None:
-        """The results of a model in a domain; the first benchmark, where there are several."""
-        scored = (one for one in self.series if not one.losses)
-        return next((one for one in scored if one.model == model and one.domain == domain), None)
+    def of(self, model: str, domain: str, benchmark: str | None = None) -> SeriesScores | None:
+        """The results of a model in a domain: of this benchmark, or of the first one."""
+        scored = [one for one in self.series if not one.losses and one.domain == domain]
+        return next((one for one in scored if one.model == model and benchmark in (None, one.benchmark)), None)
 
     def loss_of(self, model: str, measure: str) -> SeriesScores | None:
         """The losses of a model in the measure of this name."""

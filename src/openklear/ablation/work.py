@@ -53,6 +53,7 @@ class StudyCrew:
                         self.failed[key] = f"{self.works[key].stage.name}: {_CHANGED}"
                         ended(key)
                         continue
+                    (self.root / key / ERROR).unlink(missing_ok=True)  # what an earlier attempt said
                     process: BaseProcess = processes.Process(target=carry_out, args=(self._order(key),))
                     process.start()
                     under_way[process] = key
