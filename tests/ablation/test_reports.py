@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,21 @@ def test_a_missing_file_is_named(tmp_path):
     (place / "study.toml").unlink()
     with pytest.raises(RecipeError, match=r"study\.toml"):
         read_published(place)
+
+
+REPORTS = Path(__file__).parents[2] / "reports"
+INTERVAL = re.compile(r"[+-]?\d+\.\d \[[^\]]*\]")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/paper_index.md"])
+def test_figures_beside_a_link_to_a_report_stand_in_it(page):
+    """A line that leads to a report quotes that report's differences, and no others."""
+    quoted = 0
+    for line in (REPORTS.parent / page).read_text().splitlines():
+        linked = re.findall(r"reports/([a-z-]+)/page\.md", line)
+        texts = [(REPORTS / name / "page.md").read_text().replace("\\", "").replace("| ", "") for name in linked]
+        for figure in INTERVAL.findall(line) if linked else ():
+            value, _, span = figure.partition(" ")
+            assert any(f"{value} {span}" in text for text in texts), f"{figure} is in none of {linked}"
+            quoted += 1
+    assert quoted
