@@ -493,10 +493,10 @@ def test_other_rows_are_not_compared():
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
-        ("max_tokens = 80\nrows", "rows", r"measure\[0\]\.max_tokens: a loss is of the responses of rows, up to"),
-        ('rows = { path = "held-two', 'label = "x"\n#', r"measure\[1\]\.rows: a loss is of the responses of rows"),
+        ("max_tokens = 80\nrows", "rows", r"measure\.of-one\.max_tokens: a loss is of the responses of rows, up to"),
+        ('rows = { path = "held-two', 'label = "x"\n#', r"measure\.of-two\.rows: a loss is of the responses of rows"),
         ('kind = "loss"\nmodel = "sft"', 'model = "sft"', r'rows: a score has no use for it; leave it out, or write kind'),
-        ('kind = "loss"', 'kind = "lost"', r"measure\[0\]\.kind: .*loss"),
+        ('kind = "loss"', 'kind = "lost"', r"measure\.of-one\.kind: .*loss"),
         ("$TRACES/held-one", "world:held", r"rows\.path: arms may make other worlds"),
     ],
 )  # fmt: skip
