@@ -167,6 +167,9 @@ def _texts(base: alt.Chart, scale: alt.Scale) -> Iterator[alt.Chart]:
     """Each row's label at the left, its numbers at the right."""
     at_top = base.encode(y=alt.Y("first:Q", axis=None, scale=scale), color=alt.value(INK))
     line: dict[str, Any] = {"baseline": "alphabetic", "dy": -2, "fontSize": 11}
-    yield at_top.mark_text(align="left", lineHeight=LINE, **line).encode(x=alt.value(0), text="label:N")
-    numbers = at_top.mark_text(align="right", **line)
-    yield numbers.encode(x=alt.value("width"), text="text:N", color=alt.value(MUTED))
+    halo: dict[str, Any] = {"stroke": "#ffffff", "strokeWidth": 4}  # what runs behind a text must not cross it
+    for edge in (halo, {}):
+        labels = at_top.mark_text(align="left", lineHeight=LINE, **line, **edge)
+        yield labels.encode(x=alt.value(0), text="label:N")
+        numbers = at_top.mark_text(align="right", **line, **edge)
+        yield numbers.encode(x=alt.value("width"), text="text:N", color=alt.value(MUTED))
