@@ -148,7 +148,7 @@ WIDE = """[...document.querySelectorAll('svg')].flatMap(svg => {
   }).map(text => text.textContent);
 })"""
 OVER = """[...document.querySelectorAll('svg')].flatMap(svg => {
-  const boxes = [...svg.querySelectorAll('text')].filter(text => text.textContent)
+  const boxes = [...svg.querySelectorAll('text:not([stroke])')].filter(text => text.textContent)
     .map(text => [text.textContent, text.getBoundingClientRect()]);
   return boxes.flatMap(([one, a], place) => boxes.slice(place + 1).filter(([two, b]) =>
     a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3)
