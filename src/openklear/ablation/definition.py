@@ -197,9 +197,7 @@ class Study(Section):
         if self.baseline is not None and self.baseline not in arms:
             yield Broken(("baseline",), f'there is no arm "{self.baseline}"; there are {_listed(arms)}')
         if self.baseline is not None and self.comparison:
-            yield Broken(
-                ("baseline",), "has no part where [[comparison]] says what is compared; leave one out"
-            )
+            yield Broken(("baseline",), "has no part where [[comparison]] says what is compared; leave one out")
         for index, one in enumerate(self.comparison):
             for side in ("before", "after"):
                 arm = getattr(one, side).partition(":")[0]
