@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,7 @@ def test_usage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of the verifier, where no test has imported it yet
     before = sorted(place.rglob("*"))
     assert main(["ablate", "study.toml", *more]) == 2
     out, err = capsys.readouterr()
