@@ -27,6 +27,7 @@ def _talk_again() -> Iterator[None]:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of the verifier, where no test has imported it yet
     desk.lay(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
@@ -147,7 +148,6 @@ def test_usage(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # of the verifier, where no test has imported it yet
     before = sorted(place.rglob("*"))
     assert main(["ablate", "study.toml", *more]) == 2
     out, err = capsys.readouterr()
