@@ -41,6 +41,7 @@ from openklear.recipe.section import VARIABLE
 from openklear.recipe.show import resolved_toml
 from openklear.run import manifest
 from openklear.run.extras import require_for_training
+from openklear.verifiers.limits import cores
 
 SHOWN_RUNS = 4
 """By name, where a stage that many share fails."""
@@ -91,11 +92,6 @@ def jobs_for(recipe: Recipe) -> int:
     if machine_named(recipe.device, "device =").kind != "cpu":
         return 1
     return max(1, cores() // recipe.threads)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _claim(root: Path, path: Path, study: Study) -> None:
