@@ -25,6 +25,7 @@ LAYERS = (
     ("curation.text", "curation.rules", "curation.near", "curation.contamination", "curation.profile"),
     ("recipe",),
     ("planner",),
+    ("simulation",),
     ("models",),
     ("conformance",),
     ("rewards", "tracking"),

@@ -42,7 +42,19 @@ max_completion_tokens = 64
 name = "math"
 domains = ["math"]
 """
-COMMANDS = ["run", "prepare", "sft", "rl", "evaluate", "report", "plan", "generate", "recipe show", "recipe keys"]
+COMMANDS = [
+    "run",
+    "prepare",
+    "sft",
+    "rl",
+    "evaluate",
+    "report",
+    "plan",
+    "simulate",
+    "generate",
+    "recipe show",
+    "recipe keys",
+]
 STAGE_COMMANDS = COMMANDS[:6]
 SRC = str(Path(main.__file__).parents[2])
 
@@ -140,8 +152,8 @@ def test_help_is_light():
 def test_help_lists_the_run_first_and_then_the_tools(capsys):
     assert main.main(["--help"]) == 0
     listed = re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE)
-    assert listed[:7] == [*(name for name in STAGE_COMMANDS if name != "evaluate"), "plan", "ablate"]
-    assert set(listed[7:]) == {
+    assert listed[:8] == [*(name for name in STAGE_COMMANDS if name != "evaluate"), "plan", "simulate", "ablate"]
+    assert set(listed[8:]) == {
         "generate",
         "evaluate",
         "leaderboard",

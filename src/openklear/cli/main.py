@@ -28,6 +28,7 @@ from openklear.cli import (
     power,
     push,
     rescore,
+    simulate,
     view,
 )
 from openklear.cli.groups import DefaultGroup
@@ -206,6 +207,7 @@ def _add_stage_command(name: str, text: str) -> None:
 for _name, _text in STAGE_COMMANDS.items():
     _add_stage_command(_name, _text)
 app.command(epilog=f"{EXIT_CODES} 3: does not fit.", rich_help_panel="Run a recipe")(plan.plan)
+app.command(epilog=EXIT_CODES, rich_help_panel="Run a recipe")(simulate.simulate)
 app.command(epilog=EXIT_CODES, rich_help_panel="Run a recipe")(ablate.ablate)
 
 
