@@ -1,7 +1,8 @@
 """The model that is trained, its optimizer, and the one way a stage changes them.
 
-With a process `group` every rank holds the whole model and optimizer, and is handed its share of each batch (never an
-empty one): gradients are those of all ranks together, so all ranks take the same step.
+With a process `group` every rank holds the whole model and optimizer, or its part of them (`training.sharding`), and
+is handed its share of each batch (never an empty one): gradients are those of all ranks together, so all ranks take the
+same step.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class LocalLearner:
             self._microbatches(sequences),
             self.phase.temperature,
             entropy=self._gated,
+            group=self.group,
         )
         return [self._old(s, *found) for s, *found in zip(sequences, logprobs, entropies, strict=True)]
 

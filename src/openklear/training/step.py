@@ -7,7 +7,8 @@ micro-batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -20,7 +21,6 @@ from transformers import PreTrainedModel
 
 from openklear.errors import NonFinite
 from openklear.models.dropout import dropping, drops, token_keys
-from openklear.models.logprobs import sequence_logprobs
 from openklear.objectives import diagnostics
 from openklear.objectives.aggregate import Counts, aggregate, token_weights
 from openklear.objectives.catalog import more_inputs
@@ -34,6 +34,7 @@ from openklear.recipe.objectives import CustomObjective, Objective, band_of
 from openklear.recipe.schema import Phase
 from openklear.training import parallel
 from openklear.training.layout import Layout, Microbatch, TokenRow, members
+from openklear.training.sharding import is_sharded, logprobs_of, passes, spare_pass
 from openklear.verifiers.custom import function
 
 Metrics = dict[str, float | list[float]]
@@ -91,15 +92,6 @@ class _Batch:
             return self
         return replace(self, given=logprobs.detach(), old_entropies=entropies)
 
-    def idle(self, phase: Phase) -> bool:
-        """Whether no gradient comes from it: every advantage is 0, and nothing is imitated.
-
-        A function of the user's own may have one all the same.
-        """
-        if isinstance(phase.objective, CustomObjective) or bool(self.advantages.any()):
-            return False
-        return not (phase.sft_loss_weight and bool(self.correct[self.loss_mask].any()))
-
 
 def policy_gradient(
     model: PreTrainedModel,
@@ -128,11 +120,14 @@ def policy_gradient(
     counts = parallel.counts_of_all(counts, group)
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
+    idles = [_is_idle([sequences[i] for i in members(some)], phase) for some in microbatches]
     sums: diagnostics.Sums | None = None
-    with parallel.failing_together(group):
-        for number, microbatch in enumerate(microbatches):
+    with parallel.failing_together(group), _finite(model) as require_finite:
+        for number, microbatch, idle in passes(model, microbatches, idles, group):
+            if microbatch is None:
+                spare_pass(model, idle=idle)
+                continue
             batch = _batch(model, sequences, microbatch, counted, phase, counts)
-            idle = batch.idle(phase)
             with torch.set_grad_enabled(not idle):
                 logprobs, entropies = _logprobs(model, batch.layout, phase.temperature)
             _keep(found, microbatch, batch.layout, logprobs, entropies)
@@ -144,11 +139,14 @@ def policy_gradient(
                 imitation = negative_log_likelihood(logprobs, batch.loss_mask & batch.correct, imitated.tokens)
                 shares["sft_loss"] = imitation.detach().double()
                 loss = policy + phase.sft_loss_weight * imitation
-            _backward(loss, number, microbatches, idle=idle)
+            require_finite(loss, number, microbatches)
+            if not idle:
+                loss.backward()  # type: ignore[no-untyped-call]
             sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, phase))
     assert sums is not None  # _loss_tokens refused a step without tokens
     _fill_gradients(model)
-    parallel.add_gradients(model.parameters(), group)
+    if not is_sharded(model):  # its own backward pass has added them
+        parallel.add_gradients(model.parameters(), group)
     return _metrics(parallel.sums_of_all(sums, group), phase)
 
 
@@ -166,16 +164,22 @@ def supervised_gradient(
     """
     tokens = parallel.total_of_all(sum(_loss_tokens(rows, microbatches)), group)
     total = 0.0
-    with parallel.failing_together(group):
-        for number, chosen in enumerate(microbatches):
+    idles = [False] * len(microbatches)
+    with parallel.failing_together(group), _finite(model) as require_finite:
+        for number, chosen, idle in passes(model, microbatches, idles, group):
+            if chosen is None:
+                spare_pass(model, idle=idle)
+                continue
             layout = Layout.of(rows, chosen, model.device, share=not drops(model))
             keys = layout.join([token_keys(rows[i].ids) for i in members(chosen)], torch.int32)
             with dropping(model, keys):
                 logprobs, _ = _logprobs(model, layout, 1.0, entropy=False)
                 loss = negative_log_likelihood(logprobs, layout.loss_mask, tokens)
-                _backward(loss, number, microbatches)
+                require_finite(loss, number, microbatches)
+                loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
-    parallel.add_gradients(model.parameters(), group)
+    if not is_sharded(model):
+        parallel.add_gradients(model.parameters(), group)
     return {"loss": parallel.total_of_all(total, group), "tokens": float(tokens)}
 
 
@@ -187,15 +191,20 @@ def reference_logprobs(
     temperature: float,
     *,
     entropy: bool = False,
+    group: parallel.Group | None = None,
 ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
     """Log-probabilities and entropies (T,) of each sequence under the weights as they are, 0 outside its mask.
 
     Given the micro-batches that `policy_gradient` gets next, they have the bits that it computes: log r is exactly 0.
-    Without `entropy` the second list holds NaN, so that it cannot be mistaken for one.
+    Without `entropy` the second list holds NaN, so that it cannot be mistaken for one. With a process `group` each rank
+    hands in sequences of its own; of a sharded model it must be given.
     """
     _loss_tokens(sequences, microbatches)
     found: list[list[NDArray[np.float32]]] = [[np.zeros(0, np.float32)] * len(sequences) for _ in range(2)]
-    for chosen in microbatches:
+    for _, chosen, _ in passes(model, microbatches, [True] * len(microbatches), group):
+        if chosen is None:
+            spare_pass(model, idle=True)
+            continue
         layout = Layout.of(sequences, chosen, model.device)
         for target, values in zip(found, _logprobs(model, layout, temperature, entropy=entropy), strict=True):
             for i, row in zip(members(chosen), layout.split(values), strict=True):
@@ -229,7 +238,7 @@ def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]) -
 def _logprobs(
     model: PreTrainedModel, layout: Layout, temperature: float, *, entropy: bool = True
 ) -> tuple[Tensor, Tensor]:
-    return sequence_logprobs(
+    return logprobs_of(
         model,
         layout.ids,
         layout.loss_mask,
@@ -347,11 +356,34 @@ def _metrics(sums: diagnostics.Sums, phase: Phase) -> Metrics:
     return metrics | diagnostics.finish(sums)
 
 
-def _backward(loss: Tensor, number: int, microbatches: Sequence[Microbatch], *, idle: bool = False) -> None:
-    if not torch.isfinite(loss):
-        raise NonFinite(
-            f"the loss of micro-batch {number + 1} of {len(microbatches)} is {loss.item()} "
-            f"(sequences {members(microbatches[number])})"
+def _is_idle(sequences: Sequence[PolicySequence], phase: Phase) -> bool:
+    """Whether no gradient comes from a micro-batch: every advantage is 0, and nothing is imitated.
+
+    A function of the user's own may have one all the same.
+    """
+    if isinstance(phase.objective, CustomObjective) or any(s.advantage for s in sequences):
+        return False
+    return not (phase.sft_loss_weight and any(s.correct and s.loss_mask.any() for s in sequences))
+
+
+@contextmanager
+def _finite(model: PreTrainedModel) -> Iterator[Callable[[Tensor, int, Sequence[Microbatch]], None]]:
+    """A function that raises NonFinite for a loss; of a sharded model the first such loss is told at the block's end,
+    when this rank has made every pass that the others wait for."""
+    late: list[NonFinite] = []
+
+    def require(loss: Tensor, number: int, microbatches: Sequence[Microbatch]) -> None:
+        if torch.isfinite(loss):
+            return
+        late.append(
+            NonFinite(
+                f"the loss of micro-batch {number + 1} of {len(microbatches)} is {loss.item()} "
+                f"(sequences {members(microbatches[number])})"
+            )
         )
-    if not idle:
-        loss.backward()  # type: ignore[no-untyped-call]
+        if not is_sharded(model):
+            raise late[0]
+
+    yield require
+    if late:
+        raise late[0]
