@@ -10,12 +10,13 @@ from openklear.recipe.optimizers import AdamW
 from openklear.recipe.schema import Checkpoints
 from openklear.training.loop import Loop
 from openklear.training.optimizer import build_optimizer
+from openklear.training.trainee import LocalTrainee
 
 
 def loop(directory, unit="step", total=5, **keep):
     loaded = make_tiny(16, 1, 2, 64, seed=0)
     optimizer = build_optimizer(loaded.model, AdamW())
-    return Loop("sft", directory, unit, total, loaded, optimizer, Checkpoints(**keep))
+    return Loop("sft", directory, unit, total, LocalTrainee(loaded, optimizer), Checkpoints(**keep))
 
 
 def pass_over(one, number, save=False):

@@ -52,6 +52,7 @@ from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_
 from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.staleness import Staleness, fresh
 from openklear.training.step import Metrics
+from openklear.training.trainee import LocalTrainee
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
 from openklear.types import RolloutGroup
@@ -74,7 +75,8 @@ def run(context: StageContext) -> None:
     problems, validation = _problems(context, phase, loaded)
     optimizer = build_optimizer(loaded.model, phase.optimizer)
     keep, track = recipe.checkpoints, recipe.track
-    loop = Loop(context.name, context.directory, "iteration", phase.iterations, loaded, optimizer, keep, track)
+    trainee = LocalTrainee(loaded, optimizer)
+    loop = Loop(context.name, context.directory, "iteration", phase.iterations, trainee, keep, track)
     with ExitStack() as stack:
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         verdicts = context.directory / "verdicts.jsonl"
@@ -180,7 +182,7 @@ def _iterate(box: _Box, number: int) -> Figures:
         scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
         clock.lap("validation")
-    ringing = alarms(row, loop.metrics, float32=str(loop.loaded.model.dtype) == "torch.float32")
+    ringing = alarms(row, loop.metrics, float32=box.gauge.dtype == "float32")
     if ringing:
         row["alarms"] = ringing
     for text in ringing:
@@ -233,7 +235,7 @@ def _tokens(update: Update) -> int:
 def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, list[Update]]:
     """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
     phase, stage = box.phase, box.loop.stage
-    box.collector.sampler.publish(box.loop.loaded.model, number - 1)
+    box.loop.trainee.publish(box.collector.sampler, number - 1)
     problems = [box.problems[i] for i in chosen]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
     label = f"{stage}, iteration {number}"

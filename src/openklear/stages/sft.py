@@ -40,6 +40,7 @@ from openklear.training.pace import gauge_of, say_pace, supervised_throughput
 from openklear.training.schedule import batches_ahead
 from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.token_file import TokenFile, write_rows, written_rows
+from openklear.training.trainee import LocalTrainee
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
 
@@ -61,7 +62,8 @@ def run(context: StageContext) -> None:
     whole = sum(1 for _ in ahead())
     optimizer = build_optimizer(loaded.model, settings.optimizer)
     learner = SupervisedLearner(loaded, optimizer, settings, sizes.microbatch_tokens)
-    loop = Loop(context.name, context.directory, "step", whole, loaded, optimizer, recipe.checkpoints, recipe.track)
+    trainee, keep = LocalTrainee(loaded, optimizer), recipe.checkpoints
+    loop = Loop(context.name, context.directory, "step", whole, trainee, keep, recipe.track)
     resumed = loop.resume(rows.rows)
     tokens = [int(lengths[batch].sum()) for batch in ahead(loop.position.place)]
     batches, loop.total = ahead(loop.position.place), loop.position.at + len(tokens)
@@ -160,7 +162,7 @@ def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonst
     """
     s, at = learner.settings, loop.position.at
     rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
-    next_step(loop.loaded.model, at)
+    next_step(learner.loaded.model, at)
     try:
         return {"step": at + 1, **learner.update(batch, rate)}
     except NonFinite as error:

@@ -10,20 +10,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from openklear import progress
 from openklear.durable.files import read_json, remove, require_space, whole_directory
 from openklear.durable.sealed import PLACE, checkpoints, fault, seal, seal_again
 from openklear.durable.sealed import latest as latest
 from openklear.errors import DataError, RunError
-from openklear.models.loading import LoadedModel, load_model, save_model
-from openklear.models.lora import has_adapters, load_adapters, save_adapters
 from openklear.recipe.schema import Checkpoints
-from openklear.training.optimizer import Optimizer
 from openklear.training.schedule import Place
+from openklear.training.trainee import Trainee
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +81,12 @@ def newest_sound(stage: Path) -> tuple[Path | None, list[str]]:
     return None, faults
 
 
-def save(stage: Path, position: Position, loaded: LoadedModel, optimizer: Optimizer, keep: Checkpoints) -> None:
+def save(stage: Path, position: Position, trainee: Trainee, keep: Checkpoints) -> None:
     """Write a checkpoint, then remove those that `keep` no longer wants."""
     target = checkpoint_directory(stage, position.at)
-    require_space(stage, needed_bytes(loaded), f"a checkpoint of {stage.name}")
+    require_space(stage, trainee.needed_bytes(), f"a checkpoint of {stage.name}")
     with whole_directory(target) as partial:
-        if has_adapters(loaded.model):
-            save_adapters(loaded.model, partial)
-        else:
-            save_model(loaded, partial)
-        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+        trainee.write(partial)
         seal(partial, asdict(position))
     _prune(stage, position, keep)
 
@@ -117,55 +107,27 @@ def read_position(directory: Path) -> Position:
     return Position(**{**found, "places": places, "before": before})
 
 
-def restore(directory: Path, loaded: LoadedModel, optimizer: Optimizer) -> Position:
-    """Put weights and optimizer back in the model that is trained; returns the position.
-
-    Where the optimizer that was saved is another one, the moments begin anew, which is said.
-    """
-    _restore_weights(directory, loaded)
-    state: dict[str, Any] = torch.load(directory / "optimizer.pt", map_location=loaded.model.device, weights_only=True)
-    if (anew := optimizer.take_over(state)) is not None:
-        progress.say(f"{directory.parents[1].name}: the optimizer's moments begin anew: {anew}")
+def restore(directory: Path, trainee: Trainee) -> Position:
+    """Put weights and optimizer back in what is trained; returns the position."""
+    trainee.read(directory)
     return read_position(directory)
 
 
-def _restore_weights(directory: Path, loaded: LoadedModel) -> None:
-    if has_adapters(loaded.model):
-        load_adapters(directory, loaded.model)
-    else:
-        saved = load_model(directory, dtype=str(loaded.model.dtype).removeprefix("torch."))
-        loaded.model.load_state_dict(saved.model.state_dict())
-
-
-def hand_on(stage: Path, position: Position, loaded: LoadedModel, keep: Checkpoints) -> int:
+def hand_on(stage: Path, position: Position, trainee: Trainee, keep: Checkpoints) -> int:
     """Write `stage/model`, which the next stage starts from: the best checkpoint if asked for, else the last weights.
 
     Returns the step or iteration that the handed-on weights come from. RunError where the best is damaged.
     """
     at = position.best_at if keep.keep_best and position.best_at is not None else position.at
-    source = checkpoint_directory(stage, at)
-    if at != position.at and (wrong := fault(source)) is not None:
+    source = None if at == position.at else checkpoint_directory(stage, at)
+    if source is not None and (wrong := fault(source)) is not None:
         raise RunError(
             f"{wrong}: this is the best checkpoint, which would be handed on. Set checkpoints.keep_best = false to "
             f"hand on the last, or remove {stage} to train the stage again"
         )
     with whole_directory(stage / "model") as partial:
-        if at != position.at and has_adapters(loaded.model):
-            load_adapters(source, loaded.model)  # nothing is trained any more
-        if at == position.at or has_adapters(loaded.model):
-            save_model(loaded, partial)
-        else:
-            for file in source.iterdir():
-                if file.name not in ("optimizer.pt", PLACE):
-                    shutil.copy2(file, partial / file.name)
+        trainee.write_model(partial, source)
     return at
-
-
-def needed_bytes(loaded: LoadedModel) -> int:
-    """What a checkpoint takes on disk: what is trained, two fp32 moments of it, and fp32 masters of shorter types."""
-    trained = [p for p in loaded.model.parameters() if p.requires_grad]
-    of_each = [p.numel() * (p.element_size() + 8 + 4 * (p.element_size() < 4)) for p in trained]
-    return int(sum(of_each)) + 1_000_000
 
 
 def _prune(stage: Path, position: Position, keep: Checkpoints) -> None:

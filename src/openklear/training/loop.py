@@ -11,7 +11,6 @@ from typing import Any, Literal
 from openklear import progress
 from openklear.durable.files import append_jsonl, read_whole_jsonl, stage_record, sync, write_jsonl_atomic
 from openklear.errors import NonFinite, RunError
-from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Checkpoints, Evaluation
 from openklear.recipe.track import Track
 from openklear.rollout.collect import Collector
@@ -20,9 +19,9 @@ from openklear.tracking import Tracker
 from openklear.training import checkpoint
 from openklear.training.checkpoint import Position
 from openklear.training.forecast import Forecast
-from openklear.training.optimizer import Optimizer
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place
+from openklear.training.trainee import Trainee
 from openklear.training.validation import asked, scores_of
 
 Figures = dict[str, Any]
@@ -38,8 +37,7 @@ class Loop:
     unit: Literal["step", "iteration"]
     total: int
     """Steps or iterations of the whole schedule."""
-    loaded: LoadedModel
-    optimizer: Optimizer
+    trainee: Trainee
     checkpoints: Checkpoints
     track: Track = field(default_factory=Track)
     tracker: Tracker | None = None
@@ -66,7 +64,7 @@ class Loop:
         return newest is not None
 
     def _restore(self, newest: Path, rows: str) -> None:
-        self.position = checkpoint.restore(newest, self.loaded, self.optimizer)
+        self.position = checkpoint.restore(newest, self.trainee)
         if self.position.rows != rows:
             raise RunError(
                 f"{newest} was trained on other rows, or on these in another order, so its place says nothing here; "
@@ -143,7 +141,7 @@ class Loop:
         `scheduled`: whether it would come here in a longer schedule too.
         """
         at = self.position.at
-        collector.sampler.publish(self.loaded.model, at)
+        self.trainee.publish(collector.sampler, at)
         groups = asked(collector, problems, evaluation, stage=self.stage, at=at)
         scores = scores_of(groups)
         if groups and self.track.sample_every:
@@ -173,11 +171,11 @@ class Loop:
         self.position = replace(self.position, ended=ended)
         for name in self._files():
             sync(self.directory / name)
-        checkpoint.save(self.directory, self.position, self.loaded, self.optimizer, self.checkpoints)
+        checkpoint.save(self.directory, self.position, self.trainee, self.checkpoints)
 
     def hand_on(self) -> None:
         """Leave the model that the next stage starts from."""
-        checkpoint.hand_on(self.directory, self.position, self.loaded, self.checkpoints)
+        checkpoint.hand_on(self.directory, self.position, self.trainee, self.checkpoints)
 
     def nonfinite(self, error: NonFinite, batch: Iterable[Figures], part: str = "") -> NonFinite:
         """The error with its step or iteration in it, after `batch` was written to a file."""

@@ -88,12 +88,14 @@ def passes(
     if group is None or not is_sharded(model):
         yield from zip(range(len(microbatches)), microbatches, idle, strict=True)
         return
-    mine = {kind: [number for number, one in enumerate(idle) if one is kind] for kind in (False, True)}
-    most = _most([len(mine[kind]) for kind in (False, True)], group)
-    for kind, rounds in zip((False, True), most, strict=True):
-        for number in mine[kind]:
+    mine: dict[bool, list[int]] = {False: [], True: []}
+    for number, kind in enumerate(idle):
+        mine[kind].append(number)
+    most = _most([len(numbers) for numbers in mine.values()], group)
+    for (kind, numbers), rounds in zip(mine.items(), most, strict=True):
+        for number in numbers:
             yield number, microbatches[number], kind
-        for _ in range(rounds - len(mine[kind])):
+        for _ in range(rounds - len(numbers)):
             yield -1, None, kind
 
 

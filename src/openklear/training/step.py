@@ -120,7 +120,7 @@ def policy_gradient(
     counts = parallel.counts_of_all(counts, group)
     imitated = Counts.of([n * s.correct for n, s in zip(lengths, sequences, strict=True)], groups)
     imitated = parallel.counts_of_all(imitated, group)
-    idles = [_is_idle([sequences[i] for i in members(some)], phase) for some in microbatches]
+    idles = [_is_idle(sequences, some, phase) for some in microbatches]
     sums: diagnostics.Sums | None = None
     with parallel.failing_together(group), _finite(model) as require_finite:
         for number, microbatch, idle in passes(model, microbatches, idles, group):
@@ -356,14 +356,15 @@ def _metrics(sums: diagnostics.Sums, phase: Phase) -> Metrics:
     return metrics | diagnostics.finish(sums)
 
 
-def _is_idle(sequences: Sequence[PolicySequence], phase: Phase) -> bool:
+def _is_idle(sequences: Sequence[PolicySequence], microbatch: Microbatch, phase: Phase) -> bool:
     """Whether no gradient comes from a micro-batch: every advantage is 0, and nothing is imitated.
 
     A function of the user's own may have one all the same.
     """
-    if isinstance(phase.objective, CustomObjective) or any(s.advantage for s in sequences):
+    chosen = [sequences[i] for i in members(microbatch)]
+    if isinstance(phase.objective, CustomObjective) or any(s.advantage for s in chosen):
         return False
-    return not (phase.sft_loss_weight and any(s.correct and s.loss_mask.any() for s in sequences))
+    return not (phase.sft_loss_weight and any(s.correct and s.loss_mask.any() for s in chosen))
 
 
 @contextmanager
