@@ -91,8 +91,12 @@ def load_model(
     return LoadedModel(model.eval().to(device()), tokenizer, end_ids(tokenizer, said, directory))
 
 
-def save_model(loaded: LoadedModel, directory: Path | str) -> None:
+def save_model(
+    loaded: LoadedModel, directory: Path | str, *, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Write the Hugging Face layout: weights (tied ones once), configurations, tokenizer, chat template.
+
+    `weights`: those of a model whose own lie in parts elsewhere, by their names in it.
 
     The generation configuration names every end token, so plain transformers and vLLM stop where OpenKlear does. The
     same model gives the same bytes. Adapters are merged: what is saved is a whole, plain model. The caller makes the
@@ -102,9 +106,15 @@ def save_model(loaded: LoadedModel, directory: Path | str) -> None:
     model.generation_config = _generation_config(loaded)
     with _quiet():
         with merged(model):
-            model.save_pretrained(directory)
+            model.save_pretrained(directory, state_dict=None if weights is None else _once(model, weights))
         loaded.tokenizer.save_pretrained(directory)
     spell_for_readers(Path(directory))
+
+
+def _once(model: Any, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the head where it is the embeddings: gathered from parts, the two are equal and no longer one."""
+    own = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
+    return {name: tensor for name, tensor in weights.items() if name in own}
 
 
 def weights_hash(directory: Path | str) -> str:

@@ -32,6 +32,10 @@ class Optimizer:
         self._parts = list(parts)
         self._masters = list(masters)
 
+    def kinds(self) -> list[torch.optim.Optimizer]:
+        """The torch optimizers that it is made of."""
+        return [part for part, _ in self._parts]
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """Of the next steps; a part with a ratio gets ratio * learning_rate."""
         for part, ratio in self._parts:
