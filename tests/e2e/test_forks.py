@@ -29,12 +29,12 @@ class Watch:
     def __enter__(self):
         self.update = SupervisedLearner.update
 
-        def watched(learner, rows, rate):
+        def watched(learner, rows, rate, number):
             if self.stop == len(self.rows):
                 raise KeyboardInterrupt
             self.rows.append(tuple(row.ids.tobytes() for row in rows))
             self.rates.append(rate)
-            return self.update(learner, rows, rate)
+            return self.update(learner, rows, rate, number)
 
         SupervisedLearner.update = watched
         return self

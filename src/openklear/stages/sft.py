@@ -19,7 +19,6 @@ from openklear.data.store import prepared, read_problems, stored_demonstrations
 from openklear.durable.files import json_line, json_text, remove, stage_record, write_json, writing
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
-from openklear.models.dropout import next_step
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.recompute import recompute_layers
 from openklear.recipe.schema import Sft
@@ -162,9 +161,8 @@ def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonst
     """
     s, at = learner.settings, loop.position.at
     rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
-    next_step(learner.loaded.model, at)
     try:
-        return {"step": at + 1, **learner.update(batch, rate)}
+        return {"step": at + 1, **learner.update(batch, rate, at)}
     except NonFinite as error:
         rows = [{"ids": r.ids.tolist(), "loss_mask": r.loss_mask.tolist()} for r in batch]
         raise loop.nonfinite(error, rows) from error

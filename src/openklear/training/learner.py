@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from openklear.models.attention import can_pack
 from openklear.models.batching import plan_microbatches, plan_packs
-from openklear.models.dropout import drops
+from openklear.models.dropout import drops, next_step
 from openklear.models.loading import LoadedModel
 from openklear.recipe.objectives import EntropyGate, NoCorrection, NoGate
 from openklear.recipe.schema import Phase, Sft
@@ -72,16 +72,24 @@ class LocalLearner:
 
         Raises NonFinite, or what `check` of those sequences raises, before the weights move.
         """
+        metrics, done = self.gradient(sequences)
+        if check is not None:
+            with parallel.failing_together(self.group):
+                check(done)
+        return metrics | self.step(learning_rate), done
+
+    def gradient(self, sequences: Sequence[PolicySequence]) -> tuple[Metrics, list[PolicySequence]]:
+        """The first half of `update`: the gradient stands in `.grad`, and the weights have not moved."""
         self.optimizer.zero_grad()
         own: Values = {}
         metrics = policy_gradient(
             self.loaded.model, sequences, self._microbatches(sequences), self.phase, group=self.group, found=own
         )
-        done = [s if s.old_logprobs is not None else self._old(s, *own[i]) for i, s in enumerate(sequences)]
-        if check is not None:
-            with parallel.failing_together(self.group):
-                check(done)
-        return metrics | _step(self.loaded, self.optimizer, self.phase.max_grad_norm, learning_rate), done
+        return metrics, [s if s.old_logprobs is not None else self._old(s, *own[i]) for i, s in enumerate(sequences)]
+
+    def step(self, learning_rate: float) -> Metrics:
+        """The second half: clip the gradient and move the weights."""
+        return _step(self.loaded, self.optimizer, self.phase.max_grad_norm, learning_rate)
 
     @property
     def _gated(self) -> bool:
@@ -122,8 +130,12 @@ class SupervisedLearner:
     microbatch_tokens: int
     group: parallel.Group | None = None
 
-    def update(self, rows: Sequence[TokenRow], learning_rate: float) -> Metrics:
-        """One optimizer step on one batch; returns its metrics. Raises NonFinite before the weights move."""
+    def update(self, rows: Sequence[TokenRow], learning_rate: float, number: int = 0) -> Metrics:
+        """One optimizer step on one batch; returns its metrics. Raises NonFinite before the weights move.
+
+        `number`: which step of the schedule it is, which dropout depends on.
+        """
+        next_step(self.loaded.model, number)
         self.optimizer.zero_grad()
         share = not drops(self.loaded.model)
         microbatches = _microbatches(self.loaded, rows, self.microbatch_tokens, share=share)
