@@ -62,6 +62,10 @@ class NonFinite(RunError):
     """A loss or a gradient is not finite; the last good checkpoint is kept and the batch was dumped."""
 
 
+class WorkerLost(RunError):
+    """A process of the run, here or on another machine, died or hangs; its stage can go on from its checkpoint."""
+
+
 class EngineError(RunError):
     """The sampler failed."""
 

@@ -1,0 +1,191 @@
+"""Ranks as Ray actors: asked together, watched while they compute, and killed together.
+
+A rank that dies is seen by Ray at once; the others then fail where they wait for it, so that its own end is looked for
+before theirs is told. A rank that hangs does not answer `status`, which a thread of its own serves; what waits for it
+would wait for the process group's own limit. Nothing is repaired in a gang: after WorkerLost it is of no use, and
+whoever leads makes another one and goes on from a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from openklear.errors import OpenKlearError, WorkerLost
+from openklear.training.rank import Post, Rank
+
+RAY: Any = ray
+"""Without its annotations, which do not know all that it takes."""
+BEAT = 1.0
+"""Seconds between two looks at ranks that compute."""
+LATE = 2.0
+"""Seconds in which the rank that died first is looked for, once one has failed."""
+
+
+class RankActor:
+    """A rank's process. One thread computes, another one says that the process lives."""
+
+    def __init__(self) -> None:
+        self._rank: Rank | None = None
+
+    def address(self) -> str:
+        """Where the ranks can meet, if this one is the first."""
+        host = RAY.util.get_node_ip_address()
+        with socket.create_server((host, 0)) as server:
+            return f"tcp://{host}:{server.getsockname()[1]}"
+
+    def begin(self, post: Post) -> None:
+        """Takes up its post."""
+        self._rank = Rank(post)
+
+    def do(self, method: str, arguments: Sequence[Any]) -> Any:
+        """Calls a method of the rank."""
+        return getattr(self._rank, method)(*arguments)
+
+    @ray.method(concurrency_group="status")
+    def status(self) -> dict[str, Any]:
+        """Where it is."""
+        return {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), "host": socket.gethostname()}
+
+
+class Gang:
+    """As many ranks as there are bundles in a placement group, each with one of them. Use it as a context manager."""
+
+    def __init__(self, group: Any, post: Post, *, patience: float) -> None:
+        """Starts the ranks; `post` is that of each but for its number, how many there are and where they meet.
+
+        `patience`: seconds without an answer after which a rank counts as hung.
+        """
+        self.patience = patience
+        needs = group.bundle_specs
+        self.ranks = len(needs)
+        remote = RAY.remote(max_restarts=0, concurrency_groups={"status": 1})(RankActor)
+        self._actors = []
+        for number, bundle in enumerate(needs):
+            place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
+            options = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0)}
+            self._actors.append(remote.options(scheduling_strategy=place, **options).remote())
+        self._places: dict[int, Mapping[str, Any]] = {}
+        try:
+            self._places = dict(enumerate(self._get([actor.status.remote() for actor in self._actors])))
+            address = self._get([self._actors[0].address.remote()])[0]
+            posts = [replace(post, rank=n, ranks=self.ranks, address=address) for n in range(self.ranks)]
+            self._wait("begin", [actor.begin.remote(one) for actor, one in zip(self._actors, posts, strict=True)])
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
+        """Calls a method of `Rank` on every rank, each with its own arguments; what they returned, in their order.
+
+        Raises what all of them raised where that is one of our errors; WorkerLost where one died, hangs or failed.
+        """
+        pairs = zip(self._actors, arguments, strict=True)
+        return self._wait(method, [actor.do.remote(method, tuple(mine)) for actor, mine in pairs])
+
+    def places(self) -> list[str]:
+        """Host and process of each rank."""
+        return [f"rank {n}: {place['host']}, pid {place['pid']}" for n, place in sorted(self._places.items())]
+
+    def close(self) -> None:
+        """Ends all ranks, those that hang included."""
+        for actor in self._actors:
+            ray.kill(actor, no_restart=True)
+        kill = [_killer(place["node"]).remote(place["pid"]) for place in self._places.values()]
+        ray.wait(kill, num_returns=len(kill), timeout=self.patience) if kill else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _wait(self, what: str, calls: Sequence[Any]) -> list[Any]:
+        waiting = {call: number for number, call in enumerate(calls)}
+        found: dict[int, Any] = {}
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=BEAT)
+            for call in done:
+                number = waiting.pop(call)
+                try:
+                    found[number] = ray.get(call)
+                except RayError as error:
+                    raise self._failed(what, {number: error}, waiting) from error
+            if not done:
+                self._require_answers(what, waiting.values())
+        return [found[number] for number in range(len(calls))]
+
+    def _failed(self, what: str, faults: dict[int, RayError], waiting: Mapping[Any, int]) -> Exception:
+        """The error to raise: of the rank that died, of all alike, or else of the one that failed first."""
+        deadline, rest = time.monotonic() + LATE, dict(waiting)
+        while rest and time.monotonic() < deadline and not _died(faults):
+            done, _ = ray.wait(list(rest), timeout=0.1)
+            for call in done:
+                number = rest.pop(call)
+                try:
+                    ray.get(call)
+                except RayError as error:
+                    faults[number] = error
+        for number, fault in faults.items():
+            if isinstance(fault, RayActorError):
+                return WorkerLost(f"{self._named(number)} died while all ranks were asked to {what}")
+        number, fault = next(iter(faults.items()))
+        cause = fault.cause if isinstance(fault, RayTaskError) else fault
+        if isinstance(cause, OpenKlearError):
+            return cause
+        return WorkerLost(f"{self._named(number)} failed at {what}: {_line(cause)}")
+
+    def _require_answers(self, what: str, numbers: Iterable[int]) -> None:
+        """WorkerLost where one of them does not say that it lives."""
+        asked = {self._actors[number].status.remote(): number for number in numbers}
+        _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=self.patience)
+        for call in silent:
+            named = self._named(asked[call])
+            raise WorkerLost(f"{named} has not answered for {self.patience:g} s while it was asked to {what}: it hangs")
+
+    def _get(self, calls: Sequence[Any]) -> list[Any]:
+        """Of actors that start: as long as the cluster takes to make room and processes."""
+        try:
+            return list(ray.get(list(calls), timeout=STARTING))
+        except GetTimeoutError as error:
+            raise WorkerLost(f"no rank has started for {STARTING:g} s: the cluster has not the room") from error
+        except RayError as error:
+            raise WorkerLost(f"a rank did not start: {_line(error)}") from error
+
+    def _named(self, number: int) -> str:
+        place = self._places.get(number)
+        return f"rank {number}" if place is None else f"rank {number} ({place['host']}, pid {place['pid']})"
+
+
+STARTING = 300.0
+"""Seconds that processes may take to start."""
+
+
+def _died(faults: Mapping[int, RayError]) -> bool:
+    return any(isinstance(error, RayActorError) for error in faults.values())
+
+
+def _killer(node: str) -> Any:
+    """A task that kills a process of that node: one that is stopped outlives `ray.kill`."""
+    place = NodeAffinitySchedulingStrategy(node, soft=False)
+    return RAY.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(_kill)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _line(error: object) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
