@@ -1,0 +1,279 @@
+"""Samplers as Ray actors, as one Sampler: requests are shared out among them, and a dead one is replaced.
+
+Each free sampler takes a part of what waits: half of its fair share, so that parts become smaller towards the end and
+one long completion does not keep the others idle (guided self-scheduling: Polychronopoulos and Kuck 1987). Requests
+with one prompt stay together where they stand together. Draws depend on a request's key and its positions alone, so it
+does not matter who serves it; what a dead sampler had not finished is asked of another one.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from openklear import progress
+from openklear.errors import EngineError, OpenKlearError, WorkerLost
+from openklear.models.loading import LoadedModel, load_model
+from openklear.models.numerics import set_up
+from openklear.models.parcel import Parcel, pack, unpack
+from openklear.planner.auto import Sizes
+from openklear.recipe.schema import Recipe
+from openklear.rollout.open import open_sampler
+from openklear.rollout.protocol import OnCompletion, Progress, Sampler, Supports, Until
+from openklear.types import Completion, SampleRequest
+
+RAY: Any = ray
+BEAT = 1.0
+"""Seconds between two looks at samplers that decode."""
+REPLACED = 3
+"""Times in a row that a sampler may be lost without one completion in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerPost:
+    """What a sampler is told before it begins."""
+
+    recipe: Recipe
+    model: Path
+    sizes: Sizes
+
+
+class SamplerActor:
+    """A sampler's process."""
+
+    def __init__(self) -> None:
+        self._loaded: LoadedModel | None = None
+        self._sampler: Sampler | None = None
+
+    def begin(self, post: SamplerPost) -> None:
+        """Loads the model and opens the recipe's engine."""
+        set_up(post.recipe.threads, post.recipe.device)
+        self._loaded = load_model(post.model, dtype=post.sizes.dtype)
+        needs = Supports(logprobs=True, publish=True)
+        self._sampler = open_sampler(post.recipe.engine, self._loaded, needs, post.sizes)
+
+    def take(self, parcel: Parcel, version: int) -> str:
+        """Samples from these weights from now on; their hash."""
+        assert self._loaded is not None, "it has begun"
+        assert self._sampler is not None, "it has begun"
+        self._loaded.model.load_state_dict(unpack(parcel))
+        self._sampler.publish(self._loaded.model, version)
+        return parcel.hash
+
+    def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, Completion]]:
+        """(index of the request, its completion), each as soon as it has ended."""
+        made: queue.SimpleQueue[tuple[int, Completion] | BaseException | None] = queue.SimpleQueue()
+        thread = threading.Thread(target=self._sample, args=(requests, made), daemon=True)
+        thread.start()
+        while (one := made.get()) is not None:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
+    def _sample(self, requests: Sequence[SampleRequest], made: Any) -> None:
+        assert self._sampler is not None, "it has begun"
+        try:
+            self._sampler.sample(requests, on_completion=lambda index, completion: made.put((index, completion)))
+            made.put(None)
+        except BaseException as error:  # goes on in the thread that waits for completions
+            made.put(error)
+
+    @ray.method(concurrency_group="status")
+    def status(self) -> dict[str, Any]:
+        """Where it is."""
+        return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+@dataclass(slots=True)
+class Served:
+    """One sampler, and what it has in hand."""
+
+    number: int
+    actor: Any
+    named: str = ""
+    stream: Any = None
+    left: dict[int, int] = field(default_factory=dict)
+    """Index in its part -> index of the request, of what has not ended."""
+    idle_losses: int = 0
+    """Times in a row that it was lost before a completion came."""
+
+
+class ClusterSampler:
+    """A Sampler (see rollout.protocol) over as many actors as a placement group has bundles. `close` it."""
+
+    supports = Supports(logprobs=True, publish=True)
+
+    def __init__(self, group: Any, post: SamplerPost, *, patience: float) -> None:
+        """`patience`: seconds without an answer after which a sampler counts as hung."""
+        self.version, self.patience = 0, patience
+        self._group, self._post = group, post
+        self._parcel: Any = None
+        self._hash = ""
+        self._served = [Served(number, self._actor(number)) for number in range(len(group.bundle_specs))]
+        for one in self._served:
+            self._begin(one)
+
+    def places(self) -> list[str]:
+        """Host and process of each sampler."""
+        return [one.named.replace(" (", ": ").rstrip(")") for one in self._served]
+
+    def close(self) -> None:
+        """Ends all samplers."""
+        for one in self._served:
+            ray.kill(one.actor, no_restart=True)
+
+    def publish(self, model: Any, version: int) -> None:
+        """The weights of a model in this process."""
+        self.take(ray.put(pack(model.state_dict())), version)
+
+    def take(self, parcel: Any, version: int) -> None:
+        """A `Parcel` in Ray's store: every sampler takes it, and says the hash of what it took."""
+        self._parcel, self.version = parcel, version
+        self._hash = ray.get(parcel).hash
+        calls = [one.actor.take.remote(parcel, version) for one in self._served]
+        for one, call in zip(self._served, calls, strict=True):
+            try:
+                self._require_hash(one, ray.get(call))
+            except RayActorError:
+                self._replace(one, "died while it took new weights")
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        on_progress: Progress | None = None,
+        on_completion: OnCompletion | None = None,
+        until: Until | None = None,
+    ) -> list[Completion]:
+        """As every sampler; `until` is not supported."""
+        assert until is None, "`supports` says that a call cannot be broken off"
+        found: dict[int, Completion] = {}
+        waiting = deque(_together(requests))
+        try:
+            while len(found) < len(requests):
+                self._hand_out(waiting, requests)
+                for one, index, completion in self._ended(waiting, requests):
+                    found[index] = completion
+                    one.idle_losses = 0
+                    if on_completion is not None:
+                        on_completion(index, completion)
+                    if on_progress is not None:
+                        on_progress(1, len(completion.token_ids))
+        finally:
+            self._forget_streams()
+        return [found[index] for index in range(len(requests))]
+
+    def _hand_out(self, waiting: deque[list[int]], requests: Sequence[SampleRequest]) -> None:
+        """To each free sampler half of its fair share of what waits."""
+        for one in self._served:
+            if one.stream is not None or not waiting:
+                continue
+            number = -(-len(waiting) // (2 * len(self._served)))
+            part: list[int] = []
+            for _ in range(number):
+                part += waiting.popleft()
+            one.left = dict(enumerate(part))
+            asked = [requests[index] for index in part]
+            one.stream = one.actor.sample.options(num_returns="streaming").remote(asked)
+
+    def _ended(
+        self, waiting: deque[list[int]], requests: Sequence[SampleRequest]
+    ) -> Iterator[tuple[Served, int, Completion]]:
+        """(sampler, index of the request, completion) of what has ended since the last look."""
+        streams: dict[Any, Served] = {one.stream: one for one in self._served if one.stream is not None}
+        ready, _ = RAY.wait(list(streams), timeout=BEAT)
+        if not ready:
+            self._require_answers(list(streams.values()), waiting, requests)
+        for stream in ready:
+            one = streams[stream]
+            try:
+                place, completion = RAY.get(next(stream))
+            except StopIteration:
+                one.stream = None
+            except RayActorError:
+                self._lost(one, "died", waiting, requests)
+            except RayTaskError as error:
+                raise _cause(error, one.named) from error
+            else:
+                yield one, one.left.pop(place), completion
+
+    def _require_answers(
+        self, busy: Sequence[Served], waiting: deque[list[int]], requests: Sequence[SampleRequest]
+    ) -> None:
+        asked = {one.actor.status.remote(): one for one in busy}
+        answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=self.patience)
+        for call in silent:
+            self._lost(asked[call], f"has not answered for {self.patience:g} s", waiting, requests)
+        for call in answered:
+            try:
+                ray.get(call)
+            except RayError:
+                self._lost(asked[call], "died", waiting, requests)
+
+    def _lost(self, one: Served, what: str, waiting: deque[list[int]], requests: Sequence[SampleRequest]) -> None:
+        """What it had in hand waits again, first of all; another process takes its place."""
+        again = sorted(one.left.values())
+        one.stream, one.left = None, {}
+        waiting.extendleft(reversed(_together(requests, again)))
+        self._replace(one, f"{what}; {len(again)} requests are asked again")
+
+    def _replace(self, one: Served, what: str) -> None:
+        progress.say(f"{one.named} {what}")
+        one.idle_losses += 1
+        if one.idle_losses > REPLACED:
+            raise WorkerLost(f"{one.named} was lost {REPLACED} times in a row, and sampled nothing in between")
+        ray.kill(one.actor, no_restart=True)
+        one.actor = self._actor(one.number)
+        self._begin(one)
+        if self._parcel is not None:
+            self._require_hash(one, ray.get(one.actor.take.remote(self._parcel, self.version)))
+
+    def _actor(self, number: int) -> Any:
+        bundle = self._group.bundle_specs[number]
+        place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number)
+        remote = RAY.remote(max_restarts=0, concurrency_groups={"status": 1})(SamplerActor)
+        options = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0)}
+        return remote.options(scheduling_strategy=place, **options).remote()
+
+    def _begin(self, one: Served) -> None:
+        try:
+            ray.get(one.actor.begin.remote(self._post))
+            place = ray.get(one.actor.status.remote())
+        except RayTaskError as error:
+            raise _cause(error, f"sampler {one.number}") from error
+        one.named = f"sampler {one.number} ({place['host']}, pid {place['pid']})"
+
+    def _require_hash(self, one: Served, found: str) -> None:
+        if found != self._hash:
+            raise EngineError(f"{one.named} has other weights ({found}) than version {self.version} ({self._hash})")
+
+    def _forget_streams(self) -> None:
+        for one in self._served:
+            one.stream, one.left = None, {}
+
+
+def _cause(error: RayTaskError, named: str) -> Exception:
+    """What a sampler raised, where it is one of our errors; else it failed."""
+    cause: object = error.cause
+    return cause if isinstance(cause, OpenKlearError) else EngineError(f"{named} failed: {cause}")
+
+
+def _together(requests: Sequence[SampleRequest], chosen: Sequence[int] | None = None) -> list[list[int]]:
+    """Runs of neighbours with one prompt."""
+    runs: list[list[int]] = []
+    for index in range(len(requests)) if chosen is None else chosen:
+        if runs and requests[runs[-1][-1]].prompt_ids == requests[index].prompt_ids:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs

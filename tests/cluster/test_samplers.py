@@ -1,0 +1,116 @@
+"""Samplers as Ray actors: the completions of one in this process, whichever of them dies or hangs."""
+
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openklear.errors import EngineError
+from openklear.models.loading import load_model, save_model
+from openklear.models.parcel import pack, unpack
+from openklear.models.tiny import make_tiny
+from openklear.planner.auto import Sizes
+from openklear.recipe.load import load_recipe
+from openklear.rollout.local import LocalSampler
+from openklear.types import SampleRequest
+
+ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+pytestmark = pytest.mark.cluster
+RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.toml"
+SIZES = Sizes(microbatch_tokens=64, activation_checkpointing=False, slots=4, cache_tokens=4096, dtype="float32")
+SAMPLERS, PATIENCE = 2, 3.0
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("model")
+    save_model(make_tiny(64, 2, 2, 512, 0), directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pool(model):
+    from openklear.cluster.samplers import ClusterSampler, SamplerPost
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    group = ray.util.placement_group([{"CPU": 1}] * SAMPLERS)
+    ray.get(group.ready())
+    made = ClusterSampler(group, SamplerPost(load_recipe(RECIPE), model, SIZES), patience=PATIENCE)
+    yield made
+    made.close()
+    ray.shutdown()
+
+
+def requests(groups: int, size: int, tokens: int) -> list[SampleRequest]:
+    rng = np.random.default_rng(0)
+    prompts = [tuple(rng.integers(7, 60, 12).tolist()) for _ in range(groups)]
+    return [SampleRequest(prompts[i // size], 1000 + i, tokens) for i in range(groups * size)]
+
+
+def alone(directory, asked, seed=None):
+    """What one sampler in this process makes of them; with `seed` under other weights."""
+    loaded = load_model(directory)
+    if seed is not None:
+        loaded.model.load_state_dict(make_tiny(64, 2, 2, 512, seed).model.state_dict())
+    return LocalSampler(loaded.model, end_ids=loaded.end_ids, slots=4).sample(asked)
+
+
+def same(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(ours.token_ids, theirs.token_ids)
+        assert ours.stop_reason is theirs.stop_reason
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=1e-5)
+
+
+def test_a_parcel_arrives_as_it_was_sent_or_not_at_all():
+    weights = make_tiny(16, 1, 2, 64, 3).model.state_dict()
+    parcel = pack(weights)
+    assert all(bool((tensor == weights[name]).all()) for name, tensor in unpack(parcel).items())
+    assert pack(weights).hash == parcel.hash
+    spoilt = [content.copy() for content in parcel.contents]
+    spoilt[1][5] ^= 1
+    with pytest.raises(EngineError, match="damaged"):
+        unpack(replace(parcel, contents=tuple(spoilt)))
+
+
+def test_requests_that_are_shared_out_come_back_as_one_sampler_makes_them(pool, model):
+    asked = requests(6, 4, 40)
+    seen, told = [], []
+    found = pool.sample(asked, lambda *some: told.append(some), lambda index, completion: seen.append(index))
+    same(found, alone(model, asked))
+    assert sorted(seen) == list(range(24))
+    assert sum(number for number, _ in told) == 24
+
+
+def test_new_weights_reach_every_sampler_under_their_version(pool, model):
+    pool.publish(make_tiny(64, 2, 2, 512, 5).model, 7)
+    asked = requests(4, 2, 20)
+    found = pool.sample(asked)
+    same(found, alone(model, asked, seed=5))
+    assert pool.version == 7
+    assert all(set(completion.versions.tolist()) == {7} for completion in found)
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_sampler_that_dies_or_hangs_is_replaced_and_the_completions_are_the_same(pool, model, blow, capsys):
+    pool.publish(make_tiny(64, 2, 2, 512, 6).model, 8)
+    asked = requests(24, 4, 400)
+    expected = alone(model, asked, seed=6)
+    pid = int(pool.places()[1].rpartition(" ")[2])
+    threading.Timer(0.3, os.kill, (pid, blow)).start()
+    same(pool.sample(asked), expected)
+    said = capsys.readouterr().err
+    assert f"pid {pid})" in said
+    assert ("died" if blow is signal.SIGKILL else "has not answered for 3 s") in said
+    assert "requests are asked again" in said
+    assert pool.places()[1] != f"pid {pid}"
+    same(pool.sample(asked[:4]), expected[:4])
+
+
+def test_a_request_that_cannot_be_served_is_told_as_by_one_sampler(pool):
+    with pytest.raises(EngineError, match="max_new_tokens is 0"):
+        pool.sample([replace(requests(1, 1, 5)[0], max_new_tokens=0)])
