@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from openklear.reporting import curves, standings
+from openklear.reporting import charts, curves, standings
 from openklear.reporting.card.figures import fates
 
 
@@ -172,3 +172,15 @@ def test_bins_stand_in_their_order_whichever_series_fills_them():
         "2.00 - inf",
     ]
     assert {"0", "10", "1k", "10k"} <= set(texts)
+
+
+def test_the_last_bits_of_a_number_are_not_in_a_figure():
+    """They are not the same on every processor: pages that are made again elsewhere would be others."""
+    third, other = 1 / 3, 1 / 3 + 1e-16
+    assert third != other
+    drawn = [
+        charts.svg(charts.table([{"x": x, "y": 2.0}, {"x": 1.0, "y": 3 * x}]).mark_point().encode(x="x:Q", y="y:Q"))
+        for x in (third, other)
+    ]
+    assert drawn[0] == drawn[1]
+    assert charts.rounded({"a": [1 / 3, 7, None], "b": (2.5, True)}) == {"a": [0.333333333, 7, None], "b": [2.5, True]}

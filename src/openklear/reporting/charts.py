@@ -19,6 +19,9 @@ BETTER, WORSE = "#059669", "#dc2626"
 WIDTH, HEIGHT = 350, 200
 """Of a panel, axes included: a third of a wide page, the whole width of a narrow one."""
 
+DIGITS = 9
+"""Far more than a figure shows."""
+
 _CONFIG: dict[str, Any] = {
     "background": None,
     "padding": {"left": 24, "right": 24, "top": 5, "bottom": 5},  # browsers' fonts are wider than the one measured with
@@ -62,8 +65,18 @@ def domain_colour(name: str) -> str:
 
 def svg(chart: alt.TopLevelMixin) -> str:
     """The chart as one `<svg>` element."""
-    spec = chart.to_dict(validate=False)
+    spec = rounded(chart.to_dict(validate=False))
     return vl_convert.vegalite_to_svg({**spec, "config": _CONFIG})
+
+
+def rounded(value: Any) -> Any:
+    """The same with every number to `DIGITS` digits: the last bits of a mean are not the same on every processor, and
+    a figure's text would show them."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def fitted(chart: alt.Chart | alt.LayerChart, width: int = WIDTH, height: int = HEIGHT) -> str:

@@ -22,6 +22,10 @@ PACKAGES = (
 )
 
 
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2"}
+"""Flag of a processor -> what it is called; the widest first."""
+
+
 def manifest(root: Path, *, seed: int, threads: int, data: Mapping[str, str]) -> dict[str, Any]:
     """Facts of this start, and the list of all starts in `root` that had something to run, each with its facts.
 
@@ -68,13 +72,15 @@ def package_versions() -> dict[str, str]:
 
 
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
+    """The processor's name as the system gives it, with its widest vectors: the bits of a result go by them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    told = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+    name = told.get("model name") or platform.processor() or platform.machine()
+    widest = next((shown for flag, shown in VECTORS.items() if flag in told.get("flags", "").split()), None)
+    return name if widest is None else f"{name} ({widest})"
 
 
 def memory_bytes() -> int | None:
