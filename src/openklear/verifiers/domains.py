@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from openklear.errors import UsageError
 from openklear.types import Outcome, Problem, Verdict
@@ -40,6 +40,15 @@ class Verifier(Protocol):
 
     def close(self) -> None:
         """Ends what it started; again is harmless."""
+        ...
+
+
+@runtime_checkable
+class RunsPrograms(Protocol):
+    """A verifier that runs the programs of others."""
+
+    def isolation(self) -> Isolation | None:
+        """What they are kept from; None where a server runs them. VerifierError where that is less than is demanded."""
         ...
 
 

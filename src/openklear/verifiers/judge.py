@@ -22,7 +22,7 @@ from openklear.durable.journal import KeyedJournal
 from openklear.errors import OpenKlearError
 from openklear.types import Attempt, Outcome, Problem, Verdict
 from openklear.verifiers.custom import CustomGrader
-from openklear.verifiers.domains import DOMAINS, ProgramVerifier, Verifier, require_graders
+from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier, require_graders
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.official import VERSION
 from openklear.verifiers.tasks import GRADER_VERSION, Question, Work, ask, work_of
@@ -42,12 +42,13 @@ def open_judge(
     *,
     journal: Path | None = None,
     others: Sequence[Path] = (),
+    verifiers: Mapping[str, Verifier] | None = None,
 ) -> Judge:
     """A judge for attempts of `domains`; it says at once which graders it uses and which walls hold for programs.
 
     Close it, or use it in a `with`. VerifierError where programs would run with less isolation than is demanded.
     """
-    judge = Judge(limits, journal=journal, others=others)
+    judge = Judge(limits, journal=journal, others=others, verifiers=verifiers)
     try:
         judge.announce(domains, say)
     except BaseException:
@@ -62,9 +63,17 @@ class Judge:
     Verdicts depend on the attempts and the limits alone; only `seconds` (0 where a verdict was known) does not.
     """
 
-    def __init__(self, limits: Limits, *, journal: Path | None = None, others: Sequence[Path] = ()):
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        journal: Path | None = None,
+        others: Sequence[Path] = (),
+        verifiers: Mapping[str, Verifier] | None = None,
+    ):
         """`journal` keeps verdicts from one call to the next, and after a kill; those that it holds are believed, and
-        so are those of the journals `others`, which are only read.
+        so are those of the journals `others`, which are only read. `verifiers`: in place of each domain's own, which
+        work on this machine.
 
         UsageError where a custom verifier cannot be loaded. Boxes start with the first program: `isolation` says
         before it whether they can.
@@ -75,7 +84,8 @@ class Judge:
         self.versions = {domain: grader.version for domain, grader in self._custom.items()}
         self._journal = None if journal is None else KeyedJournal(journal, _key_of)
         self._others = _verdicts_of(others)
-        self.verifiers: dict[str, Verifier] = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
+        own = verifiers or {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
+        self.verifiers: dict[str, Verifier] = dict(own)
         self._tried: set[str] = set()
         self._unfinished: set[Future[Verdict]] = set()
         self._threads = {  # apart, so that answers do not wait behind programs that loop
@@ -88,7 +98,7 @@ class Judge:
         VerifierError where that is less than the limits demand.
         """
         for name, verifier in self.verifiers.items():
-            if isinstance(verifier, ProgramVerifier) and name not in self._custom:
+            if isinstance(verifier, RunsPrograms) and DOMAINS[name].runs_programs and name not in self._custom:
                 return verifier.isolation()
         return None
 

@@ -1,0 +1,155 @@
+"""Verifiers on other machines, behind the one judge: the driver keeps journal and batches, actors do the work.
+
+The judge (`verifiers.judge`) asks a verifier for each attempt from one of its threads. Here that verifier asks the
+actor with the least to do. An actor that dies is replaced and the attempt asked again; what dies with every actor that
+is asked is unscorable, with the reason (house rule 5).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from openklear import progress
+from openklear.errors import OpenKlearError, VerifierError
+from openklear.types import Outcome, Problem, Verdict
+from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
+from openklear.verifiers.limits import Limits
+from openklear.verifiers.walls import LEVELS, Isolation
+
+RAY: Any = ray
+TRIES = 3
+"""Actors that an attempt may take with it before it counts as unscorable."""
+
+
+class JudgeActor:
+    """A process that grades, on as many threads as the limits have workers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._verifiers = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
+
+    def grade(self, domain: str, problem: Problem, graded: str, stop_early: bool) -> Verdict:
+        """`Verifier.grade` of the domain."""
+        return self._verifiers[domain].grade(problem, graded, stop_early=stop_early)
+
+    def pid(self) -> int:
+        """Of its process."""
+        return os.getpid()
+
+    def isolation(self) -> Isolation | None:
+        """What programs are kept from there."""
+        found = [one.isolation() for one in self._verifiers.values() if isinstance(one, RunsPrograms)]
+        return found[0] if found else None
+
+
+@dataclass(slots=True)
+class Bench:
+    """One actor, and how much it has to do."""
+
+    number: int
+    actor: Any
+    asked: int = 0
+
+
+class JudgePool:
+    """Actors that grade, one in each bundle of a placement group. `close` it."""
+
+    def __init__(self, group: Any, limits: Limits) -> None:
+        self.limits, self._group = limits, group
+        self._lock = threading.Lock()
+        self._benches = [Bench(number, self._actor(number)) for number in range(len(group.bundle_specs))]
+
+    @property
+    def driver_limits(self) -> Limits:
+        """Of the judge that leads: with a thread for every worker of the pool."""
+        return replace(self.limits, workers=self.limits.workers * len(self._benches))
+
+    def pids(self) -> list[int]:
+        """Of the actors' processes, each on its host."""
+        return list(ray.get([bench.actor.pid.remote() for bench in self._benches]))
+
+    def verifiers(self) -> Mapping[str, Verifier]:
+        """For the judge: each domain's verifier asks the pool."""
+        return {name: RemoteVerifier(self, name) for name in DOMAINS}
+
+    def isolation(self) -> Isolation | None:
+        """The weakest of what the actors' hosts keep programs from; None where a server runs them.
+
+        VerifierError where a host has less than the limits demand.
+        """
+        try:
+            every = ray.get([bench.actor.isolation.remote() for bench in self._benches])
+        except RayTaskError as error:
+            cause: object = error.cause
+            raise cause if isinstance(cause, OpenKlearError) else VerifierError(str(cause)) from error
+        found = [one for one in every if one is not None]
+        return min(found, key=lambda one: LEVELS.index(one.level)) if found else None
+
+    def grade(self, domain: str, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
+        """On the actor with the least to do; any thread may call."""
+        for _ in range(TRIES):
+            bench = self._taken()
+            actor = bench.actor
+            try:
+                verdict: Verdict = ray.get(actor.grade.remote(domain, problem, graded, stop_early))
+                return verdict
+            except RayActorError:
+                self._replace(bench, actor)
+            except RayTaskError as error:
+                cause: object = error.cause
+                raise cause if isinstance(cause, Exception) else VerifierError(str(cause)) from error
+            finally:
+                with self._lock:
+                    bench.asked -= 1
+        total = DOMAINS[domain].total(problem)
+        return Verdict(Outcome.UNSCORABLE, f"{TRIES} judges died while they graded it", total=total)
+
+    def close(self) -> None:
+        """Ends all actors."""
+        for bench in self._benches:
+            ray.kill(bench.actor, no_restart=True)
+
+    def _taken(self) -> Bench:
+        with self._lock:
+            bench = min(self._benches, key=lambda one: one.asked)
+            bench.asked += 1
+            return bench
+
+    def _replace(self, bench: Bench, dead: Any) -> None:
+        """Once, however many threads found it dead."""
+        with self._lock:
+            if bench.actor is dead:
+                progress.say(f"judge {bench.number} died; another one takes its place")
+                bench.actor = self._actor(bench.number)
+
+    def _actor(self, number: int) -> Any:
+        bundle = self._group.bundle_specs[number]
+        place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number)
+        remote = RAY.remote(max_restarts=0, max_concurrency=self.limits.workers)(JudgeActor)
+        return remote.options(scheduling_strategy=place, num_cpus=bundle.get("CPU", 0)).remote(self.limits)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVerifier:
+    """A domain's verifier that a pool stands for."""
+
+    pool: JudgePool
+    domain: str
+
+    def grade(self, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
+        """As the domain's own."""
+        return self.pool.grade(self.domain, problem, graded, stop_early=stop_early)
+
+    def isolation(self) -> Isolation | None:
+        """What programs are kept from."""
+        return self.pool.isolation()
+
+    def close(self) -> None:
+        """The pool is closed by whoever opened it."""
