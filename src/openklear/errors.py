@@ -62,7 +62,7 @@ class NonFinite(RunError):
     """A loss or a gradient is not finite; the last good checkpoint is kept and the batch was dumped."""
 
 
-class WorkerLost(RunError):
+class ProcessLost(RunError):
     """A process of the run, here or on another machine, died or hangs; its stage can go on from its checkpoint."""
 
 

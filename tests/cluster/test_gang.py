@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.training.step_cases import rollouts, settings
 
-from openklear.errors import NonFinite, WorkerLost
+from openklear.errors import NonFinite, ProcessLost
 from openklear.models.loading import load_model, save_model
 from openklear.models.tiny import make_tiny
 from openklear.planner.auto import Sizes
@@ -78,7 +78,7 @@ def update_until_lost(gang, sequences):
     while time.monotonic() < begun + 60:
         try:
             learner.update(sequences, RATE)
-        except WorkerLost as lost:
+        except ProcessLost as lost:
             return str(lost), time.monotonic() - begun
     pytest.fail("no rank was lost")
 

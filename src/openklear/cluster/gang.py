@@ -2,7 +2,7 @@
 
 A rank that dies is seen by Ray at once; the others then fail where they wait for it, so that its own end is looked for
 before theirs is told. A rank that hangs does not answer `status`, which a thread of its own serves; what waits for it
-would wait for the process group's own limit. Nothing is repaired in a gang: after WorkerLost it is of no use, and
+would wait for the process group's own limit. Nothing is repaired in a gang: after ProcessLost it is of no use, and
 whoever leads makes another one and goes on from a checkpoint.
 """
 
@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from openklear.errors import OpenKlearError, WorkerLost
+from openklear.errors import OpenKlearError, ProcessLost
 from openklear.training.rank import Post, Rank
 
 RAY: Any = ray
@@ -87,7 +87,7 @@ class Gang:
     def ask(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         """Calls a method of `Rank` on every rank, each with its own arguments; what they returned, in their order.
 
-        Raises what all of them raised where that is one of our errors; WorkerLost where one died, hangs or failed.
+        Raises what all of them raised where that is one of our errors; ProcessLost where one died, hangs or failed.
         """
         pairs = zip(self._actors, arguments, strict=True)
         return self._wait(method, [actor.do.remote(method, tuple(mine)) for actor, mine in pairs])
@@ -137,29 +137,31 @@ class Gang:
                     faults[number] = error
         for number, fault in faults.items():
             if isinstance(fault, RayActorError):
-                return WorkerLost(f"{self._named(number)} died while all ranks were asked to {what}")
+                return ProcessLost(f"{self._named(number)} died while all ranks were asked to {what}")
         number, fault = next(iter(faults.items()))
         cause = fault.cause if isinstance(fault, RayTaskError) else fault
         if isinstance(cause, OpenKlearError):
             return cause
-        return WorkerLost(f"{self._named(number)} failed at {what}: {_line(cause)}")
+        return ProcessLost(f"{self._named(number)} failed at {what}: {_line(cause)}")
 
     def _require_answers(self, what: str, numbers: Iterable[int]) -> None:
-        """WorkerLost where one of them does not say that it lives."""
+        """ProcessLost where one of them does not say that it lives."""
         asked = {self._actors[number].status.remote(): number for number in numbers}
         _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=self.patience)
         for call in silent:
             named = self._named(asked[call])
-            raise WorkerLost(f"{named} has not answered for {self.patience:g} s while it was asked to {what}: it hangs")
+            raise ProcessLost(
+                f"{named} has not answered for {self.patience:g} s while it was asked to {what}: it hangs"
+            )
 
     def _get(self, calls: Sequence[Any]) -> list[Any]:
         """Of actors that start: as long as the cluster takes to make room and processes."""
         try:
             return list(ray.get(list(calls), timeout=STARTING))
         except GetTimeoutError as error:
-            raise WorkerLost(f"no rank has started for {STARTING:g} s: the cluster has not the room") from error
+            raise ProcessLost(f"no rank has started for {STARTING:g} s: the cluster has not the room") from error
         except RayError as error:
-            raise WorkerLost(f"a rank did not start: {_line(error)}") from error
+            raise ProcessLost(f"a rank did not start: {_line(error)}") from error
 
     def _named(self, number: int) -> str:
         place = self._places.get(number)

@@ -23,7 +23,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from openklear import progress
-from openklear.errors import EngineError, OpenKlearError, WorkerLost
+from openklear.errors import EngineError, OpenKlearError, ProcessLost
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.numerics import set_up
 from openklear.models.parcel import Parcel, pack, unpack
@@ -231,7 +231,7 @@ class ClusterSampler:
         progress.say(f"{one.named} {what}")
         one.idle_losses += 1
         if one.idle_losses > REPLACED:
-            raise WorkerLost(f"{one.named} was lost {REPLACED} times in a row, and sampled nothing in between")
+            raise ProcessLost(f"{one.named} was lost {REPLACED} times in a row, and sampled nothing in between")
         ray.kill(one.actor, no_restart=True)
         one.actor = self._actor(one.number)
         self._begin(one)
