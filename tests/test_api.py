@@ -31,7 +31,7 @@ NAMES = {
     "conformance": "FORMATS Comparison Framework Report installed render run",
     "verifiers.judge": "GRADER_VERSION AttemptBatch Judge Limits open_judge",
     "verifiers.domains": (
-        "Verifier Domain DOMAINS register domain_named domain_under grader_faults require_graders AnswerVerifier ProgramVerifier"
+        "Verifier RunsPrograms Domain DOMAINS register domain_named domain_under grader_faults require_graders AnswerVerifier ProgramVerifier"
     ),
     "grading": "Explanation Grader Limits explain grade_rows",
     "evaluation.statistics": (

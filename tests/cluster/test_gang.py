@@ -123,7 +123,7 @@ def test_a_rank_that_hangs_is_named_and_ended(gang, model):
     struck(mine, 0, signal.SIGSTOP, 0.5)
     said, seconds = update_until_lost(mine, sequences)
     assert said.startswith("rank 0 (")
-    assert "has not answered for 3 s" in said
+    assert "hangs: no answer for 3 s" in said
     assert seconds < 0.5 + PATIENCE + 10
     mine.close()
     deadline = time.monotonic() + 10
