@@ -150,9 +150,7 @@ class Gang:
         _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=self.patience)
         for call in silent:
             named = self._named(asked[call])
-            raise ProcessLost(
-                f"{named} has not answered for {self.patience:g} s while it was asked to {what}: it hangs"
-            )
+            raise ProcessLost(f"{named} hangs: no answer for {self.patience:g} s while it was asked to {what}")
 
     def _get(self, calls: Sequence[Any]) -> list[Any]:
         """Of actors that start: as long as the cluster takes to make room and processes."""
