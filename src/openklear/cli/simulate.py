@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openklear import progress
 from openklear.cli.options import AsJson, above_zero, json_only, not_negative, tell
 from openklear.errors import UsageError
 
@@ -61,6 +62,7 @@ def simulate(
 
     Example: openklear simulate recipes/klear-8b/rl-math.toml --gpus 8,64,256 --completion-tokens 12000
     """
+    progress.quiet(as_json)
     with json_only(as_json):
         found = _simulated(recipe, overrides or [], phase, device, gpus, staleness, completion_tokens)
     if plot is not None:
@@ -91,7 +93,12 @@ def _simulated(
     loaded = load_recipe(file, overrides)
     one = _phase(file, loaded, phase)
     job = job_of(loaded, one, facts_or_fetch(loaded).shape, _machine(device), expected_amounts(loaded, length))
-    return Summary(job, list(sweep(job, sizes, bounds)))
+    found = []
+    with progress.task("simulating", len(sizes) * len(bounds), "placements", brief=True) as advance:
+        for best in sweep(job, sizes, bounds):
+            found.append(best)
+            advance()
+    return Summary(job, found)
 
 
 def _numbers(option: str, text: str, *, least: int, most: int) -> list[int]:
