@@ -101,7 +101,7 @@ def test_a_gang_takes_the_steps_of_one_process_and_raises_what_all_raise(gang, m
 def test_a_rank_that_dies_is_named_and_another_gang_goes_on(gang, model, tmp_path):
     sequences = rollouts(load_model(model).model, 8)
     first = gang()
-    learner, trainee = LeadingLearner(first.ask, RANKS), LedTrainee(first.ask, RANKS, 1, give=lambda *_: None)
+    learner, trainee = LeadingLearner(first.ask, RANKS), LedTrainee(first.ask, RANKS, 1, hand=lambda *_: None)
     learner.update(sequences, RATE)
     trainee.write(tmp_path)
     expected, _ = learner.update(sequences, RATE)
@@ -111,7 +111,7 @@ def test_a_rank_that_dies_is_named_and_another_gang_goes_on(gang, model, tmp_pat
     assert seconds < 0.5 + 10
     first.close()
     second = gang()
-    LedTrainee(second.ask, RANKS, 1, give=lambda *_: None).read(tmp_path)
+    LedTrainee(second.ask, RANKS, 1, hand=lambda *_: None).read(tmp_path)
     metrics, _ = LeadingLearner(second.ask, RANKS).update(sequences, RATE)
     assert metrics["loss"] == pytest.approx(expected["loss"], abs=1e-6)
 

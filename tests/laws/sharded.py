@@ -115,6 +115,10 @@ def work(rank: int, world: int, directory: Path) -> None:
     metrics = policy_gradient(model, [quiet[i] for i in mine], split, settings(), group=group)
     found["idle"] = (whole_gradient(model), metrics)
     found["old"] = reference_logprobs(model, dealt, split, 1.0, entropy=True, group=group)
+    few = dealt[:1] if rank == world - 1 else []  # a short last batch: the others have nothing
+    model.zero_grad()
+    metrics = policy_gradient(model, few, [[0]] * len(few), settings(), group=group)
+    found["few"] = (whole_gradient(model), metrics)
     for kind in ("rl", SUPERVISED):
         found["trained", kind] = trained(kind, mine, group, every)
     found["refused"] = refused(group, rank, mine, every)

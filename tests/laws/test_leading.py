@@ -11,6 +11,7 @@ from tests.training.step_cases import rollouts, settings
 
 from openklear.errors import NonFinite, RunError
 from openklear.models.loading import load_model, save_model, weights_hash
+from openklear.models.parcel import unpack
 from openklear.models.tiny import make_tiny
 from openklear.planner.auto import Sizes
 from openklear.recipe.load import load_recipe
@@ -40,12 +41,13 @@ def post(model, phase):
 def published(trainee):
     """The weights that a sampler would get, by name."""
     given = {}
-    replace(trainee, give=lambda sampler, weights, version: given.update(weights)).publish(None, 1)
+    hand = lambda sampler, version: given.update(unpack(trainee.ask("parcel", [()] * RANKS)[0]))  # noqa: E731
+    replace(trainee, hand=hand).publish(None, 1)
     return given
 
 
 def led(ask, parameters=10_000):
-    return LedTrainee(ask, RANKS, parameters, give=lambda *_: None)
+    return LedTrainee(ask, RANKS, parameters, hand=lambda *_: None)
 
 
 def close_to(weights, module, tolerance=1e-6):

@@ -74,6 +74,14 @@ def test_micro_batches_without_advantage_need_no_backward_pass_on_any_rank(dealt
     assert distance(expected, found) <= TOLERANCE
 
 
+def test_a_rank_may_have_nothing_to_train_on(dealt, world):
+    found, metrics = same_on_all(dealt, "few")
+    only = [sequences_of()[DEALT[world][-1][0]]]
+    expected, alone = gradient(tiny_model(), only, [[0]])
+    assert distance(expected, found) <= TOLERANCE
+    assert metrics["loss"] == pytest.approx(alone["loss"], rel=1e-5, abs=1e-6)
+
+
 def test_old_logprobs_are_those_of_the_whole_model(dealt, world):
     expected = reference_logprobs(tiny_model(), sequences_of(), [WHOLE], 1.0, entropy=True)
     for rank, mine in zip(dealt, DEALT[world], strict=True):

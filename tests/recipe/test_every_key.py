@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tests.easy_sources import write_easy_sources
-from tests.recipe import curation_keys, engine_keys
+from tests.recipe import cluster_keys, curation_keys, engine_keys
 from tests.training.step_cases import flat_gradient, rollouts, tiny_model
 from transformers.models.qwen3.modeling_qwen3 import Qwen3MLP
 
@@ -806,6 +806,7 @@ PROOFS: dict[str, Proof] = {
     "engine.slots [local]": slots,
     "engine.cache_tokens [local]": cache_tokens,
     **engine_keys.PROOFS,
+    **cluster_keys.PROOFS,
     "checkpoints.keep_last": differs("rl-math", NAMES, "checkpoints.keep_last=1", base=("rl.validate_every=1",)),
     "checkpoints.keep_best": differs("rl-math", WEIGHTS, BEST, base=HARM),
     "checkpoints.patience": differs("rl-math", NAMES, "checkpoints.patience=1", base=(*HARM, BEST)),

@@ -92,6 +92,12 @@ class Gang:
         pairs = zip(self._actors, arguments, strict=True)
         return self._wait(method, [actor.do.remote(method, tuple(mine)) for actor, mine in pairs])
 
+    def hand(self, method: str) -> Any:
+        """Calls a method on every rank, and leaves what the first one returns in Ray's store: its reference."""
+        calls = [actor.do.remote(method, ()) for actor in self._actors]
+        self._wait(method, calls, kept=calls[:1])
+        return calls[0]
+
     def places(self) -> list[str]:
         """Host and process of each rank."""
         return [f"rank {n}: {place['host']}, pid {place['pid']}" for n, place in sorted(self._places.items())]
@@ -109,7 +115,8 @@ class Gang:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _wait(self, what: str, calls: Sequence[Any]) -> list[Any]:
+    def _wait(self, what: str, calls: Sequence[Any], kept: Sequence[Any] = ()) -> list[Any]:
+        """What the calls returned, None for those that are `kept` where they are."""
         waiting = {call: number for number, call in enumerate(calls)}
         found: dict[int, Any] = {}
         while waiting:
@@ -117,7 +124,7 @@ class Gang:
             for call in done:
                 number = waiting.pop(call)
                 try:
-                    found[number] = ray.get(call)
+                    found[number] = None if call in kept else ray.get(call)
                 except RayError as error:
                     raise self._failed(what, {number: error}, waiting) from error
             if not done:

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from openklear.recipe import mix
+from openklear.recipe.cluster import Cluster, cluster_rules
 from openklear.recipe.curation import Data
 from openklear.recipe.engine import Engine, LocalEngine, remote_faults
 from openklear.recipe.hub import hub_fault
@@ -306,6 +307,7 @@ class Recipe(Section):
     evaluation: Evaluation = Field(Evaluation(), description="evaluation on held-out problems")
     verifiers: Verifiers = Field(Verifiers(), description="limits of the graders")
     engine: Engine = Field(LocalEngine(), description="the sampler")
+    cluster: Cluster | None = Field(None, description="train on a Ray cluster; without it in this process")
     checkpoints: Checkpoints = Field(Checkpoints(), description="what stays on disk")
     stop: Stop = Field(Stop(), description="what stops a run by itself")
     track: Track = Field(Track(), description="where a run can be watched")
@@ -334,6 +336,7 @@ class Recipe(Section):
         yield from _checkpoints(self)
         yield from device_rules(self.device)
         phases = self.rl.phase if self.rl else ()
+        yield from cluster_rules(self.cluster, self.optimizers, phases, adapted=self.lora is not None)
         yield from microbatch_rules(self.microbatch_tokens, self.sft.max_tokens if self.sft else 0, phases)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 from openklear import progress
 from openklear.durable import files
-from openklear.errors import RunError
+from openklear.durable.sealed import latest
+from openklear.errors import ProcessLost, RunError
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.run.context import StageContext
@@ -156,11 +157,33 @@ def run_stage(stage: Stage, parts: Parts, recipe: Recipe, root: Path, inputs: Ma
         tell = partial(tell_found, directory, record)
         context = StageContext(recipe, root, stage.name, directory, inputs, tell)
         with files.disk_errors(directory):
-            importlib.import_module(stage.module).run(context)
+            _run_again_where_lost(stage, context)
         if stage.model:
             from openklear.models.loading import weights_hash
 
             record["weights"] = weights_hash(directory / "model")
+
+
+def _run_again_where_lost(stage: Stage, context: StageContext) -> None:
+    """Run a stage; where a process of a cluster was lost, begin it again, which goes on from its newest checkpoint.
+
+    ProcessLost where that happens more than LOST times and no checkpoint came in between.
+    """
+    losses, newest = 0, latest(context.directory)
+    while True:
+        try:
+            importlib.import_module(stage.module).run(context)
+            return
+        except ProcessLost as error:
+            losses = losses + 1 if latest(context.directory) == newest else 1
+            newest = latest(context.directory)
+            if losses > LOST:
+                raise
+            progress.say(f"{stage.name}: {error}; the stage begins again, from its newest checkpoint")
+
+
+LOST = 3
+"""Times that a stage begins again, at most, without a new checkpoint."""
 
 
 def _current(every: Sequence[Stage], parts: Mapping[str, Parts], root: Path) -> list[Stage]:

@@ -48,7 +48,7 @@ _SERVER = ("engine.endpoint", "engine.api_key_env")
 _AT_ONCE = ("engine.slots", "engine.cache_tokens", "engine.cache_gb")
 """How much is sampled at once."""
 _PACE = ("device", "threads", *_ENGINE, *_SERVER, "stop.unscorable_share")
-_PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing")
+_PACE_OF_TRAINING = (*_PACE, "microbatch_tokens", "activation_checkpointing", "cluster")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,46 +13,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
 from openklear.durable.sealed import checkpoints
 from openklear.errors import DataError, NonFinite
-from openklear.models.loading import LoadedModel, load_model
-from openklear.models.recompute import recompute_layers
-from openklear.planner.auto import Sizes
+from openklear.models.loading import LoadedModel
 from openklear.planner.gauge import Gauge
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
 from openklear.rollout.collect import Collector, Gathered, Sampling
 from openklear.rollout.encoding import EncodedProblem, encode_problems
-from openklear.rollout.open import TRAINING, open_sampler
+from openklear.rollout.open import TRAINING
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
+from openklear.stages.crew import open_crew, open_model
 from openklear.tracking import run_tracker
-from openklear.training.adapting import adapt
 from openklear.training.carrying import CARRIED, Carrying
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
-from openklear.training.learner import LocalLearner, takes_sampled
+from openklear.training.leading import LeadingLearner
+from openklear.training.learner import LocalLearner
 from openklear.training.loop import Clock, Figures, Loop, without_validation
 from openklear.training.memory import peak_memory_bytes, release, settled
 from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, refuse_gap, rollout_metrics
-from openklear.training.optimizer import Optimizer, build_optimizer, warmup_constant
+from openklear.training.optimizer import warmup_constant
 from openklear.training.pace import gauge_of, say_pace, throughput
 from openklear.training.samples import one_of, told
 from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
-from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.staleness import Staleness, fresh
 from openklear.training.step import Metrics
-from openklear.training.trainee import LocalTrainee
 from openklear.training.updates import Update, recorded, restored, updates_of
 from openklear.training.validation import for_domains, require_choice
 from openklear.types import RolloutGroup
@@ -65,28 +60,22 @@ def run(context: StageContext) -> None:
     assert recipe.rl is not None, "the pipeline plans this stage only for recipes with [rl]"
     phase = next(p for p in recipe.rl.phase if f"rl-{p.name}" == context.name)
     try_reward(phase.reward, phase.domains)
-    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
-    sizes = resolved(recipe, loaded, phase.max_prompt_tokens + phase.max_completion_tokens)
-    context.tell(found(recipe, sizes))
-    gauge = gauge_of(recipe, loaded, sizes)
-    adapt(loaded, recipe, context.name)
-    if sizes.activation_checkpointing:
-        recompute_layers(loaded.model)
+    loaded = open_model(context)
     problems, validation = _problems(context, phase, loaded)
-    optimizer = build_optimizer(loaded.model, phase.optimizer)
-    keep, track = recipe.checkpoints, recipe.track
-    trainee = LocalTrainee(loaded, optimizer)
-    loop = Loop(context.name, context.directory, "iteration", phase.iterations, trainee, keep, track)
     with ExitStack() as stack:
+        longest = phase.max_prompt_tokens + phase.max_completion_tokens
+        crew = stack.enter_context(open_crew(context, loaded, phase, longest))
+        gauge = gauge_of(recipe, loaded, crew.sizes)
+        keep, track = recipe.checkpoints, recipe.track
+        loop = Loop(context.name, context.directory, "iteration", phase.iterations, crew.trainee, keep, track)
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         verdicts = context.directory / "verdicts.jsonl"
-        judge = open_judge(recipe.verifiers.limits, phase.domains, progress.say_once, journal=verdicts)
+        asked = crew.verifiers()
+        judge = open_judge(crew.limits, phase.domains, progress.say_once, journal=verdicts, verifiers=asked)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
-        collector = Collector(loaded, sampler, judge, recipe.seed_of("rl"), share)
-        learner = _learner(recipe, phase, loaded, optimizer, sizes)
+        collector = Collector(loaded, crew.sampler(needs), judge, recipe.seed_of("rl"), share)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed_of("rl"), hashes)):
             loop.say_place()
@@ -96,7 +85,7 @@ def run(context: StageContext) -> None:
         carrying = Carrying(context.name, phase, {encoded.problem.id: encoded for encoded in problems})
         carrying.groups = carrying.read(_record(loop, loop.position.at))
         stack.enter_context(settled())
-        box = _Box(recipe, phase, loop, collector, learner, problems, validation, carrying, gauge)
+        box = _Box(recipe, phase, loop, collector, crew.learner, problems, validation, carrying, gauge)
         validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
         forecast = Forecast([1.0] * loop.total, validated, 5)
         with progress.task(context.name, loop.total, "iterations", done=loop.position.at) as advance:
@@ -111,18 +100,8 @@ def run(context: StageContext) -> None:
                     length=row["length_mean"],
                 )
         carrying.say_end()
-    say_pace(context.name, loop.timings)
-    loop.hand_on()
-
-
-def _learner(recipe: Recipe, phase: Phase, loaded: LoadedModel, optimizer: Optimizer, sizes: Sizes) -> LocalLearner:
-    """Says whose old log-probabilities it takes: the local sampler computes with the trainer's own weights."""
-    exact = recipe.engine.type == "local" and loaded.model.dtype == torch.float32
-    sampled = takes_sampled(phase, exact=exact)
-    if phase.problems_per_update < phase.problems_per_iteration:
-        whose = "the sampler's" if sampled else "the trainer's, from a pass of its own"
-        progress.say(f"rl-{phase.name}: old log-probabilities after the first update of an iteration are {whose}")
-    return LocalLearner(loaded, optimizer, phase, sizes.microbatch_tokens, takes_sampled=sampled)
+        say_pace(context.name, loop.timings)
+        loop.hand_on()
 
 
 def _problems(
@@ -152,7 +131,7 @@ class _Box:
     phase: Phase
     loop: Loop
     collector: Collector
-    learner: LocalLearner
+    learner: LocalLearner | LeadingLearner
     problems: list[EncodedProblem]
     validation: list[EncodedProblem]
     carrying: Carrying

@@ -19,27 +19,25 @@ from openklear.data.store import prepared, read_problems, stored_demonstrations
 from openklear.durable.files import json_line, json_text, remove, stage_record, write_json, writing
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
-from openklear.models.loading import LoadedModel, load_model
-from openklear.models.recompute import recompute_layers
+from openklear.models.loading import LoadedModel
 from openklear.recipe.schema import Sft
 from openklear.rollout.collect import Collector
 from openklear.rollout.encoding import encode_problems
-from openklear.rollout.open import VALIDATION, open_sampler
+from openklear.rollout.open import VALIDATION
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
+from openklear.stages.crew import open_crew, open_model
 from openklear.tracking import run_tracker
-from openklear.training.adapting import adapt
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
+from openklear.training.leading import LeadingSupervised
 from openklear.training.learner import SupervisedLearner
 from openklear.training.loop import Clock, Figures, Loop
 from openklear.training.memory import peak_memory_bytes, settled
-from openklear.training.optimizer import build_optimizer, warmup_cosine
+from openklear.training.optimizer import warmup_cosine
 from openklear.training.pace import gauge_of, say_pace, supervised_throughput
 from openklear.training.schedule import batches_ahead
-from openklear.training.sizes import found, resolved, stage_dtype
 from openklear.training.token_file import TokenFile, write_rows, written_rows
-from openklear.training.trainee import LocalTrainee
 from openklear.training.validation import require_choice
 from openklear.verifiers.judge import open_judge
 
@@ -48,45 +46,37 @@ def run(context: StageContext) -> None:
     """Train on the curated demonstrations; after a kill, called again, it continues from its newest checkpoint."""
     recipe, settings = context.recipe, context.recipe.sft
     assert settings is not None, "the pipeline plans this stage only for recipes with [sft]"
-    loaded = load_model(context.inputs["model"] / "model", dtype=stage_dtype(recipe, context.directory))
+    loaded = open_model(context)
     rows = _rows(context, loaded, settings)
     lengths = rows.lengths
-    sizes = resolved(recipe, loaded, int(lengths.max(initial=1)))
-    context.tell(found(recipe, sizes))
-    gauge = gauge_of(recipe, loaded, sizes)
-    adapt(loaded, recipe, context.name)
-    if sizes.activation_checkpointing:
-        recompute_layers(loaded.model)
     ahead = partial(batches_ahead, lengths, settings.batch_tokens, recipe.seed_of("sft"), settings.epochs)
     whole = sum(1 for _ in ahead())
-    optimizer = build_optimizer(loaded.model, settings.optimizer)
-    learner = SupervisedLearner(loaded, optimizer, settings, sizes.microbatch_tokens)
-    trainee, keep = LocalTrainee(loaded, optimizer), recipe.checkpoints
-    loop = Loop(context.name, context.directory, "step", whole, trainee, keep, recipe.track)
-    resumed = loop.resume(rows.rows)
-    tokens = [int(lengths[batch].sum()) for batch in ahead(loop.position.place)]
-    batches, loop.total = ahead(loop.position.place), loop.position.at + len(tokens)
-    if resumed:
-        loop.say_place()
     with ExitStack() as stack:
+        crew = stack.enter_context(open_crew(context, loaded, settings, int(lengths.max(initial=1))))
+        gauge, keep = gauge_of(recipe, loaded, crew.sizes), recipe.checkpoints
+        loop = Loop(context.name, context.directory, "step", whole, crew.trainee, keep, recipe.track)
+        resumed = loop.resume(rows.rows)
+        tokens = [int(lengths[batch].sum()) for batch in ahead(loop.position.place)]
+        batches, loop.total = ahead(loop.position.place), loop.position.at + len(tokens)
+        if resumed:
+            loop.say_place()
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         validation = read_problems(prepared(context.inputs["prepare"]).validation)
         problems, lost = encode_problems(loaded, validation, settings.max_tokens, wordings(recipe))
         require_choice(recipe.checkpoints.keep_best, problems, lost, context.name)
         domains = {encoded.problem.domain for encoded in problems}
         verdicts = context.directory / "verdicts.jsonl"
-        judge = open_judge(recipe.verifiers.limits, domains, progress.say_once, journal=verdicts)
+        judge = open_judge(crew.limits, domains, progress.say_once, journal=verdicts, verifiers=crew.verifiers())
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, VALIDATION, sizes)))
-        collector = Collector(loaded, sampler, judge, recipe.seed_of("sft"), share)
+        collector = Collector(loaded, crew.sampler(VALIDATION), judge, recipe.seed_of("sft"), share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         stack.enter_context(settled())
         for number in loop.ahead():
             clock = Clock()
             batch = rows.read(next(batches))
-            row = _step(loop, learner, batch, whole)
+            row = _step(loop, settings, crew.learner, batch, whole)
             clock.lap("seconds")
             spent = clock.laps["seconds"]
             loop.advance(1, {"": loop.position.place.after(len(batch), len(rows))})
@@ -98,8 +88,8 @@ def run(context: StageContext) -> None:
             if _validated(settings, loop, number):
                 loop.save()
             advance(1, loop.seconds_left(forecast), loss=row["loss"])
-    say_pace(context.name, loop.timings)
-    loop.hand_on()
+        say_pace(context.name, loop.timings)
+        loop.hand_on()
     remove(rows.directory)
 
 
@@ -153,13 +143,19 @@ def _key(context: StageContext, settings: Sft) -> str:
     return blake2b(json_text(known).encode(), digest_size=16).hexdigest()
 
 
-def _step(loop: Loop, learner: SupervisedLearner, batch: Sequence[EncodedDemonstration], whole: int) -> Figures:
+def _step(
+    loop: Loop,
+    settings: Sft,
+    learner: SupervisedLearner | LeadingSupervised,
+    batch: Sequence[EncodedDemonstration],
+    whole: int,
+) -> Figures:
     """Loss, gradient, optimizer step on one batch.
 
     The learning rate goes by the share of the schedule that is left: `whole` is its steps from the beginning. In a run
     that had batches of another size before, that is not the number of its steps.
     """
-    s, at = learner.settings, loop.position.at
+    s, at = settings, loop.position.at
     rate = warmup_cosine(whole - (loop.total - at), whole, s.warmup_steps, s.learning_rate, s.min_learning_rate)
     try:
         return {"step": at + 1, **learner.update(batch, rate, at)}

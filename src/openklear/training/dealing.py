@@ -9,11 +9,9 @@ from collections.abc import Sequence
 def dealt(lengths: Sequence[int], ranks: int) -> list[list[int]]:
     """The indices of each rank's sequences, upwards; the longest are dealt first, each to the rank with fewest tokens.
 
-    No rank is left without, so ValueError where there are fewer sequences than ranks. Of Graham's rule of the longest
-    first (1969): no rank has more than 4/3 of what the fairest division gives the fullest.
+    A rank is left without only where there are fewer sequences than ranks. By Graham's rule of the longest first (1969)
+    no rank has more than 4/3 of what the fairest division gives the fullest.
     """
-    if len(lengths) < ranks:
-        raise ValueError(f"{len(lengths)} sequences cannot be dealt to {ranks} ranks")
     held = [(0, 0, rank) for rank in range(ranks)]
     shares: list[list[int]] = [[] for _ in range(ranks)]
     for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):

@@ -66,8 +66,8 @@ class LedTrainee:
     ranks: int
     parameters: int
     """Of the model."""
-    give: Callable[[Sampler, dict[str, Any], int], None]
-    """Hands whole weights to a sampler, as a version."""
+    hand: Callable[[Sampler, int], None]
+    """Hands the whole weights to a sampler, as a version."""
 
     def write(self, directory: Path) -> None:
         """Each rank its parts."""
@@ -83,7 +83,7 @@ class LedTrainee:
 
     def publish(self, sampler: Sampler, version: int) -> None:
         """Gathered by the ranks, handed on by the first."""
-        self.give(sampler, self.ask("weights", [()] * self.ranks)[0], version)
+        self.hand(sampler, version)
 
     def needed_bytes(self) -> int:
         """Weights in fp32 and two moments."""

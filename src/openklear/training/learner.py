@@ -1,8 +1,7 @@
 """The model that is trained, its optimizer, and the one way a stage changes them.
 
 With a process `group` every rank holds the whole model and optimizer, or its part of them (`training.sharding`), and
-is handed its share of each batch (never an empty one): gradients are those of all ranks together, so all ranks take the
-same step.
+is handed its share of each batch: gradients are those of all ranks together, so all ranks take the same step.
 """
 
 from __future__ import annotations
@@ -147,6 +146,8 @@ def _microbatches(
     loaded: LoadedModel, rows: Sequence[TokenRow], tokens: int, *, share: bool = True
 ) -> list[Microbatch]:
     """Packs where the model can be packed, else padded rows."""
+    if not rows:
+        return []
     ids = [row.ids for row in rows]
     if can_pack(loaded.model):
         return [[pack] for pack in plan_packs(ids, tokens, share=share)]

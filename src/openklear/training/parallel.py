@@ -33,10 +33,13 @@ def total_of_all(number: Number, group: Group | None) -> Number:
     return sum(_gathered(number, group), type(number)())
 
 
-def sums_of_all(sums: Mapping[str, Tensor], group: Group | None) -> dict[str, Tensor]:
-    """Sums of every rank together; all ranks hold the same names."""
-    summed = dict(sums)
+def sums_of_all(sums: Mapping[str, Tensor] | None, group: Group | None) -> dict[str, Tensor]:
+    """Sums of every rank together; all ranks hold the same names, but those that have none at all."""
+    summed = dict(sums or {})
     if group is not None:
+        forms = _gathered({name: (tuple(tensor.shape), tensor.dtype) for name, tensor in summed.items()}, group)
+        for name, (shape, dtype) in max(forms, key=len).items():
+            summed.setdefault(name, torch.zeros(shape, dtype=dtype))
         for name in sorted(summed):
             summed[name] = summed[name].clone()
             dist.all_reduce(summed[name], group=group)

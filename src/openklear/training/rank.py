@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from openklear.models.loading import load_model
 from openklear.models.numerics import set_up
+from openklear.models.parcel import Parcel, pack
 from openklear.models.recompute import recompute_layers
 from openklear.planner.auto import Sizes
 from openklear.recipe.schema import Phase, Recipe, Sft
@@ -109,9 +109,10 @@ class Rank:
         """`ShardedTrainee.write_model`."""
         self.trainee.write_model(directory, written)
 
-    def weights(self) -> dict[str, Tensor]:
-        """The whole weights on the first rank, for samplers; {} on the others."""
-        return self.trainee.whole_weights()
+    def parcel(self) -> Parcel | None:
+        """The whole weights on the first rank, packed for samplers in the type they compute in; None on the others."""
+        weights = self.trainee.whole_weights()
+        return pack(weights, getattr(torch, self.post.sizes.dtype)) if weights else None
 
     @property
     def policy(self) -> LocalLearner:

@@ -105,13 +105,14 @@ def policy_gradient(
     """Add the gradient of policy loss + `sft_loss_weight` * imitation of correct rollouts (Eq. 13) to `.grad`.
 
     `microbatches` holds indices into `sequences`, each exactly once; a tuple of indices shares a row. With a process
-    `group` the step is that of all its ranks: each hands in its own share (not an empty one), with numbers of groups
+    `group` the step is that of all its ranks: each hands in its own share, which may be empty, with numbers of groups
     that are the step's. Returns loss, policy_loss, sft_loss (only where its weight is not 0) and what
     `objectives.diagnostics.finish` describes, clip figures only for objectives with a band; `found` takes what the pass
     computed. A micro-batch without advantages has no backward pass. Raises NonFinite naming the
     micro-batch before its backward pass, so the weights have not moved; gradients of earlier ones are then in `.grad`.
     """
     lengths = _loss_tokens(sequences, microbatches)
+    _require_tokens(lengths, group)
     groups = [s.group for s in sequences]
     counted = [n * s.counted for n, s in zip(lengths, sequences, strict=True)]
     held = [sum(map(counted.__getitem__, members(some))) for some in microbatches]  # counted tokens of each
@@ -143,7 +144,6 @@ def policy_gradient(
             if not idle:
                 loss.backward()  # type: ignore[no-untyped-call]
             sums = diagnostics.add(sums, shares | _sums(logprobs, entropies, batch, phase))
-    assert sums is not None  # _loss_tokens refused a step without tokens
     _fill_gradients(model)
     if not is_sharded(model):  # its own backward pass has added them
         parallel.add_gradients(model.parameters(), group)
@@ -162,7 +162,7 @@ def supervised_gradient(
     `microbatches` holds indices into `rows`, each exactly once. With a process `group` the step is that of all its
     ranks, as in `policy_gradient`. Raises NonFinite as that does.
     """
-    tokens = parallel.total_of_all(sum(_loss_tokens(rows, microbatches)), group)
+    tokens = _require_tokens(_loss_tokens(rows, microbatches), group)
     total = 0.0
     idles = [False] * len(microbatches)
     with parallel.failing_together(group), _finite(model) as require_finite:
@@ -199,7 +199,7 @@ def reference_logprobs(
     Without `entropy` the second list holds NaN, so that it cannot be mistaken for one. With a process `group` each rank
     hands in sequences of its own; of a sharded model it must be given.
     """
-    _loss_tokens(sequences, microbatches)
+    _require_tokens(_loss_tokens(sequences, microbatches), group)
     found: list[list[NDArray[np.float32]]] = [[np.zeros(0, np.float32)] * len(sequences) for _ in range(2)]
     for _, chosen, _ in passes(model, microbatches, [True] * len(microbatches), group):
         if chosen is None:
@@ -226,13 +226,18 @@ def _fill_gradients(model: PreTrainedModel) -> None:
 
 
 def _loss_tokens(rows: Sequence[TokenRow], microbatches: Sequence[Microbatch]) -> list[int]:
-    """Loss tokens of every row; ValueError if there are none, or if the micro-batches do not hold each row once."""
+    """Loss tokens of every row; ValueError if the micro-batches do not hold each row once."""
     if sorted(chain.from_iterable(map(members, microbatches))) != list(range(len(rows))):
         raise ValueError(f"the micro-batches must hold each of {len(rows)} sequences exactly once")
-    lengths = [int(np.count_nonzero(row.loss_mask)) for row in rows]
-    if not sum(lengths):
+    return [int(np.count_nonzero(row.loss_mask)) for row in rows]
+
+
+def _require_tokens(lengths: Sequence[int], group: parallel.Group | None) -> int:
+    """The loss tokens of the whole step; ValueError where there are none. A rank of several may have none."""
+    tokens = parallel.total_of_all(sum(lengths), group)
+    if not tokens:
         raise ValueError("an optimizer step needs at least one token to train on")
-    return lengths
+    return tokens
 
 
 def _logprobs(

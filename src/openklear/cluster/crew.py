@@ -1,0 +1,119 @@
+"""Ranks, samplers and judges on a Ray cluster, for one stage: placed, started, said, and ended with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError
+
+from openklear import progress
+from openklear.cluster.gang import STARTING, Gang
+from openklear.cluster.join import knock, looked_up
+from openklear.cluster.judges import JudgePool
+from openklear.cluster.samplers import ClusterSampler, SamplerPost
+from openklear.errors import EngineError, UsageError
+from openklear.models.loading import LoadedModel
+from openklear.planner.auto import Sizes
+from openklear.recipe.cluster import Cluster
+from openklear.recipe.schema import Phase, Sft
+from openklear.rollout.open import require
+from openklear.rollout.protocol import Sampler, Supports
+from openklear.run.context import StageContext
+from openklear.training.crew import Crew
+from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
+from openklear.training.rank import Post
+from openklear.verifiers.domains import Verifier
+
+RAY: Any = ray
+
+
+@contextmanager
+def open_cluster_crew(
+    context: StageContext, loaded: LoadedModel, settings: Phase | Sft, sizes: Sizes, *, takes_sampled: bool
+) -> Iterator[Crew]:
+    """The crew of a stage; `loaded` is an outline. Directories of the run are seen by all nodes under the same paths.
+
+    UsageError where there is no such cluster, EngineError where it has not the room.
+    """
+    recipe = context.recipe
+    cluster = recipe.cluster
+    assert cluster is not None, "asked for a recipe with [cluster]"
+    directory = context.inputs["model"] / "model"
+    with ExitStack() as stack:
+        stack.enter_context(_joined(cluster))
+        needs = {"trainers": cluster.trainers, "samplers": cluster.samplers, "judges": cluster.judges}
+        groups = {role: stack.enter_context(_placed(role, number, cluster)) for role, number in needs.items()}
+        post = Post(recipe, settings, directory.resolve(), sizes, 0, 1, "", cluster.patience, takes_sampled)
+        gang = stack.enter_context(Gang(groups["trainers"], post, patience=cluster.patience))
+        for place in gang.places():
+            progress.say(f"{context.name}: {place} trains")
+        ranks = cluster.trainers
+        learner: LeadingLearner | LeadingSupervised
+        if isinstance(settings, Phase):
+            learner = LeadingLearner(gang.ask, ranks, takes_sampled)
+        else:
+            learner = LeadingSupervised(gang.ask, ranks)
+
+        def hand(sampler: Sampler, version: int) -> None:
+            assert isinstance(sampler, ClusterSampler), "the crew's own"
+            sampler.take(gang.hand("parcel"), version)
+
+        def sampler(needs: Supports) -> Sampler:
+            require(ClusterSampler.supports, needs, "cluster")
+            post = SamplerPost(recipe, directory.resolve(), sizes)
+            made = ClusterSampler(groups["samplers"], post, patience=cluster.patience)
+            stack.enter_context(closing(made))
+            for place in made.places():
+                progress.say(f"{context.name}: {place} samples")
+            return made
+
+        def verifiers() -> Mapping[str, Verifier]:
+            return judges.verifiers()
+
+        judges = JudgePool(groups["judges"], recipe.verifiers.limits)
+        stack.enter_context(closing(judges))
+        parameters = sum(p.numel() for p in loaded.model.parameters())
+        trainee = LedTrainee(gang.ask, ranks, parameters, hand)
+        yield Crew(loaded, sizes, trainee, learner, sampler, judges.driver_limits, verifiers)
+
+
+@contextmanager
+def _joined(cluster: Cluster) -> Iterator[None]:
+    """Within, this process is a driver of the cluster."""
+    address = None if cluster.address == "local" else cluster.address
+    if address is not None:
+        where, named_by = looked_up(address)
+        if where is None:
+            raise UsageError(
+                'cluster.address = "auto": no Ray cluster is found; start one with `ray start --head`, name its '
+                'address, or write "local" for a new one on this machine'
+            )
+        knock(where, named_by)
+    workers = cluster.trainers + cluster.samplers + cluster.judges
+    more = {"num_cpus": workers} if address is None else {"address": address}
+    RAY.init(namespace="openklear", log_to_driver=False, include_dashboard=False if address is None else None, **more)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _placed(role: str, number: int, cluster: Cluster) -> Iterator[Any]:
+    """A bundle for each of a role: a GPU where all trainers and samplers find one, else a core."""
+    on_gpus = role != "judges" and RAY.cluster_resources().get("GPU", 0) >= cluster.trainers + cluster.samplers
+    bundle = {"CPU": 1.0, "GPU": 1.0} if on_gpus else {"CPU": 1.0}
+    group = RAY.util.placement_group([bundle] * number, strategy="PACK" if role == "trainers" else "SPREAD")
+    try:
+        ray.get(group.ready(), timeout=STARTING)
+        yield group
+    except GetTimeoutError as error:
+        held = {name: RAY.cluster_resources().get(name, 0) for name in bundle}
+        text = ", ".join(f"{number * each:g} {name}" for name, each in bundle.items())
+        has = ", ".join(f"{amount:g} {name}" for name, amount in held.items())
+        raise EngineError(f"cluster.{role} = {number} needs {text}, and the cluster has {has} in all") from error
+    finally:
+        RAY.util.remove_placement_group(group)

@@ -1,0 +1,59 @@
+"""The table [cluster]: training stages on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from openklear.recipe.numbers import Seconds
+from openklear.recipe.optimizers import Optimizer
+from openklear.recipe.section import Broken, Positive, Section
+
+
+class Cluster(Section):
+    """Who trains, samples and judges on a Ray cluster; each of them has a GPU where there are as many, else a core."""
+
+    address: str = Field(
+        "auto", description="the Ray cluster: host:port; auto: the one that Ray finds; local: a new one on this machine"
+    )
+    trainers: Positive = Field(1, description="ranks that train one model together, each with a part of it (FSDP2)")
+    samplers: Positive = Field(1, description="samplers, each with the whole model, which share the rollouts")
+    judges: Positive = Field(1, description="processes that grade, each with verifiers.workers")
+    patience: Seconds = Field(60.0, description="seconds without an answer after which a process counts as hung")
+
+
+class PhaseParts(Protocol):
+    """Of a phase what matters here."""
+
+    @property
+    def aggregation(self) -> str:
+        """How token losses become one."""
+
+    @property
+    def partial_rollouts(self) -> Any:
+        """Whether rollouts are carried over."""
+
+
+def cluster_rules(
+    cluster: Cluster | None, optimizers: Mapping[str, Optimizer], phases: Sequence[PhaseParts], *, adapted: bool
+) -> Iterator[Broken]:
+    """What a model in parts on several ranks, and samplers of a cluster, cannot do yet."""
+    if cluster is None:
+        return
+    if adapted:
+        yield Broken(("lora",), "adapters are trained on one device; remove [lora] or [cluster]")
+    for key, optimizer in optimizers.items():
+        if optimizer.type == "adamw8bit":
+            text = f'{key}.optimizer: moments of 8 bits are of one device; write type = "adamw", or remove [cluster]'
+            yield Broken(("cluster",), text)
+    for index, phase in enumerate(phases):
+        if phase.partial_rollouts.carries:
+            text = "samplers of a cluster cannot be broken off; remove partial_rollouts, or [cluster]"
+            yield Broken(("rl", "phase", index, "partial_rollouts"), text)
+        if phase.aggregation == "klear_released" and cluster.trainers > 1:
+            text = (
+                'the aggregation "klear_released" depends on what shares a micro-batch, and so on the number of ranks'
+            )
+            yield Broken(("cluster", "trainers"), f"{text}; write 1")

@@ -1,0 +1,94 @@
+"""A run whose training stages are on a local Ray cluster: the figures of one process, also where a rank is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray", reason="the extra `cluster` is not installed")
+pytestmark = pytest.mark.cluster
+
+ROOT = Path(__file__).parents[2]
+MINI = Path(__file__).with_name("mini.toml")
+CLUSTER = ["cluster.address=local", "cluster.trainers=2", "cluster.samplers=2", "cluster.patience=20"]
+STEADY = ["sft.optimizer.type=adamw", "sft.learning_rate=0.003", "sft.min_learning_rate=0.001", "sft.save_every=3"]
+"""Muon orthogonalises in bfloat16, which makes more of another last digit."""
+
+
+def start(through: str, root: Path, *changes: str) -> subprocess.Popen[str]:
+    """The mini recipe without its phase on programs."""
+    recipe = root.with_suffix(".toml")
+    recipe.write_text(MINI.read_text().replace('[[rl.phase]]\nname = "code"\ndomains = ["code"]\n', ""))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0"}
+    command = [sys.executable, "-m", "openklear", through, str(recipe), "--output", str(root)]
+    for change in (*STEADY, *changes):
+        command += ["--set", change]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    _, said = process.communicate(timeout=280)
+    assert process.returncode == 0, said[-3000:]
+    return said
+
+
+def rows(root: Path, stage: str) -> list[dict]:
+    return [json.loads(line) for line in (root / stage / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("alone") / "run"
+    finished(start("rl", root))
+    return root
+
+
+def same_figures(root: Path, alone: Path, stage: str, unit: str) -> None:
+    ours, theirs = rows(root, stage), rows(alone, stage)
+    assert [row[unit] for row in ours] == [row[unit] for row in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], abs=1e-4)
+        assert mine["learning_rate"] == other["learning_rate"]
+
+
+def test_the_figures_are_those_of_one_process(alone: Path, tmp_path: Path) -> None:
+    said = finished(start("rl", tmp_path / "run", *CLUSTER))
+    assert len(re.findall(r"^sft: rank \d: .*, pid \d+ trains$", said, re.M)) == 2
+    assert len(re.findall(r"^rl-math: sampler \d: .*, pid \d+ samples$", said, re.M)) == 2
+    same_figures(tmp_path / "run", alone, "sft", "step")
+    same_figures(tmp_path / "run", alone, "rl-math", "iteration")
+    for mine, other in zip(rows(tmp_path / "run", "rl-math"), rows(alone, "rl-math"), strict=True):
+        assert (mine["rollouts"], mine["reward"]) == (other["rollouts"], other["reward"])
+        assert mine["gap_max"] < 1e-4, "the samplers have the trainers' weights"
+
+
+def test_a_rank_that_is_killed_costs_no_step_and_doubles_none(alone: Path, tmp_path: Path) -> None:
+    process = start("sft", tmp_path / "run", *CLUSTER)
+    assert process.stderr is not None
+    said, pid = "", 0
+    while not pid:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+        if found := re.match(r"sft: rank 1: .*, pid (\d+) trains", line):
+            pid = int(found[1])
+    metrics = tmp_path / "run" / "sft" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.is_file() or metrics.read_text().count("\n") < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(pid, signal.SIGKILL)
+    said += finished(process)
+    assert re.search(
+        rf"sft: rank 1 \(.*, pid {pid}\) died .*; the stage begins again, from its newest checkpoint", said
+    )
+    assert "sft: going on after step 3 of 8" in said
+    same_figures(tmp_path / "run", alone, "sft", "step")

@@ -1,0 +1,87 @@
+"""Proofs that the keys of [cluster] do what they say, with a stand-in where Ray would be: who is asked for what.
+
+That the same recipe runs on a real cluster is shown by tests/e2e/test_cluster_training.py.
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from openklear.models.tiny import make_tiny
+from openklear.planner.auto import Sizes
+from openklear.recipe.load import load_recipe
+from openklear.rollout.open import TRAINING
+from openklear.run.context import StageContext
+
+MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
+SIZES = Sizes(64, False, 4, 256, "float32")
+
+
+def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
+    """What a stage asks of Ray, by what it asks for."""
+    crew = pytest.importorskip("openklear.cluster.crew", reason="the extra `cluster` is not installed")
+    told: dict[str, Any] = {"groups": []}
+
+    class Member:
+        def __init__(self, group: Any, post: Any, patience: float = 0.0) -> None:
+            told[type(self).__name__] = patience
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def places(self) -> list[str]:
+            return []
+
+        close = ask = hand = verifiers = places
+        driver_limits = None
+
+    def group(bundles: list[Any], strategy: str) -> Any:
+        told["groups"].append(len(bundles))
+        return SimpleNamespace(ready=lambda: None)
+
+    util = SimpleNamespace(placement_group=group, remove_placement_group=lambda group: None)
+    ray = SimpleNamespace(init=lambda **more: told.update(more), util=util, cluster_resources=dict)
+    monkeypatch.setattr(crew, "RAY", ray)
+    monkeypatch.setattr(crew.ray, "get", lambda *_, **__: None)
+    monkeypatch.setattr(crew.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(crew, "knock", lambda where, named_by: told.update(knocked=where))
+    for name in ("Gang", "ClusterSampler", "JudgePool"):
+        supports = {"supports": getattr(getattr(crew, name), "supports", None)}
+        monkeypatch.setattr(crew, name, type(name, (Member,), supports))
+    recipe = load_recipe(MINI, ["cluster.address=local", *changes])
+    context = StageContext(recipe, tmp_path, "sft", tmp_path, {"model": tmp_path})
+    assert recipe.sft is not None
+    with crew.open_cluster_crew(context, make_tiny(16, 1, 2, 64, 0), recipe.sft, SIZES, takes_sampled=False) as made:
+        made.sampler(TRAINING)
+    return told
+
+
+def address(monkeypatch, tmp_path):
+    assert "address" not in asked(monkeypatch, tmp_path)
+    told = asked(monkeypatch, tmp_path, "cluster.address=there:6379")
+    assert told["address"] == told["knocked"] == "there:6379"
+
+
+def members(monkeypatch, tmp_path):
+    """Trainers, samplers and judges, in this order."""
+    numbers = ("cluster.trainers=2", "cluster.samplers=3", "cluster.judges=4")
+    assert asked(monkeypatch, tmp_path, *numbers)["groups"] == [2, 3, 4]
+
+
+def patience(monkeypatch, tmp_path):
+    told = asked(monkeypatch, tmp_path, "cluster.patience=7.5")
+    assert told["Gang"] == told["ClusterSampler"] == 7.5
+
+
+PROOFS = {
+    "cluster.address": address,
+    "cluster.trainers": members,
+    "cluster.samplers": members,
+    "cluster.judges": members,
+    "cluster.patience": patience,
+}
