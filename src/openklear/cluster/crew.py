@@ -22,7 +22,7 @@ from openklear.recipe.schema import Phase, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
-from openklear.training.crew import Crew
+from openklear.training.crew import StageCrew
 from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
 from openklear.training.rank import Post
 from openklear.verifiers.domains import Verifier
@@ -33,7 +33,7 @@ RAY: Any = ray
 @contextmanager
 def open_cluster_crew(
     context: StageContext, loaded: LoadedModel, settings: Phase | Sft, sizes: Sizes, *, takes_sampled: bool
-) -> Iterator[Crew]:
+) -> Iterator[StageCrew]:
     """The crew of a stage; `loaded` is an outline. Directories of the run are seen by all nodes under the same paths.
 
     UsageError where there is no such cluster, EngineError where it has not the room.
@@ -77,7 +77,7 @@ def open_cluster_crew(
         stack.enter_context(closing(judges))
         parameters = sum(p.numel() for p in loaded.model.parameters())
         trainee = LedTrainee(gang.ask, ranks, parameters, hand)
-        yield Crew(loaded, sizes, trainee, learner, sampler, judges.driver_limits, verifiers)
+        yield StageCrew(loaded, sizes, trainee, learner, sampler, judges.driver_limits, verifiers)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
 from openklear.training.adapting import adapt
-from openklear.training.crew import Crew
+from openklear.training.crew import StageCrew
 from openklear.training.learner import LocalLearner, SupervisedLearner, takes_sampled
 from openklear.training.optimizer import build_optimizer
 from openklear.training.sizes import found, resolved, stage_dtype
@@ -33,7 +33,7 @@ def open_model(context: StageContext) -> LoadedModel:
 
 
 @contextmanager
-def open_crew(context: StageContext, loaded: LoadedModel, settings: Phase | Sft, longest: int) -> Iterator[Crew]:
+def open_crew(context: StageContext, loaded: LoadedModel, settings: Phase | Sft, longest: int) -> Iterator[StageCrew]:
     """Everybody whom a stage that trains `loaded` needs; `longest`: tokens of the longest row that it trains.
 
     Says what "auto" stands for. At the end all of them are gone.
@@ -54,7 +54,7 @@ def open_crew(context: StageContext, loaded: LoadedModel, settings: Phase | Sft,
 
 def _local(
     context: StageContext, loaded: LoadedModel, settings: Phase | Sft, sizes: Sizes, stack: ExitStack, *, sampled: bool
-) -> Crew:
+) -> StageCrew:
     recipe = context.recipe
     adapt(loaded, recipe, context.name)
     if sizes.activation_checkpointing:
@@ -70,7 +70,7 @@ def _local(
         return stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
 
     limits = recipe.verifiers.limits
-    return Crew(loaded, sizes, LocalTrainee(loaded, optimizer), learner, sampler, limits, lambda: None)
+    return StageCrew(loaded, sizes, LocalTrainee(loaded, optimizer), learner, sampler, limits, lambda: None)
 
 
 def _takes_sampled(recipe: Recipe, phase: Phase, sizes: Sizes) -> bool:

@@ -15,7 +15,7 @@ from openklear.verifiers.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class StageCrew:
     """Opened by `stages.crew.open_crew`, which ends them too."""
 
     loaded: LoadedModel
