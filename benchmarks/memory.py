@@ -148,6 +148,7 @@ def rl(arguments: argparse.Namespace) -> dict:
     from openklear.training.learner import LocalLearner
     from openklear.training.memory import release
     from openklear.training.optimizer import build_optimizer
+    from openklear.training.trainee import LocalTrainee
     from openklear.types import SampleRequest
 
     recipe, loaded, parts = opened(arguments, "rl")
@@ -165,7 +166,7 @@ def rl(arguments: argparse.Namespace) -> dict:
         release()
     with part(parts, "checkpoint"), tempfile.TemporaryDirectory() as directory:
         position = checkpoint.Position(at=1)
-        checkpoint.save(Path(directory), position, loaded, optimizer, recipe.checkpoints)
+        checkpoint.save(Path(directory), position, LocalTrainee(loaded, optimizer), recipe.checkpoints)
     with part(parts, "sampling"):
         keys = range(len(update))
         sampler.sample([SampleRequest(prompts[k // phase.group_size], k, arguments.new_tokens) for k in keys])

@@ -38,6 +38,7 @@ def measure(way: str, model: str, rows: int, tokens: int, steps: int, threads: i
     from openklear.training import checkpoint
     from openklear.training.optimizer import build_optimizer
     from openklear.training.step import supervised_gradient
+    from openklear.training.trainee import LocalTrainee
 
     set_up(threads)
     loaded = load_model(model)
@@ -59,7 +60,7 @@ def measure(way: str, model: str, rows: int, tokens: int, steps: int, threads: i
         laps["optimizer"].append(time.process_time() - middle)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with tempfile.TemporaryDirectory() as place:
-        checkpoint.save(Path(place), checkpoint.Position(), loaded, optimizer, Checkpoints())
+        checkpoint.save(Path(place), checkpoint.Position(), LocalTrainee(loaded, optimizer), Checkpoints())
         size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file())
     return {
         "trained": trained_parameters(loaded.model),
