@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from openklear import progress
+from openklear.cluster.actors import RAY
 from openklear.cluster.gang import STARTING, Gang
 from openklear.cluster.join import knock, looked_up
 from openklear.cluster.judges import JudgePool
@@ -25,9 +26,6 @@ from openklear.run.context import StageContext
 from openklear.training.crew import StageCrew
 from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
 from openklear.training.rank import Post
-from openklear.verifiers.domains import Verifier
-
-RAY: Any = ray
 
 
 @contextmanager
@@ -70,14 +68,11 @@ def open_cluster_crew(
                 progress.say(f"{context.name}: {place} samples")
             return made
 
-        def verifiers() -> Mapping[str, Verifier]:
-            return judges.verifiers()
-
         judges = JudgePool(groups["judges"], recipe.verifiers.limits)
         stack.enter_context(closing(judges))
         parameters = sum(p.numel() for p in loaded.model.parameters())
         trainee = LedTrainee(gang.ask, ranks, parameters, hand)
-        yield StageCrew(loaded, sizes, trainee, learner, sampler, judges.driver_limits, verifiers)
+        yield StageCrew(loaded, sizes, trainee, learner, sampler, judges.driver_limits, judges.verifiers)
 
 
 @contextmanager
@@ -108,12 +103,17 @@ def _placed(role: str, number: int, cluster: Cluster) -> Iterator[Any]:
     bundle = {"CPU": 1.0, "GPU": 1.0} if on_gpus else {"CPU": 1.0}
     group = RAY.util.placement_group([bundle] * number, strategy="PACK" if role == "trainers" else "SPREAD")
     try:
-        ray.get(group.ready(), timeout=STARTING)
+        _require_room(group, role, number, bundle)
         yield group
+    finally:
+        RAY.util.remove_placement_group(group)
+
+
+def _require_room(group: Any, role: str, number: int, bundle: dict[str, float]) -> None:
+    try:
+        ray.get(group.ready(), timeout=STARTING)
     except GetTimeoutError as error:
         held = {name: RAY.cluster_resources().get(name, 0) for name in bundle}
         text = ", ".join(f"{number * each:g} {name}" for name, each in bundle.items())
         has = ", ".join(f"{amount:g} {name}" for name, amount in held.items())
         raise EngineError(f"cluster.{role} = {number} needs {text}, and the cluster has {has} in all") from error
-    finally:
-        RAY.util.remove_placement_group(group)

@@ -8,8 +8,6 @@ whoever leads makes another one and goes on from a checkpoint.
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,14 +15,12 @@ from dataclasses import replace
 from typing import Any, Self
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from openklear.errors import OpenKlearError, ProcessLost
+from openklear.cluster.actors import RAY, end, line, ours, placed, whereabouts
+from openklear.errors import ProcessLost
 from openklear.training.rank import Post, Rank
 
-RAY: Any = ray
-"""Without its annotations, which do not know all that it takes."""
 BEAT = 1.0
 """Seconds between two looks at ranks that compute."""
 LATE = 2.0
@@ -54,7 +50,7 @@ class RankActor:
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
         """Where it is."""
-        return {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), "host": socket.gethostname()}
+        return whereabouts()
 
 
 class Gang:
@@ -66,14 +62,9 @@ class Gang:
         `patience`: seconds without an answer after which a rank counts as hung.
         """
         self.patience = patience
-        needs = group.bundle_specs
-        self.ranks = len(needs)
-        remote = RAY.remote(max_restarts=0, concurrency_groups={"status": 1})(RankActor)
-        self._actors = []
-        for number, bundle in enumerate(needs):
-            place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
-            options = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0)}
-            self._actors.append(remote.options(scheduling_strategy=place, **options).remote())
+        self.ranks = len(group.bundle_specs)
+        status = {"concurrency_groups": {"status": 1}}
+        self._actors = [placed(RankActor, group, number, **status) for number in range(self.ranks)]
         self._places: dict[int, Mapping[str, Any]] = {}
         try:
             self._places = dict(enumerate(self._get([actor.status.remote() for actor in self._actors])))
@@ -104,10 +95,8 @@ class Gang:
 
     def close(self) -> None:
         """Ends all ranks, those that hang included."""
-        for actor in self._actors:
-            ray.kill(actor, no_restart=True)
-        kill = [_killer(place["node"]).remote(place["pid"]) for place in self._places.values()]
-        ray.wait(kill, num_returns=len(kill), timeout=self.patience) if kill else None
+        known = {actor: self._places.get(number, {}) for number, actor in enumerate(self._actors)}
+        end(known, patience=self.patience)
 
     def __enter__(self) -> Self:
         return self
@@ -146,10 +135,7 @@ class Gang:
             if isinstance(fault, RayActorError):
                 return ProcessLost(f"{self._named(number)} died while all ranks were asked to {what}")
         number, fault = next(iter(faults.items()))
-        cause = fault.cause if isinstance(fault, RayTaskError) else fault
-        if isinstance(cause, OpenKlearError):
-            return cause
-        return ProcessLost(f"{self._named(number)} failed at {what}: {_line(cause)}")
+        return ours(fault) or ProcessLost(f"{self._named(number)} failed at {what}: {line(fault)}")
 
     def _require_answers(self, what: str, numbers: Iterable[int]) -> None:
         """ProcessLost where one of them does not say that it lives."""
@@ -166,7 +152,7 @@ class Gang:
         except GetTimeoutError as error:
             raise ProcessLost(f"no rank has started for {STARTING:g} s: the cluster has not the room") from error
         except RayError as error:
-            raise ProcessLost(f"a rank did not start: {_line(error)}") from error
+            raise ProcessLost(f"a rank did not start: {line(error)}") from error
 
     def _named(self, number: int) -> str:
         place = self._places.get(number)
@@ -179,20 +165,3 @@ STARTING = 300.0
 
 def _died(faults: Mapping[int, RayError]) -> bool:
     return any(isinstance(error, RayActorError) for error in faults.values())
-
-
-def _killer(node: str) -> Any:
-    """A task that kills a process of that node: one that is stopped outlives `ray.kill`."""
-    place = NodeAffinitySchedulingStrategy(node, soft=False)
-    return RAY.remote(num_cpus=0, max_retries=0, scheduling_strategy=place)(_kill)
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _line(error: object) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]

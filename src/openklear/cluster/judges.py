@@ -15,16 +15,15 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayTaskError
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from openklear import progress
-from openklear.errors import OpenKlearError, VerifierError
+from openklear.cluster.actors import line, ours, placed
+from openklear.errors import VerifierError
 from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
 from openklear.verifiers.limits import Limits
 from openklear.verifiers.walls import LEVELS, Isolation
 
-RAY: Any = ray
 TRIES = 3
 """Actors that an attempt may take with it before it counts as unscorable."""
 
@@ -87,8 +86,7 @@ class JudgePool:
         try:
             every = ray.get([bench.actor.isolation.remote() for bench in self._benches])
         except RayTaskError as error:
-            cause: object = error.cause
-            raise cause if isinstance(cause, OpenKlearError) else VerifierError(str(cause)) from error
+            raise ours(error) or VerifierError(f"a judge cannot isolate programs: {line(error)}") from error
         found = [one for one in every if one is not None]
         return min(found, key=lambda one: LEVELS.index(one.level)) if found else None
 
@@ -103,8 +101,7 @@ class JudgePool:
             except RayActorError:
                 self._replace(bench, actor)
             except RayTaskError as error:
-                cause: object = error.cause
-                raise cause if isinstance(cause, Exception) else VerifierError(str(cause)) from error
+                raise ours(error) or VerifierError(f"judge {bench.number} failed: {line(error)}") from error
             finally:
                 with self._lock:
                     bench.asked -= 1
@@ -130,10 +127,7 @@ class JudgePool:
                 bench.actor = self._actor(bench.number)
 
     def _actor(self, number: int) -> Any:
-        bundle = self._group.bundle_specs[number]
-        place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number)
-        remote = RAY.remote(max_restarts=0, max_concurrency=self.limits.workers)(JudgeActor)
-        return remote.options(scheduling_strategy=place, num_cpus=bundle.get("CPU", 0)).remote(self.limits)
+        return placed(JudgeActor, self._group, number, self.limits, max_concurrency=self.limits.workers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,22 +8,20 @@ does not matter who serves it; what a dead sampler had not finished is asked of 
 
 from __future__ import annotations
 
-import os
 import queue
-import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from openklear import progress
-from openklear.errors import EngineError, OpenKlearError, ProcessLost
+from openklear.cluster.actors import RAY, end, line, ours, placed, whereabouts
+from openklear.errors import EngineError, ProcessLost
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.numerics import set_up
 from openklear.models.parcel import Parcel, pack, unpack
@@ -33,7 +31,6 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import OnCompletion, Progress, Sampler, Supports, Until
 from openklear.types import Completion, SampleRequest
 
-RAY: Any = ray
 BEAT = 1.0
 """Seconds between two looks at samplers that decode."""
 REPLACED = 3
@@ -92,7 +89,7 @@ class SamplerActor:
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
         """Where it is."""
-        return {"pid": os.getpid(), "host": socket.gethostname()}
+        return whereabouts()
 
 
 @dataclass(slots=True)
@@ -101,12 +98,18 @@ class Served:
 
     number: int
     actor: Any
-    named: str = ""
+    place: Mapping[str, Any] = field(default_factory=dict)
+    """Of its process; {} until it has begun."""
     stream: Any = None
     left: dict[int, int] = field(default_factory=dict)
     """Index in its part -> index of the request, of what has not ended."""
     idle_losses: int = 0
     """Times in a row that it was lost before a completion came."""
+
+    @property
+    def named(self) -> str:
+        """For messages."""
+        return f"sampler {self.number} ({self.place['host']}, pid {self.place['pid']})"
 
 
 class ClusterSampler:
@@ -126,12 +129,11 @@ class ClusterSampler:
 
     def places(self) -> list[str]:
         """Host and process of each sampler."""
-        return [one.named.replace(" (", ": ").rstrip(")") for one in self._served]
+        return [f"sampler {one.number}: {one.place['host']}, pid {one.place['pid']}" for one in self._served]
 
     def close(self) -> None:
-        """Ends all samplers."""
-        for one in self._served:
-            ray.kill(one.actor, no_restart=True)
+        """Ends all samplers, those that hang included."""
+        end({one.actor: one.place for one in self._served}, patience=self.patience)
 
     def publish(self, model: Any, version: int) -> None:
         """The weights of a model in this process."""
@@ -147,6 +149,8 @@ class ClusterSampler:
                 self._require_hash(one, ray.get(call))
             except RayActorError:
                 self._replace(one, "died while it took new weights")
+            except RayTaskError as error:
+                raise ours(error) or EngineError(f"{one.named} did not take new weights: {line(error)}") from error
 
     def sample(
         self,
@@ -203,7 +207,7 @@ class ClusterSampler:
             except RayActorError:
                 self._lost(one, "died", waiting, requests)
             except RayTaskError as error:
-                raise _cause(error, one.named) from error
+                raise ours(error) or EngineError(f"{one.named} failed: {line(error)}") from error
             else:
                 yield one, one.left.pop(place), completion
 
@@ -232,26 +236,21 @@ class ClusterSampler:
         one.idle_losses += 1
         if one.idle_losses > REPLACED:
             raise ProcessLost(f"{one.named} was lost {REPLACED} times in a row, and sampled nothing in between")
-        ray.kill(one.actor, no_restart=True)
-        one.actor = self._actor(one.number)
+        end({one.actor: one.place}, patience=self.patience)
+        one.actor, one.place = self._actor(one.number), {}
         self._begin(one)
         if self._parcel is not None:
             self._require_hash(one, ray.get(one.actor.take.remote(self._parcel, self.version)))
 
     def _actor(self, number: int) -> Any:
-        bundle = self._group.bundle_specs[number]
-        place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=number)
-        remote = RAY.remote(max_restarts=0, concurrency_groups={"status": 1})(SamplerActor)
-        options = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0)}
-        return remote.options(scheduling_strategy=place, **options).remote()
+        return placed(SamplerActor, self._group, number, concurrency_groups={"status": 1})
 
     def _begin(self, one: Served) -> None:
         try:
             ray.get(one.actor.begin.remote(self._post))
-            place = ray.get(one.actor.status.remote())
-        except RayTaskError as error:
-            raise _cause(error, f"sampler {one.number}") from error
-        one.named = f"sampler {one.number} ({place['host']}, pid {place['pid']})"
+            one.place = ray.get(one.actor.status.remote())
+        except RayError as error:
+            raise ours(error) or EngineError(f"sampler {one.number} did not start: {line(error)}") from error
 
     def _require_hash(self, one: Served, found: str) -> None:
         if found != self._hash:
@@ -260,12 +259,6 @@ class ClusterSampler:
     def _forget_streams(self) -> None:
         for one in self._served:
             one.stream, one.left = None, {}
-
-
-def _cause(error: RayTaskError, named: str) -> Exception:
-    """What a sampler raised, where it is one of our errors; else it failed."""
-    cause: object = error.cause
-    return cause if isinstance(cause, OpenKlearError) else EngineError(f"{named} failed: {cause}")
 
 
 def _together(requests: Sequence[SampleRequest], chosen: Sequence[int] | None = None) -> list[list[int]]:

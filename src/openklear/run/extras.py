@@ -33,6 +33,8 @@ def missing(recipe: Recipe) -> Iterator[tuple[str, str]]:
         needed["py3langid"] = "data.languages"
     if isinstance(recipe.data.engine, RayCluster):
         needed["ray"] = "data.engine"
+    if recipe.cluster is not None:
+        needed["ray"] = "cluster"
     if recipe.lora is not None:
         needed["peft"] = "lora"
     for key, optimizer in recipe.optimizers.items():
@@ -51,5 +53,5 @@ def missing(recipe: Recipe) -> Iterator[tuple[str, str]]:
 def require_for_training(recipe: Recipe) -> None:
     """UsageError where the packages that train the recipe's model are not there, which no stage would find out soon."""
     for key, fault in missing(recipe):
-        if key == "lora" or key.endswith(".optimizer"):
+        if key in ("lora", "cluster") or key.endswith(".optimizer"):
             raise UsageError(fault)

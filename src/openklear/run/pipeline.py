@@ -15,7 +15,7 @@ from typing import Any
 
 from openklear import progress
 from openklear.durable import files
-from openklear.durable.sealed import latest
+from openklear.durable.sealed import checkpoints
 from openklear.errors import ProcessLost, RunError
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
@@ -169,14 +169,14 @@ def _run_again_where_lost(stage: Stage, context: StageContext) -> None:
 
     ProcessLost where that happens more than LOST times and no checkpoint came in between.
     """
-    losses, newest = 0, latest(context.directory)
+    losses, newest = 0, checkpoints(context.directory)[-1:]
     while True:
         try:
             importlib.import_module(stage.module).run(context)
             return
         except ProcessLost as error:
-            losses = losses + 1 if latest(context.directory) == newest else 1
-            newest = latest(context.directory)
+            before, newest = newest, checkpoints(context.directory)[-1:]
+            losses = losses + 1 if newest == before else 1
             if losses > LOST:
                 raise
             progress.say(f"{stage.name}: {error}; the stage begins again, from its newest checkpoint")

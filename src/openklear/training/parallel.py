@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from openklear.errors import NonFinite, OpenKlearError, RunError
+from openklear.models.numerics import device
 from openklear.objectives.aggregate import Counts
 
 Group = dist.ProcessGroup
@@ -39,7 +40,7 @@ def sums_of_all(sums: Mapping[str, Tensor] | None, group: Group | None) -> dict[
     if group is not None:
         forms = _gathered({name: (tuple(tensor.shape), tensor.dtype) for name, tensor in summed.items()}, group)
         for name, (shape, dtype) in max(forms, key=len).items():
-            summed.setdefault(name, torch.zeros(shape, dtype=dtype))
+            summed.setdefault(name, torch.zeros(shape, dtype=dtype, device=device()))
         for name in sorted(summed):
             summed[name] = summed[name].clone()
             dist.all_reduce(summed[name], group=group)

@@ -65,11 +65,6 @@ class ShardedTrainee:
         found: dict[str, Any] = get_model_state_dict(self.loaded.model, options=options)
         return found
 
-    def needed_bytes(self) -> int:
-        """Weights and two moments of all ranks."""
-        sizes = [p.numel() * p.element_size() for p in self.loaded.model.parameters()]
-        return int(3 * sum(sizes)) + 1_000_000
-
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds; moments are made where there are none yet, so that they can be read into."""
         model, moments = get_state_dict(self.loaded.model, self.optimizer.kinds())
