@@ -52,7 +52,7 @@ def gang(cluster, model):
     made = []
 
     def make():
-        post = Post(load_recipe(RECIPE), PHASE, model, SIZES, rank=0, ranks=1, address="", seconds=60.0)
+        post = Post(load_recipe(RECIPE), PHASE, model, SIZES, rank=0, ranks=1, address="")
         made.append(Gang(group, post, patience=PATIENCE))
         return made[-1]
 

@@ -35,7 +35,7 @@ def model(tmp_path_factory):
 
 
 def post(model, phase):
-    return Post(load_recipe(RECIPE), phase, model, SIZES, rank=0, ranks=1, address="", seconds=60.0)
+    return Post(load_recipe(RECIPE), phase, model, SIZES, rank=0, ranks=1, address="")
 
 
 def published(trainee):

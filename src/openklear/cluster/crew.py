@@ -44,7 +44,7 @@ def open_cluster_crew(
         stack.enter_context(_joined(cluster))
         needs = {"trainers": cluster.trainers, "samplers": cluster.samplers, "judges": cluster.judges}
         groups = {role: stack.enter_context(_placed(role, number, cluster)) for role, number in needs.items()}
-        post = Post(recipe, settings, directory.resolve(), sizes, 0, 1, "", cluster.patience, takes_sampled)
+        post = Post(recipe, settings, directory.resolve(), sizes, 0, 1, "", takes_sampled)
         gang = stack.enter_context(Gang(groups["trainers"], post, patience=cluster.patience))
         for place in gang.places():
             progress.say(f"{context.name}: {place} trains")

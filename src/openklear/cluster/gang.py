@@ -1,8 +1,8 @@
 """Ranks as Ray actors: asked together, watched while they compute, and killed together.
 
 A rank that dies is seen by Ray at once; the others then fail where they wait for it, so that its own end is looked for
-before theirs is told. A rank that hangs does not answer `status`, which a thread of its own serves; what waits for it
-would wait for the process group's own limit. Nothing is repaired in a gang: after ProcessLost it is of no use, and
+before theirs is told. A rank that hangs does not answer `status`, which a thread of its own serves; the others would
+wait for it as long as `training.rank.MEETING`. Nothing is repaired in a gang: after ProcessLost it is of no use, and
 whoever leads makes another one and goes on from a checkpoint.
 """
 

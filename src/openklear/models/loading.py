@@ -83,12 +83,17 @@ def load_model(
             f"{directory}: the tokenizer has tokens up to id {largest}, but the model has {rows} embeddings: "
             "they do not belong together. Copy the tokenizer files of this very model."
         )
+    return with_tokenizer(model.to(device()), tokenizer, directory)
+
+
+def with_tokenizer(model: Any, tokenizer: Any, directory: Path) -> LoadedModel:
+    """The two together, with every end token that either names; ModelError where there is none."""
     said = (
         getattr(model.generation_config, "eos_token_id", None),
         getattr(model.config.get_text_config(), "eos_token_id", None),
     )
     remember_tokenizer(model, tokenizer)
-    return LoadedModel(model.eval().to(device()), tokenizer, end_ids(tokenizer, said, directory))
+    return LoadedModel(model.eval(), tokenizer, end_ids(tokenizer, said, directory))
 
 
 def save_model(

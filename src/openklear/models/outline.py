@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from openklear.models.loading import LoadedModel
+from openklear.models.loading import LoadedModel, with_tokenizer
 from openklear.models.numerics import weights_type
-from openklear.models.tokenizer import end_ids, load_tokenizer
-from openklear.models.vocabulary import remember_tokenizer
+from openklear.models.tokenizer import load_tokenizer
 
 
 def load_outline(directory: Path, *, dtype: str = "float32") -> LoadedModel:
@@ -21,9 +20,4 @@ def load_outline(directory: Path, *, dtype: str = "float32") -> LoadedModel:
     make: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
         model = make(config, dtype=getattr(torch, weights_type(dtype)))
-    said = (
-        getattr(model.generation_config, "eos_token_id", None),
-        getattr(config.get_text_config(), "eos_token_id", None),
-    )
-    remember_tokenizer(model, tokenizer)
-    return LoadedModel(model.eval(), tokenizer, end_ids(tokenizer, said, directory))
+    return with_tokenizer(model, tokenizer, directory)

@@ -9,7 +9,7 @@ from typing import Any
 from openklear.planner.plan import duration, short
 from openklear.simulation.fleet import BETWEEN, NODE, USED
 from openklear.simulation.lengths import BETWEEN_PROBLEMS, WITHIN_PROBLEMS
-from openklear.simulation.sweep import SLOTS, Best, PhaseWork, step_of
+from openklear.simulation.sweep import SLOTS, TENSOR_PARALLEL, Best, PhaseWork, step_of
 
 WORTH = 1.05
 """Times as fast as the synchronous best, from where asynchrony is said to pay."""
@@ -79,10 +79,12 @@ class Summary:
                 yield f"staleness {staleness} pays on none of these sizes (less than {WORTH:g} times as fast)"
             else:
                 yield f"staleness {staleness} pays from {best.gpus} GPUs on: {self.gain(best):.2f} times as fast there"
-        alone = min(step_of(self.job, number).seconds(1, 0, self.job.phase.max_completion_tokens) for number in (1, 8))
+        most = self.job.phase.max_completion_tokens
+        alone = {number: step_of(self.job, number).seconds(1, 0, most) for number in TENSOR_PARALLEL}
+        fastest = min(alone, key=lambda number: alone[number])
         yield (
-            f"a synchronous iteration is never shorter than its longest completion, {duration(alone)} for "
-            f"{self.job.phase.max_completion_tokens:,} tokens alone on 8 GPUs"
+            f"a synchronous iteration is never shorter than its longest completion: {most:,} tokens at most, which "
+            f"take {duration(alone[fastest])} alone on an engine of {fastest}"
         )
 
     def _assumed(self) -> Iterator[str]:

@@ -28,6 +28,10 @@ from openklear.training.sharded_trainee import ShardedTrainee
 from openklear.training.sharding import shard
 from openklear.training.step import Metrics, PolicySequence
 
+MEETING = timedelta(minutes=30)
+"""After which a rank that nobody meets gives up. Whoever leads sees a dead or hung rank long before; a model that the
+first rank writes, or a long micro-batch, keeps the others waiting and is no fault."""
+
 
 @dataclass(frozen=True, slots=True)
 class Post:
@@ -42,8 +46,6 @@ class Post:
     ranks: int
     address: str
     """tcp://host:port of the first rank."""
-    seconds: float
-    """After which a rank that nobody meets gives up."""
     takes_sampled: bool = False
 
 
@@ -60,7 +62,7 @@ class Rank:
             init_method=post.address,
             rank=post.rank,
             world_size=post.ranks,
-            timeout=timedelta(seconds=post.seconds),
+            timeout=MEETING,
         )
         group = dist.group.WORLD
         assert group is not None, "it was just made"
