@@ -17,12 +17,12 @@ from tests import fake_run
 from tests.fake_run import digest, go, recipe
 
 from openklear.durable import files as rundir
-from openklear.errors import DataError, NoSpace, RunError, RunLocked, StageChanged, UsageError
+from openklear.errors import DataError, NoSpace, ProcessLost, RunError, RunLocked, StageChanged, UsageError
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Evaluation, Phase, PretrainedModel, Recipe, Rl, Sft, TinyModel, World
 from openklear.run import manifest as manifests
 from openklear.run.fingerprint import closure, fingerprint
-from openklear.run.pipeline import plan, plan_parts, run_pipeline
+from openklear.run.pipeline import LOST, plan, plan_parts, run_pipeline
 from openklear.run.plan import Stage, select, stages
 from openklear.run.record import settled
 
@@ -292,6 +292,41 @@ def stop_at(root: Path, step: int | None) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     stop = root.parent / "stop"
     stop.unlink(missing_ok=True) if step is None else stop.write_text(str(step))
+
+
+def test_a_stage_that_loses_a_process_goes_on_from_its_checkpoint(package, root, tmp_path, monkeypatch, capsys):
+    go(tmp_path / "runs" / "whole", package)
+    module = importlib.import_module(f"{package}.sft")
+    own, begun = module.run, []
+
+    def losing(context):
+        begun.append(context.name)
+        stop_at(root, {1: 1, 2: 2}.get(len(begun)))
+        try:
+            own(context)
+        except KeyboardInterrupt:
+            raise ProcessLost(f"rank {len(begun)} died") from None
+
+    monkeypatch.setattr(module, "run", losing)
+    go(root, package)
+    assert digest(root) == digest(tmp_path / "runs" / "whole")
+    assert len(begun) == 3
+    assert (root / "sft" / "journal.log").read_text() == "1\n2\n3\n", "no step is doubled or missing"
+    assert "sft: rank 2 died; the stage begins again, from its newest checkpoint" in capsys.readouterr().err
+
+
+def test_a_stage_that_only_loses_processes_ends_with_the_reason(package, root, monkeypatch):
+    module = importlib.import_module(f"{package}.sft")
+    begun = []
+
+    def lost(context):
+        begun.append(context.name)
+        raise ProcessLost("rank 0 died")
+
+    monkeypatch.setattr(module, "run", lost)
+    with pytest.raises(ProcessLost, match="rank 0 died"):
+        go(root, package)
+    assert len(begun) == LOST + 1
 
 
 def half(root: Path, package: str, of: Recipe | None = None, step: int = 2) -> None:
