@@ -9,7 +9,7 @@ from openklear.recipe.load import load_recipe
 from openklear.run.plan import stages
 
 ROOT = Path(__file__).parents[2]
-RECIPES = [*sorted((ROOT / "recipes").glob("*.toml")), *sorted((ROOT / "studies" / "bases").glob("*.toml"))]
+RECIPES = [*sorted((ROOT / "recipes").rglob("*.toml")), *sorted((ROOT / "studies" / "bases").glob("*.toml"))]
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def data(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+@pytest.mark.parametrize("path", RECIPES, ids=[str(path.relative_to(ROOT)) for path in RECIPES])
 def test_it_loads_and_its_paths_are_anyones(path):
     recipe = load_recipe(path)
     assert stages(recipe)

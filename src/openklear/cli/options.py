@@ -5,14 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openklear.durable.files import json_text
+from openklear.errors import UsageError
 from openklear.verifiers.printable import shown
 
+if TYPE_CHECKING:
+    from openklear.planner.machines import Machine
+
 EXIT_CODES = "Exit codes: 0 done, 1 the run failed, 2 bad input or usage, 130 interrupted."
+MOST_GPUS = 8192
+"""That are planned or simulated, at most: an event for every rollout and engine is still quick there."""
 
 
 def above_zero(value: float | None) -> float | None:
@@ -27,6 +33,24 @@ def not_negative(value: float) -> float:
     if not 0.0 <= value < float("inf"):
         raise typer.BadParameter("must be 0 or above")
     return value
+
+
+def whole_numbers(option: str, text: str, *, least: int, most: int) -> list[int]:
+    """Whole numbers between commas, from small to large, each once. Raises UsageError."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words or not all(word.isdecimal() and least <= int(word) <= most for word in words):
+        raise UsageError(f"{option} {text}: write whole numbers from {least} to {most:,} with commas, such as 8,64,256")
+    return sorted({int(word) for word in words})
+
+
+def gpu_named(name: str, what: str) -> Machine:
+    """A GPU of the planner's table, for `what`. Raises UsageError where it is none, or no GPU."""
+    from openklear.planner.machines import machine_named
+
+    found = machine_named(name)
+    if found.kind != "gpu":
+        raise UsageError(f"--device {name}: {what} is of GPUs; name one, such as h200")
+    return found
 
 
 AsJson = Annotated[

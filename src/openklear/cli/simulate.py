@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openklear import progress
-from openklear.cli.options import AsJson, above_zero, json_only, not_negative, tell
+from openklear.cli.options import (
+    MOST_GPUS,
+    AsJson,
+    above_zero,
+    gpu_named,
+    json_only,
+    not_negative,
+    tell,
+    whole_numbers,
+)
 from openklear.errors import UsageError
 
 if TYPE_CHECKING:
-    from openklear.planner.machines import Machine
     from openklear.recipe.schema import Phase, Recipe
     from openklear.simulation.summary import Summary
 
 SIZES = "1,2,4,8,16,32,64,128,256,512,1024"
-MOST = 8192
-"""GPUs, at most: an event for every rollout and engine is still quick there."""
 
 
 def simulate(
@@ -60,7 +66,7 @@ def simulate(
     and with bounded staleness, and from where asynchrony pays. Lengths are drawn as real traces are spread; no model is
     loaded and nothing is fetched.
 
-    Example: openklear simulate recipes/klear-8b/rl-math.toml --gpus 8,64,256 --completion-tokens 12000
+    Example: openklear simulate recipes/klear-8b/recipe.toml --gpus 8,64,256 --completion-tokens 12000
     """
     progress.quiet(as_json)
     with json_only(as_json):
@@ -88,25 +94,19 @@ def _simulated(
     from openklear.simulation.summary import Summary
     from openklear.simulation.sweep import job_of, sweep
 
-    sizes = _numbers("--gpus", gpus, least=1, most=MOST)
-    bounds = [0, *_numbers("--staleness", staleness, least=1, most=64)]
+    sizes = whole_numbers("--gpus", gpus, least=1, most=MOST_GPUS)
+    bounds = [0, *whole_numbers("--staleness", staleness, least=1, most=64)]
     loaded = load_recipe(file, overrides)
     one = _phase(file, loaded, phase)
-    job = job_of(loaded, one, facts_or_fetch(loaded).shape, _machine(device), expected_amounts(loaded, length))
+    job = job_of(
+        loaded, one, facts_or_fetch(loaded).shape, gpu_named(device, "the simulation"), expected_amounts(loaded, length)
+    )
     found = []
     with progress.task("simulating", len(sizes) * len(bounds), "placements", brief=True) as advance:
         for best in sweep(job, sizes, bounds):
             found.append(best)
             advance()
     return Summary(job, found)
-
-
-def _numbers(option: str, text: str, *, least: int, most: int) -> list[int]:
-    """Whole numbers between commas, from small to large, each once."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not all(word.isdecimal() and least <= int(word) <= most for word in words):
-        raise UsageError(f"{option} {text}: write whole numbers from {least} to {most:,} with commas, such as 8,64,256")
-    return sorted({int(word) for word in words})
 
 
 def _phase(file: Path, recipe: Recipe, name: str | None) -> Phase:
@@ -116,13 +116,4 @@ def _phase(file: Path, recipe: Recipe, name: str | None) -> Phase:
     found = next((one for one in phases if name in (None, one.name)), None)
     if found is None:
         raise UsageError(f"--phase {name}: {file} has {', '.join(one.name for one in phases)}")
-    return found
-
-
-def _machine(name: str) -> Machine:
-    from openklear.planner.machines import machine_named
-
-    found = machine_named(name)
-    if found.kind != "gpu":
-        raise UsageError(f"--device {name}: the simulation is of GPUs; name one, such as h200")
     return found

@@ -18,7 +18,20 @@ _QWEN3_8B = {
     "intermediate_size": 12_288,
     "tie_word_embeddings": False,
 }
-"""Of all three below: the second and the third were trained from the first, so their matrices are its own."""
+"""Of the three of 8B below: the second and the third were trained from the first, so their matrices are its own."""
+
+_QWEN3_1_7B = {
+    "model_type": "qwen3",
+    "vocab_size": 151_936,
+    "num_hidden_layers": 28,
+    "hidden_size": 2048,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 6144,
+    "max_position_embeddings": 32_768,
+    "tie_word_embeddings": True,
+}
 
 _SMOLLM2_135M = {
     "model_type": "llama",
@@ -37,6 +50,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "Qwen/Qwen3-8B-Base": {**_QWEN3_8B, "max_position_embeddings": 32_768},
     "Qwen/Qwen3-8B": {**_QWEN3_8B, "max_position_embeddings": 40_960},
     "Kwai-Klear/Klear-Reasoner-8B-SFT": {**_QWEN3_8B, "max_position_embeddings": None},
+    "Qwen/Qwen3-1.7B-Base": _QWEN3_1_7B,
     "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
 }
 """Name on the hub -> its configuration. Positions that are not known are None, which limits nothing."""

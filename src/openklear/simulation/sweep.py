@@ -8,20 +8,14 @@ from dataclasses import dataclass
 from openklear.planner.amounts import Amounts
 from openklear.planner.auto import chosen, usable
 from openklear.planner.machines import Machine
-from openklear.planner.memory import (
-    LIBRARIES,
-    WIDTH,
-    activation_bytes,
-    cached_token_bytes,
-    head_bytes,
-    optimizer_bytes,
-)
 from openklear.planner.shape import ModelShape
 from openklear.recipe.schema import Phase, Recipe
+from openklear.simulation import room
 from openklear.simulation.decoding import StepTime, roofline_step
 from openklear.simulation.fleet import Placement
 from openklear.simulation.flow import Throughput, simulated
 from openklear.simulation.lengths import DrawnRow, drawn_rows
+from openklear.simulation.room import states_bytes, trainer_bytes
 from openklear.simulation.training import TrainingWork
 
 TENSOR_PARALLEL = (1, 2, 4, 8)
@@ -114,33 +108,23 @@ def placements(job: PhaseWork, gpus: int, staleness: int) -> Iterator[Placement]
     for tensor_parallel in TENSOR_PARALLEL:
         for number in sorted(trainers | ({gpus} if staleness == 0 else set())):
             placement = Placement(gpus, number, tensor_parallel, staleness)
-            if placement.samplers and _has_memory(job, placement):
+            if placement.samplers and has_memory(job, placement):
                 yield placement
 
 
 def cache_tokens(job: PhaseWork, placement: Placement) -> int:
     """Tokens that the cache of one engine holds, beside its weights and what trains on the same GPUs."""
-    work, width = job.work, WIDTH[job.work.dtype]
-    room = usable(work.machine) - LIBRARIES[work.machine.kind]
-    room -= work.shape.parameters * width // placement.tensor_parallel
-    if placement.colocated:
-        room -= _states(job, placement)
-    return placement.tensor_parallel * max(room, 0) // cached_token_bytes(work.shape, width)
+    beside = states_bytes(job.work, job.phase.optimizer, placement.trainers) if placement.colocated else 0
+    return room.cache_tokens(job.work, placement, beside)
 
 
-def _has_memory(job: PhaseWork, placement: Placement) -> bool:
+def has_memory(job: PhaseWork, placement: Placement) -> bool:
     """Of the trainers for their longest row, of an engine for one row."""
     if cache_tokens(job, placement) < job.longest:
         return False
-    work, width = job.work, WIDTH[job.work.dtype]
-    tokens = max(work.microbatch_tokens, job.longest)
-    training = activation_bytes(work.shape, tokens, width, checkpointing=work.checkpointing)
-    training += head_bytes(work.shape, tokens, work.machine.kind)
-    return _states(job, placement) + training + LIBRARIES[work.machine.kind] <= usable(work.machine)
+    return peak_bytes(job, placement) <= usable(job.work.machine)
 
 
-def _states(job: PhaseWork, placement: Placement) -> int:
-    """Weights, gradients, masters and moments of one trainer's share."""
-    work, width = job.work, WIDTH[job.work.dtype]
-    whole = 2 * work.shape.parameters * width + optimizer_bytes(work.shape, job.phase.optimizer, width)
-    return whole // placement.trainers
+def peak_bytes(job: PhaseWork, placement: Placement) -> int:
+    """Of a GPU that trains."""
+    return trainer_bytes(job.work, job.phase.optimizer, placement.trainers, job.longest)
