@@ -286,7 +286,7 @@ def test_what_a_study_of_losses_runs(tmp_path, monkeypatch):
     assert sum(key.startswith(("rows-", "sft-")) for key in same) == 2 + 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_models_own_teacher_is_imitated_best(tmp_path, monkeypatch):
     """A whole study; its losses are those of the models that it left."""
     path = lay(tmp_path / "study", monkeypatch)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.ablation import made
@@ -56,7 +57,13 @@ def committed() -> list[Path]:
     return sorted((Path(__file__).parents[2] / "reports").glob("*/study.json"))
 
 
-@pytest.mark.parametrize("path", committed(), ids=lambda path: path.parent.name)
+def in_turn(paths: list[Path]) -> list[Any]:
+    """The first in make test, all others in .ci/run: a page takes seconds."""
+    first, *others = paths
+    return [first, *(pytest.param(path, marks=pytest.mark.long) for path in others)]
+
+
+@pytest.mark.parametrize("path", in_turn(committed()), ids=lambda path: path.parent.name)
 def test_every_committed_page_is_what_its_scores_give(path):
     study, scores = read_published(path.parent)
     found = findings(study, scores)

@@ -23,6 +23,7 @@ def rows_of(study: Study, path: Path, arm: str, root: Path) -> Counter[str]:
     return Counter(one.problem.domain for one in read_demonstrations(prepared(root / "prepare").demonstrations))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "arms"), [("top-sources", ("top-1", "top-3")), ("correctness-difficulty", ("hard-mixed", "hard-correct"))]
 )

@@ -430,9 +430,9 @@ def test_after_a_model_is_mended_the_same_command_goes_on(desk, in_order, capsys
 @pytest.mark.parametrize(
     ("command", "mistake", "stage"),
     [
-        ("rl", "rl.max_prompt_tokens=1", "rl-math"),
-        ("rl", "sft.max_tokens=4", "sft"),
-        ("rl", "data.require_format=true", "prepare"),
+        pytest.param("rl", "rl.max_prompt_tokens=1", "rl-math", marks=pytest.mark.long),
+        pytest.param("rl", "sft.max_tokens=4", "sft", marks=pytest.mark.long),
+        pytest.param("rl", "data.require_format=true", "prepare", marks=pytest.mark.long),
         ("rl", "sft.max_tokens=5", "encode"),
     ],
 )
@@ -470,7 +470,10 @@ def mounted(place: Path, options: str):
         subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize("size", ["28k", "48k", "64k", "96k", "300k", "800k"])
+BETWEEN = [pytest.param(size, marks=pytest.mark.long) for size in ("48k", "64k", "96k", "300k")]
+
+
+@pytest.mark.parametrize("size", ["28k", *BETWEEN, "800k"])
 def test_a_full_disk(size, desk, capsys, tmp_path):
     """At some sizes a write fails half-way, at others the need is known before."""
     with mounted(tmp_path / "disk", f"size={size}") as disk:

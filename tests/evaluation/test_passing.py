@@ -155,11 +155,11 @@ def test_laws_of_a_vote(classes, data):
 
 @pytest.mark.parametrize("k", [8, 32, 64])
 def test_64_samples_of_64_classes_are_quick(k):
-    start = time.perf_counter()
+    start = time.process_time()
     assert majority_share(list(range(64)), 0, k) == pytest.approx(1 / 64)
     mixed = [0] * 20 + [1 + i // 2 for i in range(44)]
     assert 0.0 < majority_share(mixed, 0, k) <= 1.0
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 def cases(metric):

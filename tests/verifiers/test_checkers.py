@@ -182,8 +182,8 @@ HOSTILE = {
 @pytest.mark.parametrize("name", ["livecodebench", "float:1e-6", "anycase"])
 def test_hostile_numbers_are_compared_in_no_time(name, word):
     word = HOSTILE.get(word, word)
-    start = time.perf_counter()
+    start = time.process_time()
     compare = checker(name).text
     taken = [compare("", one, other) for one, other in product((word, "2", "1e999999998", "5 " * 99_999), repeat=2)]
     assert [place for place, same in enumerate(taken) if same] == [0, 5, 10, 15]  # each is itself alone
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0

@@ -268,9 +268,9 @@ def test_what_math_verify_decides(grader, reference, answer, outcome):
 )
 def test_static_limits(grader, text, word):
     assert word in over_limit(text)
-    start = time.perf_counter()
+    start = time.process_time()
     assert grader.grade("5", text).outcome is Outcome.INCORRECT
-    assert time.perf_counter() - start < 0.2  # nothing was parsed
+    assert time.process_time() - start < 1.0  # nothing was parsed
     assert grader.grade(text, "5").outcome is Outcome.UNSCORABLE
 
 
@@ -297,9 +297,9 @@ def test_within_the_limits():
 
 @pytest.mark.parametrize("text", ["^" + " " * 4000 + "x", "5" * 256 + " " * 3000, "! " * 2000])
 def test_limits_take_no_time_over_white_space(text):
-    start = time.perf_counter()
+    start = time.process_time()
     over_limit(text)
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 1.0  # a quadratic pass would take seconds
 
 
 def test_an_answer_that_hangs_is_incorrect_and_the_next_one_is_graded(grader):
@@ -308,7 +308,7 @@ def test_an_answer_that_hangs_is_incorrect_and_the_next_one_is_graded(grader):
     grade = grader.grade("5", SLOW)
     assert grade.outcome is Outcome.INCORRECT
     assert "timeout" in grade.reason
-    assert time.perf_counter() - start < 8.0
+    assert time.perf_counter() - start < 60.0  # it would take for ever
     assert grader.grade(r"\ln x+1", r"1+\ln x").outcome is Outcome.CORRECT
 
 
