@@ -21,6 +21,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import metadata
@@ -93,13 +94,15 @@ def code_of(module: str, *also: str) -> Code:
 def package_versions(imported: set[str]) -> dict[str, str]:
     """major.minor of the counted distributions behind the imported names; "absent" where one is not installed."""
     counted = chain.from_iterable(names for key, names in PACKAGES.items() if key in imported)
-    found: dict[str, str] = {}
-    for name in counted:
-        try:
-            found[name] = ".".join(metadata.version(name).split("+")[0].split(".")[:2])
-        except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return {name: _version(name) for name in counted}
+
+
+@cache
+def _version(distribution: str) -> str:
+    try:
+        return ".".join(metadata.version(distribution).split("+")[0].split(".")[:2])
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 def difference(old: Parts, new: Parts) -> list[str]:
@@ -133,13 +136,13 @@ def closure(module: str, *also: str) -> tuple[dict[str, dict[str, str]], set[str
     spec = importlib.util.find_spec(top)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"no package named {top}")
-    home = Path(spec.submodule_search_locations[0])
+    modules = _modules(Path(spec.submodule_search_locations[0]), top)
     found: dict[str, dict[str, str]] = {}
     elsewhere: set[str] = set()
     waiting = [module, *also]
     while waiting:
         name = waiting.pop()
-        path = _locate(name, home)
+        path = modules.get(name)
         if name in found or path is None or name in WITHOUT_EFFECT or name.startswith(THROUGH_VALUES):
             continue
         hashed, imports = _read(path, name, path.stat().st_mtime_ns)
@@ -186,12 +189,16 @@ def _imports(node: ast.AST, package: str) -> Iterator[str]:
             yield from _imports(child, package)
 
 
-def _locate(name: str, home: Path) -> Path | None:
-    place = home.joinpath(*name.split(".")[1:])
-    if (place / "__init__.py").is_file():
-        return place / "__init__.py"
-    source = place.with_name(f"{place.name}.py")
-    return source if place != home and source.is_file() else None
+def _modules(home: Path, top: str) -> dict[str, Path]:
+    """Dotted name -> file of every module below a package's directory, as they lie there now."""
+    found: dict[str, Path] = {}
+    for directory, _, files in os.walk(home):
+        place = ".".join((top, *Path(directory).relative_to(home).parts))
+        for file in (name for name in files if name.endswith(".py") and name != "__init__.py"):
+            found.setdefault(f"{place}.{file.removesuffix('.py')}", Path(directory, file))
+        if "__init__.py" in files:  # a package is found before a module of its name
+            found[place] = Path(directory, "__init__.py")
+    return found
 
 
 def _resources(path: Path, name: str) -> dict[str, str]:
