@@ -1,4 +1,4 @@
-"""A run whose training stages are on a local Ray cluster: the figures of one process, also where a rank is killed."""
+"""A run on a local Ray cluster has the figures and scores of one process, also where a rank is killed."""
 
 from __future__ import annotations
 
@@ -44,10 +44,14 @@ def rows(root: Path, stage: str) -> list[dict]:
     return [json.loads(line) for line in (root / stage / "metrics.jsonl").read_text().splitlines()]
 
 
+def scores(root: Path, stage: str) -> object:
+    return json.loads((root / stage / "scores.json").read_text())["scores"]
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("alone") / "run"
-    finished(start("rl", root))
+    finished(start("evaluate", root))
     return root
 
 
@@ -59,8 +63,8 @@ def same_figures(root: Path, alone: Path, stage: str, unit: str) -> None:
         assert mine["learning_rate"] == other["learning_rate"]
 
 
-def test_the_figures_are_those_of_one_process(alone: Path, tmp_path: Path) -> None:
-    said = finished(start("rl", tmp_path / "run", *CLUSTER))
+def test_figures_and_scores_are_those_of_one_process(alone: Path, tmp_path: Path) -> None:
+    said = finished(start("evaluate", tmp_path / "run", *CLUSTER))
     assert len(re.findall(r"^sft: rank \d: .*, pid \d+ trains$", said, re.M)) == 2
     assert len(re.findall(r"^rl-math: sampler \d: .*, pid \d+ samples$", said, re.M)) == 2
     same_figures(tmp_path / "run", alone, "sft", "step")
@@ -68,6 +72,9 @@ def test_the_figures_are_those_of_one_process(alone: Path, tmp_path: Path) -> No
     for mine, other in zip(rows(tmp_path / "run", "rl-math"), rows(alone, "rl-math"), strict=True):
         assert (mine["rollouts"], mine["reward"]) == (other["rollouts"], other["reward"])
         assert mine["gap_max"] < 1e-4, "the samplers have the trainers' weights"
+    assert len(re.findall(r"^evaluate-sft: sampler \d: .*, pid \d+ samples$", said, re.M)) == 4
+    for stage in ("evaluate-base", "evaluate-sft", "evaluate-rl-math"):
+        assert scores(tmp_path / "run", stage) == scores(alone, stage)
 
 
 def test_a_rank_that_is_killed_costs_no_step_and_doubles_none(alone: Path, tmp_path: Path) -> None:

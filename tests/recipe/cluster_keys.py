@@ -57,7 +57,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
     context = StageContext(recipe, tmp_path, "sft", tmp_path, {"model": tmp_path})
     assert recipe.sft is not None
     with crew.open_cluster_crew(context, make_tiny(16, 1, 2, 64, 0), recipe.sft, SIZES, takes_sampled=False) as made:
-        made.sampler(TRAINING)
+        made.panel.sampler(TRAINING)
     return told
 
 
@@ -75,7 +75,7 @@ def members(monkeypatch, tmp_path):
 
 def patience(monkeypatch, tmp_path):
     told = asked(monkeypatch, tmp_path, "cluster.patience=7.5")
-    assert told["Gang"] == told["ClusterSampler"] == 7.5
+    assert told["Gang"] == told["ClusterSampler"] == told["JudgePool"] == 7.5
 
 
 PROOFS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -13,6 +13,9 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from openklear.errors import OpenKlearError
+
+BEAT = 1.0
+"""Seconds between two looks at an actor that works."""
 
 RAY: Any = ray
 """Without its annotations, which do not know all that it takes."""
@@ -24,6 +27,24 @@ def placed(kind: type, group: Any, number: int, *arguments: Any, **options: Any)
     place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
     needs = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "scheduling_strategy": place}
     return RAY.remote(max_restarts=0, **options)(kind).options(**needs).remote(*arguments)
+
+
+class Silent(Exception):
+    """An actor does not say that it lives."""
+
+
+def answer(call: Any, status: Callable[[], Any], patience: float) -> Any:
+    """What a call returns, however long it takes, as long as its actor answers `status` within so many seconds.
+
+    Raises Silent where it does not, and what `ray.get` raises.
+    """
+    while True:
+        done, _ = ray.wait([call], timeout=BEAT)
+        if done:
+            return ray.get(call)
+        answered, _ = ray.wait([status()], timeout=patience)
+        if not answered:
+            raise Silent
 
 
 def whereabouts() -> dict[str, Any]:

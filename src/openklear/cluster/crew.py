@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,7 +24,7 @@ from openklear.recipe.schema import Phase, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
-from openklear.training.crew import StageCrew
+from openklear.training.crew import Panel, StageCrew
 from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
 from openklear.training.rank import Post
 
@@ -39,13 +40,12 @@ def open_cluster_crew(
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
-    directory = context.inputs["model"] / "model"
     with ExitStack() as stack:
         stack.enter_context(_joined(cluster))
-        needs = {"trainers": cluster.trainers, "samplers": cluster.samplers, "judges": cluster.judges}
-        groups = {role: stack.enter_context(_placed(role, number, cluster)) for role, number in needs.items()}
-        post = Post(recipe, settings, directory.resolve(), sizes, 0, 1, "", takes_sampled)
-        gang = stack.enter_context(Gang(groups["trainers"], post, patience=cluster.patience))
+        group = stack.enter_context(_placed("trainers", cluster.trainers, cluster))
+        panel = _panel(context, sizes, stack, cluster.samplers)
+        post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
+        gang = stack.enter_context(Gang(group, post, patience=cluster.patience))
         for place in gang.places():
             progress.say(f"{context.name}: {place} trains")
         ranks = cluster.trainers
@@ -59,20 +59,45 @@ def open_cluster_crew(
             assert isinstance(sampler, ClusterSampler), "the crew's own"
             sampler.take(gang.hand("parcel"), version)
 
-        def sampler(needs: Supports) -> Sampler:
-            require(ClusterSampler.supports, needs, "cluster")
-            post = SamplerPost(recipe, directory.resolve(), sizes)
-            made = ClusterSampler(groups["samplers"], post, patience=cluster.patience)
-            stack.enter_context(closing(made))
-            for place in made.places():
-                progress.say(f"{context.name}: {place} samples")
-            return made
-
-        judges = JudgePool(groups["judges"], recipe.verifiers.limits)
-        stack.enter_context(closing(judges))
         parameters = sum(p.numel() for p in loaded.model.parameters())
         trainee = LedTrainee(gang.ask, ranks, parameters, hand)
-        yield StageCrew(loaded, sizes, trainee, learner, sampler, judges.driver_limits, judges.verifiers)
+        yield StageCrew(loaded, sizes, trainee, learner, panel)
+
+
+@contextmanager
+def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[Panel]:
+    """The panel of a stage that trains nothing: its samplers have the trainers' places too. Errors as above."""
+    cluster = context.recipe.cluster
+    assert cluster is not None, "asked for a recipe with [cluster]"
+    with ExitStack() as stack:
+        stack.enter_context(_joined(cluster))
+        yield _panel(context, sizes, stack, cluster.trainers + cluster.samplers)
+
+
+def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int) -> Panel:
+    """Samplers and judges, which end with the stack."""
+    recipe = context.recipe
+    cluster = recipe.cluster
+    assert cluster is not None, "asked for a recipe with [cluster]"
+    group = stack.enter_context(_placed("samplers", samplers, cluster))
+    benches = stack.enter_context(_placed("judges", cluster.judges, cluster))
+    judges = JudgePool(benches, recipe.verifiers.limits, patience=cluster.patience)
+    stack.enter_context(closing(judges))
+
+    def sampler(needs: Supports) -> Sampler:
+        require(ClusterSampler.supports, needs, "cluster")
+        made = ClusterSampler(group, SamplerPost(recipe, _model(context), sizes), patience=cluster.patience)
+        stack.enter_context(closing(made))
+        for place in made.places():
+            progress.say(f"{context.name}: {place} samples")
+        return made
+
+    return Panel(sampler, judges.driver_limits, judges.verifiers, samplers)
+
+
+def _model(context: StageContext) -> Path:
+    """Where the stage's model lies, on every node."""
+    return (context.inputs["model"] / "model").resolve()
 
 
 @contextmanager

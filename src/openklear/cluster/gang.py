@@ -17,12 +17,10 @@ from typing import Any, Self
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from openklear.cluster.actors import RAY, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import BEAT, RAY, end, line, ours, placed, whereabouts
 from openklear.errors import ProcessLost
 from openklear.training.rank import Post, Rank
 
-BEAT = 1.0
-"""Seconds between two looks at ranks that compute."""
 LATE = 2.0
 """Seconds in which the rank that died first is looked for, once one has failed."""
 

@@ -1,23 +1,22 @@
 """Verifiers on other machines, behind the one judge: the driver keeps journal and batches, actors do the work.
 
 The judge (`verifiers.judge`) asks a verifier for each attempt from one of its threads. Here that verifier asks the
-actor with the least to do. An actor that dies is replaced and the attempt asked again; what dies with every actor that
-is asked is unscorable, with the reason (house rule 5).
+actor with the least to do. An actor that dies or hangs is replaced and the attempt asked again; an attempt with which
+every actor that is asked is lost is unscorable, with the reason (house rule 5).
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from openklear import progress
-from openklear.cluster.actors import line, ours, placed
+from openklear.cluster.actors import Silent, answer, end, line, ours, placed, whereabouts
 from openklear.errors import VerifierError
 from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
@@ -38,9 +37,10 @@ class JudgeActor:
         """`Verifier.grade` of the domain."""
         return self._verifiers[domain].grade(problem, graded, stop_early=stop_early)
 
-    def pid(self) -> int:
-        """Of its process."""
-        return os.getpid()
+    @ray.method(concurrency_group="status")
+    def status(self) -> dict[str, Any]:
+        """Where it is."""
+        return whereabouts()
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from there."""
@@ -54,16 +54,28 @@ class Bench:
 
     number: int
     actor: Any
+    begun: Any
+    """Its `status` when it began, in Ray's store: where it is, also once it hangs."""
     asked: int = 0
+
+    @property
+    def place(self) -> Mapping[str, Any]:
+        """Of its process; {} where it has not begun."""
+        try:
+            place: Mapping[str, Any] = ray.get(self.begun, timeout=0)
+        except (GetTimeoutError, RayError):
+            return {}
+        return place
 
 
 class JudgePool:
     """Actors that grade, one in each bundle of a placement group. `close` it."""
 
-    def __init__(self, group: Any, limits: Limits) -> None:
-        self.limits, self._group = limits, group
+    def __init__(self, group: Any, limits: Limits, *, patience: float) -> None:
+        """`patience`: seconds without an answer after which a judge counts as hung."""
+        self.limits, self.patience, self._group = limits, patience, group
         self._lock = threading.Lock()
-        self._benches = [Bench(number, self._actor(number)) for number in range(len(group.bundle_specs))]
+        self._benches = [Bench(number, *self._begin(number)) for number in range(len(group.bundle_specs))]
 
     @property
     def driver_limits(self) -> Limits:
@@ -72,7 +84,7 @@ class JudgePool:
 
     def pids(self) -> list[int]:
         """Of the actors' processes, each on its host."""
-        return list(ray.get([bench.actor.pid.remote() for bench in self._benches]))
+        return [place["pid"] for place in ray.get([bench.begun for bench in self._benches])]
 
     def verifiers(self) -> Mapping[str, Verifier]:
         """For the judge: each domain's verifier asks the pool."""
@@ -96,22 +108,24 @@ class JudgePool:
             bench = self._taken()
             actor = bench.actor
             try:
-                verdict: Verdict = ray.get(actor.grade.remote(domain, problem, graded, stop_early))
+                call = actor.grade.remote(domain, problem, graded, stop_early)
+                verdict: Verdict = answer(call, actor.status.remote, self.patience)
                 return verdict
             except RayActorError:
-                self._replace(bench, actor)
+                self._replace(bench, actor, "died")
+            except Silent:
+                self._replace(bench, actor, f"has not answered for {self.patience:g} s")
             except RayTaskError as error:
                 raise ours(error) or VerifierError(f"judge {bench.number} failed: {line(error)}") from error
             finally:
                 with self._lock:
                     bench.asked -= 1
         total = DOMAINS[domain].total(problem)
-        return Verdict(Outcome.UNSCORABLE, f"{TRIES} judges died while they graded it", total=total)
+        return Verdict(Outcome.UNSCORABLE, f"{TRIES} judges were lost while they graded it", total=total)
 
     def close(self) -> None:
-        """Ends all actors."""
-        for bench in self._benches:
-            ray.kill(bench.actor, no_restart=True)
+        """Ends all actors, those that hang included."""
+        end({bench.actor: bench.place for bench in self._benches}, patience=self.patience)
 
     def _taken(self) -> Bench:
         with self._lock:
@@ -119,15 +133,19 @@ class JudgePool:
             bench.asked += 1
             return bench
 
-    def _replace(self, bench: Bench, dead: Any) -> None:
-        """Once, however many threads found it dead."""
+    def _replace(self, bench: Bench, lost: Any, what: str) -> None:
+        """Once, however many threads found it lost."""
         with self._lock:
-            if bench.actor is dead:
-                progress.say(f"judge {bench.number} died; another one takes its place")
-                bench.actor = self._actor(bench.number)
+            if bench.actor is not lost:
+                return
+            progress.say(f"judge {bench.number} {what}; another one takes its place")
+            end({lost: bench.place}, patience=self.patience)
+            bench.actor, bench.begun = self._begin(bench.number)
 
-    def _actor(self, number: int) -> Any:
-        return placed(JudgeActor, self._group, number, self.limits, max_concurrency=self.limits.workers)
+    def _begin(self, number: int) -> tuple[Any, Any]:
+        threads = {"max_concurrency": self.limits.workers, "concurrency_groups": {"status": 1}}
+        actor = placed(JudgeActor, self._group, number, self.limits, **threads)
+        return actor, actor.status.remote()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from openklear import progress
-from openklear.cluster.actors import RAY, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import BEAT, RAY, Silent, answer, end, line, ours, placed, whereabouts
 from openklear.errors import EngineError, ProcessLost
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.numerics import set_up
@@ -31,8 +31,6 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import OnCompletion, Progress, Sampler, Supports, Until
 from openklear.types import Completion, SampleRequest
 
-BEAT = 1.0
-"""Seconds between two looks at samplers that decode."""
 REPLACED = 3
 """Times in a row that a sampler may be lost without one completion in between."""
 
@@ -88,8 +86,8 @@ class SamplerActor:
 
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
-        """Where it is."""
-        return whereabouts()
+        """Where it is, and the version of an engine in an environment of its own."""
+        return {**whereabouts(), "engine_version": getattr(self._sampler, "engine_version", None)}
 
 
 @dataclass(slots=True)
@@ -127,6 +125,12 @@ class ClusterSampler:
         for one in self._served:
             self._begin(one)
 
+    @property
+    def engine_version(self) -> str | None:
+        """Of an engine in an environment of its own, as the first sampler has it."""
+        version = self._served[0].place.get("engine_version")
+        return None if version is None else str(version)
+
     def places(self) -> list[str]:
         """Host and process of each sampler."""
         return [f"sampler {one.number}: {one.place['host']}, pid {one.place['pid']}" for one in self._served]
@@ -146,7 +150,9 @@ class ClusterSampler:
         calls = [one.actor.take.remote(parcel, version) for one in self._served]
         for one, call in zip(self._served, calls, strict=True):
             try:
-                self._require_hash(one, ray.get(call))
+                self._require_hash(one, answer(call, one.actor.status.remote, self.patience))
+            except Silent:
+                self._replace(one, f"has not answered for {self.patience:g} s while it took new weights")
             except RayActorError:
                 self._replace(one, "died while it took new weights")
             except RayTaskError as error:

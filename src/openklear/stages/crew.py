@@ -17,7 +17,7 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
 from openklear.training.adapting import adapt
-from openklear.training.crew import StageCrew
+from openklear.training.crew import Panel, StageCrew
 from openklear.training.learner import LocalLearner, SupervisedLearner, takes_sampled
 from openklear.training.optimizer import build_optimizer
 from openklear.training.sizes import found, resolved, stage_dtype
@@ -25,7 +25,7 @@ from openklear.training.trainee import LocalTrainee
 
 
 def open_model(context: StageContext) -> LoadedModel:
-    """The model that a stage trains: whole where this process trains it, else its tokenizer and its shape."""
+    """The model that a stage trains or asks: whole where this process does it, else its tokenizer and its shape."""
     place, dtype = context.inputs["model"] / "model", stage_dtype(context.recipe, context.directory)
     if context.recipe.cluster is not None:
         return load_outline(place, dtype=dtype)
@@ -52,6 +52,19 @@ def open_crew(context: StageContext, loaded: LoadedModel, settings: Phase | Sft,
         yield _local(context, loaded, settings, sizes, stack, sampled=sampled)
 
 
+@contextmanager
+def open_panel(context: StageContext, loaded: LoadedModel, sizes: Sizes) -> Iterator[Panel]:
+    """Everybody whom a stage needs that only asks `loaded`."""
+    if context.recipe.cluster is not None:
+        from openklear.cluster.crew import open_cluster_panel
+
+        with open_cluster_panel(context, sizes) as panel:
+            yield panel
+        return
+    with ExitStack() as stack:
+        yield _local_panel(context.recipe, loaded, sizes, stack)
+
+
 def _local(
     context: StageContext, loaded: LoadedModel, settings: Phase | Sft, sizes: Sizes, stack: ExitStack, *, sampled: bool
 ) -> StageCrew:
@@ -66,11 +79,15 @@ def _local(
     else:
         learner = SupervisedLearner(loaded, optimizer, settings, sizes.microbatch_tokens)
 
+    panel = _local_panel(recipe, loaded, sizes, stack)
+    return StageCrew(loaded, sizes, LocalTrainee(loaded, optimizer), learner, panel)
+
+
+def _local_panel(recipe: Recipe, loaded: LoadedModel, sizes: Sizes, stack: ExitStack) -> Panel:
     def sampler(needs: Supports) -> Sampler:
         return stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
 
-    limits = recipe.verifiers.limits
-    return StageCrew(loaded, sizes, LocalTrainee(loaded, optimizer), learner, sampler, limits, lambda: None)
+    return Panel(sampler, recipe.verifiers.limits, lambda: None)
 
 
 def _takes_sampled(recipe: Recipe, phase: Phase, sizes: Sizes) -> bool:

@@ -8,7 +8,7 @@ numbers. timings.jsonl has how fast the completions were sampled.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict
 
 from openklear import progress
@@ -24,13 +24,14 @@ from openklear.evaluation.queries import Query, cut_budgets, encoded, numbered, 
 from openklear.evaluation.runner import Interview
 from openklear.evaluation.sources import TokenSource
 from openklear.evaluation.stored import SETTINGS
-from openklear.models.loading import LoadedModel, load_model, weights_hash
+from openklear.models.loading import LoadedModel, weights_hash
 from openklear.recipe.schema import Recipe
-from openklear.rollout.open import open_sampler
+from openklear.rollout.open import COMPLETIONS
 from openklear.run.context import StageContext
+from openklear.stages.crew import open_model, open_panel
 from openklear.training.memory import settled
 from openklear.training.pace import gauge_of, sampled_throughput, say_pace
-from openklear.training.sizes import found, resolved, stage_dtype
+from openklear.training.sizes import found, resolved
 from openklear.verifiers.judge import open_judge
 
 TIMINGS = "timings.jsonl"
@@ -42,7 +43,7 @@ def run(context: StageContext) -> None:
     """Evaluate the model of context.inputs["model"] on the recipe's benchmarks."""
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
     directory = context.inputs["model"] / "model"
-    loaded = load_model(directory, dtype=stage_dtype(recipe, context.directory))
+    loaded = open_model(context)
     sizes = resolved(recipe, loaded)
     context.tell(found(recipe, sizes))
     questions = _questions(context, loaded)
@@ -57,16 +58,18 @@ def run(context: StageContext) -> None:
     seed = recipe.seed_of("evaluation")
     drawing = Drawing(seed, evaluation.temperature, evaluation.top_p, evaluation.top_k, evaluation.min_p)
     with ExitStack() as stack:
-        limits = recipe.verifiers.limits
-        judge = stack.enter_context(open_judge(limits, domains, progress.say_once, journal=verdicts, others=others))
-        sampler = stack.enter_context(closing(open_sampler(recipe.engine, loaded, sizes=sizes)))
+        panel = stack.enter_context(open_panel(context, loaded, sizes))
+        asked = panel.verifiers()
+        judge = open_judge(panel.limits, domains, progress.say_once, journal=verdicts, others=others, verifiers=asked)
+        stack.enter_context(judge)
+        sampler = panel.sampler(COMPLETIONS)
         facts["engine"] |= of_engine(sampler)
         write_json(context.directory / SETTINGS, facts)
         stack.enter_context(settled())
         work = Interview(
             context.directory, questions, drawing, identity, judge, context.name, recipe.stop.unscorable_share
         )
-        samples = work.run(TokenSource(loaded, sampler, sizes.slots))
+        samples = work.run(TokenSource(loaded, sampler, sizes.slots * panel.samplers))
     if work.sampled:
         pace = {}
         if recipe.engine.type != "remote":  # of a server's machine nothing is known

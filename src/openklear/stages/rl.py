@@ -70,12 +70,12 @@ def run(context: StageContext) -> None:
         loop = Loop(context.name, context.directory, "iteration", phase.iterations, crew.trainee, keep, track)
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))
         verdicts = context.directory / "verdicts.jsonl"
-        asked = crew.verifiers()
-        judge = open_judge(crew.limits, phase.domains, progress.say_once, journal=verdicts, verifiers=asked)
+        asked = crew.panel.verifiers()
+        judge = open_judge(crew.panel.limits, phase.domains, progress.say_once, journal=verdicts, verifiers=asked)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
         needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
-        collector = Collector(loaded, crew.sampler(needs), judge, recipe.seed_of("rl"), share)
+        collector = Collector(loaded, crew.panel.sampler(needs), judge, recipe.seed_of("rl"), share)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed_of("rl"), hashes)):
             loop.say_place()

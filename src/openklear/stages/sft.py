@@ -66,10 +66,12 @@ def run(context: StageContext) -> None:
         require_choice(recipe.checkpoints.keep_best, problems, lost, context.name)
         domains = {encoded.problem.domain for encoded in problems}
         verdicts = context.directory / "verdicts.jsonl"
-        judge = open_judge(crew.limits, domains, progress.say_once, journal=verdicts, verifiers=crew.verifiers())
+        judge = open_judge(
+            crew.panel.limits, domains, progress.say_once, journal=verdicts, verifiers=crew.panel.verifiers()
+        )
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        collector = Collector(loaded, crew.sampler(VALIDATION), judge, recipe.seed_of("sft"), share)
+        collector = Collector(loaded, crew.panel.sampler(VALIDATION), judge, recipe.seed_of("sft"), share)
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         stack.enter_context(settled())

@@ -15,8 +15,22 @@ from openklear.verifiers.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
+class Panel:
+    """Who samples and judges in a stage, wherever they are. Opened by `stages.crew`, which ends them too."""
+
+    sampler: Callable[[Supports], Sampler]
+    """Opens the sampler, which must do so much."""
+    limits: Limits
+    """Of the judge."""
+    verifiers: Callable[[], Mapping[str, Verifier] | None]
+    """Opens what the judge asks; None: each domain's own, in processes of this machine."""
+    samplers: int = 1
+    """Processes that share what the sampler is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class StageCrew:
-    """Opened by `stages.crew.open_crew`, which ends them too."""
+    """Who trains in a stage, with its panel. Opened by `stages.crew.open_crew`, which ends them too."""
 
     loaded: LoadedModel
     """With its tokenizer; its weights are here only where this process trains."""
@@ -24,9 +38,4 @@ class StageCrew:
     trainee: Trainee
     learner: Any
     """Of RL a `LocalLearner` or what stands for it, of SFT a `SupervisedLearner` or the same."""
-    sampler: Callable[[Supports], Sampler]
-    """Opens the sampler, which must do so much."""
-    limits: Limits
-    """Of the judge."""
-    verifiers: Callable[[], Mapping[str, Verifier] | None]
-    """Opens what the judge asks; None: each domain's own, in processes of this machine."""
+    panel: Panel
