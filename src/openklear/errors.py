@@ -58,6 +58,12 @@ class NoSpace(RunError):
     """The disk is too full for what the stage will write."""
 
 
+class Preempted(RunError):
+    """The process was told to end (SIGTERM), and saved what was done; exit code 143, as SIGTERM itself leaves."""
+
+    exit_code = 143
+
+
 class NonFinite(RunError):
     """A loss or a gradient is not finite; the last good checkpoint is kept and the batch was dumped."""
 

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -87,6 +89,34 @@ def test_two_runs_are_equal_and_another_seed_is_not(undisturbed, tmp_path):
     assert other.returncode == 0, other.stderr
     weights = [json.loads((tmp_path / run / "summary.json").read_text())["weights"] for run in ("again", "other")]
     assert all(weights[0][stage] != weights[1][stage] for stage in weights[0])
+
+
+@pytest.mark.chaos
+def test_a_run_that_is_told_to_end_saves_what_is_done_and_ends_with_the_same_bits(undisturbed, tmp_path):
+    """SIGTERM, in SFT and again in RL, whose steps are saved at other places than in an undisturbed run."""
+    expected, _, _ = undisturbed
+    root = tmp_path / "run"
+    for stage in ("sft", "rl-math"):
+        process = begun(root)
+        metrics = root / stage / "metrics.jsonl"
+        until = time.monotonic() + 200
+        while not (metrics.is_file() and b"\n" in metrics.read_bytes()):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 143, said
+        assert re.search(rf"{stage}: ended as told \(SIGTERM\); \w+ \d+ of \d+ is saved, and the same command", said)
+    finished = command("count", str(tmp_path / "counts.json"), output=root)
+    assert finished.returncode == 0, finished.stderr
+    assert digest(root) == expected
+
+
+def begun(root):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[1] / "src")}
+    words = [sys.executable, "-m", "openklear", "run", str(RECIPE), "--output", str(root)]
+    return subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 CARRYING = (

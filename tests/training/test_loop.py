@@ -1,13 +1,16 @@
 """What SFT and RL share around their steps, with files alone: nothing is sampled or trained here."""
 
 import json
+import os
+import signal
 
 import pytest
 
-from openklear.errors import NonFinite
+from openklear.errors import NonFinite, Preempted
 from openklear.models.tiny import make_tiny
 from openklear.recipe.optimizers import AdamW
 from openklear.recipe.schema import Checkpoints
+from openklear.training import notice
 from openklear.training.loop import Loop
 from openklear.training.optimizer import build_optimizer
 from openklear.training.trainee import LocalTrainee
@@ -98,3 +101,34 @@ def test_a_batch_that_is_not_finite_is_written_and_named(tmp_path):
     assert str(found).startswith("the loss is nan (sft, iteration 2, update 3). ")
     assert "nonfinite-iteration-000002.jsonl" in str(found)
     assert rows(tmp_path / "nonfinite-iteration-000002.jsonl") == [{"ids": [1, 2]}]
+
+
+def told_to_end(one, number):
+    """A loop that is told to end while it works on `number`; the error that ends it."""
+    try:
+        with notice.heeded("sft", one.unit):
+            for at in one.ahead():
+                if at == number:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                pass_over(one, at)
+    except Preempted as error:
+        return error
+    return pytest.fail("it went on")
+
+
+def test_told_to_end_it_ends_the_step_under_way_and_saves_it(tmp_path, capsys):
+    error = told_to_end(loop(tmp_path), 3)
+    assert str(error).startswith("sft: ended as told (SIGTERM); step 3 of 5 is saved")
+    assert error.exit_code == 143
+    assert "told to end (SIGTERM): the step under way is finished and saved first" in capsys.readouterr().err
+    again = loop(tmp_path)
+    assert again.resume()
+    assert again.position.at == 3
+    assert next(again.ahead()) == 4
+
+
+def test_once_it_is_over_a_signal_ends_the_process_as_ever(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    told_to_end(loop(tmp_path), 1)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not notice.given()

@@ -28,6 +28,7 @@ from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.stages.crew import open_crew, open_model
 from openklear.tracking import run_tracker
+from openklear.training import notice
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.leading import LeadingSupervised
@@ -75,6 +76,7 @@ def run(context: StageContext) -> None:
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         stack.enter_context(settled())
+        stack.enter_context(notice.heeded(context.name, loop.unit))
         for number in loop.ahead():
             clock = Clock()
             batch = rows.read(next(batches))

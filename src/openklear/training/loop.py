@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from openklear import progress
 from openklear.durable.files import append_jsonl, read_whole_jsonl, stage_record, sync, write_jsonl_atomic
-from openklear.errors import NonFinite, RunError
+from openklear.errors import NonFinite, Preempted, RunError
 from openklear.recipe.schema import Checkpoints, Evaluation
 from openklear.recipe.track import Track
 from openklear.rollout.collect import Collector
 from openklear.rollout.encoding import EncodedProblem
 from openklear.tracking import Tracker
-from openklear.training import checkpoint
+from openklear.training import checkpoint, notice
 from openklear.training.checkpoint import Position
 from openklear.training.forecast import Forecast
 from openklear.training.samples import one_of, told
@@ -114,10 +114,20 @@ class Loop:
         """The numbers of the steps or iterations to come, from 1, until the last or until patience runs out."""
         patience = self.checkpoints.patience
         while self.position.at < self.total:
+            if notice.given():
+                raise self._preempted()
             if patience is not None and self.position.validations_since_best >= patience:
                 progress.say(f"{self.stage}: the last {patience} validations were no better than the best; stopping")
                 return
             yield self.position.at + 1
+
+    def _preempted(self) -> Preempted:
+        """The error that ends the stage, which is saved as far as it is."""
+        at = self.position.at
+        if at and not checkpoint.checkpoint_directory(self.directory, at).is_dir():
+            self.save()
+        done = f"{self.unit} {at} of {self.total} is saved"
+        return Preempted(f"{self.stage}: ended as told (SIGTERM); {done}, and the same command goes on from there")
 
     def seconds_left(self, forecast: Forecast) -> float | None:
         """To the end of the schedule, from where it is."""
