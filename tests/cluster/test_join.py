@@ -120,4 +120,4 @@ def test_the_command_ends_with_it(
         '[[data.source]]\nname = "rows"\npath = "rows.jsonl"\nrole = "problems"\ndomain = "math"\n'
     )
     assert main(["prepare", str(recipe), "--output", str(tmp_path / "run")]) == 2
-    assert f"data.engine.address: nothing answers at {silent}" in capsys.readouterr().err
+    assert f"nothing answers at {silent}" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -25,7 +26,7 @@ def pool():
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     group = ray.util.placement_group([{"CPU": 1}] * JUDGES)
     ray.get(group.ready())
-    made = JudgePool(group, LIMITS)
+    made = JudgePool(group, LIMITS, patience=3.0)
     yield made
     made.close()
     ray.shutdown()
@@ -63,11 +64,14 @@ def test_verdicts_are_those_of_this_machine(pool, expected):
     assert outcomes == {Outcome.CORRECT, Outcome.INCORRECT}
 
 
-def test_a_judge_that_dies_is_replaced_and_the_verdicts_are_the_same(pool, expected, capsys):
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_judge_that_dies_or_hangs_is_replaced_and_the_verdicts_are_the_same(pool, expected, blow, capsys):
     before = pool.pids()
-    threading.Timer(1.0, os.kill, (before[0], signal.SIGKILL)).start()
+    threading.Timer(1.0, os.kill, (before[0], blow)).start()
     with Judge(pool.driver_limits, verifiers=pool.verifiers()) as judge:
         for _ in range(3):
             assert judged(judge, attempts(12)) == expected
-    assert "judge 0 died; another one takes its place" in capsys.readouterr().err
+    what = "died" if blow is signal.SIGKILL else "has not answered for 3 s"
+    assert f"judge 0 {what}; another one takes its place" in capsys.readouterr().err
     assert pool.pids()[0] != before[0]
+    assert not Path(f"/proc/{before[0]}").exists()

@@ -1,7 +1,10 @@
 """Samplers as Ray actors: the completions of one in this process, whichever of them dies or hangs."""
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -36,10 +39,11 @@ def model(tmp_path_factory):
 def pool(model):
     from openklear.cluster.samplers import ClusterSampler, SamplerPost
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, namespace="openklear")
     group = ray.util.placement_group([{"CPU": 1}] * SAMPLERS)
     ray.get(group.ready())
-    made = ClusterSampler(group, SamplerPost(load_recipe(RECIPE), model, SIZES), patience=PATIENCE)
+    post = SamplerPost(load_recipe(RECIPE), model, SIZES)
+    made = ClusterSampler(group, post, patience=PATIENCE, work="rl-math of a run")
     yield made
     made.close()
     ray.shutdown()
@@ -110,6 +114,40 @@ def test_a_sampler_that_dies_or_hangs_is_replaced_and_the_completions_are_the_sa
     assert int(pool.places()[1].rpartition(" ")[2]) != pid
     assert not Path(f"/proc/{pid}").exists(), "a process that is stopped outlives Ray's own kill"
     same(pool.sample(asked[:4]), expected[:4])
+
+
+def test_one_that_hangs_while_it_takes_new_weights_is_replaced(pool, model, capsys):
+    pid = int(pool.places()[0].rpartition(" ")[2])
+    os.kill(pid, signal.SIGSTOP)
+    pool.publish(make_tiny(64, 2, 2, 512, 9).model, 9)
+    assert f"pid {pid}) has not answered for 3 s while it took new weights" in capsys.readouterr().err
+    asked = requests(4, 2, 20)
+    same(pool.sample(asked), alone(model, asked, seed=9))
+
+
+def status() -> tuple[int, str]:
+    """What another process says of the cluster."""
+    address = ray.get_runtime_context().gcs_address
+    words = [sys.executable, "-m", "openklear", "cluster", "status", "--address", address]
+    environment = {**os.environ, "PYTHONPATH": str(RECIPE.parents[1] / "src")}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_status_says_who_does_what_and_who_does_not_answer(pool):
+    code, said = status()
+    assert code == 0, said
+    assert re.search(r"^cluster at .*: 1 of 1 nodes alive; free: 2 of 4 CPU$", said, re.M)
+    assert re.search(r"^rl-math of a run:\n  sampler 0 .*, pid \d+ +idle\n  sampler 1 .*, pid \d+ +idle$", said, re.M)
+    busy = threading.Thread(target=pool.sample, args=(requests(100, 4, 400),))
+    busy.start()
+    pid = int(pool.places()[1].rpartition(" ")[2])
+    os.kill(pid, signal.SIGSTOP)
+    code, said = status()
+    busy.join()
+    assert code == 1, said
+    assert re.search(r"^  sampler 0 .*, pid \d+ +sample \d+ requests, for [\d.]+ s$", said, re.M)
+    assert re.search(r"^  sampler 1 +does not answer \(5 s\)$", said, re.M)
 
 
 def test_a_request_that_cannot_be_served_is_told_as_by_one_sampler(pool):

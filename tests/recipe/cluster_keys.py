@@ -25,7 +25,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
     told: dict[str, Any] = {"groups": []}
 
     class Member:
-        def __init__(self, group: Any, post: Any, patience: float = 0.0) -> None:
+        def __init__(self, group: Any, post: Any, patience: float = 0.0, work: str = "") -> None:
             told[type(self).__name__] = patience
 
         def __enter__(self) -> Any:

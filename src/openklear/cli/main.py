@@ -14,6 +14,7 @@ from openklear import __version__, progress
 from openklear.cli import (
     ablate,
     check,
+    cluster,
     compare,
     distill,
     doctor,
@@ -364,6 +365,7 @@ for _name, _group in {
     "recipe": recipe_app,
     "objectives": objectives.app,
     "grade": grade.app,
+    "cluster": cluster.app,
     "doctor": doctor.app,
 }.items():
     app.add_typer(_group, name=_name, epilog=EXIT_CODES, rich_help_panel=TOOLS)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 import signal
 import socket
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -21,12 +27,67 @@ RAY: Any = ray
 """Without its annotations, which do not know all that it takes."""
 
 
-def placed(kind: type, group: Any, number: int, *arguments: Any, **options: Any) -> Any:
-    """An actor of that kind in the bundle `number` of a placement group; it is never restarted by Ray."""
-    bundle = group.bundle_specs[number]
-    place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
+NAMESPACE = "openklear"
+"""Where actors are found by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActorName:
+    """What an actor is called in Ray, so that `openklear cluster status` finds it."""
+
+    role: str
+    number: int
+    work: str
+    """Stage and run that it works for."""
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Tells it from one that had its place before."""
+
+    def __str__(self) -> str:
+        return f"{self.role}/{self.number}/{self.token}/{self.work}"
+
+    @staticmethod
+    def read(text: str) -> ActorName | None:
+        """None for a name of something else."""
+        found = re.fullmatch(r"(rank|sampler|judge)/(\d+)/([0-9a-f]{8})/(.*)", text)
+        return None if found is None else ActorName(found[1], int(found[2]), found[4], found[3])
+
+
+def placed(kind: type, group: Any, name: ActorName, *arguments: Any, **options: Any) -> Any:
+    """An actor of that kind in the bundle of its number in a placement group; it is never restarted by Ray."""
+    bundle = group.bundle_specs[name.number]
+    place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=name.number)
     needs = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "scheduling_strategy": place}
-    return RAY.remote(max_restarts=0, **options)(kind).options(**needs).remote(*arguments)
+    groups = {"concurrency_groups": {"status": 1}, **options}
+    return RAY.remote(max_restarts=0, **groups)(kind).options(name=str(name), **needs).remote(*arguments)
+
+
+class Doing:
+    """What an actor does, for those who ask while it does it."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        """Within, it does `what`, beside what other threads do."""
+        key = threading.get_ident()
+        with self._lock:
+            self._begun[key] = (what, time.time())
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._begun[key]
+
+    def said(self) -> dict[str, Any]:
+        """What it has done longest, for how many seconds, and in how many threads it works; {} where it is idle."""
+        with self._lock:
+            begun = list(self._begun.values())
+        if not begun:
+            return {}
+        what, since = min(begun, key=lambda one: one[1])
+        return {"doing": what, "seconds": round(time.time() - since, 1), "at_once": len(begun)}
 
 
 class Silent(Exception):

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from openklear import progress
-from openklear.cluster.actors import RAY
+from openklear.cluster.actors import NAMESPACE, RAY
 from openklear.cluster.gang import STARTING, Gang
 from openklear.cluster.join import knock, looked_up
 from openklear.cluster.judges import JudgePool
@@ -45,7 +45,7 @@ def open_cluster_crew(
         group = stack.enter_context(_placed("trainers", cluster.trainers, cluster))
         panel = _panel(context, sizes, stack, cluster.samplers)
         post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
-        gang = stack.enter_context(Gang(group, post, patience=cluster.patience))
+        gang = stack.enter_context(Gang(group, post, patience=cluster.patience, work=_work(context)))
         for place in gang.places():
             progress.say(f"{context.name}: {place} trains")
         ranks = cluster.trainers
@@ -81,18 +81,24 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int)
     assert cluster is not None, "asked for a recipe with [cluster]"
     group = stack.enter_context(_placed("samplers", samplers, cluster))
     benches = stack.enter_context(_placed("judges", cluster.judges, cluster))
-    judges = JudgePool(benches, recipe.verifiers.limits, patience=cluster.patience)
+    judges = JudgePool(benches, recipe.verifiers.limits, patience=cluster.patience, work=_work(context))
     stack.enter_context(closing(judges))
 
     def sampler(needs: Supports) -> Sampler:
         require(ClusterSampler.supports, needs, "cluster")
-        made = ClusterSampler(group, SamplerPost(recipe, _model(context), sizes), patience=cluster.patience)
+        post = SamplerPost(recipe, _model(context), sizes)
+        made = ClusterSampler(group, post, patience=cluster.patience, work=_work(context))
         stack.enter_context(closing(made))
         for place in made.places():
             progress.say(f"{context.name}: {place} samples")
         return made
 
     return Panel(sampler, judges.driver_limits, judges.verifiers, samplers)
+
+
+def _work(context: StageContext) -> str:
+    """For people: what a process works for."""
+    return f"{context.name} of {context.root.resolve().name}"
 
 
 def _model(context: StageContext) -> Path:
@@ -105,7 +111,7 @@ def _joined(cluster: Cluster) -> Iterator[None]:
     """Within, this process is a driver of the cluster."""
     address = None if cluster.address == "local" else cluster.address
     if address is not None:
-        where, named_by = looked_up(address)
+        where, named_by = looked_up(address, "cluster.address")
         if where is None:
             raise UsageError(
                 'cluster.address = "auto": no Ray cluster is found; start one with `ray start --head`, name its '
@@ -114,7 +120,7 @@ def _joined(cluster: Cluster) -> Iterator[None]:
         knock(where, named_by)
     workers = cluster.trainers + cluster.samplers + cluster.judges
     more = {"num_cpus": workers} if address is None else {"address": address}
-    RAY.init(namespace="openklear", log_to_driver=False, include_dashboard=False if address is None else None, **more)
+    RAY.init(namespace=NAMESPACE, log_to_driver=False, include_dashboard=False if address is None else None, **more)
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from typing import Any, Self
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from openklear.cluster.actors import BEAT, RAY, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import BEAT, RAY, ActorName, Doing, end, line, ours, placed, whereabouts
 from openklear.errors import ProcessLost
 from openklear.training.rank import Post, Rank
 
@@ -30,6 +30,7 @@ class RankActor:
 
     def __init__(self) -> None:
         self._rank: Rank | None = None
+        self._doing = Doing()
 
     def address(self) -> str:
         """Where the ranks can meet, if this one is the first."""
@@ -39,30 +40,32 @@ class RankActor:
 
     def begin(self, post: Post) -> None:
         """Takes up its post."""
-        self._rank = Rank(post)
+        with self._doing("begin"):
+            self._rank = Rank(post)
 
     def do(self, method: str, arguments: Sequence[Any]) -> Any:
         """Calls a method of the rank."""
-        return getattr(self._rank, method)(*arguments)
+        with self._doing(method):
+            return getattr(self._rank, method)(*arguments)
 
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
-        """Where it is."""
-        return whereabouts()
+        """Where it is, and what it does."""
+        return {**whereabouts(), **self._doing.said()}
 
 
 class Gang:
     """As many ranks as there are bundles in a placement group, each with one of them. Use it as a context manager."""
 
-    def __init__(self, group: Any, post: Post, *, patience: float) -> None:
+    def __init__(self, group: Any, post: Post, *, patience: float, work: str = "") -> None:
         """Starts the ranks; `post` is that of each but for its number, how many there are and where they meet.
 
-        `patience`: seconds without an answer after which a rank counts as hung.
+        `patience`: seconds without an answer after which a rank counts as hung. `work`: what they work for.
         """
         self.patience = patience
         self.ranks = len(group.bundle_specs)
-        status = {"concurrency_groups": {"status": 1}}
-        self._actors = [placed(RankActor, group, number, **status) for number in range(self.ranks)]
+        names = [ActorName("rank", number, work) for number in range(self.ranks)]
+        self._actors = [placed(RankActor, group, name) for name in names]
         self._places: dict[int, Mapping[str, Any]] = {}
         try:
             self._places = dict(enumerate(self._get([actor.status.remote() for actor in self._actors])))

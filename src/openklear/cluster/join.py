@@ -41,13 +41,13 @@ def use_ray(address: str | None) -> None:
         raise DataError(f'{KEY}: {error} Start one with `ray start --head`, or set "local" for a new one') from error
 
 
-def looked_up(address: str | None) -> tuple[str | None, str]:
+def looked_up(address: str | None, key: str = KEY) -> tuple[str | None, str]:
     """The `host:port` that Ray would try and what named it; None where Ray finds a cluster itself or starts a new one.
 
-    An address of the recipe comes first; then the variable RAY_ADDRESS; then the file in which `ray start` notes it.
+    An address that `key` has comes first; then the variable RAY_ADDRESS; then the file in which `ray start` notes it.
     """
     if address not in (None, "auto"):
-        return (None if address == "local" else address), KEY
+        return (None if address == "local" else address), key
     if (variable := os.environ.get("RAY_ADDRESS", "auto") or "auto") != "auto":
         return (None if variable == "local" else variable), "the environment variable RAY_ADDRESS"
     note = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp") / "ray" / "ray_current_cluster"
@@ -63,6 +63,6 @@ def knock(where: str, named_by: str) -> None:
         socket.create_connection((parts["host"].strip("[]"), int(parts["port"])), KNOCK_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise DataError(
-            f"{KEY}: nothing answers at {where} ({error}), the address named by {named_by}; start the cluster with "
+            f"nothing answers at {where} ({error}), the address named by {named_by}; start the cluster with "
             '`ray start --head`, name another address, or set "local" for a new one on this machine'
         ) from error

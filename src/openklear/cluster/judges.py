@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from openklear import progress
-from openklear.cluster.actors import Silent, answer, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import ActorName, Doing, Silent, answer, end, line, ours, placed, whereabouts
 from openklear.errors import VerifierError
 from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
@@ -32,15 +32,17 @@ class JudgeActor:
 
     def __init__(self, limits: Limits) -> None:
         self._verifiers = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
+        self._doing = Doing()
 
     def grade(self, domain: str, problem: Problem, graded: str, stop_early: bool) -> Verdict:
         """`Verifier.grade` of the domain."""
-        return self._verifiers[domain].grade(problem, graded, stop_early=stop_early)
+        with self._doing(f"grade {domain}"):
+            return self._verifiers[domain].grade(problem, graded, stop_early=stop_early)
 
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
-        """Where it is."""
-        return whereabouts()
+        """Where it is, and what it does."""
+        return {**whereabouts(), **self._doing.said()}
 
     def isolation(self) -> Isolation | None:
         """What programs are kept from there."""
@@ -71,9 +73,9 @@ class Bench:
 class JudgePool:
     """Actors that grade, one in each bundle of a placement group. `close` it."""
 
-    def __init__(self, group: Any, limits: Limits, *, patience: float) -> None:
-        """`patience`: seconds without an answer after which a judge counts as hung."""
-        self.limits, self.patience, self._group = limits, patience, group
+    def __init__(self, group: Any, limits: Limits, *, patience: float, work: str = "") -> None:
+        """`patience`: seconds without an answer after which a judge counts as hung. `work`: what they work for."""
+        self.limits, self.patience, self.work, self._group = limits, patience, work, group
         self._lock = threading.Lock()
         self._benches = [Bench(number, *self._begin(number)) for number in range(len(group.bundle_specs))]
 
@@ -143,8 +145,8 @@ class JudgePool:
             bench.actor, bench.begun = self._begin(bench.number)
 
     def _begin(self, number: int) -> tuple[Any, Any]:
-        threads = {"max_concurrency": self.limits.workers, "concurrency_groups": {"status": 1}}
-        actor = placed(JudgeActor, self._group, number, self.limits, **threads)
+        name = ActorName("judge", number, self.work)
+        actor = placed(JudgeActor, self._group, name, self.limits, max_concurrency=self.limits.workers)
         return actor, actor.status.remote()
 
 

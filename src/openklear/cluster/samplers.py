@@ -20,7 +20,19 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from openklear import progress
-from openklear.cluster.actors import BEAT, RAY, Silent, answer, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import (
+    BEAT,
+    RAY,
+    ActorName,
+    Doing,
+    Silent,
+    answer,
+    end,
+    line,
+    ours,
+    placed,
+    whereabouts,
+)
 from openklear.errors import EngineError, ProcessLost
 from openklear.models.loading import LoadedModel, load_model
 from openklear.models.numerics import set_up
@@ -50,20 +62,23 @@ class SamplerActor:
     def __init__(self) -> None:
         self._loaded: LoadedModel | None = None
         self._sampler: Sampler | None = None
+        self._doing = Doing()
 
     def begin(self, post: SamplerPost) -> None:
         """Loads the model and opens the recipe's engine."""
-        set_up(post.recipe.threads, post.recipe.device)
-        self._loaded = load_model(post.model, dtype=post.sizes.dtype)
-        needs = Supports(logprobs=True, publish=True)
-        self._sampler = open_sampler(post.recipe.engine, self._loaded, needs, post.sizes)
+        with self._doing("begin"):
+            set_up(post.recipe.threads, post.recipe.device)
+            self._loaded = load_model(post.model, dtype=post.sizes.dtype)
+            needs = Supports(logprobs=True, publish=True)
+            self._sampler = open_sampler(post.recipe.engine, self._loaded, needs, post.sizes)
 
     def take(self, parcel: Parcel, version: int) -> str:
         """Samples from these weights from now on; their hash."""
         assert self._loaded is not None, "it has begun"
         assert self._sampler is not None, "it has begun"
-        self._loaded.model.load_state_dict(unpack(parcel))
-        self._sampler.publish(self._loaded.model, version)
+        with self._doing(f"take weights of version {version}"):
+            self._loaded.model.load_state_dict(unpack(parcel))
+            self._sampler.publish(self._loaded.model, version)
         return parcel.hash
 
     def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, Completion]]:
@@ -79,15 +94,17 @@ class SamplerActor:
     def _sample(self, requests: Sequence[SampleRequest], made: Any) -> None:
         assert self._sampler is not None, "it has begun"
         try:
-            self._sampler.sample(requests, on_completion=lambda index, completion: made.put((index, completion)))
+            with self._doing(f"sample {len(requests)} requests"):
+                self._sampler.sample(requests, on_completion=lambda index, completion: made.put((index, completion)))
             made.put(None)
         except BaseException as error:  # goes on in the thread that waits for completions
             made.put(error)
 
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
-        """Where it is, and the version of an engine in an environment of its own."""
-        return {**whereabouts(), "engine_version": getattr(self._sampler, "engine_version", None)}
+        """Where it is, what it does, and the version of an engine in an environment of its own."""
+        version = getattr(self._sampler, "engine_version", None)
+        return {**whereabouts(), **self._doing.said(), "engine_version": version}
 
 
 @dataclass(slots=True)
@@ -115,9 +132,9 @@ class ClusterSampler:
 
     supports = Supports(logprobs=True, publish=True)
 
-    def __init__(self, group: Any, post: SamplerPost, *, patience: float) -> None:
-        """`patience`: seconds without an answer after which a sampler counts as hung."""
-        self.version, self.patience = 0, patience
+    def __init__(self, group: Any, post: SamplerPost, *, patience: float, work: str = "") -> None:
+        """`patience`: seconds without an answer after which a sampler counts as hung. `work`: what they work for."""
+        self.version, self.patience, self.work = 0, patience, work
         self._group, self._post = group, post
         self._parcel: Any = None
         self._hash = ""
@@ -249,7 +266,7 @@ class ClusterSampler:
             self._require_hash(one, ray.get(one.actor.take.remote(self._parcel, self.version)))
 
     def _actor(self, number: int) -> Any:
-        return placed(SamplerActor, self._group, number, concurrency_groups={"status": 1})
+        return placed(SamplerActor, self._group, ActorName("sampler", number, self.work))
 
     def _begin(self, one: Served) -> None:
         try:
