@@ -1,8 +1,10 @@
 """Trackers: every row once, whatever is killed; and never a reason for a run to stop."""
 
 import importlib.util
+import socket
 import sqlite3
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,34 @@ def test_trackio_reads_it_back(tmp_path, monkeypatch):
     sent(tmp_path, [1, 2], recipe("track.project=mine"))
     with sqlite3.connect(tmp_path / "trackio" / "mine.db") as file:
         assert [row[0] for row in file.execute("select step from metrics order by step")] == [1, 2]
+
+
+def test_prometheus_is_told_the_newest_row_of_the_stage_that_runs(tmp_path, monkeypatch):
+    pytest.importorskip("prometheus_client")
+    from prometheus_client.parser import text_string_to_metric_families
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv(tracking.METRICS_ADDRESS, address)
+    for stage, rows in (("sft", 2), ("rl-math", 3)):  # the second stage has the first one's port
+        (tmp_path / stage).mkdir()
+        with run_tracker(recipe(to="prometheus"), tmp_path, stage, tmp_path / stage) as tracker:
+            for step in range(1, rows + 1):
+                tracker.log({"step": step, "loss": 1 / step, "clip/low": 0.25}, step)
+            text = urllib.request.urlopen(f"http://{address}/metrics", timeout=10).read().decode()
+        found = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
+        assert found["openklear_loss"].labels == {"run": tmp_path.name, "stage": stage}
+        assert (found["openklear_loss"].value, found["openklear_step"].value) == (pytest.approx(1 / rows), rows)
+        assert found["openklear_clip_low"].value == 0.25
+        assert abs(found["openklear_row_timestamp_seconds"].value - time.time()) < 60
+
+
+def test_a_port_that_is_taken_costs_the_metrics_alone(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("prometheus_client")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv(tracking.METRICS_ADDRESS, f"127.0.0.1:{taken.getsockname()[1]}")
+        sent(tmp_path, [1], recipe(to="prometheus"))
+    assert "prometheus: " in capsys.readouterr().err
+    monkeypatch.setenv(tracking.METRICS_ADDRESS, "9400x")
+    sent(tmp_path, [2], recipe(to="prometheus"))
+    assert "write host:port" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""TensorBoard, W&B and Trackio behind one function: every row of metrics.jsonl, in a run of the tracker's per stage.
+"""TensorBoard, W&B, Trackio and Prometheus behind one function: every row of metrics.jsonl, by stage.
 
 A tracker is a window, never a part of the run: it changes no result, and where it fails, hangs or is away the run says
 so once and goes on without it. What was sent is noted beside the stage, so that a run that goes on after a kill sends
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import secrets
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -61,7 +63,7 @@ class Opening:
 def require_trackers(names: Sequence[str]) -> None:
     """UsageError where a tracker that the recipe names is not installed."""
     for name in names:
-        if importlib.util.find_spec(name) is None:
+        if importlib.util.find_spec(PACKAGES.get(name, name)) is None:
             raise UsageError(
                 f'track.to: {name} is not installed; run pip install "openklear[{name}]", or take it out of the list'
             )
@@ -257,8 +259,49 @@ class Trackio:
         self._run.finish()
 
 
-KINDS: dict[str, Callable[[Opening], Window]] = {"tensorboard": TensorBoard, "wandb": Wandb, "trackio": Trackio}
-"""Name in `track.to`, and of the package and the extra -> the tracker."""
+class Prometheus:
+    """The newest row at http://HOST:PORT/metrics while the stage runs; OPENKLEAR_PROMETHEUS is HOST:PORT."""
+
+    def __init__(self, opening: Opening):
+        import prometheus_client  # here, since it is an extra
+
+        address = os.environ.get(METRICS_ADDRESS, "127.0.0.1:9400")
+        host, _, port = address.rpartition(":")
+        if not port.isdecimal():
+            raise UsageError(f"{METRICS_ADDRESS}={address}: write host:port, such as 0.0.0.0:9400")
+        self._gauge = prometheus_client.Gauge
+        self._registry = prometheus_client.CollectorRegistry()
+        self._labels = {"run": opening.run, "stage": opening.stage}
+        self._gauges: dict[str, Any] = {}
+        self._server, self._thread = prometheus_client.start_http_server(
+            int(port), host or "0.0.0.0", registry=self._registry
+        )
+
+    def log(self, numbers: Numbers, step: int) -> None:
+        """In place of the row before; `openklear_row_timestamp_seconds` tells how old it is."""
+        for key, value in {**numbers, "step": step, "row_timestamp_seconds": time.time()}.items():
+            name = "openklear_" + re.sub(r"[^a-zA-Z0-9_]", "_", key)
+            if name not in self._gauges:
+                self._gauges[name] = self._gauge(name, key, self._labels, registry=self._registry)
+            self._gauges[name].labels(**self._labels).set(value)
+
+    def close(self, summary: Numbers) -> None:
+        """The port is free for the next stage."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+METRICS_ADDRESS = "OPENKLEAR_PROMETHEUS"
+PACKAGES = {"prometheus": "prometheus_client"}
+"""Name of a tracker -> of its package, where they differ."""
+KINDS: dict[str, Callable[[Opening], Window]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "trackio": Trackio,
+    "prometheus": Prometheus,
+}
+"""Name in `track.to`, and of the extra -> the tracker."""
 
 
 def _listed(table: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -166,6 +166,7 @@ def test_help_lists_the_run_first_and_then_the_tools(capsys):
         "recipe",
         "objectives",
         "grade",
+        "cluster",
         "doctor",
     }
 

@@ -24,7 +24,7 @@ from openklear.recipe.schema import Phase, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
-from openklear.training.crew import Panel, StageCrew
+from openklear.training.crew import StageCrew, StagePanel
 from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
 from openklear.training.rank import Post
 
@@ -65,7 +65,7 @@ def open_cluster_crew(
 
 
 @contextmanager
-def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[Panel]:
+def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePanel]:
     """The panel of a stage that trains nothing: its samplers have the trainers' places too. Errors as above."""
     cluster = context.recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
@@ -74,7 +74,7 @@ def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[Panel]:
         yield _panel(context, sizes, stack, cluster.trainers + cluster.samplers)
 
 
-def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int) -> Panel:
+def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int) -> StagePanel:
     """Samplers and judges, which end with the stack."""
     recipe = context.recipe
     cluster = recipe.cluster
@@ -93,7 +93,7 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int)
             progress.say(f"{context.name}: {place} samples")
         return made
 
-    return Panel(sampler, judges.driver_limits, judges.verifiers, samplers)
+    return StagePanel(sampler, judges.driver_limits, judges.verifiers, samplers)
 
 
 def _work(context: StageContext) -> str:

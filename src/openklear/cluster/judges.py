@@ -86,7 +86,8 @@ class JudgePool:
 
     def pids(self) -> list[int]:
         """Of the actors' processes, each on its host."""
-        return [place["pid"] for place in ray.get([bench.begun for bench in self._benches])]
+        places = ray.get([bench.begun for bench in self._benches])
+        return [place["pid"] for place in places]
 
     def verifiers(self) -> Mapping[str, Verifier]:
         """For the judge: each domain's verifier asks the pool."""

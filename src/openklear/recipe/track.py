@@ -10,7 +10,7 @@ from pydantic import Field
 from openklear.recipe.numbers import Count
 from openklear.recipe.section import Broken, Section, repeated
 
-TrackerName = Literal["tensorboard", "wandb", "trackio"]
+TrackerName = Literal["tensorboard", "wandb", "trackio", "prometheus"]
 
 
 class Track(Section):

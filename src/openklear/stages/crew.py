@@ -17,7 +17,7 @@ from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
 from openklear.training.adapting import adapt
-from openklear.training.crew import Panel, StageCrew
+from openklear.training.crew import StageCrew, StagePanel
 from openklear.training.learner import LocalLearner, SupervisedLearner, takes_sampled
 from openklear.training.optimizer import build_optimizer
 from openklear.training.sizes import found, resolved, stage_dtype
@@ -53,7 +53,7 @@ def open_crew(context: StageContext, loaded: LoadedModel, settings: Phase | Sft,
 
 
 @contextmanager
-def open_panel(context: StageContext, loaded: LoadedModel, sizes: Sizes) -> Iterator[Panel]:
+def open_panel(context: StageContext, loaded: LoadedModel, sizes: Sizes) -> Iterator[StagePanel]:
     """Everybody whom a stage needs that only asks `loaded`."""
     if context.recipe.cluster is not None:
         from openklear.cluster.crew import open_cluster_panel
@@ -83,11 +83,11 @@ def _local(
     return StageCrew(loaded, sizes, LocalTrainee(loaded, optimizer), learner, panel)
 
 
-def _local_panel(recipe: Recipe, loaded: LoadedModel, sizes: Sizes, stack: ExitStack) -> Panel:
+def _local_panel(recipe: Recipe, loaded: LoadedModel, sizes: Sizes, stack: ExitStack) -> StagePanel:
     def sampler(needs: Supports) -> Sampler:
         return stack.enter_context(closing(open_sampler(recipe.engine, loaded, needs, sizes)))
 
-    return Panel(sampler, recipe.verifiers.limits, lambda: None)
+    return StagePanel(sampler, recipe.verifiers.limits, lambda: None)
 
 
 def _takes_sampled(recipe: Recipe, phase: Phase, sizes: Sizes) -> bool:

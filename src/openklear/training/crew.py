@@ -15,7 +15,7 @@ from openklear.verifiers.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class StagePanel:
     """Who samples and judges in a stage, wherever they are. Opened by `stages.crew`, which ends them too."""
 
     sampler: Callable[[Supports], Sampler]
@@ -38,4 +38,4 @@ class StageCrew:
     trainee: Trainee
     learner: Any
     """Of RL a `LocalLearner` or what stands for it, of SFT a `SupervisedLearner` or the same."""
-    panel: Panel
+    panel: StagePanel
