@@ -65,9 +65,9 @@ class ClusterStatus:
     def lines(self) -> Iterator[str]:
         """For people."""
         alive = [one for one in self.nodes if one.alive]
-        total = {name: sum(one.resources.get(name, 0.0) for one in alive) for name in RESOURCES}
-        free = ", ".join(f"{self.free.get(name, 0.0):g} of {total[name]:g} {name}" for name in RESOURCES if total[name])
-        yield f"cluster at {self.address}: {len(alive)} of {len(self.nodes)} nodes alive; free: {free or 'nothing'}"
+        free = [f"{self.free.get(name, 0.0):g} of {total:g} {name}" for name, total in _total(alive).items()]
+        said = ", ".join(free) or "nothing"
+        yield f"cluster at {self.address}: {len(alive)} of {len(self.nodes)} nodes alive; free: {said}"
         for one in self.nodes:
             has = ", ".join(f"{amount:g} {name}" for name, amount in one.resources.items() if name in RESOURCES)
             yield f"  {one.host:24}{'alive' if one.alive else 'DEAD'}{f'; {has}' if has else ''}"
@@ -86,6 +86,16 @@ class ClusterStatus:
             "free": dict(self.free),
             "processes": [{**asdict(one.name), "answers": one.answers, **one.place} for one in self.actors],
         }
+
+
+def _total(nodes: Sequence[NodeStatus]) -> dict[str, float]:
+    """What they have together, of what there is."""
+    total: dict[str, float] = {}
+    for name in RESOURCES:
+        amount = sum(one.resources.get(name, 0.0) for one in nodes)
+        if amount:
+            total[name] = amount
+    return total
 
 
 def cluster_status(address: str | None) -> ClusterStatus:
