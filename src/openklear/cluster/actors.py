@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import secrets
 import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +20,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
-from openklear.errors import OpenKlearError
+from openklear import progress
+from openklear.errors import OpenKlearError, ProcessLost
 
 BEAT = 1.0
 """Seconds between two looks at an actor that works."""
@@ -108,9 +111,48 @@ def answer(call: Any, status: Callable[[], Any], patience: float) -> Any:
             raise Silent
 
 
+def begun(status: Any, named: str) -> dict[str, Any]:
+    """What an actor's first `status` returns, which waits for room on the cluster: a node may be gone.
+
+    Raises ProcessLost after STARTING, and what `ray.get` raises.
+    """
+    for seconds in (SOON, STARTING - SOON):
+        done, _ = ray.wait([status], timeout=seconds)
+        if done:
+            place: dict[str, Any] = ray.get(status)
+            return place
+        if seconds == SOON:
+            progress.say(f"{named} waits for room on the cluster; a node that joins it (`ray start`) gives some")
+    raise ProcessLost(f"{named} did not start for {STARTING:g} s: the cluster has not the room")
+
+
+SOON = 10.0
+"""Seconds after which a process that waits for room is said to."""
+STARTING = 300.0
+"""Seconds that processes may take to start."""
+
+
 def whereabouts() -> dict[str, Any]:
     """Of the process that asks: its number, its node in Ray's words, its host."""
-    return {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), "host": socket.gethostname()}
+    host = f"{socket.gethostname()} ({RAY.util.get_node_ip_address()})"
+    return {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id(), "host": host}
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface that has this IPv4 address; None where none has, or the system does not say."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return None
+
+
+SIOCGIFADDR = 0x8915
+"""Asks Linux for the address of an interface: netdevice(7)."""
 
 
 def ours(error: RayError) -> OpenKlearError | None:

@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from openklear import progress
-from openklear.cluster.actors import NAMESPACE, RAY
-from openklear.cluster.gang import STARTING, Gang
+from openklear.cluster.actors import NAMESPACE, RAY, STARTING
+from openklear.cluster.gang import Gang
 from openklear.cluster.join import knock, looked_up
 from openklear.cluster.judges import JudgePool
 from openklear.cluster.samplers import ClusterSampler, SamplerPost

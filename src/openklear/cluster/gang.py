@@ -8,6 +8,7 @@ whoever leads makes another one and goes on from a checkpoint.
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +18,19 @@ from typing import Any, Self
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
-from openklear.cluster.actors import BEAT, RAY, ActorName, Doing, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import (
+    BEAT,
+    RAY,
+    STARTING,
+    ActorName,
+    Doing,
+    end,
+    interface_of,
+    line,
+    ours,
+    placed,
+    whereabouts,
+)
 from openklear.errors import ProcessLost
 from openklear.training.rank import Post, Rank
 
@@ -40,6 +53,9 @@ class RankActor:
 
     def begin(self, post: Post) -> None:
         """Takes up its post."""
+        name = interface_of(RAY.util.get_node_ip_address())
+        if name is not None:  # a host with several would be met on whichever its name leads to
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
         with self._doing("begin"):
             self._rank = Rank(post)
 
@@ -158,10 +174,6 @@ class Gang:
     def _named(self, number: int) -> str:
         place = self._places.get(number)
         return f"rank {number}" if place is None else f"rank {number} ({place['host']}, pid {place['pid']})"
-
-
-STARTING = 300.0
-"""Seconds that processes may take to start."""
 
 
 def _died(faults: Mapping[int, RayError]) -> bool:

@@ -16,7 +16,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from openklear import progress
-from openklear.cluster.actors import ActorName, Doing, Silent, answer, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import ActorName, Doing, Silent, answer, begun, end, line, ours, placed, whereabouts
 from openklear.errors import VerifierError
 from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
@@ -111,6 +111,7 @@ class JudgePool:
             bench = self._taken()
             actor = bench.actor
             try:
+                begun(bench.begun, f"judge {bench.number}")
                 call = actor.grade.remote(domain, problem, graded, stop_early)
                 verdict: Verdict = answer(call, actor.status.remote, self.patience)
                 return verdict

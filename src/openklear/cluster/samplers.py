@@ -27,6 +27,7 @@ from openklear.cluster.actors import (
     Doing,
     Silent,
     answer,
+    begun,
     end,
     line,
     ours,
@@ -139,8 +140,9 @@ class ClusterSampler:
         self._parcel: Any = None
         self._hash = ""
         self._served = [Served(number, self._actor(number)) for number in range(len(group.bundle_specs))]
-        for one in self._served:
-            self._begin(one)
+        calls = [one.actor.begin.remote(post) for one in self._served]
+        for one, call in zip(self._served, calls, strict=True):
+            self._begin(one, call)
 
     @property
     def engine_version(self) -> str | None:
@@ -261,17 +263,21 @@ class ClusterSampler:
             raise ProcessLost(f"{one.named} was lost {REPLACED} times in a row, and sampled nothing in between")
         end({one.actor: one.place}, patience=self.patience)
         one.actor, one.place = self._actor(one.number), {}
-        self._begin(one)
+        self._begin(one, one.actor.begin.remote(self._post))
         if self._parcel is not None:
             self._require_hash(one, ray.get(one.actor.take.remote(self._parcel, self.version)))
 
     def _actor(self, number: int) -> Any:
         return placed(SamplerActor, self._group, ActorName("sampler", number, self.work))
 
-    def _begin(self, one: Served) -> None:
+    def _begin(self, one: Served, call: Any) -> None:
+        """Waits until it has; `call` is that of its `begin`."""
         try:
-            ray.get(one.actor.begin.remote(self._post))
+            one.place = begun(one.actor.status.remote(), f"sampler {one.number}")
+            answer(call, one.actor.status.remote, self.patience)
             one.place = ray.get(one.actor.status.remote())
+        except Silent as error:
+            raise ProcessLost(f"{one.named} has not answered for {self.patience:g} s while it began") from error
         except RayError as error:
             raise ours(error) or EngineError(f"sampler {one.number} did not start: {line(error)}") from error
 

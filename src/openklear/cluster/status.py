@@ -106,6 +106,7 @@ def cluster_status(address: str | None) -> ClusterStatus:
     knock(where, named_by)
     with _visiting(where):
         nodes = [NodeStatus(one["NodeManagerAddress"], one["Alive"], one["Resources"]) for one in RAY.nodes()]
+        nodes.sort(key=lambda one: one.host)
         return ClusterStatus(where, nodes, RAY.available_resources(), _asked())
 
 
