@@ -69,11 +69,7 @@ class Hosts:
 
     def __exit__(self, *error: object) -> None:
         for host in range(self.number):
-            found = subprocess.run(
-                ["ip", "netns", "pids", f"okhost{host}"], capture_output=True, text=True, check=False
-            )
-            for pid in found.stdout.split():
-                subprocess.run(["kill", "-9", pid], check=False, capture_output=True)
+            self.kill(host)
         for process in self._running:
             process.wait(timeout=30)
         self._remove()
@@ -112,13 +108,17 @@ class Hosts:
         full = ["ip", "netns", "exec", f"okhost{host}", *words]
         return subprocess.Popen(full, env=environment, stdout=out, stderr=error)
 
+    def kill(self, host: int) -> None:
+        """All that runs there, at once, as when its power goes."""
+        found = subprocess.run(["ip", "netns", "pids", f"okhost{host}"], capture_output=True, text=True, check=False)
+        for pid in found.stdout.split():
+            subprocess.run(["kill", "-9", pid], check=False, capture_output=True)
+
     def cut(self, host: int) -> None:
         """Nothing reaches it, and nothing comes from it."""
         ip("link", "set", f"okport{host}", "down")
 
     def mend(self, host: int) -> None:
-        """Its link is up again. Ray does not take such a node back: kill what runs there and start it anew."""
-        found = subprocess.run(["ip", "netns", "pids", f"okhost{host}"], capture_output=True, text=True, check=True)
-        for pid in found.stdout.split():
-            subprocess.run(["kill", "-9", pid], check=False, capture_output=True)
+        """Its link is up again. Ray does not take such a node back: what runs there is killed, and can be started anew."""
+        self.kill(host)
         ip("link", "set", f"okport{host}", "up")
