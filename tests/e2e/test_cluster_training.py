@@ -19,6 +19,8 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 MINI = Path(__file__).with_name("mini.toml")
 CLUSTER = ["cluster.address=local", "cluster.trainers=2", "cluster.samplers=2", "cluster.patience=20"]
+BESIDE = [*CLUSTER, "cluster.samplers=0"]
+"""A sampler beside each trainer."""
 STEADY = ["sft.optimizer.type=adamw", "sft.learning_rate=0.003", "sft.min_learning_rate=0.001", "sft.save_every=3"]
 """Muon orthogonalises in bfloat16, which makes more of another last digit."""
 
@@ -78,7 +80,7 @@ def test_figures_and_scores_are_those_of_one_process(alone: Path, tmp_path: Path
 
 
 def test_a_rank_that_is_killed_costs_no_step_and_doubles_none(alone: Path, tmp_path: Path) -> None:
-    process = start("sft", tmp_path / "run", *CLUSTER)
+    process = start("sft", tmp_path / "run", *BESIDE)
     assert process.stderr is not None
     said, pid = "", 0
     while not pid:

@@ -13,12 +13,14 @@ from openklear.planner.amounts import Amounts, RowCount
 from openklear.planner.auto import Sizes, usable
 from openklear.planner.fit import fits, nearest_change, smallest_gpu
 from openklear.planner.footprints import footprints
-from openklear.planner.machines import GPUS, Machine
+from openklear.planner.machines import GPUS, Machine, machine_named
 from openklear.planner.memory import LIBRARIES, layer_bytes, probability_bytes, token_bytes
 from openklear.planner.plan import Plan, make_plan
 from openklear.planner.shape import ModelShape
 from openklear.recipe.load import load_recipe, with_overrides
 from openklear.recipe.schema import Recipe
+from openklear.run.model_facts import facts_or_fetch
+from openklear.run.unseen import expected_amounts
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LAPTOP = Machine("a laptop", "cpu", 16 * 10**9, 40e9, {"float32": 100e9}, cores=4)
@@ -192,3 +194,20 @@ def test_probabilities_by_hand() -> None:
     assert probability_bytes(BILLION, 2048, 100, checkpointing=True) * BILLION.layers == kept
     assert probability_bytes(BILLION, 4096, 1500, checkpointing=True) == 4096 * 512 * BILLION.heads * 4
     assert probability_bytes(BILLION, 2048, 2048, checkpointing=False) == 0
+
+
+def test_ranks_share_what_is_kept_and_a_sampler_beside_them_has_a_whole_model():
+    def kept(*changes: str) -> dict[str, int]:
+        loaded = load_recipe(RECIPES / "klear-1.7b" / "recipe.toml", list(changes))
+        shape = facts_or_fetch(loaded).shape
+        plan = make_plan(loaded, shape, machine_named("h200"), expected_amounts(loaded))
+        return dict(dict(plan.memory)["rl-math"].kept)
+
+    two = kept("cluster.trainers=2", "cluster.samplers=6")
+    eight = kept("cluster.trainers=8", "cluster.samplers=1")
+    beside = kept("cluster.trainers=8", "cluster.samplers=0")
+    for part in ("weights", "optimizer"):
+        assert two[part] == pytest.approx(4 * eight[part], rel=1e-9)
+    assert "sampler" not in eight
+    assert beside == {**eight, "sampler": beside["sampler"]}
+    assert beside["sampler"] == pytest.approx(8 * eight["weights"], rel=1e-9)

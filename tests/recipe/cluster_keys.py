@@ -25,8 +25,9 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
     told: dict[str, Any] = {"groups": []}
 
     class Member:
-        def __init__(self, group: Any, post: Any, patience: float = 0.0, work: str = "") -> None:
+        def __init__(self, group: Any, post: Any, patience: float = 0.0, work: str = "", share: int = 1) -> None:
             told[type(self).__name__] = patience
+            told["places"] = [*told.get("places", ()), (type(self).__name__, share, id(group))]
 
         def __enter__(self) -> Any:
             return self
@@ -42,7 +43,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
 
     def group(bundles: list[Any], strategy: str) -> Any:
         told["groups"].append(len(bundles))
-        return SimpleNamespace(ready=lambda: None)
+        return SimpleNamespace(ready=lambda: None, bundle_specs=bundles)
 
     util = SimpleNamespace(placement_group=group, remove_placement_group=lambda group: None)
     ray = SimpleNamespace(init=lambda **more: told.update(more), util=util, cluster_resources=dict)
@@ -78,10 +79,19 @@ def patience(monkeypatch, tmp_path):
     assert told["Gang"] == told["ClusterSampler"] == told["JudgePool"] == 7.5
 
 
+def samplers(monkeypatch, tmp_path):
+    """With 0 of them they are in the trainers' bundles, which two have together."""
+    told = asked(monkeypatch, tmp_path, "cluster.trainers=2", "cluster.samplers=0")
+    assert told["groups"] == [2, 1]
+    (_, _, judges), (gang, shared, trainers), (sampler, too, beside) = told["places"]
+    assert (gang, sampler, shared, too) == ("Gang", "ClusterSampler", 2, 2)
+    assert trainers == beside != judges
+
+
 PROOFS = {
     "cluster.address": address,
     "cluster.trainers": members,
-    "cluster.samplers": members,
+    "cluster.samplers": samplers,
     "cluster.judges": members,
     "cluster.patience": patience,
 }

@@ -59,19 +59,27 @@ def test_no_stage_is_slower_on_more(small):
 
 
 def test_a_cluster_is_planned_as_it_is_written(small):
-    hands = small.written()
+    assert small.written() == Hands(8, 8)
+    apart = whole_of("klear-1.7b", "cluster.trainers=4", "cluster.samplers=4")
+    hands = apart.written()
     assert hands == Hands(8, 4)
-    run = small.on(hands)
+    run = apart.on(hands)
     assert seconds(run, "sft") == seconds(small.on(Hands(4)), "sft")
-    phase = small.recipe.rl.phase[0]
-    job = job_of(small.recipe, phase, small.shape, small.machine, small.amounts)
+    phase = apart.recipe.rl.phase[0]
+    job = job_of(apart.recipe, phase, apart.shape, apart.machine, apart.amounts)
     iteration = simulate(job, Placement(8, 4), job.rows(ITERATIONS)).seconds
     assert seconds(run, "rl-math") == pytest.approx(iteration * phase.iterations)
     assert run.hours == pytest.approx(8 * run.seconds / 3600)
 
 
+def test_beside_each_other_is_no_slower_than_apart(small):
+    apart = whole_of("klear-1.7b", "cluster.trainers=4", "cluster.samplers=4")
+    for one, other in zip(small.on(small.written()).stages, apart.on(apart.written()).stages, strict=True):
+        assert one.seconds <= other.seconds
+
+
 def test_sft_is_as_long_as_its_rows_and_epochs(small):
-    half = whole_of("klear-1.7b", "data.source.acereason.limit=50000")
+    half = whole_of("klear-1.7b", "data.source.acereason.limit=100000")
     twice = whole_of("klear-1.7b", "sft.epochs=4")
     one = seconds(small.on(Hands(8)), "sft")
     assert seconds(half.on(Hands(8)), "sft") == pytest.approx(one / 2, rel=0.01)
@@ -90,7 +98,7 @@ def test_what_has_not_the_memory_is_named_and_the_exit_code_says_it(capsys):
 def test_the_document_has_every_column(capsys):
     assert main.main(["plan", str(SMALL), "--gpus", "8", "--price", "2", "--json"]) == 0
     best, written = json.loads(capsys.readouterr().out)["runs"]
-    assert (best["gpus"], best["trainers"], written["trainers"]) == (8, None, 4)
+    assert (best["gpus"], best["trainers"], written["trainers"]) == (8, None, 8)
     assert best["cost"] == pytest.approx(2 * best["gpu_hours"])
     assert best["gpu_hours"] == pytest.approx(8 * best["expected_seconds"] / 3600)
 

@@ -55,11 +55,15 @@ class ActorName:
         return None if found is None else ActorName(found[1], int(found[2]), found[4], found[3])
 
 
-def placed(kind: type, group: Any, name: ActorName, *arguments: Any, **options: Any) -> Any:
-    """An actor of that kind in the bundle of its number in a placement group; it is never restarted by Ray."""
+def placed(kind: type, group: Any, name: ActorName, *arguments: Any, share: int = 1, **options: Any) -> Any:
+    """An actor of that kind in the bundle of its number in a placement group, which as many as `share` have together.
+
+    It is never restarted by Ray.
+    """
     bundle = group.bundle_specs[name.number]
     place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=name.number)
-    needs = {"num_cpus": bundle.get("CPU", 0), "num_gpus": bundle.get("GPU", 0), "scheduling_strategy": place}
+    cpus, gpus = (bundle.get(kind, 0) / share for kind in ("CPU", "GPU"))
+    needs = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": place}
     groups = {"concurrency_groups": {"status": 1}, **options}
     return RAY.remote(max_restarts=0, **groups)(kind).options(name=str(name), **needs).remote(*arguments)
 

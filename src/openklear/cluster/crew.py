@@ -43,9 +43,12 @@ def open_cluster_crew(
     with ExitStack() as stack:
         stack.enter_context(_joined(cluster))
         group = stack.enter_context(_placed("trainers", cluster.trainers, cluster))
-        panel = _panel(context, sizes, stack, cluster.samplers)
+        beside = group if cluster.colocated else stack.enter_context(_placed("samplers", cluster.samplers, cluster))
+        share = 2 if cluster.colocated else 1
+        panel = _panel(context, sizes, stack, beside, share)
         post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
-        gang = stack.enter_context(Gang(group, post, patience=cluster.patience, work=_work(context)))
+        gang = Gang(group, post, patience=cluster.patience, work=_work(context), share=share)
+        stack.enter_context(gang)
         for place in gang.places():
             progress.say(f"{context.name}: {place} trains")
         ranks = cluster.trainers
@@ -71,15 +74,15 @@ def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePan
     assert cluster is not None, "asked for a recipe with [cluster]"
     with ExitStack() as stack:
         stack.enter_context(_joined(cluster))
-        yield _panel(context, sizes, stack, cluster.trainers + cluster.samplers)
+        group = stack.enter_context(_placed("samplers", cluster.places, cluster))
+        yield _panel(context, sizes, stack, group, 1)
 
 
-def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int) -> StagePanel:
-    """Samplers and judges, which end with the stack."""
+def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, group: Any, share: int) -> StagePanel:
+    """Samplers in each bundle of a group, which `share` actors have together, and judges; they end with the stack."""
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
-    group = stack.enter_context(_placed("samplers", samplers, cluster))
     benches = stack.enter_context(_placed("judges", cluster.judges, cluster))
     judges = JudgePool(benches, recipe.verifiers.limits, patience=cluster.patience, work=_work(context))
     stack.enter_context(closing(judges))
@@ -87,13 +90,13 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, samplers: int)
     def sampler(needs: Supports) -> Sampler:
         require(ClusterSampler.supports, needs, "cluster")
         post = SamplerPost(recipe, _model(context), sizes)
-        made = ClusterSampler(group, post, patience=cluster.patience, work=_work(context))
+        made = ClusterSampler(group, post, patience=cluster.patience, work=_work(context), share=share)
         stack.enter_context(closing(made))
         for place in made.places():
             progress.say(f"{context.name}: {place} samples")
         return made
 
-    return StagePanel(sampler, judges.driver_limits, judges.verifiers, samplers)
+    return StagePanel(sampler, judges.driver_limits, judges.verifiers, len(group.bundle_specs))
 
 
 def _work(context: StageContext) -> str:
@@ -118,7 +121,7 @@ def _joined(cluster: Cluster) -> Iterator[None]:
                 'address, or write "local" for a new one on this machine'
             )
         knock(where, named_by)
-    workers = cluster.trainers + cluster.samplers + cluster.judges
+    workers = cluster.places + cluster.judges
     more = {"num_cpus": workers} if address is None else {"address": address}
     RAY.init(namespace=NAMESPACE, log_to_driver=False, include_dashboard=False if address is None else None, **more)
     try:
@@ -129,8 +132,8 @@ def _joined(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def _placed(role: str, number: int, cluster: Cluster) -> Iterator[Any]:
-    """A bundle for each of a role: a GPU where all trainers and samplers find one, else a core."""
-    on_gpus = role != "judges" and RAY.cluster_resources().get("GPU", 0) >= cluster.trainers + cluster.samplers
+    """A bundle for each of a role: a GPU where all places of trainers and samplers find one, else a core."""
+    on_gpus = role != "judges" and RAY.cluster_resources().get("GPU", 0) >= cluster.places
     bundle = {"CPU": 1.0, "GPU": 1.0} if on_gpus else {"CPU": 1.0}
     group = RAY.util.placement_group([bundle] * number, strategy="PACK" if role == "trainers" else "SPREAD")
     try:

@@ -73,15 +73,16 @@ class RankActor:
 class Gang:
     """As many ranks as there are bundles in a placement group, each with one of them. Use it as a context manager."""
 
-    def __init__(self, group: Any, post: Post, *, patience: float, work: str = "") -> None:
+    def __init__(self, group: Any, post: Post, *, patience: float, work: str = "", share: int = 1) -> None:
         """Starts the ranks; `post` is that of each but for its number, how many there are and where they meet.
 
         `patience`: seconds without an answer after which a rank counts as hung. `work`: what they work for.
+        `share`: actors that have a bundle together.
         """
         self.patience = patience
         self.ranks = len(group.bundle_specs)
         names = [ActorName("rank", number, work) for number in range(self.ranks)]
-        self._actors = [placed(RankActor, group, name) for name in names]
+        self._actors = [placed(RankActor, group, name, share=share) for name in names]
         self._places: dict[int, Mapping[str, Any]] = {}
         try:
             self._places = dict(enumerate(self._get([actor.status.remote() for actor in self._actors])))

@@ -42,6 +42,7 @@ from openklear.planner.auto import Sizes
 from openklear.recipe.schema import Recipe
 from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import OnCompletion, Progress, Sampler, Supports, Until
+from openklear.training.memory import release
 from openklear.types import Completion, SampleRequest
 
 REPLACED = 3
@@ -97,6 +98,7 @@ class SamplerActor:
         try:
             with self._doing(f"sample {len(requests)} requests"):
                 self._sampler.sample(requests, on_completion=lambda index, completion: made.put((index, completion)))
+                release()  # a trainer that sits beside works next
             made.put(None)
         except BaseException as error:  # goes on in the thread that waits for completions
             made.put(error)
@@ -133,9 +135,11 @@ class ClusterSampler:
 
     supports = Supports(logprobs=True, publish=True)
 
-    def __init__(self, group: Any, post: SamplerPost, *, patience: float, work: str = "") -> None:
-        """`patience`: seconds without an answer after which a sampler counts as hung. `work`: what they work for."""
-        self.version, self.patience, self.work = 0, patience, work
+    def __init__(self, group: Any, post: SamplerPost, *, patience: float, work: str = "", share: int = 1) -> None:
+        """`patience`: seconds without an answer after which a sampler counts as hung. `work`: what they work for.
+        `share`: actors that have a bundle together.
+        """
+        self.version, self.patience, self.work, self._share = 0, patience, work, share
         self._group, self._post = group, post
         self._parcel: Any = None
         self._hash = ""
@@ -268,7 +272,7 @@ class ClusterSampler:
             self._require_hash(one, ray.get(one.actor.take.remote(self._parcel, self.version)))
 
     def _actor(self, number: int) -> Any:
-        return placed(SamplerActor, self._group, ActorName("sampler", number, self.work))
+        return placed(SamplerActor, self._group, ActorName("sampler", number, self.work), share=self._share)
 
     def _begin(self, one: Served, call: Any) -> None:
         """Waits until it has; `call` is that of its `begin`."""

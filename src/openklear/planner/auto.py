@@ -86,13 +86,22 @@ def longest_sampled(recipe: Recipe) -> int:
     return max(lengths)
 
 
+def ranks(recipe: Recipe) -> int:
+    """That a model's weights, gradients and moments are shared by."""
+    return 1 if recipe.cluster is None else recipe.cluster.trainers
+
+
 def static_bytes(recipe: Recipe, facts: ModelShape, width: int) -> int:
-    """Weights, gradients and the largest optimizer state of a training stage."""
+    """Weights, gradients and the largest optimizer state of a training stage, of one rank; and the weights of a
+    cluster's sampler with its copies, which may stand beside it.
+    """
     adapters = adapter_parameters(facts, recipe)
     trained = facts.parameters if adapters is None else adapters
     stages = [stage for stage in (recipe.sft, *(recipe.rl.phase if recipe.rl else ())) if stage is not None]
     moments = [optimizer_bytes(facts, stage.optimizer, width, adapters=adapters) for stage in stages]
-    return (facts.parameters + trained) * width + max(moments, default=0)
+    states = (facts.parameters + trained) * width + max(moments, default=0)
+    beside = 2 * facts.parameters * width if recipe.cluster is not None else 0
+    return states // ranks(recipe) + beside
 
 
 def usable(machine: Machine) -> int:

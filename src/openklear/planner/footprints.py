@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from openklear.planner.amounts import Amounts
-from openklear.planner.auto import Sizes
+from openklear.planner.auto import Sizes, ranks
 from openklear.planner.machines import Machine
 from openklear.planner.memory import (
     LIBRARIES,
@@ -62,16 +62,21 @@ def _trained(
     width = WIDTH[sizes.dtype]
     adapters = adapter_parameters(shape, recipe)
     trained = shape.parameters if adapters is None else adapters
+    number = ranks(recipe)
     kept = {
         "libraries": LIBRARIES[machine.kind],
-        "weights": shape.parameters * width + (0 if adapters is None else adapters * width),
-        "optimizer": optimizer_bytes(shape, stage.optimizer, width, adapters=adapters),
+        "weights": (shape.parameters * width + (0 if adapters is None else adapters * width)) // number,
+        "optimizer": optimizer_bytes(shape, stage.optimizer, width, adapters=adapters) // number,
         **_engine(recipe, shape, sizes),
     }
+    if recipe.cluster is not None and recipe.cluster.colocated and "sampler" not in kept:
+        kept["sampler"] = shape.parameters * width  # of its own, beside the trainer's share
     activations = activation_bytes(shape, tokens, width, checkpointing=sizes.activation_checkpointing)
     head = head_bytes(shape, tokens, machine.kind, trained=adapters is None)
     moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
-    training = {"gradients": trained * width, "activations": activations, "head": max(head, moving - activations)}
+    moving //= number
+    held = trained * width // number
+    training = {"gradients": held, "activations": activations, "head": max(head, moving - activations)}
     if sizes.dtype == "float32" and machine.kind == "cpu":
         again = sizes.activation_checkpointing
         training["attention"] = probability_bytes(shape, tokens, longest, checkpointing=again)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import Field
 
-from openklear.recipe.numbers import Seconds
+from openklear.recipe.numbers import Count, Seconds
 from openklear.recipe.optimizers import Optimizer
 from openklear.recipe.section import Broken, Positive, Section
 
@@ -19,9 +19,23 @@ class Cluster(Section):
         "auto", description="the Ray cluster: host:port; auto: the one that Ray finds; local: a new one on this machine"
     )
     trainers: Positive = Field(1, description="ranks that train one model together, each with a part of it (FSDP2)")
-    samplers: Positive = Field(1, description="samplers, each with the whole model, which share the rollouts")
+    samplers: Count = Field(
+        1,
+        description="samplers, each with the whole model, which share the rollouts; 0: one beside each trainer, in its "
+        "place, where the two work in turn",
+    )
     judges: Positive = Field(1, description="processes that grade, each with verifiers.workers")
     patience: Seconds = Field(60.0, description="seconds without an answer after which a process counts as hung")
+
+    @property
+    def colocated(self) -> bool:
+        """Whether trainers and samplers have the same places."""
+        return self.samplers == 0
+
+    @property
+    def places(self) -> int:
+        """Of trainers and samplers together."""
+        return self.trainers + self.samplers
 
 
 class PhaseParts(Protocol):

@@ -62,7 +62,7 @@ class Best:
 
 def job_of(recipe: Recipe, phase: Phase, shape: ModelShape, machine: Machine, amounts: Amounts) -> PhaseWork:
     """A phase of a recipe, with the lengths that its plan has."""
-    sizes = chosen(recipe, shape, machine)
+    sizes = chosen(recipe.model_copy(update={"cluster": None}), shape, machine)
     longest = phase.max_prompt_tokens + phase.max_completion_tokens
     exact = sizes.dtype == "float32" and phase.old_logprobs == "auto"
     work = TrainingWork(

@@ -47,6 +47,7 @@ class Hands:
 
     gpus: int
     trainers: int | None = None
+    """Of [cluster]; all of them where it is colocated, with an engine on each."""
 
     @property
     def training(self) -> int:
@@ -56,7 +57,7 @@ class Hands:
     @property
     def sampling(self) -> int:
         """GPUs that an evaluation has."""
-        return self.gpus if self.trainers is None else self.gpus - self.trainers
+        return self.gpus
 
     @property
     def engines(self) -> Sequence[int]:
@@ -111,7 +112,7 @@ class Whole:
     def written(self) -> Hands | None:
         """What the recipe's [cluster] says; None without it."""
         cluster = self.recipe.cluster
-        return None if cluster is None else Hands(cluster.trainers + cluster.samplers, cluster.trainers)
+        return None if cluster is None else Hands(cluster.places, cluster.trainers)
 
     def on(self, hands: Hands) -> WholeRun:
         """All stages, in their order."""
@@ -186,7 +187,8 @@ class Whole:
         return found.seconds, f"engines {placement.samplers} x {tensor_parallel}"
 
     def _work(self, longest: int, problems: int) -> TrainingWork:
-        sizes = chosen(self.recipe, self.shape, self.machine, longest=longest)
+        alone = self.recipe.model_copy(update={"cluster": None})
+        sizes = chosen(alone, self.shape, self.machine, longest=longest)
         return TrainingWork(
             *(self.shape, self.machine, sizes.dtype, max(sizes.microbatch_tokens, longest), problems),
             checkpointing=sizes.activation_checkpointing, filtered=False, old_logprobs=False,

@@ -26,11 +26,14 @@ def settled() -> Iterator[None]:
 
 
 def release() -> None:
-    """Hand what is free back to the system, before a part that needs memory elsewhere.
+    """Hand what is free back to the system, and a GPU's to its other processes, before a part that needs memory
+    elsewhere.
 
     glibc keeps small and middling tensors' memory (below 32 MiB) for later ones, where it can be of no use to larger.
     """
     gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
         trim(0)
 

@@ -23,6 +23,7 @@ from openklear.planner.auto import Sizes
 from openklear.recipe.schema import Phase, Recipe, Sft
 from openklear.training.layout import TokenRow
 from openklear.training.learner import LocalLearner, SupervisedLearner
+from openklear.training.memory import release
 from openklear.training.optimizer import build_optimizer
 from openklear.training.sharded_trainee import ShardedTrainee
 from openklear.training.sharding import shard
@@ -114,7 +115,9 @@ class Rank:
     def parcel(self) -> Parcel | None:
         """The whole weights on the first rank, packed for samplers in the type they compute in; None on the others."""
         weights = self.trainee.whole_weights()
-        return pack(weights, getattr(torch, self.post.sizes.dtype)) if weights else None
+        packed = pack(weights, getattr(torch, self.post.sizes.dtype)) if weights else None
+        release()  # a sampler that sits beside works next
+        return packed
 
     @property
     def policy(self) -> LocalLearner:
