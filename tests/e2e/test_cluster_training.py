@@ -79,8 +79,25 @@ def test_figures_and_scores_are_those_of_one_process(alone: Path, tmp_path: Path
         assert scores(tmp_path / "run", stage) == scores(alone, stage)
 
 
-def test_a_rank_that_is_killed_costs_no_step_and_doubles_none(alone: Path, tmp_path: Path) -> None:
-    process = start("sft", tmp_path / "run", *BESIDE)
+def steps_done(root: Path, number: int) -> None:
+    """Waits until SFT has made so many steps."""
+    metrics = root / "sft" / "metrics.jsonl"
+    deadline = time.monotonic() + 150
+    while not metrics.is_file() or metrics.read_text().count("\n") < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_told_to_end_it_saves_and_goes_on_and_a_rank_that_is_killed_costs_no_step(alone: Path, tmp_path: Path) -> None:
+    """SIGTERM first, which Ray would answer in its own way; then the same command, and a rank is killed."""
+    root = tmp_path / "run"
+    process = start("sft", root, *BESIDE)
+    steps_done(root, 2)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 143, said[-3000:]
+    assert (saved := re.search(r"sft: ended as told \(SIGTERM\); step (\d) of 8 is saved", said)), said[-3000:]
+    process = start("sft", root, *BESIDE)
     assert process.stderr is not None
     said, pid = "", 0
     while not pid:
@@ -89,15 +106,11 @@ def test_a_rank_that_is_killed_costs_no_step_and_doubles_none(alone: Path, tmp_p
         said += line
         if found := re.match(r"sft: rank 1: .*, pid (\d+) trains", line):
             pid = int(found[1])
-    metrics = tmp_path / "run" / "sft" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not metrics.is_file() or metrics.read_text().count("\n") < 4:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    steps_done(root, int(saved[1]) + 1)
     os.kill(pid, signal.SIGKILL)
     said += finished(process)
     assert re.search(
         rf"sft: rank 1 \(.*, pid {pid}\) died .*; the stage begins again, from its newest checkpoint", said
     )
-    assert "sft: going on after step 3 of 8" in said
-    same_figures(tmp_path / "run", alone, "sft", "step")
+    assert f"sft: going on after step {saved[1]} of 8" in said
+    same_figures(root, alone, "sft", "step")

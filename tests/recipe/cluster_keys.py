@@ -49,6 +49,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
     ray = SimpleNamespace(init=lambda **more: told.update(more), util=util, cluster_resources=dict)
     monkeypatch.setattr(crew, "RAY", ray)
     monkeypatch.setattr(crew.ray, "get", lambda *_, **__: None)
+    monkeypatch.setattr(crew.ray, "wait", lambda refs, **_: (refs, []))
     monkeypatch.setattr(crew.ray, "shutdown", lambda: None)
     monkeypatch.setattr(crew, "knock", lambda where, named_by: told.update(knocked=where))
     for name in ("Gang", "ClusterSampler", "JudgePool"):

@@ -197,7 +197,7 @@ def test_fewer_positions_than_the_recipe_allows_are_said(place: Path) -> None:
     (place / "model" / "config.json").write_text(json.dumps({**CONFIG, "max_position_embeddings": 100}))
     found = looked(place)
     assert found.model is not None
-    assert "100 positions (the recipe's longest row has 164; rows beyond 100 go)" in found.model.line()
+    assert "100 positions (the recipe's longest row has 164; longer ones are cut or left out)" in found.model.line()
 
 
 def test_nothing_of_the_hub_is_fetched(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ def test_the_command_says_what_it_assumed(capsys):
         (["--gpus", "8,x"], "--gpus 8,x: write whole numbers"),
         (["--staleness", "0"], "--staleness 0: write whole numbers from 1"),
         (["--phase", "codes"], "--phase codes: "),
-        (["--device", "cpu"], "the simulation is of GPUs"),
+        (["--device", "cpu"], "the simulation needs a GPU"),
         (["--device", "h900"], "no such machine"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_cluster_is_planned_as_it_is_written(small):
     hands = apart.written()
     assert hands == Hands(8, 4)
     run = apart.on(hands)
-    assert seconds(run, "sft") == seconds(small.on(Hands(4)), "sft")
+    assert seconds(run, "sft") == pytest.approx(seconds(small.on(Hands(4)), "sft"), rel=0.02)
     phase = apart.recipe.rl.phase[0]
     job = job_of(apart.recipe, phase, apart.shape, apart.machine, apart.amounts)
     iteration = simulate(job, Placement(8, 4), job.rows(ITERATIONS)).seconds
@@ -108,8 +108,8 @@ def test_the_document_has_every_column(capsys):
     [
         (["--gpus", "8,"], None),
         (["--gpus", ","], "--gpus ,: write whole numbers"),
-        (["--gpus", "8", "--device", "cpu"], "a plan of many is of GPUs"),
-        (["--gpus", "8", "--measure"], "without --output and --measure"),
+        (["--gpus", "8", "--device", "cpu"], "--gpus needs a GPU"),
+        (["--gpus", "8", "--measure"], "cannot be combined with --output or --measure"),
     ],
 )
 def test_words(words, said, capsys):

@@ -6,11 +6,12 @@ import signal
 
 import pytest
 
+from openklear import progress
+from openklear.durable import notice
 from openklear.errors import NonFinite, Preempted
 from openklear.models.tiny import make_tiny
 from openklear.recipe.optimizers import AdamW
 from openklear.recipe.schema import Checkpoints
-from openklear.training import notice
 from openklear.training.loop import Loop
 from openklear.training.optimizer import build_optimizer
 from openklear.training.trainee import LocalTrainee
@@ -106,7 +107,7 @@ def test_a_batch_that_is_not_finite_is_written_and_named(tmp_path):
 def told_to_end(one, number):
     """A loop that is told to end while it works on `number`; the error that ends it."""
     try:
-        with notice.heeded("sft", one.unit):
+        with notice.heeded("sft", one.unit, progress.say):
             for at in one.ahead():
                 if at == number:
                     os.kill(os.getpid(), signal.SIGTERM)
@@ -121,6 +122,7 @@ def test_told_to_end_it_ends_the_step_under_way_and_saves_it(tmp_path, capsys):
     assert str(error).startswith("sft: ended as told (SIGTERM); step 3 of 5 is saved")
     assert error.exit_code == 143
     assert "told to end (SIGTERM): the step under way is finished and saved first" in capsys.readouterr().err
+    notice.forget()
     again = loop(tmp_path)
     assert again.resume()
     assert again.position.at == 3
@@ -131,4 +133,6 @@ def test_once_it_is_over_a_signal_ends_the_process_as_ever(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     told_to_end(loop(tmp_path), 1)
     assert signal.getsignal(signal.SIGTERM) is before
+    assert notice.given(), "no other stage begins"
+    notice.forget()
     assert not notice.given()

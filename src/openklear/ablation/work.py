@@ -64,7 +64,9 @@ class StudyCrew:
         finally:
             for process in under_way:
                 process.terminate()
-            for process in under_way:
+            for process in under_way:  # one that trains would end and save its step first
+                process.join(GRACE)
+                process.kill()
                 process.join()
 
     def _next(self, busy: set[str], free: int) -> list[str]:
@@ -90,6 +92,10 @@ class StudyCrew:
             return
         reason = how_it_ended(self.root / key / ERROR, code)
         self.failed[key] = f"{self.works[key].stage.name}: {reason} ({self.root.name}/{key}/{LOG})"
+
+
+GRACE = 2.0
+"""Seconds in which a stage may end by itself when its study ends."""
 
 
 def _ended(processes: Iterable[BaseProcess]) -> list[BaseProcess]:

@@ -49,7 +49,7 @@ def gpu_named(name: str, what: str) -> Machine:
 
     found = machine_named(name)
     if found.kind != "gpu":
-        raise UsageError(f"--device {name}: {what} is of GPUs; name one, such as h200")
+        raise UsageError(f"--device {name}: {what} needs a GPU; name one, such as h200")
     return found
 
 

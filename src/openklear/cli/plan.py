@@ -63,7 +63,7 @@ def plan(
         typer.Option(
             "--gpus",
             metavar="N,N,..",
-            help="On so many GPUs together: every stage's time, GPU-hours, cost and memory. Nothing is fetched.",
+            help="On so many GPUs together: every stage's time, GPU-hours, cost and memory. No data are fetched.",
         ),
     ] = None,
     measure: Annotated[
@@ -80,7 +80,7 @@ def plan(
     """
     if gpus is not None:
         if output is not None or measure:
-            raise UsageError("--gpus: is planned without --output and --measure; remove them")
+            raise UsageError("--gpus cannot be combined with --output or --measure; remove them")
         _plan_of_many(recipe, overrides or [], device or "h200", gpus, completion_tokens, price, as_json)
         return
     with json_only(as_json):
@@ -129,7 +129,9 @@ def _whole(file: Path, overrides: list[str], device: str, length: float | None) 
     loaded = load_recipe(file, overrides)
     if loaded.model is None:
         raise UsageError(f"{file}: has no [model], so there is nothing to plan: it only curates data")
-    machine = gpu_named(device, "a plan of many")
+    if loaded.lora is not None:
+        raise UsageError(f"{file}: --gpus plans models that are trained whole; adapters ([lora]) are of one device")
+    machine = gpu_named(device, "--gpus")
     facts = facts_or_fetch(loaded)
     return Whole(loaded, facts.shape, machine, expected_amounts(loaded, length)), [f"model: {facts.line()}"]
 

@@ -92,11 +92,11 @@ def _simulated(
     from openklear.run.model_facts import facts_or_fetch
     from openklear.run.unseen import expected_amounts
     from openklear.simulation.summary import Summary
-    from openklear.simulation.sweep import job_of, sweep
+    from openklear.simulation.sweep import job_of, sweep, without_cluster
 
     sizes = whole_numbers("--gpus", gpus, least=1, most=MOST_GPUS)
     bounds = [0, *whole_numbers("--staleness", staleness, least=1, most=64)]
-    loaded = load_recipe(file, overrides)
+    loaded = without_cluster(load_recipe(file, overrides))
     one = _phase(file, loaded, phase)
     job = job_of(
         loaded, one, facts_or_fetch(loaded).shape, gpu_named(device, "the simulation"), expected_amounts(loaded, length)

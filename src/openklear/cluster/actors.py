@@ -62,7 +62,7 @@ def placed(kind: type, group: Any, name: ActorName, *arguments: Any, share: int 
     """
     bundle = group.bundle_specs[name.number]
     place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=name.number)
-    cpus, gpus = (bundle.get(kind, 0) / share for kind in ("CPU", "GPU"))
+    cpus, gpus = (bundle.get(resource, 0) / share for resource in ("CPU", "GPU"))
     needs = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": place}
     groups = {"concurrency_groups": {"status": 1}, **options}
     return RAY.remote(max_restarts=0, **groups)(kind).options(name=str(name), **needs).remote(*arguments)
@@ -126,7 +126,7 @@ def begun(status: Any, named: str) -> dict[str, Any]:
             place: dict[str, Any] = ray.get(status)
             return place
         if seconds == SOON:
-            progress.say(f"{named} waits for room on the cluster; a node that joins it (`ray start`) gives some")
+            progress.say_once(f"{named} has not started yet; if its node is gone, another (`ray start`) gives room")
     raise ProcessLost(f"{named} did not start for {STARTING:g} s: the cluster has not the room")
 
 

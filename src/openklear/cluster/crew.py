@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from openklear import progress
-from openklear.cluster.actors import NAMESPACE, RAY, STARTING
+from openklear.cluster.actors import NAMESPACE, RAY, SOON, STARTING
 from openklear.cluster.gang import Gang
 from openklear.cluster.join import knock, looked_up
 from openklear.cluster.judges import JudgePool
@@ -20,7 +22,7 @@ from openklear.errors import EngineError, UsageError
 from openklear.models.loading import LoadedModel
 from openklear.planner.auto import Sizes
 from openklear.recipe.cluster import Cluster
-from openklear.recipe.schema import Phase, Sft
+from openklear.recipe.schema import Phase, Recipe, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
@@ -42,8 +44,10 @@ def open_cluster_crew(
     assert cluster is not None, "asked for a recipe with [cluster]"
     with ExitStack() as stack:
         stack.enter_context(_joined(cluster))
-        group = stack.enter_context(_placed("trainers", cluster.trainers, cluster))
-        beside = group if cluster.colocated else stack.enter_context(_placed("samplers", cluster.samplers, cluster))
+        on_gpus = _on_gpus(recipe)
+        group = beside = stack.enter_context(_placed("trainers", cluster.trainers, on_gpus=on_gpus))
+        if not cluster.colocated:
+            beside = stack.enter_context(_placed("samplers", cluster.samplers, on_gpus=on_gpus))
         share = 2 if cluster.colocated else 1
         panel = _panel(context, sizes, stack, beside, share)
         post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
@@ -60,7 +64,8 @@ def open_cluster_crew(
 
         def hand(sampler: Sampler, version: int) -> None:
             assert isinstance(sampler, ClusterSampler), "the crew's own"
-            sampler.take(gang.hand("parcel"), version)
+            parcel, hashed = gang.hand("parcel", "sent")
+            sampler.take(parcel, version, hashed)
 
         parameters = sum(p.numel() for p in loaded.model.parameters())
         trainee = LedTrainee(gang.ask, ranks, parameters, hand)
@@ -74,7 +79,7 @@ def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePan
     assert cluster is not None, "asked for a recipe with [cluster]"
     with ExitStack() as stack:
         stack.enter_context(_joined(cluster))
-        group = stack.enter_context(_placed("samplers", cluster.places, cluster))
+        group = stack.enter_context(_placed("samplers", cluster.places, on_gpus=_on_gpus(context.recipe)))
         yield _panel(context, sizes, stack, group, 1)
 
 
@@ -83,7 +88,7 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, group: Any, sh
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
-    benches = stack.enter_context(_placed("judges", cluster.judges, cluster))
+    benches = stack.enter_context(_placed("judges", cluster.judges, on_gpus=False))
     judges = JudgePool(benches, recipe.verifiers.limits, patience=cluster.patience, work=_work(context))
     stack.enter_context(closing(judges))
 
@@ -97,6 +102,11 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, group: Any, sh
         return made
 
     return StagePanel(sampler, judges.driver_limits, judges.verifiers, len(group.bundle_specs))
+
+
+def _on_gpus(recipe: Recipe) -> bool:
+    """Whether the cluster has any GPU, and the recipe does not refuse them: fewer than are asked for are waited for."""
+    return recipe.device != "cpu" and RAY.cluster_resources().get("GPU", 0) > 0
 
 
 def _work(context: StageContext) -> str:
@@ -123,7 +133,10 @@ def _joined(cluster: Cluster) -> Iterator[None]:
         knock(where, named_by)
     workers = cluster.places + cluster.judges
     more = {"num_cpus": workers} if address is None else {"address": address}
+    before = signal.getsignal(signal.SIGTERM)  # Ray's own handler would end the process with exit code 15
     RAY.init(namespace=NAMESPACE, log_to_driver=False, include_dashboard=False if address is None else None, **more)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
     try:
         yield
     finally:
@@ -131,10 +144,9 @@ def _joined(cluster: Cluster) -> Iterator[None]:
 
 
 @contextmanager
-def _placed(role: str, number: int, cluster: Cluster) -> Iterator[Any]:
-    """A bundle for each of a role: a GPU where all places of trainers and samplers find one, else a core."""
-    on_gpus = role != "judges" and RAY.cluster_resources().get("GPU", 0) >= cluster.places
-    bundle = {"CPU": 1.0, "GPU": 1.0} if on_gpus else {"CPU": 1.0}
+def _placed(role: str, number: int, *, on_gpus: bool) -> Iterator[Any]:
+    """A bundle for each of a role: a GPU where trainers and samplers compute on GPUs, else a core."""
+    bundle = {"CPU": 1.0, "GPU": 1.0} if on_gpus and role != "judges" else {"CPU": 1.0}
     group = RAY.util.placement_group([bundle] * number, strategy="PACK" if role == "trainers" else "SPREAD")
     try:
         _require_room(group, role, number, bundle)
@@ -144,10 +156,13 @@ def _placed(role: str, number: int, cluster: Cluster) -> Iterator[Any]:
 
 
 def _require_room(group: Any, role: str, number: int, bundle: dict[str, float]) -> None:
+    ready = group.ready()
     try:
-        ray.get(group.ready(), timeout=STARTING)
+        if not ray.wait([ready], timeout=SOON)[0]:
+            progress.say(f"{number} {role} wait for room on the cluster; a node that joins it (`ray start`) gives some")
+        ray.get(ready, timeout=STARTING)
     except GetTimeoutError as error:
         held = {name: RAY.cluster_resources().get(name, 0) for name in bundle}
         text = ", ".join(f"{number * each:g} {name}" for name, each in bundle.items())
         has = ", ".join(f"{amount:g} {name}" for name, amount in held.items())
-        raise EngineError(f"cluster.{role} = {number} needs {text}, and the cluster has {has} in all") from error
+        raise EngineError(f"{number} {role} need {text}, and the cluster has {has} in all") from error

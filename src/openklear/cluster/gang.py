@@ -101,11 +101,14 @@ class Gang:
         pairs = zip(self._actors, arguments, strict=True)
         return self._wait(method, [actor.do.remote(method, tuple(mine)) for actor, mine in pairs])
 
-    def hand(self, method: str) -> Any:
-        """Calls a method on every rank, and leaves what the first one returns in Ray's store: its reference."""
+    def hand(self, method: str, then: str) -> tuple[Any, Any]:
+        """Calls a method on every rank, and leaves what the first one returns in Ray's store.
+
+        (its reference, what the method `then` of the first rank returns). Errors as in `ask`.
+        """
         calls = [actor.do.remote(method, ()) for actor in self._actors]
         self._wait(method, calls, kept=calls[:1])
-        return calls[0]
+        return calls[0], self._wait(then, [self._actors[0].do.remote(then, ())])[0]
 
     def places(self) -> list[str]:
         """Host and process of each rank."""

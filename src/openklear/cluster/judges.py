@@ -17,7 +17,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 from openklear import progress
 from openklear.cluster.actors import ActorName, Doing, Silent, answer, begun, end, line, ours, placed, whereabouts
-from openklear.errors import VerifierError
+from openklear.errors import ProcessLost, VerifierError
 from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
 from openklear.verifiers.limits import Limits
@@ -99,19 +99,25 @@ class JudgePool:
         VerifierError where a host has less than the limits demand.
         """
         try:
-            every = ray.get([bench.actor.isolation.remote() for bench in self._benches])
+            for bench in self._benches:
+                begun(bench.begun, f"judge {bench.number}")
+            calls = [(bench, bench.actor.isolation.remote()) for bench in self._benches]
+            every = [answer(call, bench.actor.status.remote, self.patience) for bench, call in calls]
+        except Silent as error:
+            raise ProcessLost(f"a judge has not answered for {self.patience:g} s at its start") from error
         except RayTaskError as error:
             raise ours(error) or VerifierError(f"a judge cannot isolate programs: {line(error)}") from error
+        except RayError as error:
+            raise ProcessLost(f"a judge was lost at its start: {line(error)}") from error
         found = [one for one in every if one is not None]
         return min(found, key=lambda one: LEVELS.index(one.level)) if found else None
 
     def grade(self, domain: str, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
         """On the actor with the least to do; any thread may call."""
         for _ in range(TRIES):
-            bench = self._taken()
-            actor = bench.actor
+            bench, actor, status = self._taken()
             try:
-                begun(bench.begun, f"judge {bench.number}")
+                begun(status, f"judge {bench.number}")
                 call = actor.grade.remote(domain, problem, graded, stop_early)
                 verdict: Verdict = answer(call, actor.status.remote, self.patience)
                 return verdict
@@ -131,20 +137,22 @@ class JudgePool:
         """Ends all actors, those that hang included."""
         end({bench.actor: bench.place for bench in self._benches}, patience=self.patience)
 
-    def _taken(self) -> Bench:
+    def _taken(self) -> tuple[Bench, Any, Any]:
+        """The bench with the least to do, its actor, and that one's first status."""
         with self._lock:
             bench = min(self._benches, key=lambda one: one.asked)
             bench.asked += 1
-            return bench
+            return bench, bench.actor, bench.begun
 
     def _replace(self, bench: Bench, lost: Any, what: str) -> None:
         """Once, however many threads found it lost."""
         with self._lock:
             if bench.actor is not lost:
                 return
-            progress.say(f"judge {bench.number} {what}; another one takes its place")
-            end({lost: bench.place}, patience=self.patience)
+            place = bench.place
             bench.actor, bench.begun = self._begin(bench.number)
+        progress.say(f"judge {bench.number} {what}; another one takes its place")
+        end({lost: place}, patience=self.patience)
 
     def _begin(self, number: int) -> tuple[Any, Any]:
         name = ActorName("judge", number, self.work)

@@ -145,8 +145,12 @@ class ClusterSampler:
         self._hash = ""
         self._served = [Served(number, self._actor(number)) for number in range(len(group.bundle_specs))]
         calls = [one.actor.begin.remote(post) for one in self._served]
-        for one, call in zip(self._served, calls, strict=True):
-            self._begin(one, call)
+        try:
+            for one, call in zip(self._served, calls, strict=True):
+                self._begin(one, call)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def engine_version(self) -> str | None:
@@ -164,12 +168,12 @@ class ClusterSampler:
 
     def publish(self, model: Any, version: int) -> None:
         """The weights of a model in this process."""
-        self.take(ray.put(pack(model.state_dict())), version)
+        packed = pack(model.state_dict())
+        self.take(ray.put(packed), version, packed.hash)
 
-    def take(self, parcel: Any, version: int) -> None:
-        """A `Parcel` in Ray's store: every sampler takes it, and says the hash of what it took."""
-        self._parcel, self.version = parcel, version
-        self._hash = ray.get(parcel).hash
+    def take(self, parcel: Any, version: int, hashed: str) -> None:
+        """A `Parcel` in Ray's store, with its hash: every sampler takes it, and says the hash of what it took."""
+        self._parcel, self.version, self._hash = parcel, version, hashed
         calls = [one.actor.take.remote(parcel, version) for one in self._served]
         for one, call in zip(self._served, calls, strict=True):
             try:
@@ -193,7 +197,7 @@ class ClusterSampler:
         found: dict[int, Completion] = {}
         waiting = deque(_together(requests))
         try:
-            while len(found) < len(requests):
+            while len(found) < len(requests) or any(one.stream is not None for one in self._served):
                 self._hand_out(waiting, requests)
                 for one, index, completion in self._ended(waiting, requests):
                     found[index] = completion
@@ -233,10 +237,11 @@ class ClusterSampler:
                 place, completion = RAY.get(next(stream))
             except StopIteration:
                 one.stream = None
-            except RayActorError:
-                self._lost(one, "died", waiting, requests)
             except RayTaskError as error:
                 raise ours(error) or EngineError(f"{one.named} failed: {line(error)}") from error
+            except RayError as error:  # with a node goes what lay in its store
+                what = "died" if isinstance(error, RayActorError) else f"lost what it made ({line(error)})"
+                self._lost(one, what, waiting, requests)
             else:
                 yield one, one.left.pop(place), completion
 
@@ -261,6 +266,7 @@ class ClusterSampler:
         self._replace(one, f"{what}; {len(again)} requests are asked again")
 
     def _replace(self, one: Served, what: str) -> None:
+        """Another process in its place, with the same weights; ProcessLost where that one is lost at once, too."""
         progress.say(f"{one.named} {what}")
         one.idle_losses += 1
         if one.idle_losses > REPLACED:
@@ -268,8 +274,16 @@ class ClusterSampler:
         end({one.actor: one.place}, patience=self.patience)
         one.actor, one.place = self._actor(one.number), {}
         self._begin(one, one.actor.begin.remote(self._post))
-        if self._parcel is not None:
-            self._require_hash(one, ray.get(one.actor.take.remote(self._parcel, self.version)))
+        if self._parcel is None:
+            return
+        try:
+            call = one.actor.take.remote(self._parcel, self.version)
+            self._require_hash(one, answer(call, one.actor.status.remote, self.patience))
+        except Silent as error:
+            raise ProcessLost(f"{one.named} hangs while it takes the weights of the one before it") from error
+        except RayError as error:
+            text = f"{one.named} did not take the weights of the one before it: {line(error)}"
+            raise ours(error) or ProcessLost(text) from error
 
     def _actor(self, number: int) -> Any:
         return placed(SamplerActor, self._group, ActorName("sampler", number, self.work), share=self._share)
@@ -283,7 +297,9 @@ class ClusterSampler:
         except Silent as error:
             raise ProcessLost(f"{one.named} has not answered for {self.patience:g} s while it began") from error
         except RayError as error:
-            raise ours(error) or EngineError(f"sampler {one.number} did not start: {line(error)}") from error
+            text = f"sampler {one.number} did not start: {line(error)}"
+            kind = EngineError if isinstance(error, RayTaskError) else ProcessLost
+            raise ours(error) or kind(text) from error
 
     def _require_hash(self, one: Served, found: str) -> None:
         if found != self._hash:

@@ -33,7 +33,9 @@ class Amounts:
     code: float = 0.0
     """Share of those that are programs."""
     length: float | None = None
-    """Tokens of a completion on average, where the user says so."""
+    """Tokens of a completion on average, where the user says so, or nothing else does."""
+    told: bool = True
+    """Whether it was the user."""
     unknown: tuple[str, ...] = ()
     """Sources whose rows cannot be counted yet."""
     exact: bool = False
@@ -47,6 +49,11 @@ class Amounts:
 
     def said(self) -> str:
         """Where the length of completions comes from."""
+        if self.length is not None and not self.told:
+            return (
+                f"completions are taken to have {self.length:,.0f} tokens on average, half of the longest, as nothing "
+                "says how long they are (--completion-tokens does)"
+            )
         if self.length is not None:
             return f"completions are taken to have {self.length:,.0f} tokens on average, as told"
         if self.demonstrations.response:

@@ -92,16 +92,18 @@ def ranks(recipe: Recipe) -> int:
 
 
 def static_bytes(recipe: Recipe, facts: ModelShape, width: int) -> int:
-    """Weights, gradients and the largest optimizer state of a training stage, of one rank; and the weights of a
-    cluster's sampler with its copies, which may stand beside it.
+    """Weights, gradients and the largest optimizer state of a training stage, of one rank. On a cluster a sampler has
+    its weights and their copies beside that, or has a GPU of its own.
     """
     adapters = adapter_parameters(facts, recipe)
     trained = facts.parameters if adapters is None else adapters
     stages = [stage for stage in (recipe.sft, *(recipe.rl.phase if recipe.rl else ())) if stage is not None]
     moments = [optimizer_bytes(facts, stage.optimizer, width, adapters=adapters) for stage in stages]
-    states = (facts.parameters + trained) * width + max(moments, default=0)
-    beside = 2 * facts.parameters * width if recipe.cluster is not None else 0
-    return states // ranks(recipe) + beside
+    states = ((facts.parameters + trained) * width + max(moments, default=0)) // ranks(recipe)
+    if recipe.cluster is None:
+        return states
+    sampler = 2 * facts.parameters * width
+    return states + sampler if recipe.cluster.colocated else max(states, sampler)
 
 
 def usable(machine: Machine) -> int:

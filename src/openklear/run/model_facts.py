@@ -47,7 +47,7 @@ class ModelFacts:
             f"vocabulary {shape.vocabulary:,}",
         ]
         if shape.positions is not None:
-            over = "" if self.longest <= shape.positions else f"; rows beyond {shape.positions:,} go"
+            over = "" if self.longest <= shape.positions else "; longer ones are cut or left out"
             parts.append(f"{shape.positions:,} positions (the recipe's longest row has {self.longest:,}{over})")
         if self.fetched:
             parts.append(f"chat template from {self.template}" if self.template else "NO chat template")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from openklear import progress
-from openklear.durable import files
+from openklear.durable import files, notice
 from openklear.durable.sealed import checkpoints
-from openklear.errors import ProcessLost, RunError
+from openklear.errors import Preempted, ProcessLost, RunError
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
 from openklear.run.context import StageContext
@@ -51,6 +51,7 @@ def run_pipeline(
     `through` ends early; `fork` is another run directory whose work is taken over first. `stage_list` replaces the
     recipe's own stages. Raises RunLocked, StageChanged, NoSpace, and whatever a stage raises; the same call continues.
     """
+    notice.forget()
     every = list(stages(recipe)) if stage_list is None else list(stage_list)
     chosen = select(every, through)
     require_trackers(recipe.track.to)
@@ -171,6 +172,11 @@ def _run_again_where_lost(stage: Stage, context: StageContext) -> None:
     """
     losses, newest = 0, checkpoints(context.directory)[-1:]
     while True:
+        if notice.given():
+            raise Preempted(
+                f"{stage.name}: not begun, as this process was told to end (SIGTERM); what is finished is kept, and "
+                "the same command goes on from there"
+            )
         try:
             importlib.import_module(stage.module).run(context)
             return

@@ -35,13 +35,14 @@ def expected_amounts(recipe: Recipe, length: float | None = None) -> Amounts:
     facts = world_sources(recipe, counter) if recipe.world is not None else []
     facts += [_facts(one, counter) for one in recipe.data.source if not one.path.startswith("world:")]
     demonstrations = [one for one in facts if one.role == "demonstrations"]
+    told = length is not None
     if length is None and not any(one.response_tokens for one in demonstrations):
         length = SHARE * _longest(recipe)
     amounts = amounts_of(recipe, facts, length)
     rows = _left(recipe.data, demonstrations, amounts.demonstrations, length)
     counted = {"heldout", "validation"} | ({"demonstrations"} if recipe.sft is not None and not rows.number else set())
     unknown = [one.name for one in facts if one.rows is None and one.role in counted]
-    return replace(amounts, demonstrations=rows, unknown=tuple(unknown))
+    return replace(amounts, demonstrations=rows, unknown=tuple(unknown), told=told)
 
 
 def _longest(recipe: Recipe) -> int:

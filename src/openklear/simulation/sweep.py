@@ -62,7 +62,7 @@ class Best:
 
 def job_of(recipe: Recipe, phase: Phase, shape: ModelShape, machine: Machine, amounts: Amounts) -> PhaseWork:
     """A phase of a recipe, with the lengths that its plan has."""
-    sizes = chosen(recipe.model_copy(update={"cluster": None}), shape, machine)
+    sizes = chosen(recipe, shape, machine)
     longest = phase.max_prompt_tokens + phase.max_completion_tokens
     exact = sizes.dtype == "float32" and phase.old_logprobs == "auto"
     work = TrainingWork(
@@ -76,6 +76,11 @@ def job_of(recipe: Recipe, phase: Phase, shape: ModelShape, machine: Machine, am
         old_logprobs=not (exact or phase.old_logprobs == "sampler"),
     )
     return PhaseWork(work, phase, amounts.completion(phase.max_completion_tokens), amounts.prompts(phase))
+
+
+def without_cluster(recipe: Recipe) -> Recipe:
+    """With the sizes of one machine: placements of any number of GPUs are compared, not the one that is written."""
+    return recipe.model_copy(update={"cluster": None})
 
 
 def sweep(job: PhaseWork, sizes: Sequence[int], staleness: Sequence[int] = STALENESS) -> Iterator[Best]:

@@ -14,6 +14,7 @@ from typing import Any
 from openklear.planner.amounts import Amounts
 from openklear.planner.auto import chosen, usable
 from openklear.planner.machines import Machine
+from openklear.planner.memory import WIDTH
 from openklear.planner.parts import TEMPLATE_TOKENS, TRAINED
 from openklear.planner.plan import duration, size
 from openklear.planner.shape import ModelShape
@@ -32,6 +33,7 @@ from openklear.simulation.sweep import (
     peak_bytes,
     simulate,
     sweep,
+    without_cluster,
 )
 from openklear.simulation.training import TrainingWork
 
@@ -55,9 +57,15 @@ class Hands:
         return self.gpus if self.trainers is None else self.trainers
 
     @property
-    def sampling(self) -> int:
-        """GPUs that an evaluation has."""
-        return self.gpus
+    def validating(self) -> int:
+        """GPUs that a validation has while a stage trains; an evaluation has all."""
+        apart = self.trainers is not None and self.trainers < self.gpus
+        return self.gpus - self.training if apart else self.gpus
+
+    @property
+    def beside(self) -> bool:
+        """Whether a sampler with a whole model sits beside each trainer all the while."""
+        return self.trainers == self.gpus
 
     @property
     def engines(self) -> Sequence[int]:
@@ -121,19 +129,19 @@ class Whole:
     def _stages(self, hands: Hands) -> Iterator[StageOnMany]:
         yield self._evaluated("evaluate-base", hands)
         if self.recipe.sft is not None:
-            yield self._sft(self.recipe.sft, hands.training)
+            yield self._sft(self.recipe.sft, hands)
             yield self._evaluated("evaluate-sft", hands)
         for phase in self.recipe.rl.phase if self.recipe.rl is not None else ():
             yield self._phase(phase, hands)
             yield self._evaluated(f"evaluate-rl-{phase.name}", hands)
 
-    def _sft(self, settings: Sft, ranks: int) -> StageOnMany:
+    def _sft(self, settings: Sft, hands: Hands) -> StageOnMany:
         """Updates one like another, each as long as its ranks and its longest row take."""
         rows = self.amounts.demonstrations
         row = min(rows.prompt + rows.response, settings.max_tokens)
         each = max(round(settings.batch_tokens / row), 1)
-        work = self._work(settings.max_tokens, each)
-        peak = trainer_bytes(work, settings.optimizer, ranks, settings.max_tokens)
+        ranks, work = hands.training, self._work(hands, settings.max_tokens, each)
+        peak = trainer_bytes(work, settings.optimizer, ranks, settings.max_tokens) + self._beside(hands, work.dtype)
         if peak > usable(self.machine):
             return StageOnMany("sft", None, peak)
         drawn = drawn_rows(
@@ -142,37 +150,45 @@ class Whole:
         )  # fmt: skip
         seconds = sum(work.seconds(update, ranks) for update in drawn) / UPDATES
         updates = math.ceil(rows.number * settings.epochs * row / settings.batch_tokens)
-        return StageOnMany("sft", updates * seconds, peak, f"{updates:,} updates of {each} rows")
+        validations = math.ceil(updates / settings.save_every) * self._validation(None, hands)
+        return StageOnMany("sft", updates * seconds + validations, peak, f"{updates:,} updates of {each} rows")
 
     def _phase(self, phase: Phase, hands: Hands) -> StageOnMany:
         """Iterations as they were simulated, and the validations between them."""
-        job = job_of(self.recipe, phase, self.shape, self.machine, self.amounts)
+        job = job_of(self._recipe(hands), phase, self.shape, self.machine, self.amounts)
         best = _iteration(job, hands)
-        if best is None:
-            return StageOnMany(f"rl-{phase.name}", None)
-        completions, prompt = self.amounts.validated(self.recipe, phase)
-        validation = self._sampled(completions, self.recipe.evaluation.validation_samples, prompt, hands)
-        times = phase.iterations / phase.validate_every
-        peak = peak_bytes(job, best.placement)
-        seconds = best.seconds * phase.iterations + times * (validation[0] if validation else 0.0)
+        peak = 0 if best is None else peak_bytes(job, best.placement) + self._beside(hands, job.work.dtype)
+        if best is None or peak > usable(self.machine):
+            return StageOnMany(f"rl-{phase.name}", None, peak)
+        times = math.ceil(phase.iterations / phase.validate_every)
+        seconds = best.seconds * phase.iterations + times * self._validation(phase, hands)
         return StageOnMany(f"rl-{phase.name}", seconds, peak, str(best.placement))
+
+    def _validation(self, phase: Phase | None, hands: Hands) -> float:
+        """Seconds of one, of the phase's domains; None: of SFT."""
+        completions, prompt = self.amounts.validated(self.recipe, phase)
+        group = self.recipe.evaluation.validation_samples
+        found = self._sampled(completions, group, prompt, hands, hands.validating)
+        return 0.0 if found is None else found[0]
 
     def _evaluated(self, stage: str, hands: Hands) -> StageOnMany:
         rows, completions = self.amounts.heldout, self.amounts.completions
         group = max(round(completions / max(rows.number, 1)), 1)
-        found = self._sampled(completions, group, rows.prompt, hands)
+        found = self._sampled(completions, group, rows.prompt, hands, hands.gpus)
         return StageOnMany(stage, None) if found is None else StageOnMany(stage, found[0], 0, found[1])
 
-    def _sampled(self, completions: int, group: int, prompt: float, hands: Hands) -> tuple[float, str] | None:
-        """(seconds of the fastest engines that have the memory, who they are)."""
+    def _sampled(
+        self, completions: int, group: int, prompt: float, hands: Hands, gpus: int
+    ) -> tuple[float, str] | None:
+        """(seconds of the fastest engines on so many GPUs that have the memory, who they are)."""
         if not completions:
             return 0.0, ""
         most = self.recipe.evaluation.max_completion_tokens
         prompt += TEMPLATE_TOKENS["pretrained"]
         mean = self.amounts.completion(most)
         rows = drawn_rows(1, -(-completions // group), group, mean=mean, most=most, prompt=prompt)
-        work = self._work(most, 1)
-        found = [self._engines(rows, work, hands.sampling, number, prompt + most) for number in hands.engines]
+        work = self._work(hands, most, 1)
+        found = [self._engines(rows, work, gpus, number, prompt + most) for number in hands.engines]
         return min((one for one in found if one is not None), default=None)
 
     def _engines(
@@ -186,9 +202,16 @@ class Whole:
         found = simulated(rows, placement, step, _Untrained(), slots=SLOTS, cache_tokens=cache)
         return found.seconds, f"engines {placement.samplers} x {tensor_parallel}"
 
-    def _work(self, longest: int, problems: int) -> TrainingWork:
-        alone = self.recipe.model_copy(update={"cluster": None})
-        sizes = chosen(alone, self.shape, self.machine, longest=longest)
+    def _recipe(self, hands: Hands) -> Recipe:
+        """With [cluster] where it is what is planned."""
+        return without_cluster(self.recipe) if hands.trainers is None else self.recipe
+
+    def _beside(self, hands: Hands, dtype: str) -> int:
+        """Bytes of a sampler that sits beside a trainer, while that one works."""
+        return self.shape.parameters * WIDTH[dtype] if hands.beside else 0
+
+    def _work(self, hands: Hands, longest: int, problems: int) -> TrainingWork:
+        sizes = chosen(self._recipe(hands), self.shape, self.machine, longest=longest)
         return TrainingWork(
             *(self.shape, self.machine, sizes.dtype, max(sizes.microbatch_tokens, longest), problems),
             checkpointing=sizes.activation_checkpointing, filtered=False, old_logprobs=False,
@@ -232,7 +255,7 @@ def whole_lines(whole: Whole, runs: Sequence[WholeRun], price: float | None) -> 
 
 
 def _column(hands: Hands) -> str:
-    return f"{hands.gpus:,}" if hands.trainers is None else f"[cluster] {hands.gpus:,}"
+    return f"{hands.gpus:,}" if hands.trainers is None else f"[cluster] {hands.gpus}"
 
 
 def _took(one: StageOnMany) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems
+from openklear.durable import notice
 from openklear.durable.files import read_json, whole_directory, write_json, write_jsonl_atomic
 from openklear.durable.sealed import checkpoints
 from openklear.errors import DataError, NonFinite
@@ -34,7 +35,6 @@ from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.stages.crew import open_crew, open_model
 from openklear.tracking import run_tracker
-from openklear.training import notice
 from openklear.training.carrying import CARRIED, Carrying
 from openklear.training.checkpoint import amend
 from openklear.training.forecast import Forecast
@@ -86,7 +86,7 @@ def run(context: StageContext) -> None:
         carrying = Carrying(context.name, phase, {encoded.problem.id: encoded for encoded in problems})
         carrying.groups = carrying.read(_record(loop, loop.position.at))
         stack.enter_context(settled())
-        stack.enter_context(notice.heeded(context.name, loop.unit))
+        stack.enter_context(notice.heeded(context.name, loop.unit, progress.say))
         box = _Box(recipe, phase, loop, collector, crew.learner, problems, validation, carrying, gauge)
         validated = {number for number in range(1, loop.total + 1) if _validated(phase, number)}
         forecast = Forecast([1.0] * loop.total, validated, 5)

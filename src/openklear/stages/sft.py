@@ -16,6 +16,7 @@ from hashlib import blake2b
 
 from openklear import progress
 from openklear.data.store import prepared, read_problems, stored_demonstrations
+from openklear.durable import notice
 from openklear.durable.files import json_line, json_text, remove, stage_record, write_json, writing
 from openklear.errors import NonFinite
 from openklear.models.chat import EncodedDemonstration
@@ -28,7 +29,6 @@ from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
 from openklear.stages.crew import open_crew, open_model
 from openklear.tracking import run_tracker
-from openklear.training import notice
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
 from openklear.training.leading import LeadingSupervised
@@ -76,7 +76,7 @@ def run(context: StageContext) -> None:
         advance = stack.enter_context(progress.task(context.name, loop.total, "steps", done=loop.position.at))
         forecast = _forecast(loop, settings, tokens)
         stack.enter_context(settled())
-        stack.enter_context(notice.heeded(context.name, loop.unit))
+        stack.enter_context(notice.heeded(context.name, loop.unit, progress.say))
         for number in loop.ahead():
             clock = Clock()
             batch = rows.read(next(batches))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from openklear import progress
+from openklear.durable import notice
 from openklear.durable.files import append_jsonl, read_whole_jsonl, stage_record, sync, write_jsonl_atomic
 from openklear.errors import NonFinite, Preempted, RunError
 from openklear.recipe.schema import Checkpoints, Evaluation
@@ -16,7 +17,7 @@ from openklear.recipe.track import Track
 from openklear.rollout.collect import Collector
 from openklear.rollout.encoding import EncodedProblem
 from openklear.tracking import Tracker
-from openklear.training import checkpoint, notice
+from openklear.training import checkpoint
 from openklear.training.checkpoint import Position
 from openklear.training.forecast import Forecast
 from openklear.training.samples import one_of, told

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from openklear.errors import EngineError
 from openklear.models.loading import load_model
 from openklear.models.numerics import set_up
 from openklear.models.parcel import Parcel, pack
@@ -75,6 +76,7 @@ class Rank:
         optimizer = build_optimizer(self.loaded.model, post.settings.optimizer)
         self.trainee = ShardedTrainee(self.loaded, optimizer, group)
         tokens = post.sizes.microbatch_tokens
+        self._sent: str | None = None
         self._policy: LocalLearner | None = None
         self._supervised: SupervisedLearner | None = None
         if isinstance(post.settings, Phase):
@@ -114,10 +116,18 @@ class Rank:
 
     def parcel(self) -> Parcel | None:
         """The whole weights on the first rank, packed for samplers in the type they compute in; None on the others."""
+        self._sent = None
         weights = self.trainee.whole_weights()
         packed = pack(weights, getattr(torch, self.post.sizes.dtype)) if weights else None
+        self._sent = packed.hash if packed is not None else None
         release()  # a sampler that sits beside works next
         return packed
+
+    def sent(self) -> str:
+        """The hash of what `parcel` packed last, on the first rank."""
+        if self._sent is None:
+            raise EngineError("the first rank has packed no weights")
+        return self._sent
 
     @property
     def policy(self) -> LocalLearner:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-from openklear import progress
 
 _given = False
 
@@ -22,10 +20,18 @@ def given() -> bool:
     return _given
 
 
-@contextmanager
-def heeded(stage: str, unit: str) -> Iterator[None]:
-    """Within, the first SIGTERM is noted and said. In the main thread alone; elsewhere nothing changes."""
+def forget() -> None:
+    """A run begins: what was told before was for another one."""
     global _given
+    _given = False
+
+
+@contextmanager
+def heeded(stage: str, unit: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Within, the first SIGTERM is noted, and said by `say`; that it was `given` stays known afterwards.
+
+    In the main thread alone; elsewhere nothing changes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -34,11 +40,10 @@ def heeded(stage: str, unit: str) -> Iterator[None]:
         global _given
         _given = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        progress.say(f"{stage}: told to end (SIGTERM): the {unit} under way is finished and saved first")
+        say(f"{stage}: told to end (SIGTERM): the {unit} under way is finished and saved first")
 
-    _given, before = False, signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, note)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        _given = False
