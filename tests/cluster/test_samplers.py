@@ -139,15 +139,18 @@ def test_the_status_says_who_does_what_and_who_does_not_answer(pool):
     assert code == 0, said
     assert re.search(r"^cluster at .*: 1 of 1 nodes alive; free: 2 of 4 CPU$", said, re.M)
     assert re.search(r"^rl-math of a run:\n  sampler 0 .*, pid \d+ +idle\n  sampler 1 .*, pid \d+ +idle$", said, re.M)
-    busy = threading.Thread(target=pool.sample, args=(requests(100, 4, 400),))
+    busy = threading.Thread(target=pool.sample, args=(requests(300, 4, 400),))
     busy.start()
+    code, said = status()
+    busy.join()
+    assert code == 0, said
+    assert re.search(r"^  sampler \d .*, pid \d+ +sample \d+ requests, for [\d.]+ s$", said, re.M), said
     pid = int(pool.places()[1].rpartition(" ")[2])
     os.kill(pid, signal.SIGSTOP)
     code, said = status()
-    busy.join()
+    os.kill(pid, signal.SIGCONT)
     assert code == 1, said
-    assert re.search(r"^  sampler 0 .*, pid \d+ +sample \d+ requests, for [\d.]+ s$", said, re.M)
-    assert re.search(r"^  sampler 1 +does not answer \(5 s\)$", said, re.M)
+    assert re.search(r"^  sampler 1 +does not answer \(5 s\)$", said, re.M), said
 
 
 def test_a_request_that_cannot_be_served_is_told_as_by_one_sampler(pool):
