@@ -89,7 +89,7 @@ class Gang:
             address = self._get([self._actors[0].address.remote()])[0]
             posts = [replace(post, rank=n, ranks=self.ranks, address=address) for n in range(self.ranks)]
             self._wait("begin", [actor.begin.remote(one) for actor, one in zip(self._actors, posts, strict=True)])
-        except BaseException:
+        except BaseException:  # whatever it is, the processes must not outlive it
             self.close()
             raise
 

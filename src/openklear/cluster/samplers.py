@@ -148,7 +148,7 @@ class ClusterSampler:
         try:
             for one, call in zip(self._served, calls, strict=True):
                 self._begin(one, call)
-        except BaseException:
+        except BaseException:  # whatever it is, the processes must not outlive it
             self.close()
             raise
 
