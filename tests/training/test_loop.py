@@ -136,3 +136,13 @@ def test_once_it_is_over_a_signal_ends_the_process_as_ever(tmp_path):
     assert notice.given(), "no other stage begins"
     notice.forget()
     assert not notice.given()
+
+
+def test_told_to_end_before_its_first_step_it_claims_none(tmp_path):
+    one = loop(tmp_path)
+    with notice.heeded("sft", one.unit, progress.say):
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Preempted, match=r"no step was done yet, and the same command goes on"):
+            next(one.ahead())
+    notice.forget()
+    assert not loop(tmp_path).resume()

@@ -127,7 +127,7 @@ class Loop:
         at = self.position.at
         if at and not checkpoint.checkpoint_directory(self.directory, at).is_dir():
             self.save()
-        done = f"{self.unit} {at} of {self.total} is saved"
+        done = f"{self.unit} {at} of {self.total} is saved" if at else f"no {self.unit} was done yet"
         return Preempted(f"{self.stage}: ended as told (SIGTERM); {done}, and the same command goes on from there")
 
     def seconds_left(self, forecast: Forecast) -> float | None:
