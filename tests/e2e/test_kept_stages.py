@@ -85,6 +85,7 @@ def test_a_run_whose_pace_changed_after_sft_and_whose_phase_is_prolonged(finishe
         "stop.unscorable_share": read_json(roots[0] / "summary.json")["recipe"]["stop"]["unscorable_share"],
         "microbatch_tokens": 400,
         "activation_checkpointing": False,
+        "cluster": None,  # in one process
         "rl.phase.math.save_every": 3,
     }
 
