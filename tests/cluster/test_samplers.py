@@ -18,8 +18,9 @@ from openklear.models.parcel import pack, unpack
 from openklear.models.tiny import make_tiny
 from openklear.planner.auto import Sizes
 from openklear.recipe.load import load_recipe
+from openklear.rollout.carry import joined
 from openklear.rollout.local import LocalSampler
-from openklear.types import SampleRequest
+from openklear.types import Completion, SampleRequest, StopReason
 
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 pytestmark = pytest.mark.cluster
@@ -123,6 +124,38 @@ def test_one_that_hangs_while_it_takes_new_weights_is_replaced(pool, model, caps
     assert f"pid {pid}) has not answered for 3 s while it took new weights" in capsys.readouterr().err
     asked = requests(4, 2, 20)
     same(pool.sample(asked), alone(model, asked, seed=9))
+
+
+def test_a_call_that_is_broken_off_goes_on_where_it_was(pool, model):
+    pool.publish(make_tiny(64, 2, 2, 512, 6).model, 10)
+    asked = requests(12, 4, 400)
+    seen = []
+    first = pool.sample(asked, None, lambda index, completion: seen.append(index), lambda: len(seen) >= 3)
+    partial = [index for index, one in enumerate(first) if one.stop_reason is StopReason.PARTIAL]
+    assert sorted(seen + partial) == list(range(48))
+    assert len(partial) > 12, "no longer than it takes to say so"
+    left = [going_on(asked[index], first[index]) for index in partial]
+    for index, rest in zip(partial, pool.sample(left), strict=True):
+        first[index] = joined(first[index], rest, 10)
+    same(first, alone(model, asked, seed=6))
+
+
+def test_what_until_raises_ends_the_call_and_frees_the_samplers(pool, model):
+    pool.publish(make_tiny(64, 2, 2, 512, 6).model, 11)
+    asked = requests(12, 4, 400)
+
+    def until():
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        pool.sample(asked, None, None, until)
+    same(pool.sample(asked[:4]), alone(model, asked, seed=6)[:4])
+
+
+def going_on(request: SampleRequest, drawn: Completion) -> SampleRequest:
+    tokens = tuple(drawn.token_ids.tolist())
+    left = request.max_new_tokens - len(tokens)
+    return replace(request, prompt_ids=(*request.prompt_ids, *tokens), max_new_tokens=left, sampled=len(tokens))
 
 
 def status() -> tuple[int, str]:

@@ -16,7 +16,8 @@ from openklear.curation.rules.filters import too_few_tests
 from openklear.curation.vetting import steps
 from openklear.curation.vetting.responses import outside_window, teacher_fails
 from openklear.errors import DataError
-from openklear.recipe.schema import Recipe, Verifiers
+from openklear.recipe.schema import Recipe
+from openklear.recipe.verifiers import Verifiers
 from openklear.types import Test
 
 RIGHT, WRONG, LOST = ("correct", 1, 1, "4"), ("incorrect", 0, 1, "5"), ("unscorable", 0, 1, None)

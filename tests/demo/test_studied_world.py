@@ -21,7 +21,7 @@ from openklear.demo.faulty import plant
 from openklear.demo.programs import CodeTask, Phrase
 from openklear.demo.teachers import TEACHERS
 from openklear.demo.world import write_world
-from openklear.recipe.schema import Verifiers
+from openklear.recipe.verifiers import Verifiers
 from openklear.types import Attempt, Message, Problem, Test, Verdict
 from openklear.verifiers.judge import open_judge
 

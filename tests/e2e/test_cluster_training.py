@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,9 +80,9 @@ def test_figures_and_scores_are_those_of_one_process(alone: Path, tmp_path: Path
         assert scores(tmp_path / "run", stage) == scores(alone, stage)
 
 
-def steps_done(root: Path, number: int) -> None:
-    """Waits until SFT has made so many steps."""
-    metrics = root / "sft" / "metrics.jsonl"
+def steps_done(root: Path, number: int, stage: str = "sft") -> None:
+    """Waits until a stage has made so many steps or iterations."""
+    metrics = root / stage / "metrics.jsonl"
     deadline = time.monotonic() + 300
     while not metrics.is_file() or metrics.read_text().count("\n") < number:
         assert time.monotonic() < deadline
@@ -115,3 +116,27 @@ def test_told_to_end_it_saves_and_goes_on_and_a_rank_that_is_killed_costs_no_ste
     )
     assert f"sft: going on after step {saved[1]} of 8" in said
     same_figures(root, alone, "sft", "step")
+
+
+def test_an_asynchronous_phase_survives_a_sampler_and_a_rank_and_samples_from_the_version_before(
+    tmp_path: Path,
+) -> None:
+    """What two ranks and two samplers do at once, with rollouts that are carried over, and a kill of either kind."""
+    changes = (*CLUSTER, "rl.asynchronous=true", "rl.correction.type=truncate", "rl.iterations=6", "rl.save_every=2")
+    carry = ("rl.partial_rollouts.type=carry_over", "rl.partial_rollouts.extra=0.5")
+    process = start("rl", tmp_path / "run", *changes, *carry)
+    said: list[str] = []
+    listening = threading.Thread(target=lambda: said.extend(process.stderr or ()), daemon=True)
+    listening.start()
+    for victim, done in (("sampler", 1), ("rank", 3)):
+        steps_done(tmp_path / "run", done, "rl-math")
+        (pid,) = re.findall(rf"rl-math: {victim} 1: .*, pid (\d+) ", "".join(said))
+        os.kill(int(pid), signal.SIGKILL)
+    assert process.wait(timeout=600) == 0, said[-30:]
+    listening.join()
+    table = rows(tmp_path / "run", "rl-math")
+    assert [row["iteration"] for row in table] == [1, 2, 3, 4, 5, 6]
+    assert all(row["staleness_max"] >= 1 for row in table[1:])
+    assert max(row["staleness_max"] for row in table) <= 4 + 1, "oldest, and the one that it is sampled before"
+    for victim in ("sampler", "rank"):
+        assert re.search(rf"{victim} 1 \(.*\) died", "".join(said)), said[-30:]

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.stages.test_rl_asynchronous import Apart
+from tests.stages.test_rl_carry import Desk, table
 
 from openklear.models.tiny import make_tiny
 from openklear.planner.auto import Sizes
 from openklear.recipe.load import load_recipe
+from openklear.recipe.partial import NoCarryOver
 from openklear.rollout.open import TRAINING
 from openklear.run.context import StageContext
 
@@ -89,10 +92,22 @@ def samplers(monkeypatch, tmp_path):
     assert trainers == beside != judges
 
 
+def asynchronous(monkeypatch, tmp_path):
+    """The second iteration is sampled from the weights before the first, by a sampler that has its own."""
+    monkeypatch.setattr("openklear.rollout.open.LocalSampler", Apart)
+    second = []
+    for value in (False, True):
+        desk = Desk(tmp_path / str(value))
+        out = desk.run("run", iterations=2, asynchronous=value, partial_rollouts=NoCarryOver())
+        second.append({one["policy_version"] for one in table(out, 2)})
+    assert second == [{1}, {0}]
+
+
 PROOFS = {
     "cluster.address": address,
     "cluster.trainers": members,
     "cluster.samplers": samplers,
     "cluster.judges": members,
     "cluster.patience": patience,
+    "rl.phase.NAME.asynchronous": asynchronous,
 }

@@ -32,7 +32,8 @@ from openklear.models.numerics import set_up
 from openklear.models.tiny import make_tiny
 from openklear.recipe.keys import keys
 from openklear.recipe.load import load_recipe
-from openklear.recipe.schema import Phase, Recipe, Verifiers
+from openklear.recipe.schema import Phase, Recipe
+from openklear.recipe.verifiers import Verifiers
 from openklear.rollout.lean import LeanDecoder
 from openklear.run.context import StageContext
 from openklear.run.pipeline import run_pipeline

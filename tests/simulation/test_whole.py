@@ -72,6 +72,19 @@ def test_a_cluster_is_planned_as_it_is_written(small):
     assert run.hours == pytest.approx(8 * run.seconds / 3600)
 
 
+def test_an_asynchronous_phase_is_planned_as_one():
+    apart = ("cluster.trainers=4", "cluster.samplers=4")
+    turns = whole_of("klear-1.7b", *apart)
+    whole = whole_of("klear-1.7b", *apart, "rl.asynchronous=true", "rl.correction.type=truncate")
+    phase = whole.recipe.rl.phase[0]
+    job = job_of(whole.recipe, phase, whole.shape, whole.machine, whole.amounts)
+    iteration = simulate(job, Placement(8, 4, staleness=1), job.rows(ITERATIONS + 2)).seconds
+    run, before = whole.on(whole.written()), turns.on(turns.written())
+    validations = seconds(run, "rl-math") - iteration * phase.iterations
+    assert 0 <= validations < 0.01 * seconds(run, "rl-math")
+    assert seconds(run, "rl-math") < 0.8 * seconds(before, "rl-math"), "sampling and training no longer wait"
+
+
 def test_beside_each_other_is_no_slower_than_apart(small):
     apart = whole_of("klear-1.7b", "cluster.trainers=4", "cluster.samplers=4")
     for one, other in zip(small.on(small.written()).stages, apart.on(apart.written()).stages, strict=True):

@@ -17,7 +17,8 @@ from openklear.data.store import PreparedPaths, prepared, read_demonstrations, r
 from openklear.durable.files import read_json
 from openklear.errors import DataError
 from openklear.recipe.curation import Data, Ngrams, Source
-from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel, Verifiers, World
+from openklear.recipe.schema import Phase, Recipe, Rl, Sft, TinyModel, World
+from openklear.recipe.verifiers import Verifiers
 from openklear.run.context import StageContext
 from openklear.stages import prepare
 from openklear.stages import world as world_stage

@@ -15,7 +15,7 @@ import pytest
 from openklear import progress
 from openklear.errors import VerifierError
 from openklear.recipe.load import load_recipe
-from openklear.recipe.schema import Verifiers
+from openklear.recipe.verifiers import Verifiers
 from openklear.run.plan import stages
 from openklear.types import Attempt, Outcome, Problem, Test
 from openklear.verifiers.domains import DOMAINS

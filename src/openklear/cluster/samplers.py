@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,11 @@ from openklear.models.numerics import set_up
 from openklear.models.parcel import Parcel, pack, unpack
 from openklear.planner.auto import Sizes
 from openklear.recipe.schema import Recipe
+from openklear.rollout.carry import NOTHING
 from openklear.rollout.open import open_sampler
 from openklear.rollout.protocol import OnCompletion, Progress, Sampler, Supports, Until
 from openklear.training.memory import release
-from openklear.types import Completion, SampleRequest
+from openklear.types import Completion, SampleRequest, StopReason
 
 REPLACED = 3
 """Times in a row that a sampler may be lost without one completion in between."""
@@ -65,13 +67,15 @@ class SamplerActor:
         self._loaded: LoadedModel | None = None
         self._sampler: Sampler | None = None
         self._doing = Doing()
+        self._broken_off = -1
+        """The newest call that was broken off."""
 
     def begin(self, post: SamplerPost) -> None:
         """Loads the model and opens the recipe's engine."""
         with self._doing("begin"):
             set_up(post.recipe.threads, post.recipe.device)
             self._loaded = load_model(post.model, dtype=post.sizes.dtype)
-            needs = Supports(logprobs=True, publish=True)
+            needs = Supports(logprobs=True, publish=True, partial=True)
             self._sampler = open_sampler(post.recipe.engine, self._loaded, needs, post.sizes)
 
     def take(self, parcel: Parcel, version: int) -> str:
@@ -83,25 +87,40 @@ class SamplerActor:
             self._sampler.publish(self._loaded.model, version)
         return parcel.hash
 
-    def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, Completion]]:
-        """(index of the request, its completion), each as soon as it has ended."""
+    def sample(self, requests: Sequence[SampleRequest], call: int) -> Iterator[tuple[int, Completion]]:
+        """(index of the request, its completion), each as soon as it has ended; those broken off at the end.
+
+        `call`: a number that grows from call to call.
+        """
         made: queue.SimpleQueue[tuple[int, Completion] | BaseException | None] = queue.SimpleQueue()
-        thread = threading.Thread(target=self._sample, args=(requests, made), daemon=True)
+        thread = threading.Thread(target=self._sample, args=(requests, call, made), daemon=True)
         thread.start()
         while (one := made.get()) is not None:
             if isinstance(one, BaseException):
                 raise one
             yield one
 
-    def _sample(self, requests: Sequence[SampleRequest], made: Any) -> None:
+    def _sample(self, requests: Sequence[SampleRequest], call: int, made: Any) -> None:
         assert self._sampler is not None, "it has begun"
+
+        def ended(index: int, completion: Completion) -> None:
+            made.put((index, completion))
+
         try:
             with self._doing(f"sample {len(requests)} requests"):
-                self._sampler.sample(requests, on_completion=lambda index, completion: made.put((index, completion)))
+                all_of_them = self._sampler.sample(requests, None, ended, lambda: self._broken_off >= call)
                 release()  # a trainer that sits beside works next
+            for index, completion in enumerate(all_of_them):
+                if completion.stop_reason is StopReason.PARTIAL:
+                    made.put((index, completion))
             made.put(None)
         except BaseException as error:  # goes on in the thread that waits for completions
             made.put(error)
+
+    @ray.method(concurrency_group="status")
+    def break_off(self, call: int) -> None:
+        """Ends this call of `sample` and those before it; it may come before the call itself."""
+        self._broken_off = max(self._broken_off, call)
 
     @ray.method(concurrency_group="status")
     def status(self) -> dict[str, Any]:
@@ -133,7 +152,7 @@ class Served:
 class ClusterSampler:
     """A Sampler (see rollout.protocol) over as many actors as a placement group has bundles. `close` it."""
 
-    supports = Supports(logprobs=True, publish=True)
+    supports = Supports(logprobs=True, publish=True, partial=True)
 
     def __init__(self, group: Any, post: SamplerPost, *, patience: float, work: str = "", share: int = 1) -> None:
         """`patience`: seconds without an answer after which a sampler counts as hung. `work`: what they work for.
@@ -143,6 +162,7 @@ class ClusterSampler:
         self._group, self._post = group, post
         self._parcel: Any = None
         self._hash = ""
+        self._calls = 0
         self._served = [Served(number, self._actor(number)) for number in range(len(group.bundle_specs))]
         calls = [one.actor.begin.remote(post) for one in self._served]
         try:
@@ -192,23 +212,36 @@ class ClusterSampler:
         on_completion: OnCompletion | None = None,
         until: Until | None = None,
     ) -> list[Completion]:
-        """As every sampler; `until` is not supported."""
-        assert until is None, "`supports` says that a call cannot be broken off"
+        """As every sampler; `until` is asked after each completion, and once in a BEAT."""
         found: dict[int, Completion] = {}
         waiting = deque(_together(requests))
+        self._calls += 1
+        broken = False
         try:
             while len(found) < len(requests) or any(one.stream is not None for one in self._served):
+                if not broken and until is not None and until():
+                    broken = True
+                    self._break_off()
+                if broken:  # what a sampler had that died meanwhile waits, too
+                    found |= dict.fromkeys(chain.from_iterable(waiting), NOTHING)
+                    waiting.clear()
                 self._hand_out(waiting, requests)
                 for one, index, completion in self._ended(waiting, requests):
                     found[index] = completion
                     one.idle_losses = 0
-                    if on_completion is not None:
+                    if completion.stop_reason is not StopReason.PARTIAL and on_completion is not None:
                         on_completion(index, completion)
                     if on_progress is not None:
-                        on_progress(1, len(completion.token_ids))
+                        on_progress(int(completion.stop_reason is not StopReason.PARTIAL), len(completion.token_ids))
         finally:
+            self._break_off()
             self._forget_streams()
         return [found[index] for index in range(len(requests))]
+
+    def _break_off(self) -> None:
+        for one in self._served:
+            if one.stream is not None:
+                one.actor.break_off.remote(self._calls)
 
     def _hand_out(self, waiting: deque[list[int]], requests: Sequence[SampleRequest]) -> None:
         """To each free sampler half of its fair share of what waits."""
@@ -221,7 +254,7 @@ class ClusterSampler:
                 part += waiting.popleft()
             one.left = dict(enumerate(part))
             asked = [requests[index] for index in part]
-            one.stream = one.actor.sample.options(num_returns="streaming").remote(asked)
+            one.stream = one.actor.sample.options(num_returns="streaming").remote(asked, self._calls)
 
     def _ended(
         self, waiting: deque[list[int]], requests: Sequence[SampleRequest]

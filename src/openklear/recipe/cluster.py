@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from pydantic import Field
 
@@ -45,10 +45,6 @@ class PhaseParts(Protocol):
     def aggregation(self) -> str:
         """How token losses become one."""
 
-    @property
-    def partial_rollouts(self) -> Any:
-        """Whether rollouts are carried over."""
-
 
 def cluster_rules(
     cluster: Cluster | None, optimizers: Mapping[str, Optimizer], phases: Sequence[PhaseParts], *, adapted: bool
@@ -62,10 +58,7 @@ def cluster_rules(
         if optimizer.type == "adamw8bit":
             text = f'{key}.optimizer: moments of 8 bits are of one device; write type = "adamw", or remove [cluster]'
             yield Broken(("cluster",), text)
-    for index, phase in enumerate(phases):
-        if phase.partial_rollouts.carries:
-            text = "samplers of a cluster cannot be broken off; remove partial_rollouts, or [cluster]"
-            yield Broken(("rl", "phase", index, "partial_rollouts"), text)
+    for phase in phases:
         if phase.aggregation == "klear_released" and cluster.trainers > 1:
             text = (
                 'the aggregation "klear_released" depends on what shares a micro-batch, and so on the number of ranks'

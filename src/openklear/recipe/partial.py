@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
-from openklear.recipe.section import Positive, Section
+from openklear.recipe.cluster import Cluster
+from openklear.recipe.engine import Engine
+from openklear.recipe.section import Broken, Positive, Section
 
 
 class NoCarryOver(Section):
@@ -34,8 +36,8 @@ class CarryOver(Section):
 
 
 UNCORRECTED = (
-    "rollouts that are carried over are partly drawn from older weights, which the loss must be told; write "
-    'correction = { type = "truncate" }, or "mask"'
+    "{what} are drawn from older weights than the iteration begins with, which the loss must be told; write "
+    'correction = {{ type = "truncate" }}, or "mask"'
 )
 PartialRollouts = Annotated[NoCarryOver | CarryOver, Field(discriminator="type")]
 
@@ -44,3 +46,35 @@ def under_way(partial: NoCarryOver | CarryOver, quotas: Mapping[str, int]) -> di
     """Problems sampled at once, by the names of `quotas`, which has those that an iteration trains on."""
     extra = partial.extra if isinstance(partial, CarryOver) else 0.0
     return {name: count + math.ceil(count * extra) for name, count in quotas.items()}
+
+
+def stale_rollouts(partial: NoCarryOver | CarryOver, *, asynchronous: bool) -> str:
+    """Which rollouts are drawn, in part or whole, from older weights than their iteration begins with; "": none."""
+    if asynchronous:
+        return "rollouts that are sampled while the iteration before them trains"
+    return "parts of rollouts that are carried over" if partial.carries else ""
+
+
+class Overlapping(Protocol):
+    """Of a phase what matters here."""
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether it samples while it trains."""
+
+
+def beside_rules(phases: Sequence[Overlapping], cluster: Cluster | None, engine: Engine) -> Iterator[Broken]:
+    """Who samples while a model is trained needs weights, and a place, of its own."""
+    for index, phase in enumerate(phases):
+        if not phase.asynchronous:
+            continue
+        text = ""
+        if cluster is None and engine.type == "local":
+            text = (
+                "the local engine samples from the very weights that are trained; write a [cluster] with samplers, or "
+                'engine.type = "vllm"'
+            )
+        elif cluster is not None and cluster.colocated:
+            text = "with cluster.samplers = 0, samplers and trainers work in turn; write samplers of their own"
+        if text:
+            yield Broken(("rl", "phase", index, "asynchronous"), f"{text}, or remove asynchronous")

@@ -19,19 +19,18 @@ from openklear.recipe.curation import Data
 from openklear.recipe.engine import Engine, LocalEngine, remote_faults
 from openklear.recipe.hub import hub_fault
 from openklear.recipe.machine import device_rules, microbatch_rules
-from openklear.recipe.numbers import Auto, Count, Number, Rate, Seconds, Seed, Temperature, Tokens, Whole
+from openklear.recipe.numbers import Auto, Count, Number, Rate, Seed, Temperature, Tokens, Whole
 from openklear.recipe.objectives import Advantage, Correction, Gate, Gppo, Grpo, NoCorrection, NoGate, Objective
 from openklear.recipe.optimizers import AdamW, Lora, Optimizer
-from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, under_way
+from openklear.recipe.partial import UNCORRECTED, NoCarryOver, PartialRollouts, beside_rules, stale_rollouts, under_way
 from openklear.recipe.reward import ReportReward, RewardScheme
 from openklear.recipe.section import Above, Broken, DomainName, NotNegative, Positive, Section, repeated
 from openklear.recipe.seeds import Part, Seeds
 from openklear.recipe.stop import Stop
 from openklear.recipe.track import Track
+from openklear.recipe.verifiers import Verifiers
 from openklear.recipe.world import World, faults_of_responses
-from openklear.verifiers.domains import DOMAINS, grader_faults
-from openklear.verifiers.limits import Limits
-from openklear.verifiers.packages import faults as package_faults
+from openklear.verifiers.domains import DOMAINS
 
 PHASE_NAME = re.compile(r"[a-z0-9-]+")
 
@@ -149,6 +148,9 @@ class Phase(Section):
     advantage: Advantage = Field(Grpo(), description="how the rewards of a group become advantages")
     correction: Correction = Field(NoCorrection(), description="importance weights between sampler and trainer")
     partial_rollouts: PartialRollouts = Field(NoCarryOver(), description="whether rollouts outlast their iteration")
+    asynchronous: bool = Field(
+        False, description="sample the next iteration while this one trains: its tokens are one version older"
+    )
     optimizer: Optimizer = Field(AdamW(), description="the optimizer; each phase starts with fresh moments")
     reward: RewardScheme = Field(ReportReward(), description="how verdicts become rewards")
 
@@ -171,8 +173,13 @@ class Phase(Section):
             yield Broken(
                 ("aggregation",), text + 'length; write aggregation = "sequence_mean", or choose another objective'
             )
-        if self.partial_rollouts.carries and isinstance(self.correction, NoCorrection):
-            yield Broken(("correction",), UNCORRECTED)
+        if self.stale and isinstance(self.correction, NoCorrection):
+            yield Broken(("correction",), UNCORRECTED.format(what=self.stale))
+
+    @property
+    def stale(self) -> str:
+        """Which of its rollouts are drawn from older weights than the iteration begins with, in words; "": none."""
+        return stale_rollouts(self.partial_rollouts, asynchronous=self.asynchronous)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -235,43 +242,6 @@ class Evaluation(Section):
 
 
 _GREEDY = "evaluation.temperature = 0 is greedy: all completions of a problem would be alike; write {key} = 1"
-
-
-class Verifiers(Section):
-    """Who grades, and within which limits."""
-
-    workers: Annotated[int, Field(gt=0, le=4096)] = Field(2, description="grader processes")
-    math_seconds: Seconds = Field(5.0, description="CPU seconds to compare two answers")
-    code_seconds: Seconds = Field(2.0, description="CPU seconds per test of a program")
-    code_memory_mb: Annotated[int, Field(gt=0, le=16 * 2**20)] = Field(256, description="memory of a program in MiB")
-    minimum_isolation: Literal["rlimits", "bubblewrap"] = Field(
-        "bubblewrap", description="refuse to run programs if less isolation than this is available"
-    )
-    packages: tuple[str, ...] = Field((), description="packages that programs may import: numpy, sortedcontainers")
-    graders: dict[str, str] = Field(
-        {},
-        description="graders of your own by domain: module:function or the name of an entry point; for code also the "
-        "http address of a SandboxFusion server",
-    )
-
-    @property
-    def limits(self) -> Limits:
-        """The same for the judge."""
-        return Limits(**dict(self))
-
-    def broken_rules(self) -> Iterator[Broken]:
-        """Graders for domains and packages that there are; and no demand on a box that no program runs in."""
-        for domain, fault in grader_faults(self.graders):
-            yield Broken(("graders", domain), fault)
-        if "code" in self.graders and self.minimum_isolation != type(self).model_fields["minimum_isolation"].default:
-            yield Broken(("minimum_isolation",), _NO_BOX)
-        if "code" in self.graders and self.packages:
-            yield Broken(("packages",), _NO_BOX)
-        for fault in package_faults(self.packages):
-            yield Broken(("packages",), fault)
-
-
-_NO_BOX = "programs run in no box of this machine, because graders.code says otherwise; leave one of the two out"
 
 
 class Checkpoints(Section):
@@ -337,6 +307,7 @@ class Recipe(Section):
         yield from device_rules(self.device)
         phases = self.rl.phase if self.rl else ()
         yield from cluster_rules(self.cluster, self.optimizers, phases, adapted=self.lora is not None)
+        yield from beside_rules(phases, self.cluster, self.engine)
         yield from microbatch_rules(self.microbatch_tokens, self.sft.max_tokens if self.sft else 0, phases)
 
 

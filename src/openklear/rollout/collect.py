@@ -6,7 +6,7 @@ A Sampler makes completions, the Judge judges them, and the reward is computed f
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -59,6 +59,8 @@ class Gathered:
     """Whole and judged, in the order in which they were begun."""
     carried: list[BegunGroup]
     """The others."""
+    begun: list[BegunGroup]
+    """All of them, as far as they are drawn."""
     tokens: int
     """Drawn in it."""
 
@@ -126,13 +128,15 @@ class Collector:
         where: str,
         shown: bool = True,
         quotas: Quotas | None = None,
+        go: Callable[[], None] | None = None,
     ) -> Gathered:
         """Sample groups that were begun, the first ones first: all to their end, or until `quotas` are met.
 
-        `where` names the collection in errors, and with `shown` its progress.
+        `where` names the collection in errors, and with `shown` its progress. What `go` raises, which is called now and
+        then, ends it; the sampler must support `partial` for that to be at once.
         """
         self.judge.trial([group.owner.problem for group in begun])
-        call = _Collection(begun, sampling.max_completion_tokens, quotas, self.sampler.version)
+        call = _Collection(begun, sampling.max_completion_tokens, quotas, self.sampler.version, go)
         with self.judge.begin(stop_early=not needs_every_test(scheme)) as batch:
             watch = GradingWatch(batch, len(call.flat), self.unscorable_share, where)
             graded = Graded(self.loaded, call.owners, watch, graded_when_cut=sampling.overlong == "soft")
@@ -141,17 +145,15 @@ class Collector:
             label = where if shown else None
             self._sample(call, sampling, graded, label, purpose)
             verdicts = graded.finish(label)
-        groups, carried = [], []
-        chosen = set(call.whole.chosen())
-        for number, group in enumerate(call.begun):
+        groups, chosen = [], call.whole.chosen()
+        for number in chosen:
             span = call.span(number)
-            if number not in chosen:
-                carried.append(replace(group, rollouts=tuple(call.flat[span.start : span.stop])))
-                continue
             rollouts = [_rollout(call, index, graded.texts[index], verdicts[index], scheme) for index in span]
-            groups.append(RolloutGroup(group.owner.problem, tuple(rollouts)))
+            groups.append(RolloutGroup(call.begun[number].owner.problem, tuple(rollouts)))
         refuse_unscorable(groups, self.unscorable_share, where)
-        return Gathered(groups, carried, call.tokens)
+        drawn = call.drawn()
+        carried = [group for number, group in enumerate(drawn) if number not in chosen]
+        return Gathered(groups, carried, drawn, call.tokens)
 
     def _sample(self, call: _Collection, sampling: Sampling, graded: Graded, label: str | None, purpose: str) -> None:
         """Draw what is left of the call's rollouts; each goes to the judge when it has ended.
@@ -168,10 +170,10 @@ class Collector:
             graded.add(index, call.flat[index].drawn)
 
         found: list[Completion] = []
-        if requests:  # all may have ended before, where they were carried over
+        if not call.enough():  # where groups were carried over, as many as are wanted may be whole
             with self._report(graded.watch, ahead, len(requests), label) as report:
                 found = self.sampler.sample(requests, report, ended, call.until)
-        for index, completion in zip(call.running, found, strict=True):
+        for index, completion in zip(call.running, found, strict=bool(found)):
             if completion.stop_reason is StopReason.PARTIAL:
                 call.take(index, completion)
         call.tokens = sum(len(completion.token_ids) for completion in found)
@@ -205,7 +207,14 @@ class Collector:
 class _Collection:
     """One call of `go_on`: its rollouts by index, group by group, as they grow."""
 
-    def __init__(self, begun: Sequence[BegunGroup], limit: int, quotas: Quotas | None, version: int) -> None:
+    def __init__(
+        self,
+        begun: Sequence[BegunGroup],
+        limit: int,
+        quotas: Quotas | None,
+        version: int,
+        go: Callable[[], None] | None,
+    ) -> None:
         self.begun, self.version = begun, version
         self.flat: list[Begun] = []
         self.owners: list[EncodedProblem] = []
@@ -220,9 +229,27 @@ class _Collection:
         self.running = [index for index, rollout in enumerate(self.flat) if not rollout.ended]
         left = Counter(map(self._group.__getitem__, self.running))
         self.whole = WholeGroups(begun, [left[number] for number in range(len(begun))], quotas or all_of(begun))
-        self.until = None if quotas is None else self.whole.enough
+        self._go = go
+        self.until = self._until if quotas is not None or go is not None else None
         self.tokens = 0
         """Drawn in this call."""
+
+    def enough(self) -> bool:
+        """Whether as many groups are whole as are wanted."""
+        return self.whole.enough()
+
+    def _until(self) -> bool:
+        if self._go is not None:
+            self._go()
+        return self.enough()
+
+    def drawn(self) -> list[BegunGroup]:
+        """The groups as they are now."""
+        spans = map(self.span, range(len(self.begun)))
+        return [
+            replace(group, rollouts=tuple(self.flat[span.start : span.stop]))
+            for group, span in zip(self.begun, spans, strict=True)
+        ]
 
     def take(self, index: int, completion: Completion) -> None:
         """What the sampler has drawn of a running rollout."""

@@ -33,7 +33,8 @@ from openklear.recipe.curation import Source as DataSource
 from openklear.recipe.engine import Engine, LocalEngine, RemoteEngine
 from openklear.recipe.hub import HUB
 from openklear.recipe.schema import Evaluation as Sampling
-from openklear.recipe.schema import PretrainedModel, Recipe, Verifiers
+from openklear.recipe.schema import PretrainedModel, Recipe
+from openklear.recipe.verifiers import Verifiers
 from openklear.rollout.chat_server import ChatServer
 from openklear.rollout.open import open_sampler
 from openklear.training.memory import settled

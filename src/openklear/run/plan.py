@@ -240,7 +240,8 @@ def _phase(recipe: Recipe, table: Mapping[str, Any], phase: Phase, model: str) -
     key, values = f"rl.phase.{phase.name}", phase.model_dump(mode="json")
     pace = pick(table, *_PACE_OF_TRAINING) | {f"{key}.save_every": values["save_every"]}
     settings = {"seed": recipe.seed_of("rl"), **pick(table, *_TRAINING)} | _adapters(table)
-    settings |= {key: _without(values, "iterations", "save_every")}
+    unsaid = () if phase.asynchronous else ("asynchronous",)  # phases of recipes from before there was the key
+    settings |= {key: _without(values, "iterations", "save_every", *unsaid)}
     settings |= {f"{key}.iterations": values["iterations"], **_wordings(recipe, "problems", "validation")}
     if phase.aggregation == "klear_released":
         settings["microbatch_tokens"] = pace.pop("microbatch_tokens")

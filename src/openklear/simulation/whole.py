@@ -156,7 +156,7 @@ class Whole:
     def _phase(self, phase: Phase, hands: Hands) -> StageOnMany:
         """Iterations as they were simulated, and the validations between them."""
         job = job_of(self._recipe(hands), phase, self.shape, self.machine, self.amounts)
-        best = _iteration(job, hands)
+        best = _iteration(job, hands, 1 if phase.asynchronous else 0)
         peak = 0 if best is None else peak_bytes(job, best.placement) + self._beside(hands, job.work.dtype)
         if best is None or peak > usable(self.machine):
             return StageOnMany(f"rl-{phase.name}", None, peak)
@@ -218,12 +218,13 @@ class Whole:
         )  # fmt: skip
 
 
-def _iteration(job: PhaseWork, hands: Hands) -> Throughput | None:
-    """The best synchronous placement, or the one that was asked for; None where there is not the memory."""
+def _iteration(job: PhaseWork, hands: Hands, staleness: int) -> Throughput | None:
+    """The best placement, or the one that was asked for; None where there is not the memory."""
     if hands.trainers is None:
-        return next(sweep(job, [hands.gpus], [0])).outcome
-    placement = Placement(hands.gpus, hands.trainers)
-    return simulate(job, placement, job.rows(ITERATIONS)) if has_memory(job, placement) else None
+        return next(sweep(job, [hands.gpus], [staleness])).outcome
+    placement = Placement(hands.gpus, hands.trainers, staleness=staleness)
+    rows = job.rows(ITERATIONS + 2 * staleness)
+    return simulate(job, placement, rows) if has_memory(job, placement) else None
 
 
 class _Untrained:
@@ -290,6 +291,14 @@ def _assumed(whole: Whole) -> Iterator[str]:
         "train it (FSDP2), engines of 1, 2, 4 or 8 GPUs; synchronous; loading, data, grading and faults are not "
         "counted. Not measured on GPUs with this code (`openklear simulate` says more of RL)"
     )
+
+
+def _flow(recipe: Recipe) -> str:
+    """Whether phases sample while they train."""
+    flows = {phase.asynchronous for phase in (recipe.rl.phase if recipe.rl else ())}
+    if flows == {True, False}:
+        return "phases synchronous or asynchronous as written"
+    return "asynchronous" if flows == {True} else "synchronous"
 
 
 def whole_document(whole: Whole, runs: Sequence[WholeRun], price: float | None) -> dict[str, Any]:

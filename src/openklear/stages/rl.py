@@ -12,8 +12,8 @@ those that were under way when the iteration ended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from openklear.models.loading import LoadedModel
 from openklear.planner.gauge import Gauge
 from openklear.recipe.schema import Phase, Recipe
 from openklear.rewards import try_reward
+from openklear.rollout.beside import beside
+from openklear.rollout.carry import BegunGroup
 from openklear.rollout.collect import Collector, Gathered, Sampling
 from openklear.rollout.encoding import EncodedProblem, encode_problems
 from openklear.rollout.open import TRAINING
@@ -75,7 +77,7 @@ def run(context: StageContext) -> None:
         judge = open_judge(crew.panel.limits, phase.domains, progress.say_once, journal=verdicts, verifiers=asked)
         stack.enter_context(judge)
         share = recipe.stop.unscorable_share
-        needs = replace(TRAINING, partial=phase.partial_rollouts.carries)
+        needs = replace(TRAINING, partial=bool(phase.stale))
         collector = Collector(loaded, crew.panel.sampler(needs), judge, recipe.seed_of("rl"), share)
         hashes = (f"{one.problem.id}/{one.problem.content_hash}".encode() for one in problems)
         if loop.resume(rows_hash(recipe.seed_of("rl"), hashes)):
@@ -144,21 +146,27 @@ def _iterate(box: _Box, number: int) -> Figures:
     """One rollout batch and its updates: the report's step."""
     clock, loop, phase = Clock(), box.loop, box.phase
     record = _record(loop, number)
-    chosen, places = _chosen(box, number)
     known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
+    chosen, places = _chosen(box, number)
     collected, updates = _replayed(box, number) if known else _sampled(box, number, chosen)
     groups = collected.groups
     release()
-    clock.lap("replaying" if known else "sampling")
-    _show(box, number, groups)
     stale = box.carrying.staleness(number, groups)
+    with _under_way(box, number, collected, places, known=known) as under_way:
+        if not known:
+            updates = _with_old(box, number, updates)
+        clock.lap("replaying" if known else "preparing" if phase.asynchronous else "sampling")
+        _show(box, number, groups)
+        steps, updates = _updated(box, updates, number, stale)
+        release()
+        clock.lap("training")
+        later = under_way()
+    if later.seconds is not None:
+        clock.lap("waiting")
     row: Figures = {"iteration": number, **rollout_metrics(groups)}
-    steps, updates = _updated(box, updates, number, stale)
-    row |= gap_metrics(fresh(_measured(box, updates), stale)) | box.carrying.metrics(collected, updates, stale)
+    row |= gap_metrics(fresh(_measured(box, updates), stale)) | box.carrying.metrics(later.groups, updates, stale)
     row |= {"updates": len(steps), **mean_over_updates(steps)}
-    release()
-    clock.lap("training")
-    loop.advance(len(steps), places)
+    loop.advance(len(steps), later.places)
     if _validated(phase, number):
         scheduled = number % phase.validate_every == 0
         row |= loop.validate(box.collector, box.validation, box.recipe.evaluation, scheduled=scheduled)
@@ -168,11 +176,11 @@ def _iterate(box: _Box, number: int) -> Figures:
         row["alarms"] = ringing
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
-    drawn = collected.tokens if phase.partial_rollouts.carries else None
-    pace = throughput(box.gauge, groups, updates, clock.laps, drawn)
-    loop.log(row, {**clock.laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
-    _make_durable(box, record, collected, updates, row)
-    box.carrying.groups = collected.carried
+    laps = clock.laps if later.seconds is None else {**clock.laps, "sampling": later.seconds}
+    pace = throughput(box.gauge, groups, updates, laps, later.tokens if phase.stale else None)
+    loop.log(row, {**laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
+    _make_durable(box, record, groups, later.groups, updates, row)
+    box.carrying.groups = later.groups
     return row
 
 
@@ -214,32 +222,92 @@ def _tokens(update: Update) -> int:
 
 
 def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, list[Update]]:
-    """Sample and verify with the weights as they are, then advantages, and the log-probabilities before any update."""
+    """What an iteration trains on: sampled with the weights as they are, verified, with advantages.
+
+    Where it was sampled beside the iteration before, it is only graded, which the journal of verdicts answers.
+    """
+    if not box.carrying.holds(number):
+        if box.phase.asynchronous and number > 1:
+            text = "nothing was sampled for it beside the one before, so it is sampled first"
+            progress.say(f"{box.loop.stage}, iteration {number}: {text}")
+        box.loop.trainee.publish(box.collector.sampler, number - 1)
+    collected = _go_on(box, number, chosen)
+    return collected, updates_of(collected.groups, box.phase)
+
+
+def _go_on(box: _Box, number: int, chosen: Sequence[int], go: Callable[[], None] | None = None) -> Gathered:
+    """The groups under way, and those that an iteration begins, as far as it needs them."""
     phase, stage = box.phase, box.loop.stage
-    box.loop.trainee.publish(box.collector.sampler, number - 1)
     problems = [box.problems[i] for i in chosen]
     sampling = Sampling(phase.group_size, phase.temperature, 1.0, phase.max_completion_tokens, overlong=phase.overlong)
-    label = f"{stage}, iteration {number}"
     begun = box.collector.begin(problems, phase.group_size, purpose=stage, iteration=number)
-    under_way, quotas = [*box.carrying.groups, *begun], box.carrying.quotas(number)
-    collected = box.collector.go_on(under_way, sampling, phase.reward, purpose=stage, where=label, quotas=quotas)
-    updates = updates_of(collected.groups, phase)
-    old, later = updates[:1], updates[1:]  # the first update's own pass has them
-    with progress.task(f"{label}: old log-probabilities", len(later), "updates", brief=True) as advance:
+    under_way, label = [*box.carrying.groups, *begun], f"{stage}, iteration {number}"
+    quotas = box.carrying.quotas(number)
+    return box.collector.go_on(under_way, sampling, phase.reward, purpose=stage, where=label, quotas=quotas, go=go)
+
+
+def _with_old(box: _Box, number: int, updates: Sequence[Update]) -> list[Update]:
+    """Updates with the log-probabilities before any of them."""
+    old, later = list(updates[:1]), updates[1:]  # the first update's own pass has them
+    label = f"{box.loop.stage}, iteration {number}: old log-probabilities"
+    with progress.task(label, len(later), "updates", brief=True) as advance:
         for update in later:
             old.append(box.learner.with_old(update))
             advance()
-    return collected, old
+    return old
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """What the next iteration goes on with."""
+
+    groups: list[BegunGroup]
+    places: dict[str, Place]
+    tokens: int
+    """Sampled in this iteration, or beside it."""
+    seconds: float | None = None
+    """That sampling took beside training."""
+
+
+@contextmanager
+def _under_way(
+    box: _Box, number: int, collected: Gathered, places: dict[str, Place], *, known: bool
+) -> Iterator[Callable[[], _Later]]:
+    """What the next iteration goes on with; in an asynchronous phase it is sampled while the block trains."""
+    if not box.phase.asynchronous or number == box.loop.total:
+        yield lambda: _Later(collected.carried, places, collected.tokens)
+    elif known:
+        begun = box.carrying.begun(number + 1, collected.carried)
+        after = _drawn(box, number + 1, begun, places)[1] if begun else places
+        yield lambda: _Later(collected.carried, after, 0)
+    else:
+        box.carrying.groups = collected.carried
+        chosen, after = _drawn(box, number + 1, box.carrying.new(), places)
+        box.loop.trainee.publish(box.collector.sampler, number - 1)
+        with beside(lambda go: _go_on(box, number + 1, chosen, go)) as ahead:
+
+            def wait() -> _Later:
+                done = ahead()
+                return _Later(done.made.begun, after, done.made.tokens, done.seconds)
+
+            yield wait
 
 
 def _chosen(box: _Box, number: int) -> tuple[list[int], dict[str, Place]]:
     """The problems that an iteration begins, beside those carried over, and how far in their orders it leads."""
-    phase, seed, stage, places = box.phase, box.recipe.seed_of("rl"), box.loop.stage, box.loop.position.places
-    new = box.carrying.new()
+    places = box.loop.position.places
+    return ([], places) if box.carrying.holds(number) else _drawn(box, number, box.carrying.new(), places)
+
+
+def _drawn(
+    box: _Box, number: int, counts: Mapping[str, int], places: dict[str, Place]
+) -> tuple[list[int], dict[str, Place]]:
+    """So many problems for an iteration, from these places on."""
+    phase, seed, stage = box.phase, box.recipe.seed_of("rl"), box.loop.stage
     if phase.mix:
         domains = [encoded.problem.domain for encoded in box.problems]
-        return mixed_batch(domains, new, seed, stage, number - 1, places)
-    chosen, place = problem_batch(len(box.problems), new[""], seed, stage, box.loop.position.place)
+        return mixed_batch(domains, counts, seed, stage, number - 1, places)
+    chosen, place = problem_batch(len(box.problems), counts[""], seed, stage, places.get("", Place()))
     return chosen, {"": place}
 
 
@@ -248,7 +316,7 @@ def _replayed(box: _Box, number: int) -> tuple[Gathered, list[Update]]:
     problems, record = {e.problem.id: e.problem for e in box.problems}, _record(box.loop, number)
     groups, trained = read_rollouts(record / "rollouts.parquet", problems)
     updates = [restored(update, trained) for update in updates_of(groups, box.phase)]
-    return Gathered(groups, box.carrying.read(record), 0), updates
+    return Gathered(groups, box.carrying.read(record), [], 0), updates
 
 
 def _update(box: _Box, update: Update, index: int, stale: Staleness | None) -> tuple[Metrics, Update]:
@@ -270,13 +338,20 @@ def _update(box: _Box, update: Update, index: int, stale: Staleness | None) -> t
         raise box.loop.nonfinite(error, batch, f", update {index + 1}") from error
 
 
-def _make_durable(box: _Box, record: Path, collected: Gathered, updates: Sequence[Update], row: Figures) -> None:
+def _make_durable(
+    box: _Box,
+    record: Path,
+    groups: Sequence[RolloutGroup],
+    under_way: Sequence[BegunGroup],
+    updates: Sequence[Update],
+    row: Figures,
+) -> None:
     """The iteration directory first, then the checkpoint: what a checkpoint has seen is always on disk."""
     loop, phase, at = box.loop, box.phase, box.loop.position.at
     if not record.is_dir():
         with whole_directory(record) as partial:
-            write_rollouts(partial / "rollouts.parquet", collected.groups, recorded(updates))
-            box.carrying.write(partial, at, collected.carried)
+            write_rollouts(partial / "rollouts.parquet", groups, recorded(updates))
+            box.carrying.write(partial, at, under_way)
             write_json(partial / "metrics.json", row)
     elif (known := read_json(record / "metrics.json")) != row:
         if without_validation(known) == without_validation(row):  # the last of a prolonged phase had a validation more

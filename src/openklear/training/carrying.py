@@ -15,7 +15,6 @@ from openklear.recipe.partial import CarryOver
 from openklear.recipe.schema import Phase
 from openklear.rollout.carried import read_carried, write_carried
 from openklear.rollout.carry import BegunGroup, Quotas
-from openklear.rollout.collect import Gathered
 from openklear.rollout.encoding import EncodedProblem
 from openklear.training.staleness import Staleness, carried_metrics, staleness
 from openklear.training.updates import Update
@@ -27,7 +26,7 @@ CARRIED = "carried.parquet"
 
 @dataclass(slots=True)
 class Carrying:
-    """The groups under way between two iterations; always none where the phase carries nothing over."""
+    """The groups under way between two iterations, whole ones among them; none where a phase has all tokens fresh."""
 
     stage: str
     phase: Phase
@@ -47,19 +46,30 @@ class Carrying:
             counts[group.owner.problem.domain if self.phase.mix else ""] -= 1
         return {name: max(0, counts[name]) for name in self.phase.quotas}
 
+    def holds(self, number: int) -> bool:
+        """Whether what iteration `number` begins was sampled before it, beside the one before."""
+        return any(group.since >= number for group in self.groups)
+
+    def begun(self, number: int, groups: Sequence[BegunGroup]) -> dict[str, int]:
+        """How many of these groups iteration `number` begins, in the same way; {} where it begins none."""
+        since = [group.owner.problem.domain if self.phase.mix else "" for group in groups if group.since == number]
+        return {name: since.count(name) for name in self.phase.quotas} if since else {}
+
     def staleness(self, number: int, groups: Sequence[RolloutGroup]) -> Staleness | None:
         """Of the tokens of iteration `number`, whose weights are of the version before it; None: all are fresh."""
-        return staleness(groups, number - 1) if self.phase.partial_rollouts.carries else None
+        return staleness(groups, number - 1) if self.phase.stale else None
 
-    def metrics(self, gathered: Gathered, updates: Sequence[Update], stale: Staleness | None) -> dict[str, float]:
-        """How much is carried over, and how old it is; `updates` as they were made."""
+    def metrics(
+        self, under_way: Sequence[BegunGroup], updates: Sequence[Update], stale: Staleness | None
+    ) -> dict[str, float]:
+        """How much the next iteration goes on with, and how old what is trained is; `updates` as they were made."""
         if stale is None:
             return {}
-        return {"carried_problems": len(gathered.carried), **carried_metrics(updates, stale)}
+        return {"carried_problems": len(under_way), **carried_metrics(updates, stale)}
 
     def write(self, record: Path, number: int, groups: Sequence[BegunGroup]) -> None:
         """Into the record of iteration `number`."""
-        if self.phase.partial_rollouts.carries:
+        if self.phase.stale:
             write_carried(record / CARRIED, groups, number - 1)
 
     def read(self, record: Path) -> list[BegunGroup]:
@@ -68,7 +78,7 @@ class Carrying:
         count = known.get("carried_problems", 0)
         if not count:
             return []
-        if not self.phase.partial_rollouts.carries:  # a fork that changed it
+        if not self.phase.stale:  # a fork that changed it
             text = f"{count} problems that were under way are left aside, as nothing is carried over any more"
             progress.say(f"{self.stage}: {text}")
             return []
