@@ -37,14 +37,19 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pool(model):
+def logs(tmp_path_factory):
+    return tmp_path_factory.mktemp("run") / "logs" / "rl-math"
+
+
+@pytest.fixture(scope="module")
+def pool(model, logs):
     from openklear.cluster.samplers import ClusterSampler, SamplerPost
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, namespace="openklear")
     group = ray.util.placement_group([{"CPU": 1}] * SAMPLERS)
     ray.get(group.ready())
     post = SamplerPost(load_recipe(RECIPE), model, SIZES)
-    made = ClusterSampler(group, post, patience=PATIENCE, work="rl-math of a run")
+    made = ClusterSampler(group, post, patience=PATIENCE, work="rl-math of a run", logs=logs)
     yield made
     made.close()
     ray.shutdown()
@@ -100,8 +105,8 @@ def test_new_weights_reach_every_sampler_under_their_version(pool, model):
     assert all(set(completion.versions.tolist()) == {7} for completion in found)
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP], ids=["dies", "hangs"])
-def test_a_sampler_that_dies_or_hangs_is_replaced_and_the_completions_are_the_same(pool, model, blow, capsys):
+@pytest.mark.parametrize("blow", [signal.SIGSEGV, signal.SIGSTOP], ids=["dies", "hangs"])
+def test_a_sampler_that_dies_or_hangs_is_replaced_and_the_completions_are_the_same(pool, model, logs, blow, capsys):
     pool.publish(make_tiny(64, 2, 2, 512, 6).model, 8)
     asked = requests(24, 4, 400)
     expected = alone(model, asked, seed=6)
@@ -110,11 +115,14 @@ def test_a_sampler_that_dies_or_hangs_is_replaced_and_the_completions_are_the_sa
     same(pool.sample(asked), expected)
     said = capsys.readouterr().err
     assert f"pid {pid})" in said
-    assert ("died" if blow is signal.SIGKILL else "has not answered for 3 s") in said
+    assert ("died" if blow is signal.SIGSEGV else "has not answered for 3 s") in said
     assert "requests are asked again" in said
     assert int(pool.places()[1].rpartition(" ")[2]) != pid
     assert not Path(f"/proc/{pid}").exists(), "a process that is stopped outlives Ray's own kill"
     same(pool.sample(asked[:4]), expected[:4])
+    printed = (logs / "sampler-1.log").read_text()
+    assert re.findall(r": process (\d+) on ", printed)[-2:] == [str(pid), pool.places()[1].rpartition(" ")[2]]
+    assert ("Fatal Python error: Segmentation fault" in printed) or blow is signal.SIGSTOP
 
 
 def test_one_that_hangs_while_it_takes_new_weights_is_replaced(pool, model, capsys):

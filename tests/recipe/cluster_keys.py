@@ -28,7 +28,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
     told: dict[str, Any] = {"groups": []}
 
     class Member:
-        def __init__(self, group: Any, post: Any, patience: float = 0.0, work: str = "", share: int = 1) -> None:
+        def __init__(self, group: Any, post: Any, patience: float, share: int = 1, **more: Any) -> None:
             told[type(self).__name__] = patience
             told["places"] = [*told.get("places", ()), (type(self).__name__, share, id(group))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import os
 import re
@@ -9,11 +10,13 @@ import secrets
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -55,17 +58,38 @@ class ActorName:
         return None if found is None else ActorName(found[1], int(found[2]), found[4], found[3])
 
 
-def placed(kind: type, group: Any, name: ActorName, *arguments: Any, share: int = 1, **options: Any) -> Any:
+def placed(
+    kind: type, group: Any, name: ActorName, *arguments: Any, logs: Path | None, share: int = 1, **options: Any
+) -> Any:
     """An actor of that kind in the bundle of its number in a placement group, which as many as `share` have together.
 
-    It is never restarted by Ray.
+    It is never restarted by Ray. Its first argument is the file in `logs` that it prints into; None: Ray keeps that.
     """
+    log = None if logs is None else logs / f"{name.role}-{name.number}.log"
     bundle = group.bundle_specs[name.number]
     place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=name.number)
     cpus, gpus = (bundle.get(resource, 0) / share for resource in ("CPU", "GPU"))
     needs = {"num_cpus": cpus, "num_gpus": gpus, "scheduling_strategy": place}
     groups = {"concurrency_groups": {"status": 1}, **options}
-    return RAY.remote(max_restarts=0, **groups)(kind).options(name=str(name), **needs).remote(*arguments)
+    return RAY.remote(max_restarts=0, **groups)(kind).options(name=str(name), **needs).remote(log, *arguments)
+
+
+def print_into(log: Path | None) -> None:
+    """What this process prints from now on goes to the end of a file, native code and crashes included."""
+    if log is None:
+        return
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = log.open("ab")
+    except OSError as error:  # a host may see the run without being allowed to write; it goes to Ray, as ever
+        print(f"{log} cannot be written: {error}", flush=True)
+        return
+    with file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+    faulthandler.enable()
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}: process {os.getpid()} on {socket.gethostname()}", flush=True)
 
 
 class Doing:

@@ -51,7 +51,7 @@ def open_cluster_crew(
         share = 2 if cluster.colocated else 1
         panel = _panel(context, sizes, stack, beside, share)
         post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
-        gang = Gang(group, post, patience=cluster.patience, work=_work(context), share=share)
+        gang = Gang(group, post, share=share, **_named(context, cluster))
         stack.enter_context(gang)
         for place in gang.places():
             progress.say(f"{context.name}: {place} trains")
@@ -89,13 +89,13 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, group: Any, sh
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
     benches = stack.enter_context(_placed("judges", cluster.judges, on_gpus=False))
-    judges = JudgePool(benches, recipe.verifiers.limits, patience=cluster.patience, work=_work(context))
+    judges = JudgePool(benches, recipe.verifiers.limits, **_named(context, cluster))
     stack.enter_context(closing(judges))
 
     def sampler(needs: Supports) -> Sampler:
         require(ClusterSampler.supports, needs, "cluster")
         post = SamplerPost(recipe, _model(context), sizes)
-        made = ClusterSampler(group, post, patience=cluster.patience, work=_work(context), share=share)
+        made = ClusterSampler(group, post, share=share, **_named(context, cluster))
         stack.enter_context(closing(made))
         for place in made.places():
             progress.say(f"{context.name}: {place} samples")
@@ -109,9 +109,11 @@ def _on_gpus(recipe: Recipe) -> bool:
     return recipe.device != "cpu" and RAY.cluster_resources().get("GPU", 0) > 0
 
 
-def _work(context: StageContext) -> str:
-    """For people: what a process works for."""
-    return f"{context.name} of {context.root.resolve().name}"
+def _named(context: StageContext, cluster: Cluster) -> dict[str, Any]:
+    """What processes work for, in words for people; where they print; and when they count as hung."""
+    root = context.root.resolve()
+    work, logs = f"{context.name} of {root.name}", root / "logs" / context.name
+    return {"work": work, "logs": logs, "patience": cluster.patience}
 
 
 def _model(context: StageContext) -> Path:

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import ray
@@ -29,6 +30,7 @@ from openklear.cluster.actors import (
     line,
     ours,
     placed,
+    print_into,
     whereabouts,
 )
 from openklear.errors import ProcessLost
@@ -41,7 +43,8 @@ LATE = 2.0
 class RankActor:
     """A rank's process. One thread computes, another one says that the process lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None) -> None:
+        print_into(log)
         self._rank: Rank | None = None
         self._doing = Doing()
 
@@ -73,16 +76,18 @@ class RankActor:
 class Gang:
     """As many ranks as there are bundles in a placement group, each with one of them. Use it as a context manager."""
 
-    def __init__(self, group: Any, post: Post, *, patience: float, work: str = "", share: int = 1) -> None:
+    def __init__(
+        self, group: Any, post: Post, *, patience: float, work: str = "", logs: Path | None = None, share: int = 1
+    ) -> None:
         """Starts the ranks; `post` is that of each but for its number, how many there are and where they meet.
 
         `patience`: seconds without an answer after which a rank counts as hung. `work`: what they work for.
-        `share`: actors that have a bundle together.
+        `logs`: the directory of what they print. `share`: actors that have a bundle together.
         """
         self.patience = patience
         self.ranks = len(group.bundle_specs)
         names = [ActorName("rank", number, work) for number in range(self.ranks)]
-        self._actors = [placed(RankActor, group, name, share=share) for name in names]
+        self._actors = [placed(RankActor, group, name, logs=logs, share=share) for name in names]
         self._places: dict[int, Mapping[str, Any]] = {}
         try:
             self._places = dict(enumerate(self._get([actor.status.remote() for actor in self._actors])))

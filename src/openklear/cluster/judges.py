@@ -10,13 +10,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
 from openklear import progress
-from openklear.cluster.actors import ActorName, Doing, Silent, answer, begun, end, line, ours, placed, whereabouts
+from openklear.cluster.actors import (
+    ActorName,
+    Doing,
+    Silent,
+    answer,
+    begun,
+    end,
+    line,
+    ours,
+    placed,
+    print_into,
+    whereabouts,
+)
 from openklear.errors import ProcessLost, VerifierError
 from openklear.types import Outcome, Problem, Verdict
 from openklear.verifiers.domains import DOMAINS, RunsPrograms, Verifier
@@ -30,7 +43,8 @@ TRIES = 3
 class JudgeActor:
     """A process that grades, on as many threads as the limits have workers."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, log: Path | None, limits: Limits) -> None:
+        print_into(log)
         self._verifiers = {name: domain.verifier(limits) for name, domain in DOMAINS.items()}
         self._doing = Doing()
 
@@ -73,9 +87,13 @@ class Bench:
 class JudgePool:
     """Actors that grade, one in each bundle of a placement group. `close` it."""
 
-    def __init__(self, group: Any, limits: Limits, *, patience: float, work: str = "") -> None:
-        """`patience`: seconds without an answer after which a judge counts as hung. `work`: what they work for."""
-        self.limits, self.patience, self.work, self._group = limits, patience, work, group
+    def __init__(
+        self, group: Any, limits: Limits, *, patience: float, work: str = "", logs: Path | None = None
+    ) -> None:
+        """`patience`: seconds without an answer after which a judge counts as hung. `work`: what they work for.
+        `logs`: the directory of what they print.
+        """
+        self.limits, self.patience, self.work, self._logs, self._group = limits, patience, work, logs, group
         self._lock = threading.Lock()
         self._benches = [Bench(number, *self._begin(number)) for number in range(len(group.bundle_specs))]
 
@@ -156,7 +174,8 @@ class JudgePool:
 
     def _begin(self, number: int) -> tuple[Any, Any]:
         name = ActorName("judge", number, self.work)
-        actor = placed(JudgeActor, self._group, name, self.limits, max_concurrency=self.limits.workers)
+        workers = self.limits.workers
+        actor = placed(JudgeActor, self._group, name, self.limits, logs=self._logs, max_concurrency=workers)
         return actor, actor.status.remote()
 
 

@@ -33,6 +33,7 @@ from openklear.cluster.actors import (
     line,
     ours,
     placed,
+    print_into,
     whereabouts,
 )
 from openklear.errors import EngineError, ProcessLost
@@ -63,7 +64,8 @@ class SamplerPost:
 class SamplerActor:
     """A sampler's process."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None) -> None:
+        print_into(log)
         self._loaded: LoadedModel | None = None
         self._sampler: Sampler | None = None
         self._doing = Doing()
@@ -154,11 +156,20 @@ class ClusterSampler:
 
     supports = Supports(logprobs=True, publish=True, partial=True)
 
-    def __init__(self, group: Any, post: SamplerPost, *, patience: float, work: str = "", share: int = 1) -> None:
+    def __init__(
+        self,
+        group: Any,
+        post: SamplerPost,
+        *,
+        patience: float,
+        work: str = "",
+        logs: Path | None = None,
+        share: int = 1,
+    ) -> None:
         """`patience`: seconds without an answer after which a sampler counts as hung. `work`: what they work for.
-        `share`: actors that have a bundle together.
+        `logs`: the directory of what they print. `share`: actors that have a bundle together.
         """
-        self.version, self.patience, self.work, self._share = 0, patience, work, share
+        self.version, self.patience, self.work, self._logs, self._share = 0, patience, work, logs, share
         self._group, self._post = group, post
         self._parcel: Any = None
         self._hash = ""
@@ -319,7 +330,8 @@ class ClusterSampler:
             raise ours(error) or ProcessLost(text) from error
 
     def _actor(self, number: int) -> Any:
-        return placed(SamplerActor, self._group, ActorName("sampler", number, self.work), share=self._share)
+        name = ActorName("sampler", number, self.work)
+        return placed(SamplerActor, self._group, name, logs=self._logs, share=self._share)
 
     def _begin(self, one: Served, call: Any) -> None:
         """Waits until it has; `call` is that of its `begin`."""
