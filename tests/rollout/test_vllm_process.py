@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from openklear.errors import EngineError, ModelError
+from openklear.errors import EngineError, ModelError, ProcessLost
 from openklear.models.tiny import make_tiny
 from openklear.recipe.engine import VllmEngine
 from openklear.rollout.local import LocalSampler
@@ -159,7 +159,7 @@ def test_weights_that_changed_since_they_were_published_are_not_sampled_from(ope
     with torch.no_grad():
         for parameter in sampler._model.parameters():
             parameter.mul_(1.1)
-    with pytest.raises(EngineError, match="weights of version 0 have changed meanwhile"):
+    with pytest.raises(ProcessLost, match="weights of version 0 have changed meanwhile"):
         sampler.sample(ASKED)
 
 

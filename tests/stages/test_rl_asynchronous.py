@@ -4,6 +4,7 @@ The sampler has weights of its own, as on a cluster: here a copy of the model in
 """
 
 import copy
+import shutil
 import threading
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from openklear.models.loading import load_model
 from openklear.recipe.load import load_recipe
 from openklear.recipe.objectives import Truncate
 from openklear.recipe.partial import CarryOver, NoCarryOver
+from openklear.recipe.schema import Checkpoints
 from openklear.rollout.local import LocalSampler
 from openklear.rollout.seeds import rollout_key
 from openklear.types import SampleRequest
@@ -187,6 +189,36 @@ def test_what_fails_beside_is_raised_and_what_fails_before_ends_it(desk, monkeyp
 
 def begun_beside() -> bool:
     return threading.current_thread().name == "beside"
+
+
+@pytest.mark.long
+def test_a_fork_that_carries_nothing_over_ends_what_was_under_way_with_the_weights_of_then(desk):
+    run(desk, "fork", iterations=3, **SETTINGS["carried"])
+    shutil.rmtree(desk.root / "fork/iterations/000003")
+    shutil.rmtree(desk.root / "fork/checkpoints/000003")
+    under_way = table(desk.root / "fork", 2, "carried")
+    again = table(run(desk, "fork", iterations=3), 3)
+    last = [two["policy_version"] for one, two in zip(under_way, again, strict=True) if one["stop_reason"] == "partial"]
+    assert last
+    assert set(last) == {2}
+
+
+@pytest.mark.long
+def test_a_damaged_checkpoint_samples_nothing_again_that_is_recorded(desk, undisturbed, monkeypatch):
+    """Even where the rollouts of the iterations in between are gone."""
+    few = Checkpoints(keep_last=2, keep_rollouts=1)
+    out = run(desk, "damaged", checkpoints=few)
+    newest = out / "checkpoints/000004/model.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"\x01")
+    assert not (out / "iterations/000003/rollouts.parquet").exists()
+    calls = []
+    monkeypatch.setattr(
+        Apart, "sample", lambda self, *args, **more: calls.append(1) or LocalSampler.sample(self, *args)
+    )
+    again = digest(run(desk, "damaged", checkpoints=few))
+    assert len(calls) <= 1, "the probe alone, where it was not there before"
+    for name in ("model/model.safetensors", "metrics.jsonl"):
+        assert again[name] == undisturbed["whole"][name]
 
 
 def test_a_prolonged_phase_says_that_its_next_iteration_is_sampled_first(desk, monkeypatch):

@@ -35,3 +35,9 @@ def test_iterations_that_grow_and_one_that_was_replayed():
 def test_nothing_is_foretold_from_nothing():
     assert Forecast([1.0] * 3, {3}, 5).left("iteration", 0, []) is None
     assert Forecast([1.0] * 3, {3}, 5).left("iteration", 1, [{"iteration": 1, "replaying": 1.0}]) is None
+
+
+def test_sampling_beside_training_is_not_counted_twice():
+    """An iteration takes what passes before, while and after it trains."""
+    row = {"iteration": 2, "preparing": 1.0, "training": 6.0, "waiting": 2.0, "sampling": 8.0}
+    assert Forecast([1.0] * 12, set(), 5).left("iteration", 2, [row]) == pytest.approx(10 * (1.0 + 6.0 + 2.0))

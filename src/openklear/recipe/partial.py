@@ -75,6 +75,6 @@ def beside_rules(phases: Sequence[Overlapping], cluster: Cluster | None, engine:
                 'engine.type = "vllm"'
             )
         elif cluster is not None and cluster.colocated:
-            text = "with cluster.samplers = 0, samplers and trainers work in turn; write samplers of their own"
+            text = "with cluster.samplers = 0, samplers and trainers work in turn; give samplers places of their own"
         if text:
             yield Broken(("rl", "phase", index, "asynchronous"), f"{text}, or remove asynchronous")

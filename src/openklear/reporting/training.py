@@ -46,7 +46,7 @@ def rl_panels() -> Panels:
     }
     acts = {"clip_fraction_high_positive": "A > 0, above", "clip_fraction_low_negative": "A < 0, below"}
     speeds = {"sampled_tokens_per_second": "sampled", "trained_tokens_per_second": "trained"}
-    laps = {name: name for name in ("sampling", "replaying", "training", "validation")}
+    laps = {name: name for name in ("sampling", "replaying", "preparing", "training", "waiting", "validation")}
     others = {"clip_fraction_low_positive": "A > 0, below", "clip_fraction_high_negative": "A < 0, above"}
     return (
         ("Reward and accuracy of rollouts", {"reward": "reward", "accuracy": "accuracy"}, curves.NUMBER),

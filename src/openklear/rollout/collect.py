@@ -144,7 +144,7 @@ class Collector:
                 graded.add(index, call.flat[index].drawn)
             label = where if shown else None
             self._sample(call, sampling, graded, label, purpose)
-            verdicts = graded.finish(label)
+            verdicts = graded.finish(label, go)
         groups, chosen = [], call.whole.chosen()
         for number in chosen:
             span = call.span(number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openklear import progress
@@ -54,15 +54,21 @@ class Graded:
         self._added.append(index)
         self._batch.add(Attempt(owner.problem, text, owner.prompt_tail, completion.stop_reason))
 
-    def finish(self, label: str | None) -> dict[int, Verdict]:
-        """The verdicts by the index that each was added with."""
+    def finish(self, label: str | None, go: Callable[[], None] | None = None) -> dict[int, Verdict]:
+        """The verdicts by the index that each was added with; what `go` raises ends it."""
+
+        def check() -> None:
+            self.watch.check()
+            if go is not None:
+                go()
+
         if label is None:
-            found = self._batch.finish(lambda judged: self.watch.check())
+            found = self._batch.finish(lambda judged: check())
         else:
             with progress.task(f"{label}: grading", len(self._added), "rollouts", brief=True) as advance:
 
                 def report(judged: int) -> None:
-                    self.watch.check()
+                    check()
                     advance(judged)
 
                 found = self._batch.finish(report)

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from openklear import progress
-from openklear.errors import EngineError, ModelError
+from openklear.errors import EngineError, ModelError, ProcessLost
 from openklear.models.limits import longest
 from openklear.models.loading import LoadedModel
 from openklear.models.vocabulary import known_ids
@@ -147,11 +147,11 @@ class VllmSampler:
         raise AssertionError("the second loss is raised")
 
     def _publish_again(self) -> None:
-        """To a process that was started once more. EngineError where the weights are not those it sampled from."""
-        published = self._hash
+        """To a process that was started once more. ProcessLost where the weights are not those it sampled from."""
+        if write_weights(self._model, self._opened().memory).hash != self._hash:  # they are trained beside it
+            self._forget()
+            raise ProcessLost(f"vLLM was lost, and the weights of version {self.version} have changed meanwhile")
         self._publish(self.version)
-        if self._hash != published:
-            raise self._failed(f"was started anew, but the weights of version {self.version} have changed meanwhile")
 
     def _limit(self, index: int, request: SampleRequest) -> int:
         known = [limit for limit in (longest(self._model.config).sampled, self._longest) if limit is not None]

@@ -13,7 +13,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,15 @@ class VllmFault(Exception):
     """vLLM refused a command or failed at it; its own words."""
 
 
+def _started(command: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
+    """Started by a thread that lives as long as this process: Linux ends the worker with the thread that started it."""
+    process: subprocess.Popen[bytes] = _STARTER.submit(lambda: subprocess.Popen(command, **more)).result()
+    return process
+
+
+_STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
+
+
 class VllmProcess:
     """One worker, from its start to its end."""
 
@@ -58,7 +68,7 @@ class VllmProcess:
         script = worker or Path(vllm_worker.__file__)
         command = [python, "-u", str(script), str(os.getpid()), str(self.memory)]
         try:
-            self._process = subprocess.Popen(
+            self._process = _started(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

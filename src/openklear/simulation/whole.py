@@ -1,7 +1,7 @@
 """All stages of a recipe on so many GPUs: how long each takes, and what a GPU holds.
 
-The amounts of work are the planner's, the time of SFT and RL that of `simulation.training` and of a synchronous
-simulation, and an evaluation's that of engines which share its completions.
+The amounts of work are the planner's, the time of SFT and RL that of `simulation.training` and of simulated iterations,
+and an evaluation's that of engines which share its completions.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Whole:
     def _phase(self, phase: Phase, hands: Hands) -> StageOnMany:
         """Iterations as they were simulated, and the validations between them."""
         job = job_of(self._recipe(hands), phase, self.shape, self.machine, self.amounts)
-        best = _iteration(job, hands, 1 if phase.asynchronous else 0)
+        best = _iteration(job, hands, int(phase.asynchronous))
         peak = 0 if best is None else peak_bytes(job, best.placement) + self._beside(hands, job.work.dtype)
         if best is None or peak > usable(self.machine):
             return StageOnMany(f"rl-{phase.name}", None, peak)
@@ -221,6 +221,7 @@ class Whole:
 def _iteration(job: PhaseWork, hands: Hands, staleness: int) -> Throughput | None:
     """The best placement, or the one that was asked for; None where there is not the memory."""
     if hands.trainers is None:
+        staleness = min(staleness, hands.gpus - 1)  # one GPU alone takes turns
         return next(sweep(job, [hands.gpus], [staleness])).outcome
     placement = Placement(hands.gpus, hands.trainers, staleness=staleness)
     rows = job.rows(ITERATIONS + 2 * staleness)
@@ -288,8 +289,8 @@ def _assumed(whole: Whole) -> Iterator[str]:
     )
     yield (
         f"{whole.machine.name}, {size(usable(whole.machine))} of each planned with; a model is sharded over all that "
-        "train it (FSDP2), engines of 1, 2, 4 or 8 GPUs; synchronous; loading, data, grading and faults are not "
-        "counted. Not measured on GPUs with this code (`openklear simulate` says more of RL)"
+        f"train it (FSDP2), engines of 1, 2, 4 or 8 GPUs; {_flow(whole.recipe)}; loading, data, grading and faults are "
+        "not counted. Not measured on GPUs with this code (`openklear simulate` says more of RL)"
     )
 
 

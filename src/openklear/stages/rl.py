@@ -5,8 +5,8 @@ updates on mini-batches of the kept groups, log. The loop is written against Sam
 
 An iteration is durable once its directory `iterations/000012` exists (rollouts.parquet, metrics.json; renamed when
 whole). A run that was killed restarts from its newest checkpoint; recorded iterations after it are replayed from their
-files, an unfinished one is sampled again. Where rollouts are carried over (`rollout.carry`), carried.parquet holds
-those that were under way when the iteration ended.
+files, an unfinished one is begun again. Where rollouts are carried over (`rollout.carry`), or sampled for the next
+iteration while this one trains, carried.parquet holds those that were under way when the iteration ended.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from openklear.training.metrics import alarms, gap_metrics, mean_over_updates, r
 from openklear.training.optimizer import warmup_constant
 from openklear.training.pace import gauge_of, say_pace, throughput
 from openklear.training.samples import one_of, told
-from openklear.training.schedule import Place, mixed_batch, problem_batch, rows_hash
+from openklear.training.schedule import Place, iteration_batch, rows_hash
 from openklear.training.staleness import Staleness, fresh
 from openklear.training.step import Metrics
 from openklear.training.updates import Update, recorded, restored, updates_of
@@ -147,15 +147,16 @@ def _iterate(box: _Box, number: int) -> Figures:
     clock, loop, phase = Clock(), box.loop, box.phase
     record = _record(loop, number)
     known = (record / "rollouts.parquet").is_file()  # keep_rollouts may have removed those of a replayed iteration
+    held = box.carrying.holds(number)
     chosen, places = _chosen(box, number)
     collected, updates = _replayed(box, number) if known else _sampled(box, number, chosen)
     groups = collected.groups
     release()
     stale = box.carrying.staleness(number, groups)
-    with _under_way(box, number, collected, places, known=known) as under_way:
+    with _under_way(box, number, collected, places) as under_way:
         if not known:
             updates = _with_old(box, number, updates)
-        clock.lap("replaying" if known else "preparing" if phase.asynchronous else "sampling")
+        clock.lap("replaying" if known else "preparing" if held else "sampling")
         _show(box, number, groups)
         steps, updates = _updated(box, updates, number, stale)
         release()
@@ -176,8 +177,10 @@ def _iterate(box: _Box, number: int) -> Figures:
         row["alarms"] = ringing
     for text in ringing:
         progress.say(f"{loop.stage}, iteration {number}: {text}")
-    laps = clock.laps if later.seconds is None else {**clock.laps, "sampling": later.seconds}
-    pace = throughput(box.gauge, groups, updates, laps, later.tokens if phase.stale else None)
+    laps, tokens = dict(clock.laps), collected.tokens
+    if later.seconds is not None:
+        laps["sampling"], tokens = laps.get("sampling", 0.0) + later.seconds, tokens + later.tokens
+    pace = throughput(box.gauge, groups, updates, laps, tokens if phase.stale else None)
     loop.log(row, {**laps, **pace, "peak_memory_bytes": peak_memory_bytes()})
     _make_durable(box, record, groups, later.groups, updates, row)
     box.carrying.groups = later.groups
@@ -226,11 +229,10 @@ def _sampled(box: _Box, number: int, chosen: Sequence[int]) -> tuple[Gathered, l
 
     Where it was sampled beside the iteration before, it is only graded, which the journal of verdicts answers.
     """
-    if not box.carrying.holds(number):
-        if box.phase.asynchronous and number > 1:
-            text = "nothing was sampled for it beside the one before, so it is sampled first"
-            progress.say(f"{box.loop.stage}, iteration {number}: {text}")
-        box.loop.trainee.publish(box.collector.sampler, number - 1)
+    if box.phase.asynchronous and number > 1 and not box.carrying.holds(number):
+        text = "nothing was sampled for it beside the one before, so it is sampled first"
+        progress.say(f"{box.loop.stage}, iteration {number}: {text}")
+    box.loop.trainee.publish(box.collector.sampler, number - 1)
     collected = _go_on(box, number, chosen)
     return collected, updates_of(collected.groups, box.phase)
 
@@ -263,27 +265,29 @@ class _Later:
 
     groups: list[BegunGroup]
     places: dict[str, Place]
-    tokens: int
-    """Sampled in this iteration, or beside it."""
+    tokens: int = 0
+    """Sampled beside training."""
     seconds: float | None = None
-    """That sampling took beside training."""
+    """Which sampling took, beside training; None: nothing was."""
 
 
 @contextmanager
-def _under_way(
-    box: _Box, number: int, collected: Gathered, places: dict[str, Place], *, known: bool
-) -> Iterator[Callable[[], _Later]]:
-    """What the next iteration goes on with; in an asynchronous phase it is sampled while the block trains."""
+def _under_way(box: _Box, number: int, collected: Gathered, places: dict[str, Place]) -> Iterator[Callable[[], _Later]]:
+    """What the next iteration goes on with; in an asynchronous phase it is sampled while the block trains.
+
+    What a record holds is not sampled again.
+    """
+    record = _record(box.loop, number)
     if not box.phase.asynchronous or number == box.loop.total:
-        yield lambda: _Later(collected.carried, places, collected.tokens)
-    elif known:
-        begun = box.carrying.begun(number + 1, collected.carried)
+        yield lambda: _Later(collected.carried, places)
+    elif (record / "metrics.json").is_file():
+        groups = box.carrying.read(record)
+        begun = box.carrying.begun(number + 1, groups)
         after = _drawn(box, number + 1, begun, places)[1] if begun else places
-        yield lambda: _Later(collected.carried, after, 0)
+        yield lambda: _Later(groups, after)
     else:
         box.carrying.groups = collected.carried
         chosen, after = _drawn(box, number + 1, box.carrying.new(), places)
-        box.loop.trainee.publish(box.collector.sampler, number - 1)
         with beside(lambda go: _go_on(box, number + 1, chosen, go)) as ahead:
 
             def wait() -> _Later:
@@ -303,12 +307,8 @@ def _drawn(
     box: _Box, number: int, counts: Mapping[str, int], places: dict[str, Place]
 ) -> tuple[list[int], dict[str, Place]]:
     """So many problems for an iteration, from these places on."""
-    phase, seed, stage = box.phase, box.recipe.seed_of("rl"), box.loop.stage
-    if phase.mix:
-        domains = [encoded.problem.domain for encoded in box.problems]
-        return mixed_batch(domains, counts, seed, stage, number - 1, places)
-    chosen, place = problem_batch(len(box.problems), counts[""], seed, stage, places.get("", Place()))
-    return chosen, {"": place}
+    domains = [encoded.problem.domain for encoded in box.problems]
+    return iteration_batch(domains, counts, box.recipe.seed_of("rl"), box.loop.stage, number - 1, places)
 
 
 def _replayed(box: _Box, number: int) -> tuple[Gathered, list[Update]]:

@@ -36,4 +36,6 @@ class Forecast:
 
 
 def _worked(row: Mapping[str, Any]) -> float:
+    if "waiting" in row:  # sampling went on beside training
+        return float(row.get("preparing", 0.0) + row["training"] + row["waiting"])
     return float(sum(row.get(lap, 0.0) for lap in WORKED))

@@ -87,6 +87,21 @@ def problem_batch(size: int, batch: int, seed: int, purpose: str, place: Place) 
     return chosen, place.after(batch, size)
 
 
+def iteration_batch(
+    domains: Sequence[str],
+    counts: Mapping[str, int],
+    seed: int,
+    purpose: str,
+    iteration: int,
+    places: Mapping[str, Place],
+) -> tuple[list[int], dict[str, Place]]:
+    """So many problems of each domain, or of all together under "", and the places after them; `domains` are theirs."""
+    if "" not in counts:
+        return mixed_batch(domains, counts, seed, purpose, iteration, places)
+    chosen, place = problem_batch(len(domains), counts[""], seed, purpose, places.get("", Place()))
+    return chosen, {"": place}
+
+
 def mixed_batch(
     domains: Sequence[str],
     counts: Mapping[str, int],
