@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from transformers import AutoModelForCausalLM, Qwen3Config
 
 from openklear.durable.files import append_jsonl
@@ -28,6 +30,7 @@ from openklear.models.recompute import recompute_layers
 from openklear.models.tiny import make_tiny, make_tokenizer
 from openklear.planner.costs import training_flops
 from openklear.planner.memory import LIBRARIES, WIDTH, activation_bytes, head_bytes, optimizer_bytes
+from openklear.planner.shape import ModelShape
 from openklear.recipe.load import load_recipe
 from openklear.recipe.optimizers import AdamW
 from openklear.recipe.schema import Phase, Sft
@@ -36,6 +39,7 @@ from openklear.run.pipeline import run_pipeline
 from openklear.training.learner import LocalLearner, SupervisedLearner
 from openklear.training.memory import peak_memory_bytes, release
 from openklear.training.optimizer import build_optimizer
+from openklear.training.sharding import shard
 from openklear.training.sizes import machine, shape_of_loaded
 from openklear.training.step import PolicySequence
 from openklear.types import SampleRequest
@@ -47,6 +51,8 @@ QWEN3 = {
     "tie_word_embeddings": True,
 }  # fmt: skip
 """Qwen3-0.6B's own config.json; the weights are drawn at random."""
+LARGER = {**QWEN3, "hidden_size": 2048, "intermediate_size": 6144}
+"""Qwen3-1.7B's."""
 SMALL = {**QWEN3, "hidden_size": 64, "intermediate_size": 192, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "head_dim": 32, "vocab_size": 2048}  # fmt: skip
 
@@ -67,6 +73,7 @@ def main() -> None:
     for tokens in (256, 512) if arguments.small else (4096, 16384):
         log.add(f"sft {tokens}", sft(model(arguments.small), tokens))
     log.add("rl", rl(model(arguments.small), arguments.small))
+    log.add("rank", rank(SMALL if arguments.small else LARGER, 512 if arguments.small else 4096))
     if arguments.smollm2 is not None and arguments.data is not None:
         log.add("gsm8k", gsm8k(arguments))
 
@@ -86,10 +93,14 @@ class Log:
 
 def model(small: bool) -> LoadedModel:
     """A random Qwen3 on the device, in the type that `auto` means there."""
+    return random_model(SMALL if small else QWEN3, weights_type("auto"))
+
+
+def random_model(sizes: dict[str, Any], dtype: str) -> LoadedModel:
+    """A Qwen3 of these sizes on the device."""
     torch.manual_seed(0)
-    sizes: dict[str, Any] = SMALL if small else QWEN3
     made: Any = AutoModelForCausalLM.from_config(Qwen3Config(**sizes))
-    made = made.to(dtype=getattr(torch, weights_type("auto")), device=device())
+    made = made.to(dtype=getattr(torch, dtype), device=device())
     return LoadedModel(made.eval(), make_tokenizer(), frozenset())
 
 
@@ -136,16 +147,48 @@ def sft(loaded: LoadedModel, tokens: int, steps: int = 4) -> dict[str, Any]:
     """Steps on one row, after one that is not timed."""
     _forget_peaks()
     recompute_layers(loaded.model)
-    rows = int(loaded.model.config.vocab_size)
+    learner = SupervisedLearner(loaded, build_optimizer(loaded.model, AdamW()), Sft(max_tokens=tokens), tokens)
+    seconds = _steps(learner, tokens, steps)
+    return {**speed(loaded, [tokens] * steps, seconds), **peak(loaded, tokens)}
+
+
+def rank(sizes: dict[str, Any], tokens: int, steps: int = 4) -> dict[str, Any]:
+    """The same by one rank of those that train together (FSDP2): float32 masters, passes in bfloat16 on a GPU."""
+    _forget_peaks()
+    loaded = random_model(sizes, "float32")
+    shape = shape_of_loaded(loaded)  # before there are parts
+    recompute_layers(loaded.model)
+    dtype = "bfloat16" if device().type == "cuda" else "float32"
+    with tempfile.TemporaryDirectory() as directory:
+        backend = "nccl" if device().type == "cuda" else "gloo"
+        dist.init_process_group(backend, init_method=f"file://{directory}/meet", rank=0, world_size=1)
+        try:
+            group = dist.group.WORLD
+            assert group is not None
+            shard(loaded.model, group, compute_dtype=torch.bfloat16 if dtype == "bfloat16" else None)
+            optimizer = build_optimizer(loaded.model, AdamW())
+            learner = SupervisedLearner(loaded, optimizer, Sft(max_tokens=tokens), tokens, group)
+            seconds = _steps(learner, tokens, steps)
+        finally:
+            dist.destroy_process_group()
+    planned = 4 * shape.parameters * WIDTH["float32"] + shape.parameters * WIDTH[dtype]  # masters, gradient, moments
+    planned += activation_bytes(shape, tokens, WIDTH[dtype], checkpointing=True)
+    planned += head_bytes(shape, tokens, machine().kind) + _libraries()
+    memory = {"peak GiB": peak_memory_bytes() / 2**30, "plan GiB": planned / 2**30}
+    return {**_speed(shape, dtype, [tokens] * steps, seconds), **memory}
+
+
+def _steps(learner: SupervisedLearner, tokens: int, steps: int) -> float:
+    """Seconds of steps on one row, after one that is not timed."""
+    rows = int(learner.loaded.model.config.vocab_size)
     ids = np.random.default_rng(0).integers(0, rows, tokens).astype(np.int32)
     row = EncodedDemonstration(ids, np.arange(tokens) > 0)
-    learner = SupervisedLearner(loaded, build_optimizer(loaded.model, AdamW()), Sft(max_tokens=tokens), tokens)
     learner.update([row], 1e-5)
     with timed() as clock:
         for _ in range(steps):
             metrics = learner.update([row], 1e-5)
     assert np.isfinite(metrics["loss"])
-    return {**speed(loaded, [tokens] * steps, clock["seconds"]), **peak(loaded, tokens)}
+    return clock["seconds"]
 
 
 def rl(loaded: LoadedModel, small: bool) -> dict[str, Any]:
@@ -207,8 +250,11 @@ def _wait() -> None:
 
 def speed(loaded: LoadedModel, lengths: list[int], seconds: float) -> dict[str, float]:
     """Of training on rows of these lengths."""
-    dtype = str(loaded.model.dtype).removeprefix("torch.")
-    flops = training_flops(shape_of_loaded(loaded), sum(lengths), sum(lengths), sum(n**2 / 2 for n in lengths))
+    return _speed(shape_of_loaded(loaded), str(loaded.model.dtype).removeprefix("torch."), lengths, seconds)
+
+
+def _speed(shape: ModelShape, dtype: str, lengths: list[int], seconds: float) -> dict[str, float]:
+    flops = training_flops(shape, sum(lengths), sum(lengths), sum(n**2 / 2 for n in lengths))
     peak_flops = machine().flops_of(dtype, torch.get_num_threads())
     return {"trained tokens/s": sum(lengths) / seconds, "mfu": flops / seconds / peak_flops}
 
@@ -221,8 +267,13 @@ def peak(loaded: LoadedModel, tokens: int) -> dict[str, float]:
     passing = activation_bytes(shape, tokens, width, checkpointing=True) + head_bytes(shape, tokens, kind)
     return {
         "peak GiB": peak_memory_bytes() / 2**30,
-        "plan GiB": (kept + passing + (LIBRARIES[kind] if kind == "cpu" else 0)) / 2**30,
+        "plan GiB": (kept + passing + _libraries()) / 2**30,
     }
+
+
+def _libraries() -> float:
+    """Bytes that are in a process's memory anyway; a GPU's peak is torch's own."""
+    return LIBRARIES["cpu"] if machine().kind == "cpu" else 0
 
 
 def gsm8k(arguments: argparse.Namespace) -> dict[str, Any]:
