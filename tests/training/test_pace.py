@@ -13,6 +13,7 @@ from openklear.planner.gauge import Gauge
 from openklear.planner.machines import this_cpu
 from openklear.recipe.load import load_recipe
 from openklear.training.pace import gauge_of, say_pace, supervised_throughput, throughput
+from openklear.training.sizes import here
 from openklear.training.step import PolicySequence
 from openklear.types import Completion, Outcome, Problem, Reward, Rollout, RolloutGroup, StopReason, Verdict
 
@@ -32,7 +33,7 @@ def sequence(prompt: int, length: int) -> PolicySequence:
 @pytest.fixture(scope="module")
 def gauge() -> Gauge:
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / "quickstart.toml", ["threads=2"])
-    return gauge_of(recipe, make_tiny(16, 2, 2, 64, 0), Sizes(100, False, 8, 100, "float32"))
+    return gauge_of(recipe, make_tiny(16, 2, 2, 64, 0), Sizes(100, False, 8, 100, "float32"), here())
 
 
 def test_the_gauge_has_the_models_own_sizes(gauge: Gauge) -> None:

@@ -9,10 +9,11 @@ from openklear import progress
 from openklear.durable.files import read_json, write_json
 from openklear.models.tiny import make_tiny
 from openklear.planner.auto import chosen
-from openklear.planner.machines import this_cpu
+from openklear.planner.machines import machine_named, this_cpu
 from openklear.recipe.load import load_recipe
 from openklear.run.record import recorded, tell_found
-from openklear.training.sizes import found, resolved, shape_of_loaded, stage_dtype
+from openklear.stages.crew import computing
+from openklear.training.sizes import Computing, found, here, resolved, shape_of_loaded, stage_dtype
 
 MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 
@@ -46,10 +47,24 @@ def test_the_shape_is_the_model_s_own(loaded):
 
 def test_only_what_was_auto_is_told(loaded):
     recipe = load_recipe(MINI, ["microbatch_tokens=auto", "device=cpu", "activation_checkpointing=false"])
-    told = found(recipe, resolved(recipe, loaded))
+    told = found(recipe, resolved(recipe, loaded), here())
     assert told["microbatch_tokens"] == resolved(recipe, loaded).microbatch_tokens
     assert not {"device", "activation_checkpointing", "model.dtype"} & told.keys()
-    assert found(load_recipe(MINI), resolved(load_recipe(MINI), loaded))["device"] == "cpu"
+    assert found(load_recipe(MINI), resolved(load_recipe(MINI), loaded), here())["device"] == "cpu"
+
+
+def test_on_a_cluster_auto_goes_by_where_its_trainers_are(loaded, tmp_path, monkeypatch):
+    """The command may be given on a host without a GPU."""
+    crew = pytest.importorskip("openklear.cluster.crew", reason="the extra `cluster` is not installed")
+    there = Computing(machine_named("h200"), "cuda", "bfloat16")
+    monkeypatch.setattr(crew, "computing_there", lambda address, device, threads: there)
+    recipe = load_recipe(MINI, ["microbatch_tokens=auto", "cluster.address=there:6379"])
+    assert computing(recipe) is there
+    assert computing(load_recipe(MINI, ["cluster.address=local"])) == computing(load_recipe(MINI)) == here()
+    sizes = resolved(recipe, loaded, None, there)
+    assert sizes.microbatch_tokens > resolved(load_recipe(MINI, ["microbatch_tokens=auto"]), loaded).microbatch_tokens
+    assert found(recipe, sizes, there)["device"] == "cuda"
+    assert stage_dtype(load_recipe(MINI, ["model={ type='pretrained', path='x' }"]), tmp_path, "bfloat16") == "bfloat16"
 
 
 def test_it_is_said_and_recorded_with_the_attempt(tmp_path, capsys):

@@ -6,29 +6,32 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError
 
 from openklear import progress
-from openklear.cluster.actors import NAMESPACE, RAY, SOON, STARTING
+from openklear.cluster.actors import NAMESPACE, RAY, SOON, STARTING, line, ours
 from openklear.cluster.gang import Gang
 from openklear.cluster.join import knock, looked_up
 from openklear.cluster.judges import JudgePool
 from openklear.cluster.samplers import ClusterSampler, SamplerPost
 from openklear.errors import EngineError, UsageError
 from openklear.models.loading import LoadedModel
+from openklear.models.numerics import set_up
 from openklear.planner.auto import Sizes
 from openklear.recipe.cluster import Cluster
-from openklear.recipe.schema import Phase, Recipe, Sft
+from openklear.recipe.schema import Phase, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
 from openklear.run.context import StageContext
 from openklear.training.crew import StageCrew, StagePanel
 from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
 from openklear.training.rank import Post
+from openklear.training.sizes import Computing, here
 
 
 @contextmanager
@@ -43,8 +46,8 @@ def open_cluster_crew(
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
     with ExitStack() as stack:
-        stack.enter_context(_joined(cluster))
-        on_gpus = _on_gpus(recipe)
+        stack.enter_context(_joined(cluster.address, cluster.places + cluster.judges))
+        on_gpus = _on_gpus(recipe.device)
         group = beside = stack.enter_context(_placed("trainers", cluster.trainers, on_gpus=on_gpus))
         if not cluster.colocated:
             beside = stack.enter_context(_placed("samplers", cluster.samplers, on_gpus=on_gpus))
@@ -72,14 +75,35 @@ def open_cluster_crew(
         yield StageCrew(loaded, sizes, trainee, learner, panel)
 
 
+@cache
+def computing_there(address: str, device: str, threads: int) -> Computing:
+    """What a trainer of the cluster at an address computes on: on one of its hosts, whatever this one has."""
+    with _joined(address, 0):
+        needs = {"num_gpus": 1} if _on_gpus(device) else {"num_cpus": 1}
+        call = RAY.remote(max_retries=0, **needs)(_computing).remote(device, threads)
+        try:
+            found: Computing = ray.get(call, timeout=STARTING)
+        except GetTimeoutError as error:
+            raise EngineError(f"the cluster has had no room for a process for {STARTING:g} s") from error
+        except RayError as error:
+            text = f"no host of the cluster says what it computes on: {line(error)}"
+            raise ours(error) or EngineError(text) from error
+        return found
+
+
+def _computing(device: str, threads: int) -> Computing:
+    set_up(threads, device)
+    return here()
+
+
 @contextmanager
 def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePanel]:
     """The panel of a stage that trains nothing: its samplers have the trainers' places too. Errors as above."""
     cluster = context.recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
     with ExitStack() as stack:
-        stack.enter_context(_joined(cluster))
-        group = stack.enter_context(_placed("samplers", cluster.places, on_gpus=_on_gpus(context.recipe)))
+        stack.enter_context(_joined(cluster.address, cluster.places + cluster.judges))
+        group = stack.enter_context(_placed("samplers", cluster.places, on_gpus=_on_gpus(context.recipe.device)))
         yield _panel(context, sizes, stack, group, 1)
 
 
@@ -104,9 +128,9 @@ def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, group: Any, sh
     return StagePanel(sampler, judges.driver_limits, judges.verifiers, len(group.bundle_specs))
 
 
-def _on_gpus(recipe: Recipe) -> bool:
-    """Whether the cluster has any GPU, and the recipe does not refuse them: fewer than are asked for are waited for."""
-    return recipe.device != "cpu" and RAY.cluster_resources().get("GPU", 0) > 0
+def _on_gpus(device: str) -> bool:
+    """Whether the recipe demands GPUs, or the cluster has any: fewer than are asked for are waited for."""
+    return device.startswith("cuda") or (device != "cpu" and RAY.cluster_resources().get("GPU", 0) > 0)
 
 
 def _named(context: StageContext, cluster: Cluster) -> dict[str, Any]:
@@ -122,9 +146,9 @@ def _model(context: StageContext) -> Path:
 
 
 @contextmanager
-def _joined(cluster: Cluster) -> Iterator[None]:
-    """Within, this process is a driver of the cluster."""
-    address = None if cluster.address == "local" else cluster.address
+def _joined(named: str, workers: int) -> Iterator[None]:
+    """Within, this process is a driver of the cluster at an address; a local one is made for so many workers."""
+    address = None if named == "local" else named
     if address is not None:
         where, named_by = looked_up(address, "cluster.address")
         if where is None:
@@ -133,7 +157,6 @@ def _joined(cluster: Cluster) -> Iterator[None]:
                 'address, or write "local" for a new one on this machine'
             )
         knock(where, named_by)
-    workers = cluster.places + cluster.judges
     more = {"num_cpus": workers} if address is None else {"address": address}
     before = signal.getsignal(signal.SIGTERM)  # Ray's own handler would end the process with exit code 15
     RAY.init(namespace=NAMESPACE, log_to_driver=False, include_dashboard=False if address is None else None, **more)

@@ -28,6 +28,11 @@ class Cluster(Section):
     patience: Seconds = Field(60.0, description="seconds without an answer after which a process counts as hung")
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether its hosts may be others than that of the command."""
+        return self.address != "local"
+
+    @property
     def colocated(self) -> bool:
         """Whether trainers and samplers have the same places."""
         return self.samplers == 0

@@ -108,7 +108,8 @@ def _begin(recipe: Recipe, root: Path, every: Sequence[Stage], parts: Mapping[st
     if torch:
         from openklear.models.numerics import set_up  # here, because reused stages need no torch, which loads slowly
 
-        set_up(recipe.threads, recipe.device)
+        there = recipe.cluster is not None and recipe.cluster.elsewhere and recipe.device != "cpu"
+        set_up(recipe.threads, "auto" if there else recipe.device)  # the GPUs that it demands may be there alone
     if (cores := os.cpu_count() or 1) < recipe.threads:
         progress.say(
             f"threads = {recipe.threads}, and this machine has {cores} cores: more threads than cores are slow"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from openklear import progress
 from openklear.errors import DataError, ModelError, UsageError
 from openklear.planner.amounts import Amounts
 from openklear.planner.fit import fits
-from openklear.planner.machines import machine_named
+from openklear.planner.machines import Machine, machine_named
 from openklear.planner.plan import make_plan
 from openklear.recipe.schema import Recipe
 from openklear.run.amounts import amounts_of, looked_at
@@ -25,7 +27,7 @@ def require_room(recipe: Recipe, *, anyway: bool = False) -> None:
         return
     try:
         shape = facts_or_fetch(recipe).shape
-        machine = machine_named(recipe.device, "device =")
+        machine = _machine(recipe)
         if fits(recipe, shape, machine, Amounts()):
             return
         amounts = amounts_of(recipe, looked_at(recipe, TokenCounter.of(recipe)))
@@ -38,3 +40,13 @@ def require_room(recipe: Recipe, *, anyway: bool = False) -> None:
     if not anyway:
         raise UsageError(said)
     progress.say(said)
+
+
+def _machine(recipe: Recipe) -> Machine:
+    """What one process computes on: here, or where the trainers of a cluster are."""
+    cluster = recipe.cluster
+    if cluster is None or not cluster.elsewhere or find_spec("ray") is None:  # what is missing the run says
+        return machine_named(recipe.device, "device =")
+    from openklear.cluster.crew import computing_there
+
+    return computing_there(cluster.address, recipe.device, recipe.threads).machine

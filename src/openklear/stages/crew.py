@@ -20,13 +20,24 @@ from openklear.training.adapting import adapt
 from openklear.training.crew import StageCrew, StagePanel
 from openklear.training.learner import LocalLearner, SupervisedLearner, takes_sampled
 from openklear.training.optimizer import build_optimizer
-from openklear.training.sizes import found, resolved, stage_dtype
+from openklear.training.sizes import Computing, found, here, resolved, stage_dtype
 from openklear.training.trainee import LocalTrainee
+
+
+def computing(recipe: Recipe) -> Computing:
+    """Who computes a stage: this process, or the trainers and samplers of a cluster elsewhere."""
+    cluster = recipe.cluster
+    if cluster is None or not cluster.elsewhere:
+        return here()
+    from openklear.cluster.crew import computing_there
+
+    return computing_there(cluster.address, recipe.device, recipe.threads)
 
 
 def open_model(context: StageContext) -> LoadedModel:
     """The model that a stage trains or asks: whole where this process does it, else its tokenizer and its shape."""
-    place, dtype = context.inputs["model"] / "model", stage_dtype(context.recipe, context.directory)
+    auto = computing(context.recipe).dtype
+    place, dtype = context.inputs["model"] / "model", stage_dtype(context.recipe, context.directory, auto)
     if context.recipe.cluster is not None:
         return load_outline(place, dtype=dtype)
     return load_model(place, dtype=dtype)
@@ -39,8 +50,9 @@ def open_crew(context: StageContext, loaded: LoadedModel, settings: Phase | Sft,
     Says what "auto" stands for. At the end all of them are gone.
     """
     recipe = context.recipe
-    sizes = resolved(recipe, loaded, longest)
-    context.tell(found(recipe, sizes))
+    where = computing(recipe)
+    sizes = resolved(recipe, loaded, longest, where)
+    context.tell(found(recipe, sizes, where))
     sampled = isinstance(settings, Phase) and _takes_sampled(recipe, settings, sizes)
     if recipe.cluster is not None:
         from openklear.cluster.crew import open_cluster_crew  # it imports Ray, which only clusters need

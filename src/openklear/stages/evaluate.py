@@ -28,7 +28,7 @@ from openklear.models.loading import LoadedModel, weights_hash
 from openklear.recipe.schema import Recipe
 from openklear.rollout.open import COMPLETIONS
 from openklear.run.context import StageContext
-from openklear.stages.crew import open_model, open_panel
+from openklear.stages.crew import computing, open_model, open_panel
 from openklear.training.memory import settled
 from openklear.training.pace import gauge_of, sampled_throughput, say_pace
 from openklear.training.sizes import found, resolved
@@ -44,8 +44,9 @@ def run(context: StageContext) -> None:
     recipe, stage = context.recipe, context.name.removeprefix("evaluate-")
     directory = context.inputs["model"] / "model"
     loaded = open_model(context)
-    sizes = resolved(recipe, loaded)
-    context.tell(found(recipe, sizes))
+    where = computing(recipe)
+    sizes = resolved(recipe, loaded, computing=where)
+    context.tell(found(recipe, sizes, where))
     questions = _questions(context, loaded)
     sizes = roomy(sizes, questions)
     verdicts = context.directory / VERDICTS
@@ -73,7 +74,8 @@ def run(context: StageContext) -> None:
     if work.sampled:
         pace = {}
         if recipe.engine.type != "remote":  # of a server's machine nothing is known
-            pace = sampled_throughput(gauge_of(recipe, loaded, sizes), questions, samples, work.sampled, work.seconds)
+            gauge = gauge_of(recipe, loaded, sizes, where)
+            pace = sampled_throughput(gauge, questions, samples, work.sampled, work.seconds)
         append_jsonl(context.directory / TIMINGS, {"sampling": work.seconds, **pace})
     scores = leave(context.directory, stage, samples, named)
     say_pace(context.name, read_whole_jsonl(context.directory / TIMINGS))

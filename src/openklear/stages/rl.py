@@ -35,7 +35,7 @@ from openklear.rollout.open import TRAINING
 from openklear.rollout.records import read_rollouts, write_rollouts
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
-from openklear.stages.crew import open_crew, open_model
+from openklear.stages.crew import computing, open_crew, open_model
 from openklear.tracking import run_tracker
 from openklear.training.carrying import CARRIED, Carrying
 from openklear.training.checkpoint import amend
@@ -68,7 +68,7 @@ def run(context: StageContext) -> None:
     with ExitStack() as stack:
         longest = phase.max_prompt_tokens + phase.max_completion_tokens
         crew = stack.enter_context(open_crew(context, loaded, phase, longest))
-        gauge = gauge_of(recipe, loaded, crew.sizes)
+        gauge = gauge_of(recipe, loaded, crew.sizes, computing(recipe))
         keep, track = recipe.checkpoints, recipe.track
         loop = Loop(context.name, context.directory, "iteration", phase.iterations, crew.trainee, keep, track)
         loop.tracker = stack.enter_context(run_tracker(recipe, context.root, context.name, context.directory))

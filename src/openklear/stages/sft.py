@@ -27,7 +27,7 @@ from openklear.rollout.encoding import encode_problems
 from openklear.rollout.open import VALIDATION
 from openklear.rollout.wording import wordings
 from openklear.run.context import StageContext
-from openklear.stages.crew import open_crew, open_model
+from openklear.stages.crew import computing, open_crew, open_model
 from openklear.tracking import run_tracker
 from openklear.training.demonstrations import RowEncoder, say_beyond
 from openklear.training.forecast import Forecast
@@ -54,7 +54,7 @@ def run(context: StageContext) -> None:
     whole = sum(1 for _ in ahead())
     with ExitStack() as stack:
         crew = stack.enter_context(open_crew(context, loaded, settings, int(lengths.max(initial=1))))
-        gauge, keep = gauge_of(recipe, loaded, crew.sizes), recipe.checkpoints
+        gauge, keep = gauge_of(recipe, loaded, crew.sizes, computing(recipe)), recipe.checkpoints
         loop = Loop(context.name, context.directory, "step", whole, crew.trainee, keep, recipe.track)
         resumed = loop.resume(rows.rows)
         tokens = [int(lengths[batch].sum()) for batch in ahead(loop.position.place)]

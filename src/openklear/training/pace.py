@@ -18,18 +18,18 @@ from openklear.planner.gauge import Gauge
 from openklear.planner.memory import adapter_parameters
 from openklear.recipe.schema import Recipe
 from openklear.training.layout import TokenRow
-from openklear.training.sizes import machine, shape_of_loaded
+from openklear.training.sizes import Computing, shape_of_loaded
 from openklear.types import RolloutGroup
 
 PARTS = {"sampling": "sampled_tokens_per_second", "training": "trained_tokens_per_second"}
 """Part of an iteration -> its speed."""
 
 
-def gauge_of(recipe: Recipe, loaded: LoadedModel, sizes: Sizes) -> Gauge:
-    """Of the model that a stage trains, on the device that it is trained on."""
+def gauge_of(recipe: Recipe, loaded: LoadedModel, sizes: Sizes, computing: Computing) -> Gauge:
+    """Of the model that a stage trains or asks, on one of the devices that compute."""
     shape = shape_of_loaded(loaded)
     adapters = adapter_parameters(shape, recipe)
-    return Gauge(shape, machine(), sizes.dtype, recipe.threads, sizes.slots, adapters)
+    return Gauge(shape, computing.machine, sizes.dtype, recipe.threads, sizes.slots, adapters)
 
 
 def throughput(

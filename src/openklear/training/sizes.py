@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,33 @@ KEYS = {
 """Field of `Sizes` -> the recipe's key."""
 
 
-def resolved(recipe: Recipe, loaded: LoadedModel, longest: int | None = None) -> Sizes:
-    """The recipe's own sizes, and for each that is "auto" the one found for this model on this machine.
+@dataclass(frozen=True, slots=True)
+class Computing:
+    """Who computes: this process, or the trainers and samplers of a cluster."""
+
+    machine: Machine
+    device: str
+    """As torch calls it there."""
+    dtype: str
+    """Of weights whose type is "auto"."""
+
+
+def here() -> Computing:
+    """What this process computes on."""
+    return Computing(machine(), str(device()), weights_type("auto"))
+
+
+def resolved(
+    recipe: Recipe, loaded: LoadedModel, longest: int | None = None, computing: Computing | None = None
+) -> Sizes:
+    """The recipe's own sizes, and for each that is "auto" the one found for this model on who computes (None: `here`).
 
     `longest`: tokens of the longest row that the stage trains; None: what the recipe allows. The same every time on the
     same machine: it goes by the whole memory, never by what is free. The type is that of the weights as they are loaded
     (`stage_dtype`).
     """
-    sizes = chosen(recipe, shape_of_loaded(loaded), machine(), longest=longest)
+    whose = machine() if computing is None else computing.machine
+    sizes = chosen(recipe, shape_of_loaded(loaded), whose, longest=longest)
     return replace(sizes, dtype=str(loaded.model.dtype).removeprefix("torch."))
 
 
@@ -61,9 +80,9 @@ def machine() -> Machine:
     return gpu_called(torch.cuda.get_device_name(here), torch.cuda.get_device_properties(here).total_memory)
 
 
-def found(recipe: Recipe, sizes: Sizes) -> dict[str, Any]:
+def found(recipe: Recipe, sizes: Sizes, computing: Computing) -> dict[str, Any]:
     """What the recipe's "auto" stands for: dotted key -> value, to be said and recorded with the attempt."""
-    every = {KEYS[name]: value for name, value in asdict(sizes).items()} | {"device": str(device())}
+    every = {KEYS[name]: value for name, value in asdict(sizes).items()} | {"device": computing.device}
     return {key: value for key, value in every.items() if _written(recipe, key) == "auto"}
 
 
@@ -75,10 +94,11 @@ def _written(recipe: Recipe, key: str) -> Any:
     return value
 
 
-def stage_dtype(recipe: Recipe, directory: Path) -> str:
+def stage_dtype(recipe: Recipe, directory: Path, auto: str | None = None) -> str:
     """The type of a stage's weights: what the recipe says; for "auto" the one that the stage in `directory` began with.
 
-    On another machine "auto" may mean another type, and a stage half done in one cannot go on in the other unharmed.
+    `auto`: of one that begins now; None: as on this machine. On another machine "auto" may mean another type, and a
+    stage half done in one cannot go on in the other unharmed.
     """
     if recipe.dtype != "auto":
         return recipe.dtype
@@ -86,4 +106,4 @@ def stage_dtype(recipe: Recipe, directory: Path) -> str:
         began = attempt.get("settings", {}).get("model.dtype")
         if began in ("float32", "bfloat16"):
             return str(began)
-    return weights_type("auto")
+    return weights_type("auto") if auto is None else auto
