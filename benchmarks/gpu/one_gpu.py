@@ -171,7 +171,8 @@ def rank(sizes: dict[str, Any], tokens: int, steps: int = 4) -> dict[str, Any]:
             seconds = _steps(learner, tokens, steps)
         finally:
             dist.destroy_process_group()
-    planned: float = 4 * shape.parameters * WIDTH["float32"] + shape.parameters * WIDTH[dtype]  # masters, gradient, moments
+    held = 4 * WIDTH["float32"] + WIDTH[dtype]  # masters, gradient and moments; the copy that passes compute with
+    planned: float = held * shape.parameters
     planned += activation_bytes(shape, tokens, WIDTH[dtype], checkpointing=True)
     planned += head_bytes(shape, tokens, machine().kind) + _libraries()
     memory = {"peak GiB": peak_memory_bytes() / 2**30, "plan GiB": planned / 2**30}
