@@ -146,7 +146,8 @@ def wait_for(folder: Path, run: subprocess.Popen, iteration: int) -> None:
 
 
 def worker_of(pid: int) -> int:
-    """The process that runs vLLM, a child of `pid`."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """The process that runs vLLM, a child of one of the threads of `pid`."""
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = " ".join(thread.read_text() for thread in threads).split()
     (found,) = [int(c) for c in children if b"vllm_worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
     return found
