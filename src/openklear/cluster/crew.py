@@ -82,6 +82,8 @@ def computing_there(address: str, device: str, threads: int) -> Computing:
         needs = {"num_gpus": 1} if _on_gpus(device) else {"num_cpus": 1}
         call = RAY.remote(max_retries=0, **needs)(_computing).remote(device, threads)
         try:
+            if not ray.wait([call], timeout=SOON)[0]:
+                progress.say("asking a host of the cluster what it computes on waits for room there")
             found: Computing = ray.get(call, timeout=STARTING)
         except GetTimeoutError as error:
             raise EngineError(f"the cluster has had no room for a process for {STARTING:g} s") from error
