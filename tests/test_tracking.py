@@ -1,8 +1,11 @@
 """Trackers: every row once, whatever is killed; and never a reason for a run to stop."""
 
+import contextlib
 import importlib.util
 import socket
 import sqlite3
+import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -95,6 +98,25 @@ def test_a_tracker_that_hangs_is_left_alone():
     assert bounded(lambda: 3) == 3
     with pytest.raises(RuntimeError, match="SystemExit"):
         bounded(lambda: exec("raise SystemExit(2)"))
+
+
+def test_a_tracker_that_hangs_keeps_no_hold_of_stdout(capsys):
+    """What the run prints after it has given up is a result again, then and once the call comes to its end."""
+    release, ended = threading.Event(), threading.Event()
+
+    def hang():
+        release.wait(5)
+        ended.set()
+
+    with pytest.raises(TimeoutError):
+        bounded(hang, 0.05)
+    print("a result")
+    with contextlib.redirect_stdout(sys.stderr):
+        release.set()
+        assert ended.wait(5)
+        time.sleep(0.05)
+        print("progress")
+    assert capsys.readouterr() == ("a result\n", "progress\n")
 
 
 def test_what_a_tracker_prints_is_no_result(capsys):

@@ -162,15 +162,17 @@ def bounded(call: Callable[[], Any], seconds: float | None = None) -> Any:
 
     def work() -> None:
         try:
-            with redirect_stdout(sys.stderr):  # what a tracker prints is no result of a command
-                made.result = call()
+            made.result = call()
         except BaseException as error:  # handed to the caller, whatever it is
             made.error = error
 
     thread = threading.Thread(target=work, daemon=True)
-    thread.start()
     limit = PATIENCE if seconds is None else seconds
-    thread.join(limit)
+    # What a tracker prints is no result of a command. Not in the thread: a call that hangs would keep stdout, which is
+    # one for all threads, and hand back at some later moment what it had found.
+    with redirect_stdout(sys.stderr):
+        thread.start()
+        thread.join(limit)
     if thread.is_alive():
         raise TimeoutError(f"no answer in {limit:g} s")
     if made.error is not None:
