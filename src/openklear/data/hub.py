@@ -16,6 +16,8 @@ from openklear.data.formats import KINDS
 from openklear.errors import DataError
 
 PREFIX = "hub:"
+PATIENCE = 10.0
+"""Seconds that the hub may take to answer where its answer is a hint."""
 _NAME = re.compile(r"hub:(?P<name>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<pattern>.+))?")
 
 
@@ -72,11 +74,13 @@ def names(source: str) -> list[str]:
     return _listed(found["name"], found["revision"])
 
 
-@cache  # several sources are often of one data set, and a hub that is away is asked for half a minute
+@cache  # several sources are often of one data set
 def _listed(name: str, revision: str | None) -> list[str]:
     from huggingface_hub import HfApi
 
     try:
+        # First a question that is asked once: the listing asks a hub that is away again and again, for half a minute.
+        HfApi().dataset_info(name, revision=revision, timeout=PATIENCE)
         listed: list[str] = HfApi().list_repo_files(name, repo_type="dataset", revision=revision)
     except Exception:  # a missing hint is no reason to fail in another way
         return []
