@@ -1,4 +1,6 @@
-"""A recipe's RL phase over vLLM: weights published each iteration, vLLM killed, then the trainer, and resumed."""
+"""A recipe's RL phase over vLLM: weights published each iteration, vLLM killed, then the trainer, and resumed; and over
+two of them in the pool of a cluster.
+"""
 
 import json
 import os
@@ -65,8 +67,17 @@ minimum_isolation = "rlimits"
 """
 
 
-def command(folder: Path, name: str) -> list[str]:
-    (folder / "recipe.toml").write_text(RECIPE)
+CLUSTER = """
+[cluster]
+address = "local"
+trainers = 1
+samplers = 2
+judges = 1
+"""
+
+
+def command(folder: Path, name: str, more: str = "") -> list[str]:
+    (folder / "recipe.toml").write_text(RECIPE + more)
     run = ["rl", str(folder / "recipe.toml"), "--output", str(folder / name)]
     return [sys.executable, "-m", "openklear", *run]
 
@@ -77,9 +88,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
-def finished(folder: Path, name: str) -> str:
+def finished(folder: Path, name: str, more: str = "") -> str:
     done = subprocess.run(
-        command(folder, name), env=environment(), capture_output=True, text=True, timeout=300, check=False
+        command(folder, name, more), env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -113,6 +124,19 @@ def test_five_iterations_and_the_same_after_both_were_killed(tmp_path):
     assert drawn(tmp_path / "killed") == whole
     weights = [(tmp_path / name / "rl-math/model/model.safetensors").read_bytes() for name in ("whole", "killed")]
     assert weights[0] == weights[1]
+
+
+def test_two_of_them_in_a_clusters_pool(tmp_path):
+    """Each iteration is drawn from the weights before it: a sampler whose hash of them differs would have ended the run.
+
+    `gap_max` holds what vLLM says of every token against what the trainer says of it, so old weights would show, too.
+    """
+    pytest.importorskip("ray", reason="the pool needs openklear[cluster]")
+    finished(tmp_path, "pool", CLUSTER)
+    assert [versions for _, versions in drawn(tmp_path / "pool")] == [{0}, {1}, {2}, {3}, {4}]
+    assert max(row["gap_max"] for row in figures(tmp_path / "pool")) <= 1e-5
+    for sampler in (0, 1):
+        assert "vLLM" in (tmp_path / "pool" / "logs" / "rl-math" / f"sampler-{sampler}.log").read_text()
 
 
 def killed_twice(folder: Path) -> None:
