@@ -21,6 +21,9 @@ from openklear.verifiers.workers import kernel
 
 SECONDS, MEMORY_MB = 0.4, 256
 SETTLING_SECONDS = 5.0
+TRIES = 3
+"""Of an attack that must end otherwise than by its time, which may be up first where others compute. Without the wall
+none of them ends as it must."""
 _PLACES = ("/", "/usr", "/usr/lib", "/usr/bin", "/etc", "/dev", "/var/tmp", "/root", "/home", "/tmp", "/dev/shm")
 _MARKS = (MARK, "PWNED", "env2")
 
@@ -66,9 +69,12 @@ class Arena:
         self._expect(not (found := marks()), attack.name, f"left on the host: {found}")
 
     def _judge(self, attack: Attack, where: str = "") -> None:
-        started = time.monotonic()
-        grade = self.grader.grade(attack.program, attack.tests)  # type: ignore[arg-type]
-        seconds = time.monotonic() - started
+        for _ in range(TRIES):
+            started = time.monotonic()
+            grade = self.grader.grade(attack.program, attack.tests)  # type: ignore[arg-type]
+            seconds = time.monotonic() - started
+            if attack.reason in grade.reason or "timeout" not in grade.reason:
+                break
         self.judged += 1
         name = attack.name + where
         self._expect(_agrees(grade, attack), name, f"must be {attack.expected} {attack.reason!r}, is {grade}")
