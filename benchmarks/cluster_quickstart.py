@@ -48,7 +48,7 @@ def three_nodes() -> Iterator[str]:
         yield cluster.address
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def run(address: str, directory: Path) -> dict[Score, float]:
