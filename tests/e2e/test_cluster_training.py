@@ -13,6 +13,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+
+from openklear.durable.sealed import latest
+from openklear.models.loading import load_model
+from openklear.recipe.load import load_recipe
+from openklear.reporting.tokens import open_weights
 
 pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 pytestmark = pytest.mark.cluster
@@ -51,6 +57,14 @@ def scores(root: Path, stage: str) -> object:
     return json.loads((root / stage / "scores.json").read_text())["scores"]
 
 
+def last_weights(root: Path) -> dict[str, torch.Tensor]:
+    """Of the phase's newest checkpoint, as a report opens it."""
+    newest = latest(root / "rl-math")
+    assert newest is not None
+    assert (newest / "shards").is_dir()
+    return open_weights(newest, load_recipe(root / "recipe.toml"), root / "sft").model.state_dict()
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("alone") / "run"
@@ -67,7 +81,8 @@ def same_figures(root: Path, alone: Path, stage: str, unit: str) -> None:
 
 
 def test_figures_and_scores_are_those_of_one_process(alone: Path, tmp_path: Path) -> None:
-    said = finished(start("evaluate", tmp_path / "run", *CLUSTER))
+    """The whole way to the report, which reads the weights of checkpoints: they lie in parts."""
+    said = finished(start("run", tmp_path / "run", *CLUSTER))
     assert len(re.findall(r"^sft: rank \d: .*, pid \d+ trains$", said, re.M)) == 2
     assert len(re.findall(r"^rl-math: sampler \d: .*, pid \d+ samples$", said, re.M)) == 2
     same_figures(tmp_path / "run", alone, "sft", "step")
@@ -78,6 +93,9 @@ def test_figures_and_scores_are_those_of_one_process(alone: Path, tmp_path: Path
     assert len(re.findall(r"^evaluate-sft: sampler \d: .*, pid \d+ samples$", said, re.M)) == 4
     for stage in ("evaluate-base", "evaluate-sft", "evaluate-rl-math"):
         assert scores(tmp_path / "run", stage) == scores(alone, stage)
+    assert (tmp_path / "run" / "report.html").is_file()
+    opened, handed_on = last_weights(tmp_path / "run"), load_model(tmp_path / "run" / "rl-math" / "model").model
+    assert all(torch.equal(opened[name], tensor) for name, tensor in handed_on.state_dict().items())
 
 
 def steps_done(root: Path, number: int, stage: str = "sft") -> None:

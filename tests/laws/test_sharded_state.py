@@ -10,6 +10,8 @@ from tests.laws.sharded_state import OPTIMIZERS, WRITERS
 from transformers import AutoModelForCausalLM
 
 from openklear.models.loading import load_model
+from openklear.models.tiny import make_tiny
+from openklear.training.sharded_trainee import read_weights
 
 pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,16 @@ def test_any_number_of_ranks_goes_on_from_it(name, written, read):
     assert read[name, "losses"] == pytest.approx(then[name, "losses"], abs=1e-6 if exact else 2e-4)
     assert then[name, "losses"][0] != pytest.approx(then[name, "losses"][1], abs=1e-5), "a step moves the loss"
     assert float((read[name, "after"] - then[name, "after"]).abs().max()) <= (1e-6 if exact else 2e-3)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_its_weights_are_read_where_no_rank_is(name, written, recwarn):
+    """As a report does, in another process than those that trained."""
+    directory, then = written
+    whole = make_tiny(16, 2, 2, 64, 7).model
+    read_weights(directory / name, whole)
+    assert torch.equal(torch.cat([p.detach().flatten() for p in whole.parameters()]), then[name, "written"])
+    assert [str(one.message) for one in recwarn if "torch.distributed" in str(one.message)] == []
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -20,6 +20,7 @@ from openklear.models.lora import add_adapters, load_adapters
 from openklear.recipe.schema import Phase, Recipe
 from openklear.reporting.band import band_at, kind_of
 from openklear.rollout.records import Key, read_rollouts
+from openklear.training.sharded_trainee import SHARDS, read_weights
 from openklear.training.sizes import resolved
 from openklear.training.step import PolicySequence, reference_logprobs
 from openklear.types import Problem, Rollout
@@ -58,12 +59,17 @@ def shown_rollouts(
 
 
 def open_weights(checkpoint: Path, recipe: Recipe, start: Path) -> LoadedModel:
-    """The model of a checkpoint, which holds adapters alone where these were trained."""
-    if recipe.lora is None:
+    """The model of a checkpoint: what is trained alone, where that is adapters; in parts, where ranks wrote it."""
+    in_parts = (checkpoint / SHARDS).is_dir()
+    if recipe.lora is None and not in_parts:
         return load_model(checkpoint)
     loaded = load_model(start / "model")
-    add_adapters(loaded.model, recipe.lora, recipe.seed, "")
-    load_adapters(checkpoint, loaded.model)
+    if recipe.lora is not None:
+        add_adapters(loaded.model, recipe.lora, recipe.seed, "")
+    if in_parts:
+        read_weights(checkpoint, loaded.model)
+    else:
+        load_adapters(checkpoint, loaded.model)
     return loaded
 
 

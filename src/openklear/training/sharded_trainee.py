@@ -6,6 +6,7 @@ torch's own (torch.distributed.checkpoint): each rank writes its parts, and each
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from transformers import PreTrainedModel
 
 from openklear.models.loading import LoadedModel, save_model
 from openklear.training.optimizer import Optimizer
@@ -27,6 +29,15 @@ from openklear.training.parallel import Group
 
 SHARDS = "shards"
 """Below a checkpoint's directory."""
+
+
+def read_weights(directory: Path, model: PreTrainedModel) -> None:
+    """Into a whole model in this process: the weights of a checkpoint that ranks wrote, however many they were."""
+    state = {"model": model.state_dict()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that no ranks are there is what is meant
+        load(state, checkpoint_id=directory / SHARDS, no_dist=True)
+    model.load_state_dict(state["model"])
 
 
 @dataclass(frozen=True, slots=True)
