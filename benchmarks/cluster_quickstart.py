@@ -1,6 +1,6 @@
 """Whether the quickstart on a Ray cluster of three nodes ends where it ends in one process.
 
-    python benchmarks/cluster_quickstart.py              # a quarter of an hour on two cores; needs openklear[cluster]
+    python benchmarks/cluster_quickstart.py              # 20 minutes on two cores; needs openklear[cluster]
 
 Three Ray nodes on this machine: two ranks train, two samplers sample, two judges grade, by the recipe of `make
 quickstart` with a [cluster] table and nothing else changed. Its scores stand beside those of reports/demonstration, the
