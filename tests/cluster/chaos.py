@@ -29,6 +29,8 @@ from tests.cluster.hosts import PORT, Hosts, missing
 
 MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 VICTIMS = ("sampler", "judge", "rank", "node", "command")
+ACTORS = {"sampler": "SamplerActor", "judge": "JudgeActor", "rank": "RankActor"}
+"""Role -> how Ray titles its processes."""
 STAGES = {"sft": 24, "rl-math": 12}
 """Stage -> its steps or iterations."""
 CHANGES = (
@@ -88,16 +90,19 @@ class Command:
             return None
 
 
-def pids(hosts: Hosts) -> dict[str, list[int]]:
-    """Role -> processes, as `openklear cluster status` has them."""
-    words = [sys.executable, "-m", "openklear", "cluster", "status", "--json", "--address"]
-    process = hosts.start(0, [*words, f"{Hosts.address(0)}:{PORT}"], out=subprocess.PIPE)
-    document = json.loads(process.communicate(timeout=120)[0])
-    found: dict[str, list[int]] = {}
-    for one in document["processes"]:
-        if one["answers"]:
-            found.setdefault(one["role"], []).append(one["pid"])
-    return found
+def living(role: str, hosts: Hosts) -> list[int]:
+    """The processes of a role. Asked of the system, not of `openklear cluster status`, which takes seconds on loaded
+    cores: the moment would be another one, and the stage may be over.
+    """
+    title = f"ray::{ACTORS[role]}".encode()
+    return [pid for pid in hosts.pids() if _title(pid).startswith(title)]
+
+
+def _title(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""
 
 
 def strike(victim: str, command: Command, hosts: Hosts, draws: random.Random) -> bool:
@@ -112,10 +117,10 @@ def strike(victim: str, command: Command, hosts: Hosts, draws: random.Random) ->
         hosts.kill(host)
         threading.Timer(3.0, hosts.ray, (host, 2)).start()
     else:
-        living = pids(hosts).get(victim, [])
-        if not living:
+        found = living(victim, hosts)
+        if not found:
             return False
-        os.kill(draws.choice(living), signal.SIGKILL)
+        os.kill(draws.choice(found), signal.SIGKILL)
     return True
 
 

@@ -108,11 +108,18 @@ class Hosts:
         full = ["ip", "netns", "exec", f"okhost{host}", *words]
         return subprocess.Popen(full, env=environment, stdout=out, stderr=error)
 
+    def pids(self) -> list[int]:
+        """All that runs on any of them."""
+        return [pid for host in range(self.number) for pid in self._pids(host)]
+
     def kill(self, host: int) -> None:
         """All that runs there, at once, as when its power goes."""
+        for pid in self._pids(host):
+            subprocess.run(["kill", "-9", str(pid)], check=False, capture_output=True)
+
+    def _pids(self, host: int) -> list[int]:
         found = subprocess.run(["ip", "netns", "pids", f"okhost{host}"], capture_output=True, text=True, check=False)
-        for pid in found.stdout.split():
-            subprocess.run(["kill", "-9", pid], check=False, capture_output=True)
+        return [int(pid) for pid in found.stdout.split()]
 
     def cut(self, host: int) -> None:
         """Nothing reaches it, and nothing comes from it."""
