@@ -21,9 +21,9 @@ from openklear.verifiers.workers import kernel
 
 SECONDS, MEMORY_MB = 0.4, 256
 SETTLING_SECONDS = 5.0
-TRIES = 3
-"""Of an attack that must end otherwise than by its time, which may be up first where others compute. Without the wall
-none of them ends as it must."""
+PATIENT_SECONDS = 10 * SECONDS
+"""For an attack that must end otherwise than by its time, where that was up first: to fill the memory takes more than
+half of `SECONDS` on a slow host, and all of it where others compute. Without the wall it does not end as it must."""
 _PLACES = ("/", "/usr", "/usr/lib", "/usr/bin", "/etc", "/dev", "/var/tmp", "/root", "/home", "/tmp", "/dev/shm")
 _MARKS = (MARK, "PWNED", "env2")
 
@@ -40,7 +40,8 @@ class Arena:
         tempfile.tempdir = str(scratch)
         kernel.become_subreaper()  # whatever escapes from a box and is left by its parents becomes ours
         self.level, self._scratch, self._before = level, scratch, descendants()
-        self.grader = CodeGrader(1, SECONDS, MEMORY_MB, level, level, packages)
+        self._packages = packages
+        self.grader = self._grader(SECONDS)
         self.complaints: list[str] = []
         self.settling = SETTLING_SECONDS
         self.judged = 0
@@ -68,19 +69,24 @@ class Arena:
         self._judge(innocent, f" (after {attack.name})")
         self._expect(not (found := marks()), attack.name, f"left on the host: {found}")
 
+    def _grader(self, seconds: float) -> CodeGrader:
+        return CodeGrader(1, seconds, MEMORY_MB, self.level, self.level, self._packages)
+
     def _judge(self, attack: Attack, where: str = "") -> None:
-        seconds = 0.0
-        for _ in range(TRIES):
-            started = time.monotonic()
-            grade = self.grader.grade(attack.program, attack.tests)  # type: ignore[arg-type]
-            seconds = max(seconds, time.monotonic() - started)  # no try may take too long, whichever is the last
-            if attack.reason in grade.reason or "timeout" not in grade.reason:
-                break
-        self.judged += 1
         name = attack.name + where
+        grade = self._graded(self.grader, attack, name, SECONDS)
+        if "timeout" in grade.reason and attack.reason not in grade.reason:
+            with contextlib.closing(self._grader(PATIENT_SECONDS)) as patient:
+                grade = self._graded(patient, attack, name, PATIENT_SECONDS)
+        self.judged += 1
         self._expect(_agrees(grade, attack), name, f"must be {attack.expected} {attack.reason!r}, is {grade}")
-        patience = 10.0 + len(attack.tests) * (2 * SECONDS + 2.0)
-        self._expect(seconds < patience, name, f"took {seconds:.1f} s")
+
+    def _graded(self, grader: CodeGrader, attack: Attack, name: str, limit: float) -> Verdict:
+        started = time.monotonic()
+        grade = grader.grade(attack.program, attack.tests)  # type: ignore[arg-type]
+        seconds = time.monotonic() - started
+        self._expect(seconds < 10.0 + len(attack.tests) * (2 * limit + 2.0), name, f"took {seconds:.1f} s")
+        return grade
 
     def _expect(self, holds: bool, name: str, complaint: str) -> None:
         if not holds:
