@@ -1,11 +1,13 @@
 """How well the simulation foretells a real sampler: seconds predicted and measured, of ragged batches it has not seen.
 
     python benchmarks/simulation.py [--hidden 128] [--layers 4] [--threads 1]
+    python benchmarks/simulation.py --model DIR --share 0.125 [--threads 2]
 
-The step time of our sampler (`simulation.decoding.StepTime`) is fitted to a few even batches: seconds for each step,
-row, held token and prompt. Then the simulation decodes ragged ones (log-normal lengths, groups of 8, fewer slots than
-requests) with it, and the sampler decodes the same. Shown are medians and the predicted over the measured time, with
-its range. With one thread time is CPU time, which holds up under other work.
+The step time of our sampler (`simulation.decoding.StepTime`) is fitted to a few even batches: seconds to read the
+weights and a held token, to multiply a row, of each row, step and token of a prompt. Then the simulation decodes ragged
+ones (log-normal lengths, groups of 8, fewer slots than requests) with it, and the sampler decodes the same. Shown are
+medians and the predicted over the measured time, with its range. With one thread time is CPU time, which holds up under
+other work. `--share`: of the rows of each batch, for a model that takes longer.
 
 Expected before it was run: within 10 %.
 """
@@ -16,12 +18,16 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
 
+from openklear.models.loading import load_model
 from openklear.models.tiny import make_tiny
 from openklear.rollout.local import LocalSampler
 from openklear.simulation.decoding import StepTime
@@ -52,35 +58,63 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--model", type=Path, help="a directory with a model, in place of a tiny one")
+    parser.add_argument("--share", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    loaded = make_tiny(options.hidden, options.layers, 4, 1024, 0)
+    loaded = load_model(options.model) if options.model else make_tiny(options.hidden, options.layers, 4, 1024, 0)
     step = fitted(loaded.model, options)
-    print(f"a step {1e3 * step.start:.2f} ms, a row {1e6 * step.row:.1f} us, a held token {1e9 * step.held:.0f} ns")
+    print(step)
     print("| rows | slots | median tokens | measured, s | predicted, s | predicted / measured |\n|" + "---:|" * 6)
-    for number, slots, middle in RAGGED:
+    for rows, most, middle in RAGGED:
+        number, slots = shared(rows, options), shared(most, options)
         lengths = ragged(number, middle)
         took = [measured(loaded.model, lengths, slots, options) for _ in range(options.rounds)]
         foretold = predicted(step, lengths, slots)
         ratios = sorted(foretold / seconds for seconds in took)
         spread = f"{foretold / median(took):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        print(f"| {number} | {slots} | {middle} | {median(took):.2f} | {foretold:.2f} | {spread} |")
+        print(f"| {number} | {slots} | {middle} | {median(took):.2f} | {foretold:.2f} | {spread} |", flush=True)
+
+
+def shared(rows: int, options: argparse.Namespace) -> int:
+    return max(1, round(rows * options.share))
 
 
 def fitted(model: object, options: argparse.Namespace) -> StepTime:
-    """Seconds of a batch = steps x start + row-steps x row + tokens held at each step x held + prompts x prefill."""
-    rows, seconds = [], []
-    for number, tokens in EVEN:
-        lengths = [tokens] * number
-        took = median(measured(model, lengths, number, options) for _ in range(options.rounds))
-        held = sum(number * (PROMPT + done) for done in range(tokens))
-        prompts = -(-number // GROUP)
-        rows.append([tokens / took, number * tokens / took, held / took, prompts * PROMPT / took])
-        seconds.append(1.0)  # of relative errors, so that small batches count as much as large ones
-    start, row, one, prefill = nnls(np.array(rows), np.array(seconds))[0]
-    return StepTime(weights=0.0, held=one, multiplied=0.0, row=row, start=start, prefill=prefill)
+    """The step time with which the simulation comes closest to the even batches, by relative errors."""
+    lengths, took = [], []
+    measured(model, [8] * 8, 8, options)  # what the first call alone takes
+    for rows, tokens in EVEN:
+        even = [tokens] * shared(rows, options)
+        lengths.append(even)
+        took.append(median(measured(model, even, len(even), options) for _ in range(options.rounds)))
+        print(f"{len(even)} x {tokens} tokens: {took[-1]:.2f} s", flush=True)
+    alone = took[0] / EVEN[0][1]  # seconds of a step of one row
+    full = took[-1] / len(lengths[-1]) / EVEN[-1][1]  # of a row in a large batch
+    # Either what a step costs whatever its rows is waiting or it is reading weights: begin with both.
+    starts = [
+        StepTime(0.01 * alone, 1e-3 * full, 0.01 * full, full, alone, full),
+        StepTime(alone, 1e-3 * full, full, 0.01 * full, 0.01 * alone, full),
+    ]
+    errors = partial(relative_errors, lengths=lengths, took=took)
+    found = [least_squares(errors, np.log(as_row(start))) for start in starts]
+    return StepTime(*np.exp(min(found, key=lambda one: one.cost).x).tolist())
+
+
+def as_row(step: StepTime) -> list[float]:
+    return [step.weights, step.held, step.multiplied, step.row, step.start, step.prefill]
+
+
+def relative_errors(
+    logarithms: NDArray[np.float64], lengths: Sequence[Sequence[int]], took: Sequence[float]
+) -> list[float]:
+    """(batches,) logarithms of predicted over measured seconds."""
+    step = StepTime(*np.exp(logarithms).tolist())
+    foretold = np.array([predicted(step, one, len(one)) for one in lengths])
+    errors: list[float] = np.log(foretold / np.array(took)).tolist()
+    return errors
 
 
 def ragged(number: int, middle: int) -> list[int]:

@@ -4,8 +4,8 @@
 
 Each trial runs SFT and RL of the mini recipe on hosts of their own (tests.cluster.hosts), with two ranks, two samplers
 and two judges, and kills one of them, a host, or the command, at a random moment. The run must end with each step and
-iteration once and the losses of an undisturbed run; printed are what the log said of the fault, and how long it took
-until the next step or iteration was done. Exit code 1 where a trial did not end so.
+iteration once and the losses of an undisturbed run; printed are when after the blow the log named the fault and how, and
+how long it took until the next step or iteration was done. Exit code 1 where a trial did not end so.
 """
 
 from __future__ import annotations
@@ -134,15 +134,18 @@ def trial(number: int, place: Path, expected: dict[str, list[dict]], draws: rand
         command.start()
         reached = command.wait_for(lambda: len(command.rows(stage)) >= after)
         time.sleep(delay)
+        before, begun = len(command.rows(stage)), time.monotonic()
         struck = reached and strike(victim, command, hosts, draws)
-        begun, before = time.monotonic(), len(command.rows(stage))
         command.wait_for(lambda: len(command.rows(stage)) > before)
         recovered, code = time.monotonic() - begun, command.ended()
     faults = [line.strip() for line in command.said if FAULT.search(line)]
     right = struck and code == 0 and as_undisturbed(command, expected)
-    told = faults[0].partition(" ")[2][:100] if faults else "-"
+    told = "-"
+    if faults:
+        when, _, what = faults[0].partition(" ")
+        told = f"after {float(when) - begun:.1f} s: {what[:100]}"
     print(
-        f"{number:3} {victim:8} {stage:8} after {after:2}: {recovered:6.1f} s, exit {code}, {right}: {told}", flush=True
+        f"{number:3} {victim:8} {stage:8} after {after:2}: {recovered:6.1f} s, exit {code}, {right}; {told}", flush=True
     )
     if not right:
         print("".join(command.said)[-3000:], flush=True)
