@@ -34,6 +34,8 @@ class DecodingEngine:
     admitted: int = 0
     prompts: dict[tuple[int, int], int] = field(default_factory=dict)
     """(iteration, group) -> its rows that are here: a prompt is computed once for them."""
+    _foreseen: tuple[tuple[int, int, int], float] = ((-1, -1, -1), 0.0)
+    """What was the state, and how long the next row took from there."""
 
     def has_room(self, row: DrawnRow) -> bool:
         """Whether a slot and the cache are free; an empty engine takes any row."""
@@ -59,14 +61,19 @@ class DecodingEngine:
 
     def next_end(self) -> float:
         """When the next row will be done; infinite for an empty engine."""
-        if not self.ending:
-            return float("inf")
-        steps = self.ending[0][0] - self.steps
-        return self.now + self.step.seconds(len(self.ending), self.held, steps)
+        return self.now + self._until_next() if self.ending else float("inf")
+
+    def _until_next(self) -> float:
+        """Seconds to the end of the next row; computed once for a batch that stays as it is."""
+        state = self.steps, self.admitted, len(self.ending)
+        if self._foreseen[0] != state:
+            steps = self.ending[0][0] - self.steps
+            self._foreseen = state, self.step.seconds(len(self.ending), self.held, steps)
+        return self._foreseen[1]
 
     def finish_next(self) -> Iterator[DrawnRow]:
         """Decode until the next row is done; it, and those that end with it."""
-        self._decode(self.ending[0][0] - self.steps)
+        self._decode(self.ending[0][0] - self.steps, self._until_next())
         while self.ending and self.ending[0][0] == self.steps:
             yield self._leave(heapq.heappop(self.ending)[2])
 
@@ -77,15 +84,15 @@ class DecodingEngine:
         self.asked = to
         if self.ending:
             most = self.ending[0][0] - self.steps - 1
-            self._decode(self.step.steps_within(len(self.ending), self.held, to - self.now, most))
+            steps = self.step.steps_within(len(self.ending), self.held, to - self.now, most)
+            self._decode(steps, self.step.seconds(len(self.ending), self.held, steps))
         else:
             self.now = to
 
-    def _decode(self, steps: int) -> None:
-        rows = len(self.ending)
-        self.spend(self.step.seconds(rows, self.held, steps))
+    def _decode(self, steps: int, seconds: float) -> None:
+        self.spend(seconds)
         self.steps += steps
-        self.held += rows * steps
+        self.held += len(self.ending) * steps
 
     def _leave(self, row: DrawnRow) -> DrawnRow:
         self.held -= row.prompt + row.completion
