@@ -1,5 +1,5 @@
-"""A recipe's RL phase over vLLM: weights published each iteration, vLLM killed, then the trainer, and resumed; and over
-two of them in the pool of a cluster.
+"""A recipe's RL phase over vLLM: weights published each iteration, vLLM killed, then the trainer, and resumed; and in the
+pool of a cluster, over two of them, and over one that two processes hold.
 """
 
 import json
@@ -74,11 +74,18 @@ trainers = 1
 samplers = 2
 judges = 1
 """
+TOGETHER = """
+[cluster]
+address = "local"
+trainers = 1
+samplers = 1
+judges = 1
+"""
 
 
-def command(folder: Path, name: str, more: str = "") -> list[str]:
+def command(folder: Path, name: str, more: str = "", *words: str) -> list[str]:
     (folder / "recipe.toml").write_text(RECIPE + more)
-    run = ["rl", str(folder / "recipe.toml"), "--output", str(folder / name)]
+    run = ["rl", str(folder / "recipe.toml"), "--output", str(folder / name), *words]
     return [sys.executable, "-m", "openklear", *run]
 
 
@@ -88,9 +95,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
-def finished(folder: Path, name: str, more: str = "") -> str:
+def finished(folder: Path, name: str, more: str = "", *words: str) -> str:
     done = subprocess.run(
-        command(folder, name, more), env=environment(), capture_output=True, text=True, timeout=300, check=False
+        command(folder, name, more, *words), env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stderr
@@ -137,6 +144,13 @@ def test_two_of_them_in_a_clusters_pool(tmp_path):
     assert max(row["gap_max"] for row in figures(tmp_path / "pool")) <= 1e-5
     for sampler in (0, 1):
         assert "vLLM" in (tmp_path / "pool" / "logs" / "rl-math" / f"sampler-{sampler}.log").read_text()
+
+
+def test_one_that_two_processes_hold_in_a_clusters_pool(tmp_path):
+    pytest.importorskip("ray", reason="the pool needs openklear[cluster]")
+    finished(tmp_path, "pool", TOGETHER, "--set", "engine.tensor_parallel=2", "--set", "rl.iterations=2")
+    assert [versions for _, versions in drawn(tmp_path / "pool")] == [{0}, {1}]
+    assert max(row["gap_max"] for row in figures(tmp_path / "pool")) <= 1e-5
 
 
 def killed_twice(folder: Path) -> None:

@@ -25,7 +25,7 @@ SIZES = Sizes(64, False, 4, 256, "float32")
 def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
     """What a stage asks of Ray, by what it asks for."""
     crew = pytest.importorskip("openklear.cluster.crew", reason="the extra `cluster` is not installed")
-    told: dict[str, Any] = {"groups": []}
+    told: dict[str, Any] = {"groups": [], "bundles": []}
 
     class Member:
         def __init__(self, group: Any, post: Any, patience: float, share: int = 1, **more: Any) -> None:
@@ -46,6 +46,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
 
     def group(bundles: list[Any], strategy: str) -> Any:
         told["groups"].append(len(bundles))
+        told["bundles"].append(bundles[0])
         return SimpleNamespace(ready=lambda: None, bundle_specs=bundles)
 
     util = SimpleNamespace(placement_group=group, remove_placement_group=lambda group: None)
@@ -90,6 +91,14 @@ def samplers(monkeypatch, tmp_path):
     (_, _, judges), (gang, shared, trainers), (sampler, too, beside) = told["places"]
     assert (gang, sampler, shared, too) == ("Gang", "ClusterSampler", 2, 2)
     assert trainers == beside != judges
+
+
+def tensor_parallel(monkeypatch, tmp_path):
+    """A sampler has all places of its engine on one host; that they are its engine's is engine_keys.py's."""
+    told = asked(monkeypatch, tmp_path, "engine.type=vllm", "engine.tensor_parallel=2", "cluster.samplers=3")
+    assert told["groups"] == [1, 3, 1]
+    assert told["bundles"] == [{"CPU": 1.0}, {"CPU": 2.0}, {"CPU": 1.0}]
+    assert told["num_cpus"] == 1 + 3 * 2 + 1
 
 
 def asynchronous(monkeypatch, tmp_path):

@@ -27,7 +27,7 @@ def started() -> dict[str, Any]:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         log = Path(folder) / "log"
         patched.setenv("STAND_IN_LOG", str(log))
-        engine = VllmEngine(python=sys.executable, slots=3, cache_gb=0.25, eager=False)
+        engine = VllmEngine(python=sys.executable, slots=3, cache_gb=0.25, eager=False, tensor_parallel=2)
         VllmSampler(make_tiny(16, 1, 2, 96, seed=0), engine, STAND_IN).close()
         return json.loads(log.read_text().splitlines()[0])
 
@@ -42,6 +42,10 @@ def cache_gb():
 
 def eager():
     assert started()["eager"] is False
+
+
+def tensor_parallel():
+    assert started()["tensor_parallel"] == 2
 
 
 def python():
@@ -116,5 +120,6 @@ PROOFS = {
     "engine.slots [vllm]": slots,
     "engine.cache_gb [vllm]": cache_gb,
     "engine.eager [vllm]": eager,
+    "engine.tensor_parallel [vllm]": tensor_parallel,
     "engine.timeout [vllm]": timeout,
 }

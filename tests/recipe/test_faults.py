@@ -366,6 +366,29 @@ def test_override_that_cannot_be(tmp_path, override, fragments):
         assert fragment in said
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["cluster.trainers=2", "lora.rank=4"], "lora: adapters are trained on one device"),
+        (["sft.optimizer.type=adamw8bit", "cluster.trainers=2"], "sft.optimizer: moments of 8 bits are of one device"),
+        (["rl.aggregation=klear_released", "cluster.trainers=2"], "depends on what shares a micro-batch"),
+        (
+            ["cluster.samplers=0", "engine.type=vllm", "engine.tensor_parallel=2"],
+            "engine.tensor_parallel (--set engine.tensor_parallel=2): with cluster.samplers = 0 an engine has the place",
+        ),
+    ],
+)
+def test_what_a_cluster_cannot_do(tmp_path, overrides, said):
+    assert said in faults(tmp_path, GOOD, *overrides)
+
+
+def test_samplers_of_several_gpus_have_places_of_their_own(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(GOOD)
+    recipe = load_recipe(path, ["cluster.samplers=2", "engine.type=vllm", "engine.tensor_parallel=4"])
+    assert recipe.cluster.places(recipe.engine) == 1 + 2 * 4
+
+
 def test_override_of_a_list_that_is_not_there(tmp_path):
     text = GOOD[: GOOD.index("[rl]")]
     said = faults(tmp_path, text, "rl.phase.math.iterations=3")

@@ -25,6 +25,8 @@ FIRST = Path(os.environ["STAND_IN_LOG"] + ".started")
 
 
 class Engine:
+    is_lost = False
+
     def __init__(self, channel, memory):
         self.channel, self.memory, self.samplings = channel, memory, 0
         self.once = not FIRST.exists()

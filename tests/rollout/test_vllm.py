@@ -243,6 +243,34 @@ def test_a_head_of_its_own_is_updated_too():
         sampler.close()
 
 
+def test_two_processes_hold_one_engine_and_a_death_of_either_is_survived(capsys):
+    """Two heads of queries, one for each; the one head of keys stands in both."""
+    loaded = made()
+    with closing(VllmSampler(loaded, engine().model_copy(update={"tensor_parallel": 2}))) as sampler:
+        assert len(holders(sampler.pid)) == 2
+        move(loaded.model)
+        assert gap(loaded.model, asked(), sampler.sample(asked())) > 1e-2
+        sampler.publish(loaded.model, 1)
+        undisturbed = sampler.sample(asked())
+        assert gap(loaded.model, asked(), undisturbed) <= CLOSE
+        first, ended = sampler.pid, []
+
+        def kill(index, one):
+            ended.append(index)
+            if len(ended) == 1:
+                os.kill(holders(first)[-1], signal.SIGKILL)
+
+        assert tokens(sampler.sample(asked(), None, kill)) == tokens(undisturbed)
+        assert sampler.pid != first
+        assert "ended with exit code 1 while sampling; it is started once more" in capsys.readouterr().err
+
+
+def holders(pid):
+    """The processes below vLLM's that hold a part of the model each."""
+    below = [Path("/proc") / child for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [int(one.name) for one in below if (one / "cmdline").read_bytes().startswith(b"VLLM::Worker")]
+
+
 def test_heads_that_it_does_not_have_are_named():
     with pytest.raises(ModelError, match=r"a head has 16 numbers, and vLLM's attention on CPUs takes only \[32, 64"):
         VllmSampler(make_tiny(32, 1, 2, 128, seed=0), engine())

@@ -72,6 +72,16 @@ def test_a_cluster_is_planned_as_it_is_written(small):
     assert run.hours == pytest.approx(8 * run.seconds / 3600)
 
 
+def test_a_samplers_gpus_are_those_of_its_engine():
+    words = ("cluster.trainers=4", "cluster.samplers=2", "engine.type=vllm", "engine.tensor_parallel=2")
+    apart = whole_of("klear-1.7b", *words)
+    hands = apart.written()
+    assert hands == Hands(8, 4, 2)
+    placements = {one.stage: one.placement for one in apart.on(hands).stages}
+    assert placements["rl-math"] == "4 train, engines 2 x 2"
+    assert placements["evaluate-base"] == "engines 4 x 2"
+
+
 def test_an_asynchronous_phase_is_planned_as_one():
     apart = ("cluster.trainers=4", "cluster.samplers=4")
     turns = whole_of("klear-1.7b", *apart)

@@ -24,6 +24,7 @@ from openklear.models.loading import LoadedModel
 from openklear.models.numerics import set_up
 from openklear.planner.auto import Sizes
 from openklear.recipe.cluster import Cluster
+from openklear.recipe.engine import gpus_of
 from openklear.recipe.schema import Phase, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
@@ -45,12 +46,13 @@ def open_cluster_crew(
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
+    each = gpus_of(recipe.engine)
     with ExitStack() as stack:
-        stack.enter_context(_joined(cluster.address, cluster.places + cluster.judges))
+        stack.enter_context(_joined(cluster.address, cluster.places(recipe.engine) + cluster.judges))
         on_gpus = _on_gpus(recipe.device)
         group = beside = stack.enter_context(_placed("trainers", cluster.trainers, on_gpus=on_gpus))
         if not cluster.colocated:
-            beside = stack.enter_context(_placed("samplers", cluster.samplers, on_gpus=on_gpus))
+            beside = stack.enter_context(_placed("samplers", cluster.samplers, each, on_gpus=on_gpus))
         share = 2 if cluster.colocated else 1
         panel = _panel(context, sizes, stack, beside, share)
         post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
@@ -101,11 +103,13 @@ def _computing(device: str, threads: int) -> Computing:
 @contextmanager
 def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePanel]:
     """The panel of a stage that trains nothing: its samplers have the trainers' places too. Errors as above."""
-    cluster = context.recipe.cluster
+    recipe = context.recipe
+    cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
+    places, each = cluster.places(recipe.engine), gpus_of(recipe.engine)
     with ExitStack() as stack:
-        stack.enter_context(_joined(cluster.address, cluster.places + cluster.judges))
-        group = stack.enter_context(_placed("samplers", cluster.places, on_gpus=_on_gpus(context.recipe.device)))
+        stack.enter_context(_joined(cluster.address, places + cluster.judges))
+        group = stack.enter_context(_placed("samplers", places // each, each, on_gpus=_on_gpus(recipe.device)))
         yield _panel(context, sizes, stack, group, 1)
 
 
@@ -171,9 +175,13 @@ def _joined(named: str, workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def _placed(role: str, number: int, *, on_gpus: bool) -> Iterator[Any]:
-    """A bundle for each of a role: a GPU where trainers and samplers compute on GPUs, else a core."""
-    bundle = {"CPU": 1.0, "GPU": 1.0} if on_gpus and role != "judges" else {"CPU": 1.0}
+def _placed(role: str, number: int, each: int = 1, *, on_gpus: bool) -> Iterator[Any]:
+    """A bundle for each of a role, all of it on one host: `each` GPUs where trainers and samplers compute on GPUs, else
+    as many cores.
+    """
+    bundle = {"CPU": float(each)}
+    if on_gpus and role != "judges":
+        bundle["GPU"] = float(each)
     group = RAY.util.placement_group([bundle] * number, strategy="PACK" if role == "trainers" else "SPREAD")
     try:
         _require_room(group, role, number, bundle)

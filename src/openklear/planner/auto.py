@@ -16,6 +16,7 @@ from openklear.planner.memory import (
     token_bytes,
 )
 from openklear.planner.shape import ModelShape
+from openklear.recipe.engine import gpus_of
 from openklear.recipe.lengths import max_prompt_tokens
 from openklear.recipe.schema import Recipe
 
@@ -102,7 +103,7 @@ def static_bytes(recipe: Recipe, facts: ModelShape, width: int) -> int:
     states = ((facts.parameters + trained) * width + max(moments, default=0)) // ranks(recipe)
     if recipe.cluster is None:
         return states
-    sampler = 2 * facts.parameters * width
+    sampler = 2 * facts.parameters * width // gpus_of(recipe.engine)
     return states + sampler if recipe.cluster.colocated else max(states, sampler)
 
 

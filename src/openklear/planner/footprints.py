@@ -62,12 +62,13 @@ def _trained(
     width = WIDTH[sizes.dtype]
     adapters = adapter_parameters(shape, recipe)
     trained = shape.parameters if adapters is None else adapters
-    number = ranks(recipe)
+    number, engine = ranks(recipe), _engine(recipe, shape, sizes)
+    apart = recipe.cluster is not None and not recipe.cluster.colocated
     kept = {
         "libraries": LIBRARIES[machine.kind],
         "weights": (shape.parameters * width + (0 if adapters is None else adapters * width)) // number,
         "optimizer": optimizer_bytes(shape, stage.optimizer, width, adapters=adapters) // number,
-        **_engine(recipe, shape, sizes),
+        **({} if apart else engine),
     }
     if recipe.cluster is not None and recipe.cluster.colocated and "sampler" not in kept:
         kept["sampler"] = shape.parameters * width  # of its own, beside the trainer's share
@@ -80,14 +81,15 @@ def _trained(
     if sizes.dtype == "float32" and machine.kind == "cpu":
         again = sizes.activation_checkpointing
         training["attention"] = probability_bytes(shape, tokens, longest, checkpointing=again)
-    return Footprint(kept, training, sampled)
+    return Footprint(kept, training, sampled | engine if apart else sampled)
 
 
 def _engine(recipe: Recipe, shape: ModelShape, sizes: Sizes) -> dict[str, int]:
     """What an engine in a process of its own keeps all the while: weights, its cache, and its libraries."""
     if recipe.engine.type != "vllm":
         return {}
-    return {"sampler": shape.parameters * WIDTH[sizes.dtype] + int(recipe.engine.cache_gb * 2**30) + VLLM_BYTES}
+    weights = shape.parameters * WIDTH[sizes.dtype] // recipe.engine.tensor_parallel
+    return {"sampler": weights + int(recipe.engine.cache_gb * 2**30) + VLLM_BYTES}
 
 
 VLLM_BYTES = 1_500_000_000

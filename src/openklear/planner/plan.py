@@ -15,6 +15,7 @@ from openklear.planner.machines import Machine
 from openklear.planner.memory import Footprint
 from openklear.planner.parts import TRAINED, Part, parts
 from openklear.planner.shape import ModelShape
+from openklear.recipe.engine import gpus_of
 from openklear.recipe.schema import Recipe
 
 
@@ -122,7 +123,9 @@ class Plan:
         one = self.sizes["evaluate"]
         sampler = f"{one.slots:,} slots, cache of {one.cache_tokens:,} tokens"
         if self.recipe.engine.type != "local":
-            sampler = f"engine {self.recipe.engine.type} in a process of its own, whose speed is taken to be ours"
+            gpus = gpus_of(self.recipe.engine)
+            where = "a process of its own" if gpus == 1 else f"processes of its own on {gpus} GPUs"
+            sampler = f"engine {self.recipe.engine.type} in {where}, whose speed is taken to be ours"
         stages = {name: sizes for name, sizes in self.sizes.items() if name != "evaluate"}
         tokens = {name: f"{sizes.microbatch_tokens:,}" for name, sizes in stages.items()}
         again = {name: "on" if sizes.activation_checkpointing else "off" for name, sizes in stages.items()}

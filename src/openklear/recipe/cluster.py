@@ -7,13 +7,17 @@ from typing import Protocol
 
 from pydantic import Field
 
+from openklear.recipe.engine import Engine, gpus_of
 from openklear.recipe.numbers import Count, Seconds
 from openklear.recipe.optimizers import Optimizer
 from openklear.recipe.section import Broken, Positive, Section
 
 
 class Cluster(Section):
-    """Who trains, samples and judges on a Ray cluster; each of them has a GPU where there are as many, else a core."""
+    """Who trains, samples and judges on a Ray cluster; each of them has a GPU where there are as many, else a core.
+
+    A sampler has as many as engine.tensor_parallel says.
+    """
 
     address: str = Field(
         "auto", description="the Ray cluster: host:port; auto: the one that Ray finds; local: a new one on this machine"
@@ -37,10 +41,9 @@ class Cluster(Section):
         """Whether trainers and samplers have the same places."""
         return self.samplers == 0
 
-    @property
-    def places(self) -> int:
-        """Of trainers and samplers together."""
-        return self.trainers + self.samplers
+    def places(self, engine: Engine) -> int:
+        """GPUs, or cores, of trainers and samplers together."""
+        return self.trainers + self.samplers * gpus_of(engine)
 
 
 class PhaseParts(Protocol):
@@ -52,11 +55,19 @@ class PhaseParts(Protocol):
 
 
 def cluster_rules(
-    cluster: Cluster | None, optimizers: Mapping[str, Optimizer], phases: Sequence[PhaseParts], *, adapted: bool
+    cluster: Cluster | None,
+    engine: Engine,
+    optimizers: Mapping[str, Optimizer],
+    phases: Sequence[PhaseParts],
+    *,
+    adapted: bool,
 ) -> Iterator[Broken]:
     """What a model in parts on several ranks, and samplers of a cluster, cannot do yet."""
     if cluster is None:
         return
+    if cluster.colocated and (gpus := gpus_of(engine)) > 1:
+        text = f"with cluster.samplers = 0 an engine has the place of one trainer, not {gpus} GPUs"
+        yield Broken(("engine", "tensor_parallel"), f"{text}; write 1, or give samplers places of their own")
     if adapted:
         yield Broken(("lora",), "adapters are trained on one device; remove [lora] or [cluster]")
     for key, optimizer in optimizers.items():

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from openklear.recipe.numbers import Auto, Seconds, Tokens
-from openklear.recipe.section import Broken, Section
+from openklear.recipe.section import Broken, Positive, Section
 
 
 class LocalEngine(Section):
@@ -36,7 +36,10 @@ class VllmEngine(Section):
     )
     slots: Annotated[int, Field(gt=0, le=100_000)] = Field(128, description="sequences decoded at once, at most")
     cache_gb: Annotated[float, Field(gt=0.0, le=100_000.0)] = Field(
-        1.0, description="GiB for keys and values, which bound the longest sequence too"
+        1.0, description="GiB of each GPU for keys and values, which bound the longest sequence too"
+    )
+    tensor_parallel: Positive = Field(
+        1, description="GPUs that hold one engine's weights and cache together, all of one host; on a CPU, processes"
     )
     eager: bool = Field(True, description="without torch.compile, which costs minutes at the start")
     timeout: Seconds = Field(600.0, description="seconds without a sign of life after which vLLM counts as hung")
@@ -67,6 +70,11 @@ def remote_faults(trained: list[str]) -> Iterator[Broken]:
         text = f"a server cannot be given the weights that [{name}] trains, so its scores would be those of other "
         text += 'weights; write "local" or "vllm", or remove [sft] and [rl] to evaluate what it serves'
         yield Broken(("engine", "type"), text)
+
+
+def gpus_of(engine: LocalEngine | VllmEngine | RemoteEngine) -> int:
+    """That one engine takes."""
+    return engine.tensor_parallel if isinstance(engine, VllmEngine) else 1
 
 
 Engine = Annotated[LocalEngine | VllmEngine | RemoteEngine, Field(discriminator="type")]

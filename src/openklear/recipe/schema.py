@@ -306,7 +306,7 @@ class Recipe(Section):
         yield from _checkpoints(self)
         yield from device_rules(self.device)
         phases = self.rl.phase if self.rl else ()
-        yield from cluster_rules(self.cluster, self.optimizers, phases, adapted=self.lora is not None)
+        yield from cluster_rules(self.cluster, self.engine, self.optimizers, phases, adapted=self.lora is not None)
         yield from beside_rules(phases, self.cluster, self.engine)
         yield from microbatch_rules(self.microbatch_tokens, self.sft.max_tokens if self.sft else 0, phases)
 

@@ -224,6 +224,7 @@ class VllmSampler:
             "slots": self.slots,
             "cache_bytes": int(self._engine.cache_gb * 2**30),
             "eager": self._engine.eager,
+            "tensor_parallel": self._engine.tensor_parallel,
             "end_ids": self._end_ids,
             "known": known_ids(self._model),
         }

@@ -2,7 +2,8 @@
 
 A message is a line of JSON. Commands come in on standard input and are answered on what was standard output; what vLLM
 prints goes to standard error. Every command ends with one line that holds "end" or "error". New weights lie in memory
-that both sides share (an open file without a name): only where each tensor lies goes through the pipe.
+that both sides share (an open file without a name): only where each tensor lies goes through the pipe. Where several
+processes hold the model together (tensor parallelism), each of them reads that memory and keeps its part.
 
 vLLM's own ways to take weights are for GPUs, so a small one is registered with it (`_register`); its layerwise reload
 does the rest. Two things that reload leaves as they were are done here, because both would be wrong without a word: the
@@ -91,7 +92,8 @@ def _register() -> None:
 
     @dataclass
     class Update(WeightTransferUpdateInfo):  # type: ignore[misc]
-        memory: Any = None
+        memory: Any = ()
+        hash: str = ""
         tensors: Any = ()
 
     class SharedMemory(WeightTransferEngine[Nothing, Update]):  # type: ignore[misc]
@@ -101,18 +103,24 @@ def _register() -> None:
         def init_transfer_engine(self, init_info: Nothing) -> None:
             pass
 
+        @torch.inference_mode()
         def start_weight_update(self) -> None:
             initialize_layerwise_reload(self.model)
 
+        @torch.inference_mode()
         def update_weights(self, update_info: dict[str, Any]) -> None:
             self.receive_weights(self.parse_update_info(update_info))
 
         def receive_weights(self, update_info: Update) -> None:
             wanted = {name for name, _ in self.model.named_parameters()}
-            loaded = self.model.load_weights(tensors_in(update_info.memory, update_info.tensors))
+            self.memory = mapped(*update_info.memory)
+            if (found := digest(self.memory)) != update_info.hash:
+                raise ValueError(f"the bytes that arrived have the hash {found}, but {update_info.hash} were sent")
+            loaded = self.model.load_weights(tensors_in(self.memory, update_info.tensors))
             if loaded is not None and (lacking := sorted(wanted - set(loaded) - _tied(self.model))):
                 raise ValueError(f"the trainer sent no weights for {', '.join(lacking[:3])} ({len(lacking)} in all)")
 
+        @torch.inference_mode()
         def finish_weight_update(self) -> None:
             finalize_layerwise_reload(self.model, self.model_config)
             rebuild_head(self.model)
@@ -123,6 +131,23 @@ def _register() -> None:
             pass
 
     WeightTransferEngineFactory.register_engine(BACKEND, SharedMemory)
+
+
+def mapped(process: int, memory: int, size: int) -> mmap.mmap:
+    """The shared memory, an open file of another process or of this one; what is changed in it stays here."""
+    own = process == os.getpid()
+    with open(os.dup(memory) if own else f"/proc/{process}/fd/{memory}", "rb") as file:
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+
+
+def let_go(worker: Any) -> bool:
+    """Close the shared memory in a process that holds the model; whether nothing there points into it any more."""
+    gc.collect()
+    try:
+        worker.weight_transfer_engine.memory.close()
+    except BufferError:
+        return False
+    return True
 
 
 def check_heads(size: int) -> None:
@@ -146,16 +171,6 @@ def tensors_in(memory: Any, tensors: Any) -> Any:
             count *= size
         flat = torch.frombuffer(memory, dtype=kind, count=count, offset=offset)
         yield name, flat.view(shape)
-
-
-def _closed(memory: mmap.mmap) -> bool:
-    """Whether nothing points into the shared memory any more, so that it may be given back."""
-    gc.collect()
-    try:
-        memory.close()
-    except BufferError:
-        return False
-    return True
 
 
 def _tied(model: Any) -> set[str]:
@@ -204,10 +219,11 @@ class Engine:
         self.known: int | None = None
         self.version = 0
 
-    def open(
-        self, config: str, dtype: str, slots: int, cache_bytes: int, eager: bool, end_ids: list[int], known: int | None
-    ) -> dict[str, Any]:
-        """Build the engine with weights drawn at random: those to sample from are published before anything else."""
+    def open(self, config: str, end_ids: list[int], known: int | None, **settings: Any) -> dict[str, Any]:
+        """Build the engine with weights drawn at random: those to sample from are published before anything else.
+
+        `settings`: dtype, slots, cache_bytes, eager, tensor_parallel.
+        """
         import torch
         import vllm
         from vllm.config.weight_transfer import WeightTransferConfig
@@ -216,16 +232,19 @@ class Engine:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         _register()
-        settings = EngineArgs(
+        several = settings["tensor_parallel"] > 1
+        arguments = EngineArgs(
             model=config,
             runner="generate",
             skip_tokenizer_init=True,
             load_format="dummy",
-            dtype=dtype,
-            enforce_eager=eager,
-            kv_cache_memory_bytes=cache_bytes,
+            dtype=settings["dtype"],
+            enforce_eager=settings["eager"],
+            tensor_parallel_size=settings["tensor_parallel"],
+            distributed_executor_backend="mp" if several else None,
+            kv_cache_memory_bytes=settings["cache_bytes"],
             max_model_len=-1,  # the longest that the cache holds
-            max_num_seqs=slots,
+            max_num_seqs=settings["slots"],
             enable_prefix_caching=True,
             # A CPU's generator cannot be set back, as vLLM does after a part of a prompt that has a seed.
             enable_chunked_prefill=not current_platform.is_cpu(),
@@ -235,38 +254,34 @@ class Engine:
             disable_log_stats=True,
             weight_transfer_config=WeightTransferConfig(backend=BACKEND),
         )
-        self.engine = LLMEngine.from_engine_args(settings)
+        self.engine = LLMEngine.from_engine_args(arguments)
+        if several:  # what one of several processes leaves undone is waited for without end
+            self.engine.model_executor.register_failure_callback(lambda: os._exit(1))
         self.end_ids, self.known = end_ids, known
         found = self.engine.model_config
         check_heads(found.get_head_size())
         block = self.engine.vllm_config.cache_config.block_size
-        return {
-            "vllm": vllm.__version__,
-            "torch": torch.__version__,
-            "longest": found.max_model_len,
-            "block": block,
-        }
+        return {"vllm": vllm.__version__, "torch": torch.__version__, "longest": found.max_model_len, "block": block}
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether one of several processes that hold the model is dead."""
+        return self.engine is not None and getattr(self.engine.model_executor, "is_failed", False)
 
     def weights(self, version: int, size: int, hash: str, tensors: list[Any]) -> dict[str, Any]:
-        """Load what lies in the shared memory, in place."""
-        import torch
-
-        content = mmap.mmap(self.memory, size, access=mmap.ACCESS_COPY)
-        found = digest(content)
-        if found != hash:
-            raise ValueError(f"the bytes that arrived have the hash {found}, but {hash} were sent")
+        """Load what lies in the shared memory, in place, in every process that holds the model."""
         rpc = self.engine.collective_rpc
-        with torch.inference_mode():
-            rpc("start_weight_update")
-            rpc("update_weights", kwargs={"update_info": {"memory": content, "tensors": tensors}})
-            rpc("finish_weight_update")
+        update = {"memory": [os.getpid(), self.memory, size], "hash": hash, "tensors": tensors}
+        rpc("start_weight_update")
+        rpc("update_weights", kwargs={"update_info": update})
+        rpc("finish_weight_update")
         self.engine.set_weight_version(str(version))
         if not self.engine.reset_prefix_cache():
             raise ValueError(
                 "the prefix cache could not be emptied, so it would serve the old weights' keys and values"
             )
         self.version = version
-        return {"version": int(self.engine.get_weight_version()), "hash": found, "free": _closed(content)}
+        return {"version": int(self.engine.get_weight_version()), "hash": hash, "free": all(rpc(let_go))}
 
     def sample(self, requests: list[list[Any]]) -> dict[str, Any]:
         """Serve rows (prompt, seed, most tokens, temperature, top_p, top_k, min_p); each is sent when it ends.
@@ -358,6 +373,8 @@ def serve(channel: Channel, engine: Engine) -> None:
             import traceback
 
             traceback.print_exc()
+            if engine.is_lost:  # so is this one, then: it is started once more as a whole
+                os._exit(1)
             channel.send(error=f"{type(error).__name__}: {str(error).strip()[:2000]}", **{"while": command})
         else:
             channel.send(end=command, **answer)
@@ -379,3 +396,5 @@ def main(parent: int, memory: int) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]))
+elif __name__ == "__mp_main__":  # one of several that hold the model, where vLLM starts them afresh
+    _register()

@@ -43,7 +43,10 @@ _TRAINING = (
     *("model.dtype", "evaluation.validation_samples"),
     *("checkpoints.keep_best", "checkpoints.patience", *_SAMPLING, *_GRADING),
 )
-_ENGINE = ("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout")
+_ENGINE = (
+    *("engine.slots", "engine.cache_tokens", "engine.python", "engine.cache_gb", "engine.eager", "engine.timeout"),
+    "engine.tensor_parallel",
+)
 _SERVER = ("engine.endpoint", "engine.api_key_env")
 _AT_ONCE = ("engine.slots", "engine.cache_tokens", "engine.cache_gb")
 """How much is sampled at once."""

@@ -18,6 +18,7 @@ from openklear.planner.memory import WIDTH
 from openklear.planner.parts import TEMPLATE_TOKENS, TRAINED
 from openklear.planner.plan import duration, size
 from openklear.planner.shape import ModelShape
+from openklear.recipe.engine import gpus_of
 from openklear.recipe.schema import Phase, Recipe, Sft
 from openklear.simulation.decoding import roofline_step
 from openklear.simulation.fleet import Placement
@@ -50,6 +51,8 @@ class Hands:
     gpus: int
     trainers: int | None = None
     """Of [cluster]; all of them where it is colocated, with an engine on each."""
+    tensor_parallel: int = 1
+    """GPUs of a sampler of [cluster]."""
 
     @property
     def training(self) -> int:
@@ -69,8 +72,8 @@ class Hands:
 
     @property
     def engines(self) -> Sequence[int]:
-        """GPUs that an engine may have; a sampler of [cluster] has one."""
-        return TENSOR_PARALLEL if self.trainers is None else (1,)
+        """GPUs that an engine may have; a sampler of [cluster] has what is written."""
+        return TENSOR_PARALLEL if self.trainers is None else (self.tensor_parallel,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,8 @@ class Whole:
 
     def written(self) -> Hands | None:
         """What the recipe's [cluster] says; None without it."""
-        cluster = self.recipe.cluster
-        return None if cluster is None else Hands(cluster.places, cluster.trainers)
+        cluster, engine = self.recipe.cluster, self.recipe.engine
+        return None if cluster is None else Hands(cluster.places(engine), cluster.trainers, gpus_of(engine))
 
     def on(self, hands: Hands) -> WholeRun:
         """All stages, in their order."""
@@ -223,7 +226,7 @@ def _iteration(job: PhaseWork, hands: Hands, staleness: int) -> Throughput | Non
     if hands.trainers is None:
         staleness = min(staleness, hands.gpus - 1)  # one GPU alone takes turns
         return next(sweep(job, [hands.gpus], [staleness])).outcome
-    placement = Placement(hands.gpus, hands.trainers, staleness=staleness)
+    placement = Placement(hands.gpus, hands.trainers, hands.tensor_parallel, staleness)
     rows = job.rows(ITERATIONS + 2 * staleness)
     return simulate(job, placement, rows) if has_memory(job, placement) else None
 
