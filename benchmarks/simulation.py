@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def shared(rows: int, options: argparse.Namespace) -> int:
-    return max(1, round(rows * options.share))
+    return max(1, round(rows * float(options.share)))
 
 
 def fitted(model: object, options: argparse.Namespace) -> StepTime:

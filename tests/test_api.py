@@ -13,7 +13,7 @@ NAMES = {
     ),
     "errors": (
         "OpenKlearError UsageError RecipeError DataError ModelError RowRefused TemplateRefused StageChanged RunError "
-        "RunLocked NoSpace Preempted NonFinite ProcessLost EngineError VerifierError"
+        "RunLocked NoSpace Preempted NonFinite ProcessLost RankLost EngineError VerifierError"
     ),
     "objectives.policy": (
         "CATALOG OBJECTIVES PolicyLoss aspo ce_gppo cispo cispo_minimax cispo_trl cispo_verl dgpo dppo_tv "

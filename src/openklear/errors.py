@@ -72,6 +72,10 @@ class ProcessLost(RunError):
     """A process of the run, here or on another machine, died or hangs; its stage can go on from its checkpoint."""
 
 
+class RankLost(ProcessLost):
+    """A trainer of a cluster died or hangs; those who sample and judge go on."""
+
+
 class EngineError(RunError):
     """The sampler failed."""
 

@@ -4,8 +4,9 @@
 
 Each trial runs SFT and RL of the mini recipe on hosts of their own (tests.cluster.hosts), with two ranks, two samplers
 and two judges, and kills one of them, a host, or the command, at a random moment. The run must end with each step and
-iteration once and the losses of an undisturbed run; printed are when after the blow the log named the fault and how, and
-how long it took until the next step or iteration was done. Exit code 1 where a trial did not end so.
+iteration once and the losses of an undisturbed run; printed are how long after the blow the log named the fault and how,
+when ranks that had to begin again were back, and when the next step or iteration was done. Exit code 1 where a trial did
+not end so.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ CHANGES = (
 )
 TOLERANCE = 1e-4
 FAULT = re.compile(r"(rank|sampler|judge) \d (\(.*?\) )?(died|hangs|failed|has not answered|waits for room)")
+BACK = re.compile(r"rank \d+: .* trains")
 PATIENCE = 300.0
 
 
@@ -71,6 +73,14 @@ class Command:
         if not path.is_file():
             return []
         return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+    def first(self, pattern: re.Pattern[str], begun: float) -> tuple[str, str]:
+        """How long after a moment it first said something like that, and what; "-" and "" where it did not."""
+        for line in self.said:
+            when, _, text = line.partition(" ")
+            if float(when) >= begun and pattern.search(text):
+                return f"{float(when) - begun:.1f} s", text.strip()
+        return "-", ""
 
     def wait_for(self, happens: Callable[[], bool]) -> bool:
         """Whether it happened before the command or its time was over."""
@@ -138,18 +148,17 @@ def trial(number: int, place: Path, expected: dict[str, list[dict]], draws: rand
         struck = reached and strike(victim, command, hosts, draws)
         command.wait_for(lambda: len(command.rows(stage)) > before)
         recovered, code = time.monotonic() - begun, command.ended()
-    faults = [line.strip() for line in command.said if FAULT.search(line)]
     right = struck and code == 0 and as_undisturbed(command, expected)
-    told = "-"
-    if faults:
-        when, _, what = faults[0].partition(" ")
-        told = f"after {float(when) - begun:.1f} s: {what[:100]}"
+    named, text = command.first(FAULT, begun)
+    back, _ = command.first(BACK, begun)
     print(
-        f"{number:3} {victim:8} {stage:8} after {after:2}: {recovered:6.1f} s, exit {code}, {right}; {told}", flush=True
+        f"{number:3} {victim:8} {stage:8} after {after:2}: named {named}, ranks back {back}, went on {recovered:.1f} s, "
+        f"exit {code}, {right}: {text[:90]}",
+        flush=True,
     )
     if not right:
         print("".join(command.said)[-3000:], flush=True)
-    return right and (bool(faults) or victim == "command")
+    return right and (bool(text) or victim == "command")
 
 
 def as_undisturbed(command: Command, expected: dict[str, list[dict]]) -> bool:

@@ -129,9 +129,8 @@ def test_told_to_end_it_saves_and_goes_on_and_a_rank_that_is_killed_costs_no_ste
     steps_done(root, int(saved[1]) + 1)
     os.kill(pid, signal.SIGKILL)
     said += finished(process)
-    assert re.search(
-        rf"sft: rank 1 \(.*, pid {pid}\) died .*; the stage begins again, from its newest checkpoint", said
-    )
+    assert re.search(rf"rank 1 \(.*, pid {pid}\) died .*; all ranks are ended", said)
+    assert "sft: its ranks have ended; the stage begins again, from its newest checkpoint" in said
     assert f"sft: going on after step {saved[1]} of 8" in said
     same_figures(root, alone, "sft", "step")
 
@@ -158,3 +157,4 @@ def test_an_asynchronous_phase_survives_a_sampler_and_a_rank_and_samples_from_th
     assert max(row["staleness_max"] for row in table) <= 4 + 1, "oldest, and the one that it is sampled before"
     for victim in ("sampler", "rank"):
         assert re.search(rf"{victim} 1 \(.*\) died", "".join(said)), said[-30:]
+    assert "".join(said).count("rl-math: sampler 0: ") == 1, "who samples goes on where a rank is lost"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from tests import fake_run
 from tests.fake_run import digest, go, recipe
 
 from openklear.durable import files as rundir
-from openklear.errors import DataError, NoSpace, ProcessLost, RunError, RunLocked, StageChanged, UsageError
+from openklear.errors import (
+    DataError,
+    NoSpace,
+    ProcessLost,
+    RankLost,
+    RunError,
+    RunLocked,
+    StageChanged,
+    UsageError,
+)
 from openklear.recipe.curation import Data, Source
 from openklear.recipe.schema import Evaluation, Phase, PretrainedModel, Recipe, Rl, Sft, TinyModel, World
 from openklear.run import manifest as manifests
@@ -327,6 +337,30 @@ def test_a_stage_that_only_loses_processes_ends_with_the_reason(package, root, m
     with pytest.raises(ProcessLost, match="rank 0 died"):
         go(root, package)
     assert len(begun) == LOST + 1
+
+
+@pytest.mark.parametrize(("kind", "opened"), [(ProcessLost, 2), (RankLost, 1)])
+def test_what_a_stage_keeps_outlives_a_lost_rank_and_nothing_else(package, root, monkeypatch, kind, opened):
+    module = importlib.import_module(f"{package}.sft")
+    own, told = module.run, []
+
+    @contextmanager
+    def samplers():
+        told.append("opened")
+        yield "samplers"
+        told.append("ended")
+
+    def losing(context):
+        assert context.kept.once("samplers", samplers) == context.kept.once("samplers", samplers) == "samplers"
+        told.append("begun")
+        if told.count("begun") == 1:
+            raise kind("rank 0 died")
+        own(context)
+
+    monkeypatch.setattr(module, "run", losing)
+    go(root, package)
+    again = ["ended", "opened"] if opened == 2 else []
+    assert told == ["opened", "begun", *again, "begun", "ended"]
 
 
 def half(root: Path, package: str, of: Recipe | None = None, step: int = 2) -> None:

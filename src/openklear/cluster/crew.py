@@ -28,7 +28,7 @@ from openklear.recipe.engine import gpus_of
 from openklear.recipe.schema import Phase, Sft
 from openklear.rollout.open import require
 from openklear.rollout.protocol import Sampler, Supports
-from openklear.run.context import StageContext
+from openklear.run.context import Kept, StageContext
 from openklear.training.crew import StageCrew, StagePanel
 from openklear.training.leading import LeadingLearner, LeadingSupervised, LedTrainee
 from openklear.training.rank import Post
@@ -46,15 +46,19 @@ def open_cluster_crew(
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
-    each = gpus_of(recipe.engine)
     with ExitStack() as stack:
-        stack.enter_context(_joined(cluster.address, cluster.places(recipe.engine) + cluster.judges))
+        own = stack.enter_context(closing(Kept()))
+        kept = context.kept or own
+        kept.once("ray", lambda: _joined(cluster.address, cluster.places(recipe.engine) + cluster.judges))
         on_gpus = _on_gpus(recipe.device)
-        group = beside = stack.enter_context(_placed("trainers", cluster.trainers, on_gpus=on_gpus))
-        if not cluster.colocated:
-            beside = stack.enter_context(_placed("samplers", cluster.samplers, each, on_gpus=on_gpus))
+        group = own.once("trainers", lambda: _placed("trainers", cluster.trainers, on_gpus=on_gpus))
         share = 2 if cluster.colocated else 1
-        panel = _panel(context, sizes, stack, beside, share)
+        if cluster.colocated:  # in the trainers' places, which end with them
+            panel = _panel(context, sizes, group, share, kept, own)
+        else:
+            each = gpus_of(recipe.engine)
+            beside = kept.once("places", lambda: _placed("samplers", cluster.samplers, each, on_gpus=on_gpus))
+            panel = _panel(context, sizes, beside, share, kept, kept)
         post = Post(recipe, settings, _model(context), sizes, 0, 1, "", takes_sampled)
         gang = Gang(group, post, share=share, **_named(context, cluster))
         stack.enter_context(gang)
@@ -107,29 +111,31 @@ def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePan
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
     places, each = cluster.places(recipe.engine), gpus_of(recipe.engine)
-    with ExitStack() as stack:
-        stack.enter_context(_joined(cluster.address, places + cluster.judges))
-        group = stack.enter_context(_placed("samplers", places // each, each, on_gpus=_on_gpus(recipe.device)))
-        yield _panel(context, sizes, stack, group, 1)
+    with closing(Kept()) as own:
+        own.once("ray", lambda: _joined(cluster.address, places + cluster.judges))
+        on_gpus = _on_gpus(recipe.device)
+        group = own.once("places", lambda: _placed("samplers", places // each, each, on_gpus=on_gpus))
+        yield _panel(context, sizes, group, 1, own, own)
 
 
-def _panel(context: StageContext, sizes: Sizes, stack: ExitStack, group: Any, share: int) -> StagePanel:
-    """Samplers in each bundle of a group, which `share` actors have together, and judges; they end with the stack."""
+def _panel(context: StageContext, sizes: Sizes, group: Any, share: int, judging: Kept, sampling: Kept) -> StagePanel:
+    """Samplers in each bundle of a group, which `share` actors have together, and judges; kept by these two."""
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
-    benches = stack.enter_context(_placed("judges", cluster.judges, on_gpus=False))
-    judges = JudgePool(benches, recipe.verifiers.limits, **_named(context, cluster))
-    stack.enter_context(closing(judges))
+    named = _named(context, cluster)
+    benches = judging.once("benches", lambda: _placed("judges", cluster.judges, on_gpus=False))
+    judges = judging.once("judges", lambda: closing(JudgePool(benches, recipe.verifiers.limits, **named)))
+
+    def opened() -> closing[ClusterSampler]:
+        made = ClusterSampler(group, SamplerPost(recipe, _model(context), sizes), share=share, **named)
+        for place in made.places():
+            progress.say(f"{context.name}: {place} samples")
+        return closing(made)
 
     def sampler(needs: Supports) -> Sampler:
         require(ClusterSampler.supports, needs, "cluster")
-        post = SamplerPost(recipe, _model(context), sizes)
-        made = ClusterSampler(group, post, share=share, **_named(context, cluster))
-        stack.enter_context(closing(made))
-        for place in made.places():
-            progress.say(f"{context.name}: {place} samples")
-        return made
+        return sampling.once("samplers", opened)
 
     return StagePanel(sampler, judges.driver_limits, judges.verifiers, len(group.bundle_specs))
 

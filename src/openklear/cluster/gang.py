@@ -2,7 +2,7 @@
 
 A rank that dies is seen by Ray at once; the others then fail where they wait for it, so that its own end is looked for
 before theirs is told. A rank that hangs does not answer `status`, which a thread of its own serves; the others would
-wait for it as long as `training.rank.MEETING`. Nothing is repaired in a gang: after ProcessLost it is of no use, and
+wait for it as long as `training.rank.MEETING`. Nothing is repaired in a gang: after RankLost it is of no use, and
 whoever leads makes another one and goes on from a checkpoint.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, Self
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from openklear import progress
 from openklear.cluster.actors import (
     BEAT,
     RAY,
@@ -33,7 +34,7 @@ from openklear.cluster.actors import (
     print_into,
     whereabouts,
 )
-from openklear.errors import ProcessLost
+from openklear.errors import ProcessLost, RankLost
 from openklear.training.rank import Post, Rank
 
 LATE = 2.0
@@ -101,7 +102,7 @@ class Gang:
     def ask(self, method: str, arguments: Sequence[Sequence[Any]]) -> list[Any]:
         """Calls a method of `Rank` on every rank, each with its own arguments; what they returned, in their order.
 
-        Raises what all of them raised where that is one of our errors; ProcessLost where one died, hangs or failed.
+        Raises what all of them raised where that is one of our errors; RankLost where one died, hangs or failed.
         """
         pairs = zip(self._actors, arguments, strict=True)
         return self._wait(method, [actor.do.remote(method, tuple(mine)) for actor, mine in pairs])
@@ -159,17 +160,22 @@ class Gang:
                     faults[number] = error
         for number, fault in faults.items():
             if isinstance(fault, RayActorError):
-                return ProcessLost(f"{self._named(number)} died while all ranks were asked to {what}")
+                return self._lost(number, f"died while all ranks were asked to {what}")
         number, fault = next(iter(faults.items()))
-        return ours(fault) or ProcessLost(f"{self._named(number)} failed at {what}: {line(fault)}")
+        return ours(fault) or self._lost(number, f"failed at {what}: {line(fault)}")
 
     def _require_answers(self, what: str, numbers: Iterable[int]) -> None:
-        """ProcessLost where one of them does not say that it lives."""
+        """RankLost where one of them does not say that it lives."""
         asked = {self._actors[number].status.remote(): number for number in numbers}
         _, silent = ray.wait(list(asked), num_returns=len(asked), timeout=self.patience)
         for call in silent:
-            named = self._named(asked[call])
-            raise ProcessLost(f"{named} hangs: no answer for {self.patience:g} s while it was asked to {what}")
+            raise self._lost(asked[call], f"hangs: no answer for {self.patience:g} s while it was asked to {what}")
+
+    def _lost(self, number: int, how: str) -> RankLost:
+        """Says at once what happened: to end the others takes a while."""
+        text = f"{self._named(number)} {how}"
+        progress.say(f"{text}; all ranks are ended")
+        return RankLost(text)
 
     def _get(self, calls: Sequence[Any]) -> list[Any]:
         """Of actors that start: as long as the cluster takes to make room and processes."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from typing import Any
 from openklear import progress
 from openklear.durable import files, notice
 from openklear.durable.sealed import checkpoints
-from openklear.errors import Preempted, ProcessLost, RunError
+from openklear.errors import Preempted, ProcessLost, RankLost, RunError
 from openklear.recipe.schema import Recipe
 from openklear.recipe.show import resolved_toml
-from openklear.run.context import StageContext
+from openklear.run.context import Kept, StageContext
 from openklear.run.extras import require_for_training
 from openklear.run.fingerprint import Code, Parts, code_of, fingerprint, hash_files, stage_parts
 from openklear.run.fork import pending_fork, take_over
@@ -158,18 +160,19 @@ def run_stage(stage: Stage, parts: Parts, recipe: Recipe, root: Path, inputs: Ma
     with recorded(directory, parts, stage.pace) as record:
         tell = partial(tell_found, directory, record)
         context = StageContext(recipe, root, stage.name, directory, inputs, tell)
-        with files.disk_errors(directory):
-            _run_again_where_lost(stage, context)
+        with files.disk_errors(directory), closing(Kept()) as kept:
+            _run_again_where_lost(stage, replace(context, kept=kept), kept)
         if stage.model:
             from openklear.models.loading import weights_hash
 
             record["weights"] = weights_hash(directory / "model")
 
 
-def _run_again_where_lost(stage: Stage, context: StageContext) -> None:
+def _run_again_where_lost(stage: Stage, context: StageContext, kept: Kept) -> None:
     """Run a stage; where a process of a cluster was lost, begin it again, which goes on from its newest checkpoint.
 
-    ProcessLost where that happens more than LOST times and no checkpoint came in between.
+    Where it was a trainer, who samples and judges goes on. ProcessLost where that happens more than LOST times and no
+    checkpoint came in between.
     """
     losses, newest = 0, checkpoints(context.directory)[-1:]
     while True:
@@ -186,7 +189,11 @@ def _run_again_where_lost(stage: Stage, context: StageContext) -> None:
             losses = losses + 1 if newest == before else 1
             if losses > LOST:
                 raise
-            progress.say(f"{stage.name}: {error}; the stage begins again, from its newest checkpoint")
+            told = isinstance(error, RankLost)  # by the gang, at once
+            why = "its ranks have ended" if told else error
+            progress.say(f"{stage.name}: {why}; the stage begins again, from its newest checkpoint")
+            if not told:
+                kept.close()
 
 
 LOST = 3
