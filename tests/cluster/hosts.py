@@ -13,6 +13,8 @@ from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src"
 BRIDGE, PORT = "okbridge", 6379
+NETNS = Path("/etc/netns")
+"""What lies in NETNS/NAME stands over /etc for whatever runs in that namespace: ip-netns(8)."""
 TRIES = 5
 SEEN_SOON = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -58,6 +60,7 @@ class Hosts:
         ip("link", "set", BRIDGE, "up")
         for host in range(self.number):
             name, port = f"okhost{host}", f"okport{host}"
+            self._name_all(NETNS / name)
             ip("netns", "add", name)
             ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
             ip("link", "set", port, "master", BRIDGE, "up")
@@ -66,6 +69,13 @@ class Hosts:
             ip("-n", name, "link", "set", "lo", "up")
             ip("-n", name, "route", "add", "default", "via", "10.77.0.254")
         return self
+
+    def _name_all(self, etc: Path) -> None:
+        """The hosts know each other by name, as anywhere: else ranks that meet wait ten seconds for a name server."""
+        etc.mkdir(parents=True, exist_ok=True)
+        names = [f"{self.address(host)} okhost{host}\n" for host in range(self.number)]
+        (etc / "hosts").write_text("127.0.0.1 localhost\n" + "".join(names))
+        (etc / "nsswitch.conf").write_text("hosts: files\n")
 
     def __exit__(self, *error: object) -> None:
         for host in range(self.number):
@@ -79,6 +89,7 @@ class Hosts:
         left = [["link", "del", BRIDGE]]
         for host in range(self.number):
             left += [["link", "del", f"okport{host}"], ["netns", "del", f"okhost{host}"]]
+            shutil.rmtree(NETNS / f"okhost{host}", ignore_errors=True)
         for words in left:
             subprocess.run(["ip", *words], check=False, capture_output=True)
 
