@@ -66,7 +66,7 @@ class Command:
 
     def _read(self, stream) -> None:
         for line in stream:
-            self.said.append(f"{time.monotonic():.1f} {line.decode(errors='replace')}")
+            self.said.append(f"{time.monotonic():.3f} {line.decode(errors='replace')}")
 
     def rows(self, stage: str) -> list[dict]:
         path = self.root / stage / "metrics.jsonl"

@@ -116,19 +116,29 @@ class JudgePool:
 
         VerifierError where a host has less than the limits demand.
         """
-        try:
-            for bench in self._benches:
-                begun(bench.begun, f"judge {bench.number}")
-            calls = [(bench, bench.actor.isolation.remote()) for bench in self._benches]
-            every = [answer(call, bench.actor.status.remote, self.patience) for bench, call in calls]
-        except Silent as error:
-            raise ProcessLost(f"a judge has not answered for {self.patience:g} s at its start") from error
-        except RayTaskError as error:
-            raise ours(error) or VerifierError(f"a judge cannot isolate programs: {line(error)}") from error
-        except RayError as error:
-            raise ProcessLost(f"a judge was lost at its start: {line(error)}") from error
+        calls = [(bench, bench.actor, bench.actor.isolation.remote()) for bench in self._benches]
+        every = [self._isolation(bench, actor, call) for bench, actor, call in calls]
         found = [one for one in every if one is not None]
         return min(found, key=lambda one: LEVELS.index(one.level)) if found else None
+
+    def _isolation(self, bench: Bench, actor: Any, call: Any) -> Isolation | None:
+        """What the call returned; of another actor where this one is lost, as when its node died with a rank."""
+        for _ in range(TRIES):
+            try:
+                begun(bench.begun, f"judge {bench.number}")
+                found: Isolation | None = answer(call, actor.status.remote, self.patience)
+                return found
+            except RayActorError:
+                self._replace(bench, actor, "died")
+            except Silent:
+                self._replace(bench, actor, f"has not answered for {self.patience:g} s")
+            except RayTaskError as error:
+                raise ours(error) or VerifierError(f"a judge cannot isolate programs: {line(error)}") from error
+            except RayError as error:
+                raise ProcessLost(f"a judge was lost at its start: {line(error)}") from error
+            actor = bench.actor
+            call = actor.isolation.remote()
+        raise ProcessLost(f"judge {bench.number} was lost {TRIES} times at its start")
 
     def grade(self, domain: str, problem: Problem, graded: str, *, stop_early: bool) -> Verdict:
         """On the actor with the least to do; any thread may call."""

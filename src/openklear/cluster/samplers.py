@@ -148,7 +148,8 @@ class Served:
     @property
     def named(self) -> str:
         """For messages."""
-        return f"sampler {self.number} ({self.place['host']}, pid {self.place['pid']})"
+        name = f"sampler {self.number}"
+        return f"{name} ({self.place['host']}, pid {self.place['pid']})" if self.place else name
 
 
 class ClusterSampler:
@@ -205,6 +206,9 @@ class ClusterSampler:
     def take(self, parcel: Any, version: int, hashed: str) -> None:
         """A `Parcel` in Ray's store, with its hash: every sampler takes it, and says the hash of what it took."""
         self._parcel, self.version, self._hash = parcel, version, hashed
+        for one in self._served:
+            if not one.place:  # it was to replace another one when the stage began again
+                self._replace(one, "had not begun")
         calls = [one.actor.take.remote(parcel, version) for one in self._served]
         for one, call in zip(self._served, calls, strict=True):
             try:
