@@ -73,7 +73,7 @@ class ProcessLost(RunError):
 
 
 class RankLost(ProcessLost):
-    """A trainer of a cluster died or hangs; those who sample and judge go on."""
+    """A trainer of a cluster died or hangs; judges carry on, and samplers that have places of their own."""
 
 
 class EngineError(RunError):

@@ -73,7 +73,7 @@ def test_a_cut_link_is_named_and_the_run_goes_on_where_it_was(hosts, tmp_path):
     reading.join()
     text = "".join(said)
     assert named < 30, text[-3000:]
-    assert re.search(r"rank \d \(.*\) .*; all ranks are ended", text), text[-3000:]
+    assert re.search(r"rank \d \(.*\) .*; all ranks are being ended", text), text[-3000:]
     assert "sft: its ranks have ended; the stage begins again, from its newest checkpoint" in text
     found = steps(root)
     assert found == list(range(1, len(found) + 1))

@@ -129,7 +129,7 @@ def test_told_to_end_it_saves_and_goes_on_and_a_rank_that_is_killed_costs_no_ste
     steps_done(root, int(saved[1]) + 1)
     os.kill(pid, signal.SIGKILL)
     said += finished(process)
-    assert re.search(rf"rank 1 \(.*, pid {pid}\) died .*; all ranks are ended", said)
+    assert re.search(rf"rank 1 \(.*, pid {pid}\) died .*; all ranks are being ended", said)
     assert "sft: its ranks have ended; the stage begins again, from its newest checkpoint" in said
     assert f"sft: going on after step {saved[1]} of 8" in said
     same_figures(root, alone, "sft", "step")

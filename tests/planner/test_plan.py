@@ -196,18 +196,34 @@ def test_probabilities_by_hand() -> None:
     assert probability_bytes(BILLION, 2048, 2048, checkpointing=False) == 0
 
 
-def test_ranks_share_what_is_kept_and_a_sampler_beside_them_has_a_whole_model():
-    def kept(*changes: str) -> dict[str, int]:
-        loaded = load_recipe(RECIPES / "klear-1.7b" / "recipe.toml", list(changes))
-        shape = facts_or_fetch(loaded).shape
-        plan = make_plan(loaded, shape, machine_named("h200"), expected_amounts(loaded))
-        return dict(dict(plan.memory)["rl-math"].kept)
+def on_a_cluster(*changes: str) -> Plan:
+    loaded = load_recipe(RECIPES / "klear-1.7b" / "recipe.toml", list(changes))
+    return make_plan(loaded, facts_or_fetch(loaded).shape, machine_named("h200"), expected_amounts(loaded))
 
-    two = kept("cluster.trainers=2", "cluster.samplers=6")
-    eight = kept("cluster.trainers=8", "cluster.samplers=1")
-    beside = kept("cluster.trainers=8", "cluster.samplers=0")
+
+def test_ranks_share_what_is_kept_and_a_sampler_beside_them_has_a_whole_model():
+    def held(*changes: str) -> tuple[dict[str, int], dict[str, int]]:
+        found = dict(on_a_cluster(*changes).memory)["rl-math"]
+        return {**found.kept, **found.training}, dict(found.sampling)
+
+    two, _ = held("cluster.trainers=2", "cluster.samplers=6")
+    eight, apart = held("cluster.trainers=8", "cluster.samplers=1")
+    beside, _ = held("cluster.trainers=8", "cluster.samplers=0")
     for part in ("weights", "optimizer"):
         assert two[part] == pytest.approx(4 * eight[part], rel=1e-9)
+        assert beside[part] == eight[part]
     assert "sampler" not in eight
-    assert beside == {**eight, "sampler": beside["sampler"]}
-    assert beside["sampler"] == pytest.approx(8 * eight["weights"], rel=1e-9)
+    assert beside["sampler"] == apart["sampler"] == pytest.approx(8 * eight["weights"], rel=1e-9)
+
+
+def test_of_trainers_and_samplers_on_their_own_gpus_the_fuller_one_counts():
+    """A cache that fits beside no trainer: the sampler's GPU holds a model to hand on, vLLM's weights, and the cache."""
+    words = ("cluster.samplers=4", "engine.type=vllm", "engine.cache_gb=80")
+    (one, two, beside) = (
+        dict(on_a_cluster(*words, f"cluster.trainers={trainers}", *more).memory)["rl-math"]
+        for trainers, *more in ((1,), (1, "engine.tensor_parallel=2"), (1, "cluster.samplers=0"))
+    )
+    model = one.training["weights"]
+    assert one.sampling["sampler"] - two.sampling["sampler"] == pytest.approx(model / 2, abs=1)
+    assert one.peak == one.kept["libraries"] + max(sum(one.training.values()), one.sampling["sampler"])
+    assert beside.peak > one.peak + model

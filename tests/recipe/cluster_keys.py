@@ -16,14 +16,14 @@ from openklear.planner.auto import Sizes
 from openklear.recipe.load import load_recipe
 from openklear.recipe.partial import NoCarryOver
 from openklear.rollout.open import TRAINING
-from openklear.run.context import StageContext
+from openklear.run.context import Kept, StageContext
 
 MINI = Path(__file__).parents[1] / "e2e" / "mini.toml"
 SIZES = Sizes(64, False, 4, 256, "float32")
 
 
-def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
-    """What a stage asks of Ray, by what it asks for."""
+def asked(monkeypatch: Any, tmp_path: Path, *changes: str, attempts: int = 1, gpus: int = 0) -> dict[str, Any]:
+    """What a stage that is begun so many times asks of Ray, by what it asks for."""
     crew = pytest.importorskip("openklear.cluster.crew", reason="the extra `cluster` is not installed")
     told: dict[str, Any] = {"groups": [], "bundles": []}
 
@@ -50,7 +50,7 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
         return SimpleNamespace(ready=lambda: None, bundle_specs=bundles)
 
     util = SimpleNamespace(placement_group=group, remove_placement_group=lambda group: None)
-    ray = SimpleNamespace(init=lambda **more: told.update(more), util=util, cluster_resources=dict)
+    ray = SimpleNamespace(init=lambda **more: told.update(more), util=util, cluster_resources=lambda: {"GPU": gpus})
     monkeypatch.setattr(crew, "RAY", ray)
     monkeypatch.setattr(crew.ray, "get", lambda *_, **__: None)
     monkeypatch.setattr(crew.ray, "wait", lambda refs, **_: (refs, []))
@@ -60,10 +60,16 @@ def asked(monkeypatch: Any, tmp_path: Path, *changes: str) -> dict[str, Any]:
         supports = {"supports": getattr(getattr(crew, name), "supports", None)}
         monkeypatch.setattr(crew, name, type(name, (Member,), supports))
     recipe = load_recipe(MINI, ["cluster.address=local", *changes])
-    context = StageContext(recipe, tmp_path, "sft", tmp_path, {"model": tmp_path})
+    context = StageContext(recipe, tmp_path, "sft", tmp_path, {"model": tmp_path}, kept=(kept := Kept()))
     assert recipe.sft is not None
-    with crew.open_cluster_crew(context, make_tiny(16, 1, 2, 64, 0), recipe.sft, SIZES, takes_sampled=False) as made:
-        made.panel.sampler(TRAINING)
+    loaded = make_tiny(16, 1, 2, 64, 0)
+    for _ in range(attempts):
+        with crew.open_cluster_crew(context, loaded, recipe.sft, SIZES, takes_sampled=False) as made:
+            made.panel.sampler(TRAINING)
+    kept.close()
+    told["trained"] = list(told["groups"])
+    with crew.open_cluster_panel(context, SIZES) as panel:
+        told["samplers"] = panel.samplers
     return told
 
 
@@ -76,7 +82,9 @@ def address(monkeypatch, tmp_path):
 def members(monkeypatch, tmp_path):
     """Trainers, samplers and judges, in this order."""
     numbers = ("cluster.trainers=2", "cluster.samplers=3", "cluster.judges=4")
-    assert asked(monkeypatch, tmp_path, *numbers)["groups"] == [2, 3, 4]
+    told = asked(monkeypatch, tmp_path, *numbers)
+    assert told["trained"] == [2, 3, 4]
+    assert told["samplers"] == 2 + 3, "an evaluation's samplers have the trainers' places too"
 
 
 def patience(monkeypatch, tmp_path):
@@ -87,18 +95,22 @@ def patience(monkeypatch, tmp_path):
 def samplers(monkeypatch, tmp_path):
     """With 0 of them they are in the trainers' bundles, which two have together."""
     told = asked(monkeypatch, tmp_path, "cluster.trainers=2", "cluster.samplers=0")
-    assert told["groups"] == [2, 1]
-    (_, _, judges), (gang, shared, trainers), (sampler, too, beside) = told["places"]
+    assert told["trained"] == [2, 1]
+    (_, _, judges), (gang, shared, trainers), (sampler, too, beside), *_ = told["places"]
     assert (gang, sampler, shared, too) == ("Gang", "ClusterSampler", 2, 2)
     assert trainers == beside != judges
 
 
 def tensor_parallel(monkeypatch, tmp_path):
     """A sampler has all places of its engine on one host; that they are its engine's is engine_keys.py's."""
-    told = asked(monkeypatch, tmp_path, "engine.type=vllm", "engine.tensor_parallel=2", "cluster.samplers=3")
-    assert told["groups"] == [1, 3, 1]
-    assert told["bundles"] == [{"CPU": 1.0}, {"CPU": 2.0}, {"CPU": 1.0}]
-    assert told["num_cpus"] == 1 + 3 * 2 + 1
+    words = ("engine.type=vllm", "engine.tensor_parallel=2", "cluster.samplers=3")
+    told = asked(monkeypatch, tmp_path, *words)
+    assert told["trained"] == [1, 3, 1]
+    assert told["bundles"][:3] == [{"CPU": 1.0}, {"CPU": 2.0}, {"CPU": 1.0}]
+    assert told["samplers"] == 3, "those of an evaluation are the same, for which there is room"
+    assert told["num_cpus"] == 3 * 2 + 1, "what the evaluation was begun with"
+    bundles = asked(monkeypatch, tmp_path, *words, gpus=8)["bundles"]
+    assert bundles[:3] == [{"CPU": 1.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 2.0}, {"CPU": 1.0}]
 
 
 def asynchronous(monkeypatch, tmp_path):

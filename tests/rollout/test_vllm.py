@@ -245,7 +245,7 @@ def test_a_head_of_its_own_is_updated_too():
 
 def test_two_processes_hold_one_engine_and_a_death_of_either_is_survived(capsys):
     """Two heads of queries, one for each; the one head of keys stands in both."""
-    loaded = made()
+    loaded, before = made(), shared_memory()
     with closing(VllmSampler(loaded, engine().model_copy(update={"tensor_parallel": 2}))) as sampler:
         assert len(holders(sampler.pid)) == 2
         move(loaded.model)
@@ -258,11 +258,17 @@ def test_two_processes_hold_one_engine_and_a_death_of_either_is_survived(capsys)
         def kill(index, one):
             ended.append(index)
             if len(ended) == 1:
-                os.kill(holders(first)[-1], signal.SIGKILL)
+                os.kill(holders(first)[0], signal.SIGKILL)
 
         assert tokens(sampler.sample(asked(), None, kill)) == tokens(undisturbed)
         assert sampler.pid != first
         assert "ended with exit code 1 while sampling; it is started once more" in capsys.readouterr().err
+    assert shared_memory() <= before, "nothing is left on the host"
+
+
+def shared_memory():
+    """Names in /dev/shm of segments that Python made."""
+    return {one.name for one in Path("/dev/shm").iterdir() if one.name.startswith(("psm_", "sem.mp-"))}
 
 
 def holders(pid):

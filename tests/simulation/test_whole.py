@@ -79,7 +79,7 @@ def test_a_samplers_gpus_are_those_of_its_engine():
     assert hands == Hands(8, 4, 2)
     placements = {one.stage: one.placement for one in apart.on(hands).stages}
     assert placements["rl-math"] == "4 train, engines 2 x 2"
-    assert placements["evaluate-base"] == "engines 4 x 2"
+    assert placements["evaluate-base"] == "engines 2 x 2"
 
 
 def test_an_asynchronous_phase_is_planned_as_one():

@@ -106,15 +106,16 @@ def _computing(device: str, threads: int) -> Computing:
 
 @contextmanager
 def open_cluster_panel(context: StageContext, sizes: Sizes) -> Iterator[StagePanel]:
-    """The panel of a stage that trains nothing: its samplers have the trainers' places too. Errors as above."""
+    """The panel of a stage that trains nothing: samplers of one GPU have the trainers' places too. Errors as above."""
     recipe = context.recipe
     cluster = recipe.cluster
     assert cluster is not None, "asked for a recipe with [cluster]"
-    places, each = cluster.places(recipe.engine), gpus_of(recipe.engine)
+    each = gpus_of(recipe.engine)
+    number = cluster.evaluating(recipe.engine)
     with closing(Kept()) as own:
-        own.once("ray", lambda: _joined(cluster.address, places + cluster.judges))
+        own.once("ray", lambda: _joined(cluster.address, number * each + cluster.judges))
         on_gpus = _on_gpus(recipe.device)
-        group = own.once("places", lambda: _placed("samplers", places // each, each, on_gpus=on_gpus))
+        group = own.once("places", lambda: _placed("samplers", number, each, on_gpus=on_gpus))
         yield _panel(context, sizes, group, 1, own, own)
 
 

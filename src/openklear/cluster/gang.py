@@ -174,7 +174,7 @@ class Gang:
     def _lost(self, number: int, how: str) -> RankLost:
         """Says at once what happened: to end the others takes a while."""
         text = f"{self._named(number)} {how}"
-        progress.say(f"{text}; all ranks are ended")
+        progress.say(f"{text}; all ranks are being ended")
         return RankLost(text)
 
     def _get(self, calls: Sequence[Any]) -> list[Any]:

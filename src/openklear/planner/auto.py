@@ -103,7 +103,7 @@ def static_bytes(recipe: Recipe, facts: ModelShape, width: int) -> int:
     states = ((facts.parameters + trained) * width + max(moments, default=0)) // ranks(recipe)
     if recipe.cluster is None:
         return states
-    sampler = 2 * facts.parameters * width // gpus_of(recipe.engine)
+    sampler = facts.parameters * width + facts.parameters * width // gpus_of(recipe.engine)
     return states + sampler if recipe.cluster.colocated else max(states, sampler)
 
 

@@ -62,16 +62,14 @@ def _trained(
     width = WIDTH[sizes.dtype]
     adapters = adapter_parameters(shape, recipe)
     trained = shape.parameters if adapters is None else adapters
-    number, engine = ranks(recipe), _engine(recipe, shape, sizes)
-    apart = recipe.cluster is not None and not recipe.cluster.colocated
-    kept = {
-        "libraries": LIBRARIES[machine.kind],
+    number = ranks(recipe)
+    states = {
         "weights": (shape.parameters * width + (0 if adapters is None else adapters * width)) // number,
         "optimizer": optimizer_bytes(shape, stage.optimizer, width, adapters=adapters) // number,
-        **({} if apart else engine),
     }
-    if recipe.cluster is not None and recipe.cluster.colocated and "sampler" not in kept:
-        kept["sampler"] = shape.parameters * width  # of its own, beside the trainer's share
+    engine = _engine(recipe, shape, sizes)
+    if recipe.cluster is not None:  # a sampler has a model of its own, whatever serves it
+        engine["sampler"] = engine.get("sampler", 0) + shape.parameters * width
     activations = activation_bytes(shape, tokens, width, checkpointing=sizes.activation_checkpointing)
     head = head_bytes(shape, tokens, machine.kind, trained=adapters is None)
     moving = 4 * trained if width < 4 else 0  # fp32 gradients, while the weights move and activations are gone
@@ -81,7 +79,10 @@ def _trained(
     if sizes.dtype == "float32" and machine.kind == "cpu":
         again = sizes.activation_checkpointing
         training["attention"] = probability_bytes(shape, tokens, longest, checkpointing=again)
-    return Footprint(kept, training, sampled | engine if apart else sampled)
+    libraries = {"libraries": LIBRARIES[machine.kind]}
+    if recipe.cluster is not None and not recipe.cluster.colocated:  # two devices: the fuller one counts
+        return Footprint(libraries, states | training, engine | sampled)
+    return Footprint(libraries | states | engine, training, sampled)
 
 
 def _engine(recipe: Recipe, shape: ModelShape, sizes: Sizes) -> dict[str, int]:

@@ -37,7 +37,8 @@ LIBRARIES = {"cpu": 700 * 10**6, "gpu": 600 * 10**6}
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a stage holds at once: parts that stay, and those of training and of sampling, which alternate."""
+    """What a stage holds at once: parts that stay, and those of training and of sampling, which alternate or are on
+    different devices."""
 
     kept: Mapping[str, int]
     training: Mapping[str, int]

@@ -124,7 +124,7 @@ class Plan:
         sampler = f"{one.slots:,} slots, cache of {one.cache_tokens:,} tokens"
         if self.recipe.engine.type != "local":
             gpus = gpus_of(self.recipe.engine)
-            where = "a process of its own" if gpus == 1 else f"processes of its own on {gpus} GPUs"
+            where = "a process of its own" if gpus == 1 else f"{gpus} processes of its own"
             sampler = f"engine {self.recipe.engine.type} in {where}, whose speed is taken to be ours"
         stages = {name: sizes for name, sizes in self.sizes.items() if name != "evaluate"}
         tokens = {name: f"{sizes.microbatch_tokens:,}" for name, sizes in stages.items()}
@@ -137,7 +137,8 @@ class Plan:
     def _memory(self) -> Iterator[str]:
         names = ["weights", "optimizer", "gradients", "activations", "attention", "head"]
         local = self.recipe.engine.type == "local"
-        names += [*(["copies", "cache", "logits"] if local else ["sampler"]), "peak"]
+        alone = local and self.recipe.cluster is None
+        names += [*([] if alone else ["sampler"]), *(["copies", "cache", "logits"] if local else []), "peak"]
         yield "memory      " + "".join(f"{name:>12}" for name in names)
         for stage, found in self.memory:
             held = {**found.kept, **found.training, **found.sampling, "peak": found.peak}

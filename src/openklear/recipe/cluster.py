@@ -45,6 +45,12 @@ class Cluster(Section):
         """GPUs, or cores, of trainers and samplers together."""
         return self.trainers + self.samplers * gpus_of(engine)
 
+    def evaluating(self, engine: Engine) -> int:
+        """Samplers of an evaluation: where each has one place, in those of the trainers too. Trainers may sit one on a
+        host, so that a sampler of several places fits nowhere else.
+        """
+        return self.places(engine) if gpus_of(engine) == 1 else self.samplers
+
 
 class PhaseParts(Protocol):
     """Of a phase what matters here."""

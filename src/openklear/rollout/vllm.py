@@ -200,7 +200,10 @@ class VllmSampler:
         """The process, started where there is none."""
         if self._process is not None:
             return self._process
-        process = VllmProcess(self._python, self._engine.timeout, torch.get_num_threads(), self._worker)
+        several = self._engine.tensor_parallel > 1
+        process = VllmProcess(
+            self._python, self._engine.timeout, torch.get_num_threads(), self._worker, several=several
+        )
         self._process, self._written = process, None
         self._processes[:] = [process]
         with tempfile.TemporaryDirectory(prefix="openklear-vllm-") as directory:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -27,11 +28,14 @@ Idle = Callable[[], None]
 
 LOOK_SECONDS = 0.05
 """Between two looks at what the caller wants meanwhile."""
+TRACKER_SECONDS = 5.0
+"""That freeing shared memory may take."""
 _LINES = 12
 """Of what vLLM printed last, in an error."""
 _QUIET = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: it starts in seconds, and dies as a whole
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork of the worker would hold its pipes
     "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_HOST_IP": "127.0.0.1",
@@ -59,9 +63,15 @@ _STARTER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vllm")
 class VllmProcess:
     """One worker, from its start to its end."""
 
-    def __init__(self, python: str, seconds: float, threads: int, worker: Path | None = None) -> None:
-        """Start it. `seconds`: the longest it may give no sign of life. EngineError: the interpreter is none."""
+    def __init__(
+        self, python: str, seconds: float, threads: int, worker: Path | None = None, *, several: bool = False
+    ) -> None:
+        """Start it. `seconds`: the longest it may give no sign of life. `several`: it starts processes that hold the
+        model together. EngineError: the interpreter is none.
+        """
         self.seconds = seconds
+        self._several = several
+        self._scratch = tempfile.mkdtemp(prefix="okvllm-") if several else None  # of sockets, whose paths must be short
         self.memory = _unnamed_file()
         self._printed = tempfile.TemporaryFile()  # noqa: SIM115  it is open as long as the process is
         self._buffer = b""
@@ -74,7 +84,7 @@ class VllmProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._printed,
                 pass_fds=[self.memory],
-                env=_environment(threads),
+                env=_environment(threads, seconds, self._scratch),
                 start_new_session=True,  # an interrupt at the terminal is ours to pass on
             )
         except OSError as error:
@@ -160,8 +170,11 @@ class VllmProcess:
 
     def end(self) -> None:
         """Kill it, and whatever it has started."""
+        group = self._process.pid
+        if self._several:
+            _kill_all_but_the_tracker(group)
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(group, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(10.0)
         for pipe in (self._process.stdin, self._process.stdout):
@@ -176,6 +189,8 @@ class VllmProcess:
 
     def _forget(self) -> None:
         self._printed.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         with suppress(OSError):
             os.close(self.memory)
 
@@ -202,8 +217,41 @@ def _unnamed_file() -> int:
         return os.dup(file.fileno())
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """Ours without what would lead its interpreter to our packages; what the user has set for vLLM stays."""
+def _environment(threads: int, seconds: float, scratch: str | None) -> dict[str, str]:
+    """Ours without what would lead its interpreter to our packages; what the user has set for vLLM stays.
+
+    `scratch`: where several processes meet. Their own limit of a step is longer than ours, which ends them.
+    """
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     count = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    return {**_QUIET, **own, **count, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    places = {} if scratch is None else {"TMPDIR": scratch, "VLLM_RPC_BASE_PATH": scratch}
+    patience = {"VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS": str(int(seconds) + 60)}
+    return {**_QUIET, **own, **count, **places, **patience, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+
+
+def _kill_all_but_the_tracker(group: int) -> None:
+    """Kill a group's processes on Linux, and wait a moment for Python's tracker of shared memory, which frees what they
+    have left in /dev/shm once they are dead, and ends.
+    """
+    for one in _members(group):
+        if b"resource_tracker" not in _said_of(one, "cmdline"):
+            with suppress(OSError):
+                os.kill(one, signal.SIGKILL)
+    until = time.monotonic() + TRACKER_SECONDS
+    while any(b"resource_tracker" in _said_of(one, "cmdline") for one in _members(group)):
+        if time.monotonic() > until:
+            return
+        time.sleep(0.01)
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a group; none where the system does not say."""
+    found = [int(one.name) for one in Path("/proc").glob("[0-9]*")]
+    return [one for one in found if _said_of(one, "stat").rpartition(b")")[2].split()[2:3] == [str(group).encode()]]
+
+
+def _said_of(process: int, what: str) -> bytes:
+    try:
+        return Path(f"/proc/{process}/{what}").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""

@@ -135,13 +135,12 @@ def _register() -> None:
 
 def mapped(process: int, memory: int, size: int) -> mmap.mmap:
     """The shared memory, an open file of another process or of this one; what is changed in it stays here."""
-    own = process == os.getpid()
-    with open(os.dup(memory) if own else f"/proc/{process}/fd/{memory}", "rb") as file:
+    with open(os.dup(memory) if process == os.getpid() else f"/proc/{process}/fd/{memory}", "rb") as file:
         return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
 
 
 def let_go(worker: Any) -> bool:
-    """Close the shared memory in a process that holds the model; whether nothing there points into it any more."""
+    """Close the shared memory in a process that holds the model; False where something still points into it."""
     gc.collect()
     try:
         worker.weight_transfer_engine.memory.close()
@@ -396,5 +395,6 @@ def main(parent: int, memory: int) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]))
-elif __name__ == "__mp_main__":  # one of several that hold the model, where vLLM starts them afresh
+elif __name__ == "__mp_main__":  # one of several that hold the model, which vLLM starts afresh
+    die_with(os.getppid())
     _register()

@@ -61,9 +61,14 @@ class Hands:
 
     @property
     def validating(self) -> int:
-        """GPUs that a validation has while a stage trains; an evaluation has all."""
+        """GPUs that a validation has while a stage trains."""
         apart = self.trainers is not None and self.trainers < self.gpus
         return self.gpus - self.training if apart else self.gpus
+
+    @property
+    def evaluating(self) -> int:
+        """GPUs that an evaluation has: samplers of several cannot take the trainers' places."""
+        return self.gpus if self.trainers is None or self.tensor_parallel == 1 else self.gpus - self.trainers
 
     @property
     def beside(self) -> bool:
@@ -177,7 +182,7 @@ class Whole:
     def _evaluated(self, stage: str, hands: Hands) -> StageOnMany:
         rows, completions = self.amounts.heldout, self.amounts.completions
         group = max(round(completions / max(rows.number, 1)), 1)
-        found = self._sampled(completions, group, rows.prompt, hands, hands.gpus)
+        found = self._sampled(completions, group, rows.prompt, hands, hands.evaluating)
         return StageOnMany(stage, None) if found is None else StageOnMany(stage, found[0], 0, found[1])
 
     def _sampled(
@@ -292,8 +297,9 @@ def _assumed(whole: Whole) -> Iterator[str]:
     )
     yield (
         f"{whole.machine.name}, {size(usable(whole.machine))} of each planned with; a model is sharded over all that "
-        f"train it (FSDP2), engines of 1, 2, 4 or 8 GPUs; {_flow(whole.recipe)}; loading, data, grading and faults are "
-        "not counted. Not measured on GPUs with this code (`openklear simulate` says more of RL)"
+        f"train it (FSDP2), engines of 1, 2, 4 or 8 GPUs (those of [cluster] as written); {_flow(whole.recipe)}; "
+        "loading, data, grading and faults are not counted. Not measured on GPUs with this code (`openklear simulate` "
+        "says more of RL)"
     )
 
 
