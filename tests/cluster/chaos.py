@@ -1,6 +1,6 @@
 """Random deaths on a cluster of three hosts, and what becomes of the run.
 
-    python -m tests.cluster.chaos [--trials 20] [--seed 0]
+    python -m tests.cluster.chaos [--trials 20] [--first 0] [--seed 0]
 
 Each trial runs SFT and RL of the mini recipe on hosts of their own (tests.cluster.hosts), with two ranks, two samplers
 and two judges, and kills one of them, a host, or the command, at a random moment. The run must end with each step and
@@ -175,12 +175,14 @@ def as_undisturbed(command: Command, expected: dict[str, list[dict]]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first trial, each of which has draws of its own"
+    )
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     if why := missing():
         print(f"NOT RUN: {why}", file=sys.stderr)
         return 1
-    draws = random.Random(asked.seed)
     with tempfile.TemporaryDirectory(prefix="chaos") as name:
         place = Path(name)
         with Hosts(3) as hosts:
@@ -193,7 +195,8 @@ def main() -> int:
                 return 1
         expected = {stage: whole.rows(stage) for stage in STAGES}
         print({stage: len(rows) for stage, rows in expected.items()}, flush=True)
-        right = [trial(number, place, expected, draws) for number in range(asked.trials)]
+        numbers = range(asked.first, asked.first + asked.trials)
+        right = [trial(number, place, expected, random.Random(f"{asked.seed}/{number}")) for number in numbers]
     print(f"{sum(right)} of {len(right)} ended as an undisturbed run, with the fault named")
     return 0 if all(right) else 1
 
