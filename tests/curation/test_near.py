@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from benchmarks.million_prompts import generate
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openklear.curation.near import banding, copies, near_duplicates, recall, signed
@@ -48,13 +48,12 @@ def slow_shingles(text):
 
 
 def slow_similarity(one, other):
-    """Of ASCII texts without signs."""
-    numbers = [
-        [word for word in re.findall(r"[a-z]+|\d+", text.lower()) if word.isdigit() or word in NUMBER_WORDS]
-        for text in (one, other)
-    ]
+    """Of ASCII texts without signs: figures must be equal in their order, and number words in theirs."""
+    figure = [re.findall(r"\d+", text) for text in (one, other)]
+    spoken = [[word for word in re.findall(r"[a-z]+", text) if word in NUMBER_WORDS] for text in (one, other)]
     a, b = slow_shingles(one), slow_shingles(other)
-    return len(a & b) / len(a | b) if a | b and numbers[0] == numbers[1] else 0.0
+    same = figure[0] == figure[1] and spoken[0] == spoken[1]
+    return len(a & b) / len(a | b) if a | b and same else 0.0
 
 
 def slow_drop(texts, threshold=THRESHOLD, compared=lambda one, other: True):
@@ -135,6 +134,7 @@ small_texts = st.lists(
 
 
 @given(small_texts)
+@example(["a a a two 7", "a a a 7 two"])  # one of what the rule does not see
 def test_similarity(texts):
     pairs = [(a, b) for a in range(len(texts)) for b in range(len(texts))]
     left, right = np.asarray(pairs).T

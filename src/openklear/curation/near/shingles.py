@@ -7,8 +7,8 @@ Figures: the numbers of a text in their order and the signs + * / ^ = < > betwee
 follows at once ("x-1", not "two-digit", nor the dash of "3 - 5"). Two prompts made from one template differ in nothing
 else, and are two problems; so are "x + 1 = 2" and "x * 1 = 2", whose words are the same. Near copies therefore need
 equal figures, and equal number words (NUMBER_WORDS, English). "1,000" and "1000" count as different: one copy too many
-is the smaller loss. What the rule does not see: that two prompts differ in a variable's name, or in one word that
-matters (maximum, minimum).
+is the smaller loss. What the rule does not see: that two prompts differ in a variable's name, in one word that matters
+(maximum, minimum), or in a figure and a number word that have changed places ("two boxes of 7", "7 boxes of two").
 """
 
 from __future__ import annotations
