@@ -35,7 +35,7 @@ def steps(root: Path) -> list[int]:
     return [json.loads(line)["step"] for line in metrics.read_text().splitlines() if line.endswith("}")]
 
 
-NAMED = re.compile(r"^(sft: rank|sampler|judge) \d \(.*\) (hangs|died|failed|has not answered)", re.M)
+NAMED = re.compile(r"^(rank|sampler|judge) \d \(.*\) (hangs|died|failed|has not answered)", re.M)
 
 
 def wait_for(happens, run, said) -> None:
